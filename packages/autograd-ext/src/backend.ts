@@ -1,0 +1,21 @@
+import { enableProdMode, findBackend, getBackend, setBackend } from '@tensorflow/tfjs-core';
+
+const loaders = {
+  wasm: () => import('@tensorflow/tfjs-backend-wasm'),
+  cpu: () => import('@tensorflow/tfjs-backend-cpu'),
+};
+export type BackendName = keyof typeof loaders;
+export const backendNames = Object.keys(loaders) as readonly BackendName[];
+
+/**
+ * Loads a tfjs backend and makes it the active one. `wasm` (the default) runs anywhere; `cpu` is plain JavaScript.
+ * @throws if the name is unknown or the backend cannot start here
+ */
+export async function useBackend(name: BackendName = 'wasm'): Promise<void> {
+  const load = loaders[name];
+  if (!load) throw new Error(`useBackend: backend got '${name}', expected one of ${backendNames.join(', ')}.`);
+  if (getBackend() === name) return;
+  enableProdMode();
+  if (!findBackend(name)) await load();
+  if (!(await setBackend(name))) throw new Error(`useBackend: the '${name}' backend did not start. Try another of ${backendNames.join(', ')}.`);
+}

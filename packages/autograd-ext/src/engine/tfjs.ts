@@ -1,0 +1,44 @@
+import { keep, tensor, tidy, type Tensor } from '@tensorflow/tfjs-core';
+import { freeze, unfreeze } from '../frozen.js';
+import { flattenTensors, isTensor, mapTensors, type Params, type StoredTensor } from '../params.js';
+import { vjp } from '../vjp.js';
+import type { Engine } from './engine.js';
+
+/** Runs model functions eagerly on the active tfjs backend. */
+export class TfjsEngine implements Engine {
+  readonly name = 'tfjs';
+  readonly #loaded = new Map<StoredTensor, Tensor>();
+  readonly #trees = new WeakMap<object, Params>();
+
+  compile: Engine['compile'] = (fn) => async (params, ...inputs) => {
+    const loaded = await this.#load(params);
+    return tidy(() => [fn(loaded, ...inputs)].flat() as Tensor[]);
+  };
+
+  compileVjp: Engine['compileVjp'] = (fn, { wrt = [] } = {}) => async (params, inputs, dy) =>
+    vjp(fn, await this.#load(params), inputs, dy, wrt);
+
+  /** Frees the weights read from files and everything derived from them; the engine reads them again when it is used again. */
+  dispose(): void {
+    for (const weight of this.#loaded.values()) {
+      unfreeze(weight);
+      weight.dispose();
+    }
+    this.#loaded.clear();
+  }
+
+  /** The same tree with tensors in place of those that lie in files, read once per engine. */
+  async #load(params: Params): Promise<Params> {
+    const stored = Object.values(flattenTensors(params)).filter((leaf): leaf is StoredTensor => !isTensor(leaf));
+    if (stored.every((leaf) => this.#loaded.has(leaf)) && this.#trees.has(params)) return this.#trees.get(params)!;
+    for (const leaf of stored) if (!this.#loaded.has(leaf)) this.#loaded.set(leaf, await load(leaf));
+    const tree = mapTensors(params, (_, leaf) => (isTensor(leaf) ? leaf : this.#loaded.get(leaf)!));
+    this.#trees.set(params, tree);
+    return tree;
+  }
+}
+
+async function load(leaf: StoredTensor): Promise<Tensor> {
+  const values = await leaf.read();
+  return freeze(keep(tensor(values, [...leaf.shape], values instanceof Int32Array ? 'int32' : 'float32')));
+}
