@@ -1,4 +1,4 @@
-import { enableProdMode, findBackend, getBackend, setBackend } from '@tensorflow/tfjs-core';
+import { enableProdMode, engine, findBackend, getBackend, ready, setBackend } from '@tensorflow/tfjs-core';
 
 const loaders = {
   wasm: () => import('@tensorflow/tfjs-backend-wasm'),
@@ -18,4 +18,11 @@ export async function useBackend(name: BackendName = 'wasm'): Promise<void> {
   enableProdMode();
   if (!findBackend(name)) await load();
   if (!(await setBackend(name))) throw new Error(`useBackend: the '${name}' backend did not start. Try another of ${backendNames.join(', ')}.`);
+}
+
+/** Makes sure that some backend is active: the one in use, else the best that the program registered, else `wasm`. */
+export async function ensureBackend(): Promise<void> {
+  if (getBackend()) return;
+  if (Object.keys(engine().registryFactory).length > 0) await ready();
+  else await useBackend();
 }

@@ -1,4 +1,4 @@
-export { backendNames, useBackend, type BackendName } from './backend.js';
+export { backendNames, ensureBackend, useBackend, type BackendName } from './backend.js';
 export { defineOp, type OpDefinition } from './define-op.js';
 export type { Compiled, CompiledVjp, Engine } from './engine/engine.js';
 export { TfjsEngine } from './engine/tfjs.js';
