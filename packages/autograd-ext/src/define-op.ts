@@ -12,8 +12,8 @@ export interface OpDefinition<A extends object> {
   readonly inputsToSave?: readonly string[];
   /** Whether the gradient reads the output, given after the saved inputs. */
   readonly saveOutput?: boolean;
-  /** One thunk an input: only those whose gradient is asked for are run, so a frozen weight costs nothing. */
-  gradient(dy: Tensor, saved: readonly Tensor[], attrs: A): Named<() => Tensor>;
+  /** One thunk an input: only those whose gradient is asked for are run, so a frozen weight costs nothing. None: not differentiable. */
+  gradient?(dy: Tensor, saved: readonly Tensor[], attrs: A): Named<() => Tensor>;
 }
 
 /**
@@ -21,11 +21,12 @@ export interface OpDefinition<A extends object> {
  * `tf.customGrad` would compute the gradient of every input, frozen ones included.
  */
 export function defineOp<A extends object>(op: OpDefinition<A>): (inputs: Named<Tensor>, attrs: A) => Tensor {
-  registerGradient({
+  const { gradient } = op;
+  if (gradient) registerGradient({
     kernelName: op.name,
     inputsToSave: [...(op.inputsToSave ?? [])],
     outputsToSave: op.saveOutput ? [true] : [],
-    gradFunc: (dy, saved, attrs) => op.gradient(dy as Tensor, saved, attrs as unknown as A),
+    gradFunc: (dy, saved, attrs) => gradient(dy as Tensor, saved, attrs as unknown as A),
   });
   return (inputs, attrs) => {
     ensureKernel(op);

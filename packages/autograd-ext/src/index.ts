@@ -1,8 +1,18 @@
 export { backendNames, ensureBackend, useBackend, type BackendName } from './backend.js';
+export { checkpoint } from './checkpoint.js';
 export { defineOp, type OpDefinition } from './define-op.js';
 export type { Compiled, CompiledVjp, Engine } from './engine/engine.js';
 export { TfjsEngine } from './engine/tfjs.js';
 export { freeze, packedLayout, unfreeze } from './frozen.js';
+export { conv2d, type Padding } from './ops/conv2d.js';
+export { gelu } from './ops/gelu.js';
+export { groupNorm } from './ops/group-norm.js';
+export { layerNorm } from './ops/layer-norm.js';
+export { linear, type Matrix } from './ops/linear.js';
+export { quickGelu } from './ops/quick-gelu.js';
+export { resize, upsampleNearest, type Size } from './ops/resize.js';
+export { scaledDotProductAttention, type AttentionOptions } from './ops/scaled-dot-product-attention.js';
+export { silu } from './ops/silu.js';
 export {
   flatten,
   flattenTensors,

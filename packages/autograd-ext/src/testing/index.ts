@@ -1,0 +1,2 @@
+export { checkGradient, type CheckGradientOptions } from './check-gradient.js';
+export { expectNoLeaks } from './expect-no-leaks.js';

@@ -1,0 +1,64 @@
+import { matMul, reshape, tensor2d, transpose, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { defineOp } from '../define-op.js';
+import { resizeWeights, type ResizeKernel } from './resize-weights.js';
+
+/** A new height and width, in pixels. */
+export type Size = readonly [height: number, width: number];
+
+/**
+ * Resizes images as torch.nn.functional.interpolate does with `align_corners=False`, by two products with constant matrices.
+ * `antialias` (the default, as in torchvision and PIL) widens the filter when shrinking.
+ * @param x `[B, H, W, C]`
+ * @returns `[B, height, width, C]`; bicubic may leave the range of the input
+ */
+export function resize(x: Tensor4D, size: Size, { mode, antialias = true }: { mode: 'bilinear' | 'bicubic'; antialias?: boolean }): Tensor4D {
+  return resample(x, size, { mode, antialias });
+}
+
+/**
+ * Resizes images by repeating or dropping pixels, as torch's `nearest`: pixel i of the result is pixel `floor(i · in / out)`.
+ * @param x `[B, H, W, C]`
+ * @returns `[B, height, width, C]`
+ */
+export function upsampleNearest(x: Tensor4D, size: Size): Tensor4D {
+  return resample(x, size, { mode: 'nearest', antialias: false });
+}
+
+function resample(x: Tensor4D, [height, width]: Size, kernel: ResizeKernel): Tensor4D {
+  const fits = x.rank === 4 && [height, width].every((n) => Number.isInteger(n) && n > 0);
+  if (!fits) throw new Error(`resize: x and size got shapes [${x.shape}] and [${height}, ${width}], expected [B, H, W, C] and two positive integers.`);
+  return resizeOp({ x }, { ...kernel, from: [x.shape[1], x.shape[2]], to: [height, width] }) as Tensor4D;
+}
+
+interface ResizeAttrs extends ResizeKernel {
+  readonly from: Size;
+  readonly to: Size;
+}
+
+const resizeOp = defineOp<ResizeAttrs>({
+  name: 'Resize',
+  forward: ({ x }, attrs) => {
+    const [down, across] = matrices(attrs);
+    return apply(x!, transpose(down), transpose(across));
+  },
+  gradient: (dy, _, attrs) => ({ x: () => resizeGrad({ dy }, attrs) }),
+});
+
+const resizeGrad = defineOp<ResizeAttrs>({
+  name: 'ResizeGrad',
+  forward: ({ dy }, attrs) => apply(dy!, ...matrices(attrs)),
+});
+
+/** `[out, in]` for rows and for columns. */
+const matrices = ({ from, to, ...kernel }: ResizeAttrs) =>
+  [0, 1].map((axis) => tensor2d(resizeWeights(from[axis]!, to[axis]!, kernel), [to[axis]!, from[axis]!])) as [Tensor2D, Tensor2D];
+
+/** Multiplies the columns of `x` `[B, H, W, C]` with a matrix `[H, H']` and its rows with one `[W, W']`. */
+function apply(x: Tensor, down: Tensor2D, across: Tensor2D): Tensor {
+  const [batch, height, width, channels] = x.shape as [number, number, number, number];
+  const rows = reshape(transpose(x, [0, 1, 3, 2]), [-1, width]);
+  const wide = reshape(matMul(rows as Tensor2D, across), [batch, height, channels, -1]); // [B, H, C, W']
+  const columns = reshape(transpose(wide, [0, 3, 2, 1]), [-1, height]);
+  const tall = reshape(matMul(columns as Tensor2D, down), [batch, across.shape[1], channels, -1]); // [B, W', C, H']
+  return transpose(tall, [0, 3, 1, 2]);
+}
