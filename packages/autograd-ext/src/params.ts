@@ -7,6 +7,8 @@ import { Tensor, Variable } from '@tensorflow/tfjs-core';
 export interface StoredTensor {
   readonly shape: readonly number[];
   readonly dtype: string;
+  /** Where the values lie, as stored, if that is a file of this machine: an engine may map them in place. In bytes. */
+  readonly location?: { readonly file: string; readonly offset: number; readonly length: number };
   read(): Promise<Float32Array | Int32Array>;
 }
 

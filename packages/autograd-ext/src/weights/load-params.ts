@@ -1,0 +1,75 @@
+import type { Leaf, Params, StoredTensor } from '../params.js';
+
+/** The shapes that a config demands: a tree like the `Params` it becomes. */
+export type ParamsSpec = { readonly shape: readonly number[] } | readonly ParamsSpec[] | { readonly [key: string]: ParamsSpec };
+
+export interface LoadParamsOptions {
+  /** Who asks, for messages: a class name. */
+  readonly owner: string;
+  /** Where the weights lie, for messages. */
+  readonly location: string;
+  /** Keys that may be there although the spec does not have them. */
+  readonly ignored?: readonly RegExp[];
+}
+
+/**
+ * The weights of a checkpoint as the tree that a config demands. Nothing is read; reading a weight that holds NaN or
+ * infinity throws and names it.
+ * @throws one error that lists all missing keys, all unexpected keys and all wrong shapes
+ */
+export function loadParams(
+  spec: ParamsSpec,
+  weights: ReadonlyMap<string, StoredTensor>,
+  { owner, location, ignored = [] }: LoadParamsOptions,
+): Params {
+  const shapes = new Map<string, readonly number[]>();
+  mapSpec(spec, (path, shape) => shapes.set(path, shape));
+  const problems = [
+    list('missing', [...shapes.keys()].filter((key) => !weights.has(key))),
+    list('unexpected', [...weights.keys()].filter((key) => !shapes.has(key) && !ignored.some((pattern) => pattern.test(key)))),
+    list('of another shape', wrongShapes(shapes, weights)),
+  ].join('');
+  if (problems)
+    throw new Error(`${owner}: the weights in '${location}' do not fit its config.${problems}\nCheck that the config and the weights belong to the same model.`);
+  return initParams(spec, (path) => checked(weights.get(path)!, path, owner, location));
+}
+
+/** A tree of fresh leaves, one for each shape of a spec. */
+export function initParams(spec: ParamsSpec, init: (path: string, shape: readonly number[]) => Leaf): Params {
+  return mapSpec(spec, init) as Params;
+}
+
+type Tree<T> = T | readonly Tree<T>[] | { readonly [key: string]: Tree<T> };
+
+function mapSpec<T>(spec: ParamsSpec, fn: (path: string, shape: readonly number[]) => T, path = ''): Tree<T> {
+  const inner = (key: string | number, child: ParamsSpec) => mapSpec(child, fn, path ? `${path}.${key}` : `${key}`);
+  if (isShape(spec)) return fn(path, spec.shape);
+  if (Array.isArray(spec)) return spec.map((child, i) => inner(i, child as ParamsSpec));
+  return Object.fromEntries(Object.entries(spec).map(([key, child]) => [key, inner(key, child as ParamsSpec)]));
+}
+
+const isShape = (spec: ParamsSpec): spec is { readonly shape: readonly number[] } => {
+  const { shape } = spec as { shape?: unknown };
+  return Array.isArray(shape) && shape.every((size) => typeof size === 'number');
+};
+
+function wrongShapes(shapes: ReadonlyMap<string, readonly number[]>, weights: ReadonlyMap<string, StoredTensor>): string[] {
+  return [...shapes].flatMap(([key, expected]) => {
+    const got = weights.get(key)?.shape.join(', ');
+    return got === undefined || got === expected.join(', ') ? [] : [`${key} (got [${got}], expected [${expected.join(', ')}])`];
+  });
+}
+
+const list = (what: string, keys: readonly string[]) => (keys.length ? `\n${keys.length} ${what}: ${keys.join(', ')}.` : '');
+
+function checked(weight: StoredTensor, path: string, owner: string, location: string): StoredTensor {
+  return {
+    ...weight,
+    read: async () => {
+      const values = await weight.read();
+      const bad = values.findIndex((value: number) => !Number.isFinite(value));
+      if (bad < 0) return values;
+      throw new Error(`${owner}: weight '${path}' in '${location}' got ${values[bad]} at position ${bad}, expected finite numbers. The checkpoint is damaged; use another one.`);
+    },
+  };
+}

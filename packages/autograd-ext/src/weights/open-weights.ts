@@ -1,0 +1,70 @@
+import type { StoredTensor } from '../params.js';
+import { readJson, type FileSource } from './file-source.js';
+import { openSafetensors } from './open-safetensors.js';
+
+export interface OpenWeightsOptions {
+  /** The `fp16` of `model.fp16.safetensors`. */
+  readonly variant?: string;
+}
+
+/**
+ * Opens a model's weights: one safetensors file, or the shards that an index names, in diffusers' and transformers' spellings.
+ * @param baseName `diffusion_pytorch_model` or `model`
+ * @throws if there are none (listing what was looked for and what is there), or if a shard or one of its tensors is missing
+ */
+export async function openWeights(source: FileSource, baseName: string, { variant }: OpenWeightsOptions = {}): Promise<Map<string, StoredTensor>> {
+  const name = variant ? `${baseName}.${variant}` : baseName;
+  const single = `${name}.safetensors`;
+  const indices = [...new Set([`${baseName}.safetensors.index${variant ? `.${variant}` : ''}.json`, `${name}.safetensors.index.json`])];
+  if (await source.has(single)) return (await openSafetensors(source, single)).tensors;
+  for (const index of indices) if (await source.has(index)) return openShards(source, index);
+  throw new Error(await explainMissing(source, [single, ...indices], variant));
+}
+
+async function openShards(source: FileSource, index: string): Promise<Map<string, StoredTensor>> {
+  const weightMap = await readWeightMap(source, index);
+  const shards = [...new Set(weightMap.values())].sort();
+  const present = await Promise.all(shards.map((shard) => source.has(shard)));
+  const absent = shards.filter((_, i) => !present[i]);
+  if (absent.length) throw new Error(`openWeights: '${index}' in '${source.location}' names files that are not there: ${absent.join(', ')}. Download them.`);
+  const opened = new Map(await Promise.all(shards.map(async (shard) => [shard, (await openSafetensors(source, shard)).tensors] as const)));
+  const tensors = new Map<string, StoredTensor>();
+  const missing: string[] = [];
+  for (const [key, shard] of weightMap) {
+    const tensor = opened.get(shard)!.get(key);
+    if (tensor) tensors.set(key, tensor);
+    else missing.push(`${key} (${shard})`);
+  }
+  if (missing.length) throw new Error(`openWeights: '${index}' in '${source.location}' names tensors that their files lack: ${missing.join(', ')}. Download the files again.`);
+  return tensors;
+}
+
+async function readWeightMap(source: FileSource, index: string): Promise<Map<string, string>> {
+  const { weight_map: weightMap } = (await readJson<{ weight_map?: unknown } | null>(source, index)) ?? {};
+  const entries = Object.entries((weightMap ?? {}) as Record<string, unknown>);
+  // Plain file names only: an index must not lead out of its folder.
+  if (!entries.length || !entries.every(([, shard]) => typeof shard === 'string' && /^[^/\\]+\.safetensors$/.test(shard)))
+    throw new Error(`openWeights: weight_map of '${index}' in '${source.location}' got other values, expected tensor names with .safetensors files of the same folder. Download it again.`);
+  return new Map(entries as [string, string][]);
+}
+
+async function explainMissing(source: FileSource, wanted: readonly string[], variant: string | undefined): Promise<string> {
+  const present = await source.list();
+  const weights = present.filter((name) => /\.(safetensors|bin|ckpt|pth?|json)$/.test(name) && name !== 'config.json');
+  const facts = `openWeights: no weights in '${source.location}'. Looked for ${wanted.join(', ')}; there is ${weights.join(', ') || 'no weight file'}.`;
+  return `${facts} ${advice(weights, variant)}`;
+}
+
+function advice(present: readonly string[], variant: string | undefined): string {
+  const other = present.map((name) => variantOf(name)).find((found) => found !== undefined && found !== (variant ?? ''));
+  if (other) return `Pass variant '${other}'.`;
+  if (other === '') return 'Leave out the variant.';
+  if (present.some((name) => /\.(bin|ckpt|pth?)$/.test(name))) return 'PyTorch files are not read: convert them to safetensors (save_pretrained with safe_serialization=True).';
+  return 'Check the path and that the download is complete.';
+}
+
+/** The variant that a weight file's name carries, '' if none. */
+function variantOf(name: string): string | undefined {
+  const match = /^[^.]+(?:\.([^.]+?))?(?:-\d{5}-of-\d{5})?\.safetensors$/.exec(name);
+  return match ? (match[1] ?? '') : undefined;
+}
