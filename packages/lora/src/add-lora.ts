@@ -1,0 +1,73 @@
+import { flatten, isLinearMap, mapLeaves, type Leaf, type Params, type StoredTensor, type TorchGenerator } from '@alignprop/autograd-ext';
+import { tensor, tidy, variable, zeros, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { checkLoraConfig, type LoraConfig } from './config.js';
+import { LoraLinear } from './lora-linear.js';
+import { list, matches, moduleOf } from './modules.js';
+
+/**
+ * Puts a new, trainable adapter on every linear module whose path ends in one of `targetModules`.
+ * The tree given is not changed; its weights are shared by the result. A and B are `tf.Variable`s that belong to the
+ * caller: `dispose(loraTensors(params))` frees them. The same generator state gives the same adapter whatever the
+ * order of the tree's keys.
+ * @throws if a target matches nothing, matches something that is not a linear module, or is adapted already
+ */
+export function addLora(params: Params, config: LoraConfig, generator: TorchGenerator): Params {
+  checkLoraConfig(config);
+  const targets = findTargets(flatten(params), config.targetModules);
+  const adapted = new Map(targets.map(([path, base]) => [path, newAdapter(base, config, generator)]));
+  return mapLeaves(params, (path, leaf) => adapted.get(path) ?? leaf);
+}
+
+type Matrix = Tensor | StoredTensor;
+
+function findTargets(leaves: Readonly<Record<string, Leaf>>, targetModules: readonly string[]): [string, Matrix][] {
+  const weights = Object.entries(leaves).filter(([path]) => path === 'weight' || path.endsWith('.weight'));
+  const isTarget = (path: string) => targetModules.some((target) => matches(moduleOf(path), target));
+  const targets = weights.filter(([path]) => isTarget(path)).sort(([a], [b]) => (a < b ? -1 : 1));
+  const problems = [...unmatched(weights, targetModules), ...unsuitable(targets)];
+  if (problems.length) throw new Error(`addLora: ${problems.join(' ')}`);
+  return targets as [string, Matrix][];
+}
+
+function unmatched(weights: [string, Leaf][], targetModules: readonly string[]): string[] {
+  const missing = targetModules.filter((target) => !weights.some(([path]) => matches(moduleOf(path), target)));
+  if (missing.length === 0) return [];
+  const candidates = weights.filter(([, leaf]) => leaf.shape.length === 2).map(([path]) => moduleOf(path));
+  return [`targetModules got ${list(missing)}, which end no module's path. Linear modules here: ${list(candidates)}.`];
+}
+
+function unsuitable(targets: [string, Leaf][]): string[] {
+  const adapted = targets.filter(([, leaf]) => isLinearMap(leaf));
+  const notLinear = targets.filter(([, leaf]) => leaf.shape.length !== 2);
+  const name = ([path, { shape }]: [string, Leaf]) => `${moduleOf(path)} [${shape}]`;
+  return [
+    ...(adapted.length ? [`already adapted: ${list(adapted.map(name))}. Fuse or remove the adapter that is there first.`] : []),
+    ...(notLinear.length
+      ? [`only linear modules (weights of two dimensions) can be adapted, got ${list(notLinear.map(name))}. Name other targets.`]
+      : []),
+  ];
+}
+
+function newAdapter(base: Matrix, { r, loraAlpha, initLoraWeights = 'gaussian' }: LoraConfig, generator: TorchGenerator): LoraLinear {
+  const [outSize, inSize] = base.shape as [number, number];
+  const values = initialA[initLoraWeights](generator, r, inSize);
+  return new LoraLinear(
+    base,
+    asVariable(() => tensor(values, [r, inSize])),
+    asVariable(() => zeros([outSize, r])),
+    loraAlpha / r,
+  );
+}
+
+const initialA = {
+  gaussian: (generator: TorchGenerator, r: number, inSize: number) => generator.randn(r * inSize).map((z) => z / r),
+  'kaiming-uniform': (generator: TorchGenerator, r: number, inSize: number) =>
+    generator.rand(r * inSize).map((u) => (2 * u - 1) / Math.sqrt(inSize)),
+};
+
+/** A variable outlives the tidy that it is made in. */
+export const asVariable = (value: () => Tensor): Variable => {
+  let made: Variable;
+  tidy(() => void (made = variable(value())));
+  return made!;
+};

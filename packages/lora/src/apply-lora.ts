@@ -1,0 +1,91 @@
+import { flatten, isLinearMap, isTensor, mapLeaves, type Leaf, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import { tensor, type Tensor } from '@tensorflow/tfjs-core';
+import { asVariable } from './add-lora.js';
+import { LoraLinear } from './lora-linear.js';
+import type { LoraState } from './lora-state.js';
+import { list, moduleOf, weightOf } from './modules.js';
+import { underscored } from './spellings.js';
+
+/**
+ * Puts an adapter that was read from a file on a model. The tree given is not changed; its weights are shared.
+ * A and B are copies that belong to the caller: `dispose(loraTensors(params))` frees them.
+ * @param options.scale multiplies the adapter's own α/r; any finite number, 0 switches it off
+ * @param options.trainable makes A and B `tf.Variable`s, to go on training
+ * @throws one error with every module that is not in the tree, is adapted already, is not linear, lacks A or B, or
+ *   whose shapes differ
+ */
+export async function applyLora(
+  params: Params,
+  state: LoraState,
+  { scale = 1, trainable = false }: { scale?: number; trainable?: boolean } = {},
+): Promise<Params> {
+  if (!Number.isFinite(scale)) throw new Error(`applyLora: scale got ${scale}, expected a finite number.`);
+  const matched = matchModules(flatten(params), state);
+  const values = await Promise.all(matched.map(async ({ a, b }) => [await readValues(a), await readValues(b)] as const));
+  const make = (value: Float32Array | Int32Array, shape: readonly number[]): Tensor => {
+    const create = () => tensor(value, [...shape], 'float32');
+    return trainable ? asVariable(create) : create();
+  };
+  const adapters = new Map(
+    matched.map(({ path, base, a, b, alpha }, i) => {
+      const [valuesA, valuesB] = values[i]!;
+      return [path, new LoraLinear(base, make(valuesA, a.shape), make(valuesB, b.shape), (scale * alpha) / a.shape[0]!)];
+    }),
+  );
+  return mapLeaves(params, (path, leaf) => adapters.get(path) ?? leaf);
+}
+
+type Matrix = Tensor | StoredTensor;
+
+interface Matched {
+  readonly path: string;
+  readonly base: Matrix;
+  readonly a: Matrix;
+  readonly b: Matrix;
+  readonly alpha: number;
+}
+
+/** Finds the weight of each of the adapter's modules, or throws everything that does not fit. */
+function matchModules(leaves: Readonly<Record<string, Leaf>>, { tensors, config, alphas }: LoraState): Matched[] {
+  const modules = new Set(Object.keys(tensors).map((key) => key.replace(/\.lora_[AB]\.weight$/, '')));
+  const resolve = resolver(leaves);
+  const problems: string[] = [];
+  const matched: Matched[] = [];
+  for (const module of modules) {
+    const paths = resolve(module);
+    const [a, b] = [tensors[`${module}.lora_A.weight`], tensors[`${module}.lora_B.weight`]];
+    const problem = findProblem(paths, leaves, a, b);
+    if (problem) problems.push(`${module}: ${problem}`);
+    else matched.push({ path: paths[0]!, base: leaves[paths[0]!] as Matrix, a: a!, b: b!, alpha: alphas?.[module] ?? config.loraAlpha });
+  }
+  if (problems.length === 0 && modules.size > 0) return matched;
+  const reason = problems.length ? `${problems.length} of ${modules.size} modules do not fit: ${list(problems)}` : 'the adapter is empty';
+  throw new Error(`applyLora: ${reason}. Use an adapter made for this model.`);
+}
+
+/** Paths of the weights that a module's name can mean: its own, or, for kohya's names, all with the same underscored path. */
+function resolver(leaves: Readonly<Record<string, Leaf>>): (module: string) => readonly string[] {
+  const byName = new Map<string, string[]>();
+  for (const path of Object.keys(leaves)) {
+    if (path !== weightOf(moduleOf(path))) continue;
+    const name = underscored(moduleOf(path));
+    byName.set(name, [...(byName.get(name) ?? []), path]);
+  }
+  return (module) => (leaves[weightOf(module)] ? [weightOf(module)] : (byName.get(module) ?? []));
+}
+
+function findProblem(paths: readonly string[], leaves: Readonly<Record<string, Leaf>>, a?: Matrix, b?: Matrix): string | undefined {
+  if (paths.length === 0) return 'not in the model';
+  if (paths.length > 1) return `can mean ${paths.map(moduleOf).join(' or ')}`;
+  const base = leaves[paths[0]!]!;
+  if (isLinearMap(base)) return 'adapted already, remove or fuse that adapter first';
+  if (base.shape.length !== 2) return `not linear (weight [${base.shape}]), and only linear modules can be adapted`;
+  if (!a || !b) return `lacks ${a ? 'B' : 'A'}`;
+  const [out, size] = base.shape;
+  const fits = a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === size && b.shape[0] === out && a.shape[0] === b.shape[1];
+  return fits ? undefined : `A [${a.shape}] and B [${b.shape}] got, expected [r, ${size}] and [${out}, r]`;
+}
+
+async function readValues(matrix: Matrix): Promise<Float32Array | Int32Array> {
+  return isTensor(matrix) ? (await matrix.data<'float32'>()) : matrix.read();
+}

@@ -1,0 +1,10 @@
+export { loraModules, loraTensors, removeLora, scaleLora } from './adapters.js';
+export { addLora } from './add-lora.js';
+export { applyLora } from './apply-lora.js';
+export type { LoraConfig } from './config.js';
+export { fuseLora, unfuseLora } from './fuse-lora.js';
+export { loadLora } from './load-lora.js';
+export { LoraLinear } from './lora-linear.js';
+export type { LoraState } from './lora-state.js';
+export { saveLora } from './save-lora.js';
+export { loraFormats, type LoraFormat } from './spellings.js';

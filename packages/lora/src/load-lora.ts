@@ -1,0 +1,112 @@
+import type { StoredTensor } from '@alignprop/autograd-ext';
+import { directory, openSafetensors, readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import type { LoraState } from './lora-state.js';
+import { lastName, list } from './modules.js';
+import { peftAlpha } from './peft-config.js';
+import { readKey, type LoraKey } from './spellings.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** The file names looked for in a folder, in this order. */
+const fileNames = ['pytorch_lora_weights.safetensors', 'adapter_model.safetensors'] as const;
+
+/**
+ * Reads a LoRA file: TRL's and diffusers' older keys (`….lora.down.weight`), diffusers' and peft's newer ones
+ * (`….lora_A.weight`, with metadata or an adapter_config.json), kohya's (`lora_unet_….lora_down.weight`, `.alpha`) and
+ * the attention processors of 2023 (`….processor.to_q_lora.down.weight`). Values are read later, by `applyLora`.
+ * Where a file does not name alpha, alpha is the rank, as in every other reader.
+ * @param source a .safetensors file, a folder, a hub id, or a `FileSource`
+ * @param options.file the name of the file within a folder or source
+ * @param options.prefix which part of the pipeline to read; keys that name no part count as this one
+ * @throws if there is no such file, or it has keys of no known layout (all are listed), or nothing for `prefix`
+ */
+export async function loadLora(
+  source: string | FileSource,
+  { file, prefix = 'unet' }: { file?: string; prefix?: string } = {},
+): Promise<LoraState> {
+  const found = await findFile(source, file);
+  const location = `${found.source.location}/${found.file}`;
+  const { tensors, metadata } = await openSafetensors(found.source, found.file);
+  const components = readComponents(tensors, prefix, location);
+  const modules = components.get(prefix)!;
+  const config = (await readAdapterConfig(found)) ?? readMetadata(metadata, prefix, location);
+  const alphas = await readAlphas(modules, peftAlpha(config, location));
+  return { ...toState(modules, alphas), components: [...components.keys()] };
+}
+
+interface FoundFile {
+  readonly source: FileSource;
+  readonly file: string;
+}
+
+async function findFile(source: string | FileSource, file?: string): Promise<FoundFile> {
+  if (typeof source === 'string' && source.endsWith('.safetensors')) {
+    const [, folder = '.', name = source] = /^(.*)[\\/]([^\\/]+)$/.exec(source) ?? [];
+    return { source: directory(folder || '/'), file: name };
+  }
+  const resolved = await resolveSource(source);
+  const names = file ? [file] : fileNames;
+  for (const name of names) if (await resolved.has(name)) return { source: resolved, file: name };
+  throw new Error(`loadLora: no LoRA file in ${resolved.location}, looked for ${names.join(' and ')}. Name the file with \`file\`.`);
+}
+
+type Part = 'lora_A' | 'lora_B' | 'alpha';
+type Modules = Map<string, Partial<Record<Part, StoredTensor>>>;
+
+/** The file's tensors by component, module and part. */
+function readComponents(tensors: ReadonlyMap<string, StoredTensor>, prefix: string, location: string): Map<string, Modules> {
+  const components = new Map<string, Modules>();
+  const unknown: string[] = [];
+  for (const [key, tensor] of tensors) {
+    const found = readKey(key);
+    if (!found) unknown.push(key);
+    else addPart(components, found.component ?? prefix, found, tensor);
+  }
+  if (unknown.length) throw new Error(`loadLora: ${location} has keys of no known LoRA layout: ${list(unknown)}.`);
+  if (!components.has(prefix))
+    throw new Error(`loadLora: ${location} has nothing for '${prefix}', only for ${[...components.keys()].join(', ') || 'nothing'}.`);
+  return components;
+}
+
+function addPart(components: Map<string, Modules>, component: string, { module, part }: LoraKey, tensor: StoredTensor): void {
+  const modules: Modules = components.get(component) ?? new Map();
+  components.set(component, modules.set(module, { ...modules.get(module), [part]: tensor }));
+}
+
+/** peft keeps its configuration in a file of its own. */
+async function readAdapterConfig({ source, file }: FoundFile): Promise<Fields | undefined> {
+  const name = file.replace(/[^/]*$/, 'adapter_config.json');
+  if (!/(^|\/)adapter_model\.safetensors$/.test(file) || !(await source.has(name))) return undefined;
+  return (await readJson(source, name)) as Fields;
+}
+
+/** diffusers keeps it in the header of the weights, each field named after its component. */
+function readMetadata(metadata: Readonly<Record<string, string>>, prefix: string, location: string): Fields {
+  const text = metadata.lora_adapter_metadata;
+  if (text === undefined) return {};
+  try {
+    const fields = Object.entries(JSON.parse(text) as Fields).filter(([key]) => key.startsWith(`${prefix}.`));
+    return Object.fromEntries(fields.map(([key, value]) => [key.slice(prefix.length + 1), value]));
+  } catch (cause) {
+    throw new Error(`loadLora: lora_adapter_metadata in the header of ${location} is not JSON. Remove it from the file.`, { cause });
+  }
+}
+
+/** A tensor of the file goes before the configuration, as in diffusers. */
+async function readAlphas(modules: Modules, fromConfig: (module: string, r: number) => number): Promise<Record<string, number>> {
+  const alphas: Record<string, number> = {};
+  for (const [module, { alpha, lora_A: a }] of modules)
+    alphas[module] = alpha ? (await alpha.read())[0]! : fromConfig(module, a?.shape[0] ?? 1);
+  return alphas;
+}
+
+function toState(modules: Modules, alphas: Readonly<Record<string, number>>): LoraState {
+  const [first] = modules.keys();
+  const tensors: Record<string, StoredTensor> = {};
+  for (const [module, { lora_A: a, lora_B: b }] of modules) {
+    if (a) tensors[`${module}.lora_A.weight`] = a;
+    if (b) tensors[`${module}.lora_B.weight`] = b;
+  }
+  const targetModules = [...new Set([...modules.keys()].map(lastName))];
+  return { config: { r: modules.get(first!)?.lora_A?.shape[0] ?? 1, loraAlpha: alphas[first!]!, targetModules }, tensors, alphas };
+}

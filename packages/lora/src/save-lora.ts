@@ -1,0 +1,98 @@
+import { flatten, type Params } from '@alignprop/autograd-ext';
+import { saveSafetensors, writeFileAtomic } from '@alignprop/autograd-ext/weights';
+import { loraModules } from './adapters.js';
+import type { LoraLinear } from './lora-linear.js';
+import { lastName, matches, moduleOf } from './modules.js';
+import { peftJson, type PeftConfig } from './peft-config.js';
+import { fileEndings, fileModule, loraFormats, type LoraFormat } from './spellings.js';
+
+interface StoredValues {
+  readonly dtype: 'F32';
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/**
+ * Writes the adapters of a tree, whole or not at all. Each file computes what the tree computes, scale included.
+ * - `diffusers-old`, the default: what TRL's AlignPropTrainer writes and every program reads. It has no place for α, and
+ *   readers take α = r; where an adapter's scale is not 1, B is stored multiplied by it. The images are the same, the
+ *   factors are not: to go on training exactly with α ≠ r, save another format.
+ * - `diffusers`: newer keys, with r, α and targets in the header.
+ * - `peft`: a folder of adapter_config.json and adapter_model.safetensors.
+ * - `kohya`: for A1111 and ComfyUI, with one α a module.
+ * @param path a file that ends in .safetensors; for `peft` a folder
+ * @param options.prefix the part of the pipeline that the tree is: `unet` or `text_encoder`; peft's files do not name it
+ * @throws if the tree has no adapter, or the path does not suit the format
+ */
+export async function saveLora(
+  path: string,
+  params: Params,
+  { format = 'diffusers-old', prefix = 'unet' }: { format?: LoraFormat; prefix?: string } = {},
+): Promise<void> {
+  check(path, format);
+  const adapters = loraModules(params);
+  const first = Object.values(adapters)[0];
+  if (!first) throw new Error('saveLora: the tree has no adapter. Call addLora or applyLora first, and unfuseLora where it is fused.');
+  const tensors: Record<string, StoredValues> = {};
+  for (const [module, adapter] of Object.entries(adapters))
+    Object.assign(tensors, await moduleTensors(fileModule[format](module, prefix), adapter, format));
+  const sorted = Object.fromEntries(Object.entries(tensors).sort(([a], [b]) => (a < b ? -1 : 1)));
+  if (format === 'kohya') return saveSafetensors(path, sorted, kohyaMetadata(first));
+  if (format === 'diffusers-old') return saveSafetensors(path, sorted, { format: 'pt' });
+  const config = peftConfig(params, adapters);
+  if (format === 'diffusers')
+    return saveSafetensors(path, sorted, { format: 'pt', lora_adapter_metadata: peftJson(config, { prefix }) });
+  await saveSafetensors(`${path}/adapter_model.safetensors`, sorted, { format: 'pt' });
+  await writeFileAtomic(`${path}/adapter_config.json`, new TextEncoder().encode(peftJson(config, { inferenceMode: true })));
+}
+
+function check(path: string, format: LoraFormat): void {
+  if (!loraFormats.includes(format)) throw new Error(`saveLora: format got '${format}', expected one of ${loraFormats.join(', ')}.`);
+  const isFile = path.endsWith('.safetensors');
+  if (isFile === (format === 'peft'))
+    throw new Error(`saveLora: path got '${path}', expected ${isFile ? 'a folder for the peft format' : 'a file that ends in .safetensors'}.`);
+}
+
+async function moduleTensors(name: string, { loraA, loraB, ...adapter }: LoraLinear, format: LoraFormat): Promise<Record<string, StoredValues>> {
+  const [a, b] = await Promise.all([loraA.data<'float32'>(), loraB.data<'float32'>()]);
+  const [endA, endB] = fileEndings[format];
+  const factor = format === 'diffusers-old' ? adapter.scale : 1;
+  return {
+    [`${name}.${endA}`]: { dtype: 'F32', shape: loraA.shape, data: a },
+    [`${name}.${endB}`]: { dtype: 'F32', shape: loraB.shape, data: factor === 1 ? b : b.map((value) => value * factor) },
+    ...(format === 'kohya' && {
+      [`${name}.alpha`]: { dtype: 'F32', shape: [], data: Float32Array.of(adapter.scale * loraA.shape[0]!) },
+    }),
+  };
+}
+
+const kohyaMetadata = (first: LoraLinear) => ({
+  ss_network_dim: `${first.r}`,
+  ss_network_alpha: `${alphaOf(first)}`,
+  ss_network_module: 'networks.lora',
+});
+
+/** α = scale·r, without the last bits that the division by r left. */
+const alphaOf = ({ scale, r }: LoraLinear) => Number((scale * r).toPrecision(12));
+
+function peftConfig(params: Params, adapters: Readonly<Record<string, LoraLinear>>): PeftConfig {
+  const entries = Object.entries(adapters);
+  const [r, alpha] = [entries[0]![1].r, alphaOf(entries[0]![1])];
+  const others = (value: (adapter: LoraLinear) => number, usual: number) =>
+    Object.fromEntries(entries.map(([module, adapter]) => [module, value(adapter)] as const).filter(([, own]) => own !== usual));
+  return {
+    r,
+    lora_alpha: alpha,
+    target_modules: targetModules(params, Object.keys(adapters)),
+    rank_pattern: others((adapter) => adapter.r, r),
+    alpha_pattern: others(alphaOf, alpha),
+  };
+}
+
+/** Last names such as `to_q`; whole paths where a last name would also mean modules that are not adapted. */
+function targetModules(params: Params, adapted: readonly string[]): string[] {
+  const known = new Set(adapted);
+  const bare = Object.keys(flatten(params)).map(moduleOf).filter((module) => !known.has(module));
+  const isExact = (name: string) => !bare.some((module) => matches(module, name));
+  return [...new Set(adapted.map((module) => (isExact(lastName(module)) ? lastName(module) : module)))];
+}
