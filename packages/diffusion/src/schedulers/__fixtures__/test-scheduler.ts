@@ -1,0 +1,91 @@
+import { add, mul, randomNormal, scalar, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
+import { useBackend } from '@alignprop/autograd-ext';
+import { checkGradient, expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { expectClose } from '../../../../../fixtures/index.js';
+import type { ModelCall, Scheduler, Step } from '../scheduler.js';
+
+const shape = [2, 3, 2, 4] as [number, number, number, number];
+const random = (seed: number) => randomNormal(shape, 0, 1, 'float32', seed);
+
+/** What every scheduler must do. */
+export function testScheduler(name: string, create: () => Scheduler): void {
+  describe(`${name} keeps the contract of a scheduler`, () => {
+    beforeAll(() => useBackend());
+
+    it('walks down from the noisiest step to the end', () => {
+      for (const count of [1, 2, 7, 50]) {
+        const steps = create().timesteps(count);
+        expect(steps.map((step) => step.index)).toEqual(steps.map((_, i) => i));
+        expect(steps.every((step) => Number.isInteger(step.t) && step.t >= 0 && step.prev <= step.t)).toBe(true);
+        expect(steps.every((step, i) => i === 0 || step.t <= steps[i - 1]!.t)).toBe(true);
+      }
+    });
+
+    it.each([0, -1, 2.5, NaN, 1e6])('refuses a chain of %d steps', (count) => {
+      expect(() => create().timesteps(count)).toThrow(/timesteps: numInferenceSteps got .* expected an integer from 1 to/);
+    });
+
+    it('has no state: a step gives the same numbers again, after other steps and on another instance', () => {
+      tidy(() => {
+        const scheduler = create();
+        const chain = scheduler.timesteps(6);
+        const first = chain.map((step) => take(scheduler, step).prevSample.arraySync());
+        const backwards = [...chain].reverse().map((step) => take(create(), step).prevSample.arraySync());
+        expect(backwards.reverse()).toEqual(first);
+      });
+    });
+
+    it('is differentiable in the model output and in the sample', () => {
+      const scheduler = create();
+      const chain = scheduler.timesteps(6);
+      for (const step of [chain[0]!, chain[1]!, chain.at(-1)!]) {
+        const fn = (modelOutput: Tensor4D, sample: Tensor4D) => {
+          const { prevSample, predOriginalSample } = take(scheduler, step, modelOutput, sample);
+          return add(prevSample, mul(predOriginalSample, 0.01));
+        };
+        tidy(() => checkGradient(fn as never, [random(1), random(2)]));
+      }
+    });
+
+    it('gives the coefficients of its step, or says why there are none', () => {
+      const scheduler = create();
+      for (const step of scheduler.timesteps(5)) tidy(() => expectLinear(scheduler, step));
+    });
+
+    it('adds noise: almost none at timestep 0, almost only noise at the last', () => {
+      tidy(() => {
+        const scheduler = create();
+        const total = scheduler.config.num_train_timesteps as number;
+        const [original, noise] = [random(3), random(4)];
+        expectClose(scheduler.addNoise(original, zerosLike(noise), [0, 0]), original, 0.01);
+        expectClose(scheduler.addNoise(zerosLike(original), noise, [total - 1, total - 1]), noise, 0.01);
+        expect(() => scheduler.addNoise(original, noise, [0, total])).toThrow(/timestep got/);
+      });
+    });
+
+    it('keeps no tensor', async () => {
+      await expectNoLeaks(() => {
+        tidy(() => create().timesteps(3).forEach((step) => take(create(), step)));
+      });
+    });
+  });
+}
+
+function take(scheduler: Scheduler, step: Step, modelOutput = random(100 + step.index), sample = random(200 + step.index)) {
+  const calls = Array.from({ length: step.index }, (_, i): ModelCall => ({ modelOutput: random(300 + i), sample: random(400 + i) }));
+  return scheduler.step(modelOutput, step, sample, { eta: 0.5, noise: random(500 + step.index), history: calls });
+}
+
+function expectLinear(scheduler: Scheduler, step: Step): void {
+  if (isLinear(scheduler)) {
+    const { sample, modelOutput, noise } = scheduler.coefficients(step, 0.7);
+    const [x, epsilon, z] = [random(1), random(2), random(3)];
+    const expected = scheduler.step(epsilon, step, x, { eta: 0.7, noise: z }).prevSample;
+    expectClose(add(add(mul(x, scalar(sample)), mul(epsilon, modelOutput)), mul(z, noise)), expected, 1e-5);
+  } else {
+    expect(() => scheduler.coefficients(step)).toThrow(/coefficients: .* Use step\(\)/);
+  }
+}
+
+const isLinear = ({ historyLength, config }: Scheduler) => historyLength === 0 && config.clip_sample !== true && config.thresholding !== true;

@@ -1,0 +1,85 @@
+import { add, mul, stack, tanh, tidy, transpose, unstack, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { backendNames, useBackend } from '@alignprop/autograd-ext';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { testScheduler } from './__fixtures__/test-scheduler.js';
+import { DDIMScheduler, type DDIMConfig } from './ddim.js';
+
+interface Case {
+  config: Partial<DDIMConfig>;
+  steps: number;
+  eta: number;
+  use_clipped_model_output?: boolean;
+}
+const cases = Object.entries(fixtureJson<{ cases: Record<string, Case> }>('schedulers/case.json').cases).filter(([name]) => name.startsWith('ddim.'));
+
+describe.each(backendNames)('DDIMScheduler on %s', (backend) => {
+  let io: Record<string, Tensor>;
+  beforeAll(async () => {
+    await useBackend(backend);
+    io = await fixtureTensors('schedulers/io.safetensors');
+  });
+  afterAll(() => Object.values(io).forEach((tensor) => tensor.dispose()));
+
+  /** The stand-in for a UNet that the fixtures were made with. */
+  function toyModel(x: Tensor4D, t: number): Tensor4D {
+    const [a, b] = ['toy.a', 'toy.b'].map((name) => transpose(io[name]!, [1, 2, 0]));
+    return add(mul(tanh(add(mul(a!, x), b!)), 0.8 + (0.4 * t) / 1000), mul(x, 0.1));
+  }
+
+  /** The chain's samples and the first and last predicted x_0, NCHW. */
+  function walk(scheduler: DDIMScheduler, name: string, { steps, eta, use_clipped_model_output: useClippedModelOutput }: Case) {
+    const noises = io[`${name}.noise`] && unstack(io[`${name}.noise`]!);
+    let x = toNHWC(io[`${name}.x0`]!);
+    const xs: Tensor[] = [x];
+    const originals: Tensor[] = [];
+    for (const step of scheduler.timesteps(steps)) {
+      const noise = noises && toNHWC(noises[step.index % noises.length]!);
+      const { prevSample, predOriginalSample } = scheduler.step(toyModel(x, step.t), step, x, { eta, noise, useClippedModelOutput });
+      xs.push((x = prevSample));
+      originals.push(predOriginalSample);
+    }
+    return { xs: stack(xs.map(toNCHW)), originals: stack([originals[0]!, originals.at(-1)!].map(toNCHW)) };
+  }
+
+  it('knows all 18 configurations', () => expect(cases).toHaveLength(18));
+
+  it.each(cases)('%s: timesteps, samples and predicted x_0 are those of diffusers', (name, kase) => {
+    tidy(() => {
+      const scheduler = new DDIMScheduler(kase.config);
+      expect(scheduler.timesteps(kase.steps).map(({ t }) => t)).toEqual([...io[`${name}.timesteps`]!.dataSync()]);
+      const { xs, originals } = walk(scheduler, name, kase);
+      expectClose(xs, io[`${name}.xs`]!, 1e-4, 'xs');
+      expectClose(originals, io[`${name}.pred_original_sample_first_last`]!, 1e-4, 'x_0');
+    });
+  });
+
+  it.each(cases.filter(([name]) => name !== 'ddim.threshold_5'))("%s: TRL's samples, by set_alpha_to_one false", (name, kase) => {
+    tidy(() => expectClose(walk(new DDIMScheduler({ ...kase.config, set_alpha_to_one: false }), name, kase).xs, io[`${name}.trl_xs`]!, 1e-4));
+  });
+
+  it.each(cases)('%s: addNoise and getVelocity', (name, { config }) => {
+    tidy(() => {
+      const scheduler = new DDIMScheduler(config);
+      const [original, noise] = [toNHWC(io[`${name}.x0`]!), toNHWC(io[`${name}.add_noise.noise`]!)];
+      const timesteps = [...io[`${name}.add_noise.timesteps`]!.dataSync()];
+      expectClose(toNCHW(scheduler.addNoise(original, noise, timesteps)), io[`${name}.add_noise.out`]!, 1e-4);
+      expectClose(toNCHW(scheduler.getVelocity(original, noise, timesteps)), io[`${name}.get_velocity.out`]!, 1e-4);
+    });
+  });
+});
+
+const stableDiffusion: Partial<DDIMConfig> = {
+  beta_start: 0.00085,
+  beta_end: 0.012,
+  beta_schedule: 'scaled_linear',
+  clip_sample: false,
+  set_alpha_to_one: false,
+  steps_offset: 1,
+};
+
+testScheduler('DDIMScheduler (epsilon)', () => new DDIMScheduler(stableDiffusion));
+testScheduler('DDIMScheduler (v_prediction)', () => new DDIMScheduler({ ...stableDiffusion, prediction_type: 'v_prediction' }));
+testScheduler('DDIMScheduler (sample)', () => new DDIMScheduler({ ...stableDiffusion, prediction_type: 'sample' }));
+testScheduler('DDIMScheduler (clipping)', () => new DDIMScheduler({ ...stableDiffusion, clip_sample: true, clip_sample_range: 0.7 }));
+testScheduler('DDIMScheduler (thresholding)', () => new DDIMScheduler({ ...stableDiffusion, thresholding: true, dynamic_thresholding_ratio: 0.9, sample_max_value: 100 }));

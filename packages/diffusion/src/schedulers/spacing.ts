@@ -1,0 +1,43 @@
+export const timestepSpacings = ['leading', 'trailing', 'linspace'] as const;
+
+/** The fields that decide which training timesteps a shorter chain visits (arXiv 2305.08891, table 2). */
+export type SpacingConfig = {
+  num_train_timesteps: number;
+  timestep_spacing: (typeof timestepSpacings)[number];
+  /** Added to the timesteps of `leading` spacing. */
+  steps_offset: number;
+};
+
+/**
+ * The training timesteps of a chain of `count` steps, largest first.
+ * Where numpy's `arange` makes `trailing` one too long (count 61 of 1000, for example) diffusers visits timestep -1,
+ * which wraps around to the noisiest; here a chain has `count` steps.
+ * @throws if `count` is not an integer in [1, num_train_timesteps], or the offset leads outside the training timesteps
+ */
+export function spacedTimesteps(owner: string, config: SpacingConfig, count: number): number[] {
+  const { num_train_timesteps: total, steps_offset: offset } = config;
+  if (!Number.isInteger(count) || count < 1 || count > total) {
+    throw new Error(`${owner}: numInferenceSteps got ${count}, expected an integer from 1 to num_train_timesteps = ${total}.`);
+  }
+  const timesteps = spacings[config.timestep_spacing](count, total, offset);
+  const outside = timesteps.find((t) => t < 0 || t >= total);
+  if (outside !== undefined) {
+    throw new Error(`${owner}: ${count} steps with steps_offset ${offset} got timestep ${outside}, expected 0 to ${total - 1}. Take fewer steps or another offset.`);
+  }
+  return timesteps;
+}
+
+const spacings: Record<SpacingConfig['timestep_spacing'], (count: number, total: number, offset: number) => number[]> = {
+  leading: (count, total, offset) => descending(count, (i) => i * Math.floor(total / count) + offset),
+  trailing: (count, total) => Array.from({ length: count }, (_, i) => roundHalfEven(total - i * (total / count)) - 1),
+  linspace: (count, total) => descending(count, (i) => roundHalfEven(count === 1 ? 0 : i * ((total - 1) / (count - 1)))),
+};
+
+const descending = (count: number, at: (i: number) => number) => Array.from({ length: count }, (_, i) => at(count - 1 - i));
+
+/** As numpy rounds. */
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  if (value - floor !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
+}
