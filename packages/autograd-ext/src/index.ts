@@ -10,7 +10,7 @@ export { groupNorm } from './ops/group-norm.js';
 export { layerNorm } from './ops/layer-norm.js';
 export { linear, type Matrix } from './ops/linear.js';
 export { quickGelu } from './ops/quick-gelu.js';
-export { resize, upsampleNearest, type Size } from './ops/resize.js';
+export { resize, shorterSide, upsampleNearest, type Size } from './ops/resize.js';
 export { scaledDotProductAttention, type AttentionOptions } from './ops/scaled-dot-product-attention.js';
 export { silu } from './ops/silu.js';
 export {
@@ -29,4 +29,5 @@ export {
   type Params,
   type StoredTensor,
 } from './params.js';
+export { randn, random, TorchGenerator, type GeneratorState } from './random.js';
 export { gradients, vjp, type ModelFunction, type Vjp } from './vjp.js';
