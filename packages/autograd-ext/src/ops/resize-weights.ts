@@ -34,7 +34,8 @@ function addAntialiased(row: number, from: number, to: number, mode: 'bilinear' 
 }
 
 function addInterpolated(row: number, from: number, to: number, mode: 'bilinear' | 'bicubic', add: Add): void {
-  const centre = (row + 0.5) * (from / to) - 0.5;
+  // In float32, as torch does: the position decides the weights, and its rounding is visible at 1e-5.
+  const centre = Math.fround(Math.fround((row + 0.5) * Math.fround(from / to)) - 0.5);
   const position = mode === 'bilinear' ? Math.max(centre, 0) : centre;
   const first = Math.floor(position);
   const reach = mode === 'bilinear' ? [0, 1] : [-1, 0, 1, 2];

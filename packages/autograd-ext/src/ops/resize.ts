@@ -24,6 +24,13 @@ export function upsampleNearest(x: Tensor4D, size: Size): Tensor4D {
   return resample(x, size, { mode: 'nearest', antialias: false });
 }
 
+/**
+ * The size whose shorter side is `size`, with the aspect ratio of `from`, as torchvision's `Resize(size)`: the longer side is rounded down.
+ */
+export function shorterSide([height, width]: Size, size: number): Size {
+  return height <= width ? [size, Math.floor((size * width) / height)] : [Math.floor((size * height) / width), size];
+}
+
 function resample(x: Tensor4D, [height, width]: Size, kernel: ResizeKernel): Tensor4D {
   const fits = x.rank === 4 && [height, width].every((n) => Number.isInteger(n) && n > 0);
   if (!fits) throw new Error(`resize: x and size got shapes [${x.shape}] and [${height}, ${width}], expected [B, H, W, C] and two positive integers.`);

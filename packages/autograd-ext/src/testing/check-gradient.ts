@@ -31,7 +31,7 @@ export function checkGradient(
     const weights = projection.dataSync();
     inputs.forEach((input, index) => {
       const values = Float32Array.from(input.dataSync());
-      const analytic = grads[index]?.dataSync() ?? new Float32Array(values.length);
+      const analytic = Float32Array.from(grads[index]?.dataSync() ?? { length: values.length }, (g) => g ?? 0);
       const along = (direction: Float32Array) => slope(direction, step, (moved) => evaluate(fn, inputs, index, moved), values, weights);
       const allowed = tolerance * Math.max(scale, analytic.reduce((most, g) => Math.max(most, Math.abs(g)), 0));
       for (const entry of choose(values.length, entries, seed)) compare(along(unit(values.length, entry)), analytic[entry]!, allowed, `input ${index} [${input.shape}], entry ${entry}`);

@@ -1,0 +1,30 @@
+import { mul, sum, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { useBackend } from '../backend.js';
+import { vjp } from '../vjp.js';
+import { resize, shorterSide, upsampleNearest, type Size } from './resize.js';
+
+interface Case { from: Size; to: Size; size?: number; mode: 'nearest' | 'bilinear' | 'bicubic'; antialias?: boolean }
+const { interpolate, torchvision_resize: torchvision } = fixtureJson<{ interpolate: Case[]; torchvision_resize: Case[] }>('resize/case.json');
+const cases = [...interpolate.map((c, i) => [`${i}`, c] as const), ...torchvision.map((c, i) => [`tv${i}`, c] as const)];
+
+describe.each(['wasm', 'cpu'] as const)('resize on %s', (backend) => {
+  let io: Record<string, Tensor>;
+  beforeAll(async () => {
+    await useBackend(backend);
+    io = await fixtureTensors('resize/io.safetensors');
+  });
+
+  it.each(cases)('%s: %o', (name, { from, to, size, mode, antialias = true }) => {
+    const target = size ? shorterSide(from, size) : to;
+    expect(target).toEqual(to);
+    const fn = (x: Tensor4D) => (mode === 'nearest' ? upsampleNearest(x, target) : resize(x, target, { mode, antialias }));
+    const { value, inputs } = vjp((_, x) => sum(mul(fn(toNHWC(x!)), toNHWC(io[`${name}.R`]!))), {}, [io[`${name}.x`]!]);
+    value.dispose();
+    const y = toNCHW(fn(toNHWC(io[`${name}.x`]!)));
+    const worst = Math.max(...y.dataSync().map((v, i) => Math.abs(v - io[`${name}.y`]!.dataSync()[i]!)));
+    expect(worst).toBeLessThanOrEqual(1e-5);
+    expectClose(inputs[0]!, io[`${name}.grad_x`]!, 1e-5, 'gradient');
+  });
+});
