@@ -1,14 +1,21 @@
+import { readdirSync } from 'node:fs';
 import { defaultServerConditions } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 // Tests run on the sources: the custom export condition makes every @alignprop/* import resolve to src/.
 const conditions = ['@alignprop/source', ...defaultServerConditions];
 
+/** One project per package, so that `vitest run --project lora` and Nx's cached `test` targets run a package alone. */
+const packages = readdirSync(new URL('packages', import.meta.url)).map((name) => ({
+  extends: true as const,
+  test: { name, include: [`packages/${name}/src/**/*.test.ts`] },
+}));
+
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    include: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts'],
+    projects: [...packages, { extends: true, test: { name: 'tools', include: ['tools/**/*.test.ts'] } }],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: 'forks',

@@ -1,0 +1,138 @@
+// One flat config for the workspace. Every boundary rule below has a snippet that must fail in tools/boundaries.test.ts.
+import js from '@eslint/js';
+import nx from '@nx/eslint-plugin';
+import { createNodeResolver, importX } from 'eslint-plugin-import-x';
+import * as jsonc from 'jsonc-eslint-parser';
+import tseslint from 'typescript-eslint';
+
+const libraries = ['autograd-ext', 'diffusion', 'lora', 'rewards', 'trainer'];
+const librarySources = libraries.map((name) => `packages/${name}/src/**/*.ts`);
+const sources = [...librarySources, 'packages/cli/src/**/*.ts'];
+const tests = ['**/*.test.ts', '**/__fixtures__/**', 'fixtures/**'];
+
+/** The only library files that may reach for Node, and only by a dynamic import inside a function: bundles for browsers stay possible. */
+const nodeSeams = [
+  'packages/autograd-ext/src/backend.ts',
+  'packages/autograd-ext/src/weights/*.ts',
+  'packages/*/src/**/*-files.ts',
+];
+
+const tfjs = [
+  {
+    group: ['@tensorflow/tfjs', '@tensorflow/tfjs/*', '@tensorflow/tfjs-core/dist/*'],
+    message: "Import '@tensorflow/tfjs-core' only: any other entry is a second copy of the library.",
+  },
+  { group: ['@alignprop/*/src', '@alignprop/*/src/*', '@alignprop/*/dist/*'], message: "Import the package's public entries." },
+];
+const node = { group: ['node:*'], message: 'Import node:* inside the function that needs it, in a seam file (nodeSeams in eslint.config.mjs).', allowTypeImports: true };
+const clipOnly = { regex: '^@alignprop/diffusion(?!/clip$)', message: "Rewards see the diffusion package through '@alignprop/diffusion/clip' only." };
+const rewardTypes = { group: ['@alignprop/rewards', '@alignprop/rewards/*'], message: 'The trainer knows rewards as a type: users hand the function in.', allowTypeImports: true };
+
+/** One rule has one set of options per file, so each scope names all of its patterns. */
+const restrictImports = (...patterns) => ({ '@typescript-eslint/no-restricted-imports': ['error', { patterns }] });
+
+const scopes = {
+  'autograd-ext': [],
+  diffusion: ['autograd-ext'],
+  lora: ['autograd-ext'],
+  rewards: ['autograd-ext', 'diffusion'],
+  trainer: ['autograd-ext', 'diffusion', 'lora', 'rewards'],
+  cli: ['autograd-ext', 'diffusion', 'lora', 'rewards', 'trainer'],
+  tools: ['*'],
+};
+const scopeTag = (name) => (name === '*' ? '*' : `scope:${name}`);
+
+export default tseslint.config(
+  { ignores: ['**/dist/**', '**/dist-ts/**', '**/node_modules/**', '.nx/**', '**/*.md', 'packages/cli/models/**', '**/tsup.config.bundled_*'] },
+  { linterOptions: { reportUnusedDisableDirectives: 'error' } },
+  js.configs.recommended,
+
+  {
+    files: ['**/*.ts'],
+    extends: [tseslint.configs.strictTypeChecked],
+    languageOptions: { parserOptions: { project: './tsconfig.json', tsconfigRootDir: import.meta.dirname } },
+    plugins: { '@nx': nx, 'import-x': importX },
+    settings: {
+      'import-x/resolver-next': [
+        createNodeResolver({ extensions: ['.ts', '.js', '.json'], extensionAlias: { '.js': ['.ts', '.js'] }, conditionNames: ['@alignprop/source', 'node', 'import', 'default'] }),
+      ],
+      'import-x/parsers': { '@typescript-eslint/parser': ['.ts'] },
+    },
+    rules: {
+      '@nx/enforce-module-boundaries': [
+        'error',
+        {
+          allow: [],
+          banTransitiveDependencies: false,
+          enforceBuildableLibDependency: false,
+          depConstraints: Object.entries(scopes).map(([name, may]) => ({
+            sourceTag: scopeTag(name),
+            onlyDependOnLibsWithTags: may.map(scopeTag),
+          })),
+        },
+      ],
+      'import-x/no-cycle': 'error',
+      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/no-non-null-assertion': 'off', // array reads in numeric code under noUncheckedIndexedAccess
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true, allowArray: true, allowNullish: true }],
+      '@typescript-eslint/no-confusing-void-expression': 'off',
+      '@typescript-eslint/no-unnecessary-condition': 'off', // checks at the boundary doubt the types on purpose
+      '@typescript-eslint/no-unnecessary-type-parameters': 'off',
+      '@typescript-eslint/no-unnecessary-type-assertion': 'off', // it takes tfjs's rank type arguments for inference
+      '@typescript-eslint/unbound-method': 'off', // functions are taken out of options objects by destructuring
+      eqeqeq: 'error',
+      'prefer-const': 'error',
+      'no-console': 'error',
+    },
+  },
+
+  {
+    files: sources,
+    ignores: tests,
+    rules: {
+      'max-lines': ['error', { max: 400, skipBlankLines: true, skipComments: true }],
+      'max-lines-per-function': ['error', { max: 60, skipBlankLines: true, skipComments: true }],
+    },
+  },
+  { files: ['packages/cli/src/**/*.ts', 'tools/**/*.ts'], rules: { 'no-console': 'off', ...restrictImports(...tfjs) } },
+  { files: librarySources, ignores: tests, rules: restrictImports(...tfjs, node) },
+  { files: ['packages/rewards/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, node, clipOnly) },
+  { files: ['packages/trainer/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, node, rewardTypes) },
+  { files: ['packages/autograd-ext/src/register-gradients.ts'], rules: { '@typescript-eslint/no-restricted-imports': 'off' } }, // the one exception; see the file
+  {
+    files: librarySources,
+    ignores: [...tests, ...nodeSeams],
+    rules: { 'no-restricted-syntax': ['error', { selector: "ImportExpression[source.value=/^node:/]", message: node.message }] },
+  },
+
+  {
+    files: ['packages/*/src/**/*.test.ts'],
+    rules: restrictImports(...tfjs),
+  },
+  {
+    files: [...tests, 'tools/**/*.ts', '*.config.ts', '*.base.ts', '**/tsup.config.ts'],
+    rules: {
+      '@typescript-eslint/no-explicit-any': 'off',
+      '@typescript-eslint/no-unsafe-assignment': 'off',
+      '@typescript-eslint/no-unsafe-member-access': 'off',
+      '@typescript-eslint/no-unsafe-argument': 'off',
+      '@typescript-eslint/no-unsafe-call': 'off',
+      '@typescript-eslint/no-unsafe-return': 'off',
+      '@typescript-eslint/require-await': 'off',
+      '@typescript-eslint/no-misused-spread': 'off',
+      '@typescript-eslint/no-dynamic-delete': 'off',
+    },
+  },
+  { files: ['packages/*/tsup.config.ts'], rules: { '@nx/enforce-module-boundaries': 'off' } }, // read by tsup, not part of the package
+  { files: ['**/*.mjs'], languageOptions: { globals: { process: 'readonly', URL: 'readonly', console: 'readonly' } } },
+
+  {
+    files: ['packages/*/package.json'],
+    languageOptions: { parser: jsonc },
+    plugins: { '@nx': nx },
+    rules: {
+      '@nx/dependency-checks': ['error', { ignoredFiles: ['{projectRoot}/tsup.config.ts', '{projectRoot}/src/**/*.test.ts'] }],
+    },
+  },
+);
