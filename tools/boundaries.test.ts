@@ -1,0 +1,81 @@
+// Every boundary of eslint.config.mjs has a snippet here that it must refuse, and one beside it that it must let through.
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { ESLint } from 'eslint';
+import tseslint from 'typescript-eslint';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const modules = '@nx/enforce-module-boundaries';
+const imports = '@typescript-eslint/no-restricted-imports';
+
+// Without type information: the snippets belong to no program.
+const eslint = new ESLint({
+  cwd: root,
+  overrideConfig: [{ ...tseslint.configs.disableTypeChecked, files: ['**/*.ts'] }, { files: ['**/*.ts'], languageOptions: { parserOptions: { project: false, program: null } } }],
+});
+
+beforeAll(() => {
+  // The Nx rule reads the project graph from Nx's cache and lets everything pass when there is none.
+  execFileSync('npx', ['nx', 'show', 'projects'], { cwd: root, env: { ...process.env, NX_DAEMON: 'false' }, stdio: 'ignore' });
+});
+
+/** The ids of the rules that refuse `code` in `file`. */
+async function refusals(file: string, code: string): Promise<readonly (string | null)[]> {
+  const [result] = await eslint.lintText(code, { filePath: file, warnIgnored: true });
+  expect(result!.messages.filter(({ fatal }) => fatal)).toEqual([]);
+  return result!.messages.map(({ ruleId }) => ruleId);
+}
+
+const refused: readonly (readonly [file: string, code: string, rule: string])[] = [
+  ['packages/autograd-ext/src/x.ts', "export { UNet2DConditionModel } from '@alignprop/diffusion';", modules],
+  ['packages/diffusion/src/x.ts', "export { addLora } from '@alignprop/lora';", modules],
+  ['packages/diffusion/src/x.test.ts', "export { addLora } from '@alignprop/lora';", modules],
+  ['packages/diffusion/src/x.ts', "export { jpegCompressibility } from '@alignprop/rewards';", modules],
+  ['packages/lora/src/x.ts', "export { UNet2DConditionModel } from '@alignprop/diffusion';", modules],
+  ['packages/lora/src/x.ts', "export { vjp } from '../../autograd-ext/src/index.js';", modules],
+  ['packages/lora/src/x.ts', "export type { RewardFunction } from '@alignprop/rewards';", modules],
+  ['packages/rewards/src/x.ts', "export { AlignPropTrainer } from '@alignprop/trainer';", modules],
+  ['packages/rewards/src/x.ts', "export { addLora } from '@alignprop/lora';", modules],
+  ['packages/rewards/src/x.ts', "export { UNet2DConditionModel } from '@alignprop/diffusion';", imports],
+  ['packages/trainer/src/x.ts', "export { jpegCompressibility } from '@alignprop/rewards';", imports],
+  ['packages/trainer/src/x.ts', "export { run } from '@alignprop/cli';", modules],
+  ['packages/diffusion/src/x.ts', "export { vjp } from '@alignprop/autograd-ext/src/vjp.js';", imports],
+  ['packages/lora/src/x.ts', "export { add } from '@tensorflow/tfjs-core/dist/ops/add.js';", imports],
+  ['packages/cli/src/x.ts', "export { add } from '@tensorflow/tfjs';", imports],
+  ['packages/diffusion/src/models/x.ts', "import { readFileSync } from 'node:fs'; export const x = readFileSync;", imports],
+  ['packages/autograd-ext/src/weights/directory.ts', "import { open } from 'node:fs/promises'; export const x = open;", imports],
+  ['packages/diffusion/src/models/x.ts', "export const x = () => import('node:fs');", 'no-restricted-syntax'],
+  ['packages/lora/src/config.ts', "import { addLora } from './index.js'; export const x = addLora;", 'import-x/no-cycle'],
+  ['packages/trainer/src/x.ts', "console.log('hello');", 'no-console'],
+  ['packages/trainer/src/x.ts', 'let x = 0;\n' + 'x += 1;\n'.repeat(400), 'max-lines'],
+  ['packages/trainer/src/x.ts', `export function f() {\n${'  f();\n'.repeat(60)}}`, 'max-lines-per-function'],
+];
+
+const allowed: readonly (readonly [file: string, code: string])[] = [
+  ['packages/diffusion/src/x.ts', "export { vjp } from '@alignprop/autograd-ext';"],
+  ['packages/lora/src/x.ts', "export { vjp } from '@alignprop/autograd-ext';"],
+  ['packages/rewards/src/x.ts', "export { CLIPTextModel } from '@alignprop/diffusion/clip';"],
+  ['packages/trainer/src/x.ts', "export { addLora } from '@alignprop/lora'; export { StableDiffusionPipeline } from '@alignprop/diffusion';"],
+  ['packages/trainer/src/x.ts', "export type { RewardFunction } from '@alignprop/rewards';"],
+  ['packages/cli/src/x.ts', "import { readFileSync } from 'node:fs'; export { jpegCompressibility } from '@alignprop/rewards'; console.log(readFileSync);"],
+  ['packages/autograd-ext/src/weights/directory.ts', "import type { FileHandle } from 'node:fs/promises'; export const x = (): Promise<unknown> => import('node:fs/promises'); export type Handle = FileHandle;"],
+  ['packages/diffusion/src/x.test.ts', "import { readFileSync } from 'node:fs'; export const x = readFileSync;"],
+  ['packages/lora/src/x.ts', "export { LoraLinear } from './lora-linear.js';"],
+];
+
+describe('package boundaries', () => {
+  it.each(refused)('%s refuses %s (%s)', async (file, code, rule) => {
+    expect(await refusals(file, code)).toContain(rule);
+  });
+
+  it.each(allowed)('%s allows %s', async (file, code) => {
+    expect(await refusals(file, code)).toEqual([]);
+  });
+
+  it('has snippets for every package', () => {
+    const packages = readdirSync(new URL('../packages', import.meta.url));
+    expect(new Set(refused.map(([file]) => file.split('/')[1]))).toEqual(new Set(packages));
+  });
+});
