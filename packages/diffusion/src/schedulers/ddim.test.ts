@@ -1,4 +1,4 @@
-import { add, mul, stack, tanh, tidy, transpose, unstack, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, mul, stack, tanh, tidy, transpose, unstack, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { backendNames, useBackend } from '@alignprop/autograd-ext';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
@@ -83,3 +83,53 @@ testScheduler('DDIMScheduler (v_prediction)', () => new DDIMScheduler({ ...stabl
 testScheduler('DDIMScheduler (sample)', () => new DDIMScheduler({ ...stableDiffusion, prediction_type: 'sample' }));
 testScheduler('DDIMScheduler (clipping)', () => new DDIMScheduler({ ...stableDiffusion, clip_sample: true, clip_sample_range: 0.7 }));
 testScheduler('DDIMScheduler (thresholding)', () => new DDIMScheduler({ ...stableDiffusion, thresholding: true, dynamic_thresholding_ratio: 0.9, sample_max_value: 100 }));
+
+describe('DDIMScheduler refuses', () => {
+  it('options of the wrong kind', () => {
+    expect(() => new DDIMScheduler({ prediction_type: 'noise' as never })).toThrow(/prediction_type got "noise", expected one of epsilon, v_prediction, sample/);
+    expect(() => new DDIMScheduler({ dynamic_thresholding_ratio: 2 })).toThrow(/dynamic_thresholding_ratio got 2/);
+  });
+
+  it('a step of another schedule, one with noise but no noise, and an offset past the end', () => {
+    const scheduler = new DDIMScheduler(stableDiffusion);
+    const x = {} as Tensor4D;
+    expect(() => scheduler.step(x, { index: 0, t: 1000, prev: 980 }, x)).toThrow(/timestep got 1000, expected an integer from 0 to 999/);
+    expect(() => scheduler.coefficients({ index: 0, t: 0.5, prev: 0 })).toThrow(/timestep got 0.5/);
+    expect(() => scheduler.timesteps(1000)).toThrow(/steps_offset 1 got timestep 1000/);
+  });
+
+  it('to step with eta and without noise', async () => {
+    await useBackend();
+    tidy(() => {
+      const x = zeros([1, 2, 2, 4]) as Tensor4D;
+      const scheduler = new DDIMScheduler(stableDiffusion);
+      expect(() => scheduler.step(x, scheduler.timesteps(5)[0]!, x, { eta: 1 })).toThrow(/eta got 1 without noise/);
+    });
+  });
+
+  it('to find x_0 in pure noise', () => {
+    const scheduler = new DDIMScheduler({ ...stableDiffusion, rescale_betas_zero_snr: true, timestep_spacing: 'trailing' });
+    expect(() => scheduler.coefficients(scheduler.timesteps(5)[0]!)).toThrow(/timestep 999 got ᾱ = 0/);
+  });
+});
+
+describe('DDIMScheduler.timesteps', () => {
+  it('has as many trailing steps as asked for, also where numpy counts one more', () => {
+    const steps = new DDIMScheduler({ timestep_spacing: 'trailing' }).timesteps(61);
+    expect(steps).toHaveLength(61);
+    expect(steps.at(-1)!.t).toBeGreaterThanOrEqual(0);
+  });
+
+  it('ends below 0 after the last step', () => {
+    expect(new DDIMScheduler(stableDiffusion).timesteps(50).at(-1)).toEqual({ index: 49, t: 1, prev: -19 });
+  });
+});
+
+it('keeps the direction real at every step of every chain with eta 1', () => {
+  for (const rescale_betas_zero_snr of [false, true]) {
+    const scheduler = new DDIMScheduler({ ...stableDiffusion, prediction_type: 'v_prediction', rescale_betas_zero_snr, timestep_spacing: 'trailing' });
+    for (let count = 1; count <= 60; count++) {
+      for (const step of scheduler.timesteps(count)) expect(Object.values(scheduler.coefficients(step, 1)).every(Number.isFinite), `${count} steps`).toBe(true);
+    }
+  }
+});

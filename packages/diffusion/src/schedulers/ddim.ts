@@ -6,7 +6,8 @@ import { quantile } from './quantile.js';
 import type { Scheduler, SchedulerConfig, Step, StepCoefficients, StepOptions, StepOutput } from './scheduler.js';
 import { spacedTimesteps, timestepSpacings, type SpacingConfig } from './spacing.js';
 
-export const predictionTypes = ['epsilon', 'v_prediction', 'sample'] as const;
+const { fround } = Math;
+const predictionTypes = ['epsilon', 'v_prediction', 'sample'] as const;
 
 /** diffusers' options of `DDIMScheduler`, under their names in `scheduler_config.json`. */
 export type DDIMConfig = BetaConfig &
@@ -142,10 +143,11 @@ export class DDIMScheduler implements Scheduler {
     if (alpha === 0 && this.config.prediction_type === 'epsilon') {
       throw new Error(`DDIMScheduler: timestep ${step.t} got ᾱ = 0, where epsilon tells nothing of x_0. Use v_prediction, or another timestep_spacing.`);
     }
-    const variance = ((1 - alphaPrev) / (1 - alpha)) * (1 - alpha / alphaPrev); // (16) at η = 1
-    const sigma = eta * Math.sqrt(variance);
-    // Below 0 by rounding where ᾱ_t is next to 0 and η is 1.
-    return { alpha, alphaPrev, sigma, direction: Math.sqrt(Math.max(1 - alphaPrev - sigma ** 2, 0)) };
+    // Rounded where torch rounds: next to ᾱ_t = 0 and η = 1 the direction is a difference of equal numbers, all rounding.
+    const variance = fround(fround(fround(1 - alphaPrev) / fround(1 - alpha)) * fround(1 - fround(alpha / alphaPrev))); // (16) at η = 1
+    const sigma = fround(eta * fround(Math.sqrt(variance)));
+    const rest = fround(fround(1 - alphaPrev) - fround(sigma * sigma));
+    return { alpha, alphaPrev, sigma, direction: Math.sqrt(Math.max(rest, 0)) }; // torch gives NaN for a rest below 0
   }
 
   #predict(modelOutput: Tensor4D, sample: Tensor4D, alpha: number): { original: Tensor4D; epsilon: Tensor4D } {

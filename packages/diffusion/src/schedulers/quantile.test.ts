@@ -1,0 +1,30 @@
+import { tensor1d, tensor2d, tidy } from '@tensorflow/tfjs-core';
+import { backendNames, gradients, useBackend } from '@alignprop/autograd-ext';
+import { checkGradient } from '@alignprop/autograd-ext/testing';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { quantile } from './quantile.js';
+
+describe.each(backendNames)('quantile on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
+
+  const rows = () => tensor2d([[3, 1, 2, 5, 4], [10, 50, 20, 40, 30]]);
+
+  it.each([
+    [0, [1, 10]],
+    [0.5, [3, 30]],
+    [0.9, [4.6, 46]],
+    [1, [5, 50]],
+  ])('%d: interpolates linearly', (ratio, expected) => {
+    tidy(() => quantile(rows(), ratio).dataSync().forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 5)));
+  });
+
+  it('sends the gradient to the two neighbours, by their weights', () => {
+    tidy(() => {
+      const x = rows();
+      const { grads } = gradients(() => quantile(x, 0.9), [x], tensor1d([1, 2]));
+      const expected = [0, 0, 0, 0.6, 0.4, 0, 1.2, 0, 0.8, 0];
+      [...grads[0]!.dataSync()].forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 5));
+      checkGradient((y) => quantile(y as never, 0.9), [rows()]);
+    });
+  });
+});
