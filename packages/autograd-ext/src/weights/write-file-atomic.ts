@@ -1,0 +1,52 @@
+/** What a file is made of: one piece, or many written one after another. */
+export type FileContents = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
+/**
+ * Writes a file so that it is there complete or not at all: under a temporary name in the same folder, flushed to the disk,
+ * then renamed. Missing folders are made; on failure the temporary file is removed and an older file stays as it was.
+ * @throws if the folder or the file cannot be written, or making the contents failed
+ */
+export async function writeFileAtomic(path: string, contents: FileContents): Promise<void> {
+  const { mkdir, rename, rm } = await import('node:fs/promises');
+  const { basename, dirname, join } = await import('node:path');
+  const { randomUUID } = await import('node:crypto');
+  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFlushed(temporary, contents);
+    await rename(temporary, path);
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => {}); // the first error is the one to report
+    throw new Error(`writeFileAtomic: cannot write '${path}': ${(cause as Error).message}. Check the folder's permissions and the space left.`, { cause });
+  }
+}
+
+async function writeFlushed(path: string, contents: FileContents): Promise<void> {
+  const { open } = await import('node:fs/promises');
+  const file = await open(path, 'wx');
+  try {
+    for await (const piece of pieces(contents)) await writeAll(file, piece);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+function pieces(contents: FileContents): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
+  if (typeof contents === 'string') return [new TextEncoder().encode(contents)];
+  return contents instanceof Uint8Array ? [contents] : contents;
+}
+
+interface Writable {
+  write(data: Uint8Array, offset: number, length: number): Promise<{ bytesWritten: number }>;
+}
+
+// One write call takes less than 2^31 bytes, and may write less than it was given.
+const CHUNK = 2 ** 30;
+
+async function writeAll(file: Writable, data: Uint8Array): Promise<void> {
+  for (let at = 0; at < data.byteLength; ) {
+    const { bytesWritten } = await file.write(data, at, Math.min(CHUNK, data.byteLength - at));
+    at += bytesWritten;
+  }
+}
