@@ -1,0 +1,159 @@
+import { add, argMax, cast, equal, expandDims, gather, mul, range, slice, sum, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import { linear, type Params } from '@alignprop/autograd-ext';
+import { type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
+import type { ConfigInput } from '../models/config.js';
+import { linearSpec, normSpec, type EmbeddingParams, type LinearParams, type NormParams } from '../models/layers.js';
+import { clipTextConfig, type CLIPTextConfig } from './config.js';
+import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } from './encoder.js';
+import { readClip } from './files.js';
+
+const LEGACY_EOS_TOKEN_ID = 2; // what configs of before June 2023 say, whatever the vocabulary
+
+export type CLIPTextModelParams = {
+  text_model: {
+    embeddings: { token_embedding: EmbeddingParams; position_embedding: EmbeddingParams };
+    encoder: ClipEncoderParams;
+    final_layer_norm: NormParams;
+  };
+};
+export type CLIPTextModelWithProjectionParams = CLIPTextModelParams & { text_projection: LinearParams };
+
+/** A text model's outputs. */
+export interface CLIPTextOutput {
+  /** Every token after the final layer normalisation, `[B, L, C]`. */
+  readonly lastHiddenState: Tensor3D;
+  /** The end token's row of it, `[B, C]`. */
+  readonly poolerOutput: Tensor2D;
+  /** The embeddings and every layer's output, before the final layer normalisation; `[B, L, C]` each. */
+  readonly hiddenStates: readonly Tensor3D[];
+}
+
+/** The weights that a config demands. */
+export function clipTextSpec(config: CLIPTextConfig) {
+  const { vocab_size, max_position_embeddings, hidden_size: width } = config;
+  return {
+    text_model: {
+      embeddings: {
+        token_embedding: { weight: { shape: [vocab_size, width] } },
+        position_embedding: { weight: { shape: [max_position_embeddings, width] } },
+      },
+      encoder: clipEncoderSpec(config),
+      final_layer_norm: normSpec(width),
+    },
+  } satisfies ParamsSpec;
+}
+
+/**
+ * transformers' `CLIPTextModel` (arXiv 2103.00020, §2.4). A token sees those before it, padding included: Stable Diffusion
+ * passes no attention mask.
+ * @param inputIds int32 `[B, L]`, L at most `max_position_embeddings`
+ */
+export function clipText(config: CLIPTextConfig, params: Params, inputIds: Tensor): CLIPTextOutput {
+  const { embeddings, encoder, final_layer_norm } = (params as unknown as CLIPTextModelParams).text_model;
+  const length = inputIds.shape[1]!;
+  const positions = slice(embeddings.position_embedding.weight, 0, length); // [L, C]
+  const tokens = add(gather(embeddings.token_embedding.weight, inputIds as Tensor2D), positions) as Tensor3D; // [B, L, C]
+  const hiddenStates = clipEncoder(config, encoder, tokens, { causal: true });
+  const lastHiddenState = clipLayerNorm(config, final_layer_norm, hiddenStates.at(-1)!) as Tensor3D;
+  return { lastHiddenState, poolerOutput: poolEndToken(config, inputIds, lastHiddenState), hiddenStates };
+}
+
+/** transformers' `CLIPTextModelWithProjection`: as `clipText`, and the pooled text in the space shared with images, `[B, D]`. */
+export function clipTextWithProjection(
+  config: CLIPTextConfig,
+  params: Params,
+  inputIds: Tensor,
+): CLIPTextOutput & { readonly textEmbeds: Tensor2D } {
+  const output = clipText(config, params, inputIds);
+  const { text_projection } = params as unknown as CLIPTextModelWithProjectionParams;
+  return { ...output, textEmbeds: linear(output.poolerOutput, text_projection.weight) as Tensor2D };
+}
+
+/** The row of the first end token. It is the largest id of CLIP's vocabulary, which old configs rely on. */
+function poolEndToken({ eos_token_id }: CLIPTextConfig, inputIds: Tensor, x: Tensor3D): Tensor2D {
+  const scores: Tensor = eos_token_id === LEGACY_EOS_TOKEN_ID ? inputIds : cast(equal(inputIds, eos_token_id), 'int32');
+  const end = expandDims(argMax(scores, 1), 1); // [B, 1]
+  const chosen = cast(equal(range(0, x.shape[1], 1, 'int32'), end), 'float32'); // [B, L]
+  return sum(mul(x, expandDims(chosen, 2)), 1);
+}
+
+/** The text encoder of Stable Diffusion: a config and its weights. */
+export class CLIPTextModel {
+  readonly config: CLIPTextConfig;
+  readonly params: Params;
+
+  /**
+   * @param config missing fields have transformers' defaults
+   * @throws if a config value is not supported
+   */
+  constructor(config: ConfigInput, params: Params) {
+    this.config = clipTextConfig(config);
+    this.params = params;
+  }
+
+  /** The weights that a config demands, for `loadParams` and `initParams`. */
+  static spec(config: ConfigInput): ParamsSpec {
+    return clipTextSpec(clipTextConfig(config));
+  }
+
+  /**
+   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
+   * @param source a folder, a hub id or a file source; a whole `CLIPModel` will do
+   * @throws if files are missing, a config value is not supported, or weights do not fit the config
+   */
+  static async fromPretrained(
+    source: string | FileSource,
+    options: { subfolder?: string; variant?: string } = {},
+  ): Promise<CLIPTextModel> {
+    const { config, params } = await readClip('CLIPTextModel', source, options, clipTextConfig, clipTextSpec);
+    return new CLIPTextModel(config, params);
+  }
+
+  /** The same model with other weights. */
+  withParams(params: Params): CLIPTextModel {
+    return new CLIPTextModel(this.config, params);
+  }
+}
+
+/** A text encoder and its projection, as in a `CLIPModel`: a config and its weights. */
+export class CLIPTextModelWithProjection {
+  readonly config: CLIPTextConfig;
+  readonly params: Params;
+
+  /**
+   * @param config missing fields have transformers' defaults
+   * @throws if a config value is not supported
+   */
+  constructor(config: ConfigInput, params: Params) {
+    this.config = clipTextConfig(config);
+    this.params = params;
+  }
+
+  /** The weights that a config demands, for `loadParams` and `initParams`. */
+  static spec(config: ConfigInput): ParamsSpec {
+    return textWithProjectionSpec(clipTextConfig(config));
+  }
+
+  /**
+   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
+   * @param source a folder, a hub id or a file source; a whole `CLIPModel` will do
+   * @throws if files are missing, a config value is not supported, or weights do not fit the config
+   */
+  static async fromPretrained(
+    source: string | FileSource,
+    options: { subfolder?: string; variant?: string } = {},
+  ): Promise<CLIPTextModelWithProjection> {
+    const owner = 'CLIPTextModelWithProjection';
+    const { config, params } = await readClip(owner, source, options, clipTextConfig, textWithProjectionSpec);
+    return new CLIPTextModelWithProjection(config, params);
+  }
+
+  /** The same model with other weights. */
+  withParams(params: Params): CLIPTextModelWithProjection {
+    return new CLIPTextModelWithProjection(this.config, params);
+  }
+}
+
+function textWithProjectionSpec(config: CLIPTextConfig): ParamsSpec {
+  return { ...clipTextSpec(config), text_projection: linearSpec(config.hidden_size, config.projection_dim, { bias: false }) };
+}

@@ -1,0 +1,113 @@
+import { add, concat, reshape, slice, tile, type Tensor, type Tensor1D, type Tensor2D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { conv2d, linear, type Params } from '@alignprop/autograd-ext';
+import { type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
+import type { ConfigInput } from '../models/config.js';
+import { linearSpec, normSpec, type EmbeddingParams, type LinearParams, type NormParams } from '../models/layers.js';
+import { clipVisionConfig, type CLIPVisionConfig } from './config.js';
+import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } from './encoder.js';
+import { readClip } from './files.js';
+
+export type CLIPVisionModelWithProjectionParams = {
+  vision_model: {
+    embeddings: { class_embedding: Tensor1D; patch_embedding: { weight: Tensor }; position_embedding: EmbeddingParams };
+    pre_layrnorm: NormParams; // sic
+    encoder: ClipEncoderParams;
+    post_layernorm: NormParams;
+  };
+  visual_projection: LinearParams;
+};
+
+/** A vision model's outputs. */
+export interface CLIPVisionOutput {
+  /** The image in the space shared with texts, `[B, D]`, not normalised. */
+  readonly imageEmbeds: Tensor2D;
+  /** Class token and patches after the last layer, `[B, 1 + N, C]`. */
+  readonly lastHiddenState: Tensor3D;
+  /** What the first layer is given and every layer's output, `[B, 1 + N, C]` each. */
+  readonly hiddenStates: readonly Tensor3D[];
+}
+
+/** The weights that a config demands. */
+export function clipVisionSpec(config: CLIPVisionConfig): ParamsSpec {
+  const { hidden_size: width, image_size, patch_size, num_channels, projection_dim } = config;
+  const patches = Math.floor(image_size / patch_size) ** 2;
+  return {
+    vision_model: {
+      embeddings: {
+        class_embedding: { shape: [width] },
+        patch_embedding: { weight: { shape: [width, num_channels, patch_size, patch_size] } },
+        position_embedding: { weight: { shape: [1 + patches, width] } },
+      },
+      pre_layrnorm: normSpec(width),
+      encoder: clipEncoderSpec(config),
+      post_layernorm: normSpec(width),
+    },
+    visual_projection: linearSpec(width, projection_dim, { bias: false }),
+  };
+}
+
+/**
+ * transformers' `CLIPVisionModelWithProjection` (arXiv 2103.00020, §2.4; arXiv 2010.11929).
+ * @param pixels `[B, image_size, image_size, 3]`, normalised with CLIP's mean and standard deviation
+ */
+export function clipVision(config: CLIPVisionConfig, params: Params, pixels: Tensor4D): CLIPVisionOutput {
+  const { vision_model, visual_projection } = params as unknown as CLIPVisionModelWithProjectionParams;
+  const tokens = clipLayerNorm(config, vision_model.pre_layrnorm, embed(config, vision_model.embeddings, pixels)) as Tensor3D;
+  const hiddenStates = clipEncoder(config, vision_model.encoder, tokens, { causal: false });
+  const lastHiddenState = hiddenStates.at(-1)!;
+  const [batch, , width] = lastHiddenState.shape;
+  const classToken = reshape(slice(lastHiddenState, [0, 0, 0], [batch, 1, width]), [batch, width]);
+  const pooled = clipLayerNorm(config, vision_model.post_layernorm, classToken); // [B, C]
+  return { imageEmbeds: linear(pooled, visual_projection.weight) as Tensor2D, lastHiddenState, hiddenStates };
+}
+
+/** Class token and patches with their positions, `[B, 1 + N, C]`. */
+function embed(
+  { hidden_size: width, patch_size: stride }: CLIPVisionConfig,
+  { class_embedding, patch_embedding, position_embedding }: CLIPVisionModelWithProjectionParams['vision_model']['embeddings'],
+  pixels: Tensor4D,
+): Tensor {
+  const batch = pixels.shape[0];
+  const patches = reshape(conv2d(pixels, patch_embedding.weight, undefined, { stride }), [batch, -1, width]); // [B, N, C]
+  const classToken = tile(reshape(class_embedding, [1, 1, width]), [batch, 1, 1]);
+  return add(concat([classToken, patches], 1), position_embedding.weight);
+}
+
+/** CLIP's image encoder and projection: a config and its weights. */
+export class CLIPVisionModelWithProjection {
+  readonly config: CLIPVisionConfig;
+  readonly params: Params;
+
+  /**
+   * @param config missing fields have transformers' defaults
+   * @throws if a config value is not supported
+   */
+  constructor(config: ConfigInput, params: Params) {
+    this.config = clipVisionConfig(config);
+    this.params = params;
+  }
+
+  /** The weights that a config demands, for `loadParams` and `initParams`. */
+  static spec(config: ConfigInput): ParamsSpec {
+    return clipVisionSpec(clipVisionConfig(config));
+  }
+
+  /**
+   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
+   * @param source a folder, a hub id or a file source; a whole `CLIPModel` will do
+   * @throws if files are missing, a config value is not supported, or weights do not fit the config
+   */
+  static async fromPretrained(
+    source: string | FileSource,
+    options: { subfolder?: string; variant?: string } = {},
+  ): Promise<CLIPVisionModelWithProjection> {
+    const owner = 'CLIPVisionModelWithProjection';
+    const { config, params } = await readClip(owner, source, options, clipVisionConfig, clipVisionSpec);
+    return new CLIPVisionModelWithProjection(config, params);
+  }
+
+  /** The same model with other weights. */
+  withParams(params: Params): CLIPVisionModelWithProjection {
+    return new CLIPVisionModelWithProjection(this.config, params);
+  }
+}

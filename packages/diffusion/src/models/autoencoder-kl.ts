@@ -1,0 +1,169 @@
+import { clipByValue, split, type Tensor4D } from '@tensorflow/tfjs-core';
+import { conv2d, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import {
+  loadParams,
+  openWeights,
+  readJson,
+  resolveSource,
+  subfolder as openSubfolder,
+  type FileSource,
+  type ParamsSpec,
+} from '@alignprop/autograd-ext/weights';
+import { anything, count, counts, listOf, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from './config.js';
+import { conv2dSpec, type Conv2DParams } from './layers.js';
+import { vaeDecoder, vaeDecoderSpec, vaeEncoder, vaeEncoderSpec, type VaeDecoderParams, type VaeEncoderParams, type VaeShape } from './vae.js';
+
+// Every field of diffusers' AutoencoderKL.
+const fields = {
+  in_channels: count(3),
+  out_channels: count(3),
+  down_block_types: listOf(['DownEncoderBlock2D'], ['DownEncoderBlock2D']),
+  up_block_types: listOf(['UpDecoderBlock2D'], ['UpDecoderBlock2D']),
+  block_out_channels: counts([64]),
+  layers_per_block: count(1),
+  act_fn: oneOf(['silu', 'swish'], 'silu'),
+  latent_channels: count(4),
+  norm_num_groups: count(32),
+  sample_size: anything<number | readonly number[]>(32),
+  scaling_factor: real(0.18215),
+  shift_factor: oneOf([null], null),
+  latents_mean: oneOf([null], null),
+  latents_std: oneOf([null], null),
+  force_upcast: anything(true), // everything is float32 here
+  use_quant_conv: oneOf([true, false], true),
+  use_post_quant_conv: oneOf([true, false], true),
+  mid_block_add_attention: oneOf([true, false], true),
+};
+
+/** diffusers' `AutoencoderKL` config, in its own spelling. */
+export type AutoencoderKLConfig = ConfigOf<typeof fields>;
+
+export type AutoencoderKLParams = {
+  encoder: VaeEncoderParams;
+  decoder: VaeDecoderParams;
+  quant_conv?: Conv2DParams;
+  post_quant_conv?: Conv2DParams;
+};
+
+/**
+ * Fills in diffusers' defaults and checks every field.
+ * @throws naming all fields, values and what is supported
+ */
+export function autoencoderKLConfig(input: ConfigInput): AutoencoderKLConfig {
+  const config = readConfig('AutoencoderKL', fields, input);
+  const { length } = config.block_out_channels;
+  const problems = (['down_block_types', 'up_block_types'] as const)
+    .filter((name) => config[name].length !== length)
+    .map((name) => `${name} got ${JSON.stringify(config[name])}, expected ${length} entries, as block_out_channels has`);
+  const indivisible = config.block_out_channels
+    .filter((channels) => channels % config.norm_num_groups)
+    .map((channels) => `norm_num_groups got ${config.norm_num_groups}, expected a divisor of ${channels} channels`);
+  reportConfig('AutoencoderKL', [...problems, ...indivisible]);
+  return config;
+}
+
+/** The weights that a config demands. */
+export function autoencoderKLSpec(config: AutoencoderKLConfig): ParamsSpec {
+  const latents = config.latent_channels;
+  return {
+    encoder: vaeEncoderSpec(shape(config)),
+    decoder: vaeDecoderSpec(shape(config)),
+    ...(config.use_quant_conv ? { quant_conv: conv2dSpec(2 * latents, 2 * latents, 1) } : {}),
+    ...(config.use_post_quant_conv ? { post_quant_conv: conv2dSpec(latents, latents, 1) } : {}),
+  };
+}
+
+/**
+ * Decodes latents to images (diffusers `AutoencoderKL.decode`).
+ * @param latents `[B, h, w, 4]`, already divided by `scaling_factor`
+ * @returns `[B, f·h, f·w, 3]`, about [-1, 1] and not clipped; f is 2 to the number of levels less one
+ */
+export function vaeDecode(config: AutoencoderKLConfig, params: Params, latents: Tensor4D): Tensor4D {
+  const { decoder, post_quant_conv } = params as unknown as AutoencoderKLParams;
+  const x = post_quant_conv ? conv2d(latents, post_quant_conv.weight, post_quant_conv.bias) : latents;
+  return vaeDecoder(decoder, x, { groups: config.norm_num_groups });
+}
+
+/**
+ * Encodes images to the posterior over latents (diffusers `AutoencoderKL.encode`).
+ * @param images `[B, H, W, 3]` in [-1, 1]
+ * @returns mean and log-variance, `[B, h, w, 4]` each, not yet multiplied by `scaling_factor`; logvar lies in [-30, 20]
+ */
+export function vaeEncode(config: AutoencoderKLConfig, params: Params, images: Tensor4D): { mean: Tensor4D; logvar: Tensor4D } {
+  const { encoder, quant_conv } = params as unknown as AutoencoderKLParams;
+  const x = vaeEncoder(encoder, images, { groups: config.norm_num_groups });
+  const moments = quant_conv ? conv2d(x, quant_conv.weight, quant_conv.bias) : x;
+  const [mean, logvar] = split(moments, 2, 3) as [Tensor4D, Tensor4D];
+  return { mean, logvar: clipByValue(logvar, -30, 20) };
+}
+
+/** The image autoencoder of Stable Diffusion: a config and its weights. */
+export class AutoencoderKL {
+  readonly config: AutoencoderKLConfig;
+  readonly params: Params;
+
+  /**
+   * @param config missing fields have diffusers' defaults
+   * @throws if a config value is not supported
+   */
+  constructor(config: ConfigInput, params: Params) {
+    this.config = autoencoderKLConfig(config);
+    this.params = params;
+  }
+
+  /** The weights that a config demands, for `loadParams` and `initParams`. */
+  static spec(config: ConfigInput): ParamsSpec {
+    return autoencoderKLSpec(autoencoderKLConfig(config));
+  }
+
+  /**
+   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
+   * Attention weights under their names of before diffusers 0.18 are found, too.
+   * @param source a folder, a hub id or a file source
+   * @throws if files are missing, a config value is not supported, or weights do not fit the config
+   */
+  static async fromPretrained(
+    source: string | FileSource,
+    { subfolder, variant }: { subfolder?: string; variant?: string } = {},
+  ): Promise<AutoencoderKL> {
+    const root = await resolveSource(source);
+    const folder = subfolder ? openSubfolder(root, subfolder) : root;
+    const config = autoencoderKLConfig((await readJson(folder, 'config.json')) as ConfigInput);
+    const weights = withAttentionNames(await openWeights(folder, 'diffusion_pytorch_model', { variant }));
+    const params = loadParams(autoencoderKLSpec(config), weights, { owner: 'AutoencoderKL', location: folder.location });
+    return new AutoencoderKL(config, params);
+  }
+
+  /** The same model with other weights. */
+  withParams(params: Params): AutoencoderKL {
+    return new AutoencoderKL(this.config, params);
+  }
+}
+
+const shape = (config: AutoencoderKLConfig): VaeShape => ({
+  imageChannels: config.in_channels,
+  outChannels: config.out_channels,
+  latentChannels: config.latent_channels,
+  levels: config.block_out_channels,
+  layers: config.layers_per_block,
+  attends: config.mid_block_add_attention,
+});
+
+const attentionNames: Readonly<Record<string, string>> = { query: 'to_q', key: 'to_k', value: 'to_v', proj_attn: 'to_out.0' };
+
+/** Old files say `query` where new ones say `to_q`, and some hold these matrices as 1×1 convolutions. */
+function withAttentionNames(weights: ReadonlyMap<string, StoredTensor>): Map<string, StoredTensor> {
+  return new Map(
+    [...weights].map(([path, tensor]) => {
+      const name = path.replace(/(\.attentions\.\d+\.)(query|key|value|proj_attn)\./, (_, before, old) => `${before}${attentionNames[old]}.`);
+      return [name, /\.attentions\.\d+\.to_.*\.weight$/.test(name) ? asMatrix(tensor) : tensor];
+    }),
+  );
+}
+
+/** A 1×1 convolution's weight `[C, C, 1, 1]` as a matrix; any other tensor as it is. */
+function asMatrix(tensor: StoredTensor): StoredTensor {
+  const [out, inner, ...kernel] = tensor.shape;
+  if (kernel.length !== 2 || kernel.some((size) => size !== 1)) return tensor;
+  return { ...tensor, shape: [out!, inner!], read: () => tensor.read() };
+}

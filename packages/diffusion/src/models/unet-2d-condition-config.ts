@@ -1,0 +1,136 @@
+import {
+  anything,
+  count,
+  countPerLevel,
+  counts,
+  flagPerLevel,
+  listOf,
+  oneOf,
+  optionalCount,
+  perLevel,
+  readConfig,
+  real,
+  reportConfig,
+  type ConfigInput,
+  type ConfigOf,
+} from './config.js';
+
+// Every field of diffusers' UNet2DConditionModel. Those with one supported value belong to other model families.
+const fields = {
+  sample_size: anything<number | readonly [number, number] | null>(null),
+  in_channels: count(4),
+  out_channels: count(4),
+  center_input_sample: oneOf([false, true], false),
+  flip_sin_to_cos: oneOf([true, false], true),
+  freq_shift: real(0),
+  down_block_types: listOf(
+    ['CrossAttnDownBlock2D', 'DownBlock2D'],
+    ['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D'],
+  ),
+  mid_block_type: oneOf(['UNetMidBlock2DCrossAttn', 'UNetMidBlock2D', null], 'UNetMidBlock2DCrossAttn'),
+  up_block_types: listOf(
+    ['UpBlock2D', 'CrossAttnUpBlock2D'],
+    ['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D'],
+  ),
+  only_cross_attention: flagPerLevel(false),
+  mid_block_only_cross_attention: anything<boolean | null>(null), // read by UNetMidBlock2DSimpleCrossAttn alone
+  block_out_channels: counts([320, 640, 1280, 1280]),
+  layers_per_block: countPerLevel(2),
+  downsample_padding: oneOf([1, 0], 1),
+  mid_block_scale_factor: oneOf([1], 1),
+  dropout: oneOf([0], 0),
+  act_fn: oneOf(['silu', 'swish'], 'silu'),
+  norm_num_groups: count(32),
+  norm_eps: real(1e-5),
+  cross_attention_dim: countPerLevel(1280),
+  transformer_layers_per_block: countPerLevel(1),
+  reverse_transformer_layers_per_block: oneOf([null], null),
+  attention_head_dim: countPerLevel(8), // a number of heads: the field's name is a mistake that diffusers keeps
+  num_attention_heads: oneOf([null], null),
+  use_linear_projection: oneOf([false, true], false),
+  upcast_attention: oneOf([false, true], false), // everything is float32 here
+  time_embedding_type: oneOf(['positional'], 'positional'),
+  time_embedding_dim: optionalCount(),
+  time_embedding_act_fn: oneOf([null], null),
+  timestep_post_act: oneOf([null], null),
+  time_cond_proj_dim: oneOf([null], null),
+  resnet_time_scale_shift: oneOf(['default'], 'default'),
+  resnet_skip_time_act: oneOf([false], false),
+  resnet_out_scale_factor: oneOf([1], 1),
+  conv_in_kernel: oneOf([3], 3),
+  conv_out_kernel: oneOf([3], 3),
+  dual_cross_attention: oneOf([false], false),
+  attention_type: oneOf(['default'], 'default'),
+  cross_attention_norm: oneOf([null], null),
+  encoder_hid_dim: oneOf([null], null),
+  encoder_hid_dim_type: oneOf([null], null),
+  class_embed_type: oneOf([null], null),
+  num_class_embeds: oneOf([null], null),
+  projection_class_embeddings_input_dim: anything<number | null>(null), // read with class_embed_type
+  class_embeddings_concat: oneOf([false], false),
+  addition_embed_type: oneOf([null], null),
+  addition_time_embed_dim: anything<number | null>(null), // read with addition_embed_type
+  addition_embed_type_num_heads: anything(64),
+};
+
+/** diffusers' `UNet2DConditionModel` config, in its own spelling. */
+export type UNet2DConditionConfig = ConfigOf<typeof fields>;
+
+/** A level of the UNet, highest resolution first. */
+export interface UNetLevel {
+  readonly channels: number;
+  readonly heads: number;
+  readonly layers: number;
+  readonly contextChannels: number;
+  readonly transformerLayers: number;
+  readonly onlyCrossAttention: boolean;
+}
+
+/**
+ * Fills in diffusers' defaults and checks every field.
+ * @throws naming all fields, values and what is supported
+ */
+export function unet2DConditionConfig(input: ConfigInput): UNet2DConditionConfig {
+  const config = readConfig('UNet2DConditionModel', fields, input);
+  const levels = config.block_out_channels.length;
+  const perLevelFields = [
+    'down_block_types',
+    'up_block_types',
+    'only_cross_attention',
+    'layers_per_block',
+    'cross_attention_dim',
+    'transformer_layers_per_block',
+    'attention_head_dim',
+  ] as const;
+  const lengths = perLevelFields
+    .filter((name) => Array.isArray(config[name]) && (config[name] as readonly unknown[]).length !== levels)
+    .map((name) => `${name} got ${JSON.stringify(config[name])}, expected ${levels} entries, as block_out_channels has`);
+  reportConfig('UNet2DConditionModel', lengths);
+  reportConfig('UNet2DConditionModel', unetLevels(config).flatMap((level) => indivisible(config, level)));
+  return config;
+}
+
+function indivisible({ norm_num_groups }: UNet2DConditionConfig, { channels, heads }: UNetLevel): string[] {
+  return [
+    ...(channels % norm_num_groups ? [`norm_num_groups got ${norm_num_groups}, expected a divisor of ${channels} channels`] : []),
+    ...(channels % heads ? [`attention_head_dim got ${heads} heads, expected a divisor of ${channels} channels`] : []),
+  ];
+}
+
+/** The levels, highest resolution first; up blocks use them in reverse. */
+export function unetLevels(config: UNet2DConditionConfig): readonly UNetLevel[] {
+  const { length } = config.block_out_channels;
+  const heads = perLevel(config.attention_head_dim, length);
+  const layers = perLevel(config.layers_per_block, length);
+  const contextChannels = perLevel(config.cross_attention_dim, length);
+  const transformerLayers = perLevel(config.transformer_layers_per_block, length);
+  const onlyCrossAttention = perLevel(config.only_cross_attention, length);
+  return config.block_out_channels.map((channels, i) => ({
+    channels,
+    heads: heads[i]!,
+    layers: layers[i]!,
+    contextChannels: contextChannels[i]!,
+    transformerLayers: transformerLayers[i]!,
+    onlyCrossAttention: onlyCrossAttention[i]!,
+  }));
+}

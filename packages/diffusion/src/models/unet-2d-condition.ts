@@ -1,0 +1,194 @@
+import { add, mul, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { conv2d, groupNorm, silu, type Params } from '@alignprop/autograd-ext';
+import {
+  loadParams,
+  openWeights,
+  readJson,
+  resolveSource,
+  subfolder as openSubfolder,
+  type FileSource,
+  type ParamsSpec,
+} from '@alignprop/autograd-ext/weights';
+import type { ConfigInput } from './config.js';
+import { timestepEmbedding, timestepMlp, timestepMlpSpec, type TimestepEmbeddingParams } from './embeddings.js';
+import { conv2dSpec, normSpec, type Conv2DParams, type NormParams } from './layers.js';
+import {
+  downBlock2D,
+  downBlock2DSpec,
+  unetMidBlock2D,
+  unetMidBlock2DSpec,
+  upBlock2D,
+  upBlock2DSpec,
+  type DownBlock2DParams,
+  type UNetBlockOptions,
+  type UNetBlockShape,
+  type UNetMidBlock2DParams,
+  type UpBlock2DParams,
+} from './unet-2d-blocks.js';
+import { unet2DConditionConfig, unetLevels, type UNet2DConditionConfig, type UNetLevel } from './unet-2d-condition-config.js';
+
+export type { UNet2DConditionConfig } from './unet-2d-condition-config.js';
+
+export type UNet2DConditionParams = {
+  conv_in: Conv2DParams;
+  time_embedding: TimestepEmbeddingParams;
+  down_blocks: readonly DownBlock2DParams[];
+  mid_block?: UNetMidBlock2DParams;
+  up_blocks: readonly UpBlock2DParams[];
+  conv_norm_out: NormParams;
+  conv_out: Conv2DParams;
+};
+
+/** The weights that a config demands. */
+export function unet2DConditionSpec(config: UNet2DConditionConfig): ParamsSpec {
+  const levels = unetLevels(config);
+  const first = levels[0]!.channels;
+  const time = timeChannels(config);
+  return {
+    conv_in: conv2dSpec(config.in_channels, first, 3),
+    time_embedding: timestepMlpSpec(first, time),
+    down_blocks: levels.map((level, i) =>
+      downBlock2DSpec({
+        ...blockShape(config, level, config.down_block_types[i] === 'CrossAttnDownBlock2D'),
+        inChannels: levels[Math.max(i - 1, 0)]!.channels,
+        resamples: i < levels.length - 1,
+      }),
+    ),
+    ...midBlockSpec(config, midLevel(levels)),
+    up_blocks: levels.toReversed().map((level, i, reversed) => {
+      const below = reversed[Math.min(i + 1, reversed.length - 1)]!.channels; // of the next higher resolution
+      const shape = {
+        ...blockShape(config, level, config.up_block_types[i] === 'CrossAttnUpBlock2D'),
+        inChannels: reversed[Math.max(i - 1, 0)]!.channels,
+        layers: level.layers + 1,
+        resamples: i < reversed.length - 1,
+      };
+      return upBlock2DSpec(shape, [...Array.from({ length: level.layers }, () => level.channels), below]);
+    }),
+    conv_norm_out: normSpec(first),
+    conv_out: conv2dSpec(first, config.out_channels, 3),
+  };
+}
+
+/**
+ * diffusers' `UNet2DConditionModel` (arXiv 2112.10752): predicts noise or velocity.
+ * @param sample noisy latents `[B, h, w, C]`, any h and w
+ * @param timestep float32 `[1]` for all samples or `[B]`
+ * @param encoderHiddenStates the text encoder's output `[B, L, D]`
+ * @returns `[B, h, w, C]`
+ */
+export function unet2DCondition(
+  config: UNet2DConditionConfig,
+  params: Params,
+  sample: Tensor4D,
+  timestep: Tensor,
+  encoderHiddenStates: Tensor3D,
+): Tensor4D {
+  const { conv_in, time_embedding, down_blocks, mid_block, up_blocks, conv_norm_out, conv_out } = params as unknown as UNet2DConditionParams;
+  const levels = unetLevels(config);
+  const blockOptions = levels.map((level) => options(config, level));
+  const time = timestepMlp(time_embedding, timestepEmbedding(timestep, timesteps(config)));
+
+  let x = conv2d(config.center_input_sample ? add(mul(sample, 2), -1) : sample, conv_in.weight, conv_in.bias, { padding: 1 });
+  const skips = [x];
+  down_blocks.forEach((block, i) => {
+    const down = downBlock2D(block, x, time, encoderHiddenStates, blockOptions[i]!);
+    x = down.output;
+    skips.push(...down.skips);
+  });
+
+  if (mid_block) x = unetMidBlock2D(mid_block, x, time, encoderHiddenStates, options(config, midLevel(levels)));
+
+  up_blocks.forEach((block, i) => {
+    const used = skips.splice(-block.resnets.length).reverse();
+    const next = skips.at(-1);
+    x = upBlock2D(block, x, used, time, encoderHiddenStates, blockOptions.at(-1 - i)!, next && [next.shape[1], next.shape[2]]);
+  });
+
+  const { groups, eps } = blockOptions[0]!.resnet;
+  x = silu(groupNorm(x, conv_norm_out.weight, conv_norm_out.bias, { groups, eps })) as Tensor4D;
+  return conv2d(x, conv_out.weight, conv_out.bias, { padding: 1 });
+}
+
+/** The UNet of Stable Diffusion: a config and its weights. */
+export class UNet2DConditionModel {
+  readonly config: UNet2DConditionConfig;
+  readonly params: Params;
+
+  /**
+   * @param config missing fields have diffusers' defaults
+   * @throws if a config value is not supported
+   */
+  constructor(config: ConfigInput, params: Params) {
+    this.config = unet2DConditionConfig(config);
+    this.params = params;
+  }
+
+  /** The weights that a config demands, for `loadParams` and `initParams`. */
+  static spec(config: ConfigInput): ParamsSpec {
+    return unet2DConditionSpec(unet2DConditionConfig(config));
+  }
+
+  /**
+   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
+   * @param source a folder, a hub id or a file source
+   * @throws if files are missing, a config value is not supported, or weights do not fit the config
+   */
+  static async fromPretrained(
+    source: string | FileSource,
+    { subfolder, variant }: { subfolder?: string; variant?: string } = {},
+  ): Promise<UNet2DConditionModel> {
+    const root = await resolveSource(source);
+    const folder = subfolder ? openSubfolder(root, subfolder) : root;
+    const config = unet2DConditionConfig((await readJson(folder, 'config.json')) as ConfigInput);
+    const weights = await openWeights(folder, 'diffusion_pytorch_model', { variant });
+    const params = loadParams(unet2DConditionSpec(config), weights, { owner: 'UNet2DConditionModel', location: folder.location });
+    return new UNet2DConditionModel(config, params);
+  }
+
+  /** The same model with other weights. */
+  withParams(params: Params): UNet2DConditionModel {
+    return new UNet2DConditionModel(this.config, params);
+  }
+}
+
+function options(config: UNet2DConditionConfig, { heads, onlyCrossAttention }: UNetLevel): UNetBlockOptions {
+  const groups = config.norm_num_groups;
+  return {
+    resnet: { groups, eps: config.norm_eps },
+    transformer: { groups, heads, onlyCrossAttention, linearProjection: config.use_linear_projection },
+    downsamplePadding: config.downsample_padding,
+  };
+}
+
+function blockShape(config: UNet2DConditionConfig, level: UNetLevel, attends: boolean): Omit<UNetBlockShape, 'inChannels' | 'resamples'> {
+  return {
+    ...level,
+    outChannels: level.channels,
+    timeChannels: timeChannels(config),
+    transformerLayers: attends ? level.transformerLayers : 0,
+    linearProjection: config.use_linear_projection,
+  };
+}
+
+/** The last level; but the mid block never attends to the context alone, as in diffusers' `get_mid_block`. */
+const midLevel = (levels: readonly UNetLevel[]): UNetLevel => ({ ...levels.at(-1)!, onlyCrossAttention: false });
+
+function midBlockSpec(config: UNet2DConditionConfig, level: UNetLevel): { mid_block?: ParamsSpec } {
+  if (config.mid_block_type === null) return {};
+  const attends = config.mid_block_type === 'UNetMidBlock2DCrossAttn';
+  const shape = {
+    ...blockShape(config, { ...level, layers: attends ? 2 : 1 }, attends),
+    inChannels: level.channels,
+    resamples: false,
+  };
+  return { mid_block: unetMidBlock2DSpec(shape) };
+}
+
+const timeChannels = (config: UNet2DConditionConfig): number => config.time_embedding_dim ?? 4 * config.block_out_channels[0]!;
+
+const timesteps = (config: UNet2DConditionConfig) => ({
+  channels: config.block_out_channels[0]!,
+  flipSinToCos: config.flip_sin_to_cos,
+  freqShift: config.freq_shift,
+});
