@@ -1,0 +1,12 @@
+export { negated, scaled, weightedSum, type WeightedSum } from './combinators.js';
+export {
+  jpegCoefficients,
+  jpegDistortion,
+  jpegRate,
+  jpegRoundTrip,
+  type JpegCoefficients,
+  type JpegOptions,
+} from './jpeg/differentiable-jpeg.js';
+export { jpegCompressibility, jpegIncompressibility, jpegKilobytes } from './jpeg/jpeg-kilobytes.js';
+export type { Rounding } from './jpeg/rounding.js';
+export type { RewardFunction } from './reward.js';

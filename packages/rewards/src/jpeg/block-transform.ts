@@ -1,0 +1,73 @@
+import { linear } from '@alignprop/autograd-ext';
+import { reshape, tensor2d, transpose, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+
+// A block of a plane is one row of a matrix, and the transforms of all blocks are one product with a constant matrix.
+// Chroma's 2×2 mean and the repetition that undoes it are linear too, so they are part of its matrices.
+
+/** 8×8 pixels to 64 coefficients, and back. */
+export const lumaTransform: BlockTransform = { size: 8, forward: kron(dct()), inverse: kron(transposed(dct())) };
+
+/** 16×16 pixels to the 64 coefficients of their 2×2 means, and back by repeating each pixel. */
+export const chromaTransform: BlockTransform = {
+  size: 16,
+  forward: kron(product(dct(), halving())),
+  inverse: kron(product(repeating(), transposed(dct()))),
+};
+
+export interface BlockTransform {
+  /** Rows and columns of a block of pixels. */
+  readonly size: number;
+  /** `[64, size²]` */
+  readonly forward: Matrix;
+  /** `[size², 64]` */
+  readonly inverse: Matrix;
+}
+
+/** `[B, H, W]` to `[B·H/size·W/size, 64]` */
+export function toCoefficients(plane: Tensor3D, { size, forward }: BlockTransform): Tensor2D {
+  const [batch, height, width] = plane.shape;
+  const split = reshape(plane, [batch, height / size, size, width / size, size]);
+  const blocks = reshape(transpose(split, [0, 1, 3, 2, 4]), [-1, size * size]); // [B·blocks, size²]
+  return linear(blocks, tensor2d(forward)) as Tensor2D;
+}
+
+/** `[B·H/size·W/size, 64]` to `[B, H, W]` */
+export function fromCoefficients(coefficients: Tensor, [batch, height, width]: readonly number[], { size, inverse }: BlockTransform): Tensor3D {
+  const blocks = reshape(linear(coefficients, tensor2d(inverse)), [batch!, height! / size, width! / size, size, size]);
+  return reshape(transpose(blocks, [0, 1, 3, 2, 4]), [batch!, height!, width!]);
+}
+
+type Matrix = number[][];
+
+/** The orthonormal 8-point DCT-II: row u is the cosine of frequency u (T.81, A.3.3). */
+function dct(): Matrix {
+  const norm = (u: number) => (u === 0 ? Math.SQRT1_2 : 1) / 2;
+  return matrix(8, 8, (u, x) => norm(u) * Math.cos(((2 * x + 1) * u * Math.PI) / 16));
+}
+
+function halving(): Matrix {
+  return matrix(8, 16, (i, j) => (j >> 1 === i ? 0.5 : 0));
+}
+
+function repeating(): Matrix {
+  return matrix(16, 8, (i, j) => (i >> 1 === j ? 1 : 0));
+}
+
+function matrix(rows: number, columns: number, value: (row: number, column: number) => number): Matrix {
+  return Array.from({ length: rows }, (_, i) => Array.from({ length: columns }, (__, j) => value(i, j)));
+}
+
+function transposed(m: Matrix): Matrix {
+  return matrix(m[0]!.length, m.length, (i, j) => m[j]![i]!);
+}
+
+function product(a: Matrix, b: Matrix): Matrix {
+  return matrix(a.length, b[0]!.length, (i, j) => a[i]!.reduce((sum, value, k) => sum + value * b[k]![j]!, 0));
+}
+
+/** m ⊗ m: what m does along both directions of a block that is written row by row. */
+function kron(m: Matrix): Matrix {
+  const [rows, columns] = [m.length, m[0]!.length];
+  const value = (i: number, j: number) => m[Math.floor(i / rows)]![Math.floor(j / columns)]! * m[i % rows]![j % columns]!;
+  return matrix(rows * rows, columns * columns, value);
+}
