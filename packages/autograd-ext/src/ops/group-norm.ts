@@ -1,5 +1,7 @@
 import { add, mean, mul, reshape, rsqrt, square, sub, sum, type Tensor } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
+import { groupNormGradKernel, groupNormKernel, type GroupNormAttrs } from '../kernels/group-norm.js';
+import { registerHostKernel } from '../kernels/host-kernel.js';
 
 /**
  * Group normalisation, as torch.nn.functional.group_norm: mean and variance over all places and the channels of a group.
@@ -15,10 +17,8 @@ export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, { groups, eps
   return reshape(groupNormOp({ x: reshape(x, [batch, -1, channels]), weight, bias }, { groups, eps }), x.shape);
 }
 
-interface GroupNormAttrs {
-  readonly groups: number;
-  readonly eps: number;
-}
+registerHostKernel(groupNormKernel);
+registerHostKernel(groupNormGradKernel);
 
 const groupNormOp = defineOp<GroupNormAttrs>({
   name: 'GroupNorm',

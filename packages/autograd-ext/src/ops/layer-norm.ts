@@ -1,5 +1,7 @@
 import { add, mean, mul, reshape, rsqrt, square, sub, sum, type Tensor } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
+import { registerHostKernel } from '../kernels/host-kernel.js';
+import { layerNormGradKernel, layerNormKernel } from '../kernels/layer-norm.js';
 
 /**
  * Layer normalisation over the last axis, as torch.nn.functional.layer_norm.
@@ -16,6 +18,9 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, { eps }: { ep
 interface LayerNormAttrs {
   readonly eps: number;
 }
+
+registerHostKernel(layerNormKernel);
+registerHostKernel(layerNormGradKernel);
 
 const layerNormOp = defineOp<LayerNormAttrs>({
   name: 'LayerNorm',
