@@ -1,4 +1,4 @@
-export { clipText, CLIPTextModel, type CLIPTextConfig, type CLIPTextOutput } from './clip/index.js';
+export { clipText, CLIPTextModel, CLIPTokenizer, type CLIPTextConfig, type CLIPTextOutput, type Encoded, type EncodeOptions } from './clip/index.js';
 export { AutoencoderKL, vaeDecode, vaeEncode, type AutoencoderKLConfig } from './models/autoencoder-kl.js';
 export { unet2DCondition, UNet2DConditionModel, type UNet2DConditionConfig } from './models/unet-2d-condition.js';
 export { createScheduler, createStableDiffusionScheduler, schedulerClasses } from './schedulers/create-scheduler.js';

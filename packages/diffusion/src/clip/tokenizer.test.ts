@@ -25,7 +25,7 @@ function expected(actual: number[], { ids, differs = {} }: Case): number[] {
 
 /** The padding of `actual` after the end of the prompt, on the ids of a variant. */
 const repad = (variant: number[], pad: number) => {
-  const end = variant.findIndex((id, i) => i > 0 && variant.slice(i).every((next) => next === 49407));
+  const end = variant.findIndex((_, i) => i > 0 && variant.slice(i).every((next) => next === 49407));
   return variant.map((id, i) => (i > end ? pad : id));
 };
 
@@ -59,10 +59,10 @@ describe('CLIPTokenizer with the vocabulary of CLIP', () => {
     }
   });
 
-  it("pads with 0 as open_clip does, where asked", () => {
-    for (const { prompt, ids_open_clip_padded: padded, differs } of cases) {
+  it('pads with 0 as open_clip does, where asked', () => {
+    for (const { prompt, ids: reference, ids_open_clip_padded: padded, differs } of cases) {
       const actual = ids(tokenizer, prompt, { padTokenId: 0 });
-      const variants = [padded, ...Object.values(differs ?? {}).map((variant) => repad(variant, 0))];
+      const variants = [padded, ...(differs ? [reference, ...Object.values(differs)].map((variant) => repad(variant, 0)) : [])];
       expect(actual, prompt).toEqual(variants.find((variant) => same(variant, actual)) ?? padded);
     }
   });
