@@ -25,6 +25,7 @@ const tfjs = [
   { group: ['@alignprop/*/src', '@alignprop/*/src/*', '@alignprop/*/dist/*'], message: "Import the package's public entries." },
 ];
 const node = { group: ['node:*'], message: 'Import node:* inside the function that needs it, in a seam file (nodeSeams in eslint.config.mjs).', allowTypeImports: true };
+const fixtures = { regex: '/fixtures/', message: 'Fixtures are for tests.' };
 const clipOnly = { regex: '^@alignprop/diffusion(?!/clip$)', message: "Rewards see the diffusion package through '@alignprop/diffusion/clip' only." };
 const rewardTypes = { group: ['@alignprop/rewards', '@alignprop/rewards/*'], message: 'The trainer knows rewards as a type: users hand the function in.', allowTypeImports: true };
 
@@ -62,7 +63,7 @@ export default tseslint.config(
       '@nx/enforce-module-boundaries': [
         'error',
         {
-          allow: [],
+          allow: ['^(\\.\\./)+fixtures/[a-z-]+\\.js$'], // tests only, see below
           banTransitiveDependencies: false,
           enforceBuildableLibDependency: false,
           depConstraints: Object.entries(scopes).map(([name, may]) => ({
@@ -96,9 +97,10 @@ export default tseslint.config(
     },
   },
   { files: ['packages/cli/src/**/*.ts', 'tools/**/*.ts'], rules: { 'no-console': 'off', ...restrictImports(...tfjs) } },
-  { files: librarySources, ignores: tests, rules: restrictImports(...tfjs, node) },
-  { files: ['packages/rewards/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, node, clipOnly) },
-  { files: ['packages/trainer/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, node, rewardTypes) },
+  { files: ['packages/cli/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, fixtures) },
+  { files: librarySources, ignores: tests, rules: restrictImports(...tfjs, fixtures, node) },
+  { files: ['packages/rewards/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, fixtures, node, clipOnly) },
+  { files: ['packages/trainer/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, fixtures, node, rewardTypes) },
   { files: ['packages/autograd-ext/src/register-gradients.ts'], rules: { '@typescript-eslint/no-restricted-imports': 'off' } }, // the one exception; see the file
   {
     files: librarySources,

