@@ -1,7 +1,22 @@
 export { clipText, CLIPTextModel, CLIPTokenizer, type CLIPTextConfig, type CLIPTextOutput, type Encoded, type EncodeOptions } from './clip/index.js';
+export { imageGrid, type ImageGridOptions } from './image/image-grid.js';
+export { formatParameters, type GenerationSettings } from './image/parameters.js';
+export { decodePng, encodePng, type EncodePngOptions, type RgbImage } from './image/png.js';
+export { toUint8 } from './image/to-uint8.js';
 export { AutoencoderKL, vaeDecode, vaeEncode, type AutoencoderKLConfig } from './models/autoencoder-kl.js';
 export { unet2DCondition, UNet2DConditionModel, type UNet2DConditionConfig } from './models/unet-2d-condition.js';
 export { createScheduler, createStableDiffusionScheduler, schedulerClasses } from './schedulers/create-scheduler.js';
 export { DDIMScheduler, type DDIMConfig, type DDIMStepOptions } from './schedulers/ddim.js';
 export { PNDMScheduler, type PNDMConfig } from './schedulers/pndm.js';
 export type { ModelCall, Scheduler, SchedulerConfig, Step, StepCoefficients, StepOptions, StepOutput } from './schedulers/scheduler.js';
+export { denoise, guidedEmbeds, type Denoised, type DenoiseOptions } from './pipelines/denoise.js';
+export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
+export { decodeImages } from './pipelines/image-decoder.js';
+export { drawNoise, initialLatents } from './pipelines/latents.js';
+export {
+  StableDiffusionPipeline,
+  type FromPretrainedOptions,
+  type Generated,
+  type GenerateOptions,
+  type StableDiffusionParts,
+} from './pipelines/stable-diffusion.js';

@@ -158,6 +158,6 @@ describe('fromPretrained', () => {
 
   it('takes a file source', async () => {
     const pipeline = await StableDiffusionPipeline.fromPretrained(directory(modelPath('sd2-tiny')));
-    expect(pipeline.vaeScaleFactor).toBe(8);
+    expect(pipeline.vaeScaleFactor).toBe(4);
   });
 });

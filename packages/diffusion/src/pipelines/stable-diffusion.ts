@@ -5,7 +5,7 @@ import { clipText, CLIPTextModel } from '../clip/text-model.js';
 import { CLIPTokenizer } from '../clip/tokenizer.js';
 import { AutoencoderKL } from '../models/autoencoder-kl.js';
 import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
-import { createScheduler } from '../schedulers/create-scheduler.js';
+import { createStableDiffusionScheduler } from '../schedulers/create-scheduler.js';
 import type { Scheduler, Step } from '../schedulers/scheduler.js';
 import { denoise, type Denoised, type DenoiseOptions } from './denoise.js';
 import { guidedPrediction } from './guidance.js';
@@ -103,7 +103,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
       textEncoder: await CLIPTextModel.fromPretrained(source, options('text_encoder')),
       unet: await UNet2DConditionModel.fromPretrained(source, options('unet')),
       vae: await AutoencoderKL.fromPretrained(source, options('vae')),
-      scheduler: scheduler ?? createScheduler(await readJson(source, 'scheduler/scheduler_config.json')),
+      scheduler: scheduler ?? createStableDiffusionScheduler(await readJson(source, 'scheduler/scheduler_config.json')),
       engine,
     });
   }
