@@ -1,3 +1,5 @@
+import { roundHalfEven } from '../round-half-even.js';
+
 export const timestepSpacings = ['leading', 'trailing', 'linspace'] as const;
 
 /** The fields that decide which training timesteps a shorter chain visits (arXiv 2305.08891, table 2). */
@@ -34,10 +36,3 @@ const spacings: Record<SpacingConfig['timestep_spacing'], (count: number, total:
 };
 
 const descending = (count: number, at: (i: number) => number) => Array.from({ length: count }, (_, i) => at(count - 1 - i));
-
-/** As numpy rounds. */
-function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  if (value - floor !== 0.5) return Math.round(value);
-  return floor % 2 === 0 ? floor : floor + 1;
-}
