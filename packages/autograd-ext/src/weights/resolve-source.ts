@@ -1,0 +1,19 @@
+import { directory } from './directory.js';
+import type { FileSource } from './file-source.js';
+import { hub, HUB_ID } from './hub.js';
+import type { HubOptions } from './hub-settings.js';
+
+/**
+ * What a user means by a model's location: a folder if there is one of this name, else a hub id `org/name`.
+ * @param options for a hub id
+ * @throws if it is neither
+ */
+export async function resolveSource(source: string | FileSource, options: HubOptions = {}): Promise<FileSource> {
+  if (typeof source !== 'string') return source;
+  const { stat } = await import('node:fs/promises');
+  const entry = await stat(source).catch(() => undefined);
+  if (entry?.isDirectory()) return directory(source);
+  if (entry) throw new Error(`resolveSource: location got the file '${source}', expected a folder. Pass the folder that holds it.`);
+  if (HUB_ID.test(source)) return hub(source, options);
+  throw new Error(`resolveSource: location got '${source}', expected an existing folder or a hub id like 'organisation/name'. Check the path.`);
+}
