@@ -1,5 +1,7 @@
-import { add, matMul, mul, reshape, softmax, sub, sum, transpose, greaterEqual, where, expandDims, range, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
+import { concat, matMul, mul, slice, softmax, sub, sum, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
+import { masked, mergeHeads, splitHeads, type AttentionAttrs } from './attention-heads.js';
+import { sharedGradient } from './shared-gradient.js';
 
 /** How the channels are split, and what a query may see. */
 export interface AttentionOptions {
@@ -12,6 +14,7 @@ export interface AttentionOptions {
 
 /**
  * `softmax(q kᵀ · scale) v`, head by head (Attention is all you need, eq. 1), as torch.nn.functional.scaled_dot_product_attention.
+ * The gradient computes the probabilities again: they are larger than all its inputs together.
  * @param q `[B, N, C]`, C being heads times the head's width
  * @param k `[B, M, C]`
  * @param v `[B, M, C]`
@@ -26,48 +29,37 @@ export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, { hea
   return attentionOp({ q, k, v }, { heads, causal, scale: scale ?? 1 / Math.sqrt(channels / heads) }) as Tensor3D;
 }
 
-type AttentionAttrs = Required<AttentionOptions>;
-
 const attentionOp = defineOp<AttentionAttrs>({
   name: 'ScaledDotProductAttention',
-  forward: ({ q, k, v }, attrs) => merge(matMul(probabilities(q!, k!, attrs), split(v!, attrs)), attrs),
+  forward: ({ q, k, v }, attrs) => mergeHeads(matMul(probabilities(q!, k!, attrs), splitHeads(v!, attrs.heads)), attrs.heads),
   inputsToSave: ['q', 'k', 'v'],
+  saveOutput: true,
   gradient: (dy, saved, attrs) => {
-    const [q, k, v] = saved as [Tensor, Tensor, Tensor];
+    const [q, k, v, y] = saved as [Tensor, Tensor, Tensor, Tensor];
+    const all = sharedGradient(() => attentionGrad({ q, k, v, y, dy }, attrs));
+    const [queries, keys] = [q.shape[1]!, k.shape[1]!];
     return {
-      q: () => merge(matMul(scoreGradient(dy, q, k, v, attrs), split(k, attrs)), attrs),
-      k: () => merge(matMul(scoreGradient(dy, q, k, v, attrs), split(q, attrs), true), attrs),
-      v: () => merge(matMul(probabilities(q, k, attrs), split(dy, attrs), true), attrs),
+      q: () => slice(all(), [0, 0, 0], q.shape as [number, number, number]),
+      k: () => slice(all(), [0, queries, 0], k.shape as [number, number, number]),
+      v: () => slice(all(), [0, queries + keys, 0], v.shape as [number, number, number]),
     };
   },
 });
 
-/** `[B, N, C]` to `[B·heads, N, C/heads]`. */
-function split(x: Tensor, { heads }: AttentionAttrs): Tensor3D {
-  const [batch, length, channels] = x.shape as [number, number, number];
-  return reshape(transpose(reshape(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]), [batch * heads, length, channels / heads]);
-}
+// The gradients of q, k and v, one after the other: [B, N + 2M, C].
+const attentionGrad = defineOp<AttentionAttrs>({
+  name: 'ScaledDotProductAttentionGrad',
+  forward: ({ q, k, v, y, dy }, attrs) => {
+    const [qs, ks, vs, ys, dys] = [q!, k!, v!, y!, dy!].map((x) => splitHeads(x, attrs.heads)) as [Tensor3D, Tensor3D, Tensor3D, Tensor3D, Tensor3D];
+    const p = probabilities(q!, k!, attrs); // [B·heads, N, M]
+    const along = sum(mul(dys, ys), -1, true); // [B·heads, N, 1] = the sum of p · dp over the keys
+    const ds = mul(mul(p, sub(matMul(dys, vs, false, true), along)), attrs.scale) as Tensor3D;
+    const grads = [matMul(ds, ks), matMul(ds, qs, true), matMul(p, dys, true)];
+    return concat(grads.map((grad) => mergeHeads(grad, attrs.heads)), 1);
+  },
+});
 
-/** `[B·heads, N, C/heads]` to `[B, N, C]`. */
-function merge(x: Tensor, { heads }: AttentionAttrs): Tensor3D {
-  const [batches, length, width] = x.shape as [number, number, number];
-  return reshape(transpose(reshape(x, [batches / heads, heads, length, width]), [0, 2, 1, 3]), [batches / heads, length, heads * width]);
-}
-
-function probabilities(q: Tensor, k: Tensor, attrs: AttentionAttrs): Tensor3D {
-  const scores = mul(matMul(split(q, attrs), split(k, attrs), false, true), attrs.scale); // [B·heads, N, M]
-  return softmax(attrs.causal ? add(scores, causalMask(q.shape[1]!, k.shape[1]!)) : scores) as Tensor3D;
-}
-
-// Large and finite: an infinite mask would turn into NaN where it meets a zero.
-function causalMask(queries: number, keys: number): Tensor {
-  const visible = greaterEqual(expandDims(range(0, queries), 1), expandDims(range(0, keys), 0)); // [N, M]
-  return where(visible, 0, -1e30);
-}
-
-/** The gradient of `q kᵀ`, before scaling. */
-function scoreGradient(dy: Tensor, q: Tensor, k: Tensor, v: Tensor, attrs: AttentionAttrs): Tensor3D {
-  const p = probabilities(q, k, attrs);
-  const dp = mul(matMul(split(dy, attrs), split(v, attrs), false, true), p); // [B·heads, N, M]
-  return mul(sub(dp, mul(p, sum(dp, -1, true))), attrs.scale) as Tensor3D;
+function probabilities(q: Tensor, k: Tensor, { heads, causal, scale }: AttentionAttrs): Tensor3D {
+  const scores = matMul(splitHeads(mul(q, scale), heads), splitHeads(k, heads), false, true) as Tensor3D; // [B·heads, N, M]
+  return softmax(causal ? masked(scores) : scores);
 }
