@@ -21,8 +21,9 @@ export async function applyLora(
 ): Promise<Params> {
   if (!Number.isFinite(scale)) throw new Error(`applyLora: scale got ${scale}, expected a finite number.`);
   const matched = matchModules(flatten(params), state);
-  const values = await Promise.all(matched.map(async ({ a, b }) => [await readValues(a), await readValues(b)] as const));
-  const make = (value: Float32Array | Int32Array, shape: readonly number[]): Tensor => {
+  const values: (readonly [Values, Values])[] = [];
+  for (const { a, b } of matched) values.push([await readValues(a), await readValues(b)]); // all reads before the first tensor is made
+  const make = (value: Values, shape: readonly number[]): Tensor => {
     const create = () => tensor(value, [...shape], 'float32');
     return trainable ? asVariable(create) : create();
   };
@@ -36,6 +37,7 @@ export async function applyLora(
 }
 
 type Matrix = Tensor | StoredTensor;
+type Values = Float32Array | Int32Array;
 
 interface Matched {
   readonly path: string;
@@ -86,6 +88,4 @@ function findProblem(paths: readonly string[], leaves: Readonly<Record<string, L
   return fits ? undefined : `A [${a.shape}] and B [${b.shape}] got, expected [r, ${size}] and [${out}, r]`;
 }
 
-async function readValues(matrix: Matrix): Promise<Float32Array | Int32Array> {
-  return isTensor(matrix) ? (await matrix.data<'float32'>()) : matrix.read();
-}
+const readValues = (matrix: Matrix): Promise<Values> => (isTensor(matrix) ? matrix.data<'float32'>() : matrix.read());

@@ -7,7 +7,7 @@ import { readKey, type LoraKey } from './spellings.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** The file names looked for in a folder, in this order. */
+/** What the file of a folder is called; a folder's only .safetensors file may have any name. */
 const fileNames = ['pytorch_lora_weights.safetensors', 'adapter_model.safetensors'] as const;
 
 /**
@@ -45,9 +45,12 @@ async function findFile(source: string | FileSource, file?: string): Promise<Fou
     return { source: directory(folder || '/'), file: name };
   }
   const resolved = await resolveSource(source);
-  const names = file ? [file] : fileNames;
-  for (const name of names) if (await resolved.has(name)) return { source: resolved, file: name };
-  throw new Error(`loadLora: no LoRA file in ${resolved.location}, looked for ${names.join(' and ')}. Name the file with \`file\`.`);
+  const weights = (await resolved.list()).filter((name) => name.endsWith('.safetensors'));
+  const found = file ?? fileNames.find((name) => weights.includes(name)) ?? (weights.length === 1 ? weights[0] : undefined);
+  if (found) return { source: resolved, file: found };
+  throw new Error(
+    `loadLora: no LoRA file in ${resolved.location}, which has ${list(weights) || 'no .safetensors file'}, expected ${fileNames.join(' or ')}. Name it with the option 'file'.`,
+  );
 }
 
 type Part = 'lora_A' | 'lora_B' | 'alpha';

@@ -53,15 +53,16 @@ function check(path: string, format: LoraFormat): void {
     throw new Error(`saveLora: path got '${path}', expected ${isFile ? 'a folder for the peft format' : 'a file that ends in .safetensors'}.`);
 }
 
-async function moduleTensors(name: string, { loraA, loraB, ...adapter }: LoraLinear, format: LoraFormat): Promise<Record<string, StoredValues>> {
+async function moduleTensors(name: string, adapter: LoraLinear, format: LoraFormat): Promise<Record<string, StoredValues>> {
+  const { loraA, loraB, scale, r } = adapter;
   const [a, b] = await Promise.all([loraA.data<'float32'>(), loraB.data<'float32'>()]);
   const [endA, endB] = fileEndings[format];
-  const factor = format === 'diffusers-old' ? adapter.scale : 1;
+  const factor = format === 'diffusers-old' ? scale : 1;
   return {
     [`${name}.${endA}`]: { dtype: 'F32', shape: loraA.shape, data: a },
     [`${name}.${endB}`]: { dtype: 'F32', shape: loraB.shape, data: factor === 1 ? b : b.map((value) => value * factor) },
     ...(format === 'kohya' && {
-      [`${name}.alpha`]: { dtype: 'F32', shape: [], data: Float32Array.of(adapter.scale * loraA.shape[0]!) },
+      [`${name}.alpha`]: { dtype: 'F32', shape: [], data: Float32Array.of(scale * r) },
     }),
   };
 }
