@@ -101,8 +101,8 @@ describe('hub', () => {
     expect(requests).toEqual(['GET /api/models/org/name/revision/main']);
 
     const [first, second] = await Promise.all([read(source, large), read(source, large)]);
-    expect(first).toEqual(weights);
-    expect(second).toEqual(weights);
+    expect(sha256(first)).toBe(etag);
+    expect(sha256(second)).toBe(etag);
     expect(requests.filter((request) => request.startsWith('GET /store'))).toHaveLength(1);
 
     expect(await readFile(inCache('refs/main'), 'utf8')).toBe(commit);
@@ -118,7 +118,7 @@ describe('hub', () => {
     await read(open(), large);
     expect(requests).toEqual(['GET /api/models/org/name/revision/main']);
     requests = [];
-    expect(await read(open({ localFilesOnly: true }), large)).toEqual(weights);
+    expect(sha256(await read(open({ localFilesOnly: true }), large))).toBe(etag);
     vi.stubEnv('HF_HUB_OFFLINE', '1');
     expect(await open().has(large)).toBe(true);
     expect(await open({ revision: commit }).has(large)).toBe(true);
@@ -128,7 +128,7 @@ describe('hub', () => {
   it('uses a blob that another revision downloaded', async () => {
     await mkdir(inCache('blobs'), { recursive: true });
     await writeFile(inCache(`blobs/${etag}`), weights);
-    expect(await read(open({ revision: 'refs/pr/1' }), large)).toEqual(weights);
+    expect(sha256(await read(open({ revision: 'refs/pr/1' }), large))).toBe(etag);
     expect(await readFile(inCache('refs/refs/pr/1'), 'utf8')).toBe(commit);
     expect(requests.some((request) => request.startsWith('GET /store'))).toBe(false);
   });
@@ -183,7 +183,7 @@ describe('hub, interrupted', () => {
 
   it('continues where the connection broke', async () => {
     misbehave = cut(100_000, 2);
-    expect(await read(open(), large)).toEqual(weights);
+    expect(sha256(await read(open(), large))).toBe(etag);
     expect(requests.filter((request) => request.startsWith('GET /store')).map((request) => request.split(' ')[2])).toEqual([undefined, 'bytes=100000-', 'bytes=200000-']);
   });
 
@@ -191,7 +191,7 @@ describe('hub, interrupted', () => {
     misbehave = cut(10_000, 5);
     await expect(read(open(), large)).rejects.toThrow(/^hub: the download of 'unet\/weights #1\.safetensors' of 'org\/name' was interrupted\. Try again/);
     expect(await readdir(inCache('blobs'))).toEqual([`${etag}.incomplete`]);
-    expect(await read(open(), large)).toEqual(weights);
+    expect(sha256(await read(open(), large))).toBe(etag);
     expect(requests.at(-1)).toMatch(/ bytes=50000-$/);
     expect(await readdir(inCache('blobs'))).toEqual([etag]);
   });
@@ -200,7 +200,7 @@ describe('hub, interrupted', () => {
     await mkdir(inCache('blobs'), { recursive: true });
     await writeFile(inCache(`blobs/${etag}.incomplete`), 'rubbish');
     misbehave = (request, response) => request.url!.startsWith('/store/') && Boolean(response.writeHead(200).end(weights));
-    expect(await read(open(), large)).toEqual(weights);
+    expect(sha256(await read(open(), large))).toBe(etag);
   });
 
   it('keeps no file whose sha256 is wrong', async () => {
@@ -209,13 +209,13 @@ describe('hub, interrupted', () => {
     const source = open();
     await expect(read(source, large)).rejects.toThrow(new RegExp(`got sha256 [0-9a-f]{64}, expected ${etag}: it was damaged on the way`));
     expect(await readdir(inCache('blobs'))).toEqual([]);
-    expect(await read(source, large)).toEqual(weights);
+    expect(sha256(await read(source, large))).toBe(etag);
   });
 
   it('uses the cache when nobody answers', async () => {
     await read(open(), large);
     await stop();
-    expect(await read(open(), large)).toEqual(weights);
+    expect(sha256(await read(open(), large))).toBe(etag);
     await expect(read(open(), 'config.json')).rejects.toThrow(/^hub: 'config\.json' of 'org\/name' is not in the cache '.*'\. hub: no answer from http/);
   });
 });

@@ -1,0 +1,81 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { directory } from './directory.js';
+import { readJson, readText, subfolder, type FileSource } from './file-source.js';
+import { memory } from './memory.js';
+
+const files = { 'config.json': '{"a": [1, 2]}', 'unet/weights.bin': 'abcdef', 'unet/deep/x.json': 'not json', 'empty': '' };
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'file-source-'));
+  await mkdir(join(folder, 'unet/deep'), { recursive: true });
+  for (const [path, text] of Object.entries(files)) await writeFile(join(folder, path), text);
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const kinds: [string, () => FileSource][] = [
+  ['directory', () => directory(folder)],
+  ['memory', () => memory(files)],
+  ['a subfolder of memory', () => subfolder(memory(Object.fromEntries(Object.entries(files).map(([path, text]) => [`model/${path}`, text]))), 'model')],
+];
+
+describe.each(kinds)('%s', (_, make) => {
+  it('knows files, not folders', async () => {
+    const source = make();
+    expect(await Promise.all(['config.json', 'unet/weights.bin', './unet//weights.bin', 'unet', 'nope', ''].map((path) => source.has(path)))).toEqual([true, true, true, false, false, false]);
+  });
+
+  it('lists the files directly in a folder', async () => {
+    expect(await make().list()).toEqual(['config.json', 'empty']);
+    expect(await make().list('unet')).toEqual(['weights.bin']);
+    expect(await subfolder(make(), 'unet').list()).toEqual(['weights.bin']);
+    expect(await make().list('nowhere')).toEqual([]);
+  });
+
+  it('reads ranges', async () => {
+    const file = await make().open('unet/weights.bin');
+    expect(file.size).toBe(6);
+    expect(new TextDecoder().decode(await file.read(2, 3))).toBe('cde');
+    expect((await file.read(6, 0)).length).toBe(0);
+    await expect(file.read(4, 3)).rejects.toThrow(/weights\.bin' got a read of bytes 4 to 7, expected at most 6\.$/);
+    await file.close();
+  });
+
+  it('hands out bytes that the caller may change', async () => {
+    const source = make();
+    const file = await source.open('unet/weights.bin');
+    (await file.read(0, 6)).fill(0);
+    await file.close();
+    expect(await readText(source, 'unet/weights.bin')).toBe('abcdef');
+  });
+
+  it('reads text and JSON', async () => {
+    expect(await readText(make(), 'empty')).toBe('');
+    expect(await readJson(make(), 'config.json')).toEqual({ a: [1, 2] });
+    await expect(readJson(make(), 'unet/deep/x.json')).rejects.toThrow(/^readJson: 'unet\/deep\/x\.json' in '.*' is not JSON\. Correct it or download it again\.$/);
+  });
+
+  it('names a file that is not there', async () => {
+    await expect(make().open('unet/nope.json')).rejects.toThrow(/^(directory: cannot open|memory: there is no file) '.*unet\/nope\.json'/);
+  });
+
+  it('does not lead out of its folder', async () => {
+    await expect(make().open('../../../../../../../../../etc/passwd')).rejects.toThrow();
+  });
+});
+
+describe('readJson', () => {
+  it.each([
+    ['version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n', /is a git-lfs pointer, not the file itself\. Run 'git lfs pull'/],
+    ['<!DOCTYPE html><html></html>', /is a web page/],
+  ])('recognises %j', async (text, message) => {
+    await expect(readJson(memory({ 'config.json': text }), 'config.json')).rejects.toThrow(message);
+  });
+
+  it('refuses bytes that are not UTF-8', async () => {
+    await expect(readJson(memory({ 'config.json': Uint8Array.of(0xff, 0xfe) }), 'config.json')).rejects.toThrow(/cannot read 'memory\/config\.json' as UTF-8 text/);
+  });
+});
