@@ -1,0 +1,21 @@
+import type { HostKernel } from './host-kernel.js';
+import { resizeRatio, scatterPixels, type ResizeImageAttrs, type Sources } from './scatter-pixels.js';
+
+/** The gradient of tf.image.resizeBilinear. (tfjs's kernels ignore halfPixelCenters.) */
+export const resizeBilinearGradKernel: HostKernel<ResizeImageAttrs> = {
+  name: 'ResizeBilinearInputGrad',
+  outputShape: ({ images }) => images!,
+  run({ dy, images }, dx, attrs) {
+    const [rows, columns] = [1, 2].map((axis) => sources(images!.shape[axis]!, dy!.shape[axis]!, attrs)) as [Sources[], Sources[]];
+    scatterPixels(dy!.values, dx, images!.shape, rows, columns);
+  },
+};
+
+function sources(from: number, to: number, attrs: ResizeImageAttrs): Sources[] {
+  const ratio = resizeRatio(from, to, attrs);
+  return Array.from({ length: to }, (_, i) => {
+    const position = Math.min(Math.max(attrs.halfPixelCenters ? ratio * (i + 0.5) - 0.5 : ratio * i, 0), from - 1);
+    const first = Math.floor(position);
+    return [[first, first + 1 - position], [Math.min(first + 1, from - 1), position - first]];
+  });
+}

@@ -1,0 +1,18 @@
+import type { HostKernel } from './host-kernel.js';
+import { resizeRatio, scatterPixels, type ResizeImageAttrs, type Sources } from './scatter-pixels.js';
+
+/** The gradient of tf.image.resizeNearestNeighbor. (tfjs's cpu kernel is wrong for more than one example.) */
+export const resizeNearestNeighborGradKernel: HostKernel<ResizeImageAttrs> = {
+  name: 'ResizeNearestNeighborInputGrad',
+  outputShape: ({ images }) => images!,
+  run({ dy, images }, dx, attrs) {
+    const [rows, columns] = [1, 2].map((axis) => sources(images!.shape[axis]!, dy!.shape[axis]!, attrs)) as [Sources[], Sources[]];
+    scatterPixels(dy!.values, dx, images!.shape, rows, columns);
+  },
+};
+
+function sources(from: number, to: number, attrs: ResizeImageAttrs): Sources[] {
+  const ratio = resizeRatio(from, to, attrs);
+  const round = attrs.alignCorners ? Math.round : Math.floor;
+  return Array.from({ length: to }, (_, i) => [[Math.min(from - 1, round(ratio * (attrs.halfPixelCenters ? i + 0.5 : i))), 1]]);
+}
