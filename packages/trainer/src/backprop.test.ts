@@ -1,0 +1,137 @@
+import { concat, dispose, fill, matMul, randomNormal, reshape, tanh, tensor, variable, zerosLike, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { trainable, useBackend, vjp, type ModelFunction, type Params } from '@alignprop/autograd-ext';
+import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import { DDIMScheduler, type DDIMConfig, type Step } from '@alignprop/diffusion';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { walkUp, type Chain, type Trajectory } from './backprop.js';
+import { stopGradient } from './__fixtures__/stop-gradient.js';
+import type { StepPlan } from './plans.js';
+
+/** A small nonlinear model of latents and time, with two trainable matrices. */
+const model: ModelFunction = (params, x, t) => {
+  const { first, second } = params as { first: Tensor; second: Tensor };
+  const [batch, height, width, channels] = (x as Tensor4D).shape;
+  const rows = batch * height * width;
+  const input = concat([reshape(x!, [rows, channels]), fill([rows, 1], t!.dataSync()[0]! / 1000)], 1);
+  return reshape(matMul(tanh(matMul(input as never, first as never)), second as never), x!.shape);
+};
+
+const shape: [number, number, number, number] = [2, 3, 2, 4];
+const newParams = () => ({
+  first: variable(randomNormal([5, 7], 0, 0.7, 'float32', 1)),
+  second: variable(randomNormal([7, 4], 0, 0.7, 'float32', 2)),
+});
+
+/** The whole chain as one graph, a prediction detached where the plan says so: what a framework with a tape would run. */
+function nested(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], noise: readonly Tensor4D[], plan: readonly StepPlan[]): ModelFunction {
+  return (params, start) => {
+    let x = start as Tensor4D;
+    steps.forEach((step, i) => {
+      const input = plan[i]!.inputDetached ? stopGradient(x) : x;
+      const output = model(params, input, tensor([step.t])) as Tensor4D;
+      x = scheduler.step(plan[i]!.attached ? output : stopGradient(output), step, x, { eta, noise: noise[i] }).prevSample;
+    });
+    return x;
+  };
+}
+
+const newChain = (scheduler: DDIMScheduler, eta: number, params: Params): Chain => ({
+  scheduler,
+  eta,
+  async predictionVjp(latents, step, dy, inputGradient) {
+    const timestep = tensor([step.t]);
+    const { value, ...rest } = vjp(model, params, [latents, timestep], dy, inputGradient ? [0] : []);
+    dispose([value, timestep]);
+    return rest;
+  },
+});
+
+function walkDown(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], start: Tensor4D, noise: readonly Tensor4D[], params: Params): Trajectory {
+  const latents = [start];
+  const modelOutputs = steps.map((step, i) => {
+    const output = model(params, latents[i]!, tensor([step.t])) as Tensor4D;
+    latents.push(scheduler.step(output, step, latents[i]!, { eta, noise: noise[i] }).prevSample);
+    return output;
+  });
+  return { steps, latents, modelOutputs };
+}
+
+const configs: [string, Partial<DDIMConfig>, number][] = [
+  ['epsilon, eta 1', { clip_sample: false, set_alpha_to_one: false, steps_offset: 1 }, 1],
+  ['epsilon, eta 0, clipped x_0', { clip_sample: true, clip_sample_range: 1 }, 0],
+  ['epsilon, eta 0.7, thresholded x_0', { clip_sample: false, thresholding: true, sample_max_value: 2 }, 0.7],
+  ['v-prediction, eta 0.5', { clip_sample: false, prediction_type: 'v_prediction' }, 0.5],
+  ['sample, eta 1, clipped', { clip_sample: true, prediction_type: 'sample' }, 1],
+];
+const masks = ['111111', '000001', '000011', '010011', '100000', '101010', '100001'];
+
+describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
+
+  describe.each(configs)('%s', (_, config, eta) => {
+    it.each([...masks.map((mask) => [mask, false] as const), ['010111', true] as const, ['111111', true] as const])(
+      'equals the nested graph for mask %s, input detached %s',
+      async (mask, inputDetached) => {
+        const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
+        const scheduler = new DDIMScheduler(config);
+        const steps = scheduler.timesteps(6);
+        const params = newParams();
+        const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
+        const noise = steps.map((_, i): Tensor4D => randomNormal(shape, 0, 1, 'float32', 10 + i));
+        const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
+        const whole = vjp(nested(scheduler, eta, steps, noise, plan), params, [start], dy, []);
+        const trajectory = walkDown(scheduler, eta, steps, start, noise, params);
+        const up = await walkUp(newChain(scheduler, eta, params), trajectory, plan, dy);
+        expect(Array.from(trajectory.latents.at(-1)!.dataSync())).toEqual(Array.from(whole.value.dataSync()));
+        expect(Object.keys(up.params)).toEqual(['first', 'second']);
+        for (const name of ['first', 'second']) expectClose(up.params[name]!, whole.params[name]!);
+        const earliest = mask.indexOf('1');
+        up.latents.forEach((gradient, i) => expect(gradient !== undefined, `latents ${i}`).toBe(i > earliest));
+      },
+    );
+  });
+
+  it('gives the gradient of every latent below the earliest attached step', async () => {
+    const scheduler = new DDIMScheduler({ clip_sample: false });
+    const steps = scheduler.timesteps(4);
+    const params = newParams();
+    const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
+    const noise = steps.map((): Tensor4D => zerosLike(start));
+    const plan = [...'1101'].map((digit) => ({ attached: digit === '1', inputDetached: false }));
+    const trajectory = walkDown(scheduler, 0, steps, start, noise, params);
+    const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
+    const { latents } = await walkUp(newChain(scheduler, 0, params), trajectory, plan, dy);
+    for (let i = 1; i < 4; i++) {
+      const rest = vjp(nested(scheduler, 0, steps.slice(i), noise.slice(i), plan.slice(i)), params, [trajectory.latents[i]!], dy);
+      expectClose(latents[i]!, rest.inputs[0]!);
+    }
+  });
+
+  it('runs the model at attached steps only, allocates nothing that stays, and stops when aborted', async () => {
+    const scheduler = new DDIMScheduler({ clip_sample: false });
+    const steps = scheduler.timesteps(6);
+    const params = newParams();
+    const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
+    const trajectory = walkDown(scheduler, 0, steps, start, steps.map(() => zerosLike(start)), params);
+    const plan = [...'010010'].map((digit) => ({ attached: digit === '1', inputDetached: false }));
+    const chain = newChain(scheduler, 0, params);
+    const controller = new AbortController();
+    const calls: number[] = [];
+    const counting: Chain = { ...chain, predictionVjp: (x, step, ...rest) => (calls.push(step.index), chain.predictionVjp(x, step, ...rest)) };
+    await expectNoLeaks(() => walkUp(counting, trajectory, plan, start));
+    expect(calls).toEqual([4, 1]);
+    const aborting: Chain = { ...chain, predictionVjp: (...args) => (controller.abort(), chain.predictionVjp(...args)) };
+    await expectNoLeaks(async () => {
+      await expect(walkUp(aborting, trajectory, plan, start, { signal: controller.signal })).rejects.toThrow(/aborted/);
+      await expect(walkUp(chain, trajectory, plan.slice(1), start)).rejects.toThrow(/expected 6 entries/);
+    });
+    expect(Object.keys(trainable(params))).toHaveLength(2);
+  });
+});
+
+function expectClose(actual: Tensor, expected: Tensor, tolerance = 2e-5): void {
+  expect(actual.shape).toEqual(expected.shape);
+  const [a, e] = [actual.dataSync<'float32'>(), expected.dataSync<'float32'>()];
+  const scale = e.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  a.forEach((value, i) => expect(Math.abs(value - e[i]!)).toBeLessThanOrEqual(tolerance * scale));
+}

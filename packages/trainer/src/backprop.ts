@@ -1,0 +1,109 @@
+import { add, clone, dispose, zerosLike, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { vjp } from '@alignprop/autograd-ext';
+import type { Scheduler, Step } from '@alignprop/diffusion';
+import type { Gradients } from './optim/clip-by-global-norm.js';
+import type { StepPlan } from './plans.js';
+
+/** A walk down a denoising chain, kept for the walk up: no tape, only latents and predictions. */
+export interface Trajectory {
+  readonly steps: readonly Step[];
+  /** x_T … x_0, one more than there are steps, `[B, h, w, C]`. */
+  readonly latents: readonly Tensor4D[];
+  /** The (guided) prediction at each step, `[B, h, w, C]`. */
+  readonly modelOutputs: readonly Tensor4D[];
+}
+
+/** What the walk up differentiates. */
+export interface Chain {
+  readonly scheduler: Scheduler;
+  readonly eta: number;
+  /**
+   * The product of `dy` with the Jacobian of the prediction at a step, run again from `latents`.
+   * `inputs` holds the gradient of the latents when `inputGradient` asks for it.
+   */
+  predictionVjp(latents: Tensor4D, step: Step, dy: Tensor4D, inputGradient: boolean): Promise<{ params: Gradients; inputs: readonly Tensor[] }>;
+}
+
+/** Tensors belong to the caller. */
+export interface ChainGradients {
+  /** Sums over the attached steps, by parameter path. */
+  readonly params: Gradients;
+  /** dL/dx_T … dL/dx_0, as `Trajectory.latents`; undefined at and above (noisier than) the input of the earliest attached step. */
+  readonly latents: readonly (Tensor4D | undefined)[];
+}
+
+/**
+ * Backpropagation through a denoising chain as a reverse loop of one-step vector-Jacobian products. With
+ * x' = S(ε, x) the scheduler's step and ε = E(x) the prediction, at every step
+ *
+ *   dL/dx = (∂S/∂x)ᵀ g + a·d·(∂E/∂x)ᵀ (∂S/∂ε)ᵀ g,   dL/dθ += a·(∂E/∂θ)ᵀ (∂S/∂ε)ᵀ g,
+ *
+ * where a is 1 at attached steps and d is 0 where the model's input is detached. A detached step therefore costs only the
+ * scheduler's own path, never the model. The loop ends at the earliest attached step. Memory: one model call and T latents.
+ * @param gradient dL/dx_0; stays the caller's
+ * @throws the signal's reason, between steps; nothing stays allocated then
+ */
+export async function walkUp(
+  chain: Chain,
+  trajectory: Trajectory,
+  plan: readonly StepPlan[],
+  gradient: Tensor4D,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<ChainGradients> {
+  const { steps } = trajectory;
+  const earliest = plan.findIndex(({ attached }) => attached);
+  if (plan.length !== steps.length || earliest < 0) {
+    throw new Error(`walkUp: plan got ${plan.length} entries with the first attached at ${earliest}, expected ${steps.length} entries with at least one attached.`);
+  }
+  const latents: (Tensor4D | undefined)[] = steps.map(() => undefined);
+  let params: Gradients = {};
+  try {
+    latents.push(clone(gradient));
+    for (let i = steps.length - 1; i >= earliest; i--) {
+      signal?.throwIfAborted();
+      const inputGradient = i > earliest && !plan[i]!.inputDetached;
+      const up = await stepUp(chain, trajectory, i, latents[i + 1]!, plan[i]!.attached, inputGradient);
+      params = accumulate(params, up.params);
+      if (i > earliest) latents[i] = up.latents;
+      else up.latents.dispose();
+    }
+    return { params, latents };
+  } catch (error) {
+    dispose([params, latents]);
+    throw error;
+  }
+}
+
+/** Adds gradients by path, freeing both sides; a path that only one side has keeps its value. */
+export function accumulate(sum: Gradients, gradients: Gradients): Gradients {
+  const paths = [...new Set([...Object.keys(sum), ...Object.keys(gradients)])];
+  const added = paths.map((path) => [path, sum[path] && gradients[path] ? add(sum[path], gradients[path]) : clone((sum[path] ?? gradients[path])!)]);
+  dispose([sum, gradients]);
+  return Object.fromEntries(added);
+}
+
+async function stepUp(
+  { scheduler, eta, predictionVjp }: Chain,
+  { steps, latents, modelOutputs }: Trajectory,
+  i: number,
+  gradient: Tensor4D,
+  attached: boolean,
+  inputGradient: boolean,
+): Promise<{ params: Gradients; latents: Tensor4D }> {
+  const sample = latents[i]!;
+  // The noise only adds, so that its values do not matter here.
+  const step = (x: Tensor, modelOutput: Tensor) =>
+    scheduler.step(modelOutput as Tensor4D, steps[i]!, x as Tensor4D, { eta, noise: zerosLike(sample) }).prevSample;
+  const path = vjp((_, x, modelOutput) => step(x!, modelOutput!), {}, [sample, modelOutputs[i]!], gradient, attached ? [0, 1] : [0]);
+  path.value.dispose();
+  const [direct, dy] = path.inputs as readonly [Tensor4D, Tensor4D];
+  if (!attached) return { params: {}, latents: direct };
+  try {
+    const through = await predictionVjp(sample, steps[i]!, dy, inputGradient);
+    const sum = through.inputs[0] ? (add(direct, through.inputs[0]) as Tensor4D) : clone(direct);
+    dispose([...through.inputs]);
+    return { params: through.params, latents: sum };
+  } finally {
+    dispose([direct, dy]);
+  }
+}

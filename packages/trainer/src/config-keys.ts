@@ -1,0 +1,36 @@
+/**
+ * The input in snake case, and what is wrong with its keys: unknown (with the nearest known key), or given in both spellings.
+ */
+export function knownKeys(
+  input: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+): { values: Record<string, unknown>; problems: readonly string[] } {
+  const values: Record<string, unknown> = {};
+  const problems: string[] = [];
+  const spellings = new Map(known.flatMap((key) => [[key, key], [camelCase(key), key]]));
+  for (const [written, value] of Object.entries(input)) {
+    const key = spellings.get(written);
+    if (key === undefined) problems.push(`${written}: unknown option.${suggestion(written, spellings)}`);
+    else if (key in values) problems.push(`${key}: given twice, as '${key}' and in camel case. Keep one.`);
+    else values[key] = value;
+  }
+  return { values, problems };
+}
+
+const camelCase = (key: string): string => key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+
+function suggestion(written: string, spellings: ReadonlyMap<string, string>): string {
+  const [nearest] = [...spellings.keys()].map((name) => ({ name, distance: editDistance(written, name) })).sort((a, b) => a.distance - b.distance);
+  return nearest && nearest.distance <= Math.max(2, written.length / 3) ? ` Did you mean '${nearest.name}'?` : '';
+}
+
+/** Levenshtein's. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length]!;
+}

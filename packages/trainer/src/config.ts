@@ -1,0 +1,122 @@
+import { z } from 'zod';
+import { checkBackpropPlan } from './config-plan.js';
+import { knownKeys } from './config-keys.js';
+
+const positive = () => z.int().min(1);
+const chance = () => z.number().min(0).lt(1);
+
+const fields = {
+  // run
+  exp_name: z.string().default('alignprop').describe('Name of the experiment; kept in config.json.'),
+  run_name: z.string().default('').describe('Name of the run: where output_dir is empty, files go to <logdir>/<run_name>.'),
+  seed: z.int().min(0).default(0).describe('Seed of everything drawn: adapter, prompts, latents, noise and truncation, each from a generator of its own.'),
+  log_with: z.enum(['jsonl', 'wandb', 'tensorboard']).nullable().default(null)
+    .describe('Tracker besides metrics.jsonl, which is always written. "wandb" and "tensorboard" are not there yet.'),
+  log_image_freq: positive().default(1).describe('Optimizer steps between calls of the image samples hook.'),
+  tracker_kwargs: z.record(z.string(), z.unknown()).default({}).describe('Options of the tracker; metrics.jsonl takes none.'),
+  accelerator_kwargs: z.record(z.string(), z.unknown()).default({}).describe("accelerate's options; there is no accelerate here, so it has to stay empty."),
+  project_kwargs: z
+    .strictObject({ project_dir: z.string().optional(), total_limit: positive().optional(), automatic_checkpoint_naming: z.literal(true).optional() })
+    .default({})
+    .describe("accelerate's project options: project_dir stands in for output_dir, total_limit for num_checkpoint_limit."),
+  tracker_project_name: z.string().default('trl').describe('Project that trackers file the run under; kept in config.json.'),
+  logdir: z.string().default('logs').describe('Folder of runs; see run_name.'),
+  output_dir: z.string().default('')
+    .describe('Folder for config.json, metrics.jsonl, checkpoints/ and pytorch_lora_weights.safetensors. Without it and run_name nothing is written.'),
+  overwrite_output_dir: z.boolean().default(false).describe('Removes the checkpoints and metrics of another run from output_dir, instead of refusing to start.'),
+  num_epochs: positive().default(100).describe('Epochs to train. An epoch is one optimizer step, as in TRL.'),
+  save_freq: positive().default(1).describe('Epochs between checkpoints, counted from the first; the last epoch is always saved.'),
+  num_checkpoint_limit: positive().default(5).describe('Checkpoints to keep; older ones are deleted after a newer one is complete.'),
+  resume_from: z.string().default('').describe('Checkpoint to continue from, or a folder of checkpoints, whose newest is taken.'),
+  push_to_hub: z.boolean().default(false).describe('Upload the adapter at the end. Not there yet.'),
+  // numbers
+  mixed_precision: z.enum(['no', 'none', 'fp16', 'bf16']).default('no')
+    .describe('Accepted so that TRL configurations load; everything is computed in float32 whatever it says.'),
+  allow_tf32: z.boolean().default(true).describe('Accepted so that TRL configurations load; no engine here uses TF32.'),
+  // sampling
+  sample_num_steps: positive().max(1000).default(50).describe('Denoising steps.'),
+  sample_eta: z.number().min(0).max(1).default(1).describe("DDIM's eta: 0 is deterministic, 1 as noisy as DDPM."),
+  sample_guidance_scale: z.number().min(0).default(5).describe('Classifier-free guidance weight; 1 and below is without guidance.'),
+  negative_prompts: z.union([z.string(), z.array(z.string()).min(1)]).nullable().default(null)
+    .describe('Negative prompt, or a list that the samples of the run take in turn. A string is one prompt, commas included.'),
+  height: positive().multipleOf(8).nullable().default(null).describe("Image height in pixels, a multiple of 8; the model's own by default."),
+  width: positive().multipleOf(8).nullable().default(null).describe("Image width in pixels, a multiple of 8; the model's own by default."),
+  // training
+  train_batch_size: positive().default(1).describe('Images a micro-batch.'),
+  train_gradient_accumulation_steps: positive().default(1).describe('Micro-batches an optimizer step.'),
+  train_use_8bit_adam: z.boolean().default(false).describe('8-bit AdamW. Not there yet.'),
+  train_learning_rate: z.number().positive().default(1e-3).describe('Learning rate of AdamW.'),
+  train_adam_beta1: chance().default(0.9).describe('Decay of the mean of the gradients.'),
+  train_adam_beta2: chance().default(0.999).describe('Decay of the mean of their squares.'),
+  train_adam_weight_decay: z.number().min(0).default(1e-4).describe('Decoupled weight decay.'),
+  train_adam_epsilon: z.number().positive().default(1e-8).describe('Added to the root of the second moment.'),
+  train_max_grad_norm: z.number().positive().default(1).describe('Gradients are scaled down to this global norm.'),
+  // truncation
+  truncated_backprop_rand: z.boolean().default(true)
+    .describe('At every denoising step i draw an integer of truncated_rand_backprop_minmax; the gradient enters the UNet where i is not below it.'),
+  truncated_backprop_timestep: z.int().min(0).default(49)
+    .describe('With truncated_backprop_rand false: the gradient enters the UNet at denoising steps from this one on; 0 is all of them.'),
+  truncated_rand_backprop_minmax: z.tuple([z.int().min(0), z.int().min(0)]).default([0, 50]).describe('Bounds of that draw, both included.'),
+  backprop_strategy: z.enum(['per-step', 'fixed', 'uniform', 'gaussian']).optional()
+    .describe('"per-step" and "fixed" are truncated_backprop_rand true and false; "uniform" and "gaussian" draw once a trajectory, with backprop_kwargs.'),
+  backprop_kwargs: z
+    .strictObject({
+      gaussian: z.strictObject({ mean: z.number(), std: z.number().positive() }).default({ mean: 42, std: 5 }),
+      uniform: z.strictObject({ min: z.int().min(0), max: z.int().min(1) }).default({ min: 0, max: 50 }),
+      fixed: z.strictObject({ value: z.int().min(0) }).optional(),
+    })
+    .prefault({})
+    .describe("Parameters of backprop_strategy: {gaussian: {mean, std}, uniform: {min, max}, fixed: {value}}; uniform's max is excluded, fixed's value defaults to truncated_backprop_timestep."),
+  // adapter
+  use_lora: z.boolean().default(true).describe('Train a LoRA adapter. Training all of the UNet (false) is not there yet.'),
+  lora_rank: positive().default(4).describe('Rank of the adapter.'),
+  lora_alpha: z.number().positive().default(4).describe('The adapter is scaled by lora_alpha / lora_rank.'),
+  lora_target_modules: z.array(z.string().min(1)).min(1).default(['to_q', 'to_k', 'to_v', 'to_out.0']).describe('Ends of the names of the layers that are adapted.'),
+  lora_init: z.enum(['gaussian', 'kaiming-uniform']).default('gaussian')
+    .describe("Start of the adapter's A (B is 0): normal with standard deviation 1/rank, or uniform in ±1/sqrt(in)."),
+};
+
+/**
+ * Every option of a run: those of TRL's `AlignPropConfig` by TRL's names and with its defaults, and ours. Snake case; see
+ * `parseAlignPropConfig` for camel case. Differences to TRL: `mixed_precision` defaults to 'no', unknown keys are errors, the
+ * truncation is checked against `sample_num_steps`, and what is not implemented is refused rather than ignored.
+ */
+export const alignPropConfigSchema = z.strictObject(fields).superRefine((config, context) => {
+  const refuse = (key: keyof typeof fields, message: string) => context.addIssue({ code: 'custom', path: [key], message, input: config[key] });
+  if (!config.use_lora) refuse('use_lora', 'got false, expected true. Training all of the UNet is not there yet.');
+  if (config.train_use_8bit_adam) refuse('train_use_8bit_adam', 'got true, expected false. 8-bit AdamW is not there yet.');
+  if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not there yet.');
+  if (config.log_with === 'wandb' || config.log_with === 'tensorboard') {
+    refuse('log_with', `got '${config.log_with}', expected null or 'jsonl'. Other trackers are not there yet; pass one to the trainer.`);
+  }
+  for (const key of ['tracker_kwargs', 'accelerator_kwargs'] as const) {
+    if (Object.keys(config[key]).length > 0) refuse(key, `got ${Object.keys(config[key]).join(', ')}, expected {}. Nothing here would read it.`);
+  }
+  for (const { key, message } of checkBackpropPlan(config)) refuse(key, message);
+});
+
+/** A complete configuration, in TRL's spelling. */
+export type AlignPropConfig = z.output<typeof alignPropConfigSchema>;
+
+type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<CamelCase<Tail>>}` : S;
+type Input = z.input<typeof alignPropConfigSchema>;
+
+/** What the user writes: any of the options, in snake case or in camel case. */
+export type AlignPropConfigInput = Input & { readonly [K in keyof Input as CamelCase<K>]?: Input[K] };
+
+/**
+ * Fills in the defaults and checks everything.
+ * @throws one error with every problem: unknown keys (with the nearest known one), wrong types and ranges, options that are not
+ *   implemented, and a truncation that can attach no step
+ */
+export function parseAlignPropConfig(input: AlignPropConfigInput | Readonly<Record<string, unknown>> = {}): AlignPropConfig {
+  const { values, problems } = knownKeys(input, Object.keys(fields));
+  const result = alignPropConfigSchema.safeParse(values);
+  const issues = result.success ? [] : result.error.issues.map(({ path, message }) => `${path.join('.') || 'config'}: ${message}`);
+  const all = [...problems, ...issues];
+  if (all.length > 0) throw new Error(`AlignPropConfig: ${all.join('\n  ')}`);
+  return result.data!;
+}
+
+/** The configuration as JSON Schema (draft 2020-12), for editors. */
+export const alignPropJsonSchema = (): object => z.toJSONSchema(alignPropConfigSchema, { io: 'input' });

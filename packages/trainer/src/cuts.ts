@@ -1,0 +1,33 @@
+import type { TorchGenerator } from '@alignprop/autograd-ext';
+
+/** A random step index below which a chain is detached. */
+export interface Cut {
+  draw(generator: TorchGenerator): number;
+  /** P(cut ≤ step). */
+  cdf(step: number): number;
+}
+
+/** Always the same cut; nothing is drawn. */
+export const fixed = (value: number): Cut => ({ draw: () => value, cdf: (step) => (step >= value ? 1 : 0) });
+
+/** An integer in [min, max), as `torch.randint`; for Python's `random.randint`, whose upper bound is included, pass max + 1. */
+export const uniform = (min: number, max: number): Cut => ({
+  draw: (generator) => generator.randint(min, max, 1)[0]!,
+  cdf: (step) => Math.min(1, Math.max(0, (Math.floor(step) - min + 1) / (max - min))),
+});
+
+/** A normal variable, its fraction cut off towards zero, as Python's `int()` does. */
+export const gaussian = (mean: number, std: number): Cut => ({
+  draw: (generator) => Math.trunc(mean + std * generator.randn(1)[0]!),
+  cdf: (step) => normalCdf(((step < 0 ? Math.floor(step) : Math.floor(step) + 1) - mean) / std),
+});
+
+/** Φ(x) by the error function's expansion in Abramowitz & Stegun, 7.1.26; within 1e-7. */
+function normalCdf(x: number): number {
+  if (!Number.isFinite(x)) return x > 0 ? 1 : 0;
+  const z = Math.abs(x) / Math.SQRT2;
+  const t = 1 / (1 + 0.3275911 * z);
+  const series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  const upper = (series * Math.exp(-z * z)) / 2;
+  return x > 0 ? 1 - upper : upper;
+}

@@ -1,0 +1,148 @@
+import { clone, dispose, fill, type Tensor1D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { vjp, type TorchGenerator } from '@alignprop/autograd-ext';
+import { decodeImages, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
+import type { RewardFunction } from '@alignprop/rewards';
+import { walkUp, type ChainGradients, type Trajectory } from './backprop.js';
+import { pipelineChain } from './pipeline-chain.js';
+import { firstNonFinite, NonFiniteError } from './non-finite.js';
+import { globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
+import type { StepPlan } from './plans.js';
+
+/** How the chain is walked; the same for all steps of a run. */
+export interface SamplingOptions {
+  numInferenceSteps: number;
+  guidanceScale: number;
+  eta: number;
+}
+
+/** Everything that one micro-batch depends on besides the weights: with the same inputs come the same gradients. */
+export interface GradientInputs<M> {
+  /** x_T, `[B, h, w, C]`; stays the caller's, as do the embeddings `[B, L, D]`. */
+  readonly latents: Tensor4D;
+  readonly promptEmbeds: Tensor3D;
+  readonly negativePromptEmbeds?: Tensor3D;
+  /** Draws the noise of the steps, or gives it. */
+  readonly noise: TorchGenerator | ((step: Step) => Tensor4D);
+  /** One entry a step. */
+  readonly plan: readonly StepPlan[];
+  readonly prompts: readonly string[];
+  readonly promptMetadata: readonly M[];
+  /** The loss is multiplied by it: 1 / micro-batches. */
+  readonly lossScale?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** What a micro-batch gives. Tensors belong to the caller. */
+export interface AlignPropGradients {
+  /** dL/dθ by parameter path, of L = -lossScale · mean(reward). */
+  readonly params: Gradients;
+  readonly rewards: Tensor1D;
+  /** `[B, H, W, 3]` in [0, 1]. */
+  readonly images: Tensor4D;
+  readonly trajectory: Trajectory;
+  readonly imageGradients: Tensor4D;
+  /** As `ChainGradients.latents`. */
+  readonly latentGradients: ChainGradients['latents'];
+}
+
+export type GradientFunction<M> = (inputs: GradientInputs<M>) => Promise<AlignPropGradients>;
+
+/**
+ * Makes AlignProp's gradient function for a pipeline (arXiv 2310.03739): walk down the chain without a tape, judge x_0, walk up
+ * again. Nothing stays allocated when it throws.
+ * @throws (the function) NonFiniteError if a reward or gradient is NaN or infinite; the signal's reason
+ */
+export function alignPropGradients<M>(
+  pipeline: StableDiffusionPipeline,
+  rewardFunction: RewardFunction<M>,
+  options: SamplingOptions,
+): GradientFunction<M> {
+  const chainOf = pipelineChain(pipeline, options);
+  const decodeVjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
+
+  return async (inputs) => {
+    const owned: unknown[] = [];
+    const own = <T>(value: T): T => (owned.push(value), value);
+    try {
+      const trajectory = own(await walkDown(pipeline, options, inputs));
+      const start = trajectory.latents.at(-1)!;
+      const images = own(await pipeline.decode(start));
+      const { rewards, imageGradients } = own(judge(rewardFunction, images, inputs));
+      await checkRewards(await rewards.data(), inputs.prompts, trajectory, images);
+      const decoded = await decodeVjp(pipeline.vae.params, [start], imageGradients);
+      const { chain, release } = chainOf(inputs);
+      const up = own(await walkUp(chain, trajectory, inputs.plan, decoded.inputs[0] as Tensor4D, inputs).finally(() => {
+        release();
+        dispose([decoded.value, ...decoded.inputs, ...Object.values(decoded.params)]);
+      }));
+      await checkGradients(up, imageGradients, trajectory.steps, inputs.prompts);
+      return { params: up.params, rewards, images, trajectory, imageGradients, latentGradients: up.latents };
+    } catch (error) {
+      dispose(owned as never);
+      throw error;
+    }
+  };
+}
+
+async function walkDown<M>(
+  pipeline: StableDiffusionPipeline,
+  options: SamplingOptions,
+  { latents, promptEmbeds, negativePromptEmbeds, noise, signal }: GradientInputs<M>,
+): Promise<Trajectory> {
+  const steps: Step[] = [];
+  const kept = { latents: [clone(latents)], modelOutputs: [] as Tensor4D[] };
+  const source = typeof noise === 'function' ? { noise } : { generator: noise };
+  try {
+    for await (const down of pipeline.denoise(latents, { promptEmbeds, negativePromptEmbeds, signal, ...source, ...options })) {
+      steps.push(down.step);
+      kept.latents.push(down.latents);
+      kept.modelOutputs.push(down.modelOutput);
+    }
+    return { steps, ...kept };
+  } catch (error) {
+    dispose(kept);
+    throw error;
+  }
+}
+
+/** The rewards and the gradient of -lossScale · mean(rewards) with respect to the images. */
+function judge<M>(
+  rewardFunction: RewardFunction<M>,
+  images: Tensor4D,
+  { prompts, promptMetadata, lossScale = 1 }: GradientInputs<M>,
+): { rewards: Tensor1D; imageGradients: Tensor4D } {
+  const batch = images.shape[0];
+  const dy = fill([batch], -lossScale / batch);
+  try {
+    const reward = (x: Tensor4D) => checkedShape(rewardFunction(x, prompts, promptMetadata), batch);
+    const { value, inputs } = vjp((_, x) => reward(x as Tensor4D), {}, [images], dy);
+    return { rewards: value as Tensor1D, imageGradients: inputs[0] as Tensor4D };
+  } finally {
+    dy.dispose();
+  }
+}
+
+function checkedShape(rewards: Tensor1D, batch: number): Tensor1D {
+  if (rewards.rank === 1 && rewards.shape[0] === batch) return rewards;
+  throw new Error(`rewardFunction: returned shape [${rewards.shape.join(', ')}], expected [${batch}], one reward an image.`);
+}
+
+async function checkRewards(values: ArrayLike<number>, prompts: readonly string[], { steps, latents }: Trajectory, images: Tensor4D): Promise<void> {
+  const index = Array.from(values).findIndex((value) => !Number.isFinite(value));
+  if (index < 0) return;
+  const named = latents.map((x, i) => [i === 0 ? 'the starting latents' : `the latents after denoising step ${i - 1} (t = ${steps[i - 1]!.t})`, x] as const);
+  const source = await firstNonFinite([...named, ['the images', images]]);
+  const blame = source ? `The first tensor that is not finite is ${source}.` : 'The images are finite, so it comes from the reward function.';
+  throw new NonFiniteError(`the reward of image ${index} ('${prompts[index]}') is ${values[index]}. ${blame}`);
+}
+
+async function checkGradients({ params, latents }: ChainGradients, images: Tensor4D, steps: readonly Step[], prompts: readonly string[]): Promise<void> {
+  const norm = globalNorm(params);
+  const finite = Number.isFinite((await norm.data())[0]);
+  norm.dispose();
+  if (finite) return;
+  const chain = latents.map((x, i) => [`the gradient of the latents before denoising step ${i}${steps[i] ? ` (t = ${steps[i].t})` : ' (x_0)'}`, x] as const);
+  const weights = Object.entries(params).map(([path, x]) => [`the gradient of ${path}`, x] as const);
+  const source = await firstNonFinite([["the reward's gradient of the images", images], ...chain.reverse(), ...weights]);
+  throw new NonFiniteError(`a gradient is not finite for the prompts ${prompts.map((prompt) => `'${prompt}'`).join(', ')}. The first such tensor is ${source ?? 'their norm'}.`);
+}

@@ -1,0 +1,27 @@
+export { accumulate, walkUp, type Chain, type ChainGradients, type Trajectory } from './backprop.js';
+export { findCheckpoint, readCheckpoint, type Checkpoint, type TrainingState } from './checkpoint-files.js';
+export {
+  alignPropConfigSchema,
+  alignPropJsonSchema,
+  parseAlignPropConfig,
+  type AlignPropConfig,
+  type AlignPropConfigInput,
+} from './config.js';
+export { backpropPlan, type BackpropOptions, type BackpropStrategy } from './config-plan.js';
+export { fixed, gaussian, uniform, type Cut } from './cuts.js';
+export {
+  alignPropGradients,
+  type AlignPropGradients,
+  type GradientFunction,
+  type GradientInputs,
+  type SamplingOptions,
+} from './gradients.js';
+export type { StepMetrics } from './metrics.js';
+export type { PromptFunction } from './micro-batch.js';
+export { NonFiniteError } from './non-finite.js';
+export { AdamW, updateAdamW, type AdamWOptions, type AdamWState } from './optim/adamw.js';
+export { clipByGlobalNorm, globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
+export { attachProbabilities, drawPlan, emptyProbability, perStep, perTrajectory, type Plan, type StepPlan } from './plans.js';
+export { jsonlTracker } from './trackers/jsonl.js';
+export { allTrackers, type Tracker } from './trackers/tracker.js';
+export { AlignPropTrainer, type AlignPropTrainerOptions, type ImageSamples, type Logger } from './trainer.js';

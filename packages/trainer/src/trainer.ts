@@ -1,0 +1,273 @@
+import { dispose, type Scalar, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { saveLora } from '@alignprop/lora';
+import type { RewardFunction } from '@alignprop/rewards';
+import { accumulate } from './backprop.js';
+import { findCheckpoint, pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint-files.js';
+import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config.js';
+import { backpropPlan } from './config-plan.js';
+import { restoreGenerators, saveGenerators, seededGenerators, type Generators } from './generators.js';
+import { alignPropGradients, type AlignPropGradients, type GradientFunction } from './gradients.js';
+import { meanAndStd, type StepMetrics } from './metrics.js';
+import { MicroBatches, sizeOf, type PromptFunction } from './micro-batch.js';
+import { NonFiniteError } from './non-finite.js';
+import { AdamW } from './optim/adamw.js';
+import { clipByGlobalNorm, globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
+import { emptyProbability, type Plan } from './plans.js';
+import { preparePipeline, type Prepared } from './prepare-pipeline.js';
+import { prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
+import { jsonlTracker } from './trackers/jsonl.js';
+import { allTrackers, type Tracker } from './trackers/tracker.js';
+
+export interface Logger {
+  info(message: string): void;
+  warn(message: string): void;
+}
+
+/** What an image hook sees. Tensors stay the trainer's; clone what is to outlive the call. */
+export interface ImageSamples<M> {
+  /** The training images of the step's last micro-batch, made before its update, `[B, H, W, 3]` in [0, 1]. */
+  readonly images: Tensor4D;
+  readonly prompts: readonly string[];
+  readonly promptMetadata: readonly M[];
+  readonly rewards: Tensor1D;
+}
+
+export interface AlignPropTrainerOptions<M> {
+  /** In TRL's spelling or in camel case; see `alignPropConfigSchema`. */
+  config?: AlignPropConfigInput;
+  /** Stays the caller's. A UNet without trainable weights gets an adapter; one with a trainable adapter goes on with it. */
+  pipeline: StableDiffusionPipeline;
+  promptFunction: PromptFunction<M>;
+  rewardFunction: RewardFunction<M>;
+  /** Called every `log_image_freq` steps, from the first. */
+  imageSamplesHook?: (samples: ImageSamples<M>, globalStep: number, tracker: Tracker) => void | Promise<void>;
+  /** Told of every step besides metrics.jsonl; closed when training ends. */
+  trackers?: readonly Tracker[];
+  logger?: Logger;
+  /** Takes the place of the plan that the configuration describes. */
+  plan?: Plan;
+}
+
+/** The gradients of one optimizer step. */
+interface Collected<M> {
+  readonly gradients: Gradients;
+  readonly norm: Scalar;
+  readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'loss' | 'gradNorm'>;
+  readonly samples: ImageSamples<M>;
+}
+
+const silent: Logger = { info: () => {}, warn: () => {} };
+
+/**
+ * Fine-tunes a LoRA adapter of a diffusion model by backpropagating a differentiable reward through its denoising chain
+ * (AlignProp, arXiv 2310.03739), step by step as TRL's `AlignPropTrainer`, with -mean(reward) as the loss.
+ */
+export class AlignPropTrainer<M = undefined> {
+  readonly config: AlignPropConfig;
+  /** Where the gradient enters the model. */
+  readonly plan: Plan;
+  readonly #options: AlignPropTrainerOptions<M>;
+  readonly #logger: Logger;
+  readonly #folder: RunFolder | undefined;
+  readonly #generators: Generators;
+  readonly #prepared: Prepared;
+  readonly #optimizer: AdamW;
+  readonly #batches: MicroBatches<M>;
+  readonly #gradients: GradientFunction<M>;
+  #globalStep = 0;
+  #savedStep = -1;
+  #started = false;
+
+  /** @throws if the configuration is not valid, or the pipeline's UNet cannot be trained with it */
+  constructor(options: AlignPropTrainerOptions<M>) {
+    const { pipeline, promptFunction, rewardFunction, plan, logger = silent } = options;
+    const config = parseAlignPropConfig(options.config);
+    pipeline.latentShape({ batch: config.train_batch_size, ...sizeOf(config) }); // throws for a size that does not fit
+    this.config = config;
+    this.plan = plan ?? backpropPlan(config);
+    this.#options = options;
+    this.#logger = logger;
+    this.#folder = runFolder(config);
+    this.#generators = seededGenerators(config.seed);
+    this.#prepared = preparePipeline(pipeline, config, this.#generators.adapter);
+    this.#optimizer = new AdamW(this.#prepared.variables, optimizerOptions(config));
+    this.#batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, this.#generators);
+    this.#gradients = alignPropGradients(this.pipeline, rewardFunction, samplingOptions(config));
+    warn(config, this.plan, logger);
+  }
+
+  /** The pipeline given, with the adapter that is trained and a DDIM scheduler: generate with it at any time. */
+  get pipeline(): StableDiffusionPipeline {
+    return this.#prepared.pipeline;
+  }
+
+  /** Optimizer steps taken, resumed ones included. */
+  get globalStep(): number {
+    return this.#globalStep;
+  }
+
+  /**
+   * Trains up to `num_epochs`, yielding after every optimizer step: the caller owns the loop, and may `break` out of it. However it
+   * ends, short of an error, a checkpoint and the adapter are written. An aborted `signal` ends it after the last complete step.
+   * @throws if the run folder cannot be written or the checkpoint to resume from cannot be read, before any step;
+   *   NonFiniteError, with weights, optimizer and generators as they were before the step
+   */
+  async *train({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<StepMetrics, void, void> {
+    const tracker = await this.#start();
+    let failed = false;
+    try {
+      while (this.#globalStep < this.config.num_epochs && !signal?.aborted) {
+        const metrics = await this.#step(tracker, signal);
+        await tracker.log(metrics);
+        if (this.#folder && this.#globalStep % this.config.save_freq === 0) await this.saveCheckpoint();
+        yield metrics;
+      }
+    } catch (error) {
+      failed = !signal?.aborted || error !== signal.reason;
+      if (failed) throw error;
+    } finally {
+      if (!failed) await this.#finish();
+      await tracker.close();
+    }
+  }
+
+  /**
+   * Writes `checkpoints/checkpoint_<globalStep>/` and deletes the oldest beyond `num_checkpoint_limit`.
+   * @returns its path
+   * @throws if the run has no folder
+   */
+  async saveCheckpoint(): Promise<string> {
+    if (!this.#folder) throw new Error('AlignPropTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
+    const { checkpoints } = this.#folder;
+    if (this.#savedStep === this.#globalStep) return `${checkpoints}/checkpoint_${this.#savedStep}`;
+    const state = { globalStep: this.#globalStep, generators: saveGenerators(this.#generators), config: this.config };
+    const path = await writeCheckpoint(checkpoints, this.pipeline.unet.params, this.#optimizer.state, state);
+    this.#savedStep = this.#globalStep;
+    await pruneCheckpoints(checkpoints, this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit);
+    return path;
+  }
+
+  /** Frees the optimizer's state, and the adapter if the trainer made it. The pipeline given stays usable. */
+  dispose(): void {
+    this.#optimizer.dispose();
+    this.#batches.dispose();
+    if (this.#prepared.adapterIsNew) dispose(this.#prepared.variables);
+  }
+
+  /** Resumes, once, and makes the run's folder and trackers. */
+  async #start(): Promise<Tracker> {
+    const { resume_from: location } = this.config;
+    const isNew = !this.#started && !location;
+    if (!this.#started && location) await this.#resume(await findCheckpoint(location));
+    if (this.#folder) await prepareRunFolder(this.#folder, this.config, isNew ? undefined : this.#globalStep);
+    this.#started = true;
+    const own = this.#folder ? [await jsonlTracker(this.#folder.metrics, this.#globalStep)] : [];
+    return allTrackers([...own, ...(this.#options.trackers ?? [])]);
+  }
+
+  async #resume(path: string): Promise<void> {
+    const { variables } = this.#prepared;
+    const { globalStep, generators, weights, optimizer } = await readCheckpoint(path, variables);
+    restoreGenerators(this.#generators, generators);
+    for (const [name, variable] of Object.entries(variables)) variable.assign(weights[name]!);
+    dispose(weights);
+    this.#optimizer.restore(optimizer);
+    this.#globalStep = globalStep;
+    const { resolve } = await import('node:path');
+    if (this.#folder && resolve(path) === resolve(this.#folder.checkpoints, `checkpoint_${globalStep}`)) this.#savedStep = globalStep;
+    this.#logger.info(`Resumed from ${path} after ${globalStep} steps.`);
+    if (globalStep >= this.config.num_epochs) {
+      this.#logger.warn(`Nothing to train: the checkpoint has ${globalStep} steps, num_epochs is ${this.config.num_epochs}.`);
+    }
+  }
+
+  async #finish(): Promise<void> {
+    if (!this.#folder) return;
+    await this.saveCheckpoint();
+    await saveLora(this.#folder.adapter, this.pipeline.unet.params);
+  }
+
+  /** One optimizer step: draw, walk down and up for every micro-batch, clip, move, tell. */
+  async #step(tracker: Tracker, signal?: AbortSignal): Promise<StepMetrics> {
+    const started = performance.now();
+    const { gradients, norm, metrics, samples } = await this.#collect(signal);
+    try {
+      const clipped = clipByGlobalNorm(gradients, norm, this.config.train_max_grad_norm);
+      this.#optimizer.step(clipped);
+      dispose(clipped);
+      const epoch = this.#globalStep++;
+      if (epoch % this.config.log_image_freq === 0) await this.#options.imageSamplesHook?.(samples, epoch, tracker);
+      return { epoch, globalStep: epoch, ...metrics, seconds: (performance.now() - started) / 1000 };
+    } finally {
+      dispose([gradients, norm, samples.images, samples.rewards]);
+    }
+  }
+
+  /** The gradients of all micro-batches. When it throws, the generators are as before and nothing stays allocated. */
+  async #collect(signal?: AbortSignal): Promise<Collected<M>> {
+    const before = saveGenerators(this.#generators);
+    const { train_gradient_accumulation_steps: rounds, train_batch_size: batch } = this.config;
+    const statistics: { mean: number; std: number }[] = [];
+    let gradients: Gradients = {};
+    let samples: ImageSamples<M> | undefined;
+    let norm: Scalar | undefined;
+    try {
+      for (let round = 0; round < rounds; round++) {
+        dispose([samples?.images, samples?.rewards] as never);
+        samples = undefined;
+        const made = await this.#batches.draw((this.#globalStep * rounds + round) * batch, async (inputs) => {
+          const { prompts, promptMetadata } = inputs;
+          const { params, ...rest } = await this.#gradients({ ...inputs, lossScale: 1 / rounds, signal });
+          return { params, samples: { ...keepSamples(rest), prompts, promptMetadata } };
+        });
+        samples = made.samples;
+        gradients = accumulate(gradients, made.params);
+        statistics.push(meanAndStd(await samples.rewards.data()));
+      }
+      norm = globalNorm(gradients);
+      const gradNorm = (await norm.data())[0]!;
+      this.#checkNorm(gradNorm);
+      const rewardMean = meanAndStd(statistics.map(({ mean }) => mean)).mean;
+      const rewardStd = meanAndStd(statistics.map(({ std }) => std)).mean;
+      return { gradients, norm, samples: samples!, metrics: { rewardMean, rewardStd, loss: -rewardMean, gradNorm } };
+    } catch (error) {
+      restoreGenerators(this.#generators, before);
+      dispose([gradients, norm, samples?.images, samples?.rewards] as never);
+      if (!(error instanceof NonFiniteError)) throw error;
+      throw new NonFiniteError(`AlignPropTrainer: at step ${this.#globalStep} ${error.message} No weight was changed.`, { cause: error });
+    }
+  }
+
+  #checkNorm(gradNorm: number): void {
+    if (!Number.isFinite(gradNorm)) throw new NonFiniteError(`the norm of the accumulated gradients is ${gradNorm}.`);
+    if (gradNorm === 0) this.#logger.warn(`The gradient of step ${this.#globalStep} is zero: nothing is learned from it. Is the reward differentiable where these images are?`);
+  }
+}
+
+/** Keeps what the image hook sees, and frees the rest. */
+function keepSamples({ images, rewards, trajectory, imageGradients, latentGradients }: Omit<AlignPropGradients, 'params'>): { images: Tensor4D; rewards: Tensor1D } {
+  dispose([trajectory.latents, trajectory.modelOutputs, imageGradients, latentGradients] as never);
+  return { images, rewards };
+}
+
+const samplingOptions = (config: AlignPropConfig) => ({
+  numInferenceSteps: config.sample_num_steps,
+  guidanceScale: config.sample_guidance_scale,
+  eta: config.sample_eta,
+});
+
+const optimizerOptions = (config: AlignPropConfig) => ({
+  learningRate: config.train_learning_rate,
+  beta1: config.train_adam_beta1,
+  beta2: config.train_adam_beta2,
+  epsilon: config.train_adam_epsilon,
+  weightDecay: config.train_adam_weight_decay,
+});
+
+function warn(config: AlignPropConfig, plan: Plan, logger: Logger): void {
+  const empty = emptyProbability(plan, config.sample_num_steps);
+  if (empty > 0.01) logger.warn(`${(100 * empty).toFixed(1)} % of the truncation draws attach none of the ${config.sample_num_steps} steps; they are drawn again.`);
+  if (config.mixed_precision === 'fp16' || config.mixed_precision === 'bf16') logger.warn(`mixed_precision '${config.mixed_precision}' has no effect: everything is computed in float32.`);
+  if (config.sample_guidance_scale <= 1 && config.negative_prompts !== null) logger.warn('negative_prompts have no effect without guidance (sample_guidance_scale above 1).');
+}
