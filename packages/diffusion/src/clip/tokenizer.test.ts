@@ -51,6 +51,11 @@ describe('CLIPTokenizer with the vocabulary of CLIP', () => {
     expect(truncated).toEqual(['', 'dogs and 猫 !']);
   });
 
+  it('lower-cases a final Σ to σ', () => {
+    expect(ids(tokenizer, 'ΛΟΓΟΣ')).toEqual(ids(tokenizer, 'λογοσ'));
+    expect(ids(tokenizer, 'ΛΟΓΟΣ')).not.toEqual(ids(tokenizer, 'λογος'));
+  });
+
   it('counts tokens as the reference does', () => {
     for (const { prompt, n_tokens, differs } of cases) {
       if (differs) continue;

@@ -18,6 +18,13 @@ export interface Encoded {
   readonly truncated: readonly string[];
 }
 
+// What is used of the package, whose own declarations TypeScript cannot resolve under `nodenext`.
+interface BytePairEncoder {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  decode(ids: number[]): string;
+}
+const BytePairEncoder = Tokenizer as unknown as new (tokenizer: object, config: object) => BytePairEncoder;
+
 // What BPE is applied to, one match at a time: transformers' CLIPTokenizer.
 const words = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`;
 const endOfWord = '</w>';
@@ -32,12 +39,12 @@ export class CLIPTokenizer {
   readonly bosTokenId: number;
   readonly eosTokenId: number;
   readonly padTokenId: number;
-  readonly #tokenizer: Tokenizer;
+  readonly #encoder: BytePairEncoder;
 
   constructor(files: TokenizerFiles) {
     this.modelMaxLength = files.modelMaxLength;
     ({ bos: this.bosTokenId, eos: this.eosTokenId, pad: this.padTokenId } = files.ids);
-    this.#tokenizer = new Tokenizer(template(files), { clean_up_tokenization_spaces: false });
+    this.#encoder = new BytePairEncoder(template(files), { clean_up_tokenization_spaces: false });
   }
 
   /**
@@ -67,12 +74,12 @@ export class CLIPTokenizer {
 
   #ids(prompt: string): number[] {
     // JavaScript lower-cases a Σ at the end of a word to ς, the reference always to σ.
-    return this.#tokenizer.encode(prompt.replaceAll('Σ', 'σ'), { add_special_tokens: false }).ids;
+    return this.#encoder.encode(prompt.replaceAll('Σ', 'σ'), { add_special_tokens: false }).ids;
   }
 
   #text(ids: readonly number[]): string {
     if (ids.length === 0) return '';
-    return this.#tokenizer.decode([...ids]).replaceAll(endOfWord, ' ').trim();
+    return this.#encoder.decode([...ids]).replaceAll(endOfWord, ' ').trim();
   }
 }
 

@@ -39,12 +39,11 @@ function betas({ num_train_timesteps: count, beta_start: start, beta_end: end, b
 /** ᾱ of time in [0, 1] (arXiv 2102.09672, eq. 17). */
 const cosineAlphaBar = (time: number) => Math.cos((((time + 0.008) / 1.008) * Math.PI) / 2) ** 2;
 
-/** As torch.linspace in float32: the second half is counted from the end. */
+/** As torch.linspace in float32. */
 function linspace(start: number, end: number, count: number): Float32Array {
-  const [first, last] = [fround(start), fround(end)];
-  const step = count > 1 ? fround(fround(last - first) / (count - 1)) : 0;
-  const half = count / 2;
-  return Float32Array.from({ length: count }, (_, i) => (i < half ? first + fround(step * i) : last - fround(step * (count - i - 1))));
+  const first = fround(start);
+  const step = count > 1 ? fround(fround(fround(end) - first) / (count - 1)) : 0;
+  return Float32Array.from({ length: count }, (_, i) => first + fround(step * i));
 }
 
 /** torch.cumprod of 1 - β: float32 factors, products kept in float64 and rounded one by one. */

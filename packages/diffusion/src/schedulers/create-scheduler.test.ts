@@ -59,7 +59,7 @@ describe('fromConfig', () => {
 
 describe('createStableDiffusionScheduler', () => {
   it('puts an outdated or silent file right', () => {
-    const { steps_offset: _offset, clip_sample: _clip, ...old } = sd15;
+    const old = Object.fromEntries(Object.entries(sd15).filter(([name]) => name !== 'steps_offset' && name !== 'clip_sample'));
     expect(createStableDiffusionScheduler(old).config).toMatchObject({ steps_offset: 1 });
     expect(createStableDiffusionScheduler({ ...sd2, steps_offset: 0, clip_sample: true }).config).toMatchObject({ steps_offset: 1, clip_sample: false });
     expect(createStableDiffusionScheduler({ _class_name: 'DDIMScheduler' }).config).toMatchObject({ steps_offset: 1, clip_sample: false });
