@@ -1,0 +1,51 @@
+// npm run bench [-- --engine wasm --model DIR --size PIXELS --batch 1 --steps 20 --runs 5 --only unet,image,train-1,train-all]
+// Each row of the table is measured in a process of its own, so that its peak memory is its own too.
+import { execFileSync } from 'node:child_process';
+import { cpus, totalmem } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { memory, version_core as tfjs } from '@tensorflow/tfjs-core';
+import { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { engines } from './engines.js';
+import { measurements, type BenchOptions } from './measurements.js';
+import { formatTable, type Row } from './table.js';
+
+const { values: flags } = parseArgs({
+  options: {
+    engine: { type: 'string', default: 'wasm' },
+    model: { type: 'string', default: fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url)) },
+    size: { type: 'string' },
+    batch: { type: 'string', default: '1' },
+    steps: { type: 'string', default: '20' },
+    runs: { type: 'string', default: '5' },
+    only: { type: 'string', default: Object.keys(measurements).join() },
+    row: { type: 'string' }, // this process is the one that measures it
+  },
+});
+const options: BenchOptions = { batch: Number(flags.batch), size: flags.size ? Number(flags.size) : undefined, steps: Number(flags.steps), runs: Number(flags.runs) };
+
+if (flags.row) console.log(JSON.stringify(await measureRow(flags.row)));
+else printTable();
+
+async function measureRow(name: string): Promise<Row> {
+  const { engine, heapBytes } = await known(engines, flags.engine, 'engine')();
+  const pipeline = await StableDiffusionPipeline.fromPretrained(flags.model, { engine });
+  const { label, measure } = known(measurements, name, 'row');
+  const [first, ...seconds] = await measure(pipeline, options);
+  return { label: label(options), first: first!, seconds, peakResident: process.resourceUsage().maxRSS * 1024, heap: heapBytes(), tensors: memory().numBytes };
+}
+
+function printTable(): void {
+  console.log(`${flags.engine} · ${flags.model} · ${cpus().length} × ${cpus()[0]!.model} · ${(totalmem() / 2 ** 30).toFixed(0)} GiB · Node ${process.versions.node} · tfjs-core ${tfjs}\n`);
+  const rows = flags.only.split(',').map((row) => {
+    const output = execFileSync(process.execPath, [...process.execArgv, ...process.argv.slice(1), '--row', row], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+    return JSON.parse(output.trim().split('\n').at(-1)!) as Row;
+  });
+  console.log(formatTable(rows));
+}
+
+function known<T>(table: Readonly<Record<string, T>>, name: string, what: string): T {
+  const entry = table[name];
+  if (!entry) throw new Error(`bench: ${what} got '${name}', expected one of ${Object.keys(table).join(', ')}.`);
+  return entry;
+}

@@ -1,0 +1,87 @@
+import { dispose, scalar, tensor1d, type Tensor } from '@tensorflow/tfjs-core';
+import { random } from '@alignprop/autograd-ext';
+import { guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { jpegCompressibility } from '@alignprop/rewards';
+import { AlignPropTrainer } from '@alignprop/trainer';
+
+export interface BenchOptions {
+  readonly batch: number;
+  /** Height and width in pixels; the model's own by default. */
+  readonly size: number | undefined;
+  readonly steps: number;
+  /** Runs that count; one more goes before them, to load weights and lay them out. */
+  readonly runs: number;
+}
+
+/** Seconds of each run, the first one (which loads the weights) included. */
+export type Measurement = (pipeline: StableDiffusionPipeline, options: BenchOptions) => Promise<number[]>;
+
+const guidanceScale = 5;
+const prompt = 'crab';
+
+/** The rows of the table, in its order. */
+export const measurements: Readonly<Record<string, { readonly label: (options: BenchOptions) => string; readonly measure: Measurement }>> = {
+  unet: { label: ({ batch }) => `UNet call, guidance (batch ${2 * batch})`, measure: unetCalls },
+  image: { label: ({ batch, steps }) => `${batch === 1 ? 'image' : `${batch} images`}, ${steps} steps`, measure: images },
+  'train-1': { label: ({ steps }) => `training step, 1 of ${steps} attached`, measure: (pipeline, options) => trainingSteps(pipeline, options, 1) },
+  'train-all': { label: ({ steps }) => `training step, all ${steps} attached`, measure: (pipeline, options) => trainingSteps(pipeline, options, options.steps) },
+};
+
+/** The guided prediction at one timestep: the UNet on twice the batch. */
+async function unetCalls(pipeline: StableDiffusionPipeline, { batch, size, runs }: BenchOptions): Promise<number[]> {
+  const predict = pipeline.engine.compile(guidedPrediction(pipeline.unet.config));
+  const latents = pipeline.prepareLatents({ batch, height: size, width: size, generator: random(0) });
+  const embeds = await pipeline.encodePrompt([...Array<string>(batch).fill(''), ...Array<string>(batch).fill(prompt)]);
+  const inputs: Tensor[] = [latents, tensor1d([500]), embeds, scalar(guidanceScale)];
+  const seconds = await repeat(runs, async () => {
+    const outputs = await predict(pipeline.unet.params, ...inputs);
+    await outputs[0]!.data();
+    dispose([...outputs]);
+  });
+  dispose(inputs);
+  return seconds;
+}
+
+/** Text to image: text encoder, denoising chain, decoder, pixels read back. */
+async function images(pipeline: StableDiffusionPipeline, { batch, size, steps, runs }: BenchOptions): Promise<number[]> {
+  return repeat(runs, async () => {
+    const made = await pipeline.generate(prompt, { numInferenceSteps: steps, guidanceScale, seed: 0, numImagesPerPrompt: batch, height: size, width: size });
+    await made.images.data();
+    dispose([made.images, made.latents]);
+  });
+}
+
+/** One optimizer step of AlignProp with the gradient entering the last `attached` UNet calls. */
+async function trainingSteps(pipeline: StableDiffusionPipeline, { batch, size = null, steps, runs }: BenchOptions & { size?: number | null }, attached: number): Promise<number[]> {
+  const trainer = new AlignPropTrainer({
+    pipeline,
+    promptFunction: () => [prompt, undefined],
+    rewardFunction: jpegCompressibility(),
+    config: {
+      num_epochs: runs + 1,
+      train_batch_size: batch,
+      train_gradient_accumulation_steps: 1,
+      sample_num_steps: steps,
+      sample_guidance_scale: guidanceScale,
+      backprop_strategy: 'fixed',
+      truncated_backprop_rand: false,
+      truncated_backprop_timestep: steps - attached,
+      height: size,
+      width: size,
+    },
+  });
+  const seconds: number[] = [];
+  for await (const metrics of trainer.train()) seconds.push(metrics.seconds);
+  trainer.dispose();
+  return seconds;
+}
+
+async function repeat(runs: number, run: () => Promise<void>): Promise<number[]> {
+  const seconds: number[] = [];
+  for (let i = 0; i <= runs; i++) {
+    const started = performance.now();
+    await run();
+    seconds.push((performance.now() - started) / 1000);
+  }
+  return seconds;
+}
