@@ -52,7 +52,7 @@ async function images(pipeline: StableDiffusionPipeline, { batch, size, steps, r
 }
 
 /** One optimizer step of AlignProp with the gradient entering the last `attached` UNet calls. */
-async function trainingSteps(pipeline: StableDiffusionPipeline, { batch, size = null, steps, runs }: BenchOptions & { size?: number | null }, attached: number): Promise<number[]> {
+async function trainingSteps(pipeline: StableDiffusionPipeline, { batch, size, steps, runs }: BenchOptions, attached: number): Promise<number[]> {
   const trainer = new AlignPropTrainer({
     pipeline,
     promptFunction: () => [prompt, undefined],
@@ -66,8 +66,8 @@ async function trainingSteps(pipeline: StableDiffusionPipeline, { batch, size = 
       backprop_strategy: 'fixed',
       truncated_backprop_rand: false,
       truncated_backprop_timestep: steps - attached,
-      height: size,
-      width: size,
+      height: size ?? null,
+      width: size ?? null,
     },
   });
   const seconds: number[] = [];
