@@ -8,5 +8,6 @@ export {
   type JpegOptions,
 } from './jpeg/differentiable-jpeg.js';
 export { jpegCompressibility, jpegIncompressibility, jpegKilobytes } from './jpeg/jpeg-kilobytes.js';
+export { jpegSize, type RgbImage } from './jpeg/jpeg-size.js';
 export type { Rounding } from './jpeg/rounding.js';
 export type { RewardFunction } from './reward.js';

@@ -18,9 +18,14 @@ export interface BlockTransform {
   /** Rows and columns of a block of pixels. */
   readonly size: number;
   /** `[64, size²]` */
-  readonly forward: Matrix;
+  readonly forward: Constant;
   /** `[size², 64]` */
-  readonly inverse: Matrix;
+  readonly inverse: Constant;
+}
+
+interface Constant {
+  readonly values: Float32Array;
+  readonly shape: [number, number];
 }
 
 /** `[B, H, W]` to `[B·H/size·W/size, 64]` */
@@ -28,14 +33,16 @@ export function toCoefficients(plane: Tensor3D, { size, forward }: BlockTransfor
   const [batch, height, width] = plane.shape;
   const split = reshape(plane, [batch, height / size, size, width / size, size]);
   const blocks = reshape(transpose(split, [0, 1, 3, 2, 4]), [-1, size * size]); // [B·blocks, size²]
-  return linear(blocks, tensor2d(forward)) as Tensor2D;
+  return linear(blocks, constant(forward)) as Tensor2D;
 }
 
 /** `[B·H/size·W/size, 64]` to `[B, H, W]` */
 export function fromCoefficients(coefficients: Tensor, [batch, height, width]: readonly number[], { size, inverse }: BlockTransform): Tensor3D {
-  const blocks = reshape(linear(coefficients, tensor2d(inverse)), [batch!, height! / size, width! / size, size, size]);
+  const blocks = reshape(linear(coefficients, constant(inverse)), [batch!, height! / size, width! / size, size, size]);
   return reshape(transpose(blocks, [0, 1, 3, 2, 4]), [batch!, height!, width!]);
 }
+
+const constant = ({ values, shape }: Constant) => tensor2d(values, shape);
 
 type Matrix = number[][];
 
@@ -66,8 +73,8 @@ function product(a: Matrix, b: Matrix): Matrix {
 }
 
 /** m ⊗ m: what m does along both directions of a block that is written row by row. */
-function kron(m: Matrix): Matrix {
+function kron(m: Matrix): Constant {
   const [rows, columns] = [m.length, m[0]!.length];
   const value = (i: number, j: number) => m[Math.floor(i / rows)]![Math.floor(j / columns)]! * m[i % rows]![j % columns]!;
-  return matrix(rows * rows, columns * columns, value);
+  return { values: Float32Array.from(matrix(rows * rows, columns * columns, value).flat()), shape: [rows * rows, columns * columns] };
 }

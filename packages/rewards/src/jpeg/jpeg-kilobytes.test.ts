@@ -1,0 +1,55 @@
+import { useBackend, vjp } from '@alignprop/autograd-ext';
+import { add, clipByValue, fill, mul, neg, randomUniform, zeros, type Tensor4D } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { scaled } from '../combinators.js';
+import { testReward } from '../testing/test-reward.js';
+import { jpegRate } from './differentiable-jpeg.js';
+import { jpegCompressibility, jpegIncompressibility, jpegKilobytes } from './jpeg-kilobytes.js';
+import { jpegSize } from './jpeg-size.js';
+
+describe.each(['wasm', 'cpu'] as const)('JPEG rewards on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
+
+  it.each([
+    ['jpegCompressibility', jpegCompressibility()],
+    ['jpegCompressibility at quality 50', jpegCompressibility({ quality: 50 })],
+    ['jpegIncompressibility', jpegIncompressibility()],
+  ])('%s keeps the promises of a reward', async (_, reward) => {
+    const differences = { step: 4e-3, tolerance: 2e-2 }; // longer steps leave the quadratic range, shorter ones drown in rounding
+    await testReward(reward, differences);
+    await testReward(reward, { ...differences, size: [19, 34] });
+  });
+
+  it('the rate without rounding has the gradient of its value', () =>
+    testReward(scaled((images) => jpegRate(images, { quality: 20, rounding: 'none' }), 1e-3), { step: 1e-3, tolerance: 2e-2 }));
+
+  it('gives a blank image the size of its file, and no gradient', () => {
+    const { value, inputs } = vjp((_, images) => jpegKilobytes(images as Tensor4D), {}, [fill([2, 64, 48, 3], 0.6) as Tensor4D]);
+    const size = jpegSize({ data: new Uint8Array(64 * 48 * 3).fill(153), height: 64, width: 48 });
+    for (const kilobytes of value.dataSync()) expect(Math.abs(kilobytes * 1000 - size)).toBeLessThanOrEqual(4);
+    expect(Math.max(...inputs[0]!.dataSync().map(Math.abs))).toBeLessThan(1e-5);
+  });
+
+  it('leads to images that really are smaller', () => {
+    let images = randomUniform([1, 32, 32, 3], 0.2, 0.8, 'float32', 3) as Tensor4D;
+    const bytes = () => -641 + jpegSize({ data: Uint8Array.from(images.dataSync(), (v) => Math.round(v * 255)), height: 32, width: 32 });
+    const before = bytes(); // beyond a blank image's
+    for (let i = 0; i < 40; i++) {
+      const { inputs } = vjp((_, x) => jpegCompressibility()(x as Tensor4D, [''], [{}]), {}, [images]);
+      images = clipByValue(add(images, mul(inputs[0]!, 2)), 0, 1);
+    }
+    expect(bytes()).toBeLessThan(0.6 * before);
+  });
+
+  it('are opposites', () => {
+    const images = randomUniform([2, 16, 16, 3], 0, 1, 'float32', 5) as Tensor4D;
+    const [a, b] = [jpegCompressibility(), jpegIncompressibility()].map((reward) => reward(images, ['', ''], [{}, {}]));
+    expect(a!.dataSync()).toEqual(neg(b!).dataSync());
+  });
+
+  it('check what they are given', () => {
+    expect(() => jpegCompressibility({ quality: 0 })).toThrow('jpeg: quality got 0, expected an integer from 1 to 100.');
+    expect(() => jpegIncompressibility({ quality: NaN })).toThrow('quality got NaN');
+    expect(() => jpegCompressibility()(zeros([1, 3, 16, 16]), [''], [{}])).toThrow('jpegKilobytes: images got shape [1,3,16,16], expected [B, H, W, 3]');
+  });
+});
