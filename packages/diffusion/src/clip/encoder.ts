@@ -7,6 +7,7 @@ const activations = { quick_gelu: quickGelu, gelu } as const;
 
 /** A CLIP transformer's activation, in the config's spelling. */
 export type ClipActivation = keyof typeof activations;
+/** All of them. */
 export const clipActivations = Object.keys(activations) as readonly ClipActivation[];
 
 /** The fields of a CLIP config, text or vision, that its transformer reads. */
@@ -19,6 +20,7 @@ export interface ClipEncoderConfig {
   readonly layer_norm_eps: number;
 }
 
+/** The weights of a `CLIPEncoderLayer`. */
 export type ClipEncoderLayerParams = {
   layer_norm1: NormParams;
   self_attn: { q_proj: LinearParams; k_proj: LinearParams; v_proj: LinearParams; out_proj: LinearParams };
@@ -26,8 +28,10 @@ export type ClipEncoderLayerParams = {
   mlp: { fc1: LinearParams; fc2: LinearParams };
 };
 
+/** The weights of a `CLIPEncoder`. */
 export type ClipEncoderParams = { layers: readonly ClipEncoderLayerParams[] };
 
+/** The weights of a `CLIPEncoder`, from its config. */
 export function clipEncoderSpec({ hidden_size: width, intermediate_size: inner, num_hidden_layers }: ClipEncoderConfig): ParamsSpec {
   const square = () => linearSpec(width, width);
   return {

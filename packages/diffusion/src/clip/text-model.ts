@@ -9,6 +9,7 @@ import { readClip } from './files.js';
 
 const LEGACY_EOS_TOKEN_ID = 2; // what configs of before June 2023 say, whatever the vocabulary
 
+/** The weights of a `CLIPTextModel`. */
 export type CLIPTextModelParams = {
   text_model: {
     embeddings: { token_embedding: EmbeddingParams; position_embedding: EmbeddingParams };
@@ -16,6 +17,7 @@ export type CLIPTextModelParams = {
     final_layer_norm: NormParams;
   };
 };
+/** The weights of a `CLIPTextModelWithProjection`. */
 export type CLIPTextModelWithProjectionParams = CLIPTextModelParams & { text_projection: LinearParams };
 
 /** A text model's outputs. */

@@ -7,6 +7,7 @@ import { clipVisionConfig, type CLIPVisionConfig } from './config.js';
 import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } from './encoder.js';
 import { readClip } from './files.js';
 
+/** The weights of a `CLIPVisionModelWithProjection`. */
 export type CLIPVisionModelWithProjectionParams = {
   vision_model: {
     embeddings: { class_embedding: Tensor1D; patch_embedding: { weight: Tensor }; position_embedding: EmbeddingParams };

@@ -7,9 +7,13 @@ const LAYER_NORM_EPS = 1e-5;
 const TRANSFORMER_GROUP_NORM_EPS = 1e-6; // not the UNet's norm_eps
 const FEED_FORWARD_EXPANSION = 4;
 
+/** The weights of an `Attention`. Its `to_out.1` is a dropout. */
 export type AttentionParams = { to_q: LinearParams; to_k: LinearParams; to_v: LinearParams; to_out: readonly [LinearParams] };
 
-/** @param contextChannels width of what keys and values are made of; `channels` in self-attention */
+/**
+ * The weights of an `Attention`, from its widths.
+ * @param contextChannels width of what keys and values are made of; `channels` in self-attention
+ */
 export function attentionSpec(channels: number, contextChannels: number, { bias = false } = {}): ParamsSpec {
   return {
     to_q: linearSpec(channels, channels, { bias }),
@@ -31,6 +35,7 @@ export function attention(params: AttentionParams, x: Tensor, context: Tensor, {
 /** `net.1` is a dropout and has no weights, so the subtree is not a list. */
 export type FeedForwardParams = { net: { 0: { proj: LinearParams }; 2: LinearParams } };
 
+/** The weights of a `FeedForward`. */
 export function feedForwardSpec(channels: number): ParamsSpec {
   const inner = FEED_FORWARD_EXPANSION * channels;
   return { net: { 0: { proj: linearSpec(channels, 2 * inner) }, 2: linearSpec(inner, channels) } };
@@ -42,6 +47,7 @@ export function feedForward({ net }: FeedForwardParams, x: Tensor): Tensor {
   return linear(mul(value, gelu(gate)), net[2].weight, net[2].bias);
 }
 
+/** The weights of a `BasicTransformerBlock`. */
 export type BasicTransformerBlockParams = {
   norm1: NormParams;
   attn1: AttentionParams;
@@ -58,6 +64,7 @@ export interface TransformerOptions {
   readonly onlyCrossAttention: boolean;
 }
 
+/** The weights of a `BasicTransformerBlock`, from its widths. */
 export function basicTransformerBlockSpec(
   channels: number,
   contextChannels: number,
@@ -87,6 +94,7 @@ export function basicTransformerBlock(
   return add(x, feedForward(params.ff, norm(params.norm3, x)));
 }
 
+/** The weights of a `Transformer2DModel`. */
 export type Transformer2DParams = {
   norm: NormParams;
   proj_in: Conv2DParams | LinearParams;
@@ -101,6 +109,7 @@ export interface Transformer2DOptions extends TransformerOptions {
   readonly linearProjection: boolean;
 }
 
+/** The weights of a `Transformer2DModel`, from its widths and its number of transformer blocks. */
 export function transformer2DSpec(
   channels: number,
   contextChannels: number,

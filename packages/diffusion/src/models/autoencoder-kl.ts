@@ -38,6 +38,7 @@ const fields = {
 /** diffusers' `AutoencoderKL` config, in its own spelling. */
 export type AutoencoderKLConfig = ConfigOf<typeof fields>;
 
+/** The weights of an `AutoencoderKL`. */
 export type AutoencoderKLParams = {
   encoder: VaeEncoderParams;
   decoder: VaeDecoderParams;
@@ -155,7 +156,7 @@ const attentionNames: Readonly<Record<string, string>> = { query: 'to_q', key: '
 function withAttentionNames(weights: ReadonlyMap<string, StoredTensor>): Map<string, StoredTensor> {
   return new Map(
     [...weights].map(([path, tensor]) => {
-      const name = path.replace(/(\.attentions\.\d+\.)(query|key|value|proj_attn)\./, (_, before, old) => `${before}${attentionNames[old]}.`);
+      const name = path.replace(/(\.attentions\.\d+\.)(query|key|value|proj_attn)\./, (_, before: string, old: string) => `${before}${attentionNames[old]}.`);
       return [name, /\.attentions\.\d+\.to_.*\.weight$/.test(name) ? asMatrix(tensor) : tensor];
     }),
   );

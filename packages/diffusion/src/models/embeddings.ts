@@ -33,6 +33,7 @@ function float32Frequencies(half: number, freqShift: number): Float32Array {
   return Float32Array.from({ length: half }, (_, i) => Math.exp(fround(fround(slope * i) / fround(half - freqShift))));
 }
 
+/** The weights of a `TimestepEmbedding`. */
 export type TimestepEmbeddingParams = { linear_1: LinearParams; linear_2: LinearParams };
 
 /** The weights of a timestep MLP. */

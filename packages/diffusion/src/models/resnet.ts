@@ -9,6 +9,7 @@ export interface GroupNormOptions {
   readonly eps: number;
 }
 
+/** The weights of a `ResnetBlock2D`: the shortcut is there where the widths differ. */
 export type ResnetBlock2DParams = {
   norm1: NormParams;
   conv1: Conv2DParams;
@@ -18,7 +19,10 @@ export type ResnetBlock2DParams = {
   conv_shortcut?: Conv2DParams;
 };
 
-/** @param timeChannels width of the time embedding; none in the VAE */
+/**
+ * The weights of a `ResnetBlock2D`, from its widths.
+ * @param timeChannels width of the time embedding; none in the VAE
+ */
 export function resnetBlock2DSpec(inChannels: number, outChannels: number, timeChannels?: number): ParamsSpec {
   return {
     norm1: normSpec(inChannels),
@@ -50,6 +54,7 @@ export function resnetBlock2D(
   return add(conv_shortcut ? conv2d(x, conv_shortcut.weight, conv_shortcut.bias) : x, y);
 }
 
+/** The weights of a `Downsample2D` or `Upsample2D`. */
 export type Resample2DParams = { conv: Conv2DParams };
 
 /** The weights of a `Downsample2D` or `Upsample2D`. */

@@ -44,6 +44,7 @@ export type DownBlock2DParams = {
   downsamplers?: readonly [Resample2DParams];
 };
 
+/** The weights of a down block. */
 export function downBlock2DSpec(shape: UNetBlockShape): ParamsSpec {
   const { inChannels, outChannels, timeChannels, layers } = shape;
   return {
@@ -80,6 +81,7 @@ export function downBlock2D(
 /** `UNetMidBlock2DCrossAttn` has two resnets and one attention, `UNetMidBlock2D` in a conditional UNet one resnet. */
 export type UNetMidBlock2DParams = { resnets: readonly ResnetBlock2DParams[]; attentions?: readonly Transformer2DParams[] };
 
+/** The weights of a mid block, `layers` counting its resnets. */
 export function unetMidBlock2DSpec(shape: UNetBlockShape): ParamsSpec {
   const { inChannels, timeChannels, layers } = shape;
   return {
@@ -111,7 +113,10 @@ export type UpBlock2DParams = {
   upsamplers?: readonly [Resample2DParams];
 };
 
-/** @param skipChannels width of each layer's skip connection */
+/**
+ * The weights of an up block.
+ * @param skipChannels width of each layer's skip connection
+ */
 export function upBlock2DSpec(shape: UNetBlockShape, skipChannels: readonly number[]): ParamsSpec {
   const { inChannels, outChannels, timeChannels, layers } = shape;
   return {

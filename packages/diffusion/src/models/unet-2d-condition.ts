@@ -29,6 +29,7 @@ import { unet2DConditionConfig, unetLevels, type UNet2DConditionConfig, type UNe
 
 export type { UNet2DConditionConfig } from './unet-2d-condition-config.js';
 
+/** The weights of a `UNet2DConditionModel`. */
 export type UNet2DConditionParams = {
   conv_in: Conv2DParams;
   time_embedding: TimestepEmbeddingParams;

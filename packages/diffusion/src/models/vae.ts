@@ -35,6 +35,7 @@ export interface VaeOptions {
   readonly groups: number;
 }
 
+/** The weights of the attention of a mid block. */
 export type VaeAttentionParams = AttentionParams & { group_norm: NormParams };
 
 /** One head of attention over all pixels, with a group normalisation before and the input added after; `[B, H, W, C]`. */
@@ -45,8 +46,10 @@ export function vaeAttention(params: VaeAttentionParams, x: Tensor4D, options: G
   return add(x, reshape(attention(params, tokens, tokens, { heads: 1 }), x.shape));
 }
 
+/** The weights of a mid block. */
 export type VaeMidBlockParams = { resnets: readonly ResnetBlock2DParams[]; attentions?: readonly VaeAttentionParams[] };
 
+/** The weights of a mid block, from its width. */
 export function vaeMidBlockSpec(channels: number, { attends }: Pick<VaeShape, 'attends'>): ParamsSpec {
   const attentions = [{ ...(attentionSpec(channels, channels, { bias: true }) as object), group_norm: normSpec(channels) }] as ParamsSpec;
   return {
@@ -63,6 +66,7 @@ export function vaeMidBlock({ resnets, attentions }: VaeMidBlockParams, x: Tenso
   return resnetBlock2D(resnets[1]!, y, undefined, norm);
 }
 
+/** The weights of a `DownEncoderBlock2D`. */
 export type DownEncoderBlock2DParams = { resnets: readonly ResnetBlock2DParams[]; downsamplers?: readonly [Resample2DParams] };
 
 /** diffusers `DownEncoderBlock2D`: resnets, then half the size, the last row and column padded. */
@@ -71,6 +75,7 @@ export function downEncoderBlock2D({ resnets, downsamplers }: DownEncoderBlock2D
   return downsamplers ? downsample2D(downsamplers[0], y, { padding: 0 }) : y;
 }
 
+/** The weights of an `UpDecoderBlock2D`. */
 export type UpDecoderBlock2DParams = { resnets: readonly ResnetBlock2DParams[]; upsamplers?: readonly [Resample2DParams] };
 
 /** diffusers `UpDecoderBlock2D`: resnets, then twice the size. */
@@ -80,9 +85,12 @@ export function upDecoderBlock2D({ resnets, upsamplers }: UpDecoderBlock2DParams
 }
 
 type VaeHalfParams = { conv_in: Conv2DParams; mid_block: VaeMidBlockParams; conv_norm_out: NormParams; conv_out: Conv2DParams };
+/** The weights of an `Encoder`. */
 export type VaeEncoderParams = VaeHalfParams & { down_blocks: readonly DownEncoderBlock2DParams[] };
+/** The weights of a `Decoder`. */
 export type VaeDecoderParams = VaeHalfParams & { up_blocks: readonly UpDecoderBlock2DParams[] };
 
+/** The weights of an `Encoder`, from its widths and depths. */
 export function vaeEncoderSpec(shape: VaeShape): ParamsSpec {
   const { levels, layers } = shape;
   return {
@@ -104,6 +112,7 @@ export function vaeEncoder(params: VaeEncoderParams, images: Tensor4D, options: 
   return head(params, vaeMidBlock(params.mid_block, x, options), options);
 }
 
+/** The weights of a `Decoder`, from its widths and depths. */
 export function vaeDecoderSpec(shape: VaeShape): ParamsSpec {
   const levels = shape.levels.toReversed();
   return {
