@@ -1,5 +1,6 @@
 import { concat, matMul, mul, slice, softmax, sub, sum, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
+import { registerAttentionKernels } from '../kernels/attention-wasm.js';
 import { masked, mergeHeads, splitHeads, type AttentionAttrs } from './attention-heads.js';
 import { sharedGradient } from './shared-gradient.js';
 
@@ -11,6 +12,8 @@ export interface AttentionOptions {
   /** Factor of the scores; `1/sqrt(C / heads)` by default. */
   readonly scale?: number;
 }
+
+type Inputs = Readonly<Record<string, Tensor>>;
 
 /**
  * `softmax(q kᵀ · scale) v`, head by head (Attention is all you need, eq. 1), as torch.nn.functional.scaled_dot_product_attention.
@@ -29,14 +32,28 @@ export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, { hea
   return attentionOp({ q, k, v }, { heads, causal, scale: scale ?? 1 / Math.sqrt(channels / heads) }) as Tensor3D;
 }
 
+const forward = ({ q, k, v }: Inputs, attrs: AttentionAttrs): Tensor =>
+  mergeHeads(matMul(probabilities(q!, k!, attrs), splitHeads(v!, attrs.heads)), attrs.heads);
+
+// The gradients of q, k and v, one after the other: [B, N + 2M, C].
+function gradient({ q, k, v, dy }: Inputs, attrs: AttentionAttrs): Tensor {
+  const [qs, ks, vs, dys] = [q!, k!, v!, dy!].map((x) => splitHeads(x, attrs.heads)) as [Tensor3D, Tensor3D, Tensor3D, Tensor3D];
+  const p = probabilities(q!, k!, attrs); // [B·heads, N, M]
+  const dp = mul(p, matMul(dys, vs, false, true));
+  const ds = mul(sub(dp, mul(p, sum(dp, -1, true))), attrs.scale) as Tensor3D;
+  const grads = [matMul(ds, ks), matMul(ds, qs, true), matMul(p, dys, true)];
+  return concat(grads.map((grad) => mergeHeads(grad, attrs.heads)), 1);
+}
+
+registerAttentionKernels({ forward, gradient });
+
 const attentionOp = defineOp<AttentionAttrs>({
   name: 'ScaledDotProductAttention',
-  forward: ({ q, k, v }, attrs) => mergeHeads(matMul(probabilities(q!, k!, attrs), splitHeads(v!, attrs.heads)), attrs.heads),
+  forward,
   inputsToSave: ['q', 'k', 'v'],
-  saveOutput: true,
   gradient: (dy, saved, attrs) => {
-    const [q, k, v, y] = saved as [Tensor, Tensor, Tensor, Tensor];
-    const all = sharedGradient(() => attentionGrad({ q, k, v, y, dy }, attrs));
+    const [q, k, v] = saved as [Tensor, Tensor, Tensor];
+    const all = sharedGradient(() => attentionGrad({ q, k, v, dy }, attrs));
     const [queries, keys] = [q.shape[1]!, k.shape[1]!];
     return {
       q: () => slice(all(), [0, 0, 0], q.shape as [number, number, number]),
@@ -46,18 +63,7 @@ const attentionOp = defineOp<AttentionAttrs>({
   },
 });
 
-// The gradients of q, k and v, one after the other: [B, N + 2M, C].
-const attentionGrad = defineOp<AttentionAttrs>({
-  name: 'ScaledDotProductAttentionGrad',
-  forward: ({ q, k, v, y, dy }, attrs) => {
-    const [qs, ks, vs, ys, dys] = [q!, k!, v!, y!, dy!].map((x) => splitHeads(x, attrs.heads)) as [Tensor3D, Tensor3D, Tensor3D, Tensor3D, Tensor3D];
-    const p = probabilities(q!, k!, attrs); // [B·heads, N, M]
-    const along = sum(mul(dys, ys), -1, true); // [B·heads, N, 1] = the sum of p · dp over the keys
-    const ds = mul(mul(p, sub(matMul(dys, vs, false, true), along)), attrs.scale) as Tensor3D;
-    const grads = [matMul(ds, ks), matMul(ds, qs, true), matMul(p, dys, true)];
-    return concat(grads.map((grad) => mergeHeads(grad, attrs.heads)), 1);
-  },
-});
+const attentionGrad = defineOp<AttentionAttrs>({ name: 'ScaledDotProductAttentionGrad', forward: gradient });
 
 function probabilities(q: Tensor, k: Tensor, { heads, causal, scale }: AttentionAttrs): Tensor3D {
   const scores = matMul(splitHeads(mul(q, scale), heads), splitHeads(k, heads), false, true) as Tensor3D; // [B·heads, N, M]
