@@ -57,7 +57,7 @@ async function receive(file: HubFile, incomplete: string, settings: HubSettings,
   const here = (await sizeOf(incomplete)) ?? 0;
   const resume = here > 0 && here < file.size;
   const response = await hubRequest(file.url, settings, target, resume ? { headers: { range: `bytes=${here}-` } } : {});
-  let received = response.status === 206 && rangeStart(response) === here ? here : 0;
+  let received = response.status === 206 ? here : 0;
   const output = await open(incomplete, received ? 'a' : 'w');
   try {
     settings.onProgress({ id: target.id, path: target.path, received, total: file.size });
@@ -73,8 +73,6 @@ async function receive(file: HubFile, incomplete: string, settings: HubSettings,
   if (received > file.size) throw new Error(`hub: '${target.path}' of '${target.id}' got ${received} bytes, expected ${file.size}. Try again.`);
   if (received < file.size) throw interrupted(target);
 }
-
-const rangeStart = (response: Response) => Number(/^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1] ?? NaN);
 
 async function* bodyOf(response: Response, target: HubTarget): AsyncGenerator<Uint8Array> {
   try {

@@ -23,7 +23,7 @@ export async function hubRequest(url: string, { token, endpoint }: HubSettings, 
   const response = await fetch(url, { ...init, headers: { ...headers, ...init.headers } }).catch((cause) => {
     throw new HubUnreachableError(`hub: no answer from ${endpoint} for '${target.id}'. Check the network connection, a proxy, and HF_ENDPOINT.`, { cause });
   });
-  if (response.status < 400 || response.status === 416) return response;
+  if (response.status < 400) return response;
   await response.body?.cancel();
   throw new Error(`hub: ${describe(response, target, endpoint)}`);
 }

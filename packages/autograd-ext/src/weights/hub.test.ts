@@ -157,6 +157,10 @@ describe('hub', () => {
     expect(authorized.at(-1)).toBe('Bearer from-variable');
     await hub('org/name', { token: 'given' }).list();
     expect(authorized.at(-1)).toBe('Bearer given');
+    await writeFile(join(cacheDir, 'token'), '\n');
+    vi.stubEnv('HF_TOKEN', '');
+    await hub('org/name').list();
+    expect(authorized.at(-1)).toBeUndefined();
   });
 
   it('shows the token to the hub alone, not to the store', async () => {

@@ -37,6 +37,9 @@ describe('loadParams', () => {
     const { a } = loadParams({ a: { shape: [4] } }, tensors, options) as { a: StoredTensor };
     expect(a.location).toEqual(tensors.get('a')!.location);
     await expect(a.read()).rejects.toThrow("Model: weight 'a' in 'here' got NaN at position 1, expected finite numbers.");
+    const infinite = { ...stored(1), read: async () => Float32Array.of(-Infinity) };
+    const { b } = loadParams({ b: { shape: [1] } }, new Map([['b', infinite]]), options) as { b: StoredTensor };
+    await expect(b.read()).rejects.toThrow("weight 'b' in 'here' got -Infinity at position 0");
   });
 });
 

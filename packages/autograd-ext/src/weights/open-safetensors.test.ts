@@ -80,6 +80,13 @@ describe('openSafetensors, dtypes', () => {
     for (const pad of [0, 1, 2, 3, 7]) expect(await readX(fileOf(dtype, [3], data, pad))).toEqual(expected);
   });
 
+  it('widens bytes that a source did not align', async () => {
+    const bytes = fileOf('F32', [2], Float32Array.of(1, 2));
+    const read = async (offset: number, length: number) => Uint8Array.of(0, ...bytes.slice(offset, offset + length)).subarray(1);
+    const source = { ...memory({}), open: async () => ({ name: 'f', size: bytes.length, read, close: async () => {} }) };
+    expect(await (await openSafetensors(source, 'f')).tensors.get('x')!.read()).toEqual(Float32Array.of(1, 2));
+  });
+
   it.each([
     ['I64', BigInt64Array.of(0n, 2n ** 31n), 2147483648],
     ['I64', BigInt64Array.of(0n, -(2n ** 31n) - 1n), -2147483649],

@@ -42,10 +42,13 @@ describe('parseHeader', () => {
     ['metadata that is no text', { __metadata__: { a: 1 } }],
     ['metadata that is a list', { __metadata__: [] }],
     ['half a byte', { a: { dtype: 'F4', shape: [1], data_offsets: [0, 1] } }],
-    ['a byte order mark', '\uFEFF{}'],
     ['null', 'null'],
     ['nothing', ''],
   ])('refuses %s', (_, header) => expect(() => parseHeader(encode(header), 1)).toThrow(/ (expected|not JSON) /));
+
+  it('refuses a byte order mark', () => {
+    expect(() => parseHeader(encode('\uFEFF{}'), 0)).toThrow(/not JSON/);
+  });
 
   it('never lets a tensor reach beyond the data, nor two share a byte, whatever the header says', () => {
     const count = fc.oneof(fc.nat(20), fc.constantFrom(-1, 0.5, 2 ** 53, 1e300, null, '1'));
