@@ -10,6 +10,7 @@ export { groupNorm } from './ops/group-norm.js';
 export { layerNorm } from './ops/layer-norm.js';
 export { linear, type Matrix } from './ops/linear.js';
 export { quickGelu } from './ops/quick-gelu.js';
+export { resizeUint8 } from './ops/resize-uint8.js';
 export { resize, shorterSide, upsampleNearest, type Size } from './ops/resize.js';
 export { scaledDotProductAttention, type AttentionOptions } from './ops/scaled-dot-product-attention.js';
 export { silu } from './ops/silu.js';

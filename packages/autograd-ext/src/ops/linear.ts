@@ -1,8 +1,7 @@
-import { engine, matMul, reshape, sum, transpose, _FusedMatMul, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { add, engine, matMul, reshape, sum, transpose, _FusedMatMul, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
 import { packedLayout } from '../frozen.js';
 import { isLinearMap, type LinearMap } from '../params.js';
-import { add } from '@tensorflow/tfjs-core';
 
 /** A matrix `[out, in]`: its values, or only what it does. */
 export type Matrix = Tensor | LinearMap;
@@ -30,13 +29,18 @@ const linearOp = defineOp<object>({
   inputsToSave: ['x', 'weight'],
   gradient: (dy, [x, weight]) => ({
     x: () => matMul(dy as Tensor2D, weight as Tensor2D), // [N, in]
-    weight: () => matMul(transpose(dy) as Tensor2D, x as Tensor2D), // [out, in]
+    weight: () => weightGradient(dy as Tensor2D, x as Tensor2D),
     bias: () => sum(dy, 0),
   }),
 });
 
+/** `dyᵀ · x`, transposing the narrower of the two: transposes are slow, and a LoRA matrix has one very narrow side. */
+function weightGradient(dy: Tensor2D, x: Tensor2D): Tensor2D {
+  return dy.shape[1] <= x.shape[1] ? matMul(transpose(dy), x) : transpose(matMul(transpose(x), dy)); // [out, in]
+}
+
 /** `a · b + bias` in one kernel. */
-export function matMulBias(a: Tensor, b: Tensor, bias?: Tensor): Tensor {
+function matMulBias(a: Tensor, b: Tensor, bias?: Tensor): Tensor {
   if (!bias) return matMul(a as Tensor2D, b as Tensor2D);
   const attrs = { transposeA: false, transposeB: false, activation: 'linear' };
   const [m, n] = [a.shape[0]!, b.shape[1]!];

@@ -3,10 +3,12 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
 import { vjp } from '../vjp.js';
+import { resizeUint8 } from './resize-uint8.js';
 import { resize, shorterSide, upsampleNearest, type Size } from './resize.js';
 
 interface Case { from: Size; to: Size; size?: number; mode: 'nearest' | 'bilinear' | 'bicubic'; antialias?: boolean }
 const { interpolate, torchvision_resize: torchvision } = fixtureJson<{ interpolate: Case[]; torchvision_resize: Case[] }>('resize/case.json');
+const pil = fixtureJson<{ pil: Case[] }>('resize/case.json').pil;
 const cases = [...interpolate.map((c, i) => [`${i}`, c] as const), ...torchvision.map((c, i) => [`tv${i}`, c] as const)];
 
 describe.each(['wasm', 'cpu'] as const)('resize on %s', (backend) => {
@@ -26,5 +28,13 @@ describe.each(['wasm', 'cpu'] as const)('resize on %s', (backend) => {
     const worst = Math.max(...y.dataSync().map((v, i) => Math.abs(v - io[`${name}.y`]!.dataSync()[i]!)));
     expect(worst).toBeLessThanOrEqual(1e-5);
     expectClose(inputs[0]!, io[`${name}.grad_x`]!, 1e-5, 'gradient');
+  });
+
+  it.each(pil.map((c, i) => [`pil${i}`, c] as const))('%s: %o', (name, { from, to, mode }) => {
+    const image = Uint8Array.from(io[`${name}.image_uint8_hwc`]!.dataSync());
+    const expected = io[`${name}.resized_uint8_hwc`]!.dataSync();
+    const resized = resizeUint8(image, from, to, { mode: mode as 'bilinear' | 'bicubic' });
+    expect(resized.length).toBe(expected.length);
+    expect(Math.max(...resized.map((v, i) => Math.abs(v - expected[i]!)))).toBeLessThanOrEqual(1);
   });
 });

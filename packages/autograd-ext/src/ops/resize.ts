@@ -1,5 +1,7 @@
 import { matMul, reshape, tensor2d, transpose, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
+import { registerHostKernel } from '../kernels/host-kernel.js';
+import { resizeGradKernel, resizeKernel, type ResizeAttrs } from '../kernels/resize.js';
 import { resizeWeights, type ResizeKernel } from './resize-weights.js';
 
 /** A new height and width, in pixels. */
@@ -37,10 +39,8 @@ function resample(x: Tensor4D, [height, width]: Size, kernel: ResizeKernel): Ten
   return resizeOp({ x }, { ...kernel, from: [x.shape[1], x.shape[2]], to: [height, width] }) as Tensor4D;
 }
 
-interface ResizeAttrs extends ResizeKernel {
-  readonly from: Size;
-  readonly to: Size;
-}
+registerHostKernel(resizeKernel);
+registerHostKernel(resizeGradKernel);
 
 const resizeOp = defineOp<ResizeAttrs>({
   name: 'Resize',

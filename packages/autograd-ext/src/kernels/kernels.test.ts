@@ -1,0 +1,61 @@
+import { getKernel, randomNormal, registerKernel, tensor, tidy, unregisterKernel, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { expectClose } from '../../../../fixtures/index.js';
+import { useBackend } from '../backend.js';
+import { gelu, groupNorm, layerNorm, resize, scaledDotProductAttention, upsampleNearest } from '../index.js';
+import { vjp } from '../vjp.js';
+
+type Op = (...xs: any[]) => Tensor;
+
+// Kernels that stand in for a composite: name, backends, shapes, op.
+const cases: [name: string, backends: readonly string[], shapes: number[][], op: Op][] = [
+  ['GroupNorm', ['wasm', 'cpu'], [[2, 5, 3, 12], [12], [12]], (x, w, b) => groupNorm(x, w, b, { groups: 4, eps: 1e-5 })],
+  ['LayerNorm', ['wasm', 'cpu'], [[3, 7, 20], [20], [20]], (x, w, b) => layerNorm(x, w, b, { eps: 1e-5 })],
+  ['Gelu', ['wasm', 'cpu'], [[4, 500]], (x) => gelu(x)],
+  ['Resize', ['wasm', 'cpu'], [[2, 9, 7, 3]], (x: Tensor4D) => resize(x, [5, 11], { mode: 'bicubic' })],
+  ['Resize', ['wasm', 'cpu'], [[2, 5, 7, 3]], (x: Tensor4D) => upsampleNearest(x, [10, 14])],
+  ['ScaledDotProductAttention', ['wasm'], [[2, 130, 16], [2, 37, 16], [2, 37, 16]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 })],
+  ['ScaledDotProductAttention', ['wasm'], [[2, 65, 24], [2, 65, 24], [2, 65, 24]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2, causal: true })],
+];
+
+describe.each(['wasm', 'cpu'] as const)('kernels on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
+
+  it.each(cases.filter(([, backends]) => backends.includes(backend)))('%s and its gradient agree with the composite', (name, _, shapes, op) => {
+    const inputs = shapes.map((shape, i) => randomNormal(shape, 0.3, 2, 'float32', i + 1));
+    const dy = tidy(() => randomNormal(op(...inputs).shape, 0, 1, 'float32', 9));
+    const run = () => vjp((_params, ...xs) => op(...xs), {}, inputs, dy);
+    const fast = run();
+    const slow = withoutKernels([name, `${name}Grad`], backend, run);
+    expectClose(fast.value, slow.value, 2e-6, 'value');
+    fast.inputs.forEach((grad, i) => expectClose(grad, slow.inputs[i]!, 5e-6, `gradient ${i}`));
+  });
+});
+
+/** Runs `fn` with the composites in place of the named kernels. */
+function withoutKernels<T>(names: string[], backend: string, fn: () => T): T {
+  const kernels = names.map((name) => getKernel(name, backend)!);
+  kernels.forEach((kernel) => (expect(kernel).toBeDefined(), unregisterKernel(kernel.kernelName, backend)));
+  try {
+    return fn();
+  } finally {
+    kernels.forEach((kernel) => (unregisterKernel(kernel.kernelName, backend), registerKernel(kernel)));
+  }
+}
+
+it.each(['wasm', 'cpu'] as const)('gelu is exact in float32 on %s', async (backend) => {
+  await useBackend(backend);
+  const xs = Float32Array.from({ length: 4001 }, (_, i) => (i - 2000) / 210);
+  const actual = tidy(() => gelu(tensor(xs)).dataSync());
+  const worst = Math.max(...xs.map((x, i) => Math.abs(actual[i]! - x * normalCdf(x)) / (Math.abs(x) + 1e-3)));
+  expect(worst).toBeLessThan(1e-7);
+});
+
+/** Simpson's rule on the density, in float64. */
+function normalCdf(x: number): number {
+  const [steps, low] = [4000, -12];
+  const h = (x - low) / steps;
+  let sum = 0;
+  for (let i = 0; i <= steps; i++) sum += (i === 0 || i === steps ? 1 : i % 2 ? 4 : 2) * Math.exp(-((low + i * h) ** 2) / 2);
+  return (sum * h) / 3 / Math.sqrt(2 * Math.PI);
+}
