@@ -48,12 +48,18 @@ export async function* denoise(
   const scale = scalar(guidanceScale);
   const history: { modelOutput: Tensor4D; sample: Tensor4D }[] = [];
   let sample = clone(latents);
+  const predictAt = async ({ t }: Step) => {
+    const timestep = tensor1d([t]);
+    try {
+      return (await predict(params, sample, timestep, embeds, scale))[0] as Tensor4D;
+    } finally {
+      timestep.dispose();
+    }
+  };
   try {
     for (const step of scheduler.timesteps(options.numInferenceSteps)) {
       signal?.throwIfAborted();
-      const timestep = tensor1d([step.t]);
-      const [modelOutput] = (await predict(params, sample, timestep, embeds, scale)) as [Tensor4D];
-      timestep.dispose();
+      const modelOutput = await predictAt(step);
       const noise = stepNoise(step, eta, sample.shape, options);
       const next = tidy(() => scheduler.step(modelOutput, step, sample, { eta, noise, history }).prevSample);
       noise?.dispose();

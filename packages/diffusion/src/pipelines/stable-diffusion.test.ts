@@ -141,6 +141,12 @@ describe('generate', () => {
     expect(memory().numTensors).toBe(before);
   });
 
+  it('says what did not fit', async () => {
+    const long = Array.from({ length: 80 }, () => 'cat').join(' ');
+    const { truncated } = await pipeline.generate(['a cat', long], { ...quick, numInferenceSteps: 1 });
+    expect(truncated).toEqual(['', 'cat cat cat cat cat']);
+  });
+
   it('refuses an empty list of prompts', async () => {
     await expect(pipeline.generate([], quick)).rejects.toThrow(/empty list/);
   });

@@ -1,4 +1,4 @@
-import { clone, dispose, mul, reshape, tensor2d, tidy, tile, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { clone, dispose, mul, reshape, tensor2d, tidy, tile, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { ensureBackend, random, TfjsEngine, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
 import { readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
 import { clipText, CLIPTextModel } from '../clip/text-model.js';
@@ -59,8 +59,10 @@ export interface Generated {
   readonly images: Tensor4D;
   /** x_0, `[B, h, w, C]`. */
   readonly latents: Tensor4D;
-  /** The seed used; undefined when a generator or latents without noise were given. */
+  /** The seed used; undefined when a generator was given, or latents that no noise is added to. */
   readonly seed: number | undefined;
+  /** What did not fit into the text encoder's length, a prompt each; '' where all of it did. */
+  readonly truncated: readonly string[];
 }
 
 /**
@@ -175,23 +177,24 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     const shape = this.latentShape({ batch: prompts.length * numImagesPerPrompt, height: options.height, width: options.width });
     const seed = options.generator || (options.latents && eta === 0) ? undefined : (options.seed ?? Math.floor(Math.random() * 2 ** 32));
     const generator = options.generator ?? random(seed ?? 0);
-    const owned: { dispose(): void }[] = [];
-    const own = <T extends { dispose(): void }>(tensor: T): T => (owned.push(tensor), tensor);
+    const owned: Tensor[] = [];
+    const own = <T extends Tensor>(tensor: T): T => (owned.push(tensor), tensor);
     try {
-      const promptEmbeds = own(repeatEach(own(await this.encodePrompt(prompts)), numImagesPerPrompt));
-      const negativePromptEmbeds = guidanceScale > 1 ? own(repeatEach(own(await this.encodePrompt(negatives)), numImagesPerPrompt)) : undefined;
-      const start = own(this.#startLatents(options.latents, shape, generator));
-      let latents = start;
-      const chain = this.denoise(start, { promptEmbeds, negativePromptEmbeds, numInferenceSteps, guidanceScale, guidanceRescale, eta, generator, signal });
+      const embed = async (texts: readonly string[]) => own(repeatEach(own(await this.encodePrompt(texts)), numImagesPerPrompt));
+      const promptEmbeds = await embed(prompts);
+      const negativePromptEmbeds = guidanceScale > 1 ? await embed(negatives) : undefined;
+      let latents = own(this.#startLatents(options.latents, shape, generator));
+      const chain = this.denoise(latents, { promptEmbeds, negativePromptEmbeds, numInferenceSteps, guidanceScale, guidanceRescale, eta, generator, signal });
       for await (const { step, latents: next, modelOutput } of chain) {
         modelOutput.dispose();
+        latents.dispose();
         latents = own(next);
         onStep?.({ step, total: this.scheduler.timesteps(numInferenceSteps).length });
       }
       const images = await this.decode(latents);
-      return { images, latents: clone(latents), seed };
+      return { images, latents: clone(latents), seed, truncated: this.tokenizer.encode(prompts).truncated };
     } finally {
-      dispose(owned as Tensor4D[]);
+      dispose(owned);
     }
   }
 
