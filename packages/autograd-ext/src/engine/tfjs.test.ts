@@ -40,6 +40,14 @@ describe('TfjsEngine', () => {
     expect([...(await run(params, x))[0]!.dataSync()]).toEqual([6]);
   });
 
+  it('lets timers fire between calls', async () => {
+    const run = new TfjsEngine().compile((_, x) => mul(x!, 2));
+    let fired = false;
+    setTimeout(() => (fired = true), 0);
+    await run({}, tensor1d([1]));
+    expect(fired).toBe(true);
+  });
+
   it('differentiates trainable leaves beside stored ones', async () => {
     const run = new TfjsEngine().compileVjp((p, x) => mul(mul((p as Weights).w, (p as Weights).b), x!), { wrt: [0] });
     const result = await run({ w: stored([2]), b: variable(tensor1d([3])) }, [tensor1d([5])]);

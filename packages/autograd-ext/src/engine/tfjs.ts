@@ -4,7 +4,7 @@ import { flattenTensors, isTensor, mapTensors, type Params, type StoredTensor } 
 import { vjp } from '../vjp.js';
 import type { Engine } from './engine.js';
 
-/** Runs model functions eagerly on the active tfjs backend. */
+/** Runs model functions eagerly on the active tfjs backend, letting the event loop turn before each call. */
 export class TfjsEngine implements Engine {
   readonly name = 'tfjs';
   readonly #loaded = new Map<StoredTensor, Tensor>();
@@ -12,11 +12,15 @@ export class TfjsEngine implements Engine {
 
   compile: Engine['compile'] = (fn) => async (params, ...inputs) => {
     const loaded = await this.#load(params);
+    await events();
     return tidy(() => [fn(loaded, ...inputs)].flat() as Tensor[]);
   };
 
-  compileVjp: Engine['compileVjp'] = (fn, { wrt = [] } = {}) => async (params, inputs, dy) =>
-    vjp(fn, await this.#load(params), inputs, dy, wrt);
+  compileVjp: Engine['compileVjp'] = (fn, { wrt = [] } = {}) => async (params, inputs, dy) => {
+    const loaded = await this.#load(params);
+    await events();
+    return vjp(fn, loaded, inputs, dy, wrt);
+  };
 
   /** Frees the weights read from files and everything derived from them; the engine reads them again when it is used again. */
   dispose(): void {
@@ -37,6 +41,9 @@ export class TfjsEngine implements Engine {
     return tree;
   }
 }
+
+/** Lets signals, timers and input be seen between two calls, each of which keeps the thread to itself. */
+const events = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
 
 async function load(leaf: StoredTensor): Promise<Tensor> {
   const values = await leaf.read();
