@@ -3,6 +3,7 @@ import { vjp, type TorchGenerator } from '@alignprop/autograd-ext';
 import { decodeImages, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { walkUp, type ChainGradients, type Trajectory } from './backprop.js';
+import { nextTurn } from './event-loop.js';
 import { pipelineChain } from './pipeline-chain.js';
 import { firstNonFinite, NonFiniteError } from './non-finite.js';
 import { globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
@@ -66,9 +67,10 @@ export function alignPropGradients<M>(
     try {
       const trajectory = own(await walkDown(pipeline, options, inputs));
       const start = trajectory.latents.at(-1)!;
+      await checkLatents(trajectory, inputs.prompts);
       const images = own(await pipeline.decode(start));
       const { rewards, imageGradients } = own(judge(rewardFunction, images, inputs));
-      await checkRewards(await rewards.data(), inputs.prompts, trajectory, images);
+      await checkRewards(await rewards.data(), inputs.prompts, images);
       const decoded = await decodeVjp(pipeline.vae.params, [start], imageGradients);
       const { chain, release } = chainOf(inputs);
       const up = own(await walkUp(chain, trajectory, inputs.plan, decoded.inputs[0] as Tensor4D, inputs).finally(() => {
@@ -97,6 +99,7 @@ async function walkDown<M>(
       steps.push(down.step);
       kept.latents.push(down.latents);
       kept.modelOutputs.push(down.modelOutput);
+      await nextTurn();
     }
     return { steps, ...kept };
   } catch (error) {
@@ -127,12 +130,17 @@ function checkedShape(rewards: Tensor1D, batch: number): Tensor1D {
   throw new Error(`rewardFunction: returned shape [${rewards.shape.join(', ')}], expected [${batch}], one reward an image.`);
 }
 
-async function checkRewards(values: ArrayLike<number>, prompts: readonly string[], { steps, latents }: Trajectory, images: Tensor4D): Promise<void> {
+/** Decoding clips, and a backend may clip NaN to a number: what is wrong with the latents has to be seen here. */
+async function checkLatents({ steps, latents }: Trajectory, prompts: readonly string[]): Promise<void> {
+  if (!(await firstNonFinite([['x_0', latents.at(-1)]]))) return;
+  const source = await firstNonFinite(latents.map((x, i) => [i === 0 ? 'the starting latents' : `the latents after denoising step ${i - 1} (t = ${steps[i - 1]!.t})`, x]));
+  throw new NonFiniteError(`the denoising chain of the prompts ${quoted(prompts)} is not finite. The first such tensor is ${source}.`);
+}
+
+async function checkRewards(values: ArrayLike<number>, prompts: readonly string[], images: Tensor4D): Promise<void> {
   const index = Array.from(values).findIndex((value) => !Number.isFinite(value));
   if (index < 0) return;
-  const named = latents.map((x, i) => [i === 0 ? 'the starting latents' : `the latents after denoising step ${i - 1} (t = ${steps[i - 1]!.t})`, x] as const);
-  const source = await firstNonFinite([...named, ['the images', images]]);
-  const blame = source ? `The first tensor that is not finite is ${source}.` : 'The images are finite, so it comes from the reward function.';
+  const blame = (await firstNonFinite([['images', images]])) ? 'The first tensor that is not finite is the decoded images.' : 'The images are finite, so it comes from the reward function.';
   throw new NonFiniteError(`the reward of image ${index} ('${prompts[index]}') is ${values[index]}. ${blame}`);
 }
 
@@ -141,8 +149,10 @@ async function checkGradients({ params, latents }: ChainGradients, images: Tenso
   const finite = Number.isFinite((await norm.data())[0]);
   norm.dispose();
   if (finite) return;
-  const chain = latents.map((x, i) => [`the gradient of the latents before denoising step ${i}${steps[i] ? ` (t = ${steps[i].t})` : ' (x_0)'}`, x] as const);
+  const chain = latents.map((x, i) => [steps[i] ? `the gradient of the latents before denoising step ${i} (t = ${steps[i].t})` : 'the gradient of x_0', x] as const);
   const weights = Object.entries(params).map(([path, x]) => [`the gradient of ${path}`, x] as const);
   const source = await firstNonFinite([["the reward's gradient of the images", images], ...chain.reverse(), ...weights]);
-  throw new NonFiniteError(`a gradient is not finite for the prompts ${prompts.map((prompt) => `'${prompt}'`).join(', ')}. The first such tensor is ${source ?? 'their norm'}.`);
+  throw new NonFiniteError(`a gradient is not finite for the prompts ${quoted(prompts)}. The first such tensor is ${source ?? 'their norm'}.`);
 }
+
+const quoted = (prompts: readonly string[]) => prompts.map((prompt) => `'${prompt}'`).join(', ');

@@ -48,8 +48,8 @@ export class MicroBatches<M> {
 
   #prompt(): readonly [string, M] {
     const drawn = this.promptFunction(this.generators.prompts);
-    const [prompt, metadata] = typeof drawn === 'string' ? [drawn, undefined as M] : drawn;
-    if (typeof prompt === 'string') return [prompt, metadata];
+    if (typeof drawn === 'string') return [drawn, undefined as M];
+    if (Array.isArray(drawn) && typeof drawn[0] === 'string') return drawn as readonly [string, M];
     throw new Error(`promptFunction: returned ${JSON.stringify(drawn)}, expected a prompt or [prompt, metadata].`);
   }
 
