@@ -1,6 +1,7 @@
 import { avgPoolGradKernel } from './avg-pool-grad.js';
 import { addComparisonGradients } from './comparison-grads.js';
 import { replaceByHostKernel } from './correct-gradient.js';
+import { shareClonesOnWasm } from './identity-wasm.js';
 import { maxPoolGradKernel } from './max-pool-grad.js';
 import { correctMirrorPad } from './mirror-pad-grad.js';
 import { correctProd } from './prod-grad.js';
@@ -16,4 +17,5 @@ export function correctTfjs(): void {
   correctMirrorPad();
   correctProd();
   addComparisonGradients();
+  shareClonesOnWasm();
 }
