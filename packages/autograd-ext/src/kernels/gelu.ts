@@ -17,10 +17,10 @@ export const geluKernel: HostKernel<object> = {
     for (let i = 0; i < y.length; i++) {
       const value = xs[i]!;
       if (value > -reach && value < reach) {
-        const at = Math.round(value * steps);
-        const x0 = at / steps;
+        const at = (value * steps + reach * steps + 0.5) | 0;
+        const x0 = at / steps - reach;
         const d = value - x0;
-        y[i] = value * (cumulative[at + reach * steps]! + density[at + reach * steps]! * d * (1 - d * (x0 / 2 - (d * (x0 * x0 - 1)) / 6)));
+        y[i] = value * (cumulative[at]! + density[at]! * d * (1 - d * (x0 / 2 - (d * (x0 * x0 - 1)) / 6)));
       } else y[i] = value > 0 ? value : value * 0; // keeps NaN
     }
   },
@@ -36,12 +36,12 @@ export const geluGradKernel: HostKernel<object> = {
     for (let i = 0; i < dx.length; i++) {
       const value = xs[i]!;
       if (value > -reach && value < reach) {
-        const at = Math.round(value * steps);
-        const x0 = at / steps;
+        const at = (value * steps + reach * steps + 0.5) | 0;
+        const x0 = at / steps - reach;
         const d = value - x0;
-        const phi = density[at + reach * steps]!;
+        const phi = density[at]!;
         const slope = x0 * x0 - 1;
-        const below = cumulative[at + reach * steps]! + phi * d * (1 - d * (x0 / 2 - (d * slope) / 6));
+        const below = cumulative[at]! + phi * d * (1 - d * (x0 / 2 - (d * slope) / 6));
         dx[i] = dys[i]! * (below + value * phi * (1 - d * (x0 - d * (slope / 2 - (d * x0 * (slope - 2)) / 6))));
       } else dx[i] = value > 0 ? dys[i]! : dys[i]! * value * 0;
     }

@@ -11,13 +11,12 @@ export const groupNormKernel: HostKernel<GroupNormAttrs> = {
   name: 'GroupNorm',
   outputShape: ({ x }) => x!,
   run({ x, weight, bias }, y, { groups, eps }) {
+    const [xs, ws, bs] = [x!.values, weight!.values, bias!.values];
     forEachGroup(x!.shape, groups, (first, rows, stride, width, channel) => {
-      const { mean, scale } = moments(x!.values, first, rows, stride, width, eps);
+      const { mean, scale } = moments(xs, first, rows, stride, width, eps);
       for (let row = 0; row < rows; row++) {
         const start = first + row * stride;
-        for (let c = 0; c < width; c++) {
-          y[start + c] = (x!.values[start + c]! - mean) * scale * weight!.values[channel + c]! + bias!.values[channel + c]!;
-        }
+        for (let c = 0; c < width; c++) y[start + c] = (xs[start + c]! - mean) * scale * ws[channel + c]! + bs[channel + c]!;
       }
     });
   },
