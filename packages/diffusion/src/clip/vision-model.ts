@@ -1,5 +1,5 @@
-import { add, concat, reshape, slice, tile, type Tensor, type Tensor1D, type Tensor2D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { conv2d, linear, type Params } from '@alignprop/autograd-ext';
+import { add, concat, reshape, slice, tile, transpose, type Tensor, type Tensor1D, type Tensor2D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { linear, type Params } from '@alignprop/autograd-ext';
 import { type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
 import type { ConfigInput } from '../models/config.js';
 import { linearSpec, normSpec, type EmbeddingParams, type LinearParams, type NormParams } from '../models/layers.js';
@@ -64,14 +64,25 @@ export function clipVision(config: CLIPVisionConfig, params: Params, pixels: Ten
 
 /** Class token and patches with their positions, `[B, 1 + N, C]`. */
 function embed(
-  { hidden_size: width, patch_size: stride }: CLIPVisionConfig,
+  { hidden_size: width }: CLIPVisionConfig,
   { class_embedding, patch_embedding, position_embedding }: CLIPVisionModelWithProjectionParams['vision_model']['embeddings'],
   pixels: Tensor4D,
 ): Tensor {
-  const batch = pixels.shape[0];
-  const patches = reshape(conv2d(pixels, patch_embedding.weight, undefined, { stride }), [batch, -1, width]); // [B, N, C]
-  const classToken = tile(reshape(class_embedding, [1, 1, width]), [batch, 1, 1]);
-  return add(concat([classToken, patches], 1), position_embedding.weight);
+  const classToken = tile(reshape(class_embedding, [1, 1, width]), [pixels.shape[0], 1, 1]);
+  return add(concat([classToken, embedPatches(pixels, patch_embedding.weight as Tensor4D)], 1), position_embedding.weight);
+}
+
+/**
+ * The convolution whose stride is its kernel's size, `[B, N, C]`, as one linear map of each patch: its gradient would else
+ * be taken as that of any strided convolution, at a cost that grows with the patch's area.
+ */
+function embedPatches(pixels: Tensor4D, weight: Tensor4D): Tensor {
+  const [width, channels, size] = weight.shape;
+  const [batch, rows, columns] = [pixels.shape[0], Math.floor(pixels.shape[1] / size), Math.floor(pixels.shape[2] / size)];
+  const whole = slice(pixels, 0, [batch, rows * size, columns * size, channels]);
+  const strips = reshape(whole, [batch * rows, size, columns, size * channels]);
+  const patches = reshape(transpose(strips, [0, 2, 1, 3]), [batch, rows * columns, size * size * channels]); // [B, N, p·p·in]
+  return linear(patches, reshape(transpose(weight, [0, 2, 3, 1]), [width, size * size * channels]));
 }
 
 /** CLIP's image encoder and projection: a config and its weights. */
