@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from './backend.js';
-import { random, randn, TorchGenerator } from './random.js';
+import { random, randn, type TorchGenerator } from './random.js';
 
 type Call = [kind: 'rand' | 'randn', n: number] | [kind: 'randint', low: number, high: number, n: number];
 interface Golden {

@@ -26,8 +26,9 @@ export function directory(path: string): FileSource {
 /** @throws if the file is missing, unreadable or a folder */
 export async function openLocalFile(path: string): Promise<RandomAccessFile> {
   const { open } = await import('node:fs/promises');
-  const handle = await open(path, 'r').catch((cause: NodeJS.ErrnoException) => {
-    const what = cause.code === 'ENOENT' ? 'there is no such file' : cause.message;
+  const handle = await open(path, 'r').catch((cause: unknown) => {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const what = code === 'ENOENT' ? 'there is no such file' : message;
     throw new Error(`directory: cannot open '${path}': ${what}. Check the path.`, { cause });
   });
   const { size } = await handle.stat();

@@ -28,7 +28,7 @@ describe('float16', () => {
       const middle = (low + high) / 2; // exact in float32
       const even = half & 1 ? half + 1 : half;
       const rounded = toFloat16(Float32Array.of(next(middle, -1), middle, next(middle, 1)));
-      if (`${rounded}` !== `${[half, even, half + 1]}`) expect([...rounded]).toEqual([half, even, half + 1]);
+      if (rounded.join() !== [half, even, half + 1].join()) expect([...rounded]).toEqual([half, even, half + 1]);
     }
   });
 

@@ -38,8 +38,8 @@ export async function hubCache(cacheDir: string, id: string): Promise<HubCache> 
       const name = join(snapshot(commit), path);
       await mkdir(dirname(name), { recursive: true });
       // Relative, so that the cache can be moved.
-      await symlink(relative(dirname(name), blob(etag)), name).catch(async (error: NodeJS.ErrnoException) => {
-        if (error.code === 'EEXIST') return; // another download of the same file was faster
+      await symlink(relative(dirname(name), blob(etag)), name).catch(async (error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code === 'EEXIST') return; // another download of the same file was faster
         await rename(blob(etag), name); // no symbolic links here (Windows without developer mode)
       });
     },

@@ -18,9 +18,11 @@ export class HubUnreachableError extends Error {
  * @throws HubUnreachableError if no answer came, an Error that says what to do if the answer is a refusal
  */
 export async function hubRequest(url: string, { token, endpoint }: HubSettings, target: HubTarget, init: RequestInit = {}): Promise<Response> {
-  // Compressed answers would have another length than the file.
-  const headers = { 'user-agent': 'alignprop', 'accept-encoding': 'identity', ...(token && { authorization: `Bearer ${token}` }) };
-  const response = await fetch(url, { ...init, headers: { ...headers, ...init.headers } }).catch((cause) => {
+  const headers = new Headers(init.headers);
+  headers.set('user-agent', 'alignprop');
+  headers.set('accept-encoding', 'identity'); // a compressed answer would have another length than the file
+  if (token) headers.set('authorization', `Bearer ${token}`);
+  const response = await fetch(url, { ...init, headers }).catch((cause: unknown) => {
     throw new HubUnreachableError(`hub: no answer from ${endpoint} for '${target.id}'. Check the network connection, a proxy, and HF_ENDPOINT.`, { cause });
   });
   if (response.status < 400) return response;

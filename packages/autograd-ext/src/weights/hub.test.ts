@@ -23,7 +23,7 @@ const files: Record<string, Uint8Array> = {
 };
 
 /** A hub of one repository whose large files lie in a store elsewhere; `misbehave` may answer in its place. */
-let misbehave: (request: IncomingMessage, response: ServerResponse) => boolean | void;
+let misbehave: (request: IncomingMessage, response: ServerResponse) => boolean;
 let requests: string[];
 let authorized: (string | undefined)[];
 let server: Server;

@@ -22,8 +22,7 @@ export function loadParams(
   weights: ReadonlyMap<string, StoredTensor>,
   { owner, location, ignored = [] }: LoadParamsOptions,
 ): Params {
-  const shapes = new Map<string, readonly number[]>();
-  mapSpec(spec, (path, shape) => shapes.set(path, shape));
+  const shapes = new Map(shapesOf(spec));
   const problems = [
     list('missing', [...shapes.keys()].filter((key) => !weights.has(key))),
     list('unexpected', [...weights.keys()].filter((key) => !shapes.has(key) && !ignored.some((pattern) => pattern.test(key)))),
@@ -36,17 +35,21 @@ export function loadParams(
 
 /** A tree of fresh leaves, one for each shape of a spec. */
 export function initParams(spec: ParamsSpec, init: (path: string, shape: readonly number[]) => Leaf): Params {
-  return mapSpec(spec, init) as Params;
+  return build(spec, init, '');
 }
 
-type Tree<T> = T | readonly Tree<T>[] | { readonly [key: string]: Tree<T> };
-
-function mapSpec<T>(spec: ParamsSpec, fn: (path: string, shape: readonly number[]) => T, path = ''): Tree<T> {
-  const inner = (key: string | number, child: ParamsSpec) => mapSpec(child, fn, path ? `${path}.${key}` : `${key}`);
-  if (isShape(spec)) return fn(path, spec.shape);
-  if (Array.isArray(spec)) return spec.map((child, i) => inner(i, child as ParamsSpec));
-  return Object.fromEntries(Object.entries(spec).map(([key, child]) => [key, inner(key, child as ParamsSpec)]));
+function build(spec: ParamsSpec, init: (path: string, shape: readonly number[]) => Leaf, path: string): Params {
+  if (isShape(spec)) return init(path, spec.shape);
+  if (Array.isArray(spec)) return spec.map((child: ParamsSpec, i) => build(child, init, join(path, `${i}`)));
+  return Object.fromEntries(Object.entries(spec).map(([key, child]) => [key, build(child as ParamsSpec, init, join(path, key))]));
 }
+
+function shapesOf(spec: ParamsSpec, path = ''): [path: string, shape: readonly number[]][] {
+  if (isShape(spec)) return [[path, spec.shape]];
+  return Object.entries(spec).flatMap(([key, child]) => shapesOf(child as ParamsSpec, join(path, key)));
+}
+
+const join = (path: string, key: string) => (path ? `${path}.${key}` : key);
 
 const isShape = (spec: ParamsSpec): spec is { readonly shape: readonly number[] } => {
   const { shape } = spec as { shape?: unknown };

@@ -1,4 +1,4 @@
-import { joinPath, type FileSource } from './file-source.js';
+import { joinPath, type FileSource, type RandomAccessFile } from './file-source.js';
 
 /** Files given as bytes or text, by path. */
 export function memory(files: Readonly<Record<string, Uint8Array | string>>, location = 'memory'): FileSource {
@@ -7,21 +7,26 @@ export function memory(files: Readonly<Record<string, Uint8Array | string>>, loc
   );
   return {
     location,
-    has: async (path) => contents.has(joinPath(path)),
-    list: async (folder = '') => filesIn(contents.keys(), folder),
-    open: async (path) => {
+    has: (path) => Promise.resolve(contents.has(joinPath(path))),
+    list: (folder = '') => Promise.resolve(filesIn(contents.keys(), folder)),
+    open: (path) => {
       const data = contents.get(joinPath(path));
       const name = `${location}/${joinPath(path)}`;
-      if (!data) throw new Error(`memory: there is no file '${name}'. Known: ${[...contents.keys()].join(', ') || 'none'}.`);
-      return {
-        name,
-        size: data.byteLength,
-        close: async () => {},
-        read: async (offset, length) => {
-          if (offset + length > data.byteLength) throw new RangeError(`memory: '${name}' got a read of bytes ${offset} to ${offset + length}, expected at most ${data.byteLength}.`);
-          return data.slice(offset, offset + length);
-        },
-      };
+      if (data) return Promise.resolve(openBytes(name, data));
+      return Promise.reject(new Error(`memory: there is no file '${name}'. Known: ${[...contents.keys()].join(', ') || 'none'}.`));
+    },
+  };
+}
+
+function openBytes(name: string, data: Uint8Array): RandomAccessFile {
+  const size = data.byteLength;
+  return {
+    name,
+    size,
+    close: () => Promise.resolve(),
+    read: (offset, length) => {
+      if (offset + length <= size) return Promise.resolve(data.slice(offset, offset + length));
+      return Promise.reject(new RangeError(`memory: '${name}' got a read of bytes ${offset} to ${offset + length}, expected at most ${size}.`));
     },
   };
 }
