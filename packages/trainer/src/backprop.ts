@@ -1,7 +1,6 @@
 import { add, clone, dispose, zerosLike, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { vjp } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '@alignprop/diffusion';
-import { nextTurn } from './event-loop.js';
 import type { Gradients } from './optim/clip-by-global-norm.js';
 import type { StepPlan } from './plans.js';
 
@@ -61,7 +60,6 @@ export async function walkUp(
   try {
     latents.push(clone(gradient));
     for (let i = steps.length - 1; i >= earliest; i--) {
-      await nextTurn();
       signal?.throwIfAborted();
       const inputGradient = i > earliest && !plan[i]!.inputDetached;
       const up = await stepUp(chain, trajectory, i, latents[i + 1]!, plan[i]!.attached, inputGradient);

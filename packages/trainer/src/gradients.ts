@@ -3,7 +3,6 @@ import { vjp, type TorchGenerator } from '@alignprop/autograd-ext';
 import { decodeImages, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { walkUp, type ChainGradients, type Trajectory } from './backprop.js';
-import { nextTurn } from './event-loop.js';
 import { pipelineChain } from './pipeline-chain.js';
 import { firstNonFinite, NonFiniteError } from './non-finite.js';
 import { globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
@@ -99,7 +98,6 @@ async function walkDown<M>(
       steps.push(down.step);
       kept.latents.push(down.latents);
       kept.modelOutputs.push(down.modelOutput);
-      await nextTurn();
     }
     return { steps, ...kept };
   } catch (error) {
