@@ -5,6 +5,7 @@ export type { Compiled, CompiledVjp, Engine } from './engine/engine.js';
 export { TfjsEngine } from './engine/tfjs.js';
 export { freeze, packedLayout, unfreeze } from './frozen.js';
 export { conv2d, type Padding } from './ops/conv2d.js';
+export { geglu } from './ops/geglu.js';
 export { gelu } from './ops/gelu.js';
 export { groupNorm } from './ops/group-norm.js';
 export { layerNorm } from './ops/layer-norm.js';

@@ -2,7 +2,7 @@ import { getKernel, randomNormal, registerKernel, tensor, tidy, unregisterKernel
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
-import { gelu, groupNorm, layerNorm, resize, scaledDotProductAttention, upsampleNearest } from '../index.js';
+import { geglu, gelu, groupNorm, layerNorm, resize, scaledDotProductAttention, upsampleNearest } from '../index.js';
 import { vjp } from '../vjp.js';
 
 type Op = (...xs: any[]) => Tensor;
@@ -12,6 +12,7 @@ const cases: [name: string, backends: readonly string[], shapes: number[][], op:
   ['GroupNorm', ['wasm', 'cpu'], [[2, 5, 3, 12], [12], [12]], (x, w, b) => groupNorm(x, w, b, { groups: 4, eps: 1e-5 })],
   ['LayerNorm', ['wasm', 'cpu'], [[3, 7, 20], [20], [20]], (x, w, b) => layerNorm(x, w, b, { eps: 1e-5 })],
   ['Gelu', ['wasm', 'cpu'], [[4, 500]], (x) => gelu(x)],
+  ['Geglu', ['wasm', 'cpu'], [[4, 3, 50]], (x) => geglu(x)],
   ['Resize', ['wasm', 'cpu'], [[2, 9, 7, 3]], (x: Tensor4D) => resize(x, [5, 11], { mode: 'bicubic' })],
   ['Resize', ['wasm', 'cpu'], [[2, 5, 7, 3]], (x: Tensor4D) => upsampleNearest(x, [10, 14])],
   ['ScaledDotProductAttention', ['wasm'], [[2, 130, 16], [2, 37, 16], [2, 37, 16]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 })],

@@ -16,7 +16,8 @@ const geluOp = defineOp<object>({
   gradient: (dy, [x]) => ({ x: () => geluGrad({ x: x!, dy }, {}) }),
 });
 
-const geluGrad = defineOp<object>({
+/** `dy` times the derivative of gelu at `x`. */
+export const geluGrad = defineOp<object>({
   name: 'GeluGrad',
   forward: ({ x, dy }) => mul(dy!, add(normal(x!), mul(x!, density(x!)))),
 });

@@ -5,6 +5,7 @@ import { useBackend } from '../backend.js';
 import type { LinearMap } from '../params.js';
 import { checkGradient, expectNoLeaks } from '../testing/index.js';
 import { conv2d } from './conv2d.js';
+import { geglu } from './geglu.js';
 import { gelu } from './gelu.js';
 import { groupNorm } from './group-norm.js';
 import { layerNorm } from './layer-norm.js';
@@ -38,6 +39,7 @@ const cases: [name: string, shapes: Shapes, op: Op][] = [
   ['layerNorm of one row', [[1, 5], [5], [5]], (x, w, b) => layerNorm(x, w, b, { eps: 1e-5 })],
   ['silu', [[2, 3, 5]], silu],
   ['gelu', [[2, 3, 5]], gelu],
+  ['geglu', [[2, 3, 10]], geglu],
   ['quickGelu', [[2, 3, 5]], quickGelu],
   ['attention', [[2, 5, 6], [2, 3, 6], [2, 3, 6]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 })],
   ['attention of wide heads', [[2, 67, 16], [2, 5, 16], [2, 5, 16]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 })],
