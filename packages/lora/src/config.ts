@@ -21,6 +21,6 @@ export function checkLoraConfig({ r, loraAlpha, targetModules, initLoraWeights =
   if (!Array.isArray(targetModules) || targetModules.length === 0 || targetModules.some((name) => typeof name !== 'string' || !name))
     problems.push(`targetModules got ${JSON.stringify(targetModules)}, expected a list of names such as 'to_q'`);
   if (initLoraWeights !== 'gaussian' && initLoraWeights !== 'kaiming-uniform')
-    problems.push(`initLoraWeights got '${initLoraWeights}', expected 'gaussian' or 'kaiming-uniform'`);
+    problems.push(`initLoraWeights got '${String(initLoraWeights)}', expected 'gaussian' or 'kaiming-uniform'`);
   if (problems.length) throw new Error(`LoraConfig: ${problems.join('; ')}.`);
 }

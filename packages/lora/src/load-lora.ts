@@ -72,7 +72,7 @@ function readComponents(tensors: ReadonlyMap<string, StoredTensor>, prefix: stri
 }
 
 function addPart(components: Map<string, Modules>, component: string, { module, part }: LoraKey, tensor: StoredTensor): void {
-  const modules: Modules = components.get(component) ?? new Map();
+  const modules = components.get(component) ?? (new Map() as Modules);
   components.set(component, modules.set(module, { ...modules.get(module), [part]: tensor }));
 }
 

@@ -75,8 +75,8 @@ export function peftAlpha(fields: Fields, location: string): (module: string, r:
 
 function unsupported({ peft_type: type = 'LORA', lora_alpha: alpha = 1, alpha_pattern: pattern, ...fields }: Fields): string[] {
   const switches = ['use_dora', 'lora_bias', 'fan_in_fan_out'].filter((name) => fields[name]);
-  const regular = Object.keys(pattern ?? {}).filter((key) => !/^[\w.-]+$/.test(key));
-  const alphas = [alpha, ...Object.values(pattern ?? {})].filter((value) => typeof value !== 'number' || !Number.isFinite(value));
+  const regular = Object.keys((pattern ?? {}) as Fields).filter((key) => !/^[\w.-]+$/.test(key));
+  const alphas = [alpha, ...Object.values((pattern ?? {}) as Fields)].filter((value) => typeof value !== 'number' || !Number.isFinite(value));
   return [
     ...(type === 'LORA' ? [] : [`peft_type got '${String(type)}', expected 'LORA'`]),
     ...switches.map((name) => `${name} got true, expected false`),

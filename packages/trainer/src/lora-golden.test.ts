@@ -27,7 +27,7 @@ interface Case {
   readonly torch_f32_vs_f64: { readonly lora_grads: { readonly max_abs: number } };
 }
 
-const largest = (x: Tensor) => x.dataSync().reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+const largest = (x: Tensor) => Math.max(...Array.from(x.dataSync(), Math.abs));
 
 describe.each(['wasm', 'cpu'] as const)('LoRA on %s', (backend) => {
   describe.each(['lora-r4', 'lora-r4-sd2'])('%s', (folder) => {
@@ -44,7 +44,7 @@ describe.each(['wasm', 'cpu'] as const)('LoRA on %s', (backend) => {
       const xs = inputs();
       const outputs = await engine.compile(model)(params, ...xs);
       const out = toNCHW(outputs[0]!);
-      dispose([xs.slice(0, 2), outputs]);
+      dispose([...xs.slice(0, 2), ...outputs]);
       return out;
     };
 

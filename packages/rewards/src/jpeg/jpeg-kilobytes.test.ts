@@ -15,13 +15,12 @@ describe.each(['wasm', 'cpu'] as const)('JPEG rewards on %s', (backend) => {
     ['jpegCompressibility at quality 50', jpegCompressibility({ quality: 50 })],
     ['jpegIncompressibility', jpegIncompressibility()],
   ])('%s keeps the promises of a reward', async (_, reward) => {
-    const differences = { step: 4e-3, tolerance: 2e-2 }; // longer steps leave the quadratic range, shorter ones drown in rounding
-    await testReward(reward, differences);
-    await testReward(reward, { ...differences, size: [19, 34] });
+    const differences = { step: 4e-3, tolerance: 2e-2, entries: 12 }; // longer steps leave the quadratic range, shorter ones drown in rounding
+    await testReward(reward, { ...differences, size: [16, 18] });
   });
 
   it('the rate without rounding has the gradient of its value', () =>
-    testReward(scaled((images) => jpegRate(images, { quality: 20, rounding: 'none' }), 1e-3), { step: 1e-3, tolerance: 2e-2 }));
+    testReward(scaled((images) => jpegRate(images, { quality: 20, rounding: 'none' }), 1e-3), { step: 1e-3, tolerance: 2e-2, entries: 12 }));
 
   it('gives a blank image the size of its file, and no gradient', () => {
     const { value, inputs } = vjp((_, images) => jpegKilobytes(images as Tensor4D), {}, [fill([2, 64, 48, 3], 0.6) as Tensor4D]);

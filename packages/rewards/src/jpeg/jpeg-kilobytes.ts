@@ -38,8 +38,8 @@ export function jpegKilobytes(images: Tensor4D, { quality = 95 }: { quality?: nu
 
 /**
  * Rewards images that compress well: minus the estimated size in kilobytes, `jpegKilobytes`. This is the differentiable
- * form of DDPO's compressibility, −bytes/1000 at quality 95 (Black et al. 2023, section 5.1). For 512×512 photographs
- * it is about −150 … −50, for 64×64 drawings −3 … −1.
+ * form of DDPO's compressibility, −bytes/1000 at quality 95 (Black et al. 2023, section 5.1). At most
+ * −0.629, the size of one blank macroblock.
  * @throws if quality is not an integer from 1 to 100
  */
 export function jpegCompressibility({ quality = 95 }: { quality?: number } = {}): RewardFunction {
