@@ -14,7 +14,8 @@ const tests = ['**/*.test.ts', '**/__fixtures__/**', 'fixtures/**'];
 const nodeSeams = [
   'packages/autograd-ext/src/backend.ts',
   'packages/autograd-ext/src/weights/*.ts',
-  'packages/*/src/**/*-files.ts',
+  'packages/trainer/src/{checkpoint-files,run-folder}.ts',
+  'packages/trainer/src/trackers/*.ts',
 ];
 
 const tfjs = [
@@ -82,6 +83,8 @@ export default tseslint.config(
       '@typescript-eslint/no-unnecessary-type-parameters': 'off',
       '@typescript-eslint/no-unnecessary-type-assertion': 'off', // it takes tfjs's rank type arguments for inference
       '@typescript-eslint/unbound-method': 'off', // functions are taken out of options objects by destructuring
+      '@typescript-eslint/no-unsafe-class-instance-assignment': 'off', // a tfjs backend is looked up by name and then taken for what it is
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_', ignoreRestSiblings: true }],
       eqeqeq: 'error',
       'prefer-const': 'error',
       'no-console': 'error',
