@@ -1,0 +1,136 @@
+import { readFile } from 'node:fs/promises';
+import { Option, type Command } from 'commander';
+import { parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
+import { configOptions, type ConfigOption } from '../config-options.js';
+import { embeddedModel } from '../embedded-model.js';
+import { UsageError } from '../errors.js';
+import { canonicalFlags } from '../flags.js';
+import { prepareFolder } from '../image-files.js';
+import { loadPipeline, modelOptions, type ModelOptions } from '../load-pipeline.js';
+import { Output, outputOptions, type OutputOptions } from '../output.js';
+import { readPrompts } from '../prompt-list.js';
+import { rewardFunction, rewardNames } from '../reward-terms.js';
+import { trainingRun } from '../training-run.js';
+
+interface TrainOptions extends ModelOptions, OutputOptions {
+  reward?: string | readonly string[];
+  prompt?: string | readonly string[];
+  /** A file, or the prompts themselves in a configuration file. */
+  prompts?: string | readonly string[];
+  evalPrompts?: string;
+  config?: string;
+  pretrainedModel?: string;
+  pretrainedRevision?: string;
+  hfUserAccessToken?: string;
+}
+
+const defaultFolder = 'out';
+
+/** Gives `alignprop train` its options and what it does. */
+export function defineTrain(command: Command): void {
+  modelOptions(command)
+    .optionsGroup('Task:')
+    .option('--reward <name[:weight]>', `What to train for: ${rewardNames.join(', ')}; several are added up. (default: jpeg-compressibility)`, collect)
+    .option('--prompts <file>', 'Prompts to train on, one a line. (default for the embedded model: subjects it draws well)')
+    .option('--prompt <text>', 'A prompt to train on; may be given several times.', collect)
+    .option('--eval-prompts <file>', 'Prompts to draw and judge after training, without the adapter and with it.')
+    .option('--config <file>', 'JSON with any of these options, in snake or camel case; flags go first.');
+  for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token']) command.addOption(new Option(`--${name} <text>`).hideHelp());
+  const fields = configOptions();
+  for (const group of new Set(fields.map((field) => field.group))) addGroup(command.optionsGroup(group), fields.filter((field) => field.group === group));
+  outputOptions(command)
+    .addHelpText('after', examples)
+    .action(async () => train(command, fields));
+}
+
+function addGroup(command: Command, fields: readonly ConfigOption[]): void {
+  for (const { field, options } of fields) {
+    if (field === 'output_dir') Object.assign(options[0]!.default('', defaultFolder), { description: 'Folder for all that is written; see below.' });
+    for (const option of options) command.addOption(option);
+  }
+}
+
+const collect = (value: string, previous: readonly string[] = []): readonly string[] => [...previous, value];
+
+const examples = `
+Switches are given as --x, --no-x or --x false. TRL's spelling works too: --num_epochs, --no_allow_tf32, --truncated_rand_backprop_minmax 0 50.
+
+Examples:
+  $ alignprop train --num-epochs 20 --sample-num-steps 20 --truncated-rand-backprop-minmax 0 20
+  $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --prompts animals.txt --output-dir animals
+  $ alignprop train --config out/config.json --resume-from out --num-epochs 200
+
+Files in the output folder:
+  pytorch_lora_weights.safetensors, config.json, metrics.jsonl, samples/, checkpoints/, and with --eval-prompts before-after.png`;
+
+async function train(command: Command, fields: readonly ConfigOption[]): Promise<void> {
+  const unknown = await applyConfigFile(command);
+  const options = command.opts<TrainOptions>();
+  const config = trainConfig(command, fields, unknown);
+  const reward = rewardFunction([options.reward ?? 'jpeg-compressibility'].flat());
+  const model = options.model ?? options.pretrainedModel;
+  const prompts = await trainPrompts({ ...options, model });
+  const evalPrompts = options.evalPrompts ? await readPrompts(options.evalPrompts) : [];
+  const output = new Output(options);
+  await prepareFolder(config.output_dir);
+  const pipeline = await loadPipeline({ ...options, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output);
+  await trainingRun({ config, pipeline, reward, prompts, evalPrompts, resumeCommand: (checkpoint) => resumeCommand(process.argv.slice(2), checkpoint) }, output);
+}
+
+/** Takes what the file says for options that no flag gave. @returns entries that are no options */
+async function applyConfigFile(command: Command): Promise<Record<string, unknown>> {
+  const path = command.getOptionValue('config') as string | undefined;
+  const entries = path === undefined ? [] : Object.entries(await readConfig(path));
+  const known = new Set(command.options.map((option) => option.attributeName()));
+  for (const [name, value] of entries) {
+    const key = camelCase(name);
+    if (known.has(key) && command.getOptionValueSource(key) !== 'cli') command.setOptionValueWithSource(key, value, 'config');
+  }
+  return Object.fromEntries(entries.filter(([name]) => !known.has(camelCase(name))));
+}
+
+async function readConfig(path: string): Promise<Record<string, unknown>> {
+  const problem = (what: string, cause?: unknown) => new UsageError(`--config: '${path}' ${what}. Give a JSON file such as a run's config.json.`, { cause });
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw problem(`cannot be read: ${(cause as Error).message}`, cause);
+  });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw problem(`is not JSON: ${(cause as Error).message}`, cause);
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw problem('is not a JSON object');
+}
+
+const camelCase = (name: string): string => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+
+/** What flags and file say; the schema fills in the rest, and checks everything. */
+function trainConfig(command: Command, fields: readonly ConfigOption[], unknown: Readonly<Record<string, unknown>>): AlignPropConfig {
+  const given = fields.filter(({ key }) => ['cli', 'config'].includes(command.getOptionValueSource(key) ?? ''));
+  try {
+    const config = parseAlignPropConfig({ ...Object.fromEntries(given.map(({ field, key }) => [field, command.getOptionValue(key) as unknown])), ...unknown });
+    const { output_dir, project_kwargs, logdir, run_name } = config;
+    return { ...config, output_dir: output_dir || project_kwargs.project_dir || (run_name && `${logdir}/${run_name}`) || defaultFolder };
+  } catch (cause) {
+    throw new UsageError((cause as Error).message, { cause });
+  }
+}
+
+async function trainPrompts({ model, prompt, prompts }: TrainOptions): Promise<readonly string[]> {
+  if (prompt === undefined && prompts === undefined) {
+    if (model === undefined) return embeddedModel.prompts;
+    throw new UsageError('--prompts: got nothing to train on. Give a file with one prompt a line, or --prompt.');
+  }
+  const list = [...[prompt ?? []].flat(), ...(typeof prompts === 'string' ? await readPrompts(prompts) : (prompts ?? []))];
+  if (list.length > 0) return list;
+  throw new UsageError('--prompts: got an empty list, expected at least one prompt.');
+}
+
+/** The same command, going on from this checkpoint. */
+function resumeCommand(args: readonly string[], checkpoint: string): string {
+  const flags = canonicalFlags(args);
+  const others = flags.filter((arg, i) => !arg.startsWith('--resume-from') && flags[i - 1] !== '--resume-from');
+  return ['alignprop', ...others, '--resume-from', checkpoint].map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : JSON.stringify(arg))).join(' ');
+}

@@ -1,0 +1,43 @@
+import { Option, type Command } from 'commander';
+import { backendNames, useBackend, type BackendName } from '@alignprop/autograd-ext';
+import { resolveSource } from '@alignprop/autograd-ext/weights';
+import { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { embeddedModel } from './embedded-model.js';
+import type { Output } from './output.js';
+
+export interface ModelOptions {
+  /** A diffusers folder or a hub id; the embedded model by default. */
+  model?: string;
+  revision?: string;
+  variant?: string;
+  token?: string;
+  backend?: BackendName;
+}
+
+/** Adds the options that say which model runs, and on what. */
+export function modelOptions(command: Command): Command {
+  return command
+    .optionsGroup('Model:')
+    .option('--model <folder|hub id>', `Stable Diffusion 1.x or 2.x in diffusers' layout. (default: ${embeddedModel.name}, which comes with this package)`)
+    .option('--revision <name>', 'Branch, tag or commit of a hub repository. (default: main)')
+    .option('--variant <name>', "Weight files' variant, such as fp16.")
+    .addOption(new Option('--backend <name>', 'What computes.').choices(backendNames).default('wasm'));
+}
+
+/** @throws if there is no such model, or a file of it is missing or damaged */
+export async function loadPipeline({ model, revision, variant, token, backend }: ModelOptions, output: Output): Promise<StableDiffusionPipeline> {
+  await useBackend(backend);
+  const source = await resolveSource(model ?? embeddedModel.path, { revision, token, onProgress: downloads(output) });
+  output.info(`Loading ${model ?? embeddedModel.name}`);
+  return StableDiffusionPipeline.fromPretrained(source, { variant });
+}
+
+/** Says once a file that it is downloaded. */
+function downloads(output: Output): (progress: { path: string; total: number }) => void {
+  const told = new Set<string>();
+  return ({ path, total }) => {
+    if (told.has(path)) return;
+    told.add(path);
+    output.info(`Downloading ${path} (${(total / 1e6).toFixed(1)} MB)`);
+  };
+}

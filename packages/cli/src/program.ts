@@ -1,0 +1,64 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import colors from 'picocolors';
+import { errorMessage, exitCode, Interrupted } from './errors.js';
+import { canonicalFlags } from './flags.js';
+
+/** The commands. What they need is loaded when one is used, so that help and version come at once. */
+const commands: Readonly<Record<string, { summary: string; define: () => Promise<(command: Command) => void> }>> = {
+  train: { summary: 'fine-tune a LoRA adapter with a differentiable reward', define: async () => (await import('./commands/train.js')).defineTrain },
+  generate: { summary: 'draw images from prompts', define: async () => (await import('./commands/generate.js')).defineGenerate },
+  demo: { summary: 'train the embedded model for two minutes and compare before and after', define: async () => (await import('./commands/demo.js')).defineDemo },
+};
+
+/**
+ * Runs a command line.
+ * @param args without node and the script
+ * @returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM
+ */
+export async function run(args: readonly string[]): Promise<number> {
+  const program = createProgram();
+  try {
+    await program.parseAsync(canonicalFlags(args), { from: 'user' });
+    return 0;
+  } catch (error) {
+    if (!(error instanceof CommanderError || error instanceof Interrupted)) report(error, program);
+    return exitCode(error);
+  }
+}
+
+function createProgram(): Command {
+  const program = new Command('alignprop')
+    .description('Fine-tune Stable Diffusion with differentiable rewards, on any machine that runs Node.')
+    .version(version(), '-V, --version', 'Print the version.')
+    .helpOption('-h, --help', 'Print this help.')
+    .helpCommand('help [command]', 'print the help of a command')
+    .option('--debug', 'Print errors with their stack; so does DEBUG=1.')
+    .showSuggestionAfterError()
+    .showHelpAfterError('(add --help for the options)')
+    .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20, styleTitle: (text) => colors.bold(text) })
+    .exitOverride()
+    .addHelpText('after', footer);
+  for (const [name, { summary }] of Object.entries(commands)) program.command(name).description(sentence(summary)).summary(summary);
+  return program.hook('preSubcommand', async (_, command) => (await commands[command.name()]?.define())?.(command));
+}
+
+const sentence = (text: string): string => `${text[0]!.toUpperCase()}${text.slice(1)}.`;
+
+const footer = `
+Examples:
+  $ alignprop demo
+  $ alignprop train --num-epochs 20 --output-dir out
+  $ alignprop generate "crab" --lora out/pytorch_lora_weights.safetensors -o crab.png --seed 7
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM.`;
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+  return version;
+}
+
+function report(error: unknown, program: Command): void {
+  const message = errorMessage(error, program.opts<{ debug?: boolean }>().debug ?? ['1', 'true'].includes(process.env.DEBUG ?? ''));
+  process.stderr.write(`${colors.createColors(colors.isColorSupported && process.stderr.isTTY).red('error:')} ${message}\n`);
+}

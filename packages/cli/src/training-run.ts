@@ -1,0 +1,104 @@
+import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { RewardFunction } from '@alignprop/rewards';
+import { AlignPropTrainer, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
+import { evaluate } from './evaluation.js';
+import { writeSheet } from './image-files.js';
+import { interruptible } from './interrupt.js';
+import type { Output } from './output.js';
+import type { Progress } from './progress.js';
+
+export interface TrainingJob {
+  config: AlignPropConfig;
+  pipeline: StableDiffusionPipeline;
+  reward: RewardFunction;
+  prompts: readonly string[];
+  /** Judged by the model as it was and as it became; none by default. */
+  evalPrompts?: readonly string[];
+  /** The command that goes on from a checkpoint. */
+  resumeCommand: (checkpoint: string) => string;
+}
+
+/**
+ * Trains, shows how it goes, and compares the adapter with the model it started from on the prompts to judge by.
+ * @throws Interrupted after Ctrl-C or SIGTERM, once a checkpoint is written
+ */
+export async function trainingRun(job: TrainingJob, output: Output): Promise<void> {
+  const { config, pipeline, prompts, reward, evalPrompts = [] } = job;
+  const trainer = new AlignPropTrainer<undefined>({
+    config: config as AlignPropConfigInput,
+    pipeline,
+    promptFunction: (generator) => prompts[generator.randint(0, prompts.length, 1)[0]!]!,
+    rewardFunction: reward,
+    imageSamplesHook: (samples, step) => writeSamples(`${config.output_dir}/samples/step_${`${step}`.padStart(6, '0')}.png`, samples),
+    logger: output,
+  });
+  const stopping = () => output.info('Stopping: a checkpoint is written first. Once more to stop at once.');
+  try {
+    await interruptible(async (signal) => {
+      await train(trainer, signal, output);
+      if (signal.aborted) {
+        output.warn(`stopped after step ${trainer.globalStep} of ${config.num_epochs}. Go on with:\n  ${job.resumeCommand(await trainer.saveCheckpoint())}`);
+      }
+      signal.throwIfAborted();
+      const compared = evalPrompts.length > 0 ? await compare(job, trainer.pipeline, signal, output) : {};
+      const lora = `${config.output_dir}/pytorch_lora_weights.safetensors`;
+      output.result({ event: 'done', output_dir: config.output_dir, global_step: trainer.globalStep, lora, ...compared }, `LoRA     ${lora}`);
+    }, stopping);
+  } finally {
+    trainer.dispose();
+  }
+}
+
+async function train(trainer: AlignPropTrainer<undefined>, signal: AbortSignal, output: Output): Promise<void> {
+  const started = performance.now();
+  let progress: Progress | undefined; // a resumed run knows where it is after its first step
+  try {
+    for await (const metrics of trainer.train({ signal })) {
+      progress ??= output.progress('Training', trainer.config.num_epochs, { from: metrics.globalStep, started });
+      progress.update(metrics.globalStep + 1, describe(metrics));
+      const { epoch, globalStep, rewardMean, rewardStd, loss, gradNorm, seconds } = metrics;
+      output.result({ event: 'step', epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, loss, grad_norm: gradNorm, seconds });
+    }
+  } finally {
+    progress?.stop();
+  }
+}
+
+const describe = ({ rewardMean, loss, gradNorm, seconds }: StepMetrics): string =>
+  `reward ${rewardMean.toFixed(3)} | loss ${loss.toFixed(3)} | grad norm ${gradNorm.toFixed(3)} | ${seconds.toFixed(2)} s/step`;
+
+async function writeSamples(path: string, { images, prompts, rewards }: ImageSamples<undefined>): Promise<void> {
+  const judged = await rewards.data();
+  await writeSheet(path, images, { parameters: prompts.map((prompt, i) => `${prompt} (reward ${judged[i]!.toFixed(4)})`).join('\n') });
+}
+
+/** Draws the same prompts from the same noise without the adapter and with it, one row each. */
+async function compare(job: TrainingJob, trained: StableDiffusionPipeline, signal: AbortSignal, output: Output): Promise<Record<string, unknown>> {
+  const { config, reward, evalPrompts: prompts = [] } = job;
+  const progress = output.progress('Judging ', 2 * prompts.length);
+  let drawn = 0;
+  const options = { config, prompts, reward, signal, onImage: () => progress.update(++drawn) };
+  const images: Tensor4D[] = [];
+  try {
+    const before = await evaluate(job.pipeline.with({ scheduler: trained.scheduler }), options);
+    images.push(before.images);
+    const after = await evaluate(trained, options);
+    images.push(after.images);
+    progress.stop();
+    const sheet = `${config.output_dir}/before-after.png`;
+    await writeComparison(sheet, images, prompts);
+    output.result({ event: 'judged', prompts, before: before.rewards, after: after.rewards },
+      `Reward   ${before.mean.toFixed(3)} before, ${after.mean.toFixed(3)} after, on prompts that were not trained on: ${prompts.join(', ')}\nImages   ${sheet}, the row above before, the row below after`);
+    return { reward_before: before.mean, reward_after: after.mean, images: sheet };
+  } finally {
+    progress.stop();
+    dispose(images);
+  }
+}
+
+async function writeComparison(path: string, rows: readonly Tensor4D[], prompts: readonly string[]): Promise<void> {
+  const images = concat([...rows]);
+  await writeSheet(path, images, { columns: prompts.length, parameters: `${prompts.join(', ')}\nabove before, below after` });
+  images.dispose();
+}
