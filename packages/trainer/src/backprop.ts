@@ -77,7 +77,7 @@ export async function walkUp(
 /** Adds gradients by path, freeing both sides; a path that only one side has keeps its value. */
 export function accumulate(sum: Gradients, gradients: Gradients): Gradients {
   const paths = [...new Set([...Object.keys(sum), ...Object.keys(gradients)])];
-  const added = paths.map((path) => [path, sum[path] && gradients[path] ? add(sum[path], gradients[path]) : clone((sum[path] ?? gradients[path])!)]);
+  const added = paths.map((path) => [path, sum[path] && gradients[path] ? add(sum[path], gradients[path]) : clone((sum[path] ?? gradients[path])!)] as const);
   dispose([sum, gradients]);
   return Object.fromEntries(added);
 }

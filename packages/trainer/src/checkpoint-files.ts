@@ -122,20 +122,24 @@ export async function readCheckpoint(path: string, variables: Readonly<Record<st
     });
   }
   const adapter = await named(path, files.adapter, async () => (await loadLora(`${path}/${files.adapter}`)).tensors);
-  const weights = await named(path, files.adapter, () => readLike(adapter, variables));
   const stored = await named(path, files.optimizer, async () => Object.fromEntries((await openSafetensors(directory(path), files.optimizer)).tensors));
-  const [exp_avg, exp_avg_sq] = await named(path, files.optimizer, () => Promise.all(moments.map((moment) => readLike(stored, variables, `${moment}.`))));
+  await named(path, files.adapter, () => checkLike(adapter, variables, ['']));
+  await named(path, files.optimizer, () => checkLike(stored, variables, moments.map((moment) => `${moment}.`)));
   return {
     path,
     globalStep: state.global_step,
     generators: state.generators,
     config: state.config,
-    weights,
-    optimizer: { step: state.optimizer_step, exp_avg: exp_avg!, exp_avg_sq: exp_avg_sq! },
+    weights: await readLike(adapter, variables, ''),
+    optimizer: {
+      step: state.optimizer_step,
+      exp_avg: await readLike(stored, variables, 'exp_avg.'),
+      exp_avg_sq: await readLike(stored, variables, 'exp_avg_sq.'),
+    },
   };
 }
 
-async function named<T>(path: string, file: string, read: () => Promise<T>): Promise<T> {
+async function named<T>(path: string, file: string, read: () => T | Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (cause) {
@@ -150,23 +154,24 @@ async function readState(path: string): Promise<State> {
   throw new Error(result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
 }
 
-/** The tensors for these variables; all that are missing, of another shape or left over in one error. */
-async function readLike(
-  stored: Readonly<Record<string, Tensor | StoredTensor>>,
-  variables: Readonly<Record<string, Variable>>,
-  prefix = '',
-): Promise<Record<string, Tensor>> {
-  const problems = Object.entries(variables).flatMap(([path, { shape }]) => {
-    const found = stored[prefix + path];
-    if (!found) return [`${path} is missing`];
-    return found.shape.join() === shape.join() ? [] : [`${path} has shape [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
+type Stored = Readonly<Record<string, Tensor | StoredTensor>>;
+type Variables = Readonly<Record<string, Variable>>;
+
+/** @throws one error with all that is missing, of another shape, or left over */
+function checkLike(stored: Stored, variables: Variables, prefixes: readonly string[]): void {
+  const expected = new Map(prefixes.flatMap((prefix) => Object.entries(variables).map(([path, variable]) => [prefix + path, variable.shape] as const)));
+  const problems = [...expected].flatMap(([key, shape]) => {
+    const found = stored[key];
+    if (!found) return [`${key} is missing`];
+    return found.shape.join() === shape.join() ? [] : [`${key} has shape [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
   });
-  const unused = Object.keys(stored).filter((key) => key.startsWith(prefix) && !(key.slice(prefix.length) in variables));
-  problems.push(...unused.map((key) => `${key} belongs to nothing that is trained`));
-  if (problems.length > 0) {
-    const rest = problems.length > 5 ? ` and ${problems.length - 5} more` : '';
-    throw new Error(`it was written for another adapter or model: ${problems.slice(0, 5).join('; ')}${rest}`);
-  }
+  problems.push(...Object.keys(stored).filter((key) => !expected.has(key)).map((key) => `${key} belongs to nothing that is trained`));
+  if (problems.length === 0) return;
+  const rest = problems.length > 5 ? ` and ${problems.length - 5} more` : '';
+  throw new Error(`it was written for another adapter or model: ${problems.slice(0, 5).join('; ')}${rest}`);
+}
+
+async function readLike(stored: Stored, variables: Variables, prefix: string): Promise<Record<string, Tensor>> {
   const read = async ([path, { shape }]: [string, Variable]) => [path, tensor(await valuesOf(stored[prefix + path]!), shape)] as const;
   return Object.fromEntries(await Promise.all(Object.entries(variables).map(read)));
 }

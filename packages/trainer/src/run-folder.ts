@@ -39,3 +39,9 @@ export async function prepareRunFolder(folder: RunFolder, config: AlignPropConfi
   }
   await removeCheckpoints(folder.checkpoints, others);
 }
+
+/** Whether a checkpoint is the one that this run would write after so many steps. */
+export async function isOwnCheckpoint(folder: RunFolder, path: string, globalStep: number): Promise<boolean> {
+  const { resolve } = await import('node:path');
+  return resolve(path) === resolve(folder.checkpoints, `checkpoint_${globalStep}`);
+}

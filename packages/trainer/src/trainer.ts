@@ -15,7 +15,7 @@ import { AdamW } from './optim/adamw.js';
 import { clipByGlobalNorm, globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
 import { emptyProbability, type Plan } from './plans.js';
 import { preparePipeline, type Prepared } from './prepare-pipeline.js';
-import { prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
+import { isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
 import { jsonlTracker } from './trackers/jsonl.js';
 import { allTrackers, type Tracker } from './trackers/tracker.js';
 
@@ -174,8 +174,7 @@ export class AlignPropTrainer<M = undefined> {
     dispose(weights);
     this.#optimizer.restore(optimizer);
     this.#globalStep = globalStep;
-    const { resolve } = await import('node:path');
-    if (this.#folder && resolve(path) === resolve(this.#folder.checkpoints, `checkpoint_${globalStep}`)) this.#savedStep = globalStep;
+    if (this.#folder && (await isOwnCheckpoint(this.#folder, path, globalStep))) this.#savedStep = globalStep;
     this.#logger.info(`Resumed from ${path} after ${globalStep} steps.`);
     if (globalStep >= this.config.num_epochs) {
       this.#logger.warn(`Nothing to train: the checkpoint has ${globalStep} steps, num_epochs is ${this.config.num_epochs}.`);
