@@ -1,6 +1,5 @@
 import { useBackend } from '@alignprop/autograd-ext';
-import { mean, square, type Tensor1D } from '@tensorflow/tfjs-core';
-import { randomUniform, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, mean, randomUniform, square, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { negated, scaled, weightedSum } from './combinators.js';
 import type { RewardFunction } from './reward.js';
@@ -18,6 +17,13 @@ describe('combinators', () => {
     ['weightedSum', weightedSum({ brightness: [brightness, 3], energy: [energy, -0.5] })],
     ['nested', weightedSum({ all: [weightedSum({ energy: [energy, 2] }), 0.25] })],
   ])('%s keeps the promises of a reward', (_, reward) => testReward(reward));
+
+  it.each([
+    ['scores got shape [], expected [3] for 3 images', (images: Tensor4D) => mean(images) as Tensor as Tensor1D],
+    ['in a batch, expected', (images: Tensor4D) => add(brightness(images, [], []), images.shape[0])],
+  ])('testReward finds broken promises: %s', async (message, reward) => {
+    await expect(testReward(reward)).rejects.toThrow(message);
+  });
 
   it('sum their terms, which can be had one by one', () => {
     const reward = weightedSum({ brightness: [brightness, 3], energy: [energy, -0.5] });
