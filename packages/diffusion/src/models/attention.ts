@@ -1,5 +1,5 @@
-import { add, mul, reshape, split, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { conv2d, gelu, groupNorm, layerNorm, linear, scaledDotProductAttention } from '@alignprop/autograd-ext';
+import { add, reshape, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { conv2d, geglu, groupNorm, layerNorm, linear, scaledDotProductAttention } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { conv2dSpec, linearSpec, normSpec, repeatSpec, type Conv2DParams, type LinearParams, type NormParams } from './layers.js';
 
@@ -43,8 +43,7 @@ export function feedForwardSpec(channels: number): ParamsSpec {
 
 /** diffusers `FeedForward` with GEGLU (arXiv 2002.05202, §2): the projection's halves are value and gate. */
 export function feedForward({ net }: FeedForwardParams, x: Tensor): Tensor {
-  const [value, gate] = split(linear(x, net[0].proj.weight, net[0].proj.bias), 2, -1) as [Tensor, Tensor];
-  return linear(mul(value, gelu(gate)), net[2].weight, net[2].bias);
+  return linear(geglu(linear(x, net[0].proj.weight, net[0].proj.bias)), net[2].weight, net[2].bias);
 }
 
 /** The weights of a `BasicTransformerBlock`. */
