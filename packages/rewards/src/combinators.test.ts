@@ -20,7 +20,7 @@ describe('combinators', () => {
 
   it.each([
     ['scores got shape [], expected [3] for 3 images', (images: Tensor4D) => mean(images) as Tensor as Tensor1D],
-    ['in a batch, expected', (images: Tensor4D) => add(brightness(images, [], []), images.shape[0])],
+    ['in a batch, expected', (images: Tensor4D) => add(brightness(images, [], []), images.shape[0]) as Tensor1D],
   ])('testReward finds broken promises: %s', async (message, reward) => {
     await expect(testReward(reward)).rejects.toThrow(message);
   });
