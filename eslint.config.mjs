@@ -137,7 +137,7 @@ export default tseslint.config(
     languageOptions: { parser: jsonc },
     plugins: { '@nx': nx },
     rules: {
-      '@nx/dependency-checks': ['error', { ignoredFiles: ['{projectRoot}/tsup.config.ts', '{projectRoot}/src/**/*.test.ts'] }],
+      '@nx/dependency-checks': ['error', { ignoredFiles: ['{projectRoot}/tsup.config.ts', '{projectRoot}/src/**/*.test.ts', '{projectRoot}/src/**/__fixtures__/**'] }],
     },
   },
 );

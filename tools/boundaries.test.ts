@@ -69,11 +69,11 @@ const allowed: readonly (readonly [file: string, code: string])[] = [
 ];
 
 describe('package boundaries', () => {
-  it.each(refused)('%s refuses %s (%s)', async (file, code, rule) => {
+  it.each(refused.map(([file, code, rule]) => ({ file, code, rule, line: code.split('\n')[0] })))('$file: "$line" is refused by $rule', async ({ file, code, rule }) => {
     expect(await refusals(file, code)).toContain(rule);
   });
 
-  it.each(allowed)('%s allows %s', async (file, code) => {
+  it.each(allowed.map(([file, code]) => ({ file, code })))('$file: "$code" is allowed', async ({ file, code }) => {
     expect(await refusals(file, code)).toEqual([]);
   });
 

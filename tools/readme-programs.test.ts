@@ -67,7 +67,7 @@ describe('README programs', () => {
     expect(errors).toEqual([]);
   });
 
-  it.each(programs)('$title runs', async ({ code }) => {
+  it.each(programs)('$title runs', { timeout: 600_000 }, async ({ code }) => {
     const home = mkdtempSync(join(folder, 'run-'));
     writeFileSync(join(home, 'program.ts'), code);
     const sources = ['--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', new URL('run-sources/register.mjs', import.meta.url).href];

@@ -51,7 +51,7 @@ function smokeCommand(tarballs: Record<string, string>): void {
   const home = install('command', Object.values(tarballs));
   const alignprop = (...args: string[]): string => run('npx', ['--no-install', 'alignprop', ...args], home);
   check(alignprop('--help').includes('train'), 'alignprop --help does not mention train');
-  const steps = ['--num-epochs', '1', '--train-batch-size', '1', '--train-gradient-accumulation-steps', '1', '--sample-num-steps', '3', '--save-freq', '1'];
+  const steps = ['--num-epochs', '1', '--train-batch-size', '1', '--train-gradient-accumulation-steps', '1', '--sample-num-steps', '3', '--truncated-rand-backprop-minmax', '0', '2'];
   alignprop('train', '--reward', 'jpeg-compressibility', '--output-dir', 'out', ...steps);
   const adapter = 'out/pytorch_lora_weights.safetensors';
   for (const file of ['out/config.json', adapter]) check(statSync(join(home, file)).size > 0, `${file} is empty`);
