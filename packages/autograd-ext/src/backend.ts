@@ -1,5 +1,5 @@
 import { enableProdMode, engine, findBackend, getBackend, ready, setBackend } from '@tensorflow/tfjs-core';
-import { shareClonesOnWasm } from './kernels/identity-wasm.js';
+import { correctKernels } from './kernels/correct-kernels.js';
 
 const loaders = {
   wasm: () => import('@tensorflow/tfjs-backend-wasm'),
@@ -18,7 +18,7 @@ export async function useBackend(name: BackendName = 'wasm'): Promise<void> {
   if (getBackend() === name) return;
   enableProdMode();
   if (!findBackend(name)) await load();
-  shareClonesOnWasm();
+  correctKernels();
   if (!(await setBackend(name))) throw new Error(`useBackend: the '${name}' backend did not start. Try another of ${backendNames.join(', ')}.`);
 }
 

@@ -1,9 +1,9 @@
-import { avgPool, greater, image, logicalAnd, less, maxPool, mirrorPad, mul, neg, prod, randomNormal, tensor, where, type Tensor } from '@tensorflow/tfjs-core';
-import { beforeAll, describe, it } from 'vitest';
+import { add, avgPool, batchNorm, concat, conv2d, depthToSpace, depthwiseConv2d, einsum, fused, greater, image, logicalAnd, less, maxPool, mirrorPad, mod, mul, neg, prod, randomNormal, stridedSlice, sub, tensor, topk, where, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../backend.js';
 import { checkGradient, expectNoLeaks } from '../testing/index.js';
 
-type Op = (x: any) => Tensor;
+type Op = (...xs: any[]) => Tensor;
 
 const cases: [name: string, shape: number[], op: Op][] = [
   ['maxPool', [2, 6, 4, 3], (x) => maxPool(x, 2, 2, 'valid')],
@@ -12,6 +12,8 @@ const cases: [name: string, shape: number[], op: Op][] = [
   ['avgPool', [2, 4, 6, 3], (x) => avgPool(x, 2, 2, 'valid')],
   ['avgPool with a border', [2, 5, 4, 2], (x) => avgPool(x, 3, 2, 'same')],
   ['avgPool with padding', [1, 4, 5, 2], (x) => avgPool(x, 3, 1, 1)],
+  ['avgPool of a rectangle, padded', [1, 4, 5, 2], (x) => avgPool(x, [3, 2], 1, 1)],
+  ['maxPool of a rectangle, padded', [1, 4, 5, 2], (x) => maxPool(x, [2, 3], 1, 1)],
   ['resizeNearestNeighbor', [2, 3, 4, 2], (x) => image.resizeNearestNeighbor(x, [6, 8])],
   ['resizeNearestNeighbor to fewer', [3, 5, 4, 1], (x) => image.resizeNearestNeighbor(x, [3, 7])],
   ['resizeNearestNeighbor, aligned corners', [2, 3, 4, 2], (x) => image.resizeNearestNeighbor(x, [5, 1], true)],
@@ -25,8 +27,40 @@ const cases: [name: string, shape: number[], op: Op][] = [
   ['prod of all', [2, 3], (x) => prod(x)],
   ['prod along the middle axis', [2, 3, 4], (x) => prod(x, 1)],
   ['prod along two axes, kept', [2, 3, 4], (x) => prod(x, [0, -1], true)],
+  ['stridedSlice', [7, 5, 4], (x) => stridedSlice(x, [1, 0, 1], [7, 5, 3], [2, 3, 1])],
+  ['stridedSlice, backwards', [7, 5], (x) => stridedSlice(x, [-1, 3], [0, 0], [-2, -1])],
+  ['stridedSlice, masked', [4, 5, 6], (x) => stridedSlice(x, [1, 0, 9, 2], [3, 0, 9, 5], [1, 1, 1, 2], 0b1, 0b1, 0b10, 0b100, 0)],
+  ['stridedSlice, shrunk', [4, 5], (x) => stridedSlice(x, [2, 1], [3, 5], [1, 1], 0, 0, 0, 0, 0b1)],
+  ['depthToSpace', [2, 3, 2, 12], (x) => depthToSpace(x, 2)],
+  ['topk', [3, 2, 7], (x) => topk(x, 3).values],
+  ['topk and more', [5], (x) => concat([topk(x, 2).values, mul(x, x)])],
   ['where under a comparison', [3, 4], (x) => where(greater(x, 0.3), mul(x, x), neg(x))],
   ['where under several', [3, 4], (x) => where(logicalAnd(greater(x, -0.8), less(x, 0.1)), mul(x, 3), x)],
+];
+
+// Ops of several inputs: shapes, op.
+const several: [name: string, shapes: number[][], op: Op][] = [
+  ['batchNorm without scale and offset', [[2, 3, 2, 4], [4], [4]], (x, mean, v) => batchNorm(x, mean, add(mul(v, v), 0.5))],
+  ['batchNorm without scale', [[5, 4], [4], [4], [4]], (x, mean, v, offset) => batchNorm(x, mean, add(mul(v, v), 0.5), offset)],
+  ['batchNorm', [[3, 4], [4], [4], [4], [4]], (x, mean, v, offset, scale) => batchNorm(x, mean, add(mul(v, v), 0.5), offset, scale)],
+  ['mod', [[3, 4], [4]], (x, y) => mod(add(mul(x, 0.1), 5), add(mul(y, 0.02), 2))],
+  ['mod of negative numbers', [[3, 1], [1, 4]], (x, y) => mod(sub(mul(x, 0.1), 5), add(mul(y, 0.02), 2))],
+  ['einsum of matrices', [[3, 4], [4, 5]], (a, b) => einsum('ij,jk->ik', a, b)],
+  ['einsum of batches', [[2, 3, 4, 5], [2, 6, 4, 5]], (a, b) => einsum('bqhc,bkhc->bhqk', a, b)],
+  ['einsum with sums in one operand', [[2, 3, 4], [5, 2]], (a, b) => einsum('abc,da->bd', a, b)],
+  ['einsum, outer', [[3], [2, 4]], (a, b) => einsum('k,ij->jki', a, b)],
+  ['einsum, inner', [[3, 4], [4, 3]], (a, b) => einsum('ij,ji->', a, b)],
+  ['einsum of one operand', [[2, 3, 4]], (a) => einsum('abc->ca', a)],
+  ['einsum, the sum of one operand', [[2, 3]], (a) => einsum('ab -> ', a)],
+  ['conv2d', [[2, 5, 4, 3], [3, 3, 3, 2]], (x, f) => conv2d(x, f, 1, 'same')],
+  ['conv2d, strided', [[2, 6, 5, 3], [3, 2, 3, 2]], (x, f) => conv2d(x, f, [2, 1], 'valid')],
+  ['conv2d, strided, same', [[1, 6, 5, 2], [3, 3, 2, 4]], (x, f) => conv2d(x, f, 2, 'same')],
+  ['conv2d of a rectangle, padded', [[1, 4, 5, 2], [2, 3, 2, 3]], (x, f) => conv2d(x, f, 1, 1)],
+  ['fused conv2d', [[1, 4, 5, 2], [3, 3, 2, 3], [3]], (x, filter, bias) => fused.conv2d({ x, filter, bias, strides: 1, pad: 'same' })],
+  ['depthwiseConv2d', [[2, 4, 5, 3], [3, 3, 3, 1]], (x, f) => depthwiseConv2d(x, f, 1, 'same')],
+  ['depthwiseConv2d, strided, two a channel', [[2, 6, 7, 3], [3, 2, 3, 2]], (x, f) => depthwiseConv2d(x, f, 2, 'valid')],
+  ['depthwiseConv2d, strided, padded', [[1, 7, 6, 2], [3, 3, 2, 1]], (x, f) => depthwiseConv2d(x, f, 2, 1)],
+  ['depthwiseConv2d of a rectangle, padded', [[1, 4, 5, 2], [3, 2, 2, 2]], (x, f) => depthwiseConv2d(x, f, 1, 1)],
 ];
 
 describe.each(['wasm', 'cpu'] as const)('gradients of tfjs on %s', (backend) => {
@@ -38,9 +72,22 @@ describe.each(['wasm', 'cpu'] as const)('gradients of tfjs on %s', (backend) => 
     x.dispose();
   });
 
+  it.each(several)('%s', async (_, shapes, op) => {
+    const inputs = shapes.map((shape, i) => randomNormal(shape, 0, 1, 'float32', i + 3));
+    await expectNoLeaks(() => checkGradient(op, inputs));
+    inputs.forEach((x) => x.dispose());
+  });
+
   it('prod with zeros', () => {
     const x = tensor([[2, 0, 3], [0, 0, 5], [1, 2, 4]]);
     checkGradient((y) => prod(y, 1), [x]);
     x.dispose();
   });
+});
+
+it('windows that leave part of the image unread are refused on wasm', async () => {
+  await useBackend('wasm');
+  const x = zeros([1, 4, 5, 1]);
+  expect(() => maxPool(x as Tensor4D, [2, 2], [2, 1], 1)).toThrow(/MaxPool: pad got 1 .*expected/);
+  x.dispose();
 });

@@ -1,6 +1,7 @@
-import { concat, engine, FusedConv2D, matMul, pad, reshape, reverse, slice, stack, stridedSlice, sum, transpose, zeros, conv2d as tfConv2d, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { concat, engine, FusedConv2D, pad, reshape, reverse, slice, sum, transpose, zeros, conv2d as tfConv2d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
 import { packedLayout } from '../frozen.js';
+import { filterGradient } from '../kernels/filter-gradient.js';
 import { linear } from './linear.js';
 
 /** Zeros added at the borders: the same everywhere, or `[top, bottom, left, right]`. */
@@ -69,16 +70,9 @@ function spreadOut(dy: Tensor, stride: number, height: number, width: number): T
   return slice(pad(full, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]]), [0, 0, 0, 0], [batch, height, width, channels]);
 }
 
-// One matrix product a kernel position: of the output gradient with the inputs that position saw.
 function weightGradient(dy: Tensor, x: Tensor, weight: Tensor, { stride, pads: [top, bottom, left, right] }: ConvAttrs): Tensor {
-  const [outputs, inputs, kh, kw] = weight.shape as [number, number, number, number];
-  const [batch, rows, columns] = dy.shape as [number, number, number, number];
-  const padded = pad(x, [[0, 0], [top, bottom], [left, right], [0, 0]]);
-  const dyT = transpose(reshape(dy, [-1, outputs])) as Tensor2D; // [out, B·H'·W']
-  const positions = Array.from({ length: kh * kw }, (_, i) => {
-    const begin = [0, Math.floor(i / kw), i % kw, 0];
-    const end = [batch, begin[1]! + (rows - 1) * stride + 1, begin[2]! + (columns - 1) * stride + 1, inputs];
-    return matMul(dyT, reshape(stridedSlice(padded, begin, end, [1, stride, stride, 1]), [-1, inputs])); // [out, in]
-  });
-  return reshape(transpose(stack(positions), [1, 2, 0]), [outputs, inputs, kh, kw]);
+  const [, , kh, kw] = weight.shape as [number, number, number, number];
+  const places = [dy.shape[1]!, dy.shape[2]!] as const;
+  const gradient = filterGradient(x, dy, { size: [kh, kw], strides: [stride, stride], pads: [[top, bottom], [left, right]], places });
+  return reshape(transpose(gradient, [1, 2, 0]), weight.shape);
 }

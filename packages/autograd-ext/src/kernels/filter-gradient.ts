@@ -1,0 +1,29 @@
+import { matMul, pad, reshape, stack, stridedSlice, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+
+type Pair = readonly [number, number];
+
+/** The windows of a convolution over `[B, H, W, C]`. */
+export interface Windows {
+  readonly size: Pair;
+  readonly strides: Pair;
+  readonly pads: readonly [rows: Pair, columns: Pair];
+  /** Of the output. */
+  readonly places: Pair;
+}
+
+/** For each position in the window, row by row: the inputs it sees, `[B, H', W', C]`. */
+export function seenByPosition(x: Tensor, { size: [kh, kw], strides: [down, across], pads, places: [rows, columns] }: Windows): Tensor[] {
+  const padded = pad(x, [[0, 0], [...pads[0]], [...pads[1]], [0, 0]]);
+  return Array.from({ length: kh * kw }, (_, i) => {
+    const [top, left] = [Math.floor(i / kw), i % kw];
+    const end = [x.shape[0]!, top + (rows - 1) * down + 1, left + (columns - 1) * across + 1, x.shape[3]!];
+    return stridedSlice(padded, [0, top, left, 0], end, [1, down, across, 1]);
+  });
+}
+
+/** The gradient of a convolution's filter, one matrix product a position: of the output gradient with the inputs seen. `[kh·kw, out, in]` */
+export function filterGradient(x: Tensor, dy: Tensor, windows: Windows): Tensor {
+  const [inputs, outputs] = [x.shape[3]!, dy.shape[3]!];
+  const dyT = transpose(reshape(dy, [-1, outputs])) as Tensor2D; // [out, B·H'·W']
+  return stack(seenByPosition(x, windows).map((seen) => matMul(dyT, reshape(seen, [-1, inputs]) as Tensor2D)));
+}
