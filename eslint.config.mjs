@@ -82,6 +82,7 @@ export default tseslint.config(
       '@typescript-eslint/no-unnecessary-condition': 'off', // checks at the boundary doubt the types on purpose
       '@typescript-eslint/no-unnecessary-type-parameters': 'off',
       '@typescript-eslint/no-unnecessary-type-assertion': 'off', // it takes tfjs's rank type arguments for inference
+      '@typescript-eslint/no-misused-spread': 'off', // strings that are spread are ASCII here, classes never are
       '@typescript-eslint/unbound-method': 'off', // functions are taken out of options objects by destructuring
       '@typescript-eslint/no-unsafe-class-instance-assignment': 'off', // a tfjs backend is looked up by name and then taken for what it is
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_', ignoreRestSiblings: true }],
@@ -125,7 +126,6 @@ export default tseslint.config(
       '@typescript-eslint/no-unsafe-call': 'off',
       '@typescript-eslint/no-unsafe-return': 'off',
       '@typescript-eslint/require-await': 'off',
-      '@typescript-eslint/no-misused-spread': 'off',
       '@typescript-eslint/no-dynamic-delete': 'off',
     },
   },
