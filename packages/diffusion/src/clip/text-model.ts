@@ -1,11 +1,11 @@
 import { add, argMax, cast, equal, expandDims, gather, mul, range, slice, sum, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
 import { linear, type Params } from '@alignprop/autograd-ext';
-import { type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
-import type { ConfigInput } from '../models/config.js';
+import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { linearSpec, normSpec, type EmbeddingParams, type LinearParams, type NormParams } from '../models/layers.js';
+import type { PretrainedModel } from '../models/pretrained-model.js';
 import { clipTextConfig, type CLIPTextConfig } from './config.js';
 import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } from './encoder.js';
-import { readClip } from './files.js';
+import { defineClipModel } from './define-clip-model.js';
 
 const LEGACY_EOS_TOKEN_ID = 2; // what configs of before June 2023 say, whatever the vocabulary
 
@@ -79,82 +79,13 @@ function poolEndToken({ eos_token_id }: CLIPTextConfig, inputIds: Tensor, x: Ten
   return sum(mul(x, expandDims(chosen, 2)), 1);
 }
 
-/** The text encoder of Stable Diffusion: a config and its weights. */
-export class CLIPTextModel {
-  readonly config: CLIPTextConfig;
-  readonly params: Params;
+/** The text encoder of Stable Diffusion. A whole `CLIPModel`'s folder will do. */
+export const CLIPTextModel = defineClipModel('CLIPTextModel', clipTextConfig, clipTextSpec, ['text_model']);
+export type CLIPTextModel = PretrainedModel<CLIPTextConfig>;
 
-  /**
-   * @param config missing fields have transformers' defaults
-   * @throws if a config value is not supported
-   */
-  constructor(config: ConfigInput, params: Params) {
-    this.config = clipTextConfig(config);
-    this.params = params;
-  }
-
-  /** The weights that a config demands, for `loadParams` and `initParams`. */
-  static spec(config: ConfigInput): ParamsSpec {
-    return clipTextSpec(clipTextConfig(config));
-  }
-
-  /**
-   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
-   * @param source a folder, a hub id or a file source; a whole `CLIPModel` will do
-   * @throws if files are missing, a config value is not supported, or weights do not fit the config
-   */
-  static async fromPretrained(
-    source: string | FileSource,
-    options: { subfolder?: string; variant?: string } = {},
-  ): Promise<CLIPTextModel> {
-    const { config, params } = await readClip('CLIPTextModel', source, options, clipTextConfig, clipTextSpec);
-    return new CLIPTextModel(config, params);
-  }
-
-  /** The same model with other weights. */
-  withParams(params: Params): CLIPTextModel {
-    return new CLIPTextModel(this.config, params);
-  }
-}
-
-/** A text encoder and its projection, as in a `CLIPModel`: a config and its weights. */
-export class CLIPTextModelWithProjection {
-  readonly config: CLIPTextConfig;
-  readonly params: Params;
-
-  /**
-   * @param config missing fields have transformers' defaults
-   * @throws if a config value is not supported
-   */
-  constructor(config: ConfigInput, params: Params) {
-    this.config = clipTextConfig(config);
-    this.params = params;
-  }
-
-  /** The weights that a config demands, for `loadParams` and `initParams`. */
-  static spec(config: ConfigInput): ParamsSpec {
-    return textWithProjectionSpec(clipTextConfig(config));
-  }
-
-  /**
-   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
-   * @param source a folder, a hub id or a file source; a whole `CLIPModel` will do
-   * @throws if files are missing, a config value is not supported, or weights do not fit the config
-   */
-  static async fromPretrained(
-    source: string | FileSource,
-    options: { subfolder?: string; variant?: string } = {},
-  ): Promise<CLIPTextModelWithProjection> {
-    const owner = 'CLIPTextModelWithProjection';
-    const { config, params } = await readClip(owner, source, options, clipTextConfig, textWithProjectionSpec);
-    return new CLIPTextModelWithProjection(config, params);
-  }
-
-  /** The same model with other weights. */
-  withParams(params: Params): CLIPTextModelWithProjection {
-    return new CLIPTextModelWithProjection(this.config, params);
-  }
-}
+/** A text encoder and its projection, as in a `CLIPModel`. */
+export const CLIPTextModelWithProjection = defineClipModel('CLIPTextModelWithProjection', clipTextConfig, textWithProjectionSpec, ['text_model', 'text_projection']);
+export type CLIPTextModelWithProjection = PretrainedModel<CLIPTextConfig>;
 
 function textWithProjectionSpec(config: CLIPTextConfig): ParamsSpec {
   return { ...clipTextSpec(config), text_projection: linearSpec(config.hidden_size, config.projection_dim, { bias: false }) };

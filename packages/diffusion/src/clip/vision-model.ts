@@ -1,11 +1,11 @@
 import { add, concat, reshape, slice, tile, transpose, type Tensor, type Tensor1D, type Tensor2D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { linear, type Params } from '@alignprop/autograd-ext';
-import { type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
-import type { ConfigInput } from '../models/config.js';
+import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { linearSpec, normSpec, type EmbeddingParams, type LinearParams, type NormParams } from '../models/layers.js';
+import type { PretrainedModel } from '../models/pretrained-model.js';
 import { clipVisionConfig, type CLIPVisionConfig } from './config.js';
 import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } from './encoder.js';
-import { readClip } from './files.js';
+import { defineClipModel } from './define-clip-model.js';
 
 /** The weights of a `CLIPVisionModelWithProjection`. */
 export type CLIPVisionModelWithProjectionParams = {
@@ -85,41 +85,6 @@ function embedPatches(pixels: Tensor4D, weight: Tensor4D): Tensor {
   return linear(patches, reshape(transpose(weight, [0, 2, 3, 1]), [width, size * size * channels]));
 }
 
-/** CLIP's image encoder and projection: a config and its weights. */
-export class CLIPVisionModelWithProjection {
-  readonly config: CLIPVisionConfig;
-  readonly params: Params;
-
-  /**
-   * @param config missing fields have transformers' defaults
-   * @throws if a config value is not supported
-   */
-  constructor(config: ConfigInput, params: Params) {
-    this.config = clipVisionConfig(config);
-    this.params = params;
-  }
-
-  /** The weights that a config demands, for `loadParams` and `initParams`. */
-  static spec(config: ConfigInput): ParamsSpec {
-    return clipVisionSpec(clipVisionConfig(config));
-  }
-
-  /**
-   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
-   * @param source a folder, a hub id or a file source; a whole `CLIPModel` will do
-   * @throws if files are missing, a config value is not supported, or weights do not fit the config
-   */
-  static async fromPretrained(
-    source: string | FileSource,
-    options: { subfolder?: string; variant?: string } = {},
-  ): Promise<CLIPVisionModelWithProjection> {
-    const owner = 'CLIPVisionModelWithProjection';
-    const { config, params } = await readClip(owner, source, options, clipVisionConfig, clipVisionSpec);
-    return new CLIPVisionModelWithProjection(config, params);
-  }
-
-  /** The same model with other weights. */
-  withParams(params: Params): CLIPVisionModelWithProjection {
-    return new CLIPVisionModelWithProjection(this.config, params);
-  }
-}
+/** CLIP's image encoder and projection. */
+export const CLIPVisionModelWithProjection = defineClipModel('CLIPVisionModelWithProjection', clipVisionConfig, clipVisionSpec, ['vision_model', 'visual_projection']);
+export type CLIPVisionModelWithProjection = PretrainedModel<CLIPVisionConfig>;

@@ -1,16 +1,9 @@
 import { clipByValue, split, type Tensor4D } from '@tensorflow/tfjs-core';
 import { conv2d, type Params, type StoredTensor } from '@alignprop/autograd-ext';
-import {
-  loadParams,
-  openWeights,
-  readJson,
-  resolveSource,
-  subfolder as openSubfolder,
-  type FileSource,
-  type ParamsSpec,
-} from '@alignprop/autograd-ext/weights';
+import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { anything, count, counts, listOf, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from './config.js';
 import { conv2dSpec, type Conv2DParams } from './layers.js';
+import { definePretrainedModel, type PretrainedModel } from './pretrained-model.js';
 import { vaeDecoder, vaeDecoderSpec, vaeEncoder, vaeEncoderSpec, type VaeDecoderParams, type VaeEncoderParams, type VaeShape } from './vae.js';
 
 // Every field of diffusers' AutoencoderKL.
@@ -98,48 +91,15 @@ export function vaeEncode(config: AutoencoderKLConfig, params: Params, images: T
   return { mean, logvar: clipByValue(logvar, -30, 20) };
 }
 
-/** The image autoencoder of Stable Diffusion: a config and its weights. */
-export class AutoencoderKL {
-  readonly config: AutoencoderKLConfig;
-  readonly params: Params;
-
-  /**
-   * @param config missing fields have diffusers' defaults
-   * @throws if a config value is not supported
-   */
-  constructor(config: ConfigInput, params: Params) {
-    this.config = autoencoderKLConfig(config);
-    this.params = params;
-  }
-
-  /** The weights that a config demands, for `loadParams` and `initParams`. */
-  static spec(config: ConfigInput): ParamsSpec {
-    return autoencoderKLSpec(autoencoderKLConfig(config));
-  }
-
-  /**
-   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
-   * Attention weights under their names of before diffusers 0.18 are found, too.
-   * @param source a folder, a hub id or a file source
-   * @throws if files are missing, a config value is not supported, or weights do not fit the config
-   */
-  static async fromPretrained(
-    source: string | FileSource,
-    { subfolder, variant }: { subfolder?: string; variant?: string } = {},
-  ): Promise<AutoencoderKL> {
-    const root = await resolveSource(source);
-    const folder = subfolder ? openSubfolder(root, subfolder) : root;
-    const config = autoencoderKLConfig((await readJson(folder, 'config.json')) as ConfigInput);
-    const weights = withAttentionNames(await openWeights(folder, 'diffusion_pytorch_model', { variant }));
-    const params = loadParams(autoencoderKLSpec(config), weights, { owner: 'AutoencoderKL', location: folder.location });
-    return new AutoencoderKL(config, params);
-  }
-
-  /** The same model with other weights. */
-  withParams(params: Params): AutoencoderKL {
-    return new AutoencoderKL(this.config, params);
-  }
-}
+/** The image autoencoder of Stable Diffusion. Attention weights under their names of before diffusers 0.18 are found, too. */
+export const AutoencoderKL = definePretrainedModel({
+  name: 'AutoencoderKL',
+  fileName: 'diffusion_pytorch_model',
+  config: autoencoderKLConfig,
+  spec: autoencoderKLSpec,
+  rename: withAttentionNames,
+});
+export type AutoencoderKL = PretrainedModel<AutoencoderKLConfig>;
 
 const shape = (config: AutoencoderKLConfig): VaeShape => ({
   imageChannels: config.in_channels,

@@ -1,17 +1,9 @@
 import { add, mul, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { conv2d, groupNorm, silu, type Params } from '@alignprop/autograd-ext';
-import {
-  loadParams,
-  openWeights,
-  readJson,
-  resolveSource,
-  subfolder as openSubfolder,
-  type FileSource,
-  type ParamsSpec,
-} from '@alignprop/autograd-ext/weights';
-import type { ConfigInput } from './config.js';
+import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { timestepEmbedding, timestepMlp, timestepMlpSpec, type TimestepEmbeddingParams } from './embeddings.js';
 import { conv2dSpec, normSpec, type Conv2DParams, type NormParams } from './layers.js';
+import { definePretrainedModel, type PretrainedModel } from './pretrained-model.js';
 import {
   downBlock2D,
   downBlock2DSpec,
@@ -111,47 +103,14 @@ export function unet2DCondition(
   return conv2d(x, conv_out.weight, conv_out.bias, { padding: 1 });
 }
 
-/** The UNet of Stable Diffusion: a config and its weights. */
-export class UNet2DConditionModel {
-  readonly config: UNet2DConditionConfig;
-  readonly params: Params;
-
-  /**
-   * @param config missing fields have diffusers' defaults
-   * @throws if a config value is not supported
-   */
-  constructor(config: ConfigInput, params: Params) {
-    this.config = unet2DConditionConfig(config);
-    this.params = params;
-  }
-
-  /** The weights that a config demands, for `loadParams` and `initParams`. */
-  static spec(config: ConfigInput): ParamsSpec {
-    return unet2DConditionSpec(unet2DConditionConfig(config));
-  }
-
-  /**
-   * Reads `config.json` and the weights' names and shapes; the weights themselves stay in their files.
-   * @param source a folder, a hub id or a file source
-   * @throws if files are missing, a config value is not supported, or weights do not fit the config
-   */
-  static async fromPretrained(
-    source: string | FileSource,
-    { subfolder, variant }: { subfolder?: string; variant?: string } = {},
-  ): Promise<UNet2DConditionModel> {
-    const root = await resolveSource(source);
-    const folder = subfolder ? openSubfolder(root, subfolder) : root;
-    const config = unet2DConditionConfig((await readJson(folder, 'config.json')) as ConfigInput);
-    const weights = await openWeights(folder, 'diffusion_pytorch_model', { variant });
-    const params = loadParams(unet2DConditionSpec(config), weights, { owner: 'UNet2DConditionModel', location: folder.location });
-    return new UNet2DConditionModel(config, params);
-  }
-
-  /** The same model with other weights. */
-  withParams(params: Params): UNet2DConditionModel {
-    return new UNet2DConditionModel(this.config, params);
-  }
-}
+/** The UNet of Stable Diffusion. */
+export const UNet2DConditionModel = definePretrainedModel({
+  name: 'UNet2DConditionModel',
+  fileName: 'diffusion_pytorch_model',
+  config: unet2DConditionConfig,
+  spec: unet2DConditionSpec,
+});
+export type UNet2DConditionModel = PretrainedModel<UNet2DConditionConfig>;
 
 function options(config: UNet2DConditionConfig, { heads, onlyCrossAttention }: UNetLevel): UNetBlockOptions {
   const groups = config.norm_num_groups;
