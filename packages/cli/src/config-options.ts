@@ -1,4 +1,4 @@
-import { InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import { alignPropJsonSchema } from '@alignprop/trainer';
 
 /** What a field's JSON Schema can say; zod writes no more than this for the configuration. */
@@ -39,6 +39,18 @@ export function configOptions(): ConfigOption[] {
   });
 }
 
+/** The fields that flags or a configuration file gave, as the schema takes them. */
+export function givenFields(command: Command, fields: readonly ConfigOption[]): Record<string, unknown> {
+  const given = fields.filter(({ key }) => ['cli', 'config'].includes(command.getOptionValueSource(key) ?? ''));
+  // Commander keeps '' where a parser returned null; no text field is null.
+  return Object.fromEntries(
+    given.map(({ field, key, options }) => {
+      const value = command.getOptionValue(key) as unknown;
+      return [field, value === '' && options[0]!.parseArg ? null : value];
+    }),
+  );
+}
+
 function makeOptions(flag: string, schema: FieldSchema): Option[] {
   const types = typesOf(schema);
   const option = (value: string): Option => new Option(`${flag} ${value}`, schema.description).default(schema.default, shown(schema.default));
@@ -46,7 +58,7 @@ function makeOptions(flag: string, schema: FieldSchema): Option[] {
   const has = (type: FieldSchema['type']): boolean => types.some((candidate) => candidate.type === type);
   if (has('boolean')) {
     const positive = option('[true|false]').argParser(parseBoolean);
-    return [positive, new Option(`${flag.replace('--', '--no-')}`).hideHelp()];
+    return [positive, new Option(flag.replace('--', '--no-')).hideHelp()];
   }
   if (choices) return [option('<name>').choices(has('null') ? [...choices, 'none'] : choices).argParser(parseChoice(choices, has('null')))];
   if (has('array') && has('string')) return [option('<text...>').argParser(collectTexts)];

@@ -19,13 +19,16 @@ const commands: Readonly<Record<string, { summary: string; define: () => Promise
 export async function run(args: readonly string[]): Promise<number> {
   const program = createProgram();
   try {
-    await program.parseAsync(canonicalFlags(args), { from: 'user' });
+    await program.parseAsync(withoutHelpCommand(canonicalFlags(args)), { from: 'user' });
     return 0;
   } catch (error) {
     if (!(error instanceof CommanderError || error instanceof Interrupted)) report(error, program);
     return exitCode(error);
   }
 }
+
+/** Commander answers `help train` before it knows the options of train; `train --help` is the same with them. */
+const withoutHelpCommand = (args: readonly string[]): readonly string[] => (args[0] === 'help' && args[1] !== undefined && args[1] in commands ? [args[1], '--help'] : args);
 
 function createProgram(): Command {
   const program = new Command('alignprop')

@@ -36,7 +36,7 @@ export function startProgress(label: string, total: number, { from = 0, started 
 
 function lines(label: string, total: number, text: (done: number, details: string) => string): Progress {
   return {
-    update: (done, details = '') => void process.stderr.write(`${label} ${done}/${total} ${text(done, details)}\n`),
+    update: (done, details = '') => void process.stderr.write(`${`${label} ${done}/${total} ${text(done, details)}`.trimEnd()}\n`),
     stop: () => {},
   };
 }

@@ -22,7 +22,7 @@ export function rewardFunction(terms: readonly string[]): RewardFunction {
 
 function parseTerm(term: string): [name: string, weight: number] {
   const [, name = term, weight = '1'] = /^([^:]*)(?::(.*))?$/.exec(term) ?? [];
-  if (!(name in rewards)) throw new UsageError(`--reward: got '${name}', expected one of ${rewardNames.join(', ')}.`);
+  if (!Object.hasOwn(rewards, name)) throw new UsageError(`--reward: got '${name}', expected one of ${rewardNames.join(', ')}.`);
   if (weight.trim() === '' || !Number.isFinite(Number(weight))) throw new UsageError(`--reward: weight of '${name}' got '${weight}', expected a number.`);
   return [name, Number(weight)];
 }

@@ -50,7 +50,7 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
   }
 }
 
-async function train(trainer: AlignPropTrainer<undefined>, signal: AbortSignal, output: Output): Promise<void> {
+async function train(trainer: AlignPropTrainer, signal: AbortSignal, output: Output): Promise<void> {
   const started = performance.now();
   let progress: Progress | undefined; // a resumed run knows where it is after its first step
   try {

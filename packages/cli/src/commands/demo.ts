@@ -12,18 +12,20 @@ interface DemoOptions extends Pick<ModelOptions, 'backend'>, OutputOptions {
   outputDir: string;
 }
 
-// Two images a step, the last steps of ten with gradient: enough to see the reward rise within two minutes on two cores.
+// Two images a step, and the last two of ten denoising steps with gradient: the reward rises within two minutes on two cores, and
+// the pictures stay what they are. At twice the learning rate they fade to blank paper, which compresses best of all.
 const settings = {
-  num_epochs: 24,
+  seed: 2,
+  num_epochs: 18,
   train_batch_size: 2,
-  train_learning_rate: 3e-3,
+  train_learning_rate: 1.5e-3,
   sample_num_steps: 10,
   sample_guidance_scale: 4,
   sample_eta: 0,
   truncated_backprop_rand: false,
   truncated_backprop_timestep: 8,
-  save_freq: 24,
-  log_image_freq: 8,
+  save_freq: 18,
+  log_image_freq: 5,
   overwrite_output_dir: true,
 } as const;
 

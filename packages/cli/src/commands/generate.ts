@@ -62,7 +62,7 @@ async function generate(prompts: readonly string[], options: GenerateOptions): P
   const loaded = withScheduler(await loadPipeline(options, output), options.scheduler);
   const pipeline = lora === undefined ? loaded : await withLora(loaded, lora, loraScale);
   if (eta > 0 && !(pipeline.scheduler instanceof DDIMScheduler)) output.warn(`--eta has no effect with ${pipeline.scheduler.config._class_name as string}.`);
-  const { images, seed: usedSeed } = await interruptible(
+  const { images, latents, seed: usedSeed, truncated } = await interruptible(
     (signal) => {
       const progress = output.progress('Drawing', pipeline.scheduler.timesteps(steps).length);
       const settings = { numInferenceSteps: steps, guidanceScale, eta, negativePrompt, numImagesPerPrompt: numImages, seed, height, width };
@@ -72,6 +72,8 @@ async function generate(prompts: readonly string[], options: GenerateOptions): P
     },
     () => output.info('Stopping.'),
   );
+  latents.dispose();
+  for (const text of truncated) if (text) output.warn(`the text encoder takes no more words: '${text.trim()}' was left out.`);
   await writeImages(images, usedSeed!, pipeline, prompts, options, output);
   images.dispose();
 }

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
 import { parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
-import { configOptions, type ConfigOption } from '../config-options.js';
+import { configOptions, givenFields, type ConfigOption } from '../config-options.js';
 import { embeddedModel } from '../embedded-model.js';
 import { UsageError } from '../errors.js';
 import { canonicalFlags } from '../flags.js';
@@ -108,9 +108,8 @@ const camelCase = (name: string): string => name.replace(/_(.)/g, (_, letter: st
 
 /** What flags and file say; the schema fills in the rest, and checks everything. */
 function trainConfig(command: Command, fields: readonly ConfigOption[], unknown: Readonly<Record<string, unknown>>): AlignPropConfig {
-  const given = fields.filter(({ key }) => ['cli', 'config'].includes(command.getOptionValueSource(key) ?? ''));
   try {
-    const config = parseAlignPropConfig({ ...Object.fromEntries(given.map(({ field, key }) => [field, command.getOptionValue(key) as unknown])), ...unknown });
+    const config = parseAlignPropConfig({ ...givenFields(command, fields), ...unknown });
     const { output_dir, project_kwargs, logdir, run_name } = config;
     return { ...config, output_dir: output_dir || project_kwargs.project_dir || (run_name && `${logdir}/${run_name}`) || defaultFolder };
   } catch (cause) {

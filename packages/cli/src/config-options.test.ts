@@ -1,0 +1,107 @@
+import { Command } from 'commander';
+import { describe, expect, it } from 'vitest';
+import { alignPropConfigSchema, parseAlignPropConfig } from '@alignprop/trainer';
+import { configOptions, givenFields } from './config-options.js';
+import { canonicalFlags } from './flags.js';
+
+/** What the flags say, by field; defaults left out. */
+function parse(...args: string[]): Record<string, unknown> {
+  const command = new Command().exitOverride().configureOutput({ writeErr: () => {} });
+  const fields = configOptions();
+  for (const { options } of fields) for (const option of options) command.addOption(option);
+  command.parse(canonicalFlags(args), { from: 'user' });
+  return givenFields(command, fields);
+}
+
+/** A value of each field that differs from its default, as a user writes it, and what it means. */
+const examples: Record<string, [written: string[], value: unknown]> = {
+  exp_name: [['mine'], 'mine'],
+  run_name: [['first'], 'first'],
+  seed: [['3'], 3],
+  log_with: [['jsonl'], 'jsonl'],
+  log_image_freq: [['2'], 2],
+  tracker_kwargs: [['{"a": 1}'], { a: 1 }],
+  accelerator_kwargs: [['{"a": 1}'], { a: 1 }],
+  project_kwargs: [['{"total_limit": 2}'], { total_limit: 2 }],
+  tracker_project_name: [['p'], 'p'],
+  logdir: [['runs'], 'runs'],
+  output_dir: [['o'], 'o'],
+  overwrite_output_dir: [['true'], true],
+  num_epochs: [['20'], 20],
+  save_freq: [['2'], 2],
+  num_checkpoint_limit: [['2'], 2],
+  resume_from: [['o'], 'o'],
+  push_to_hub: [['true'], true],
+  mixed_precision: [['bf16'], 'bf16'],
+  allow_tf32: [['False'], false],
+  sample_num_steps: [['20'], 20],
+  sample_eta: [['0.5'], 0.5],
+  sample_guidance_scale: [['7.5'], 7.5],
+  negative_prompts: [['blurry, dark', 'ugly'], ['blurry, dark', 'ugly']],
+  height: [['256'], 256],
+  width: [['none'], null],
+  train_batch_size: [['2'], 2],
+  train_gradient_accumulation_steps: [['2'], 2],
+  train_use_8bit_adam: [['true'], true],
+  train_learning_rate: [['3e-4'], 3e-4],
+  train_adam_beta1: [['0.8'], 0.8],
+  train_adam_beta2: [['0.99'], 0.99],
+  train_adam_weight_decay: [['0.1'], 0.1],
+  train_adam_epsilon: [['1e-6'], 1e-6],
+  train_max_grad_norm: [['5'], 5],
+  truncated_backprop_rand: [['false'], false],
+  truncated_backprop_timestep: [['10'], 10],
+  truncated_rand_backprop_minmax: [['0', '20'], [0, 20]],
+  backprop_strategy: [['gaussian'], 'gaussian'],
+  backprop_kwargs: [['{"fixed": {"value": 3}}'], { fixed: { value: 3 } }],
+  use_lora: [['false'], false],
+  lora_rank: [['8'], 8],
+  lora_alpha: [['8'], 8],
+  lora_target_modules: [['to_q', 'to_k'], ['to_q', 'to_k']],
+  lora_init: [['kaiming-uniform'], 'kaiming-uniform'],
+};
+
+describe('configOptions', () => {
+  it('has every field, and this test an example of each', () => {
+    const fields = Object.keys(alignPropConfigSchema.shape);
+    expect(configOptions().map(({ field }) => field)).toEqual(fields);
+    expect(Object.keys(examples).sort()).toEqual([...fields].sort());
+  });
+
+  it.each(Object.entries(examples))('%s in kebab case, snake case and behind the old prefix', (field, [written, value]) => {
+    for (const flag of [`--${field.replaceAll('_', '-')}`, `--${field}`, `--alignprop_config.${field}`]) expect(parse(flag, ...written)).toEqual({ [field]: value });
+  });
+
+  it.each(Object.entries(alignPropConfigSchema.shape))('%s shows its default and what it is', (field, schema) => {
+    const [option] = configOptions().find((candidate) => candidate.field === field)!.options;
+    const { [field as 'seed']: byDefault } = parseAlignPropConfig();
+    if (field !== 'backprop_kwargs') expect(option!.defaultValue).toEqual(byDefault);
+    expect(option!.description).toBe(schema.description);
+  });
+
+  it.each(['(0,20)', '[0, 20]', '0,20', '0 20'])('reads the pair %s', (written) => {
+    expect(parse(`--truncated_rand_backprop_minmax=${written}`)).toEqual({ truncated_rand_backprop_minmax: [0, 20] });
+  });
+
+  it('reads none as null where a field can be null', () => {
+    expect(parse('--log-with', 'none', '--height', 'null', '--run-name', 'none')).toEqual({ log_with: null, height: null, run_name: 'none' });
+  });
+
+  it('reads switches with and without a value', () => {
+    expect(parse('--use-lora', '--no-allow-tf32', '--no_truncated_backprop_rand', '--push-to-hub', 'no')).toEqual({
+      use_lora: true,
+      allow_tf32: false,
+      truncated_backprop_rand: false,
+      push_to_hub: false,
+    });
+  });
+
+  it.each([
+    ['--num-epochs', 'many', /num-epochs.*'many'.*Expected a number/],
+    ['--use-lora', 'maybe', /Expected true or false/],
+    ['--mixed-precision', 'fp8', /Expected no, none, fp16, bf16/],
+    ['--log-with', 'mlflow', /Expected jsonl, wandb, tensorboard or none/],
+    ['--backprop-kwargs', '{fixed', /Expected JSON/],
+    ['--truncated-rand-backprop-minmax', '0,x', /Expected a number/],
+  ])('refuses %s %s', (flag, value, message) => expect(() => parse(flag, value)).toThrow(message));
+});

@@ -1,0 +1,141 @@
+// The command as a user runs it: a process of its own, on the sources.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { cp, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
+import { decodePng } from '@alignprop/diffusion';
+
+const main = fileURLToPath(new URL('main.ts', import.meta.url));
+const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
+const sources = ['--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources];
+const short = ['--sample-num-steps', '2', '--truncated-rand-backprop-minmax', '0', '1', '--sample_guidance_scale', '2'];
+
+let folder: string;
+beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'alignprop-cli-'))));
+afterAll(() => rm(folder, { recursive: true }));
+
+interface Run {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** @param onStderr is told all that stderr said so far, with the means to send a signal */
+async function alignprop(args: readonly string[], onStderr: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {}): Promise<Run> {
+  const child = spawn(process.execPath, [...sources, main, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '', DEBUG: '' } });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (data: Buffer) => void (stdout += data.toString()));
+  child.stderr.on('data', (data: Buffer) => onStderr((stderr += data.toString()), (signal) => child.kill(signal)));
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, stdout, stderr };
+}
+
+const file = (path: string): string => resolve(folder, path);
+const text = (path: string): string => readFileSync(file(path), 'utf8');
+const lines = (jsonl: string): Record<string, unknown>[] => jsonl.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+const image = (path: string) => decodePng(readFileSync(file(path)));
+
+function differences(a: string, b: string): number[] {
+  const [first, second] = [image(a).data, image(b).data];
+  expect(first).toHaveLength(second.length);
+  return Array.from(first, (value, i) => Math.abs(value - second[i]!));
+}
+
+describe('alignprop train', () => {
+  let trained: Run;
+  beforeAll(async () => {
+    await writeFile(file('config.json'), JSON.stringify({ num_epochs: 7, trainBatchSize: 2, seed: 5, prompt: ['frog', 'rose'] }));
+    await writeFile(file('judge.txt'), '# held out\ncrab\n\nred apple\n');
+    trained = await alignprop(['train', '--config', 'config.json', '--num_epochs', '2', '--output-dir', 'run', '--eval-prompts', 'judge.txt', '--json', ...short]);
+  });
+
+  it('writes everything it says', async () => {
+    expect(trained).toMatchObject({ code: 0 });
+    expect(readdirSync(file('run')).sort()).toEqual(['before-after.png', 'checkpoints', 'config.json', 'metrics.jsonl', 'pytorch_lora_weights.safetensors', 'samples']);
+    expect(readdirSync(file('run/checkpoints'))).toEqual(['checkpoint_1', 'checkpoint_2']);
+    expect(readdirSync(file('run/samples'))).toEqual(['step_000000.png', 'step_000001.png']);
+    expect(image('run/samples/step_000000.png')).toMatchObject({ height: 128 + 8, width: 2 * 128 + 12, text: { parameters: expect.stringMatching(/^(frog|rose) \(reward -\d/) as string } });
+    expect(image('run/before-after.png')).toMatchObject({ height: 2 * 128 + 12, width: 2 * 128 + 12 });
+    const { tensors } = await openSafetensors(directory(file('run')), 'pytorch_lora_weights.safetensors');
+    expect([...tensors.keys()]).toContain('unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora.down.weight');
+  });
+
+  it('puts flags before the file, and the file before defaults', () => {
+    expect(JSON.parse(text('run/config.json'))).toMatchObject({ num_epochs: 2, train_batch_size: 2, seed: 5, sample_num_steps: 2, truncated_rand_backprop_minmax: [0, 1], save_freq: 1 });
+  });
+
+  it('prints an object a line with --json, and progress elsewhere', () => {
+    const records = lines(trained.stdout);
+    expect(records.map(({ event }) => event)).toEqual(['step', 'step', 'judged', 'done']);
+    const steps = lines(text('run/metrics.jsonl'));
+    expect(records.slice(0, 2)).toEqual(steps.map((step) => ({ event: 'step', ...step })));
+    expect(Object.keys(steps[0]!)).toEqual(['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'seconds']);
+    expect(records[2]).toMatchObject({ prompts: ['crab', 'red apple'] });
+    expect(records[3]).toMatchObject({ output_dir: 'run', global_step: 2, reward_before: expect.any(Number) as number, reward_after: expect.any(Number) as number });
+    expect(trained.stderr).toMatch(/Training 2\/2 reward -\d\.\d{3} \| loss \d\.\d{3} \| grad norm \d\.\d{3} \| \d+\.\d\d s\/step\n/);
+  });
+
+  it('names the damaged file of a checkpoint', async () => {
+    await cp(file('run'), file('damaged'), { recursive: true });
+    await truncate(file('damaged/checkpoints/checkpoint_2/optimizer.safetensors'), 1000);
+    const run = await alignprop(['train', '--resume-from', 'damaged', '--output-dir', 'damaged', '--quiet', ...short]);
+    expect(run).toMatchObject({ code: 1, stdout: '' });
+    expect(run.stderr).toMatch(/^(warning.*\n)?error: Checkpoint: cannot resume from .*optimizer\.safetensors: .*Resume from another checkpoint\.\n$/);
+  });
+
+  it('draws the adapter it wrote', async () => {
+    const drawn = ['generate', 'crab', '--seed', '7', '--steps', '2', '--quiet'];
+    expect(await alignprop([...drawn, '-o', 'with.png', '--lora', 'run/pytorch_lora_weights.safetensors', '--lora-scale', '4'])).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(await alignprop([...drawn, '-o', 'off.png', '--lora', 'run', '--lora-scale', '0'])).toMatchObject({ code: 0 });
+    expect(await alignprop([...drawn, '-o', 'without.png'])).toMatchObject({ code: 0 });
+    expect(await alignprop([...drawn, '-o', 'again.png'])).toMatchObject({ code: 0 });
+    expect(readFileSync(file('again.png'))).toEqual(readFileSync(file('without.png')));
+    expect(Math.max(...differences('off.png', 'without.png'))).toBeLessThanOrEqual(1);
+    expect(Math.max(...differences('with.png', 'without.png'))).toBeGreaterThan(10);
+    expect(image('with.png').text.parameters).toContain('Lora: "pytorch_lora_weights.safetensors: 4"');
+  });
+
+  it('writes a checkpoint on Ctrl-C, which the command that it names goes on from', async () => {
+    const args = ['train', '--output-dir', 'stopped', '--prompt', 'red rose', ...short];
+    let sent = false;
+    const stopped = await alignprop([...args, '--num-epochs', '1000'], (said, kill) => {
+      if (sent || !said.includes('Training 1/')) return;
+      sent = true;
+      kill('SIGINT');
+    });
+    expect(stopped.code).toBe(130);
+    const [, step, command] = /stopped after step (\d+) of 1000. Go on with:\n {2}alignprop (.*)\n/.exec(stopped.stderr)!;
+    expect(command).toBe(`train --output-dir stopped --prompt "red rose" --sample-num-steps 2 --truncated-rand-backprop-minmax 0 1 --sample-guidance-scale 2 --num-epochs 1000 --resume-from stopped/checkpoints/checkpoint_${step!}`);
+    expect(existsSync(file('stopped/pytorch_lora_weights.safetensors'))).toBe(true);
+    const resumed = await alignprop([...args, '--resume-from', `stopped/checkpoints/checkpoint_${step!}`, '--num-epochs', `${Number(step) + 1}`]);
+    expect(resumed.code).toBe(0);
+    expect(lines(text('stopped/metrics.jsonl')).map(({ global_step }) => global_step)).toEqual(Array.from({ length: Number(step) + 1 }, (_, i) => i));
+  });
+});
+
+describe('alignprop generate', () => {
+  it('draws the pixels that diffusers draws', async () => {
+    // diffusers 0.40, torch 2.13 on a CPU: pipe('crab', negative_prompt='blue', num_inference_steps=5, guidance_scale=5, eta=0.5, generator=torch.Generator().manual_seed(7))
+    const drawn = await alignprop(['generate', 'crab', '--negative_prompt', 'blue', '--steps', '5', '--guidance-scale=5', '--eta', '0.5', '--seed', '7', '-o', 'new/crab.png', '--json']);
+    expect(drawn.code).toBe(0);
+    expect(lines(drawn.stdout)).toEqual([{ event: 'image', path: 'new/crab.png', prompt: 'crab', seed: 7, height: 64, width: 64 }]);
+    const off = differences('new/crab.png', fileURLToPath(new URL('__fixtures__/crab.png', import.meta.url)));
+    expect(Math.max(...off)).toBeLessThanOrEqual(1); // values that lie between two bytes may be rounded to either
+    expect(off.filter((difference) => difference > 0).length).toBeLessThan(20);
+    expect(image('new/crab.png').text.parameters).toBe('crab\nNegative prompt: blue\nSteps: 5, Sampler: DDIM, CFG scale: 5, Seed: 7, Size: 64x64, Model: tiny-emoji, Eta: 0.5');
+  });
+
+  it('numbers several images, and says what the text encoder leaves out', async () => {
+    const long = `crab ${'red '.repeat(40)}`;
+    const drawn = await alignprop(['generate', long, 'rose', '--num-images', '2', '--steps', '1', '--guidance-scale', '1', '--height', '32', '--width', '40', '--scheduler', 'pndm', '--seed', '1', '-o', 'many.png']);
+    expect(drawn.code).toBe(0);
+    expect([1, 2, 3, 4].map((i) => image(`many-${i}.png`))).toMatchObject(Array(4).fill({ height: 32, width: 40 }));
+    expect(image('many-4.png').text.parameters).toMatch(/^rose\n.*Sampler: PLMS.*Batch size: 4, Batch pos: 3$/);
+    expect(drawn.stderr).toMatch(/warning: the text encoder takes no more words: '(red ?)+' was left out/);
+  });
+});

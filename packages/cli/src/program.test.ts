@@ -1,0 +1,109 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { run } from './program.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'alignprop-usage-'));
+const path = (name: string): string => join(folder, name);
+writeFileSync(path('empty.txt'), '\n# nothing\n');
+writeFileSync(path('file'), '');
+writeFileSync(path('broken.json'), '{');
+writeFileSync(path('list.json'), '[]');
+writeFileSync(path('unknown.json'), '{"num_epoch": 3}');
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let stdout: string;
+let stderr: string;
+beforeEach(() => {
+  [stdout, stderr] = ['', ''];
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((stdout += String(text)), true));
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((stderr += String(text)), true));
+});
+afterEach(() => void vi.restoreAllMocks());
+
+describe('help', () => {
+  it.each([
+    [['--help'], ['train', 'generate', 'demo', 'Exit codes']],
+    [['train', '--help'], ['--truncated-rand-backprop-minmax <min max...>', '--reward <name[:weight]>', 'Truncation:', '(default: 0.001)', '--output-dir <text>', 'Examples:']],
+    [['help', 'generate'], ['--lora-scale <n>', '-o, --output <file>', 'Sampling:', 'Examples:']],
+    [['demo', '--help'], ['--output-dir <folder>']],
+  ])('%j', async (args, parts) => {
+    expect(await run(args)).toBe(0);
+    for (const part of parts) expect(stdout).toContain(part);
+    expect(stdout).not.toMatch(/^ +--\S*_/m);
+    expect(stderr).toBe('');
+  });
+
+  it('is a usage error where a command is missing', async () => {
+    expect(await run([])).toBe(2);
+    expect([stdout, stderr.startsWith('Usage: alignprop')]).toEqual(['', true]);
+  });
+
+  it('knows the version', async () => {
+    expect(await run(['--version'])).toBe(0);
+    expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('exit code 2', () => {
+  it.each([
+    [['trian'], /unknown command 'trian'\s+\(Did you mean train\?\)/],
+    [['train', '--num-epoch', '3'], /unknown option '--num-epoch'\s+\(Did you mean --num-epochs\?\)/],
+    [['train', '--num_epochs', '0'], /num_epochs: .*>=1/],
+    [['train', '--sample-num-steps', '4'], /truncated_rand_backprop_minmax: .*81\.7 %.*Try \[0, 4\]/],
+    [['train', '--height', '60'], /height: .*multiple of 8/],
+    [['train', '--train-use-8bit-adam'], /train_use_8bit_adam: got true, expected false/],
+    [['train', '--reward', 'beauty'], /--reward: got 'beauty', expected one of jpeg-compressibility, jpeg-incompressibility/],
+    [['train', '--prompts', path('empty.txt')], /empty\.txt' has no prompt/],
+    [['train', '--prompts', path('none.txt')], /cannot read '.*none\.txt': ENOENT/],
+    [['train', '--eval-prompts', path('empty.txt')], /empty\.txt' has no prompt/],
+    [['train', '--model', folder], /--prompts: got nothing to train on/],
+    [['train', '--config', path('none.json')], /--config: .*cannot be read: ENOENT/],
+    [['train', '--config', path('broken.json')], /--config: .*is not JSON/],
+    [['train', '--config', path('list.json')], /--config: .*is not a JSON object/],
+    [['train', '--config', path('unknown.json')], /num_epoch: unknown option\. Did you mean 'num_epochs'\?/],
+    [['train', '--backend', 'cuda'], /Allowed choices are wasm, cpu/],
+    [['generate'], /missing required argument 'prompts'/],
+    [['generate', 'crab', '--height', '60'], /'60' is invalid\. Expected a multiple of 8, such as 64/],
+    [['generate', 'crab', '--steps', '1.5'], /Expected an integer of at least 1/],
+    [['generate', 'crab', '--seed', 'x'], /Expected a number/],
+    [['generate', 'crab', '--lora', 'a', '--lora', 'b'], /Only one adapter/],
+    [['generate', 'crab', '-o', 'crab.jpg'], /--output: got 'crab\.jpg', expected a name that ends in \.png/],
+  ])('%j', async (args, message) => {
+    expect(await run(args)).toBe(2);
+    expect(stderr).toMatch(message);
+    expect(stderr).not.toContain('    at ');
+    expect(stdout).toBe('');
+  });
+});
+
+describe('exit code 1', () => {
+  const usual = ['--quiet', '--output-dir', path('out')];
+  it.each([
+    [['train', '--model', path('none'), '--prompt', 'crab', ...usual], /error: resolveSource: location got '.*none', expected an existing folder or a hub id/],
+    [['train', '--model', folder, '--prompt', 'crab', ...usual], /error: .*model_index\.json/],
+    [['train', '--output-dir', path('file/out')], /error: output: cannot write to '.*file.out': ENOTDIR.*Choose another folder/],
+    [['train', '--resume-from', path('out'), ...usual], /error: resume_from: no checkpoint in/],
+    [['generate', 'crab', '-o', path('file/crab.png')], /error: output: cannot write to/],
+    [['generate', 'crab', '--lora', path('none.safetensors'), '--quiet', '-o', path('crab.png')], /error: .*none\.safetensors/],
+  ])('%j', async (args, message) => {
+    expect(await run(args)).toBe(1);
+    expect(stderr).toMatch(message);
+    expect(stderr).not.toContain('    at ');
+    expect(stdout).toBe('');
+  });
+
+  it('comes with nothing half-written', () => {
+    expect(readdirSync(folder).sort()).toEqual(['broken.json', 'empty.txt', 'file', 'list.json', 'out', 'unknown.json']);
+    expect(readdirSync(path('out'))).toEqual([]);
+  });
+
+  it.each(['--debug', 'DEBUG=1'])('has a stack with %s', async (way) => {
+    if (way.startsWith('DEBUG')) vi.stubEnv('DEBUG', '1');
+    expect(await run(['generate', 'crab', '-o', path('file/crab.png'), ...(way === '--debug' ? [way] : [])])).toBe(1);
+    vi.unstubAllEnvs();
+    expect(stderr).toMatch(/ {4}at .*image-files/);
+    expect(stderr).toContain('[cause]');
+  });
+});
