@@ -77,7 +77,7 @@ describe('alignprop train', () => {
     expect(Object.keys(steps[0]!)).toEqual(['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'seconds']);
     expect(records[2]).toMatchObject({ prompts: ['crab', 'red apple'] });
     expect(records[3]).toMatchObject({ output_dir: 'run', global_step: 2, reward_before: expect.any(Number) as number, reward_after: expect.any(Number) as number });
-    expect(trained.stderr).toMatch(/Training 2\/2 reward -\d\.\d{3} \| loss \d\.\d{3} \| grad norm \d\.\d{3} \| \d+\.\d\d s\/step\n/);
+    expect(trained.stderr).toMatch(/Epoch 2\/2 reward -\d\.\d{3}, loss \d\.\d{3}, grad \d\.\d{3}, \d+\.\d s\/step\n/);
   });
 
   it('names the damaged file of a checkpoint', async () => {
@@ -100,11 +100,17 @@ describe('alignprop train', () => {
     expect(image('with.png').text.parameters).toContain('Lora: "pytorch_lora_weights.safetensors: 4"');
   });
 
+  it('exports the adapter to the layout of other programs', async () => {
+    expect(await alignprop(['export', 'run', '-o', 'kohya.safetensors'])).toEqual({ code: 0, stdout: 'kohya.safetensors\n', stderr: '' });
+    const { tensors } = await openSafetensors(directory(folder), 'kohya.safetensors');
+    expect([...tensors.keys()]).toContain('lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight');
+  });
+
   it('writes a checkpoint on Ctrl-C, which the command that it names goes on from', async () => {
     const args = ['train', '--output-dir', 'stopped', '--prompt', 'red rose', ...short];
     let sent = false;
     const stopped = await alignprop([...args, '--num-epochs', '1000'], (said, kill) => {
-      if (sent || !said.includes('Training 1/')) return;
+      if (sent || !said.includes('Epoch 1/')) return;
       sent = true;
       kill('SIGINT');
     });

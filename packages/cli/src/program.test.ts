@@ -27,6 +27,7 @@ describe('help', () => {
     [['--help'], ['train', 'generate', 'demo', 'Exit codes']],
     [['train', '--help'], ['--truncated-rand-backprop-minmax <min max...>', '--reward <name[:weight]>', 'Truncation:', '(default: 0.001)', '--output-dir <text>', 'Examples:']],
     [['help', 'generate'], ['--lora-scale <n>', '-o, --output <file>', 'Sampling:', 'Examples:']],
+    [['export', '--help'], ['--format <name>', '"kohya"', 'Example:']],
     [['demo', '--help'], ['--output-dir <folder>']],
   ])('%j', async (args, parts) => {
     expect(await run(args)).toBe(0);

@@ -8,6 +8,7 @@ import { canonicalFlags } from './flags.js';
 const commands: Readonly<Record<string, { summary: string; define: () => Promise<(command: Command) => void> }>> = {
   train: { summary: 'fine-tune a LoRA adapter with a differentiable reward', define: async () => (await import('./commands/train.js')).defineTrain },
   generate: { summary: 'draw images from prompts', define: async () => (await import('./commands/generate.js')).defineGenerate },
+  export: { summary: 'write an adapter in the layout of another program', define: async () => (await import('./commands/export.js')).defineExport },
   demo: { summary: 'train the embedded model for two minutes and compare before and after', define: async () => (await import('./commands/demo.js')).defineDemo },
 };
 

@@ -15,6 +15,6 @@ describe('startProgress', () => {
     progress.update(8, 'reward 1.0');
     progress.update(10);
     progress.stop();
-    expect(write.mock.calls.map(([text]) => text)).toEqual(['Training 8/10 reward 1.0 | 0:20 left\n', 'Training 10/10\n']);
+    expect(write.mock.calls.map(([text]) => text)).toEqual(['Training 8/10 reward 1.0, 0:20 left\n', 'Training 10/10\n']);
   });
 });

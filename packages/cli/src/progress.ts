@@ -19,11 +19,12 @@ export interface ProgressOptions {
 export function startProgress(label: string, total: number, { from = 0, started = performance.now() }: ProgressOptions = {}): Progress {
   const text = (done: number, details: string): string => {
     const left = done > from ? ((performance.now() - started) / (done - from)) * (total - done) : undefined;
-    return [details, left !== undefined && done < total && `${clock(left / 1000)} left`].filter(Boolean).join(' | ');
+    return [details, left !== undefined && done < total && `${clock(left / 1000)} left`].filter(Boolean).join(', ');
   };
   if (!process.stderr.isTTY) return lines(label, total, text);
+  const barsize = Math.min(20, Math.max(5, process.stderr.columns - 80));
   // Without its own handling of Ctrl-C, and without hiding the cursor: a process that is killed could not show it again.
-  const bar = new SingleBar({ format: `${label} {bar} {value}/{total} {text}`, stream: process.stderr, barsize: 20, gracefulExit: false, hideCursor: false, barCompleteChar: '█', barIncompleteChar: '░' });
+  const bar = new SingleBar({ format: `${label} {value}/{total} {bar} {text}`, stream: process.stderr, barsize, gracefulExit: false, hideCursor: false, barCompleteChar: '█', barIncompleteChar: '░' });
   bar.start(total, from, { text: '' });
   return {
     update(done, details = '') {

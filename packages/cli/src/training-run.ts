@@ -55,7 +55,7 @@ async function train(trainer: AlignPropTrainer, signal: AbortSignal, output: Out
   let progress: Progress | undefined; // a resumed run knows where it is after its first step
   try {
     for await (const metrics of trainer.train({ signal })) {
-      progress ??= output.progress('Training', trainer.config.num_epochs, { from: metrics.globalStep, started });
+      progress ??= output.progress('Epoch', trainer.config.num_epochs, { from: metrics.globalStep, started });
       progress.update(metrics.globalStep + 1, describe(metrics));
       const { epoch, globalStep, rewardMean, rewardStd, loss, gradNorm, seconds } = metrics;
       output.result({ event: 'step', epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, loss, grad_norm: gradNorm, seconds });
@@ -66,7 +66,7 @@ async function train(trainer: AlignPropTrainer, signal: AbortSignal, output: Out
 }
 
 const describe = ({ rewardMean, loss, gradNorm, seconds }: StepMetrics): string =>
-  `reward ${rewardMean.toFixed(3)} | loss ${loss.toFixed(3)} | grad norm ${gradNorm.toFixed(3)} | ${seconds.toFixed(2)} s/step`;
+  `reward ${rewardMean.toFixed(3)}, loss ${loss.toFixed(3)}, grad ${gradNorm.toFixed(3)}, ${seconds.toFixed(1)} s/step`;
 
 async function writeSamples(path: string, { images, prompts, rewards }: ImageSamples<undefined>): Promise<void> {
   const judged = await rewards.data();
@@ -76,7 +76,7 @@ async function writeSamples(path: string, { images, prompts, rewards }: ImageSam
 /** Draws the same prompts from the same noise without the adapter and with it, one row each. */
 async function compare(job: TrainingJob, trained: StableDiffusionPipeline, signal: AbortSignal, output: Output): Promise<Record<string, unknown>> {
   const { config, reward, evalPrompts: prompts = [] } = job;
-  const progress = output.progress('Judging ', 2 * prompts.length);
+  const progress = output.progress('Judging', 2 * prompts.length);
   let drawn = 0;
   const options = { config, prompts, reward, signal, onImage: () => progress.update(++drawn) };
   const images: Tensor4D[] = [];
