@@ -1,4 +1,4 @@
-import type { HostKernel } from './host-kernel.js';
+import type { HostKernel, HostTensor } from './host-kernel.js';
 import { geluSlope, normal, prepareNormal } from './normal-distribution.js';
 
 /** `[N, 2C]` to `[N, C]`: the first half times gelu of the second. */
@@ -15,6 +15,13 @@ export const gegluKernel: HostKernel<object> = {
         y[to] = xs[row + c]! * gate * normal(gate);
       }
     }
+  },
+  simd: {
+    suits,
+    run(simd, { x }, y) {
+      const width = x!.shape[1]! / 2;
+      forEachRow(x!, y.byteOffset, (value, gate, to) => simd.gegluRow(value, gate, to, width));
+    },
   },
 };
 
@@ -34,4 +41,25 @@ export const gegluGradKernel: HostKernel<object> = {
       }
     }
   },
+  simd: {
+    suits,
+    run(simd, { x, dy }, dx) {
+      const width = x!.shape[1]! / 2;
+      const shift = dx.byteOffset - x!.values.byteOffset;
+      forEachRow(x!, dy!.values.byteOffset, (value, gate, from) => simd.gegluGradRow(value, gate, from, value + shift, gate + shift, width));
+    },
+  },
 };
+
+function suits({ x }: Readonly<Record<string, readonly number[]>>): boolean {
+  return x![1]! % 8 === 0;
+}
+
+/** Addresses of each row's value and gate, and of a row of half the width elsewhere. */
+function forEachRow({ shape, values }: HostTensor, half: number, visit: (value: number, gate: number, half: number) => void): void {
+  const [rows, channels] = shape as [number, number];
+  for (let row = 0; row < rows; row++) {
+    const value = values.byteOffset + row * channels * 4;
+    visit(value, value + channels * 2, half + row * channels * 2);
+  }
+}

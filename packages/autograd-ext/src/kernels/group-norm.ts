@@ -1,3 +1,4 @@
+import { groupNormGradSimd, groupNormSimd } from './group-norm-simd.js';
 import type { HostKernel } from './host-kernel.js';
 
 /** How channels are grouped, and the number added to the variance. */
@@ -20,6 +21,7 @@ export const groupNormKernel: HostKernel<GroupNormAttrs> = {
       }
     });
   },
+  simd: groupNormSimd,
 };
 
 /** The gradient of the input. */
@@ -49,6 +51,7 @@ export const groupNormGradKernel: HostKernel<GroupNormAttrs> = {
       }
     });
   },
+  simd: groupNormGradSimd,
 };
 
 type Visit = (first: number, rows: number, stride: number, width: number, channel: number) => void;

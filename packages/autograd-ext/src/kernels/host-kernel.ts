@@ -1,4 +1,5 @@
 import { registerKernel, type DataType, type KernelBackend, type TensorInfo } from '@tensorflow/tfjs-core';
+import { simdOn, type Simd, type WasmMemory } from './simd/instance.js';
 
 /** One tensor inside a host kernel: its float32 values where the backend keeps them. */
 export interface HostTensor {
@@ -12,6 +13,12 @@ export interface HostKernel<A extends object> {
   outputShape(shapes: Readonly<Record<string, readonly number[]>>, attrs: A): readonly number[];
   /** Writes every value of the output, whose memory is not cleared before. */
   run(inputs: Readonly<Record<string, HostTensor>>, output: Float32Array, attrs: A): void;
+  /** The same with SIMD, where the wasm backend has it and the shapes suit it. Addresses are the values' `byteOffset`. */
+  readonly simd?: {
+    suits(shapes: Readonly<Record<string, readonly number[]>>): boolean;
+    scratchBytes?(shapes: Readonly<Record<string, readonly number[]>>): number;
+    run(simd: Simd, inputs: Readonly<Record<string, HostTensor>>, output: Float32Array, attrs: A, scratch: number): void;
+  };
 }
 
 /**
@@ -30,12 +37,20 @@ export function registerHostKernel<A extends object>(kernel: HostKernel<A>, back
 }
 
 function run<A extends object>(kernel: HostKernel<A>, memory: Memory<KernelBackend>, inputs: Record<string, TensorInfo>, attrs: A, backend: KernelBackend): TensorInfo {
-  const shape = kernel.outputShape(mapValues(inputs, (input) => input.shape), attrs);
-  const output = memory.allocate(backend, [...shape]);
-  // After the allocation, which may move the memory of the inputs.
-  const tensors = mapValues(inputs, (input) => ({ shape: input.shape, values: memory.view(backend, input) }));
-  kernel.run(tensors, memory.view(backend, output), attrs);
+  const shapes = mapValues(inputs, (input) => input.shape);
+  const output = memory.allocate(backend, [...kernel.outputShape(shapes, attrs)]);
+  const views = () => mapValues(inputs, (input) => ({ shape: input.shape, values: memory.view(backend, input) }));
+  const version = kernel.simd?.suits(shapes) ? kernel.simd : undefined;
+  const simd = version && memory.simd(backend);
+  if (simd) withScratch(backend as WasmBackend, version.scratchBytes?.(shapes) ?? 0, (scratch) => version.run(simd, views(), memory.view(backend, output), attrs, scratch));
+  else kernel.run(views(), memory.view(backend, output), attrs);
   return output;
+}
+
+function withScratch({ wasm }: WasmBackend, bytes: number, use: (address: number) => void): void {
+  const scratch = bytes ? wasm._malloc(bytes) : 0;
+  use(scratch);
+  if (bytes) wasm._free(scratch);
 }
 
 const mapValues = <V, W>(record: Record<string, V>, fn: (value: V) => W): Record<string, W> =>
@@ -43,11 +58,14 @@ const mapValues = <V, W>(record: Record<string, V>, fn: (value: V) => W): Record
 
 /** How a backend gives out memory. */
 interface Memory<B> {
+  simd(backend: B): Simd | undefined;
   allocate(backend: B, shape: number[]): TensorInfo;
+  /** Valid until the next allocation, which may move the memory. */
   view(backend: B, tensor: TensorInfo): Float32Array;
 }
 
 type WasmBackend = KernelBackend & {
+  readonly wasm: { readonly asm: { readonly memory?: WasmMemory }; _malloc(bytes: number): number; _free(address: number): void };
   makeOutput(shape: number[], dtype: DataType): TensorInfo;
   typedArrayFromHeap(tensor: TensorInfo): Float32Array;
 };
@@ -58,10 +76,12 @@ type CpuBackend = KernelBackend & {
 
 const memories: { wasm: Memory<WasmBackend>; cpu: Memory<CpuBackend> } = {
   wasm: {
+    simd: ({ wasm: { asm } }) => asm.memory && simdOn(asm.memory),
     allocate: (backend, shape) => backend.makeOutput(shape, 'float32'),
     view: (backend, tensor) => backend.typedArrayFromHeap(tensor),
   },
   cpu: {
+    simd: () => undefined,
     allocate: (backend, shape) => backend.makeTensorInfo(shape, 'float32', new Float32Array(shape.reduce((a, b) => a * b, 1))),
     view: (backend, tensor) => backend.data.get(tensor.dataId).values,
   },

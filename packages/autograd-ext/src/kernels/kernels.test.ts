@@ -1,4 +1,4 @@
-import { getKernel, randomNormal, registerKernel, tensor, tidy, unregisterKernel, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { getKernel, ones, randomNormal, registerKernel, tensor, tidy, unregisterKernel, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
@@ -10,9 +10,13 @@ type Op = (...xs: any[]) => Tensor;
 // Kernels that stand in for a composite: name, backends, shapes, op.
 const cases: [name: string, backends: readonly string[], shapes: number[][], op: Op][] = [
   ['GroupNorm', ['wasm', 'cpu'], [[2, 5, 3, 12], [12], [12]], (x, w, b) => groupNorm(x, w, b, { groups: 4, eps: 1e-5 })],
+  ['GroupNorm', ['wasm', 'cpu'], [[2, 300, 24], [24], [24]], (x, w, b) => groupNorm(x, w, b, { groups: 4, eps: 1e-5 })],
+  ['GroupNorm', ['wasm', 'cpu'], [[3, 7, 6], [6], [6]], (x, w, b) => groupNorm(x, w, b, { groups: 2, eps: 1e-5 })],
+  ['LayerNorm', ['wasm', 'cpu'], [[3, 21], [21], [21]], (x, w, b) => layerNorm(x, w, b, { eps: 1e-5 })],
   ['LayerNorm', ['wasm', 'cpu'], [[3, 7, 20], [20], [20]], (x, w, b) => layerNorm(x, w, b, { eps: 1e-5 })],
   ['Gelu', ['wasm', 'cpu'], [[4, 500]], (x) => gelu(x)],
   ['Geglu', ['wasm', 'cpu'], [[4, 3, 50]], (x) => geglu(x)],
+  ['Geglu', ['wasm', 'cpu'], [[5, 400]], (x) => geglu(x)],
   ['Resize', ['wasm', 'cpu'], [[2, 9, 7, 3]], (x: Tensor4D) => resize(x, [5, 11], { mode: 'bicubic' })],
   ['Resize', ['wasm', 'cpu'], [[2, 5, 7, 3]], (x: Tensor4D) => upsampleNearest(x, [10, 14])],
   ['ScaledDotProductAttention', ['wasm'], [[2, 130, 16], [2, 37, 16], [2, 37, 16]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 })],
@@ -60,3 +64,26 @@ function normalCdf(x: number): number {
   for (let i = 0; i <= steps; i++) sum += (i === 0 || i === steps ? 1 : i % 2 ? 4 : 2) * Math.exp(-((low + i * h) ** 2) / 2);
   return (sum * h) / 3 / Math.sqrt(2 * Math.PI);
 }
+
+it.each(['wasm', 'cpu'] as const)('geglu is within 3e-7 of the normal distribution on %s', async (backend) => {
+  await useBackend(backend);
+  const xs = Float32Array.from({ length: 4000 }, (_, i) => (i - 2000) / 140);
+  const actual = tidy(() => geglu(tensor([...xs].flatMap((x) => [1, 1, 1, 1, x, x, x, x]), [4000, 8])).dataSync());
+  const worst = Math.max(...xs.map((x, i) => Math.abs(actual[4 * i]! - x * normalCdf(x)) / (Math.abs(x) + 1)));
+  expect(worst).toBeLessThan(3e-7);
+});
+
+it.each(['wasm', 'cpu'] as const)('norms see the spread of values far from 0 on %s', async (backend) => {
+  await useBackend(backend);
+  const sign = (i: number) => (i % 2 ? 1 : -1);
+  const x = tensor(Float32Array.from({ length: 4096 }, (_, i) => 1000.3 + sign(i) * 1.1), [1, 1024, 4]);
+  const expected = tensor(Float32Array.from({ length: 4096 }, (_, i) => sign(i)), x.shape);
+  for (const norm of [
+    (z: Tensor) => groupNorm(z, ones([4]), zeros([4]), { groups: 1, eps: 0 }),
+    (z: Tensor) => layerNorm(z, ones([4]), zeros([4]), { eps: 0 }),
+  ]) {
+    const { value, inputs } = vjp((_, z) => norm(z!), {}, [x], expected);
+    expectClose(value, expected, 1e-6, 'value');
+    expect(Math.max(...inputs[0]!.dataSync().map(Math.abs))).toBeLessThan(1e-6); // nothing is left of a gradient along the output
+  }
+});

@@ -5,8 +5,9 @@ export type Code = readonly (number | Code)[];
 
 export const i32 = 0x7f;
 export const f32 = 0x7d;
+export const f64 = 0x7c;
 export const v128 = 0x7b;
-type ValueType = typeof i32 | typeof f32 | typeof v128;
+type ValueType = typeof i32 | typeof f32 | typeof f64 | typeof v128;
 
 /** A function without result, exported under its name. */
 export interface WasmFunction {
@@ -45,6 +46,7 @@ export const get = (local: number): Code => [0x20, unsigned(local)];
 export const set = (local: number, value: Code): Code => [value, 0x21, unsigned(local)];
 export const int = (n: number): Code => [0x41, signed(n)];
 export const float = (x: number): Code => [0x43, floatBytes(x)];
+export const double = (x: number): Code => [0x44, [...new Uint8Array(Float64Array.of(x).buffer)]];
 
 const binary = (op: Code) => (a: Code, b: Code): Code => [a, b, op];
 const unary = (op: Code) => (a: Code): Code => [a, op];
@@ -54,6 +56,14 @@ export const lessI = binary([0x48]);
 export const addF = binary([0x92]);
 export const divF = binary([0x95]);
 export const maxF = binary([0x97]);
+export const addD = binary([0xa0]);
+export const subD = binary([0xa1]);
+export const mulD = binary([0xa2]);
+export const divD = binary([0xa3]);
+export const sqrtD = unary([0x9f]);
+export const toDouble = unary([0xbb]);
+export const intToDouble = unary([0xb7]);
+export const toFloat = unary([0xb6]);
 export const storeF = (address: Code, value: Code): Code => [address, value, 0x38, 2, 0];
 
 /** Four float32 (or int32) at once. */
@@ -68,12 +78,26 @@ export const vec = {
   sub: binary(simd(0xe5)),
   mul: binary(simd(0xe6)),
   max: binary(simd(0xe9)),
+  div: binary(simd(0xe7)),
+  abs: unary(simd(0xe0)),
   greater: binary(simd(0x44)),
+  /** Lanes of `a` where the mask is set, of `b` elsewhere. */
+  select: (a: Code, b: Code, mask: Code): Code => [a, b, mask, simd(0x52)],
   and: binary(simd(0x4e)),
   nearest: unary(simd(0x6a)),
   toInt: unary(simd(0xf8)),
   shiftLeft: (a: Code, bits: number): Code => [a, int(bits), simd(0xab)],
   addInt: binary(simd(0xae)),
+};
+
+/** Two float64 at once, widened from the lower or upper float32 of four. */
+export const vec2 = {
+  low: unary(simd(0x5f)),
+  high: (a: Code): Code => vec2.low([a, a, simd(0x0d), [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7]]),
+  add: binary(simd(0xf0)),
+  mul: binary(simd(0xf2)),
+  zero: [simd(0x0c), Array<number>(16).fill(0)] as Code,
+  total: (a: Code): Code => addD([a, simd(0x21), 0], [a, simd(0x21), 1]),
 };
 
 /** The four lanes joined by `join`. */
@@ -83,3 +107,7 @@ export const acrossLanes = (a: Code, join: (a: Code, b: Code) => Code): Code =>
 /** Runs `body` as long as `condition` holds before it. */
 export const loopWhile = (condition: Code, body: Code): Code => [0x02, 0x40, 0x03, 0x40, condition, 0x45, 0x0d, 1, body, 0x0c, 0, 0x0b, 0x0b];
 export const ifElse = (condition: Code, then: Code, otherwise: Code): Code => [condition, 0x04, 0x40, then, 0x05, otherwise, 0x0b];
+/** Moves a pointer. */
+export const advance = (pointer: number, bytes: Code): Code => set(pointer, addI(get(pointer), bytes));
+/** Runs `body` with `at` on each four floats from `start` to `end`. */
+export const forEachFour = (start: Code, at: number, end: number, body: Code): Code => [set(at, start), loopWhile(lessI(get(at), get(end)), [body, advance(at, int(16))])];

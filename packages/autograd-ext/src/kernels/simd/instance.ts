@@ -1,5 +1,7 @@
 import { assemble } from './assembler.js';
+import { gegluGradRow, gegluRow } from './geglu.js';
 import { matmul } from './matmul.js';
+import { columnAffine, columnSums, layerNormGradRow, layerNormRow } from './norm.js';
 import { softmaxGradRow, softmaxRow } from './softmax.js';
 
 /** The functions, on addresses in tfjs's memory. */
@@ -7,6 +9,13 @@ export interface Simd {
   matmul(a: number, aRow: number, aColumn: number, b: number, bRow: number, c: number, cRow: number, rows: number, columns: number, depth: number, accumulate: number): void;
   softmaxRow(row: number, visible: number, width: number): void;
   softmaxGradRow(p: number, dp: number, width: number, scale: number): void;
+  gegluRow(value: number, gate: number, y: number, width: number): void;
+  gegluGradRow(value: number, gate: number, dy: number, dvalue: number, dgate: number, width: number): void;
+  columnSums(a: number, b: number, rows: number, channels: number, sums: number): void;
+  columnAffine(x: number, none: number, y: number, rows: number, channels: number, coefficients: number): void;
+  columnAffineGrad(x: number, dy: number, dx: number, rows: number, channels: number, coefficients: number): void;
+  layerNormRow(x: number, weight: number, bias: number, y: number, width: number, eps: number): void;
+  layerNormGradRow(x: number, weight: number, dy: number, dx: number, width: number, eps: number): void;
 }
 
 /** A WebAssembly.Memory (whose type is declared for browsers only, as is the rest of the API). */
@@ -30,7 +39,7 @@ export function simdOn(memory: WasmMemory): Simd | undefined {
 }
 
 function instantiate(memory: WasmMemory): Simd | undefined {
-  const binary = assemble([matmul, softmaxRow, softmaxGradRow]);
+  const binary = assemble([matmul, softmaxRow, softmaxGradRow, gegluRow, gegluGradRow, columnSums, columnAffine(false), columnAffine(true), layerNormRow, layerNormGradRow]);
   if (!(memory.buffer instanceof ArrayBuffer) || !api.validate(binary)) return undefined;
   return new api.Instance(new api.Module(binary), { env: { memory } }).exports as Simd;
 }
