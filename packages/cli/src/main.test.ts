@@ -9,6 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { decodePng } from '@alignprop/diffusion';
+import { startMockHub } from '../../../fixtures/mock-hub.js';
+import { embeddedModel } from './embedded-model.js';
 
 const main = fileURLToPath(new URL('main.ts', import.meta.url));
 const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
@@ -26,8 +28,8 @@ interface Run {
 }
 
 /** @param onStderr is told all that stderr said so far, with the means to send a signal */
-async function alignprop(args: readonly string[], onStderr: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {}): Promise<Run> {
-  const child = spawn(process.execPath, [...sources, main, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '', DEBUG: '' } });
+async function alignprop(args: readonly string[], onStderr: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {}, more: NodeJS.ProcessEnv = {}): Promise<Run> {
+  const child = spawn(process.execPath, [...sources, main, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '', DEBUG: '', ...more } });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (data: Buffer) => void (stdout += data.toString()));
   child.stderr.on('data', (data: Buffer) => onStderr((stderr += data.toString()), (signal) => child.kill(signal)));
@@ -108,8 +110,9 @@ describe('alignprop train', () => {
 
   it('writes a checkpoint on Ctrl-C, which the command that it names goes on from', async () => {
     const args = ['train', '--output-dir', 'stopped', '--prompt', 'red rose', ...short];
+    const secret = ['--hf_user_access_token', 'secret'];
     let sent = false;
-    const stopped = await alignprop([...args, '--num-epochs', '1000'], (said, kill) => {
+    const stopped = await alignprop([...args, ...secret, '--num-epochs', '1000'], (said, kill) => {
       if (sent || !said.includes('Epoch 1/')) return;
       sent = true;
       kill('SIGINT');
@@ -134,6 +137,20 @@ describe('alignprop generate', () => {
     expect(Math.max(...off)).toBeLessThanOrEqual(1); // values that lie between two bytes may be rounded to either
     expect(off.filter((difference) => difference > 0).length).toBeLessThan(20);
     expect(image('new/crab.png').text.parameters).toBe('crab\nNegative prompt: blue\nSteps: 5, Sampler: DDIM, CFG scale: 5, Seed: 7, Size: 64x64, Model: tiny-emoji, Eta: 0.5');
+  });
+
+  it('downloads a model from the hub once', async () => {
+    const hub = await startMockHub({ 'some/model': embeddedModel.path });
+    const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: file('hf') };
+    const args = ['generate', 'crab', '--model', 'some/model', '--steps', '1', '-o', 'hub.png'];
+    const first = await alignprop(args, undefined, env);
+    await hub.close();
+    expect(first).toMatchObject({ code: 0 });
+    expect(first.stderr).toMatch(/Downloading unet.diffusion_pytorch_model\.safetensors \(\d+\.\d MB\)\n/);
+    expect(image('hub.png').text.parameters).toContain('Model: model');
+    const again = await alignprop(args, undefined, { ...env, HF_HUB_OFFLINE: '1' });
+    expect(again).toMatchObject({ code: 0 });
+    expect(again.stderr).not.toContain('Downloading');
   });
 
   it('numbers several images, and says what the text encoder leaves out', async () => {

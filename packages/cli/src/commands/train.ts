@@ -127,9 +127,12 @@ async function trainPrompts({ model, prompt, prompts }: TrainOptions): Promise<r
   throw new UsageError('--prompts: got an empty list, expected at least one prompt.');
 }
 
+// One is about to be given anew, the other is a secret, and the environment's HF_TOKEN does as well.
+const notRepeated = ['--resume-from', '--hf-user-access-token'];
+
 /** The same command, going on from this checkpoint. */
 function resumeCommand(args: readonly string[], checkpoint: string): string {
   const flags = canonicalFlags(args);
-  const others = flags.filter((arg, i) => !arg.startsWith('--resume-from') && flags[i - 1] !== '--resume-from');
+  const others = flags.filter((arg, i) => !notRepeated.some((flag) => arg === flag || arg.startsWith(`${flag}=`) || flags[i - 1] === flag));
   return ['alignprop', ...others, '--resume-from', checkpoint].map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : JSON.stringify(arg))).join(' ');
 }
