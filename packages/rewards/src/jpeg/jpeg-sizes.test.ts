@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { fixtureJson, fixturePath, fixtureTensors } from '../../../../fixtures/index.js';
 import { jpegKilobytes } from './jpeg-kilobytes.js';
 import { jpegSize } from './jpeg-size.js';
-import { sampleImages, type SampleImage } from './sample-images.js';
+import { sampleImages, type SampleImage } from './__fixtures__/sample-images.js';
 
 const qualities = [10, 50, 80, 95] as const;
 
