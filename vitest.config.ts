@@ -16,6 +16,7 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     projects: [...packages, { extends: true, test: { name: 'tools', include: ['tools/**/*.test.ts'] } }],
+    env: { NO_COLOR: '1' }, // with CI set, colours would stand in messages that tests read
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: 'forks',
