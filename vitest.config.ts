@@ -17,8 +17,8 @@ export default defineConfig({
   test: {
     projects: [...packages, { extends: true, test: { name: 'tools', include: ['tools/**/*.test.ts'] } }],
     env: { NO_COLOR: '1' }, // with CI set, colours would stand in messages that tests read
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
     pool: 'forks',
     maxWorkers: 2,
   },
