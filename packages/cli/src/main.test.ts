@@ -11,6 +11,7 @@ import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { decodePng } from '@alignprop/diffusion';
 import { startMockHub } from '../../../fixtures/mock-hub.js';
 import { embeddedModel } from './embedded-model.js';
+import { simpleAnimals } from './prompt-list.js';
 
 const main = fileURLToPath(new URL('main.ts', import.meta.url));
 const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
@@ -65,6 +66,13 @@ describe('alignprop train', () => {
     expect(image('run/before-after.png')).toMatchObject({ height: 2 * 128 + 12, width: 2 * 128 + 12 });
     const { tensors } = await openSafetensors(directory(file('run')), 'pytorch_lora_weights.safetensors');
     expect([...tensors.keys()]).toContain('unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora.down.weight');
+  });
+
+  it('trains any model on animals when no prompts are given', async () => {
+    const run = await alignprop(['train', '--model', embeddedModel.path, '--reward', 'jpeg-compressibility', '--num-epochs', '1', '--output-dir', 'animals', '--quiet', ...short]);
+    expect(run).toMatchObject({ code: 0 });
+    const { parameters } = image('animals/samples/step_000000.png').text;
+    expect(simpleAnimals).toContain(parameters!.split(' (')[0]);
   });
 
   it('puts flags before the file, and the file before defaults', () => {

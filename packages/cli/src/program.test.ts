@@ -59,7 +59,6 @@ describe('exit code 2', () => {
     [['train', '--prompts', path('empty.txt')], /empty\.txt' has no prompt/],
     [['train', '--prompts', path('none.txt')], /cannot read '.*none\.txt': ENOENT/],
     [['train', '--eval-prompts', path('empty.txt')], /empty\.txt' has no prompt/],
-    [['train', '--model', folder], /--prompts: got nothing to train on/],
     [['train', '--config', path('none.json')], /--config: .*cannot be read: ENOENT/],
     [['train', '--config', path('broken.json')], /--config: .*is not JSON/],
     [['train', '--config', path('list.json')], /--config: .*is not a JSON object/],

@@ -1,6 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { UsageError } from './errors.js';
 
+/** What a model is trained on when nothing else is asked for: the animals that DDPO and AlignProp are usually shown with. */
+export const simpleAnimals: readonly string[] = [
+  'cat', 'dog', 'horse', 'monkey', 'rabbit', 'zebra', 'spider', 'bird', 'sheep', 'deer', 'cow', 'goat', 'lion', 'tiger', 'bear', 'raccoon', 'fox', 'wolf',
+  'lizard', 'beetle', 'ant', 'butterfly', 'fish', 'shark', 'whale', 'dolphin', 'squirrel', 'mouse', 'rat', 'snake', 'turtle', 'frog', 'chicken', 'duck',
+  'goose', 'bee', 'pig', 'turkey', 'fly', 'llama', 'camel', 'bat', 'gorilla', 'hedgehog', 'kangaroo',
+];
+
 /**
  * The prompts of a file, one a line; empty lines and lines that start with # are left out.
  * @throws if the file cannot be read or has no prompt

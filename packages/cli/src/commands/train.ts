@@ -8,7 +8,7 @@ import { canonicalFlags } from '../flags.js';
 import { prepareFolder } from '../image-files.js';
 import { loadPipeline, modelOptions, type ModelOptions } from '../load-pipeline.js';
 import { Output, outputOptions, type OutputOptions } from '../output.js';
-import { readPrompts } from '../prompt-list.js';
+import { readPrompts, simpleAnimals } from '../prompt-list.js';
 import { rewardFunction, rewardNames } from '../reward-terms.js';
 import { trainingRun } from '../training-run.js';
 
@@ -31,7 +31,7 @@ export function defineTrain(command: Command): void {
   modelOptions(command)
     .optionsGroup('Task:')
     .option('--reward <name[:weight]>', `What to train for: ${rewardNames.join(', ')}; several are added up. (default: jpeg-compressibility)`, collect)
-    .option('--prompts <file>', 'Prompts to train on, one a line. (default for the embedded model: subjects it draws well)')
+    .option('--prompts <file>', 'Prompts to train on, one a line. (default: 45 animals; for the embedded model, subjects it draws well)')
     .option('--prompt <text>', 'A prompt to train on; may be given several times.', collect)
     .option('--eval-prompts <file>', 'Prompts to draw and judge after training, without the adapter and with it.')
     .option('--config <file>', 'JSON with any of these options, in snake or camel case; flags go first.');
@@ -118,10 +118,7 @@ function trainConfig(command: Command, fields: readonly ConfigOption[], unknown:
 }
 
 async function trainPrompts({ model, prompt, prompts }: TrainOptions): Promise<readonly string[]> {
-  if (prompt === undefined && prompts === undefined) {
-    if (model === undefined) return embeddedModel.prompts;
-    throw new UsageError('--prompts: got nothing to train on. Give a file with one prompt a line, or --prompt.');
-  }
+  if (prompt === undefined && prompts === undefined) return model === undefined ? embeddedModel.prompts : simpleAnimals;
   const list = [...[prompt ?? []].flat(), ...(typeof prompts === 'string' ? await readPrompts(prompts) : (prompts ?? []))];
   if (list.length > 0) return list;
   throw new UsageError('--prompts: got an empty list, expected at least one prompt.');
