@@ -1,7 +1,7 @@
 import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { AlignPropTrainer, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
+import { AlignPropTrainer, metricsRecord, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
 import { evaluate } from './evaluation.js';
 import { writeSheet } from './image-files.js';
 import { interruptible } from './interrupt.js';
@@ -57,8 +57,7 @@ async function train(trainer: AlignPropTrainer, signal: AbortSignal, output: Out
     for await (const metrics of trainer.train({ signal })) {
       progress ??= output.progress('Epoch', trainer.config.num_epochs, { from: metrics.globalStep, started });
       progress.update(metrics.globalStep + 1, describe(metrics));
-      const { epoch, globalStep, rewardMean, rewardStd, loss, gradNorm, seconds } = metrics;
-      output.result({ event: 'step', epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, loss, grad_norm: gradNorm, seconds });
+      output.result({ event: 'step', ...metricsRecord(metrics) });
     }
   } finally {
     progress?.stop();

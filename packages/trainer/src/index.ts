@@ -16,7 +16,7 @@ export {
   type GradientInputs,
   type SamplingOptions,
 } from './gradients.js';
-export type { StepMetrics } from './metrics.js';
+export { metricsRecord, type StepMetrics } from './metrics.js';
 export type { PromptFunction } from './micro-batch.js';
 export { NonFiniteError } from './non-finite.js';
 export { AdamW, updateAdamW, type AdamWOptions, type AdamWState } from './optim/adamw.js';

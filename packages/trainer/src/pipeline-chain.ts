@@ -1,5 +1,5 @@
-import { clone, concat, dispose, scalar, tensor1d, type Tensor3D } from '@tensorflow/tfjs-core';
-import { guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { dispose, scalar, tensor1d, type Tensor3D } from '@tensorflow/tfjs-core';
+import { guidedEmbeds, guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { Chain } from './backprop.js';
 
 /** The embeddings of one micro-batch, `[B, L, D]` each. */
@@ -18,8 +18,7 @@ export function pipelineChain(
   const weightsOnly = engine.compileVjp(predict);
 
   return ({ promptEmbeds, negativePromptEmbeds }) => {
-    // The order of classifier-free guidance: unconditional half first.
-    const embeds = guidanceScale > 1 ? concat([negativePromptEmbeds!, promptEmbeds]) : clone(promptEmbeds);
+    const embeds = guidedEmbeds(promptEmbeds, negativePromptEmbeds, guidanceScale);
     const scale = scalar(guidanceScale);
     const chain: Chain = {
       scheduler,

@@ -1,15 +1,7 @@
-import type { HostKernel } from './host-kernel.js';
-import { resizeRatio, scatterPixels, type ResizeImageAttrs, type Sources } from './scatter-pixels.js';
+import { resizeGradKernel, resizeRatio, type ResizeImageAttrs, type Sources } from './scatter-pixels.js';
 
 /** The gradient of tf.image.resizeNearestNeighbor. (tfjs's cpu kernel is wrong for more than one example.) */
-export const resizeNearestNeighborGradKernel: HostKernel<ResizeImageAttrs> = {
-  name: 'ResizeNearestNeighborInputGrad',
-  outputShape: ({ images }) => images!,
-  run({ dy, images }, dx, attrs) {
-    const [rows, columns] = [1, 2].map((axis) => sources(images!.shape[axis]!, dy!.shape[axis]!, attrs)) as [Sources[], Sources[]];
-    scatterPixels(dy!.values, dx, images!.shape, rows, columns);
-  },
-};
+export const resizeNearestNeighborGradKernel = resizeGradKernel('ResizeNearestNeighborInputGrad', sources);
 
 function sources(from: number, to: number, attrs: ResizeImageAttrs): Sources[] {
   const ratio = resizeRatio(from, to, attrs);

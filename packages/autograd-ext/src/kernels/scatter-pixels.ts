@@ -1,3 +1,5 @@
+import type { HostKernel } from './host-kernel.js';
+
 /** The attributes of tfjs's resize kernels. */
 export interface ResizeImageAttrs {
   readonly alignCorners: boolean;
@@ -12,8 +14,20 @@ export function resizeRatio(from: number, to: number, { alignCorners }: ResizeIm
   return alignCorners && to > 1 ? (from - 1) / (to - 1) : from / to;
 }
 
+/** A resize's gradient, from the source pixels that a resize from `from` to `to` takes along an axis. */
+export function resizeGradKernel(name: string, sources: (from: number, to: number, attrs: ResizeImageAttrs) => Sources[]): HostKernel<ResizeImageAttrs> {
+  return {
+    name,
+    outputShape: ({ images }) => images!,
+    run({ dy, images }, dx, attrs) {
+      const [rows, columns] = [1, 2].map((axis) => sources(images!.shape[axis]!, dy!.shape[axis]!, attrs)) as [Sources[], Sources[]];
+      scatterPixels(dy!.values, dx, images!.shape, rows, columns);
+    },
+  };
+}
+
 /** Adds each pixel of dy `[B, H', W', C]` to the pixels of dx `[B, H, W, C]` that it was made of. */
-export function scatterPixels(dy: Float32Array, dx: Float32Array, shape: readonly number[], rows: readonly Sources[], columns: readonly Sources[]): void {
+function scatterPixels(dy: Float32Array, dx: Float32Array, shape: readonly number[], rows: readonly Sources[], columns: readonly Sources[]): void {
   const [batch, height, width, channels] = shape as [number, number, number, number];
   dx.fill(0);
   let from = 0;

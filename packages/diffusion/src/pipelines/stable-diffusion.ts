@@ -2,7 +2,7 @@ import { clone, dispose, mul, reshape, tensor2d, tidy, tile, type Tensor, type T
 import { ensureBackend, random, TfjsEngine, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
 import { readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
 import { clipText, CLIPTextModel } from '../clip/text-model.js';
-import { CLIPTokenizer } from '../clip/tokenizer.js';
+import { CLIPTokenizer, type Encoded } from '../clip/tokenizer.js';
 import { AutoencoderKL } from '../models/autoencoder-kl.js';
 import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import { createStableDiffusionScheduler } from '../schedulers/create-scheduler.js';
@@ -130,11 +130,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
 
   /** `[B, L, D]`: the text encoder's last hidden state, padding attended to as in diffusers. Long prompts are cut. */
   async encodePrompt(prompts: readonly string[]): Promise<Tensor3D> {
-    const { inputIds, shape } = this.tokenizer.encode(prompts);
-    const ids = tensor2d(inputIds, shape, 'int32');
-    const [embeds] = await this.#encode(this.textEncoder.params, ids);
-    ids.dispose();
-    return embeds as Tensor3D;
+    return this.#embed(this.tokenizer.encode(prompts));
   }
 
   /**
@@ -180,19 +176,21 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     const owned: Tensor[] = [];
     const own = <T extends Tensor>(tensor: T): T => (owned.push(tensor), tensor);
     try {
-      const embed = async (texts: readonly string[]) => own(repeatEach(own(await this.encodePrompt(texts)), numImagesPerPrompt));
-      const promptEmbeds = await embed(prompts);
-      const negativePromptEmbeds = guidanceScale > 1 ? await embed(negatives) : undefined;
+      const embed = async (encoded: Encoded) => own(repeatEach(own(await this.#embed(encoded)), numImagesPerPrompt));
+      const encoded = this.tokenizer.encode(prompts);
+      const promptEmbeds = await embed(encoded);
+      const negativePromptEmbeds = guidanceScale > 1 ? await embed(this.tokenizer.encode(negatives)) : undefined;
+      const total = this.scheduler.timesteps(numInferenceSteps).length;
       let latents = own(this.#startLatents(options.latents, shape, generator));
       const chain = this.denoise(latents, { promptEmbeds, negativePromptEmbeds, numInferenceSteps, guidanceScale, guidanceRescale, eta, generator, signal });
       for await (const { step, latents: next, modelOutput } of chain) {
         modelOutput.dispose();
         latents.dispose();
         latents = own(next);
-        onStep?.({ step, total: this.scheduler.timesteps(numInferenceSteps).length });
+        onStep?.({ step, total });
       }
       const images = await this.decode(latents);
-      return { images, latents: clone(latents), seed, truncated: this.tokenizer.encode(prompts).truncated };
+      return { images, latents: clone(latents), seed, truncated: encoded.truncated };
     } finally {
       dispose(owned);
     }
@@ -201,6 +199,13 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   /** Frees what the engine holds: weights and their layouts. Pipelines made by `with` share the engine. */
   dispose(): void {
     this.engine.dispose();
+  }
+
+  async #embed({ inputIds, shape }: Encoded): Promise<Tensor3D> {
+    const ids = tensor2d(inputIds, shape, 'int32');
+    const [embeds] = await this.#encode(this.textEncoder.params, ids);
+    ids.dispose();
+    return embeds as Tensor3D;
   }
 
   #predictor(guidanceRescale: number): Compiled {
