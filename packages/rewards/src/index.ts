@@ -10,4 +10,4 @@ export {
 export { jpegCompressibility, jpegIncompressibility, jpegKilobytes } from './jpeg/jpeg-kilobytes.js';
 export { jpegSize, type RgbImage } from './jpeg/jpeg-size.js';
 export type { Rounding } from './jpeg/rounding.js';
-export type { RewardFunction } from './reward.js';
+export { defineReward, loadReward, type ModelReward, type RewardFunction, type RewardModel } from './reward.js';

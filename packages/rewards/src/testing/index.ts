@@ -1,0 +1,1 @@
+export { testReward, type TestRewardOptions } from './test-reward.js';
