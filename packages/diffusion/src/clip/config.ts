@@ -1,7 +1,7 @@
 import { anything, count, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from '../models/config.js';
-import { clipActivations } from './encoder.js';
+import { clipActivations, clipLayouts } from './encoder.js';
 
-// The fields of transformers' CLIPTextConfig that the model reads.
+// The fields of transformers' CLIPTextConfig that the model reads, and the layout of the checkpoint.
 const textFields = {
   vocab_size: count(49408),
   hidden_size: count(512),
@@ -16,6 +16,7 @@ const textFields = {
   attention_dropout: oneOf([0], 0),
   bos_token_id: anything(49406),
   pad_token_id: anything(1),
+  layout: oneOf(clipLayouts, 'transformers'),
 };
 
 // Likewise, of CLIPVisionConfig.
@@ -31,12 +32,31 @@ const visionFields = {
   layer_norm_eps: real(1e-5),
   projection_dim: count(512),
   attention_dropout: oneOf([0], 0),
+  layout: oneOf(clipLayouts, 'transformers'),
 };
 
 /** transformers' `CLIPTextConfig`, in its own spelling. */
 export type CLIPTextConfig = ConfigOf<typeof textFields>;
 /** transformers' `CLIPVisionConfig`, in its own spelling. */
 export type CLIPVisionConfig = ConfigOf<typeof visionFields>;
+
+/** transformers' `CLIPConfig`, in its own spelling. */
+export interface CLIPConfig {
+  readonly text_config: CLIPTextConfig;
+  readonly vision_config: CLIPVisionConfig;
+  /** The width of the space that texts and images share. */
+  readonly projection_dim: number;
+}
+
+/**
+ * A whole `CLIPModel`'s config.
+ * @throws naming all unsupported fields, values and what is supported
+ */
+export function clipConfig(input: ConfigInput): CLIPConfig {
+  const nested = { text_config: {}, vision_config: {}, ...input };
+  const [text_config, vision_config] = [clipTextConfig(nested), clipVisionConfig(nested)];
+  return { text_config, vision_config, projection_dim: text_config.projection_dim };
+}
 
 /**
  * The text half of a CLIP config: of a text model's own, or of a `CLIPModel`'s.

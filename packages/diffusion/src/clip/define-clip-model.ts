@@ -1,20 +1,60 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
-import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
+import { openSafetensors, openWeights, readJson, type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
 import type { ConfigInput } from '../models/config.js';
-import { definePretrainedModel, type PretrainedModelClass } from '../models/pretrained-model.js';
+import { definePretrainedModel, type LoadModelOptions, type OpenedModel, type PretrainedModelClass } from '../models/pretrained-model.js';
+import { clipArchitecture, isOpenClip, openClipConfig, withTransformersNames, type ClipArchitecture } from './open-clip.js';
 
-// What a CLIPModel is made of; `position_ids` are 0, 1, 2, … and stored by old versions alone.
+export interface LoadClipOptions extends LoadModelOptions {
+  /** The weights' file, where it has a name of its own. */
+  readonly file?: string;
+  /** The config of an open_clip model whose folder has none. */
+  readonly architecture?: ClipArchitecture;
+}
+
+// What a CLIPModel is made of.
 const modules = ['text_model', 'text_projection', 'vision_model', 'visual_projection', 'logit_scale'];
-const positionIds = /(^|\.)position_ids$/;
+// Stored by old versions alone: 0, 1, 2, …, the causal mask, and numbers that the config has.
+const constants = [/(^|\.)position_ids$/, /^(attn_mask|input_resolution|context_length|vocab_size)$/];
+const openClipFiles = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin'];
 
 /**
- * The class of a CLIP model, or of one half of a `CLIPModel`, whose other half it leaves alone.
+ * The class of a CLIP model, or of one half of a `CLIPModel`, whose other half it leaves alone. Its `fromPretrained` reads
+ * transformers' files and open_clip's.
  * @param own the modules that the class has
  */
-export function defineClipModel<C>(name: string, config: (input: ConfigInput) => C, spec: (config: C) => ParamsSpec, own: readonly string[]): PretrainedModelClass<C> {
+export function defineClipModel<C>(
+  name: string,
+  config: (input: ConfigInput) => C,
+  spec: (config: C) => ParamsSpec,
+  own: readonly string[],
+): PretrainedModelClass<C, LoadClipOptions> {
   const others = modules.filter((module) => !own.includes(module)).map((module) => new RegExp(`^${module}(\\.|$)`));
-  return definePretrainedModel({ name, fileName: 'model', config, spec, rename: withPrefix, ignored: [positionIds, ...others] });
+  return definePretrainedModel({ name, config, spec, open: openFiles, ignored: [...constants, ...others] });
 }
+
+async function openFiles(folder: FileSource, { file, variant, architecture }: LoadClipOptions): Promise<OpenedModel> {
+  const weights = await openTensors(folder, file, variant);
+  if (!isOpenClip(weights)) return { config: (await readJson(folder, 'config.json')) as ConfigInput, weights: withPrefix(weights) };
+  return { config: await readOpenClipConfig(folder, architecture), weights: withTransformersNames(weights) };
+}
+
+async function openTensors(folder: FileSource, file: string | undefined, variant: string | undefined): Promise<Map<string, StoredTensor>> {
+  if (file !== undefined) return openFile(folder, file);
+  if (await folder.has('config.json')) return openWeights(folder, 'model', { variant });
+  for (const name of openClipFiles) if (await folder.has(name)) return openFile(folder, name);
+  return openWeights(folder, 'model', { variant });
+}
+
+async function readOpenClipConfig(folder: FileSource, architecture: ClipArchitecture | undefined): Promise<ConfigInput> {
+  if (await folder.has('open_clip_config.json')) {
+    const { model_cfg = {} } = await readJson<{ model_cfg?: ConfigInput }>(folder, 'open_clip_config.json');
+    return openClipConfig(model_cfg);
+  }
+  if (architecture) return clipArchitecture(architecture);
+  throw new Error(`CLIPModel: '${folder.location}' has no open_clip_config.json. Add it, or pass architecture, such as 'ViT-H-14'.`);
+}
+
+const openFile = async (folder: FileSource, file: string) => (await openSafetensors(folder, file)).tensors;
 
 /** transformers 5 leaves `text_model.` out of a text encoder's file. */
 function withPrefix(weights: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, StoredTensor> {

@@ -1,4 +1,4 @@
-import { add, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
+import { add, split, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
 import { gelu, layerNorm, linear, quickGelu, scaledDotProductAttention } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { linearSpec, normSpec, repeatSpec, type LinearParams, type NormParams } from '../models/layers.js';
@@ -10,8 +10,13 @@ export type ClipActivation = keyof typeof activations;
 /** All of them. */
 export const clipActivations = Object.keys(activations) as readonly ClipActivation[];
 
+/** Whose checkpoint it is: open_clip's has q, k and v in one matrix and its projections transposed. */
+export const clipLayouts = ['transformers', 'open_clip'] as const;
+export type ClipLayout = (typeof clipLayouts)[number];
+
 /** The fields of a CLIP config, text or vision, that its transformer reads. */
 export interface ClipEncoderConfig {
+  readonly layout: ClipLayout;
   readonly hidden_size: number;
   readonly intermediate_size: number;
   readonly num_hidden_layers: number;
@@ -20,10 +25,13 @@ export interface ClipEncoderConfig {
   readonly layer_norm_eps: number;
 }
 
+/** The weights of attention: q, k and v apart, or as rows of one matrix, in this order. */
+export type ClipAttentionParams = { out_proj: LinearParams } & ({ q_proj: LinearParams; k_proj: LinearParams; v_proj: LinearParams } | { in_proj: LinearParams });
+
 /** The weights of a `CLIPEncoderLayer`. */
 export type ClipEncoderLayerParams = {
   layer_norm1: NormParams;
-  self_attn: { q_proj: LinearParams; k_proj: LinearParams; v_proj: LinearParams; out_proj: LinearParams };
+  self_attn: ClipAttentionParams;
   layer_norm2: NormParams;
   mlp: { fc1: LinearParams; fc2: LinearParams };
 };
@@ -32,12 +40,14 @@ export type ClipEncoderLayerParams = {
 export type ClipEncoderParams = { layers: readonly ClipEncoderLayerParams[] };
 
 /** The weights of a `CLIPEncoder`, from its config. */
-export function clipEncoderSpec({ hidden_size: width, intermediate_size: inner, num_hidden_layers }: ClipEncoderConfig): ParamsSpec {
+export function clipEncoderSpec({ layout, hidden_size: width, intermediate_size: inner, num_hidden_layers }: ClipEncoderConfig): ParamsSpec {
   const square = () => linearSpec(width, width);
+  const inputs = (): Readonly<Record<string, ParamsSpec>> =>
+    layout === 'open_clip' ? { in_proj: linearSpec(width, 3 * width) } : { q_proj: square(), k_proj: square(), v_proj: square() };
   return {
     layers: repeatSpec(num_hidden_layers, () => ({
       layer_norm1: normSpec(width),
-      self_attn: { q_proj: square(), k_proj: square(), v_proj: square(), out_proj: square() },
+      self_attn: { ...inputs(), out_proj: square() },
       layer_norm2: normSpec(width),
       mlp: { fc1: linearSpec(width, inner), fc2: linearSpec(inner, width) },
     })),
@@ -73,12 +83,13 @@ export function clipLayerNorm({ layer_norm_eps: eps }: ClipEncoderConfig, { weig
   return layerNorm(x, weight, bias, { eps });
 }
 
-function selfAttention(
-  { num_attention_heads: heads }: ClipEncoderConfig,
-  { q_proj, k_proj, v_proj, out_proj }: ClipEncoderLayerParams['self_attn'],
-  x: Tensor,
-  causal: boolean,
-): Tensor {
-  const [query, key, value] = [q_proj, k_proj, v_proj].map(({ weight, bias }) => linear(x, weight, bias) as Tensor3D); // [B, N, C]
-  return linear(scaledDotProductAttention(query!, key!, value!, { heads, causal }), out_proj.weight, out_proj.bias);
+function selfAttention({ num_attention_heads: heads }: ClipEncoderConfig, params: ClipAttentionParams, x: Tensor, causal: boolean): Tensor {
+  const [query, key, value] = queryKeyValue(params, x);
+  return linear(scaledDotProductAttention(query!, key!, value!, { heads, causal }), params.out_proj.weight, params.out_proj.bias);
+}
+
+/** `[B, N, C]` each. */
+function queryKeyValue(params: ClipAttentionParams, x: Tensor): Tensor3D[] {
+  if ('in_proj' in params) return split(linear(x, params.in_proj.weight, params.in_proj.bias) as Tensor3D, 3, 2);
+  return [params.q_proj, params.k_proj, params.v_proj].map(({ weight, bias }) => linear(x, weight, bias) as Tensor3D);
 }

@@ -1,4 +1,7 @@
-export { clipTextConfig, clipVisionConfig, type CLIPTextConfig, type CLIPVisionConfig } from './config.js';
+export { clipConfig, clipTextConfig, clipVisionConfig, type CLIPConfig, type CLIPTextConfig, type CLIPVisionConfig } from './config.js';
+export type { LoadClipOptions } from './define-clip-model.js';
+export { CLIPModel, clipSpec, type CLIPModelParams } from './model.js';
+export { clipArchitecture, type ClipArchitecture } from './open-clip.js';
 export { clipText, CLIPTextModel, CLIPTextModelWithProjection, clipTextWithProjection, type CLIPTextOutput } from './text-model.js';
 export { CLIPTokenizer, type Encoded, type EncodeOptions } from './tokenizer.js';
 export { clipVision, CLIPVisionModelWithProjection, type CLIPVisionOutput } from './vision-model.js';

@@ -1,11 +1,12 @@
 import { add, argMax, cast, equal, expandDims, gather, mul, range, slice, sum, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
-import { linear, type Params } from '@alignprop/autograd-ext';
+import type { Params } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
-import { linearSpec, normSpec, type EmbeddingParams, type LinearParams, type NormParams } from '../models/layers.js';
+import { normSpec, type EmbeddingParams, type NormParams } from '../models/layers.js';
 import type { PretrainedModel } from '../models/pretrained-model.js';
 import { clipTextConfig, type CLIPTextConfig } from './config.js';
 import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } from './encoder.js';
 import { defineClipModel } from './define-clip-model.js';
+import { project, projectionSpec, type ProjectionParams } from './projection.js';
 
 const LEGACY_EOS_TOKEN_ID = 2; // what configs of before June 2023 say, whatever the vocabulary
 
@@ -18,7 +19,7 @@ export type CLIPTextModelParams = {
   };
 };
 /** The weights of a `CLIPTextModelWithProjection`. */
-export type CLIPTextModelWithProjectionParams = CLIPTextModelParams & { text_projection: LinearParams };
+export type CLIPTextModelWithProjectionParams = CLIPTextModelParams & { text_projection: ProjectionParams };
 
 /** A text model's outputs. */
 export interface CLIPTextOutput {
@@ -45,6 +46,11 @@ export function clipTextSpec(config: CLIPTextConfig) {
   } satisfies ParamsSpec;
 }
 
+/** The weights that a config demands, projection included. */
+export function clipTextWithProjectionSpec(config: CLIPTextConfig) {
+  return { ...clipTextSpec(config), text_projection: projectionSpec(config) } satisfies ParamsSpec;
+}
+
 /**
  * transformers' `CLIPTextModel` (arXiv 2103.00020, §2.4). A token sees those before it, padding included: Stable Diffusion
  * passes no attention mask.
@@ -68,7 +74,7 @@ export function clipTextWithProjection(
 ): CLIPTextOutput & { readonly textEmbeds: Tensor2D } {
   const output = clipText(config, params, inputIds);
   const { text_projection } = params as unknown as CLIPTextModelWithProjectionParams;
-  return { ...output, textEmbeds: linear(output.poolerOutput, text_projection.weight) as Tensor2D };
+  return { ...output, textEmbeds: project(output.poolerOutput, text_projection) };
 }
 
 /** The row of the first end token. It is the largest id of CLIP's vocabulary, which old configs rely on. */
@@ -84,9 +90,5 @@ export const CLIPTextModel = defineClipModel('CLIPTextModel', clipTextConfig, cl
 export type CLIPTextModel = PretrainedModel<CLIPTextConfig>;
 
 /** A text encoder and its projection, as in a `CLIPModel`. */
-export const CLIPTextModelWithProjection = defineClipModel('CLIPTextModelWithProjection', clipTextConfig, textWithProjectionSpec, ['text_model', 'text_projection']);
+export const CLIPTextModelWithProjection = defineClipModel('CLIPTextModelWithProjection', clipTextConfig, clipTextWithProjectionSpec, ['text_model', 'text_projection']);
 export type CLIPTextModelWithProjection = PretrainedModel<CLIPTextConfig>;
-
-function textWithProjectionSpec(config: CLIPTextConfig): ParamsSpec {
-  return { ...clipTextSpec(config), text_projection: linearSpec(config.hidden_size, config.projection_dim, { bias: false }) };
-}

@@ -1,11 +1,12 @@
 import { add, concat, reshape, slice, tile, transpose, type Tensor, type Tensor1D, type Tensor2D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { linear, type Params } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
-import { linearSpec, normSpec, type EmbeddingParams, type LinearParams, type NormParams } from '../models/layers.js';
+import { normSpec, type EmbeddingParams, type NormParams } from '../models/layers.js';
 import type { PretrainedModel } from '../models/pretrained-model.js';
 import { clipVisionConfig, type CLIPVisionConfig } from './config.js';
 import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } from './encoder.js';
 import { defineClipModel } from './define-clip-model.js';
+import { project, projectionSpec, type ProjectionParams } from './projection.js';
 
 /** The weights of a `CLIPVisionModelWithProjection`. */
 export type CLIPVisionModelWithProjectionParams = {
@@ -15,7 +16,7 @@ export type CLIPVisionModelWithProjectionParams = {
     encoder: ClipEncoderParams;
     post_layernorm: NormParams;
   };
-  visual_projection: LinearParams;
+  visual_projection: ProjectionParams;
 };
 
 /** A vision model's outputs. */
@@ -30,7 +31,7 @@ export interface CLIPVisionOutput {
 
 /** The weights that a config demands. */
 export function clipVisionSpec(config: CLIPVisionConfig): ParamsSpec {
-  const { hidden_size: width, image_size, patch_size, num_channels, projection_dim } = config;
+  const { hidden_size: width, image_size, patch_size, num_channels } = config;
   const patches = Math.floor(image_size / patch_size) ** 2;
   return {
     vision_model: {
@@ -43,7 +44,7 @@ export function clipVisionSpec(config: CLIPVisionConfig): ParamsSpec {
       encoder: clipEncoderSpec(config),
       post_layernorm: normSpec(width),
     },
-    visual_projection: linearSpec(width, projection_dim, { bias: false }),
+    visual_projection: projectionSpec(config),
   };
 }
 
@@ -58,8 +59,8 @@ export function clipVision(config: CLIPVisionConfig, params: Params, pixels: Ten
   const lastHiddenState = hiddenStates.at(-1)!;
   const [batch, , width] = lastHiddenState.shape;
   const classToken = reshape(slice(lastHiddenState, [0, 0, 0], [batch, 1, width]), [batch, width]);
-  const pooled = clipLayerNorm(config, vision_model.post_layernorm, classToken); // [B, C]
-  return { imageEmbeds: linear(pooled, visual_projection.weight) as Tensor2D, lastHiddenState, hiddenStates };
+  const pooled = clipLayerNorm(config, vision_model.post_layernorm, classToken) as Tensor2D; // [B, C]
+  return { imageEmbeds: project(pooled, visual_projection), lastHiddenState, hiddenStates };
 }
 
 /** Class token and patches with their positions, `[B, 1 + N, C]`. */

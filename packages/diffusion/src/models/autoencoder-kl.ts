@@ -3,7 +3,7 @@ import { conv2d, type Params, type StoredTensor } from '@alignprop/autograd-ext'
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { anything, count, counts, listOf, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from './config.js';
 import { conv2dSpec, type Conv2DParams } from './layers.js';
-import { definePretrainedModel, type PretrainedModel } from './pretrained-model.js';
+import { definePretrainedModel, openModel, type PretrainedModel } from './pretrained-model.js';
 import { vaeDecoder, vaeDecoderSpec, vaeEncoder, vaeEncoderSpec, type VaeDecoderParams, type VaeEncoderParams, type VaeShape } from './vae.js';
 
 // Every field of diffusers' AutoencoderKL.
@@ -94,10 +94,12 @@ export function vaeEncode(config: AutoencoderKLConfig, params: Params, images: T
 /** The image autoencoder of Stable Diffusion. Attention weights under their names of before diffusers 0.18 are found, too. */
 export const AutoencoderKL = definePretrainedModel({
   name: 'AutoencoderKL',
-  fileName: 'diffusion_pytorch_model',
   config: autoencoderKLConfig,
   spec: autoencoderKLSpec,
-  rename: withAttentionNames,
+  open: async (folder, options) => {
+    const { config, weights } = await openModel(folder, 'diffusion_pytorch_model', options);
+    return { config, weights: withAttentionNames(weights) };
+  },
 });
 export type AutoencoderKL = PretrainedModel<AutoencoderKLConfig>;
 

@@ -3,7 +3,7 @@ import { conv2d, groupNorm, silu, type Params } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { timestepEmbedding, timestepMlp, timestepMlpSpec, type TimestepEmbeddingParams } from './embeddings.js';
 import { conv2dSpec, normSpec, type Conv2DParams, type NormParams } from './layers.js';
-import { definePretrainedModel, type PretrainedModel } from './pretrained-model.js';
+import { definePretrainedModel, openModel, type PretrainedModel } from './pretrained-model.js';
 import {
   downBlock2D,
   downBlock2DSpec,
@@ -106,9 +106,9 @@ export function unet2DCondition(
 /** The UNet of Stable Diffusion. */
 export const UNet2DConditionModel = definePretrainedModel({
   name: 'UNet2DConditionModel',
-  fileName: 'diffusion_pytorch_model',
   config: unet2DConditionConfig,
   spec: unet2DConditionSpec,
+  open: (folder, options) => openModel(folder, 'diffusion_pytorch_model', options),
 });
 export type UNet2DConditionModel = PretrainedModel<UNet2DConditionConfig>;
 

@@ -1,0 +1,22 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
+import type { PretrainedModel } from '../models/pretrained-model.js';
+import { clipConfig, type CLIPConfig } from './config.js';
+import { defineClipModel } from './define-clip-model.js';
+import { clipTextWithProjectionSpec, type CLIPTextModelWithProjectionParams } from './text-model.js';
+import { clipVisionSpec, type CLIPVisionModelWithProjectionParams } from './vision-model.js';
+
+/** The weights of a `CLIPModel`: both halves, which `clipVision` and `clipTextWithProjection` take as they are, and ln of the cosine's factor. */
+export type CLIPModelParams = CLIPTextModelWithProjectionParams & CLIPVisionModelWithProjectionParams & { logit_scale: Tensor };
+
+/** The weights that a config demands. */
+export function clipSpec({ text_config, vision_config }: CLIPConfig): ParamsSpec {
+  return { ...clipTextWithProjectionSpec(text_config), ...clipVisionSpec(vision_config), logit_scale: { shape: [] } };
+}
+
+/**
+ * CLIP as a whole (arXiv 2103.00020): transformers' `CLIPModel`, or open_clip's `CLIP` with a ViT, from transformers' files
+ * or open_clip's.
+ */
+export const CLIPModel = defineClipModel('CLIPModel', clipConfig, clipSpec, ['text_model', 'text_projection', 'vision_model', 'visual_projection', 'logit_scale']);
+export type CLIPModel = PretrainedModel<CLIPConfig>;
