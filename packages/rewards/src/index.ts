@@ -1,4 +1,7 @@
-export { negated, scaled, weightedSum, type WeightedSum } from './combinators.js';
+export { capped } from './combinators/capped.js';
+export { normalised } from './combinators/normalised.js';
+export { negated, scaled } from './combinators/scaled.js';
+export { weightedSum } from './combinators/weighted-sum.js';
 export {
   jpegCoefficients,
   jpegDistortion,
@@ -10,4 +13,14 @@ export {
 export { jpegCompressibility, jpegIncompressibility, jpegKilobytes } from './jpeg/jpeg-kilobytes.js';
 export { jpegSize, type RgbImage } from './jpeg/jpeg-size.js';
 export type { Rounding } from './jpeg/rounding.js';
-export { defineReward, loadReward, type ModelReward, type RewardFunction, type RewardModel } from './reward.js';
+export {
+  defineReward,
+  detailed,
+  isModelReward,
+  loadReward,
+  type DetailedReward,
+  type ModelReward,
+  type RewardFunction,
+  type RewardMemory,
+  type RewardModel,
+} from './reward.js';

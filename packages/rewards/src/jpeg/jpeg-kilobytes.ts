@@ -1,5 +1,5 @@
 import { add, log1p, mul, neg, reshape, square, sum, tensor1d, tidy, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { checkImages, type RewardFunction } from '../reward.js';
+import { checkImages, defineReward, type ModelReward } from '../reward.js';
 import { jpegCoefficients } from './differentiable-jpeg.js';
 import { quantizationTables } from './quantization-tables.js';
 
@@ -42,16 +42,16 @@ export function jpegKilobytes(images: Tensor4D, { quality = 95 }: { quality?: nu
  * −0.629, the size of one blank macroblock.
  * @throws if quality is not an integer from 1 to 100
  */
-export function jpegCompressibility({ quality = 95 }: { quality?: number } = {}): RewardFunction {
+export function jpegCompressibility({ quality = 95 }: { quality?: number } = {}): ModelReward {
   quantizationTables(quality); // so that a wrong quality fails here and not in the first step
-  return (images) => tidy(() => neg(jpegKilobytes(images, { quality })));
+  return defineReward({ params: {}, score: (_, images) => neg(jpegKilobytes(images as Tensor4D, { quality })) });
 }
 
 /**
  * Rewards images that compress badly, full of detail: the estimated size in kilobytes (DDPO's incompressibility).
  * @throws if quality is not an integer from 1 to 100
  */
-export function jpegIncompressibility({ quality = 95 }: { quality?: number } = {}): RewardFunction {
+export function jpegIncompressibility({ quality = 95 }: { quality?: number } = {}): ModelReward {
   quantizationTables(quality);
-  return (images) => jpegKilobytes(images, { quality });
+  return defineReward({ params: {}, score: (_, images) => jpegKilobytes(images as Tensor4D, { quality }) });
 }
