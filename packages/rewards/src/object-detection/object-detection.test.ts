@@ -1,0 +1,108 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { add, mul, slice, split, sum, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { TfjsEngine, useBackend, vjp, type ModelFunction, type Params } from '@alignprop/autograd-ext';
+import { directory, loadParams, memory, openWeights } from '@alignprop/autograd-ext/weights';
+import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { testReward } from '../testing/index.js';
+import { objectDetection } from './object-detection.js';
+import { yolosConfig } from './yolos-config.js';
+import { yolosBoxes, yolosDetections, yolosLogits, yolosPixels, yolosSpec, type YolosParams } from './yolos.js';
+
+const folder = 'reward-object-detection';
+const { cases, target, threshold, height } = fixtureJson(`${folder}/case.json`);
+const weightsOf = (model: string) => fixturePath(`${folder}/${model}`);
+const configOf = (model: string) => yolosConfig(fixtureJson(`${folder}/${model}/config.json`));
+const loaded = (model: string, goal: 'absent' | 'present') => objectDetection({ target, goal, threshold, height, weights: weightsOf(model) });
+
+async function paramsOf(model: string): Promise<Params> {
+  const source = directory(weightsOf(model));
+  return loadParams(yolosSpec(configOf(model)), await openWeights(source, 'model'), { owner: 'test', location: source.location });
+}
+
+/** Logits, boxes and detection tokens of pixels. */
+function detect(model: string, params: Params, pixels: Tensor) {
+  const weights = params as unknown as YolosParams;
+  const detections = yolosDetections(configOf(model), weights, pixels as Tensor4D);
+  return [yolosLogits(weights, detections), yolosBoxes(weights, detections), detections] as const;
+}
+
+describe.each(['wasm', 'cpu'] as const)('objectDetection on %s', (backend) => {
+  const engine = new TfjsEngine();
+  let golden: Record<string, Tensor>;
+  beforeAll(async () => {
+    await useBackend(backend);
+    golden = await fixtureTensors(`${folder}/io.safetensors`);
+  });
+  afterAll(() => engine.dispose());
+
+  describe.each(cases as { name: string; model: string; batch: number }[])('$name', ({ name, model, batch }) => {
+    const of = (key: string) => golden[`${name}.${key}`]!;
+    const blanks = (n: number) => [Array.from({ length: n }, () => ''), Array.from({ length: n }, () => ({}))] as const;
+
+    it("detects as transformers' YolosForObjectDetection does, and has the gradient of the pixels", async () => {
+      const outputs: ModelFunction = (params, images) => detect(model, params, yolosPixels(configOf(model), images as Tensor4D, height));
+      const [logits, boxes] = await engine.compile(outputs)(await paramsOf(model), toNHWC(of('images')));
+      expectClose(logits!, of('logits'), 1e-4, 'logits');
+      expectClose(boxes!, of('pred_boxes'), 1e-4, 'pred_boxes');
+      const projected: ModelFunction = (params, images) => {
+        const [scores, places] = outputs(params, images!) as Tensor[];
+        return add(sum(mul(scores!, of('R_logits'))), sum(mul(places!, of('R_boxes'))));
+      };
+      const { inputs } = await engine.compileVjp(projected, { wrt: [0] })(await paramsOf(model), [toNHWC(of('images'))]);
+      expectClose(toNCHW(inputs[0]!), of('grad_outputs'), 1e-3, 'grad_outputs');
+    });
+
+    it.each(['absent', 'present'] as const)('scores whether the object is %s, and has its gradient', async (goal) => {
+      const reward = await loaded(model, goal);
+      const { value, inputs } = vjp((_, images) => reward(images as Tensor4D, ...blanks(batch)), {}, [toNHWC(of('images'))]);
+      expectClose(value, of(goal), 1e-4, goal);
+      expectClose(toNCHW(inputs[0]!), of(`grad_${goal}`), 1e-3, `grad_${goal}`);
+      reward.dispose();
+    });
+
+    it('gives each image of a batch what it gives it alone', async () => {
+      const reward = await loaded(model, 'absent');
+      const alone = split(toNHWC(of('images')), batch).map((image) => reward(image, ...blanks(1)).dataSync()[0]!);
+      alone.forEach((score, i) => expect(score).toBeCloseTo(of('absent').dataSync()[i]!, 5));
+      reward.dispose();
+    });
+  });
+
+  it('normalises pixels and detection tokens as the reference', async () => {
+    const of = (key: string) => golden[`mid.1x33x17.${key}`]!;
+    const pixels = yolosPixels(configOf('mid'), toNHWC(of('images')), height);
+    expectClose(toNCHW(pixels), of('pixel_values'), 1e-4, 'pixel_values');
+    const [, , detections] = await engine.compile((params, x) => detect('mid', params, x!))(await paramsOf('mid'), pixels);
+    const { num_detection_tokens: count, hidden_size: width } = configOf('mid');
+    const all = of('last_hidden_state');
+    expectClose(detections!, slice(all, [0, all.shape[1]! - count, 0], [1, count, width]), 1e-4, 'last_hidden_state');
+  });
+
+  it.each(['absent', 'present'] as const)('keeps what a reward promises: %s', async (goal) => {
+    const reward = await objectDetection({ target, goal, threshold: 0, height: 32, weights: weightsOf('plain') });
+    await testReward(reward, { size: [20, 27], otherSizes: [[33, 17], [40, 3], [1, 1]], range: [0, 1] });
+    reward.dispose();
+  });
+});
+
+describe('objectDetection', () => {
+  it('names the labels of the detector if the target is none of them', async () => {
+    await expect(objectDetection({ target: 'dragon', weights: weightsOf('plain') })).rejects.toThrow("target got 'dragon', expected a label that the detector knows: person, dog, cat.");
+  });
+
+  it('names all options that are out of range', async () => {
+    const options = { target, weights: weightsOf('plain'), goal: 'gone' as 'absent', threshold: 1, height: 15 };
+    await expect(objectDetection(options)).rejects.toThrow(/goal got 'gone'.*threshold got 1.*height got 15/);
+  });
+
+  it('names fields of a config that it does not support', async () => {
+    const weights = memory({ 'config.json': JSON.stringify({ hidden_act: 'relu', hidden_size: 10, image_size: [5] }) });
+    await expect(objectDetection({ target, weights })).rejects.toThrow(/hidden_act got "relu"/);
+  });
+
+  it('leaves its weights in their files for a trainer', async () => {
+    const reward = await objectDetection({ target, weights: weightsOf('plain'), load: false });
+    expect(() => reward(undefined as never, [''], [{}])).toThrow('still in its file');
+    expect(Object.keys(reward.model.params)).toEqual(['vit', 'class_labels_classifier']);
+  });
+});

@@ -1,0 +1,98 @@
+import { cast, div, greater, greaterEqual, logicalAnd, max, maximum, mul, slice, softmax, squeeze, sub, sum, type Tensor, type Tensor1D, type Tensor2D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import type { Params } from '@alignprop/autograd-ext';
+import { loadParams, openWeights, readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import type { ConfigInput } from '@alignprop/diffusion/clip';
+import { checkImages, defineReward, loadReward, type ModelReward } from '../reward.js';
+import { classOf, yolosConfig, type YolosConfig } from './yolos-config.js';
+import { yolosDetections, yolosLogits, yolosPixels, yolosSpec, type YolosParams } from './yolos.js';
+
+/** What is looked for, and whether it is wanted. */
+export interface ObjectDetectionOptions {
+  /** The object: a label of the detector's config, such as `dog`. */
+  readonly target: string;
+  /** `absent` rewards images without the object, `present` images with it. */
+  readonly goal?: 'absent' | 'present';
+  /** A folder, hub id or source with `config.json` and `model.safetensors` of a `YolosForObjectDetection`. */
+  readonly weights?: string | FileSource;
+  /** Scores above which a box counts, for `absent`. */
+  readonly threshold?: number;
+  /** Pixels that images are resized to before they are looked at; the width follows. Less is faster and overlooks more. */
+  readonly height?: number;
+  /** `false` leaves the weights in their files, for a trainer. */
+  readonly load?: boolean;
+}
+
+/**
+ * Whether a detector (YOLOS, arXiv 2106.00666) sees an object, to remove a concept or to ask for one.
+ *
+ * `absent` is VADER's object removal (arXiv 2407.08737, `objectDetection_loss_fn`), image by image: 1 minus the mean score
+ * of the boxes whose likeliest class is the target and whose score is above the threshold. Within `[0, 1 - threshold)`
+ * while there is such a box, and 1, without a gradient, when there is none. (VADER forgets the images of a batch before
+ * one without a box; here each counts.) `present` is the largest score of the target among all boxes, within `(0, 1)`:
+ * it has no threshold, since an object that is not there yet must leave a gradient. Prompts are not looked at.
+ *
+ * Preprocessing: bilinear without antialiasing to `height` (512 as VADER) and the width that keeps the aspect ratio, at
+ * least one patch; ImageNet's mean and deviation.
+ *
+ * Weights: `hustvl/yolos-tiny` (26 MB; `-small` and `-base` see more) from the Hugging Face hub, Apache-2.0, trained on
+ * COCO, whose 80 labels they know.
+ *
+ * Over-optimised, `absent` blurs and dissolves the object, or paints it so that only the detector no longer knows it, and
+ * what surrounds it goes too; `present` covers the image with textures and fragments that the detector takes for the
+ * object. Watch it beside a reward of quality, and with another detector.
+ * @throws if files are missing or do not fit, if the detector does not know the target, or an option is out of range
+ */
+export async function objectDetection({
+  target,
+  goal = 'absent',
+  weights = 'hustvl/yolos-tiny',
+  threshold = 0.2,
+  height = 512,
+  load = true,
+}: ObjectDetectionOptions): Promise<ModelReward> {
+  const source = await resolveSource(weights);
+  const config = yolosConfig((await readJson(source, 'config.json')) as ConfigInput);
+  const index = classOf('objectDetection', config, target);
+  checkOptions(config, { goal, threshold, height });
+  const all = loadParams(yolosSpec(config), await openWeights(source, 'model'), { owner: 'objectDetection', location: source.location });
+  const { bbox_predictor: _, ...params } = all as unknown as YolosParams; // where an object is does not count
+  const judge = goal === 'absent' ? (p: Tensor3D) => absence(p, index, threshold) : (p: Tensor3D) => presence(p, index);
+  const reward = defineReward({
+    params: params as unknown as Params,
+    score: (weights, images) => judge(probabilities(config, weights as unknown as YolosParams, images as Tensor4D, height)),
+  });
+  return load ? loadReward(reward) : reward;
+}
+
+/** Of every class and, last, of no object, `[B, D, K + 1]`. */
+function probabilities(config: YolosConfig, params: YolosParams, images: Tensor4D, height: number): Tensor3D {
+  checkImages('objectDetection', images);
+  return softmax(yolosLogits(params, yolosDetections(config, params, yolosPixels(config, images, height))));
+}
+
+/** 1 - the mean score of the boxes that show the class, `[B]`. */
+function absence(p: Tensor3D, index: number, threshold: number): Tensor1D {
+  const [batch, boxes, classes] = p.shape;
+  const score = ofClass(p, index);
+  const isLikeliest = greaterEqual(score, max(slice(p, [0, 0, 0], [batch, boxes, classes - 1]), -1));
+  const isFound = cast(logicalAnd(isLikeliest, greater(score, threshold)), 'float32'); // [B, D]
+  const mean = div(sum(mul(isFound, score), 1), maximum(sum(isFound, 1), 1));
+  return sub(1, mean);
+}
+
+const presence = (p: Tensor3D, index: number): Tensor1D => max(ofClass(p, index), 1);
+
+/** `[B, D]` */
+function ofClass(p: Tensor3D, index: number): Tensor2D {
+  const [batch, boxes] = p.shape;
+  return squeeze(slice(p, [0, 0, index], [batch, boxes, 1]) as Tensor, [2]);
+}
+
+function checkOptions({ patch_size }: YolosConfig, { goal, threshold, height }: { goal: string; threshold: number; height: number }): void {
+  const problems = [
+    goal !== 'absent' && goal !== 'present' && `goal got '${goal}', expected 'absent' or 'present'`,
+    !(threshold >= 0 && threshold < 1) && `threshold got ${threshold}, expected a number in [0, 1)`,
+    !(Number.isInteger(height) && height >= patch_size) && `height got ${height}, expected an integer of at least ${patch_size}, the detector's patch`,
+  ].filter((problem) => problem !== false);
+  if (problems.length) throw new Error(`objectDetection: ${problems.join('; ')}.`);
+}
