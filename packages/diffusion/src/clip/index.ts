@@ -5,3 +5,7 @@ export { clipArchitecture, type ClipArchitecture } from './open-clip.js';
 export { clipText, CLIPTextModel, CLIPTextModelWithProjection, clipTextWithProjection, type CLIPTextOutput } from './text-model.js';
 export { CLIPTokenizer, type Encoded, type EncodeOptions } from './tokenizer.js';
 export { clipVision, CLIPVisionModelWithProjection, type CLIPVisionOutput } from './vision-model.js';
+
+// What models of other families are described with, too.
+export { count, counts, anything, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from '../models/config.js';
+export { linearSpec, normSpec, repeatSpec, type EmbeddingParams, type LinearParams, type NormParams } from '../models/layers.js';
