@@ -1,5 +1,5 @@
 import { enableProdMode, engine, findBackend, getBackend, ready, setBackend } from '@tensorflow/tfjs-core';
-import { correctKernels } from './kernels/correct-kernels.js';
+import { correctTfjs } from './register-gradients.js';
 
 const loaders = {
   wasm: () => import('@tensorflow/tfjs-backend-wasm'),
@@ -15,10 +15,10 @@ export const backendNames = Object.keys(loaders) as readonly BackendName[];
 export async function useBackend(name: BackendName = 'wasm'): Promise<void> {
   const load = loaders[name];
   if (!load) throw new Error(`useBackend: backend got '${name}', expected one of ${backendNames.join(', ')}.`);
-  if (getBackend() === name) return;
+  if (getBackend() === name) return correctTfjs();
   enableProdMode();
   if (!findBackend(name)) await load();
-  correctKernels();
+  correctTfjs();
   if (!(await setBackend(name))) throw new Error(`useBackend: the '${name}' backend did not start. Try another of ${backendNames.join(', ')}.`);
 }
 

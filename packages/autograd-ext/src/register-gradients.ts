@@ -4,3 +4,5 @@ import '@tensorflow/tfjs-core/dist/register_all_gradients.js';
 import { correctTfjs } from './kernels/correct-tfjs.js';
 
 correctTfjs();
+
+export { correctTfjs };

@@ -1,6 +1,6 @@
 import { clone, engine, keep, tidy, zerosLike, type Tensor } from '@tensorflow/tfjs-core';
 import { trainable, type Params } from './params.js';
-import './register-gradients.js';
+import { correctTfjs } from './register-gradients.js';
 
 /** A pure, synchronous function of weights and tensors; the first of several outputs is the one that is differentiated. */
 export type ModelFunction = (params: Params, ...inputs: Tensor[]) => Tensor | readonly [Tensor, ...Tensor[]];
@@ -60,6 +60,7 @@ export function vjp(
  * A gradient is undefined where the output does not depend on the tensor.
  */
 export function gradients(fn: () => Tensor, xs: Tensor[], dy?: Tensor): { value: Tensor; grads: (Tensor | undefined)[] } {
+  correctTfjs(); // the umbrella package may have been imported since
   const { state } = engine();
   const outer = state.activeTape;
   try {

@@ -2,15 +2,19 @@ import { engine, getBackend, getGradient, getKernel, registerGradient, unregiste
 import { registerHostKernel, type HostKernel } from './host-kernel.js';
 
 type Thunks = Record<string, () => Tensor>;
+const replacements = new WeakSet<object>();
 
-/** Replaces the gradient that tfjs registered for a kernel, keeping what it saves. */
+/** Replaces the gradient that tfjs registered for a kernel, keeping what it saves. Does nothing where that is done. */
 export function replaceGradient<A extends object>(kernelName: string, gradient: (dy: Tensor, saved: readonly Tensor[], attrs: A, original: () => Thunks) => Thunks): void {
   const original = getGradient(kernelName)!;
-  unregisterGradient(kernelName);
-  registerGradient({
+  if (replacements.has(original)) return;
+  const replacement: typeof original = {
     ...original,
     gradFunc: (dy, saved, attrs) => gradient(dy as Tensor, saved, attrs as unknown as A, () => original.gradFunc(dy, saved, attrs)),
-  });
+  };
+  unregisterGradient(kernelName);
+  registerGradient(replacement);
+  replacements.add(replacement);
 }
 
 /**
@@ -19,7 +23,7 @@ export function replaceGradient<A extends object>(kernelName: string, gradient: 
  * @param saved names under which the kernel receives what the gradient saved
  */
 export function replaceByHostKernel<A extends object>(kernelName: string, input: string, saved: readonly string[], kernel: HostKernel<A>): void {
-  registerHostKernel(kernel);
+  if (!getKernel(kernel.name, 'cpu')) registerHostKernel(kernel);
   replaceGradient<A>(kernelName, (dy, tensors, attrs, original) => {
     if (!getKernel(kernel.name, getBackend())) return original();
     const inputs = Object.fromEntries([['dy', dy], ...saved.map((name, i) => [name, tensors[i]!] as const)]);

@@ -1,7 +1,8 @@
-import { add, avgPool, batchNorm, concat, conv2d, depthToSpace, depthwiseConv2d, einsum, fused, greater, image, logicalAnd, less, maxPool, mirrorPad, mod, mul, neg, prod, randomNormal, stridedSlice, sub, tensor, topk, where, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, avgPool, batchNorm, complex, concat, conv2d, depthToSpace, depthwiseConv2d, einsum, fused, gather, greater, image, logicalAnd, less, maxPool, mirrorPad, mod, mul, neg, prod, randomNormal, range, real, reshape, stridedSlice, sub, tensor, tensor1d, tensor2d, topk, unsortedSegmentSum, where, zeros, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../backend.js';
 import { checkGradient, expectNoLeaks } from '../testing/index.js';
+import { vjp } from '../vjp.js';
 
 type Op = (...xs: any[]) => Tensor;
 
@@ -31,6 +32,13 @@ const cases: [name: string, shape: number[], op: Op][] = [
   ['stridedSlice, backwards', [7, 5], (x) => stridedSlice(x, [-1, 3], [0, 0], [-2, -1])],
   ['stridedSlice, masked', [4, 5, 6], (x) => stridedSlice(x, [1, 0, 9, 2], [3, 0, 9, 5], [1, 1, 1, 2], 0b1, 0b1, 0b10, 0b100, 0)],
   ['stridedSlice, shrunk', [4, 5], (x) => stridedSlice(x, [2, 1], [3, 5], [1, 1], 0, 0, 0, 0, 0b1)],
+  ['stridedSlice, shrunk beside a stride', [4, 5, 6], (x) => stridedSlice(x, [1, 2, 0], [2, 3, 6], [1, 1, 2], 0, 0, 0, 0, 0b10)],
+  ['stridedSlice, shrunk beside a backward stride', [4, 5, 2], (x) => stridedSlice(x, [3, 2], [0, 3], [-1, 1], 0, 0b1, 0, 0, 0b10)],
+  ['gather', [4, 3, 2], (x) => gather(x, tensor([2, 0, 2], [3], 'int32'))],
+  ['gather of a matrix of indices', [3, 4, 2], (x) => gather(x, tensor([[1, 3, 1], [0, 1, 2]], [2, 3], 'int32'), 1)],
+  ['gather in batches', [2, 4, 3], (x) => gather(x, tensor([[1, 1, 0], [3, 2, 1]], [2, 3], 'int32'), 1, 1)],
+  ['gather in batches, last axis', [2, 3, 4], (x) => gather(x, tensor([[1, 1], [3, 2]], [2, 2], 'int32'), -1, 1)],
+  ['cropAndResize, nearest', [2, 5, 6, 3], (x) => image.cropAndResize(x, tensor2d([[0.1, 0.2, 0.9, 0.8], [-0.2, 0.1, 1.1, 0.7]]), tensor1d([1, 0], 'int32'), [4, 3], 'nearest')],
   ['depthToSpace', [2, 3, 2, 12], (x) => depthToSpace(x, 2)],
   ['topk', [3, 2, 7], (x) => topk(x, 3).values],
   ['topk and more', [5], (x) => concat([topk(x, 2).values, mul(x, x)])],
@@ -38,11 +46,16 @@ const cases: [name: string, shape: number[], op: Op][] = [
   ['where under several', [3, 4], (x) => where(logicalAnd(greater(x, -0.8), less(x, 0.1)), mul(x, 3), x)],
 ];
 
+const boxes = (x: Tensor) => add(tensor1d([0.11, 0.13, 0.87, 0.92]), mul(x, 0.02)) as Tensor2D; // x is of the order of 1
+
 // Ops of several inputs: shapes, op.
 const several: [name: string, shapes: number[][], op: Op][] = [
   ['batchNorm without scale and offset', [[2, 3, 2, 4], [4], [4]], (x, mean, v) => batchNorm(x, mean, add(mul(v, v), 0.5))],
   ['batchNorm without scale', [[5, 4], [4], [4], [4]], (x, mean, v, offset) => batchNorm(x, mean, add(mul(v, v), 0.5), offset)],
   ['batchNorm', [[3, 4], [4], [4], [4], [4]], (x, mean, v, offset, scale) => batchNorm(x, mean, add(mul(v, v), 0.5), offset, scale)],
+  ['cropAndResize of [0.1, 0.9]', [[2, 5, 6, 3], [3, 4]], (x, b) => image.cropAndResize(x, boxes(b), tensor1d([1, 0, 1], 'int32'), [4, 3])],
+  ['cropAndResize to one pixel', [[1, 5, 6, 2], [1, 4]], (x, b) => image.cropAndResize(x, boxes(b), tensor1d([0], 'int32'), [1, 1])],
+  ['unsortedSegmentSum', [[5, 3]], (x) => unsortedSegmentSum(x, tensor1d([2, 0, 2, 3, 0], 'int32'), 4)],
   ['mod', [[3, 4], [4]], (x, y) => mod(add(mul(x, 0.1), 5), add(mul(y, 0.02), 2))],
   ['mod of negative numbers', [[3, 1], [1, 4]], (x, y) => mod(sub(mul(x, 0.1), 5), add(mul(y, 0.02), 2))],
   ['einsum of matrices', [[3, 4], [4, 5]], (a, b) => einsum('ij,jk->ik', a, b)],
@@ -83,6 +96,48 @@ describe.each(['wasm', 'cpu'] as const)('gradients of tfjs on %s', (backend) => 
     checkGradient((y) => prod(y, 1), [x]);
     x.dispose();
   });
+});
+
+describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
+
+  // begin, end, strides, begin/end/ellipsis/new-axis/shrink masks; expected by numpy
+  it.each<[string, Parameters<typeof stridedSlice> extends [any, ...infer R] ? R : never, number[], number[]]>([
+    ['x[1, ::2, 3]', [[1, 0, 3], [2, 3, 4], [1, 2, 1], 0, 0b10, 0, 0, 0b101], [2], [15, 23]],
+    ['x[:, 1, ::-2]', [[0, 1, 0], [2, 2, 0], [1, 1, -2], 0b100, 0b100, 0, 0, 0b10], [2, 2], [7, 5, 19, 17]],
+    ['x[0, 2:0:-1, 1:4:2]', [[0, 2, 1], [1, 0, 4], [1, -1, 2], 0, 0, 0, 0, 0b1], [2, 2], [9, 11, 5, 7]],
+    ['x[None, 1, ..., ::3]', [[0, 1, 0, 0], [0, 2, 0, 4], [1, 1, 1, 3], 0b1000, 0b1000, 0b100, 0b1, 0b10], [1, 3, 2], [12, 15, 16, 19, 20, 23]],
+    ['x[-1, 2:1:1, ::2]', [[-1, 2, 0], [0, 1, 4], [1, 1, 2], 0, 0, 0, 0, 0b1], [0, 2], []],
+  ])('stridedSlice drops axes: %s', (_, args, shape, values) => {
+    const x = reshape(range(0, 24), [2, 3, 4]);
+    const y = stridedSlice(x, ...args);
+    expect(y.shape).toEqual(shape);
+    expect([...y.dataSync()]).toEqual(values);
+  });
+});
+
+describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s, by dtype', (backend) => {
+  beforeAll(() => useBackend(backend));
+
+  it.each(['int32', 'bool', 'float32'] as const)('stridedSlice of %s', (dtype) => {
+    const values = [0, 1, 1, 0, 0, 1].map((value, i) => (dtype === 'bool' ? value : dtype === 'int32' ? 20_000_001 * i : i / 2));
+    const y = stridedSlice(tensor(values, [2, 3], dtype), [0, 0], [2, 3], [1, 2]);
+    expect(y.dtype).toBe(dtype);
+    expect([...y.dataSync()]).toEqual([0, 2, 3, 5].map((i) => values[i]));
+  });
+
+  it('gather in batches', () => {
+    const indices = tensor([[1, 1, 0], [3, 2, 1]], [2, 3], 'int32');
+    const y = gather(reshape(range(0, 16, 1, 'int32'), [2, 4, 2]), indices, 1, 1);
+    expect([y.dtype, ...y.shape]).toEqual(['int32', 2, 3, 2]);
+    expect([...y.dataSync()]).toEqual([2, 3, 2, 3, 0, 1, 14, 15, 12, 13, 10, 11]);
+  });
+});
+
+it('gradients of complex numbers are refused with a reason', async () => {
+  await useBackend('cpu');
+  const x = tensor1d([1, 2]);
+  expect(() => vjp((_, y) => real(complex(y!, y!)), {}, [x])).toThrow(/Real got a complex tensor, expected real ones/);
 });
 
 it('windows that leave part of the image unread are refused on wasm', async () => {
