@@ -3,6 +3,7 @@ export { checkpoint } from './checkpoint.js';
 export { defineOp, type OpDefinition } from './define-op.js';
 export type { Compiled, CompiledVjp, Engine } from './engine/engine.js';
 export { TfjsEngine } from './engine/tfjs.js';
+export { OnnxRuntimeEngine, type CompileProgress, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
 export { freeze, packedLayout, unfreeze } from './frozen.js';
 export { conv2d, type Padding } from './ops/conv2d.js';
 export { geglu } from './ops/geglu.js';

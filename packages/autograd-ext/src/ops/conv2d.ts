@@ -1,4 +1,4 @@
-import { concat, engine, FusedConv2D, pad, reshape, reverse, slice, sum, transpose, zeros, conv2d as tfConv2d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { concat, engine, FusedConv2D, matMul, pad, reshape, reverse, slice, sum, transpose, zeros, conv2d as tfConv2d, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
 import { packedLayout } from '../frozen.js';
 import { filterGradient } from '../kernels/filter-gradient.js';
@@ -16,11 +16,10 @@ export type Padding = number | readonly [top: number, bottom: number, left: numb
  * @throws if the shapes do not fit
  */
 export function conv2d(x: Tensor4D, weight: Tensor, bias?: Tensor, { stride = 1, padding = 0 }: { stride?: number; padding?: Padding } = {}): Tensor4D {
-  const [outputs, inputs, kh, kw] = weight.shape as [number, number, number, number];
+  const [, inputs, kh, kw] = weight.shape as [number, number, number, number];
   if (x.rank !== 4 || x.shape[3] !== inputs) throw new Error(`conv2d: x got shape [${x.shape}], expected [B, H, W, ${inputs}] for a weight of shape [${weight.shape}].`);
   const pads = typeof padding === 'number' ? ([padding, padding, padding, padding] as const) : padding;
   if (Math.max(pads[0], pads[1]) >= kh || Math.max(pads[2], pads[3]) >= kw) throw new Error(`conv2d: padding got [${pads}], expected less than the kernel [${[kh, kw]}].`);
-  if (kh === 1 && kw === 1 && stride === 1) return linear(x, reshape(weight, [outputs, inputs]), bias) as Tensor4D;
   return convOp({ x, weight, ...(bias && { bias }) }, { stride, pads }) as Tensor4D;
 }
 
@@ -31,14 +30,19 @@ interface ConvAttrs {
 
 const convOp = defineOp<ConvAttrs>({
   name: 'ConvOIHW',
-  forward: ({ x, weight, bias }, { stride, pads }) => convolve(x!, packedLayout(weight!, 'HWIO', toHWIO), stride, pads, bias),
+  forward: ({ x, weight, bias }, { stride, pads }) =>
+    isMatrix(weight!, stride) ? linear(x!, asMatrix(weight!), bias) : convolve(x!, packedLayout(weight!, 'HWIO', toHWIO), stride, pads, bias),
   inputsToSave: ['x', 'weight'],
   gradient: (dy, [x, weight], attrs) => ({
-    x: () => inputGradient(dy, x!, weight!, attrs),
+    x: () => inputGradient({ dy, weight: weight! }, { ...attrs, size: [x!.shape[1]!, x!.shape[2]!] }),
     weight: () => weightGradient(dy, x!, weight!, attrs),
     bias: () => sum(reshape(dy, [-1, dy.shape[3]!]), 0),
   }),
 });
+
+/** A 1×1 kernel is a matrix, applied to every pixel. */
+const isMatrix = ({ shape }: Tensor, stride: number) => shape[2] === 1 && shape[3] === 1 && stride === 1;
+const asMatrix = (weight: Tensor) => reshape(weight, [weight.shape[0]!, weight.shape[1]!]);
 
 const toHWIO = (weight: Tensor) => transpose(weight, [2, 3, 1, 0]);
 /** The kernel whose convolution is the transpose of a stride-1 convolution: flipped, with inputs and outputs exchanged. */
@@ -52,12 +56,15 @@ function convolve(x: Tensor, filter: Tensor, stride: number, [top, bottom, left,
 }
 
 // The gradient of a strided convolution is that of the stride-1 convolution whose output, sampled every `stride`, it is.
-function inputGradient(dy: Tensor, x: Tensor, weight: Tensor, { stride, pads: [top, bottom, left, right] }: ConvAttrs): Tensor {
-  const [, height, width] = x.shape as [number, number, number, number];
-  const [, , kh, kw] = weight.shape as [number, number, number, number];
-  const spread = spreadOut(dy, stride, height + top + bottom - kh + 1, width + left + right - kw + 1);
-  return convolve(spread, packedLayout(weight, 'transposed', toTransposed), 1, [kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right]);
-}
+const inputGradient = defineOp<ConvAttrs & { readonly size: readonly [height: number, width: number] }>({
+  name: 'ConvOIHWInputGrad',
+  forward: ({ dy, weight }, { stride, pads: [top, bottom, left, right], size: [height, width] }) => {
+    const [outputs, inputs, kh, kw] = weight!.shape as [number, number, number, number];
+    if (isMatrix(weight!, stride)) return reshape(matMul(reshape(dy!, [-1, outputs]) as Tensor2D, asMatrix(weight!) as Tensor2D), [dy!.shape[0]!, height, width, inputs]);
+    const spread = spreadOut(dy!, stride, height + top + bottom - kh + 1, width + left + right - kw + 1);
+    return convolve(spread, packedLayout(weight!, 'transposed', toTransposed), 1, [kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right]);
+  },
+});
 
 /** `dy` at every `stride`-th place of a plane of zeros of the given size. */
 function spreadOut(dy: Tensor, stride: number, height: number, width: number): Tensor {

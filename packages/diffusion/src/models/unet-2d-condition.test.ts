@@ -1,21 +1,21 @@
 import { beforeAll, afterAll, describe, expect, it } from 'vitest';
 import { cast, concat, mul, randomNormal, reshape, slice, sum, tensor1d, tensor4d, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { TfjsEngine, useBackend, type ModelFunction } from '@alignprop/autograd-ext';
+import type { Engine, ModelFunction } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { unet2DCondition, UNet2DConditionModel } from './unet-2d-condition.js';
 
 const forward = (model: UNet2DConditionModel): ModelFunction => (params, sample, timestep, context) =>
   unet2DCondition(model.config, params, sample as Tensor4D, timestep!, context as Tensor3D);
 
-describe.each(['wasm', 'cpu'] as const)('UNet2DConditionModel on %s', (backend) => {
-  beforeAll(() => useBackend(backend));
-
+describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
   describe.each(['sd15-tiny', 'sd2-tiny'])('%s', (folder) => {
-    const engine = new TfjsEngine();
+    let engine: Engine;
     let model: UNet2DConditionModel;
     let golden: Record<string, Tensor>;
     beforeAll(async () => {
+      engine = await startEngine(name);
       model = await UNet2DConditionModel.fromPretrained(fixturePath(`${folder}/model`), { subfolder: 'unet' });
       golden = await fixtureTensors(`${folder}/unet.safetensors`);
     });

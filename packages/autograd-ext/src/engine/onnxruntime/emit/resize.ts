@@ -1,0 +1,60 @@
+import type { ResizeAttrs } from '../../../kernels/resize.js';
+import { resizeWeights } from '../../../ops/resize-weights.js';
+import { constant, node, type Value } from '../graph.js';
+import { recordKernel } from '../recorder.js';
+import { scalar } from './elementwise.js';
+import { image, imageView } from './conv.js';
+
+recordKernel<ResizeAttrs>('Resize', ({ x }, attrs) => {
+  const factor = repeats(attrs);
+  if (factor) return imageView(repeated(image(x!), factor));
+  const [down, across] = matrices(attrs);
+  return imageView(products(image(x!), down, transposedMatrix(across)));
+});
+
+recordKernel<ResizeAttrs>('ResizeGrad', ({ dy }, attrs) => {
+  const factor = repeats(attrs);
+  if (factor) return imageView(summed(image(dy!), factor));
+  const [down, across] = matrices(attrs);
+  return imageView(products(image(dy!), transposedMatrix(down), across));
+});
+
+interface Matrix {
+  readonly values: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** How often each pixel is repeated, where that is all that happens. */
+function repeats({ from, to, mode }: ResizeAttrs): readonly [number, number] | undefined {
+  const factor = [to[0] / from[0], to[1] / from[1]] as const;
+  return mode === 'nearest' && factor.every(Number.isInteger) ? factor : undefined;
+}
+
+function repeated(x: Value, [down, across]: readonly [number, number]): Value {
+  const [batch, channels, height, width] = x.shape as [number, number, number, number];
+  const text = (string: string) => ({ string });
+  const attributes = { mode: text('nearest'), coordinate_transformation_mode: text('asymmetric'), nearest_mode: text('floor') };
+  const scales = constant(Float32Array.of(1, 1, down, across), [4]);
+  return node('Resize', [x, undefined, scales], [batch, channels, height * down, width * across], { attributes });
+}
+
+function summed(dy: Value, factor: readonly [number, number]): Value {
+  const [batch, channels, height, width] = dy.shape as [number, number, number, number];
+  const shape = [batch, channels, height / factor[0], width / factor[1]];
+  const mean = node('AveragePool', [dy], shape, { attributes: { kernel_shape: { ints: factor }, strides: { ints: factor } } });
+  return node('Mul', [mean, scalar(factor[0] * factor[1])], shape);
+}
+
+const matrices = ({ from, to, ...kernel }: ResizeAttrs): readonly [Matrix, Matrix] =>
+  [0, 1].map((axis) => ({ values: resizeWeights(from[axis]!, to[axis]!, kernel), rows: to[axis]!, columns: from[axis]! })) as [Matrix, Matrix];
+
+const transposedMatrix = ({ values, rows, columns }: Matrix): Matrix => ({ values: Float32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)]!), rows: columns, columns: rows });
+
+/** `left · x · right` of every plane of `[B, C, H, W]`. */
+function products(x: Value, left: Matrix, right: Matrix): Value {
+  const matrix = ({ values, rows, columns }: Matrix) => constant(values, [rows, columns]);
+  const [batch, channels, height] = x.shape as [number, number, number];
+  const wide = node('MatMul', [x, matrix(right)], [batch, channels, height, right.columns]);
+  return node('MatMul', [matrix(left), wide], [batch, channels, left.rows, right.columns]);
+}

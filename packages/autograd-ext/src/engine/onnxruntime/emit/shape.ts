@@ -1,0 +1,112 @@
+import { constant, integers, node, nodeOutputs, type Dtype, type Value } from '../graph.js';
+import { recordKernel } from '../recorder.js';
+import { commonOrder, dtypeOf, ordered, plain, plainView, reshapedView, transposed, viewOf, type View } from '../view.js';
+import { cast } from './elementwise.js';
+
+recordKernel<{ shape: number[] }>('Reshape', ({ x }, { shape }) => reshapedView(x!, inferred(shape, x!.shape)));
+recordKernel<{ dim: number }>('ExpandDims', ({ input }, { dim }) => {
+  const at = dim < 0 ? input!.shape.length + dim + 1 : dim;
+  return reshapedView(input!, [...input!.shape.slice(0, at), 1, ...input!.shape.slice(at)]);
+});
+recordKernel<{ perm: number[] }>('Transpose', ({ x }, { perm }) => transposed(x!, perm));
+recordKernel<{ axis: number }>('Concat', (inputs, { axis }) => concat(Object.values(inputs), axis));
+recordKernel<{ axis: number }>('Pack', (inputs, { axis }) => {
+  const views = Object.values(inputs);
+  const at = axis < 0 ? views[0]!.shape.length + axis + 1 : axis;
+  return concat(views.map((view) => reshapedView(view, [...view.shape.slice(0, at), 1, ...view.shape.slice(at)])), at);
+});
+recordKernel<{ axis: number }>('Unpack', ({ value }, { axis }) => {
+  const at = axis < 0 ? value!.shape.length + axis : axis;
+  const shape = value!.shape.filter((_, i) => i !== at);
+  return split(value!, Array<number>(value!.shape[at]!).fill(1), at).map((part) => reshapedView(part, shape));
+});
+recordKernel<{ numOrSizeSplits: number | number[]; axis: number }>('SplitV', ({ x }, { numOrSizeSplits, axis }) => {
+  const at = axis < 0 ? x!.shape.length + axis : axis;
+  return split(x!, sizes(numOrSizeSplits, x!.shape[at]!), at);
+});
+recordKernel<{ begin: number | number[]; size: number | number[] }>('Slice', ({ x }, { begin, size }) => {
+  const rank = x!.shape.length;
+  const starts = fillUp(begin, rank, 0);
+  const counts = fillUp(size, rank, -1).map((count, axis) => (count < 0 ? x!.shape[axis]! - starts[axis]! : count));
+  return slice(x!, starts, starts.map((start, axis) => start + counts[axis]!));
+});
+recordKernel<{ paddings: [number, number][]; constantValue: number }>('PadV2', ({ x }, { paddings, constantValue }) => pad(x!, paddings, constantValue));
+recordKernel<{ dims: number[] }>('Reverse', ({ x }, { dims }) => {
+  const axes = dims.map((dim) => (dim < 0 ? dim + x!.shape.length : dim));
+  return axes.length === 0 ? x! : slice(x!, x!.shape.map((size, axis) => (axes.includes(axis) ? size - 1 : 0)), x!.shape.map((size, axis) => (axes.includes(axis) ? -size - 1 : size)), x!.shape.map((_, axis) => (axes.includes(axis) ? -1 : 1)));
+});
+recordKernel<{ reps: number[] }>('Tile', ({ x }, { reps }) => {
+  const shape = x!.value.shape.map((size, i) => size * reps[x!.order[i]!]!);
+  return viewOf(node('Tile', [x!.value, integers(x!.order.map((axis) => reps[axis]!))], shape), x!.order);
+});
+recordKernel<{ shape: number[] }>('BroadcastTo', ({ x }, { shape }) => plainView(node('Expand', [plain(x!), integers(shape)], shape)));
+recordKernel<{ shape: number[]; value: number; dtype?: Dtype }>('Fill', (_, { shape, value, dtype = 'float32' }) => plainView(constant(value, shape, dtype)));
+recordKernel('ZerosLike', ({ x }) => viewOf(constant(0, x!.value.shape, dtypeOf(x!)), x!.order));
+recordKernel('OnesLike', ({ x }) => viewOf(constant(1, x!.value.shape, dtypeOf(x!)), x!.order));
+recordKernel<{ start: number; stop: number; step: number; dtype: Dtype }>('Range', (_, { start, stop, step, dtype }) => {
+  const count = Math.max(0, Math.ceil((stop - start) / step));
+  const values = Array.from({ length: count }, (_, i) => start + i * step);
+  return plainView(constant(dtype === 'int32' ? Int32Array.from(values) : Float32Array.from(values), [count], dtype));
+});
+recordKernel<{ axis: number; batchDims: number }>('GatherV2', ({ x, indices }, { axis, batchDims }) => {
+  const at = axis < 0 ? axis + x!.shape.length : axis;
+  if (batchDims !== 0) throw new Error(`GatherV2: batchDims got ${batchDims}, expected 0.`);
+  const shape = [...x!.shape.slice(0, at), ...indices!.shape, ...x!.shape.slice(at + 1)];
+  return plainView(node('Gather', [plain(x!), cast(plain(indices!), 'int32')], shape, { attributes: { axis: { int: at } } }));
+});
+
+const inferred = (shape: readonly number[], from: readonly number[]): number[] => {
+  const known = shape.reduce((product, size) => (size < 0 ? product : product * size), 1);
+  return shape.map((size) => (size < 0 ? from.reduce((a, b) => a * b, 1) / known : size));
+};
+
+const sizes = (split: number | number[], size: number): number[] => {
+  if (typeof split === 'number') return Array<number>(split).fill(size / split);
+  const known = split.reduce((sum, n) => sum + Math.max(0, n), 0);
+  return split.map((n) => (n < 0 ? size - known : n));
+};
+
+const fillUp = (values: number | number[], rank: number, rest: number): number[] => {
+  const list = typeof values === 'number' ? [values] : values;
+  return Array.from({ length: rank }, (_, i) => list[i] ?? rest);
+};
+
+export function concat(views: readonly View[], axis: number): View {
+  const rank = views[0]!.shape.length;
+  const at = axis < 0 ? axis + rank : axis;
+  const some = views.filter(({ shape }) => shape[at] !== 0);
+  if (some.length === 1) return some[0]!;
+  const order = commonOrder(some, rank);
+  const values = some.map((view) => ordered(view, order));
+  const position = order.indexOf(at);
+  const shape = values[0]!.shape.map((size, i) => (i === position ? values.reduce((sum, value) => sum + value.shape[i]!, 0) : size));
+  return viewOf(node('Concat', values, shape, { attributes: { axis: { int: position } } }), order);
+}
+
+/** Elements from `starts` up to `ends`, by axis of the tensor. */
+export function slice(x: View, starts: readonly number[], ends: readonly number[], steps: readonly number[] = starts.map(() => 1)): View {
+  const axes = x.order.map((axis, position) => ({ axis, position })).filter(({ axis }) => starts[axis] !== 0 || ends[axis] !== x.shape[axis] || steps[axis] !== 1);
+  if (axes.length === 0) return x;
+  const of = (list: readonly number[]) => integers(axes.map(({ axis }) => list[axis]!));
+  const shape = x.value.shape.map((size, position) => {
+    const found = axes.find((entry) => entry.position === position);
+    return found ? Math.max(0, Math.ceil((ends[found.axis]! < 0 && steps[found.axis]! < 0 ? starts[found.axis]! + 1 : ends[found.axis]! - starts[found.axis]!) / Math.abs(steps[found.axis]!))) : size;
+  });
+  return viewOf(node('Slice', [x.value, of(starts), of(ends), integers(axes.map(({ position }) => position)), of(steps)], shape), x.order);
+}
+
+function split(x: View, parts: readonly number[], axis: number): View[] {
+  const position = x.order.indexOf(axis);
+  const outputs = parts.map((size) => ({ shape: x.value.shape.map((n, i) => (i === position ? size : n)), dtype: dtypeOf(x) }));
+  const values = nodeOutputs('Split', [x.value, integers(parts)], outputs, { attributes: { axis: { int: position } } });
+  return values.map((value) => viewOf(value, x.order));
+}
+
+export function pad(x: View, paddings: readonly (readonly [number, number])[], value = 0): View {
+  if (paddings.every(([before, after]) => before === 0 && after === 0)) return x;
+  const amounts = x.order.map((axis) => paddings[axis]!);
+  const shape = x.value.shape.map((size, i) => size + amounts[i]![0] + amounts[i]![1]);
+  const fill: Value = constant(dtypeOf(x) === 'float32' ? Float32Array.of(value) : Int32Array.of(value), [], dtypeOf(x));
+  return viewOf(node('Pad', [x.value, integers([...amounts.map(([before]) => before), ...amounts.map(([, after]) => after)]), fill], shape), x.order);
+}
+
