@@ -5,6 +5,7 @@ export type { DownloadProgress, HubOptions } from './hub-settings.js';
 export { initParams, loadParams, type LoadParamsOptions, type ParamsSpec } from './load-params.js';
 export { memory } from './memory.js';
 export { openSafetensors, type Safetensors } from './open-safetensors.js';
+export { openWeightFile } from './open-weight-file.js';
 export { openWeights, type OpenWeightsOptions } from './open-weights.js';
 export { resolveSource } from './resolve-source.js';
 export { encodeSafetensors, saveSafetensors, type RawTensor, type SafetensorsEntry } from './save-safetensors.js';

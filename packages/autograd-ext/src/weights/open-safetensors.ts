@@ -1,6 +1,7 @@
 import type { StoredTensor } from '../params.js';
 import { widen } from './dtype.js';
 import { describeForeignText, type FileSource, type RandomAccessFile } from './file-source.js';
+import { reopened, type OpenedFile } from './opened-file.js';
 import { headerLength, parseHeader, PREFIX, type TensorInfo } from './safetensors-header.js';
 
 /** An opened safetensors file: its header is read and checked, the values lie in the file. */
@@ -37,16 +38,14 @@ async function explain(file: RandomAccessFile, cause: Error): Promise<string> {
   return describeForeignText(beginning) ?? `${cause.message} Download it again, or write it again with safetensors.`;
 }
 
-interface Stored {
-  readonly source: FileSource;
-  readonly path: string;
-  readonly file: RandomAccessFile;
+interface Stored extends OpenedFile {
   readonly name: string;
   readonly info: TensorInfo;
   readonly dataStart: number;
 }
 
-function storedTensor({ source, path, file, name, info, dataStart }: Stored): StoredTensor {
+function storedTensor({ name, info, dataStart, ...opened }: Stored): StoredTensor {
+  const { file } = opened;
   const offset = dataStart + info.begin;
   const length = info.end - info.begin;
   return {
@@ -54,7 +53,7 @@ function storedTensor({ source, path, file, name, info, dataStart }: Stored): St
     dtype: info.dtype,
     ...(file.path && { location: { file: file.path, offset, length } }),
     read: async () => {
-      const bytes = await readRange(source, path, file.size, offset, length);
+      const bytes = await reopened(opened, (again) => again.read(offset, length));
       try {
         return widen(info.dtype, bytes);
       } catch (cause) {
@@ -62,14 +61,4 @@ function storedTensor({ source, path, file, name, info, dataStart }: Stored): St
       }
     },
   };
-}
-
-async function readRange(source: FileSource, path: string, size: number, offset: number, length: number): Promise<Uint8Array> {
-  const file = await source.open(path);
-  try {
-    if (file.size !== size) throw new Error(`openSafetensors: '${file.name}' got ${file.size} bytes, expected ${size}: it changed after it was opened. Load the model again.`);
-    return await file.read(offset, length);
-  } finally {
-    await file.close();
-  }
 }
