@@ -1,4 +1,5 @@
 import { completeBatchNormInputs } from './batch-norm-inputs.js';
+import { keepNaNWhenClippingOnWasm } from './clip-by-value-wasm.js';
 import { gatherInBatchesOnWasm } from './gather.js';
 import { shareClonesOnWasm } from './identity-wasm.js';
 import { statePaddingOnWasm } from './padding-wasm.js';
@@ -8,6 +9,7 @@ import { correctStridedSlice } from './strided-slice.js';
 export function correctKernels(): void {
   shareClonesOnWasm();
   statePaddingOnWasm();
+  keepNaNWhenClippingOnWasm();
   correctStridedSlice();
   gatherInBatchesOnWasm();
   completeBatchNormInputs();
