@@ -4,7 +4,7 @@ export { CLIPModel, clipSpec, type CLIPModelParams } from './model.js';
 export { clipArchitecture, type ClipArchitecture } from './open-clip.js';
 export { clipText, CLIPTextModel, CLIPTextModelWithProjection, clipTextWithProjection, type CLIPTextOutput } from './text-model.js';
 export { CLIPTokenizer, type Encoded, type EncodeOptions } from './tokenizer.js';
-export { clipVision, CLIPVisionModelWithProjection, type CLIPVisionOutput } from './vision-model.js';
+export { clipVision, CLIPVisionModelWithProjection, embedPatches, type CLIPVisionOutput } from './vision-model.js';
 
 // What models of other families are described with, too.
 export { count, counts, anything, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from '../models/config.js';

@@ -74,16 +74,20 @@ function embed(
 }
 
 /**
- * The convolution whose stride is its kernel's size, `[B, N, C]`, as one linear map of each patch: its gradient would else
- * be taken as that of any strided convolution, at a cost that grows with the patch's area.
+ * The convolution whose stride is its kernel's size, as one linear map of each patch: its gradient would else be taken as
+ * that of any strided convolution, at a cost that grows with the patch's area.
+ * @param pixels `[B, H, W, in]`; what is beyond whole patches is not seen
+ * @param weight `[C, in, p, p]`
+ * @param bias `[C]`
+ * @returns the patches row by row, `[B, N, C]`
  */
-function embedPatches(pixels: Tensor4D, weight: Tensor4D): Tensor {
+export function embedPatches(pixels: Tensor4D, weight: Tensor4D, bias?: Tensor1D): Tensor3D {
   const [width, channels, size] = weight.shape;
   const [batch, rows, columns] = [pixels.shape[0], Math.floor(pixels.shape[1] / size), Math.floor(pixels.shape[2] / size)];
   const whole = slice(pixels, 0, [batch, rows * size, columns * size, channels]);
   const strips = reshape(whole, [batch * rows, size, columns, size * channels]);
   const patches = reshape(transpose(strips, [0, 2, 1, 3]), [batch, rows * columns, size * size * channels]); // [B, N, p·p·in]
-  return linear(patches, reshape(transpose(weight, [0, 2, 3, 1]), [width, size * size * channels]));
+  return linear(patches, reshape(transpose(weight, [0, 2, 3, 1]), [width, size * size * channels]), bias) as Tensor3D;
 }
 
 /** CLIP's image encoder and projection. */

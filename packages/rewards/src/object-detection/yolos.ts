@@ -1,7 +1,7 @@
 import { add, concat, div, relu, reshape, sigmoid, slice, sub, tile, type Tensor, type Tensor1D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { conv2d, gelu, layerNorm, linear, resize, scaledDotProductAttention, type Params, type Size } from '@alignprop/autograd-ext';
+import { gelu, layerNorm, linear, resize, scaledDotProductAttention, type Params, type Size } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
-import { linearSpec, normSpec, repeatSpec, type LinearParams, type NormParams } from '@alignprop/diffusion/clip';
+import { embedPatches, linearSpec, normSpec, repeatSpec, type LinearParams, type NormParams } from '@alignprop/diffusion/clip';
 import type { YolosConfig } from './yolos-config.js';
 
 /** The weights of a `YolosLayer`. */
@@ -123,9 +123,8 @@ function embed(config: YolosConfig, params: YolosEmbeddingsParams, pixels: Tenso
   const { cls_token, detection_tokens, patch_embeddings, position_embeddings } = params;
   const [batch, height, width] = pixels.shape;
   const { weight, bias } = patch_embeddings.projection;
-  const patches = reshape(conv2d(pixels, weight, bias, { stride: config.patch_size }), [batch, -1, config.hidden_size]); // [B, N, C]
   const repeated = (token: Tensor3D) => tile(token, [batch, 1, 1]);
-  const tokens = concat([repeated(cls_token), patches as Tensor3D, repeated(detection_tokens)], 1);
+  const tokens = concat([repeated(cls_token), embedPatches(pixels, weight, bias), repeated(detection_tokens)], 1);
   return add(tokens, interpolate(config, position_embeddings, [height, width]));
 }
 
