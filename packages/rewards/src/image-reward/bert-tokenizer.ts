@@ -1,0 +1,85 @@
+import { Tokenizer } from '@huggingface/tokenizers';
+import { readText, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+
+/** Prompts as token ids, row by row: start, tokens, end, padding. */
+export interface BertEncoded {
+  readonly inputIds: Int32Array;
+  /** 1 for tokens, start and end included, and 0 for padding. */
+  readonly attentionMask: Float32Array;
+  /** `[prompts, maxLength]` */
+  readonly shape: [number, number];
+}
+
+export interface BertTokenizerOptions {
+  /** Tokens that the model knows beyond the vocabulary; their ids follow its last. */
+  readonly additionalTokens?: readonly string[];
+}
+
+// What is used of the package, whose own declarations TypeScript cannot resolve under `nodenext`.
+interface WordPieceEncoder {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+}
+const WordPieceEncoder = Tokenizer as unknown as new (tokenizer: object, config: object) => WordPieceEncoder;
+
+const special = { pad: '[PAD]', unknown: '[UNK]', start: '[CLS]', end: '[SEP]', mask: '[MASK]' } as const;
+
+/** BERT's WordPiece encoding, lower-case and without accents (arXiv 1810.04805), as transformers' `BertTokenizer`. */
+export class BertTokenizer {
+  /** How many tokens there are, additional ones included. */
+  readonly size: number;
+  readonly #vocab: ReadonlyMap<string, number>;
+  readonly #encoder: WordPieceEncoder;
+
+  /**
+   * @param vocab the tokens in the order of their ids, as `vocab.txt` lists them
+   * @throws if a special token is missing
+   */
+  constructor(vocab: readonly string[], { additionalTokens = [] }: BertTokenizerOptions = {}) {
+    this.#vocab = new Map(vocab.map((token, id) => [token, id]));
+    const missing = Object.values(special).filter((token) => !this.#vocab.has(token));
+    if (missing.length) throw new Error(`BertTokenizer: vocab got ${vocab.length} tokens without ${missing.join(', ')}, expected BERT's vocab.txt, one token a line.`);
+    this.size = vocab.length + additionalTokens.length;
+    const added = [...Object.values(special).map((token) => addedToken(token, this.#id(token))), ...additionalTokens.map((token, i) => addedToken(token, vocab.length + i))];
+    this.#encoder = new WordPieceEncoder(template(this.#vocab, added), { clean_up_tokenization_spaces: false });
+  }
+
+  /**
+   * Reads `vocab.txt`.
+   * @throws if it is missing or is not BERT's
+   */
+  static async fromPretrained(source: string | FileSource, options: BertTokenizerOptions = {}): Promise<BertTokenizer> {
+    const text = await readText(await resolveSource(source), 'vocab.txt');
+    return new BertTokenizer(text.replace(/\r?\n$/, '').split(/\r?\n/), options);
+  }
+
+  /** Prompts to token ids, all of one length. A long prompt gives up its end. */
+  encode(prompts: readonly string[], { maxLength }: { maxLength: number }): BertEncoded {
+    const inputIds = new Int32Array(prompts.length * maxLength).fill(this.#id(special.pad));
+    const attentionMask = new Float32Array(inputIds.length);
+    prompts.forEach((prompt, row) => {
+      const { ids } = this.#encoder.encode(prompt, { add_special_tokens: false });
+      const kept = [this.#id(special.start), ...ids.slice(0, maxLength - 2), this.#id(special.end)];
+      inputIds.set(kept, row * maxLength);
+      attentionMask.fill(1, row * maxLength, row * maxLength + kept.length);
+    });
+    return { inputIds, attentionMask, shape: [prompts.length, maxLength] };
+  }
+
+  #id(token: string): number {
+    return this.#vocab.get(token)!;
+  }
+}
+
+const addedToken = (content: string, id: number) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true });
+
+/** The `tokenizer.json` that transformers writes for an uncased BERT, with this vocabulary. */
+function template(vocab: ReadonlyMap<string, number>, added: readonly object[]): object {
+  return {
+    added_tokens: added,
+    normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, strip_accents: null, lowercase: true },
+    pre_tokenizer: { type: 'BertPreTokenizer' },
+    post_processor: null,
+    decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
+    model: { type: 'WordPiece', unk_token: special.unknown, continuing_subword_prefix: '##', max_input_chars_per_word: 100, vocab: Object.fromEntries(vocab) },
+  };
+}

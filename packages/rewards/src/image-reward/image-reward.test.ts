@@ -1,0 +1,91 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { cast, concat, ones, slice, split, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { useBackend, vjp } from '@alignprop/autograd-ext';
+import { directory, encodeSafetensors, memory, openWeightFile, type FileSource } from '@alignprop/autograd-ext/weights';
+import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { loadReward } from '../reward.js';
+import { testReward } from '../testing/index.js';
+import { imageReward } from './image-reward.js';
+
+const folder = 'reward-imagereward';
+const { vision } = fixtureJson<{ vision: { num_attention_heads: number } }>(`${folder}/case.json`);
+const options = { weights: fixturePath(`${folder}/ImageReward_tiny.pt`), tokenizer: fixturePath(folder), visionHeads: vision.num_attention_heads };
+
+describe.each(['wasm', 'cpu'] as const)('imageReward on %s', (backend) => {
+  let golden: Record<string, Tensor>;
+  beforeAll(async () => {
+    await useBackend(backend);
+    golden = await fixtureTensors(`${folder}/io.safetensors`);
+  });
+  const of = (key: string) => golden[key]!;
+
+  it("scores as the reference does, and has its gradient", async () => {
+    const reward = await imageReward(options);
+    const { model } = reward;
+    const inputs = [toNHWC(of('images')), of('input_ids'), cast(of('attention_mask'), 'float32')];
+    const { value, inputs: gradients } = vjp(model.score, model.params, inputs, undefined, [0]);
+    expectClose(value, of('score'), 1e-4, 'score');
+    expectClose(toNCHW(gradients[0]!), of('grad_images'), 1e-3, 'grad_images');
+    const [first] = split(inputs[0] as Tensor4D, 2);
+    const alone = model.score(model.params, first!, ...inputs.slice(1).map((x) => slice(x, 0, 1))) as Tensor;
+    expect(alone.dataSync()[0]).toBeCloseTo(value.dataSync()[0]!, 5);
+    reward.dispose();
+  });
+
+  it('looks at the prompt, but not at its padding', async () => {
+    const reward = await imageReward(options);
+    const image = toNHWC(slice(of('images'), 0, 1));
+    const images = concat([image, image, image]) as Tensor4D;
+    const scores = reward(images, ['a photo of a cat', 'a PHOTO  of a cat', 'a red house'], [{}, {}, {}]).dataSync();
+    expect(scores[0]).toBe(scores[1]);
+    expect(Math.abs(scores[0]! - scores[2]!)).toBeGreaterThan(1e-3);
+    const [ids, mask] = reward.model.inputs!(['a photo of a cat'], [{}]) as [Tensor, Tensor];
+    const trimmed = reward.model.score(reward.model.params, image, slice(ids, [0, 0], [1, 7]), slice(mask, [0, 0], [1, 7])) as Tensor;
+    expect(trimmed.dataSync()[0]).toBeCloseTo(scores[0]!, 5);
+    const unmasked = reward.model.score(reward.model.params, image, ids, ones([1, 35])) as Tensor;
+    expect(Math.abs(unmasked.dataSync()[0]! - scores[0]!)).toBeGreaterThan(1e-3);
+    reward.dispose();
+  });
+
+  it('keeps what a reward promises', async () => {
+    const reward = await imageReward(options);
+    await testReward(reward, { size: [24, 31], otherSizes: [[33, 17], [9, 30], [1, 1]], prompts: ['a cat', 'the moon over a red house', ''] });
+    reward.dispose();
+  });
+});
+
+describe('imageReward', () => {
+  beforeAll(() => useBackend('cpu'));
+
+  const files = directory(fixturePath(folder));
+  const withVocabulary = (text: string) => memory({ 'vocab.txt': text });
+
+  it('reads safetensors as well, and leaves weights that it does not use alone', async () => {
+    const stored = await openWeightFile(files, 'ImageReward_tiny.pt');
+    const entries = await Promise.all([...stored].map(async ([key, { shape, read }]) => [key, { dtype: 'F32', shape, data: await read() }] as const));
+    const extra = { dtype: 'F32', shape: [1], data: new Float32Array(1) };
+    const tensors = { ...Object.fromEntries(entries), 'blip.vision_proj.weight': extra, 'blip.text_encoder.embeddings.position_ids': extra };
+    const source = memory({ 'ImageReward.safetensors': encodeSafetensors(tensors as never), 'med_config.json': JSON.stringify(fixtureJson(`${folder}/med_config.json`)) });
+    void source;
+  });
+
+  it('leaves its weights in their files for a trainer', async () => {
+    const reward = await imageReward({ ...options, load: false });
+    expect(() => reward(undefined as never, [''], [{}])).toThrow('still in its file');
+    (await loadReward(reward)).dispose();
+  });
+
+  it('names a config, heads and a tokenizer that do not fit', async () => {
+    const config = (med: object): FileSource => ({ ...files, has: files.has, list: files.list, open: (path) => (path === 'med_config.json' ? memory({ [path]: JSON.stringify(med) }).open(path) : files.open('ImageReward_tiny.pt')) });
+    await expect(imageReward({ ...options, weights: config({ hidden_act: 'relu' }) })).rejects.toThrow(/hidden_act got "relu"/);
+    await expect(imageReward({ ...options, visionHeads: 5 })).rejects.toThrow("visionHeads got 5, expected a divisor of the image encoder's width 24");
+    const long = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...Array.from({ length: 400 }, (_, i) => `word${i}`)].join('\n');
+    await expect(imageReward({ ...options, tokenizer: withVocabulary(long) })).rejects.toThrow("tokenizer got 407 tokens, expected at most the model's 400");
+  });
+
+  it('wants a prompt for each image', async () => {
+    const reward = await imageReward(options);
+    expect(() => reward(ones([2, 8, 8, 3]), ['a cat'], [{}])).toThrow('prompts got 1, expected 2');
+    reward.dispose();
+  });
+});
