@@ -1,12 +1,15 @@
 export { directory } from './directory.js';
+export { widen } from './dtype.js';
 export { readJson, readText, subfolder, type FileSource, type RandomAccessFile } from './file-source.js';
 export { hub } from './hub.js';
 export type { DownloadProgress, HubOptions } from './hub-settings.js';
 export { initParams, loadParams, type LoadParamsOptions, type ParamsSpec } from './load-params.js';
 export { memory } from './memory.js';
 export { openSafetensors, type Safetensors } from './open-safetensors.js';
+export { openTorchFile, type TorchFile } from './open-torch-file.js';
 export { openWeightFile } from './open-weight-file.js';
 export { openWeights, type OpenWeightsOptions } from './open-weights.js';
 export { resolveSource } from './resolve-source.js';
 export { encodeSafetensors, saveSafetensors, type RawTensor, type SafetensorsEntry } from './save-safetensors.js';
+export { TorchFileError } from './torch-file-error.js';
 export { writeFileAtomic, type FileContents } from './write-file-atomic.js';
