@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { cast, concat, ones, slice, split, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { useBackend, vjp } from '@alignprop/autograd-ext';
-import { directory, encodeSafetensors, memory, openWeightFile, type FileSource } from '@alignprop/autograd-ext/weights';
+import { cast, concat, fill, ones, slice, split, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { useBackend, vjp, type StoredTensor } from '@alignprop/autograd-ext';
+import { directory, encodeSafetensors, memory, openWeightFile } from '@alignprop/autograd-ext/weights';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { loadReward } from '../reward.js';
 import { testReward } from '../testing/index.js';
@@ -49,7 +50,7 @@ describe.each(['wasm', 'cpu'] as const)('imageReward on %s', (backend) => {
 
   it('keeps what a reward promises', async () => {
     const reward = await imageReward(options);
-    await testReward(reward, { size: [24, 31], otherSizes: [[33, 17], [9, 30], [1, 1]], prompts: ['a cat', 'the moon over a red house', ''] });
+    await testReward(reward, { size: [24, 31], otherSizes: [[33, 17], [9, 30], [1, 1]], prompts: ['a cat', 'the moon over a red house', ''], entries: 12 });
     reward.dispose();
   });
 });
@@ -58,15 +59,29 @@ describe('imageReward', () => {
   beforeAll(() => useBackend('cpu'));
 
   const files = directory(fixturePath(folder));
-  const withVocabulary = (text: string) => memory({ 'vocab.txt': text });
 
-  it('reads safetensors as well, and leaves weights that it does not use alone', async () => {
+  it('reads safetensors as well, and leaves weights alone that it does not use', async () => {
     const stored = await openWeightFile(files, 'ImageReward_tiny.pt');
-    const entries = await Promise.all([...stored].map(async ([key, { shape, read }]) => [key, { dtype: 'F32', shape, data: await read() }] as const));
-    const extra = { dtype: 'F32', shape: [1], data: new Float32Array(1) };
-    const tensors = { ...Object.fromEntries(entries), 'blip.vision_proj.weight': extra, 'blip.text_encoder.embeddings.position_ids': extra };
-    const source = memory({ 'ImageReward.safetensors': encodeSafetensors(tensors as never), 'med_config.json': JSON.stringify(fixtureJson(`${folder}/med_config.json`)) });
-    void source;
+    const entry = async ({ shape, read }: StoredTensor) => ({ dtype: 'F32' as const, shape, data: await read() });
+    const tensors = await Promise.all([...stored].map(async ([key, tensor]) => [key, await entry(tensor)] as const));
+    const unused = ['blip.vision_proj.weight', 'blip.text_proj.bias', 'blip.text_encoder.embeddings.position_ids'];
+    const zeros = { dtype: 'F32' as const, shape: [1], data: new Float32Array(1) };
+    const bytes = encodeSafetensors(Object.fromEntries([...tensors, ...unused.map((key) => [key, zeros] as const)]));
+    const weights = memory({ 'ImageReward.safetensors': bytes, 'med_config.json': readFileSync(fixturePath(`${folder}/med_config.json`)) });
+    const image = fill([1, 9, 8, 3], 0.3) as Tensor4D;
+    const scores = await Promise.all(
+      [options, { ...options, weights }].map(async (some) => {
+        const reward = await imageReward(some);
+        const score = reward(image, ['a cat'], [{}]).dataSync()[0];
+        reward.dispose();
+        return score;
+      }),
+    );
+    expect(scores[0]).toBe(scores[1]);
+  });
+
+  it('says what it looked for', async () => {
+    await expect(imageReward({ ...options, weights: memory({}, 'nowhere') })).rejects.toThrow("'nowhere' has no weights. Looked for ImageReward.safetensors, ImageReward.pt.");
   });
 
   it('leaves its weights in their files for a trainer', async () => {
@@ -76,11 +91,12 @@ describe('imageReward', () => {
   });
 
   it('names a config, heads and a tokenizer that do not fit', async () => {
-    const config = (med: object): FileSource => ({ ...files, has: files.has, list: files.list, open: (path) => (path === 'med_config.json' ? memory({ [path]: JSON.stringify(med) }).open(path) : files.open('ImageReward_tiny.pt')) });
-    await expect(imageReward({ ...options, weights: config({ hidden_act: 'relu' }) })).rejects.toThrow(/hidden_act got "relu"/);
+    const weights = (med: object) => memory({ 'ImageReward.pt': readFileSync(options.weights), 'med_config.json': JSON.stringify(med) });
+    await expect(imageReward({ ...options, weights: weights({ hidden_act: 'relu' }) })).rejects.toThrow(/hidden_act got "relu"/);
+    await expect(imageReward({ ...options, weights: weights({}) })).rejects.toThrow(/of another shape: .*blip.text_encoder/);
     await expect(imageReward({ ...options, visionHeads: 5 })).rejects.toThrow("visionHeads got 5, expected a divisor of the image encoder's width 24");
     const long = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...Array.from({ length: 400 }, (_, i) => `word${i}`)].join('\n');
-    await expect(imageReward({ ...options, tokenizer: withVocabulary(long) })).rejects.toThrow("tokenizer got 407 tokens, expected at most the model's 400");
+    await expect(imageReward({ ...options, tokenizer: memory({ 'vocab.txt': long }) })).rejects.toThrow("tokenizer got 407 tokens, expected at most the model's 400");
   });
 
   it('wants a prompt for each image', async () => {

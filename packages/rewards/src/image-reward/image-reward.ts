@@ -12,7 +12,7 @@ import { imageRewardConfig, type ImageRewardConfig } from './image-reward-config
 
 /** Where ImageReward's weights and its tokenizer lie. */
 export interface ImageRewardOptions {
-  /** A folder or hub id, either with `/file` behind it, or a file source, with `ImageReward.pt` and `med_config.json`. */
+  /** A folder or hub id, either with `/file` behind it, or a file source, with `ImageReward.pt` (or `.safetensors`) and `med_config.json`. */
   readonly weights?: string | FileSource;
   /** A folder, hub id or file source with the `vocab.txt` of BERT, uncased. */
   readonly tokenizer?: string | FileSource;
@@ -53,10 +53,10 @@ export async function imageReward({
   visionHeads,
   load = true,
 }: ImageRewardOptions = {}): Promise<ModelReward> {
-  const { source, file = 'ImageReward.pt' } = splitLocation(weights);
+  const { source, file } = splitLocation(weights);
   const folder = await resolveSource(source);
-  const stored = await openWeightFile(folder, file);
-  const config = imageRewardConfig((await readJson(folder, 'med_config.json')) as ConfigInput, stored, { heads: visionHeads });
+  const stored = await openWeightFile(folder, file ?? (await findWeights(folder)));
+  const config = imageRewardConfig(await readMedConfig(folder), stored, { heads: visionHeads });
   const words = await BertTokenizer.fromPretrained(tokenizer, { additionalTokens: ADDITIONAL_TOKENS });
   checkVocabulary(config, words);
   const reward = defineReward({
@@ -68,6 +68,18 @@ export async function imageReward({
     score: (params, images, ids, mask) => score(config, params as unknown as ImageRewardParams, images as Tensor4D, ids as Tensor2D, mask as Tensor2D),
   });
   return load ? loadReward(reward) : reward;
+}
+
+const weightFiles = ['ImageReward.safetensors', 'ImageReward.pt'];
+
+async function findWeights(folder: FileSource): Promise<string> {
+  for (const file of weightFiles) if (await folder.has(file)) return file;
+  throw new Error(`imageReward: '${folder.location}' has no weights. Looked for ${weightFiles.join(', ')}. Pass the file's path.`);
+}
+
+/** The published one, which is that of the defaults, where there is no file. */
+async function readMedConfig(folder: FileSource): Promise<ConfigInput> {
+  return (await folder.has('med_config.json')) ? ((await readJson(folder, 'med_config.json')) as ConfigInput) : {};
 }
 
 /** The weights of an ImageReward checkpoint. */
