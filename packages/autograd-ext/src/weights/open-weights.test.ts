@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
@@ -33,6 +34,8 @@ describe('openWeights', () => {
     ['fp16-variant/vae', 'plain/vae', 'fp16'],
     ['fp16-variant/text_encoder', 'plain/text_encoder', 'fp16'],
     ['sharded-fp16-variant/unet', 'plain/unet', 'fp16'],
+    ['bin/unet', 'plain/unet', undefined],
+    ['bin/text_encoder', 'plain/text_encoder', undefined],
   ])('%s holds the values of %s', async (folder, plain, variant) => expectSame(await open(folder, variant), await open(plain)));
 
   it('bf16/unet holds the values of plain/unet, rounded to 8 bits', async () => {
@@ -41,23 +44,31 @@ describe('openWeights', () => {
     await expectSame(rounded, await open('plain/unet'), 2 ** -8);
   });
 
+  it('opens a file by its name', async () => {
+    await expectSame(await openWeights(load, 'bin/legacy.bin'), await open('plain/unet'));
+    await expectSame(await openWeights(load, 'plain/unet/diffusion_pytorch_model.safetensors'), await open('plain/unet'));
+    const head = await openWeights(directory(fixturePath('reward-aesthetic')), 'sac+logos+ava1-l14-linearMSE.pth');
+    expect(head.get('layers.0.weight')!.shape).toEqual([1024, 768]);
+    await expect(openWeights(load, 'nowhere.ckpt')).rejects.toThrow(/there is no such file/);
+  });
+
   it('without the variant says what it looked for, what is there and what to do', async () => {
     await expect(open('fp16-variant/unet')).rejects.toThrow(
-      /^openWeights: no weights in '.*fp16-variant\/unet'\. Looked for diffusion_pytorch_model\.safetensors, diffusion_pytorch_model\.safetensors\.index\.json; there is diffusion_pytorch_model\.fp16\.safetensors\. Pass variant 'fp16'\.$/,
+      /^openWeights: no weights in '.*fp16-variant\/unet'\. Looked for diffusion_pytorch_model\.safetensors, diffusion_pytorch_model\.safetensors\.index\.json, diffusion_pytorch_model\.bin, diffusion_pytorch_model\.bin\.index\.json; there is diffusion_pytorch_model\.fp16\.safetensors\. Pass variant 'fp16'\.$/,
     );
     await expect(open('sharded-fp16-variant/unet')).rejects.toThrow(/Pass variant 'fp16'\.$/);
   });
 
   it('with a variant that is not there says which are', async () => {
     await expect(open('plain/unet', 'fp16')).rejects.toThrow(
-      /Looked for diffusion_pytorch_model\.fp16\.safetensors, diffusion_pytorch_model\.safetensors\.index\.fp16\.json, diffusion_pytorch_model\.fp16\.safetensors\.index\.json; there is diffusion_pytorch_model\.safetensors\. Leave out the variant\.$/,
+      /Looked for diffusion_pytorch_model\.fp16\.safetensors, diffusion_pytorch_model\.safetensors\.index\.fp16\.json, diffusion_pytorch_model\.fp16\.safetensors\.index\.json, diffusion_pytorch_model\.fp16\.bin, .*; there is diffusion_pytorch_model\.safetensors\. Leave out the variant\.$/,
     );
     await expect(open('sharded/unet', 'fp16')).rejects.toThrow(/Leave out the variant\.$/);
     await expect(open('fp16-variant/unet', 'bf16')).rejects.toThrow(/Pass variant 'fp16'\.$/);
   });
 
-  it('asks for safetensors where only PyTorch files are', async () => {
-    await expect(open('bin/unet')).rejects.toThrow(/there is diffusion_pytorch_model\.bin\. PyTorch files are not read: convert them to safetensors/);
+  it('with other names says to name the file', async () => {
+    await expect(open('bin')).rejects.toThrow(/there is legacy\.bin\. Name the file if it is one of those: 'legacy\.bin'\.$/);
   });
 
   it('says that a folder is empty or missing', async () => {
@@ -80,6 +91,21 @@ describe('openWeights, shards', () => {
     const weights = await openFiles({ 'model.safetensors.index.json': index({ a: 's.safetensors', b: 't.safetensors' }), 's.safetensors': shard, 't.safetensors': other });
     expect(await weights.get('a')!.read()).toEqual(Float32Array.of(1));
     expect(await weights.get('b')!.read()).toEqual(Float32Array.of(3));
+  });
+
+  it.each([
+    ['pytorch_model.bin.index.json', undefined],
+    ['pytorch_model.bin.index.fp16.json', 'fp16'],
+  ])('reads shards of torch that %s names', async (name, variant) => {
+    const files = { [name]: index({ w: 's.bin', frozen: 's.bin' }), 's.bin': new Uint8Array(readFileSync(fixturePath('files/pt/parameters.pt'))) };
+    const weights = await openWeights(memory(files), 'model', { variant });
+    expect([...weights].map(([key, { shape }]) => [key, shape])).toEqual([['w', [3, 3]], ['frozen', [2]]]);
+    await expect(openWeights(memory({ [name]: index({ w: 's.safetensors' }) }), 'model', { variant })).rejects.toThrow(/expected tensor names with \.bin files of the same folder/);
+  });
+
+  it('takes safetensors before files of torch', async () => {
+    const weights = await openFiles({ 'pytorch_model.bin': 'not read', 'model.safetensors': shard });
+    expect([...weights.keys()]).toEqual(['a']);
   });
 
   it('lists all shards and all tensors that are missing', async () => {

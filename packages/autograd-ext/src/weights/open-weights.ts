@@ -1,6 +1,6 @@
 import type { StoredTensor } from '../params.js';
 import { readJson, type FileSource } from './file-source.js';
-import { openSafetensors } from './open-safetensors.js';
+import { isWeightFile, openWeightFile } from './open-weight-file.js';
 
 export interface OpenWeightsOptions {
   /** The `fp16` of `model.fp16.safetensors`. */
@@ -8,17 +8,22 @@ export interface OpenWeightsOptions {
 }
 
 /**
- * Opens a model's weights: one safetensors file, or the shards that an index names, in diffusers' and transformers' spellings.
- * @param baseName `diffusion_pytorch_model` or `model`
+ * Opens a model's weights: one file, or the shards that an index names, in diffusers' and transformers' spellings. safetensors
+ * come first, files of torch (`diffusion_pytorch_model.bin`, `pytorch_model.bin`; see `openTorchFile`) second.
+ * @param baseName `diffusion_pytorch_model` or `model`; or a file by its name: `model.safetensors`, `head.pth`, `v1-5.ckpt`
  * @throws if there are none (listing what was looked for and what is there), or if a shard or one of its tensors is missing
  */
 export async function openWeights(source: FileSource, baseName: string, { variant }: OpenWeightsOptions = {}): Promise<Map<string, StoredTensor>> {
+  if (isWeightFile(baseName)) return openWeightFile(source, baseName);
+  const names = [...namesOf(baseName, 'safetensors', variant), ...namesOf(baseName === 'model' ? 'pytorch_model' : baseName, 'bin', variant)];
+  for (const name of names) if (await source.has(name)) return name.endsWith('.json') ? openShards(source, name) : openWeightFile(source, name);
+  throw new Error(await explainMissing(source, names, variant));
+}
+
+/** The file and the indices that may stand for it. */
+function namesOf(baseName: string, extension: string, variant: string | undefined): string[] {
   const name = variant ? `${baseName}.${variant}` : baseName;
-  const single = `${name}.safetensors`;
-  const indices = [...new Set([`${baseName}.safetensors.index${variant ? `.${variant}` : ''}.json`, `${name}.safetensors.index.json`])];
-  if (await source.has(single)) return (await openSafetensors(source, single)).tensors;
-  for (const index of indices) if (await source.has(index)) return openShards(source, index);
-  throw new Error(await explainMissing(source, [single, ...indices], variant));
+  return [...new Set([`${name}.${extension}`, `${baseName}.${extension}.index${variant ? `.${variant}` : ''}.json`, `${name}.${extension}.index.json`])];
 }
 
 async function openShards(source: FileSource, index: string): Promise<Map<string, StoredTensor>> {
@@ -27,7 +32,7 @@ async function openShards(source: FileSource, index: string): Promise<Map<string
   const present = await Promise.all(shards.map((shard) => source.has(shard)));
   const absent = shards.filter((_, i) => !present[i]);
   if (absent.length) throw new Error(`openWeights: '${index}' in '${source.location}' names files that are not there: ${absent.join(', ')}. Download them.`);
-  const opened = new Map(await Promise.all(shards.map(async (shard) => [shard, (await openSafetensors(source, shard)).tensors] as const)));
+  const opened = new Map(await Promise.all(shards.map(async (shard) => [shard, await openWeightFile(source, shard)] as const)));
   const tensors = new Map<string, StoredTensor>();
   const missing: string[] = [];
   for (const [key, shard] of weightMap) {
@@ -42,15 +47,16 @@ async function openShards(source: FileSource, index: string): Promise<Map<string
 async function readWeightMap(source: FileSource, index: string): Promise<Map<string, string>> {
   const { weight_map: weightMap } = (await readJson<{ weight_map?: unknown } | null>(source, index)) ?? {};
   const entries = Object.entries((weightMap ?? {}) as Record<string, unknown>);
+  const extension = index.includes('.safetensors.index.') ? '.safetensors' : '.bin';
   // Plain file names only: an index must not lead out of its folder.
-  if (!entries.length || !entries.every(([, shard]) => typeof shard === 'string' && /^[^/\\]+\.safetensors$/.test(shard)))
-    throw new Error(`openWeights: weight_map of '${index}' in '${source.location}' got other values, expected tensor names with .safetensors files of the same folder. Download it again.`);
+  if (!entries.length || !entries.every(([, shard]) => typeof shard === 'string' && /^[^/\\]+$/.test(shard) && shard.endsWith(extension)))
+    throw new Error(`openWeights: weight_map of '${index}' in '${source.location}' got other values, expected tensor names with ${extension} files of the same folder. Download it again.`);
   return new Map(entries as [string, string][]);
 }
 
 async function explainMissing(source: FileSource, wanted: readonly string[], variant: string | undefined): Promise<string> {
   const present = await source.list();
-  const weights = present.filter((name) => /\.(safetensors|bin|ckpt|pth?|json)$/.test(name) && name !== 'config.json');
+  const weights = present.filter((name) => (isWeightFile(name) || name.endsWith('.json')) && name !== 'config.json');
   const facts = `openWeights: no weights in '${source.location}'. Looked for ${wanted.join(', ')}; there is ${weights.join(', ') || 'no weight file'}.`;
   return `${facts} ${advice(weights, variant)}`;
 }
@@ -59,12 +65,13 @@ function advice(present: readonly string[], variant: string | undefined): string
   const other = present.map((name) => variantOf(name)).find((found) => found !== undefined && found !== (variant ?? ''));
   if (other) return `Pass variant '${other}'.`;
   if (other === '') return 'Leave out the variant.';
-  if (present.some((name) => /\.(bin|ckpt|pth?)$/.test(name))) return 'PyTorch files are not read: convert them to safetensors (save_pretrained with safe_serialization=True).';
+  const file = present.find(isWeightFile);
+  if (file) return `Name the file if it is one of those: '${file}'.`;
   return 'Check the path and that the download is complete.';
 }
 
 /** The variant that a weight file's name carries, '' if none. */
 function variantOf(name: string): string | undefined {
-  const match = /^[^.]+(?:\.([^.]+?))?(?:-\d{5}-of-\d{5})?\.safetensors$/.exec(name);
+  const match = /^[^.]+(?:\.([^.]+?))?(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)$/.exec(name);
   return match ? (match[1] ?? '') : undefined;
 }

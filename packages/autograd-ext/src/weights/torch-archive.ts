@@ -8,7 +8,7 @@ export interface TorchArchive {
   /** Of arrays, Maps, TorchTensors and so on: see `unpickle` and `torchMeaning`. */
   readonly value: unknown;
   /** @throws TorchFileError if the file does not hold it or it is of another size */
-  locate(storage: TorchStorage): Promise<StorageBytes>;
+  locate(storage: TorchStorage): StorageBytes | Promise<StorageBytes>;
 }
 
 /** A storage's bytes in a file. */

@@ -20,13 +20,13 @@ export const isPickle = (beginning: Uint8Array): boolean => beginning[0] === 0x8
  * Opens what torch wrote before 1.6: pickles of a magic number, a version, the machine, the value and the storages' keys;
  * then each storage as its length and its numbers.
  */
-export async function openTorchLegacy({ ...opened }: OpenedFile): Promise<TorchArchive> {
+export async function openTorchLegacy(opened: OpenedFile): Promise<TorchArchive> {
   const { file } = opened;
   const { value, storages, keys, end } = await readPickles(file);
   const offsets = await findStorages(file, end, keys, storages);
   return {
     value,
-    locate: async (storage) => {
+    locate: (storage) => {
       const offset = offsets.get(storage.key);
       if (offset === undefined) throw new TorchFileError(`storage '${storage.key}' is not in the file's list of storages.`);
       const size = storageSize(storages.get(storage.key)!);
