@@ -1,7 +1,17 @@
+export { aesthetic, type AestheticOptions } from './clip/aesthetic.js';
+export { clipPixels, clipPixelsOfBytes, type ClipPixelsOptions } from './clip/clip-pixels.js';
+export { clipScore, type ClipScoreOptions } from './clip/clip-score.js';
+export { hpsV2, type HpsV2Options } from './clip/hps-v2.js';
+export type { ClipRewardOptions } from './clip/image-text-similarity.js';
+export { pickScore } from './clip/pick-score.js';
 export { capped } from './combinators/capped.js';
 export { normalised } from './combinators/normalised.js';
 export { negated, scaled } from './combinators/scaled.js';
 export { weightedSum } from './combinators/weighted-sum.js';
+export { fitInput, type InputFormat, type Transform } from './graph-model/fit-input.js';
+export { graphModel, type GraphModelOptions } from './graph-model/graph-model.js';
+export { nsfwSafety, type NsfwModel, type NsfwSafetyOptions } from './graph-model/nsfw-safety.js';
+export { imageReward, type ImageRewardOptions } from './image-reward/image-reward.js';
 export {
   jpegCoefficients,
   jpegDistortion,
@@ -13,6 +23,7 @@ export {
 export { jpegCompressibility, jpegIncompressibility, jpegKilobytes } from './jpeg/jpeg-kilobytes.js';
 export { jpegSize, type RgbImage } from './jpeg/jpeg-size.js';
 export type { Rounding } from './jpeg/rounding.js';
+export { objectDetection, type ObjectDetectionOptions } from './object-detection/object-detection.js';
 export {
   defineReward,
   detailed,
@@ -24,3 +35,4 @@ export {
   type RewardMemory,
   type RewardModel,
 } from './reward.js';
+export { scoreImages, type ImageScores, type Pixels, type ScorableImage, type ScoreImagesOptions } from './score-images.js';

@@ -1,5 +1,5 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
-import { openSafetensors, openWeights, readJson, type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
+import { openWeightFile, openWeights, readJson, type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
 import type { ConfigInput } from '../models/config.js';
 import { definePretrainedModel, type LoadModelOptions, type OpenedModel, type PretrainedModelClass } from '../models/pretrained-model.js';
 import { clipArchitecture, isOpenClip, openClipConfig, withTransformersNames, type ClipArchitecture } from './open-clip.js';
@@ -39,9 +39,9 @@ async function openFiles(folder: FileSource, { file, variant, architecture }: Lo
 }
 
 async function openTensors(folder: FileSource, file: string | undefined, variant: string | undefined): Promise<Map<string, StoredTensor>> {
-  if (file !== undefined) return openFile(folder, file);
+  if (file !== undefined) return openWeightFile(folder, file);
   if (await folder.has('config.json')) return openWeights(folder, 'model', { variant });
-  for (const name of openClipFiles) if (await folder.has(name)) return openFile(folder, name);
+  for (const name of openClipFiles) if (await folder.has(name)) return openWeightFile(folder, name);
   return openWeights(folder, 'model', { variant });
 }
 
@@ -53,8 +53,6 @@ async function readOpenClipConfig(folder: FileSource, architecture: ClipArchitec
   if (architecture) return clipArchitecture(architecture);
   throw new Error(`CLIPModel: '${folder.location}' has no open_clip_config.json. Add it, or pass architecture, such as 'ViT-H-14'.`);
 }
-
-const openFile = async (folder: FileSource, file: string) => (await openSafetensors(folder, file)).tensors;
 
 /** transformers 5 leaves `text_model.` out of a text encoder's file. */
 function withPrefix(weights: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, StoredTensor> {

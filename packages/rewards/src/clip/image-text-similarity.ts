@@ -1,0 +1,82 @@
+import { resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import { CLIPModel, clipTextWithProjection, CLIPTokenizer, clipVision, type ClipArchitecture, type CLIPModelParams } from '@alignprop/diffusion/clip';
+import { div, mul, sqrt, square, sum, tensor2d, tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { defineReward, loadReward, type ModelReward } from '../reward.js';
+import { clipPixels } from './clip-pixels.js';
+import { splitLocation } from './split-location.js';
+
+/** Where a reward's CLIP model and its tokenizer lie. */
+export interface ClipRewardOptions {
+  /** A folder, a hub id, either with `/file` behind it, or a file source. */
+  readonly weights?: string | FileSource;
+  /** The tokenizer's folder, hub id or file source; by default the weights' own if they have one, else the reference's. */
+  readonly tokenizer?: string | FileSource;
+  /** Whether to read the weights now, to call the reward directly. A trainer's engine reads them itself: false. */
+  readonly load?: boolean;
+}
+
+/** What tells one reward of a CLIP model from another. */
+export interface SimilarityDefinition {
+  readonly owner: string;
+  readonly weights: string | FileSource;
+  /** A file that `weights` may have, to be taken rather than those of the usual names. */
+  readonly file?: string;
+  readonly architecture?: ClipArchitecture;
+  readonly tokenizer: string | FileSource | undefined;
+  readonly defaultTokenizer: string;
+  /** What fills short prompts up; the tokenizer's own choice by default. Scores do not depend on it. */
+  readonly padTokenId?: number;
+  readonly mode: 'bilinear' | 'bicubic';
+  /** From the cosine of image and text, `[B]`. */
+  score(cosine: Tensor1D, params: CLIPModelParams): Tensor1D;
+  readonly load: boolean;
+}
+
+/** A reward that is a function of the angle between an image and its prompt in CLIP's space. */
+export async function imageTextSimilarity(definition: SimilarityDefinition): Promise<ModelReward> {
+  const { owner, mode, padTokenId, load } = definition;
+  const { folder, file } = await openLocation(definition);
+  const [model, tokenizer] = await Promise.all([
+    CLIPModel.fromPretrained(folder, { file, architecture: definition.architecture }),
+    openTokenizer(folder, definition),
+  ]);
+  const { text_config: text, vision_config: vision } = model.config;
+  const reward = defineReward({
+    params: model.params,
+    inputs: (prompts) => {
+      const { inputIds, shape } = tokenizer.encode(prompts, { maxLength: text.max_position_embeddings, padTokenId });
+      return [tensor2d(inputIds, shape, 'int32')];
+    },
+    score: (params, images, ids) =>
+      tidy(() => {
+        checkBatch(owner, images as Tensor4D, ids!);
+        const pixels = clipPixels(images as Tensor4D, { size: vision.image_size, mode });
+        const cosine = cosines(clipVision(vision, params, pixels).imageEmbeds, clipTextWithProjection(text, params, ids!).textEmbeds);
+        return definition.score(cosine, params as unknown as CLIPModelParams);
+      }),
+  });
+  return load ? loadReward(reward) : reward;
+}
+
+async function openLocation({ weights, file: known }: SimilarityDefinition): Promise<{ folder: FileSource; file?: string }> {
+  const { source, file } = splitLocation(weights);
+  const folder = await resolveSource(source);
+  if (file !== undefined || known === undefined) return { folder, file };
+  return { folder, file: (await folder.has(known)) ? known : undefined };
+}
+
+async function openTokenizer(folder: FileSource, { tokenizer, defaultTokenizer }: SimilarityDefinition): Promise<CLIPTokenizer> {
+  if (tokenizer !== undefined) return CLIPTokenizer.fromPretrained(tokenizer);
+  const isThere = (await folder.has('vocab.json')) || (await folder.has('tokenizer.json'));
+  return CLIPTokenizer.fromPretrained(isThere ? folder : defaultTokenizer);
+}
+
+/** Of the rows of two matrices `[B, D]`, `[B]`. */
+const cosines = (a: Tensor, b: Tensor) => sum(mul(unit(a), unit(b)), 1) as Tensor1D;
+
+/** Rows of length 1. */
+export const unit = (x: Tensor): Tensor => div(x, sqrt(sum(square(x), 1, true)));
+
+function checkBatch(owner: string, images: Tensor4D, ids: Tensor): void {
+  if (images.shape[0] !== ids.shape[0]) throw new Error(`${owner}: prompts got ${ids.shape[0]}, expected ${images.shape[0]}, one an image.`);
+}
