@@ -1,8 +1,10 @@
-import { backend_util, depthwiseConv2d, mul, pad, registerKernel, reshape, reverse, slice, stack, sum, tidy, transpose, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { backend_util, conv2d, depthwiseConv2d, mul, registerKernel, reshape, reverse, slice, stack, sum, tidy, transpose, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { filterGradient, seenByPosition, type Windows } from './filter-gradient.js';
 import { neededPadding } from './padding-wasm.js';
 import { spreadAlong } from './spread-along.js';
+import { wrapKernel } from './wrap-kernel.js';
 
+type Pair = [number, number];
 type Shape4D = [number, number, number, number];
 
 interface ConvAttrs {
@@ -23,6 +25,23 @@ export function addConvBackpropOnWasm(): void {
   register('DepthwiseConv2dNativeBackpropInput', ({ dy, filter }, attrs) => depthwiseInputGradient(dy!, filter!, attrs));
 }
 
+/**
+ * Makes the input gradient of tf.conv2d on wasm, and tf.conv2dTranspose, a convolution of dy, which is several times as fast as
+ * tfjs's loops there.
+ */
+export const convolveInputGradientOnWasm = () =>
+  wrapKernel('Conv2DBackpropInput', 'wasm', (call, original) => {
+    const { dy, filter } = call.inputs as unknown as Record<string, Tensor4D>;
+    const attrs = call.attrs as unknown as Omit<ConvAttrs, 'filterShape'> & { readonly dataFormat: 'NHWC' | 'NCHW' };
+    if (attrs.dataFormat !== 'NHWC') return original(call);
+    return tidy(() => {
+      const { inside, border, size } = spreadOut(dy!, attrs.inputShape, windows('Conv2D', attrs.inputShape, filter!.shape, attrs));
+      const transposed = transpose(filter!, [0, 1, 3, 2]); // [kh, kw, out, in]
+      const flipped = Math.max(...size) > 1 ? reverse(transposed, [0, 1]) : transposed;
+      return conv2d(inside, flipped as Tensor4D, 1, border);
+    });
+  });
+
 function register(kernelName: string, composite: (inputs: Record<string, Tensor>, attrs: ConvAttrs) => Tensor): void {
   registerKernel({
     kernelName,
@@ -31,7 +50,7 @@ function register(kernelName: string, composite: (inputs: Record<string, Tensor>
   });
 }
 
-function windows(name: string, inputShape: readonly number[], filterShape: readonly number[], { strides, pad: padding, dimRoundingMode }: ConvAttrs): Windows {
+function windows(name: string, inputShape: readonly number[], filterShape: readonly number[], { strides, pad: padding, dimRoundingMode }: Omit<ConvAttrs, 'filterShape'>): Windows {
   const info = backend_util.computeConv2DInfo([...inputShape] as Shape4D, [...filterShape] as Shape4D, strides, 1, padding, dimRoundingMode, name !== 'Conv2D');
   return {
     size: [info.filterHeight, info.filterWidth],
@@ -51,13 +70,24 @@ function depthwiseFilterGradient(x: Tensor, dy: Tensor, attrs: ConvAttrs): Tenso
 /** `dy`, spread over the places of a stride-1 convolution, convolved with the flipped filter. */
 function depthwiseInputGradient(dy: Tensor, filter: Tensor, attrs: ConvAttrs): Tensor {
   const [batch, height, width, channels] = attrs.inputShape;
-  const { size: [kh, kw], strides, places, pads: [[top], [left]] } = windows('DepthwiseConv2dNative', attrs.inputShape, filter.shape, attrs);
-  const spans = places.map((n, i) => (n - 1) * strides[i]! + 1) as [number, number];
-  const spread = spreadAlong(spreadAlong(dy, 1, 0, strides[0], spans[0]), 2, 0, strides[1], spans[1]);
-  const bottom = Math.max(0, top + height - spans[0] - kh + 1); // rows of x that no window sees
-  const right = Math.max(0, left + width - spans[1] - kw + 1);
-  const bordered = pad(spread, [[0, 0], [kh - 1, kh - 1 + bottom], [kw - 1, kw - 1 + right], [0, 0]]) as Tensor4D;
-  const flipped = reshape(reverse(filter, [0, 1]), [kh, kw, dy.shape[3]!, 1]) as Tensor4D;
-  const each = slice(depthwiseConv2d(bordered, flipped, 1, 'valid'), [0, top, left, 0], [batch, height, width, -1]);
-  return sum(reshape(each, [batch, height, width, channels, -1]), -1);
+  const { inside, border, size } = spreadOut(dy, attrs.inputShape, windows('DepthwiseConv2dNative', attrs.inputShape, filter.shape, attrs));
+  const flipped = reshape(reverse(filter, [0, 1]), [...size, dy.shape[3]!, 1]) as Tensor4D;
+  const each = depthwiseConv2d(inside, flipped, 1, border);
+  return channels === dy.shape[3] ? each : sum(reshape(each, [batch, height, width, channels, -1]), -1);
+}
+
+/** A convolution's `dy` with zeros between, and the zeros around, such that a stride-1 convolution of it has the size of the input. */
+function spreadOut(dy: Tensor, inputShape: Shape4D, { size, strides, places, pads }: Windows) {
+  const spans = places.map((count, i) => (count - 1) * strides[i]! + 1);
+  const spread = strides.reduce((x, stride, i) => spreadAlong(x, i + 1, 0, stride, spans[i]!), dy);
+  const border = [0, 1].map((i) => {
+    const before = size[i]! - 1 - pads[i]![0];
+    return [before, inputShape[i + 1]! - spans[i]! - before + size[i]! - 1];
+  });
+  const unseen = border.map((zeros) => zeros.map((count) => Math.max(0, -count))); // by the input: windows that lie in the padding
+  const begin = [0, unseen[0]![0]!, unseen[1]![0]!, 0];
+  const rest = [-1, spans[0]! - begin[1]! - unseen[0]![1]!, spans[1]! - begin[2]! - unseen[1]![1]!, -1];
+  const inside = (unseen.flat().some(Boolean) ? slice(spread, begin, rest) : spread) as Tensor4D;
+  const [rows, columns] = border.map((zeros) => zeros.map((count) => Math.max(0, count))) as [Pair, Pair];
+  return { inside, border: [[0, 0], rows, columns, [0, 0]] as backend_util.ExplicitPadding, size };
 }

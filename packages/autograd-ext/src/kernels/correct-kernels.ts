@@ -1,5 +1,6 @@
-import { completeBatchNormInputs } from './batch-norm-inputs.js';
+import { completeBatchNormInputs } from './batch-norm.js';
 import { keepNaNWhenClippingOnWasm } from './clip-by-value-wasm.js';
+import { convolveInputGradientOnWasm } from './conv-backprop-wasm.js';
 import { gatherInBatchesOnWasm } from './gather.js';
 import { shareClonesOnWasm } from './identity-wasm.js';
 import { statePaddingOnWasm } from './padding-wasm.js';
@@ -12,5 +13,6 @@ export function correctKernels(): void {
   keepNaNWhenClippingOnWasm();
   correctStridedSlice();
   gatherInBatchesOnWasm();
+  convolveInputGradientOnWasm();
   completeBatchNormInputs();
 }

@@ -1,4 +1,4 @@
-import { add, avgPool, batchNorm, complex, concat, conv2d, depthToSpace, depthwiseConv2d, einsum, fused, gather, greater, image, logicalAnd, less, maxPool, mirrorPad, mod, mul, neg, prod, randomNormal, range, real, reshape, stridedSlice, sub, tensor, tensor1d, tensor2d, topk, unsortedSegmentSum, where, zeros, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, avgPool, batchNorm, complex, concat, conv2d, conv2dTranspose, depthToSpace, depthwiseConv2d, einsum, fused, gather, greater, image, logicalAnd, less, maxPool, mirrorPad, mod, mul, neg, prod, randomNormal, range, real, reshape, stridedSlice, sub, tensor, tensor1d, tensor2d, topk, unsortedSegmentSum, where, zeros, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../backend.js';
 import { checkGradient, expectNoLeaks } from '../testing/index.js';
@@ -52,6 +52,8 @@ const boxes = (x: Tensor) => add(tensor1d([0.11, 0.13, 0.87, 0.92]), mul(x, 0.02
 const several: [name: string, shapes: number[][], op: Op][] = [
   ['batchNorm without scale and offset', [[2, 3, 2, 4], [4], [4]], (x, mean, v) => batchNorm(x, mean, add(mul(v, v), 0.5))],
   ['batchNorm without scale', [[5, 4], [4], [4], [4]], (x, mean, v, offset) => batchNorm(x, mean, add(mul(v, v), 0.5), offset)],
+  ['batchNorm of images', [[2, 3, 2, 4], [4], [4], [4], [4]], (x, mean, v, offset, scale) => batchNorm(x, mean, add(mul(v, v), 0.5), offset, scale)],
+  ['batchNorm, each element on its own', [[2, 3], [2, 3], [2, 3]], (x, mean, v) => batchNorm(x, mean, add(mul(v, v), 0.5))],
   ['batchNorm', [[3, 4], [4], [4], [4], [4]], (x, mean, v, offset, scale) => batchNorm(x, mean, add(mul(v, v), 0.5), offset, scale)],
   ['cropAndResize of [0.1, 0.9]', [[2, 5, 6, 3], [3, 4]], (x, b) => image.cropAndResize(x, boxes(b), tensor1d([1, 0, 1], 'int32'), [4, 3])],
   ['cropAndResize to one pixel', [[1, 5, 6, 2], [1, 4]], (x, b) => image.cropAndResize(x, boxes(b), tensor1d([0], 'int32'), [1, 1])],
@@ -69,10 +71,16 @@ const several: [name: string, shapes: number[][], op: Op][] = [
   ['conv2d, strided', [[2, 6, 5, 3], [3, 2, 3, 2]], (x, f) => conv2d(x, f, [2, 1], 'valid')],
   ['conv2d, strided, same', [[1, 6, 5, 2], [3, 3, 2, 4]], (x, f) => conv2d(x, f, 2, 'same')],
   ['conv2d of a rectangle, padded', [[1, 4, 5, 2], [2, 3, 2, 3]], (x, f) => conv2d(x, f, 1, 1)],
+  ['conv2d, padded widely', [[1, 3, 4, 2], [2, 2, 2, 3]], (x, f) => conv2d(x, f, 1, 2)],
+  ['conv2d that leaves rows unread', [[2, 8, 9, 2], [3, 3, 2, 3]], (x, f) => conv2d(x, f, 3, 'valid')],
+  ['conv2d of points', [[2, 4, 5, 3], [1, 1, 3, 4]], (x, f) => conv2d(x, f, 1, 'valid')],
+  ['conv2d of points, strided', [[2, 5, 6, 3], [1, 1, 3, 4]], (x, f) => conv2d(x, f, 2, 'same')],
+  ['conv2dTranspose', [[2, 3, 4, 5], [3, 3, 2, 5]], (x, f) => conv2dTranspose(x, f, [2, 6, 8, 2], 2, 'same')],
   ['fused conv2d', [[1, 4, 5, 2], [3, 3, 2, 3], [3]], (x, filter, bias) => fused.conv2d({ x, filter, bias, strides: 1, pad: 'same' })],
   ['depthwiseConv2d', [[2, 4, 5, 3], [3, 3, 3, 1]], (x, f) => depthwiseConv2d(x, f, 1, 'same')],
   ['depthwiseConv2d, strided, two a channel', [[2, 6, 7, 3], [3, 2, 3, 2]], (x, f) => depthwiseConv2d(x, f, 2, 'valid')],
   ['depthwiseConv2d, strided, padded', [[1, 7, 6, 2], [3, 3, 2, 1]], (x, f) => depthwiseConv2d(x, f, 2, 1)],
+  ['depthwiseConv2d, padded widely', [[1, 3, 4, 2], [2, 2, 2, 2]], (x, f) => depthwiseConv2d(x, f, 1, 2)],
   ['depthwiseConv2d of a rectangle, padded', [[1, 4, 5, 2], [3, 2, 2, 2]], (x, f) => depthwiseConv2d(x, f, 1, 1)],
 ];
 

@@ -1,4 +1,5 @@
 import { avgPoolGradKernel } from './avg-pool-grad.js';
+import { replaceBatchNormGradient } from './batch-norm.js';
 import { addComparisonGradients } from './comparison-grads.js';
 import { refuseComplexGradients } from './complex-grad.js';
 import { addConvBackpropOnWasm } from './conv-backprop-wasm.js';
@@ -32,6 +33,7 @@ export function correctTfjs(): void {
   correctMirrorPad();
   correctProd();
   correctGatherGradient();
+  replaceBatchNormGradient();
   correctKernels();
 }
 

@@ -4,6 +4,7 @@ import { pad, reshape, slice, zeros, type Tensor } from '@tensorflow/tfjs-core';
 export function spreadAlong(dy: Tensor, axis: number, begin: number, stride: number, size: number): Tensor {
   const shape = dy.shape.map((n, i) => (i === axis ? size : n));
   if (dy.size === 0) return zeros(shape);
+  if (stride === 1 && begin === 0 && dy.shape[axis] === size) return dy;
   const [count, inner] = [dy.shape[axis]!, dy.shape.slice(axis + 1).reduce((a, b) => a * b, 1)];
   const apart = pad(reshape(dy, [-1, count, 1, inner]), [[0, 0], [0, 0], [0, stride - 1], [0, 0]]);
   const room = Math.min(count * stride, size - begin);
