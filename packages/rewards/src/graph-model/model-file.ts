@@ -1,0 +1,41 @@
+import type { StoredTensor } from '@alignprop/autograd-ext';
+import { readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import { storedWeights, type WeightGroup } from './stored-weights.js';
+import type { GraphDef, Signature } from './topology.js';
+
+/** What a `model.json` of tfjs holds, weights left in their shards. */
+export interface ModelFile {
+  /** What messages call it. */
+  readonly location: string;
+  /** A GraphModel's nodes, or a LayersModel's layers. */
+  readonly topology: { readonly graph: GraphDef; readonly signature: Signature } | { readonly layers: object };
+  readonly weights: ReadonlyMap<string, StoredTensor>;
+}
+
+interface ModelJson {
+  readonly modelTopology?: Partial<GraphDef> & { readonly model_config?: unknown; readonly class_name?: unknown };
+  readonly weightsManifest?: readonly WeightGroup[];
+  readonly signature?: Signature;
+  readonly userDefinedMetadata?: { readonly signature?: Signature };
+}
+
+/**
+ * Opens a model as tfjs writes it: a JSON file with the topology and shards of weights beside it.
+ * @param location a folder, hub id or file source with a `model.json`, or one of the first two with `/name.json` behind it
+ * @throws if a file is missing, or its JSON is not such a model
+ */
+export async function openModelFile(location: string | FileSource): Promise<ModelFile> {
+  const [, folder, name] = (typeof location === 'string' && /^(?:(.*)[\\/])?([^\\/]+\.json)$/.exec(location)) || [undefined, location, 'model.json'];
+  const source = await resolveSource(folder ?? '.');
+  const json = await readJson<ModelJson>(source, name!);
+  const where = `${source.location}/${name}`;
+  const { modelTopology: topology, weightsManifest } = json ?? {};
+  if (!topology || !Array.isArray(weightsManifest)) throw new Error(`graphModel: '${where}' has no modelTopology with a weightsManifest, expected the model.json of a tfjs model. Convert other formats with tensorflowjs_converter.`);
+  return {
+    location: where,
+    weights: await storedWeights(where, source, weightsManifest),
+    topology: topology.node
+      ? { graph: topology as GraphDef, signature: json.userDefinedMetadata?.signature ?? json.signature ?? {} }
+      : { layers: topology },
+  };
+}
