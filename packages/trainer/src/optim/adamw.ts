@@ -1,5 +1,7 @@
-import { add, dispose, div, mul, sqrt, square, sub, tidy, zerosLike, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { add, dispose, div, mul, sqrt, square, sub, tensor, tidy, zerosLike, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import type { StoredTensor } from '@alignprop/autograd-ext';
 import type { Gradients } from './clip-by-global-norm.js';
+import type { Optimizer } from './optimizer.js';
 
 export interface AdamWOptions {
   learningRate?: number;
@@ -44,8 +46,10 @@ export function updateAdamW(
 // tidy wants type aliases: interfaces have no index signature.
 type TidyState = { step: number; exp_avg: Record<string, Tensor>; exp_avg_sq: Record<string, Tensor> };
 
+const moments = ['exp_avg', 'exp_avg_sq'] as const;
+
 /** AdamW on variables: what is trained, and what the optimizer remembers of it. Not to be used inside a `tidy`. */
-export class AdamW {
+export class AdamW implements Optimizer {
   #state: AdamWState;
 
   constructor(
@@ -60,12 +64,31 @@ export class AdamW {
     return this.#state;
   }
 
+  get steps(): number {
+    return this.#state.step;
+  }
+
+  get bytes(): number {
+    return Object.values(this.variables).reduce((sum, { size }) => sum + moments.length * 4 * size, 0);
+  }
+
   /** Moves every variable. All new values exist before the first variable changes. */
-  step(gradients: Gradients): void {
-    const { parameters, state } = updateAdamW(this.variables, gradients, this.#state, this.options);
+  step(gradients: Gradients, learningRate = this.options.learningRate): void {
+    const { parameters, state } = updateAdamW(this.variables, gradients, this.#state, { ...this.options, learningRate });
     for (const [name, variable] of Object.entries(this.variables)) variable.assign(parameters[name]!);
     dispose(parameters);
     this.restore(state);
+  }
+
+  save(): Record<string, Tensor> {
+    return Object.fromEntries(moments.flatMap((moment) => Object.entries(this.#state[moment]).map(([path, value]) => [`${moment}.${path}`, value])));
+  }
+
+  async load(step: number, stored: Readonly<Record<string, StoredTensor>>): Promise<void> {
+    const read = async ([path, { shape }]: [string, Variable], moment: string) => [path, await stored[`${moment}.${path}`]!.read(), shape] as const;
+    const [first, second] = await Promise.all(moments.map((moment) => Promise.all(Object.entries(this.variables).map((entry) => read(entry, moment)))));
+    const tensors = (values: NonNullable<typeof first>) => Object.fromEntries(values.map(([path, data, shape]) => [path, tensor(data, shape, 'float32')]));
+    this.restore({ step, exp_avg: tensors(first!), exp_avg_sq: tensors(second!) });
   }
 
   /** Takes over a state, its tensors included. */

@@ -1,0 +1,73 @@
+import type { StoredTensor } from '@alignprop/autograd-ext';
+import type { RawTensor } from '@alignprop/autograd-ext/weights';
+import { dynamicMap, NearestCode } from './dynamic-map.js';
+
+/** Elements that share a scale, as in bitsandbytes' optimizers. */
+export const blockSize = 256;
+
+/** A moment of the gradients of one parameter, read and written a block at a time. */
+export interface Moment {
+  readonly bytes: number;
+  /** @param to gets the values from `start` on, as many as fit */
+  load(start: number, to: Float32Array): void;
+  store(start: number, from: Float32Array): void;
+  /** For a file, by the kind of value. */
+  save(): { state: RawTensor; absmax?: RawTensor };
+  restore(stored: { state: StoredTensor; absmax?: StoredTensor }): Promise<void>;
+}
+
+/** A moment in float32. */
+export function floatMoment(shape: readonly number[]): Moment {
+  const values = new Float32Array(sizeOf(shape));
+  return {
+    bytes: values.byteLength,
+    load: (start, to) => to.set(values.subarray(start, start + to.length)),
+    store: (start, from) => values.set(from, start),
+    save: () => ({ state: { dtype: 'F32', shape, data: values } }),
+    restore: async ({ state }) => values.set(await state.read()),
+  };
+}
+
+const formats = {
+  signed: format(dynamicMap(true)),
+  positive: format(dynamicMap(false)),
+};
+
+function format(map: Float32Array) {
+  return { map, nearest: new NearestCode(map), zero: map.indexOf(0) };
+}
+
+/**
+ * A moment in 8 bits (arXiv 2110.02861): each block of 256 elements is divided by its largest magnitude, and each quotient becomes the
+ * nearest of the 256 values of the dynamic data type. As bitsandbytes does it, but for one thing: a second moment above 0 is never
+ * rounded to 0, so that no step is divided by epsilon alone when a gradient vanishes.
+ */
+export function quantizedMoment(shape: readonly number[], kind: 'signed' | 'positive'): Moment {
+  const { map, nearest, zero } = formats[kind];
+  const size = sizeOf(shape);
+  const codes = new Uint8Array(size).fill(zero);
+  const scales = new Float32Array(Math.ceil(size / blockSize));
+  return {
+    bytes: codes.byteLength + scales.byteLength,
+    load(start, to) {
+      const scale = scales[start / blockSize]!;
+      for (let i = 0; i < to.length; i++) to[i] = map[codes[start + i]!]! * scale;
+    },
+    store(start, from) {
+      const scale = from.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      scales[start / blockSize] = scale;
+      for (let i = 0; i < from.length; i++) {
+        const code = scale === 0 ? zero : nearest.of(from[i]! / scale);
+        codes[start + i] = kind === 'positive' && code === zero && from[i]! > 0 ? zero + 1 : code;
+      }
+    },
+    save: () => ({ state: { dtype: 'U8', shape, data: codes }, absmax: { dtype: 'F32', shape: [scales.length], data: scales } }),
+    async restore({ state, absmax }) {
+      const [newCodes, newScales] = await Promise.all([state.read(), absmax!.read()]);
+      codes.set(newCodes);
+      scales.set(newScales);
+    },
+  };
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
