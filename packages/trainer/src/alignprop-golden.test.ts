@@ -2,10 +2,9 @@ import { dispose, gather, mean, mul, reshape, tidy, type Tensor, type Variable }
 import { trainable, useBackend } from '@alignprop/autograd-ext';
 import { DDIMScheduler, StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora } from '@alignprop/lora';
-import type { RewardFunction } from '@alignprop/rewards';
+import { aesthetic, type RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../fixtures/index.js';
-import { aestheticReward } from './__fixtures__/aesthetic-reward.js';
 import { accumulate } from './backprop.js';
 import { alignPropGradients, type AlignPropGradients } from './gradients.js';
 import { AdamW } from './optim/adamw.js';
@@ -49,7 +48,7 @@ async function goldenPipeline({ base, r, lora_alpha, b_zero }: GoldenCase, commo
 }
 
 async function goldenReward({ reward, scale = 40 }: GoldenCase, common: Golden): Promise<RewardFunction> {
-  if (reward === 'aesthetic') return aestheticReward(fixturePath('reward-aesthetic/clip'));
+  if (reward === 'aesthetic') return aesthetic({ weights: fixturePath('reward-aesthetic/clip'), head: fixturePath('reward-aesthetic') });
   const pattern = toNHWC(common.pattern!);
   return (images) => mul(mean(mul(images, pattern), [1, 2, 3]), scale);
 }
