@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { add, mul, slice, split, sum, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, mul, slice, split, sum, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { TfjsEngine, useBackend, vjp, type ModelFunction, type Params } from '@alignprop/autograd-ext';
 import { directory, loadParams, memory, openWeights } from '@alignprop/autograd-ext/weights';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
@@ -40,13 +40,13 @@ describe.each(['wasm', 'cpu'] as const)('objectDetection on %s', (backend) => {
     const blanks = (n: number) => [Array.from({ length: n }, () => ''), Array.from({ length: n }, () => ({}))] as const;
 
     it("detects as transformers' YolosForObjectDetection does, and has the gradient of the pixels", async () => {
-      const outputs: ModelFunction = (params, images) => detect(model, params, yolosPixels(configOf(model), images as Tensor4D, height));
-      const [logits, boxes] = await engine.compile(outputs)(await paramsOf(model), toNHWC(of('images')));
+      const outputs = (params: Params, images: Tensor) => detect(model, params, yolosPixels(configOf(model), images as Tensor4D, height));
+      const [logits, boxes] = await engine.compile((params, images) => outputs(params, images!))(await paramsOf(model), toNHWC(of('images')));
       expectClose(logits!, of('logits'), 1e-4, 'logits');
       expectClose(boxes!, of('pred_boxes'), 1e-4, 'pred_boxes');
       const projected: ModelFunction = (params, images) => {
-        const [scores, places] = outputs(params, images!) as Tensor[];
-        return add(sum(mul(scores!, of('R_logits'))), sum(mul(places!, of('R_boxes'))));
+        const [scores, places] = outputs(params, images!);
+        return add(sum(mul(scores, of('R_logits'))), sum(mul(places, of('R_boxes'))));
       };
       const { inputs } = await engine.compileVjp(projected, { wrt: [0] })(await paramsOf(model), [toNHWC(of('images'))]);
       expectClose(toNCHW(inputs[0]!), of('grad_outputs'), 1e-3, 'grad_outputs');
@@ -62,7 +62,7 @@ describe.each(['wasm', 'cpu'] as const)('objectDetection on %s', (backend) => {
 
     it('gives each image of a batch what it gives it alone', async () => {
       const reward = await loaded(model, 'absent');
-      const alone = split(toNHWC(of('images')), batch).map((image) => reward(image, ...blanks(1)).dataSync()[0]!);
+      const alone = split(toNHWC(of('images')), batch).map((image) => reward(image as Tensor4D, ...blanks(1)).dataSync()[0]!);
       alone.forEach((score, i) => expect(score).toBeCloseTo(of('absent').dataSync()[i]!, 5));
       reward.dispose();
     });
@@ -74,7 +74,7 @@ describe.each(['wasm', 'cpu'] as const)('objectDetection on %s', (backend) => {
     expectClose(toNCHW(pixels), of('pixel_values'), 1e-4, 'pixel_values');
     const [, , detections] = await engine.compile((params, x) => detect('mid', params, x!))(await paramsOf('mid'), pixels);
     const { num_detection_tokens: count, hidden_size: width } = configOf('mid');
-    const all = of('last_hidden_state');
+    const all = of('last_hidden_state') as Tensor3D;
     expectClose(detections!, slice(all, [0, all.shape[1]! - count, 0], [1, count, width]), 1e-4, 'last_hidden_state');
   });
 

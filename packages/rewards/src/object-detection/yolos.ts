@@ -1,5 +1,5 @@
 import { add, concat, div, relu, reshape, sigmoid, slice, sub, tile, type Tensor, type Tensor1D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { gelu, layerNorm, linear, resize, scaledDotProductAttention, type Params, type Size } from '@alignprop/autograd-ext';
+import { gelu, layerNorm, linear, resize, scaledDotProductAttention, type Size } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { embedPatches, linearSpec, normSpec, repeatSpec, type LinearParams, type NormParams } from '@alignprop/diffusion/clip';
 import type { YolosConfig } from './yolos-config.js';
