@@ -1,6 +1,7 @@
 import colors from 'picocolors';
 import type { Command } from 'commander';
 import { startProgress, type Progress, type ProgressOptions } from './progress.js';
+import { table } from './table.js';
 
 export interface OutputOptions {
   /** Results as one JSON object a line. */
@@ -23,6 +24,11 @@ export class Output {
   result(record: Readonly<Record<string, unknown>>, text?: string): void {
     if (this.#options.json) process.stdout.write(`${JSON.stringify(record)}\n`);
     else if (text !== undefined && !this.#options.quiet) this.#clear(() => process.stdout.write(`${text}\n`));
+  }
+
+  /** Results that are records with --json and a table without. */
+  table(rows: readonly (readonly string[])[]): void {
+    if (!this.#options.json) process.stdout.write(`${table(rows)}\n`);
   }
 
   info(text: string): void {

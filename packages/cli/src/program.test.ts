@@ -10,6 +10,7 @@ writeFileSync(path('empty.txt'), '\n# nothing\n');
 writeFileSync(path('file'), '');
 writeFileSync(path('broken.json'), '{');
 writeFileSync(path('list.json'), '[]');
+writeFileSync(path('options.json'), '{"reward_option": {"jpeg-compressibility": {"quality": "high"}}}');
 writeFileSync(path('unknown.json'), '{"num_epoch": 3}');
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -27,6 +28,7 @@ describe('help', () => {
     [['--help'], ['train', 'generate', 'demo', 'Exit codes']],
     [['train', '--help'], ['--truncated-rand-backprop-minmax <min max...>', '--reward <name[:weight]>', 'Truncation:', '(default: 0.001)', '--output-dir <text>', 'Examples:']],
     [['help', 'generate'], ['--lora-scale <n>', '-o, --output <file>', 'Sampling:', 'Examples:']],
+    [['score', '--help'], ['--reward-option <name.option=value>', '--prompt <text>', 'image-reward', 'Examples:']],
     [['export', '--help'], ['--format <name>', '"kohya"', 'Example:']],
     [['demo', '--help'], ['--output-dir <folder>']],
   ])('%j', async (args, parts) => {
@@ -55,7 +57,9 @@ describe('exit code 2', () => {
     [['train', '--sample-num-steps', '4'], /truncated_rand_backprop_minmax: .*81\.7 %.*Try \[0, 4\]/],
     [['train', '--height', '60'], /height: .*multiple of 8/],
     [['train', '--train-use-8bit-adam'], /train_use_8bit_adam: got true, expected false/],
-    [['train', '--reward', 'beauty'], /--reward: got 'beauty', expected one of jpeg-compressibility, jpeg-incompressibility/],
+    [['train', '--reward', 'beauty'], /--reward: got 'beauty', expected a \.js, \.mjs or \.ts file, or one of aesthetic, /],
+    [['train', '--reward-option', 'jpeg-compressibility.size=3'], /got 'jpeg-compressibility\.size', expected one of jpeg-compressibility\.quality/],
+    [['train', '--config', path('options.json')], /jpeg-compressibility\.quality got 'high', expected a number/],
     [['train', '--prompts', path('empty.txt')], /empty\.txt' has no prompt/],
     [['train', '--prompts', path('none.txt')], /cannot read '.*none\.txt': ENOENT/],
     [['train', '--eval-prompts', path('empty.txt')], /empty\.txt' has no prompt/],
@@ -64,6 +68,12 @@ describe('exit code 2', () => {
     [['train', '--config', path('list.json')], /--config: .*is not a JSON object/],
     [['train', '--config', path('unknown.json')], /num_epoch: unknown option\. Did you mean 'num_epochs'\?/],
     [['train', '--backend', 'cuda'], /Allowed choices are wasm, cpu/],
+    [['score'], /missing required argument 'images'/],
+    [['score', 'a.png'], /--reward: got nothing, expected at least one/],
+    [['score', 'a.png', '--reward', 'clip-score'], /--prompt: 'clip-score' compares images with what they are to show/],
+    [['score', 'a.png', 'b.png', 'c.png', '--reward', 'jpeg-compressibility', '--prompt', 'a', '--prompt', 'b'], /--prompt: got 2 for 3 images/],
+    [['score', path('none.png'), '--reward', 'jpeg-compressibility'], /image: cannot read '.*none\.png': ENOENT/],
+    [['score', 'a.png', '--reward', path('none.ts')], /image: cannot read 'a\.png'/],
     [['generate'], /missing required argument 'prompts'/],
     [['generate', 'crab', '--height', '60'], /'60' is invalid\. Expected a multiple of 8, such as 64/],
     [['generate', 'crab', '--steps', '1.5'], /Expected an integer of at least 1/],
@@ -95,7 +105,7 @@ describe('exit code 1', () => {
   });
 
   it('comes with nothing half-written', () => {
-    expect(readdirSync(folder).sort()).toEqual(['broken.json', 'empty.txt', 'file', 'list.json', 'out', 'unknown.json']);
+    expect(readdirSync(folder).sort()).toEqual(['broken.json', 'empty.txt', 'file', 'list.json', 'options.json', 'out', 'unknown.json']);
     expect(readdirSync(path('out'))).toEqual([]);
   });
 

@@ -8,6 +8,7 @@ import { canonicalFlags } from './flags.js';
 const commands: Readonly<Record<string, { summary: string; define: () => Promise<(command: Command) => void> }>> = {
   train: { summary: 'fine-tune a LoRA adapter with a differentiable reward', define: async () => (await import('./commands/train.js')).defineTrain },
   generate: { summary: 'draw images from prompts', define: async () => (await import('./commands/generate.js')).defineGenerate },
+  score: { summary: 'score images by rewards', define: async () => (await import('./commands/score.js')).defineScore },
   export: { summary: 'write an adapter in the layout of another program', define: async () => (await import('./commands/export.js')).defineExport },
   demo: { summary: 'train the embedded model for two minutes and compare before and after', define: async () => (await import('./commands/demo.js')).defineDemo },
 };
@@ -54,6 +55,7 @@ Examples:
   $ alignprop demo
   $ alignprop train --num-epochs 20 --output-dir out
   $ alignprop generate "crab" --lora out/pytorch_lora_weights.safetensors -o crab.png --seed 7
+  $ alignprop score crab.png --reward jpeg-compressibility
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM.`;
 

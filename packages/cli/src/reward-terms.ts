@@ -1,28 +1,70 @@
-import { jpegCompressibility, jpegIncompressibility, weightedSum, type RewardFunction } from '@alignprop/rewards';
+import { isModelReward, loadReward, weightedSum, type RewardFunction } from '@alignprop/rewards';
 import { UsageError } from './errors.js';
+import { isRewardFile, rewardFile, rewardFileName } from './reward-file.js';
+import { hasWeights, isListedReward, listedReward, rewardNames } from './reward-list.js';
 
-const rewards: Readonly<Record<string, () => RewardFunction>> = {
-  'jpeg-compressibility': () => jpegCompressibility(),
-  'jpeg-incompressibility': () => jpegIncompressibility(),
-};
-export const rewardNames: readonly string[] = Object.keys(rewards);
+/** `--reward-option` as given: `aesthetic.head=./head.pth`; a configuration file may nest instead. */
+export type RewardOptions = string | readonly string[] | Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
-/**
- * The reward of `id` or `id:weight` terms: their weighted sum.
- * @throws if a name is unknown, a weight is no number, or a name comes twice
- */
-export function rewardFunction(terms: readonly string[]): RewardFunction {
-  const parts = terms.map(parseTerm);
-  const names = parts.map(([name]) => name);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice) throw new UsageError(`--reward: '${twice}' is given twice. Give it once, with the sum of the weights.`);
-  const only = parts.length === 1 && parts[0]![1] === 1 ? parts[0]![0] : undefined;
-  return only ? rewards[only]!() : weightedSum(Object.fromEntries(parts.map(([name, weight]) => [name, [rewards[name]!(), weight]])));
+interface Term {
+  readonly name: string;
+  readonly weight: number;
+  readonly load: () => Promise<RewardFunction>;
 }
 
-function parseTerm(term: string): [name: string, weight: number] {
-  const [, name = term, weight = '1'] = /^([^:]*)(?::(.*))?$/.exec(term) ?? [];
-  if (!Object.hasOwn(rewards, name)) throw new UsageError(`--reward: got '${name}', expected one of ${rewardNames.join(', ')}.`);
+/** Rewards that were asked for, and not loaded yet. */
+export interface RewardTerms {
+  readonly names: readonly string[];
+  /** @param onLoad told before each that has weights is loaded */
+  readonly load: (onLoad?: (text: string) => void) => Promise<RewardFunction>;
+}
+
+/**
+ * Reads `id`, `id:weight`, `file` and `file:weight` terms and their options.
+ * @returns the names, and what makes their weighted sum; of one term with weight 1, that reward itself
+ * @throws if a name is unknown or comes twice, a weight is no number, or an option is unknown or belongs to no term
+ */
+export function rewardTerms(terms: readonly string[], options: RewardOptions = []): RewardTerms {
+  const given = readOptions(options);
+  const parts = terms.map((term) => parseTerm(term, given));
+  const names = parts.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice) throw new UsageError(`--reward: '${twice}' is given twice. Give it once, with the sum of the weights.`);
+  const stray = Object.keys(given).find((name) => !names.includes(name) || !isListedReward(name));
+  if (stray) throw new UsageError(`--reward-option: got an option of '${stray}', expected one of ${names.filter(isListedReward).join(', ') || 'a listed reward'}.`);
+  return { names, load: (onLoad) => join(parts, onLoad) };
+}
+
+async function join(parts: readonly Term[], onLoad: (text: string) => void = () => {}): Promise<RewardFunction> {
+  const rewards: RewardFunction[] = [];
+  for (const { name, load } of parts) {
+    if (hasWeights(name)) onLoad(`Loading the reward ${name}`);
+    rewards.push(await load()); // one after the other: each may download gigabytes
+  }
+  if (rewards.length === 1 && parts[0]!.weight === 1) return rewards[0]!;
+  // Beside a plain function no engine compiles the others, so they have to be in memory.
+  const all = rewards.every(isModelReward) ? rewards : await Promise.all(rewards.map(async (reward) => (isModelReward(reward) ? loadReward(reward) : reward)));
+  return weightedSum(Object.fromEntries(parts.map(({ name, weight }, i) => [name, [all[i]!, weight]])));
+}
+
+function parseTerm(term: string, options: Readonly<Record<string, Readonly<Record<string, unknown>>>>): Term {
+  // A drive's letter has a colon behind it, so of a file's only a number is split off.
+  const pattern = isRewardFile(term.replace(/:[^:\\/]*$/, '')) ? /^(.*?)(?::([^:\\/]*))?$/ : /^([^:]*)(?::(.*))?$/;
+  const [, name = term, weight = '1'] = pattern.exec(term) ?? [];
+  const isFile = isRewardFile(name);
+  if (!isFile && !isListedReward(name)) throw new UsageError(`--reward: got '${name}', expected a .js, .mjs or .ts file, or one of ${rewardNames.join(', ')}.`);
   if (weight.trim() === '' || !Number.isFinite(Number(weight))) throw new UsageError(`--reward: weight of '${name}' got '${weight}', expected a number.`);
-  return [name, Number(weight)];
+  if (isFile) return { name: rewardFileName(name), weight: Number(weight), load: () => rewardFile(name) };
+  return { name, weight: Number(weight), load: listedReward(name, options[name] ?? {}) };
+}
+
+function readOptions(options: RewardOptions): Record<string, Record<string, unknown>> {
+  if (typeof options === 'object' && !Array.isArray(options)) return { ...options } as Record<string, Record<string, unknown>>;
+  const given: Record<string, Record<string, unknown>> = {};
+  for (const written of [options].flat() as readonly string[]) {
+    const [, name, option, value] = /^([^.=]+)\.([^=]+)=(.*)$/s.exec(written) ?? [];
+    if (name === undefined) throw new UsageError(`--reward-option: got '${written}', expected reward.option=value, such as aesthetic.head=./head.pth.`);
+    (given[name] ??= {})[option!] = value;
+  }
+  return given;
 }

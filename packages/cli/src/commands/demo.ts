@@ -5,7 +5,7 @@ import { embeddedModel } from '../embedded-model.js';
 import { prepareFolder } from '../image-files.js';
 import { loadPipeline, type ModelOptions } from '../load-pipeline.js';
 import { Output, outputOptions, type OutputOptions } from '../output.js';
-import { rewardFunction } from '../reward-terms.js';
+import { rewardTerms } from '../reward-terms.js';
 import { trainingRun } from '../training-run.js';
 
 interface DemoOptions extends Pick<ModelOptions, 'backend'>, OutputOptions {
@@ -45,7 +45,8 @@ async function demo(options: DemoOptions): Promise<void> {
   const pipeline = await loadPipeline(options, output);
   output.info(`Teaching ${embeddedModel.name} to draw pictures that make small JPEG files; then judging it by prompts it was not trained on.`);
   const { prompts, evalPrompts } = embeddedModel;
+  const reward = await rewardTerms(['jpeg-compressibility']).load();
   const resumeCommand = () => 'alignprop demo';
-  await trainingRun({ config, pipeline, reward: rewardFunction(['jpeg-compressibility']), prompts, evalPrompts, resumeCommand }, output);
+  await trainingRun({ config, pipeline, reward, prompts, evalPrompts, resumeCommand }, output);
   output.info(`Try it: alignprop generate "crab" --lora ${config.output_dir}/pytorch_lora_weights.safetensors -o crab.png --steps 10 --guidance-scale 4`);
 }

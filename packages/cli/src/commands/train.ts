@@ -9,11 +9,11 @@ import { prepareFolder } from '../image-files.js';
 import { loadPipeline, modelOptions, type ModelOptions } from '../load-pipeline.js';
 import { Output, outputOptions, type OutputOptions } from '../output.js';
 import { readPrompts, simpleAnimals } from '../prompt-list.js';
-import { rewardFunction, rewardNames } from '../reward-terms.js';
+import { collect, rewardOptions, type RewardTermOptions } from '../reward-options.js';
+import { rewardTerms } from '../reward-terms.js';
 import { trainingRun } from '../training-run.js';
 
-interface TrainOptions extends ModelOptions, OutputOptions {
-  reward?: string | readonly string[];
+interface TrainOptions extends ModelOptions, RewardTermOptions, OutputOptions {
   prompt?: string | readonly string[];
   /** A file, or the prompts themselves in a configuration file. */
   prompts?: string | readonly string[];
@@ -28,9 +28,7 @@ const defaultFolder = 'out';
 
 /** Gives `alignprop train` its options and what it does. */
 export function defineTrain(command: Command): void {
-  modelOptions(command)
-    .optionsGroup('Task:')
-    .option('--reward <name[:weight]>', `What to train for: ${rewardNames.join(', ')}; several are added up. (default: jpeg-compressibility)`, collect)
+  rewardOptions(modelOptions(command).optionsGroup('Task:'), 'What to train for, by default jpeg-compressibility')
     .option('--prompts <file>', 'Prompts to train on, one a line. (default: 45 animals; for the embedded model, subjects it draws well)')
     .option('--prompt <text>', 'A prompt to train on; may be given several times.', collect)
     .option('--eval-prompts <file>', 'Prompts to draw and judge after training, without the adapter and with it.')
@@ -50,8 +48,6 @@ function addGroup(command: Command, fields: readonly ConfigOption[]): void {
   }
 }
 
-const collect = (value: string, previous: readonly string[] = []): readonly string[] => [...previous, value];
-
 const examples = `
 Switches are given as --x, --no-x or --x false. TRL's spelling works too: --num_epochs, --no_allow_tf32, --truncated_rand_backprop_minmax 0 50.
 
@@ -67,13 +63,14 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   const unknown = await applyConfigFile(command);
   const options = command.opts<TrainOptions>();
   const config = trainConfig(command, fields, unknown);
-  const reward = rewardFunction([options.reward ?? 'jpeg-compressibility'].flat());
+  const rewards = rewardTerms([options.reward ?? 'jpeg-compressibility'].flat(), options.rewardOption);
   const model = options.model ?? options.pretrainedModel;
   const prompts = await trainPrompts({ ...options, model });
   const evalPrompts = options.evalPrompts ? await readPrompts(options.evalPrompts) : [];
   const output = new Output(options);
   await prepareFolder(config.output_dir);
   const pipeline = await loadPipeline({ ...options, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output);
+  const reward = await rewards.load((text) => output.info(text));
   await trainingRun({ config, pipeline, reward, prompts, evalPrompts, resumeCommand: (checkpoint) => resumeCommand(process.argv.slice(2), checkpoint) }, output);
 }
 
