@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, it } from 'vitest';
 import { clipByValue, concat, div, randomNormal, slice, sub, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { resize, TfjsEngine, useBackend, type ModelFunction } from '@alignprop/autograd-ext';
 import { initParams } from '@alignprop/autograd-ext/weights';
