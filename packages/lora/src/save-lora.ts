@@ -22,29 +22,54 @@ interface StoredValues {
  * - `kohya`: for A1111 and ComfyUI, with one α a module.
  * @param path a file that ends in .safetensors; for `peft` a folder
  * @param options.prefix the part of the pipeline that the tree is: `unet` or `text_encoder`; peft's files do not name it
- * @throws if the tree has no adapter, or the path does not suit the format
+ * @param options.others trees of other parts by their prefix, whose adapters go into the same file
+ * @throws if a tree has no adapter, the path does not suit the format, or there are others and the format is peft's
  */
 export async function saveLora(
   path: string,
   params: Params,
-  { format = 'diffusers-old', prefix = 'unet' }: { format?: LoraFormat; prefix?: string } = {},
+  { format = 'diffusers-old', prefix = 'unet', others = {} }: { format?: LoraFormat; prefix?: string; others?: Readonly<Record<string, Params>> } = {},
 ): Promise<void> {
   check(path, format);
-  const adapters = loraModules(params);
-  const first = Object.values(adapters)[0];
-  if (!first) throw new Error('saveLora: the tree has no adapter. Call addLora or applyLora first, and unfuseLora where it is fused.');
+  if (format === 'peft' && Object.keys(others).length > 0)
+    throw new Error("saveLora: format got 'peft' for several parts of a pipeline, expected one of the others. Save each part to a folder of its own.");
+  const parts = Object.entries({ [prefix]: params, ...others }).map(([part, tree]) => readPart(part, tree));
+  const first = Object.values(parts[0]!.adapters)[0]!;
   const tensors: Record<string, StoredValues> = {};
-  for (const [module, adapter] of Object.entries(adapters))
-    Object.assign(tensors, await moduleTensors(fileModule[format](module, prefix), adapter, format));
+  for (const part of parts) Object.assign(tensors, await partTensors(part, format));
   const sorted = Object.fromEntries(Object.entries(tensors).sort(([a], [b]) => (a < b ? -1 : 1)));
   if (format === 'kohya') return saveSafetensors(path, sorted, kohyaMetadata(first));
   if (format === 'diffusers-old') return saveSafetensors(path, sorted, { format: 'pt' });
-  const config = peftConfig(params, adapters);
-  if (format === 'diffusers')
-    return saveSafetensors(path, sorted, { format: 'pt', lora_adapter_metadata: peftJson(config, { prefix }) });
+  if (format === 'diffusers') return saveSafetensors(path, sorted, { format: 'pt', lora_adapter_metadata: diffusersMetadata(parts) });
   await saveSafetensors(`${path}/adapter_model.safetensors`, sorted, { format: 'pt' });
-  await writeFileAtomic(`${path}/adapter_config.json`, new TextEncoder().encode(peftJson(config, { inferenceMode: true })));
+  await writeFileAtomic(`${path}/adapter_config.json`, new TextEncoder().encode(peftJson(peftConfig(parts[0]!), { inferenceMode: true })));
 }
+
+/** The adapters of one part of a pipeline. */
+interface Part {
+  readonly prefix: string;
+  readonly params: Params;
+  readonly adapters: Readonly<Record<string, LoraLinear>>;
+}
+
+function readPart(prefix: string, params: Params): Part {
+  const adapters = loraModules(params);
+  if (Object.keys(adapters).length > 0) return { prefix, params, adapters };
+  throw new Error(`saveLora: the tree of '${prefix}' has no adapter. Call addLora or applyLora first, and unfuseLora where it is fused.`);
+}
+
+async function partTensors({ prefix, adapters }: Part, format: LoraFormat): Promise<Record<string, StoredValues>> {
+  const tensors: Record<string, StoredValues> = {};
+  for (const [module, adapter] of Object.entries(adapters))
+    Object.assign(tensors, await moduleTensors(fileModule[format](module, prefix), adapter, format));
+  return tensors;
+}
+
+/** Every part's configuration in one JSON object. */
+const diffusersMetadata = (parts: readonly Part[]): string =>
+  parts.length === 1
+    ? peftJson(peftConfig(parts[0]!), parts[0]!)
+    : JSON.stringify(Object.assign({}, ...parts.map((part) => JSON.parse(peftJson(peftConfig(part), part)) as object)), null, 2);
 
 function check(path: string, format: LoraFormat): void {
   if (!loraFormats.includes(format)) throw new Error(`saveLora: format got '${format}', expected one of ${loraFormats.join(', ')}.`);
@@ -76,7 +101,7 @@ const kohyaMetadata = (first: LoraLinear) => ({
 /** α = scale·r, without the last bits that the division by r left. */
 const alphaOf = ({ scale, r }: LoraLinear) => Number((scale * r).toPrecision(12));
 
-function peftConfig(params: Params, adapters: Readonly<Record<string, LoraLinear>>): PeftConfig {
+function peftConfig({ params, adapters }: Part): PeftConfig {
   const entries = Object.entries(adapters);
   const [r, alpha] = [entries[0]![1].r, alphaOf(entries[0]![1])];
   const others = (value: (adapter: LoraLinear) => number, usual: number) =>

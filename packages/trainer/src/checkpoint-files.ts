@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { tensor, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import type { GeneratorState, Params, StoredTensor } from '@alignprop/autograd-ext';
+import { tensor, type Tensor } from '@tensorflow/tfjs-core';
+import type { GeneratorState, StoredTensor } from '@alignprop/autograd-ext';
 import { directory, openSafetensors, saveSafetensors, writeFileAtomic } from '@alignprop/autograd-ext/weights';
-import { loadLora, loraModules, saveLora } from '@alignprop/lora';
-import type { AdamWState } from './optim/adamw.js';
+import type { Optimizer } from './optim/optimizer.js';
+import type { TrainedWeights } from './trained-weights.js';
 
-const files = { adapter: 'pytorch_lora_weights.safetensors', optimizer: 'optimizer.safetensors', state: 'state.json' } as const;
+const files = { optimizer: 'optimizer.safetensors', state: 'state.json' } as const;
 
 const generatorState = z.strictObject({ engine: z.array(z.int()), nextNormal: z.number().nullable() });
 
@@ -13,13 +13,13 @@ const stateSchema = z.strictObject({
   version: z.literal(1),
   /** Optimizer steps taken. */
   global_step: z.int().min(0),
-  /** The optimizer's own count. */
+  /** The optimizer's own count, which is also where the learning-rate schedule is. */
   optimizer_step: z.int().min(0),
   generators: z.record(z.string(), generatorState),
   /** For the reader; a resumed run goes by its own configuration. */
   config: z.record(z.string(), z.unknown()),
-  /** Of the other files. */
-  sha256: z.strictObject({ [files.adapter]: z.string(), [files.optimizer]: z.string() }),
+  /** Of the other files, those in folders included. */
+  sha256: z.record(z.string(), z.string()).refine((hashes) => files.optimizer in hashes, `expected an entry for ${files.optimizer}`),
 });
 
 type State = z.output<typeof stateSchema>;
@@ -36,45 +36,39 @@ export interface Checkpoint extends TrainingState {
   readonly path: string;
   /** Values of the trained variables, by parameter path. */
   readonly weights: Readonly<Record<string, Tensor>>;
-  readonly optimizer: AdamWState;
+  /** What `Optimizer.load` takes. */
+  readonly optimizer: { readonly steps: number; readonly stored: Readonly<Record<string, StoredTensor>> };
 }
 
 /**
- * Writes `<folder>/checkpoint_<globalStep>/`: the adapter in diffusers' layout, optimizer.safetensors and state.json. Everything is
+ * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors and state.json. Everything is
  * written to a folder beside it first and renamed, so that a folder of this name is complete.
  * @returns its path
  */
-export async function writeCheckpoint(folder: string, unet: Params, optimizer: AdamWState, state: TrainingState): Promise<string> {
+export async function writeCheckpoint(folder: string, weights: TrainedWeights, optimizer: Optimizer, state: TrainingState): Promise<string> {
   const { mkdir, rename, rm } = await import('node:fs/promises');
   const path = `${folder}/checkpoint_${state.globalStep}`;
   const partial = `${path}.partial`;
   await rm(partial, { recursive: true, force: true });
   await mkdir(partial, { recursive: true });
-  // TRL's layout has no place for an α other than the rank.
-  const plain = Object.values(loraModules(unet)).every(({ scale }) => scale === 1);
-  await saveLora(`${partial}/${files.adapter}`, unet, { format: plain ? 'diffusers-old' : 'diffusers' });
-  await saveSafetensors(`${partial}/${files.optimizer}`, namedMoments(optimizer), { format: 'pt' });
-  await writeFileAtomic(`${partial}/${files.state}`, new TextEncoder().encode(JSON.stringify(await stateRecord(partial, optimizer, state))));
+  const written = [...(await weights.save(partial)), files.optimizer];
+  await saveSafetensors(`${partial}/${files.optimizer}`, optimizer.save(), { format: 'pt' });
+  await writeFileAtomic(`${partial}/${files.state}`, new TextEncoder().encode(JSON.stringify(await stateRecord(partial, written, optimizer, state))));
   await rename(partial, path);
   return path;
 }
 
-const moments = ['exp_avg', 'exp_avg_sq'] as const;
-
-const namedMoments = (optimizer: AdamWState): Record<string, Tensor> =>
-  Object.fromEntries(moments.flatMap((moment) => Object.entries(optimizer[moment]).map(([path, value]) => [`${moment}.${path}`, value])));
-
-async function stateRecord(folder: string, optimizer: AdamWState, { globalStep, generators, config }: TrainingState): Promise<State> {
-  const sha256 = {
-    [files.adapter]: await fileHash(`${folder}/${files.adapter}`),
-    [files.optimizer]: await fileHash(`${folder}/${files.optimizer}`),
-  } as State['sha256'];
-  return { version: 1, global_step: globalStep, optimizer_step: optimizer.step, generators: generators as State['generators'], config, sha256 };
+async function stateRecord(folder: string, written: readonly string[], optimizer: Optimizer, { globalStep, generators, config }: TrainingState): Promise<State> {
+  const sha256: Record<string, string> = {};
+  for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
+  return { version: 1, global_step: globalStep, optimizer_step: optimizer.steps, generators: generators as State['generators'], config, sha256 };
 }
 
 async function fileHash(path: string): Promise<string> {
-  const [{ createHash }, { readFile }] = await Promise.all([import('node:crypto'), import('node:fs/promises')]);
-  return createHash('sha256').update(await readFile(path)).digest('hex');
+  const [{ createHash }, { createReadStream }] = await Promise.all([import('node:crypto'), import('node:fs')]);
+  const hash = createHash('sha256');
+  for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array);
+  return hash.digest('hex');
 }
 
 /** Steps of the complete checkpoints in a folder, oldest first; none if there is no such folder. */
@@ -111,31 +105,28 @@ export async function findCheckpoint(location: string): Promise<string> {
 
 /**
  * Reads a checkpoint and compares it with what is to be trained.
- * @param variables by parameter path
- * @throws an error that names the file which is missing, damaged, or made for other weights
+ * @throws an error that names the file which is missing, damaged, or made for other weights or another optimizer
  */
-export async function readCheckpoint(path: string, variables: Readonly<Record<string, Variable>>): Promise<Checkpoint> {
+export async function readCheckpoint(path: string, weights: TrainedWeights, optimizer: Optimizer): Promise<Checkpoint> {
   const state = await named(path, files.state, () => readState(`${path}/${files.state}`));
-  for (const name of [files.adapter, files.optimizer]) {
+  const { [files.optimizer]: _, ...hashes } = state.sha256;
+  const [first = 'its weights'] = Object.keys(hashes);
+  for (const [name, expected] of Object.entries(state.sha256)) {
     await named(path, name, async () => {
-      if ((await fileHash(`${path}/${name}`)) !== state.sha256[name]) throw new Error('its content is not what was written (sha256 differs)');
+      if ((await fileHash(`${path}/${name}`)) !== expected) throw new Error('its content is not what was written (sha256 differs)');
     });
   }
-  const adapter = await named(path, files.adapter, async () => (await loadLora(`${path}/${files.adapter}`)).tensors);
+  const found = await named(path, first, () => weights.open(path));
   const stored = await named(path, files.optimizer, async () => Object.fromEntries((await openSafetensors(directory(path), files.optimizer)).tensors));
-  await named(path, files.adapter, () => checkLike(adapter, variables, ['']));
-  await named(path, files.optimizer, () => checkLike(stored, variables, moments.map((moment) => `${moment}.`)));
+  await named(path, first, () => checkLike(found, weights.variables, 'adapter or model'));
+  await named(path, files.optimizer, () => checkLike(stored, optimizer.save(), 'adapter, model or optimizer'));
   return {
     path,
     globalStep: state.global_step,
     generators: state.generators,
     config: state.config,
-    weights: await readLike(adapter, variables, ''),
-    optimizer: {
-      step: state.optimizer_step,
-      exp_avg: await readLike(stored, variables, 'exp_avg.'),
-      exp_avg_sq: await readLike(stored, variables, 'exp_avg_sq.'),
-    },
+    weights: await readAll(found, weights.variables),
+    optimizer: { steps: state.optimizer_step, stored },
   };
 }
 
@@ -154,26 +145,24 @@ async function readState(path: string): Promise<State> {
   throw new Error(result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
 }
 
-type Stored = Readonly<Record<string, Tensor | StoredTensor>>;
-type Variables = Readonly<Record<string, Variable>>;
+type Shapes = Readonly<Record<string, { readonly shape: readonly number[] }>>;
 
 /** @throws one error with all that is missing, of another shape, or left over */
-function checkLike(stored: Stored, variables: Variables, prefixes: readonly string[]): void {
-  const expected = new Map(prefixes.flatMap((prefix) => Object.entries(variables).map(([path, variable]) => [prefix + path, variable.shape] as const)));
-  const problems = [...expected].flatMap(([key, shape]) => {
+function checkLike(stored: Shapes, expected: Shapes, what: string): void {
+  const problems = Object.entries(expected).flatMap(([key, { shape }]) => {
     const found = stored[key];
     if (!found) return [`${key} is missing`];
     return found.shape.join() === shape.join() ? [] : [`${key} has shape [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
   });
-  problems.push(...Object.keys(stored).filter((key) => !expected.has(key)).map((key) => `${key} belongs to nothing that is trained`));
+  problems.push(...Object.keys(stored).filter((key) => !(key in expected)).map((key) => `${key} belongs to nothing that is trained`));
   if (problems.length === 0) return;
   const rest = problems.length > 5 ? ` and ${problems.length - 5} more` : '';
-  throw new Error(`it was written for another adapter or model: ${problems.slice(0, 5).join('; ')}${rest}`);
+  throw new Error(`it was written for another ${what}: ${problems.slice(0, 5).join('; ')}${rest}`);
 }
 
-async function readLike(stored: Stored, variables: Variables, prefix: string): Promise<Record<string, Tensor>> {
-  const read = async ([path, { shape }]: [string, Variable]) => [path, tensor(await valuesOf(stored[prefix + path]!), shape)] as const;
-  return Object.fromEntries(await Promise.all(Object.entries(variables).map(read)));
+async function readAll(stored: Readonly<Record<string, Tensor | StoredTensor>>, like: Shapes): Promise<Record<string, Tensor>> {
+  const read = async ([path, { shape }]: [string, Shapes[string]]) => [path, tensor(await valuesOf(stored[path]!), [...shape])] as const;
+  return Object.fromEntries(await Promise.all(Object.entries(like).map(read)));
 }
 
 const valuesOf = (value: Tensor | StoredTensor) => ('read' in value ? value.read() : value.data<'float32'>());

@@ -47,8 +47,8 @@ describe('parseAlignPropConfig', () => {
   });
 
   it.each([
-    ['use_lora', { use_lora: false }],
-    ['train_use_8bit_adam', { train_use_8bit_adam: true }],
+    ['train_text_encoder', { use_lora: false, train_text_encoder: true }],
+    ['train_lr_warmup_steps', { train_lr_warmup_steps: 3 }],
     ['push_to_hub', { push_to_hub: true }],
     ['log_with', { log_with: 'wandb' }],
     ['accelerator_kwargs', { accelerator_kwargs: { even_batches: true } }],

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { checkBackpropPlan } from './config-plan.js';
 import { knownKeys } from './config-keys.js';
+import { learningRateSchedules } from './optim/learning-rate.js';
 
 const positive = () => z.int().min(1);
 const chance = () => z.number().min(0).lt(1);
@@ -44,8 +45,11 @@ const fields = {
   // training
   train_batch_size: positive().default(1).describe('Images a micro-batch.'),
   train_gradient_accumulation_steps: positive().default(1).describe('Micro-batches an optimizer step.'),
-  train_use_8bit_adam: z.boolean().default(false).describe('8-bit AdamW. Not there yet.'),
-  train_learning_rate: z.number().positive().default(1e-3).describe('Learning rate of AdamW.'),
+  train_use_8bit_adam: z.boolean().default(false)
+    .describe('AdamW with moments of 8 bits, as bitsandbytes: a quarter of the memory; parameters below 4,096 elements keep float32.'),
+  train_learning_rate: z.number().positive().default(1e-3).describe('Learning rate of AdamW, at its peak.'),
+  train_lr_scheduler: z.enum(learningRateSchedules).default('constant').describe("Schedule of the learning rate, by diffusers' names; linear and cosine come down to 0 at num_epochs."),
+  train_lr_warmup_steps: z.int().min(0).default(0).describe('Steps over which the learning rate rises from 0; the schedule "constant" has none.'),
   train_adam_beta1: chance().default(0.9).describe('Decay of the mean of the gradients.'),
   train_adam_beta2: chance().default(0.999).describe('Decay of the mean of their squares.'),
   train_adam_weight_decay: z.number().min(0).default(1e-4).describe('Decoupled weight decay.'),
@@ -68,7 +72,8 @@ const fields = {
     .prefault({})
     .describe("Parameters of backprop_strategy: {gaussian: {mean, std}, uniform: {min, max}, fixed: {value}}; uniform's max is excluded, fixed's value defaults to truncated_backprop_timestep."),
   // adapter
-  use_lora: z.boolean().default(true).describe('Train a LoRA adapter. Training all of the UNet (false) is not there yet.'),
+  use_lora: z.boolean().default(true).describe('Train a LoRA adapter; false trains every weight of the UNet.'),
+  train_text_encoder: z.boolean().default(false).describe("Train a LoRA adapter of the text encoder besides, on its attention layers, of the same rank."),
   lora_rank: positive().default(4).describe('Rank of the adapter.'),
   lora_alpha: z.number().positive().default(4).describe('The adapter is scaled by lora_alpha / lora_rank.'),
   lora_target_modules: z.array(z.string().min(1)).min(1).default(['to_q', 'to_k', 'to_v', 'to_out.0']).describe('Ends of the names of the layers that are adapted.'),
@@ -83,8 +88,8 @@ const fields = {
  */
 export const alignPropConfigSchema = z.strictObject(fields).superRefine((config, context) => {
   const refuse = (key: keyof typeof fields, message: string) => context.addIssue({ code: 'custom', path: [key], message, input: config[key] });
-  if (!config.use_lora) refuse('use_lora', 'got false, expected true. Training all of the UNet is not there yet.');
-  if (config.train_use_8bit_adam) refuse('train_use_8bit_adam', 'got true, expected false. 8-bit AdamW is not there yet.');
+  if (config.train_text_encoder && !config.use_lora) refuse('train_text_encoder', 'got true, expected false with use_lora false: the text encoder is trained with an adapter alone.');
+  if (config.train_lr_warmup_steps > 0 && config.train_lr_scheduler === 'constant') refuse('train_lr_warmup_steps', `got ${config.train_lr_warmup_steps}, expected 0 with train_lr_scheduler 'constant'. Try 'constant_with_warmup'.`);
   if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not there yet.');
   if (config.log_with === 'wandb' || config.log_with === 'tensorboard') {
     refuse('log_with', `got '${config.log_with}', expected null or 'jsonl'. Other trackers are not there yet; pass one to the trainer.`);

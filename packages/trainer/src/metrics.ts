@@ -12,12 +12,14 @@ export interface StepMetrics {
   readonly loss: number;
   /** The L2 norm of all gradients together, before clipping. */
   readonly gradNorm: number;
+  /** What the step moved the weights with, after the schedule. */
+  readonly learningRate: number;
   readonly seconds: number;
 }
 
 /** A line of `metrics.jsonl`, in TRL's spelling. */
-export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, loss, gradNorm, seconds }: StepMetrics): Record<string, number> {
-  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, loss, grad_norm: gradNorm, seconds };
+export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, loss, gradNorm, learningRate, seconds }: StepMetrics): Record<string, number> {
+  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, loss, grad_norm: gradNorm, learning_rate: learningRate, seconds };
 }
 
 /** Mean and standard deviation (ddof 0). */

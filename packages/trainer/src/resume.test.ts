@@ -114,7 +114,7 @@ describe('the run folder', () => {
     expect((await readdir(join(out, 'checkpoints/checkpoint_5'))).sort()).toEqual(['optimizer.safetensors', 'pytorch_lora_weights.safetensors', 'state.json']);
     expect((await readdir(out)).sort()).toEqual(['checkpoints', 'config.json', 'metrics.jsonl', 'pytorch_lora_weights.safetensors']);
     const [line] = await lines();
-    expect(Object.keys(line!)).toEqual(['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'seconds']);
+    expect(Object.keys(line!)).toEqual(['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'learning_rate', 'seconds']);
     expect(JSON.parse(await readFile(join(out, 'config.json'), 'utf8'))).toMatchObject({ num_epochs: 5, save_freq: 2, train_learning_rate: 1e-3 });
   });
 

@@ -7,15 +7,13 @@ export interface RunFolder {
   readonly path: string;
   readonly checkpoints: string;
   readonly metrics: string;
-  /** The adapter at the end of training. */
-  readonly adapter: string;
 }
 
 /** Where a run's files go; undefined if nothing is to be written. */
 export function runFolder({ output_dir, project_kwargs, logdir, run_name }: AlignPropConfig): RunFolder | undefined {
   const path = output_dir || project_kwargs.project_dir || (run_name && `${logdir}/${run_name}`);
   if (!path) return undefined;
-  return { path, checkpoints: `${path}/checkpoints`, metrics: `${path}/metrics.jsonl`, adapter: `${path}/pytorch_lora_weights.safetensors` };
+  return { path, checkpoints: `${path}/checkpoints`, metrics: `${path}/metrics.jsonl` };
 }
 
 /**

@@ -1,6 +1,5 @@
 import { dispose, type Scalar, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import { saveLora } from '@alignprop/lora';
 import type { RewardFunction } from '@alignprop/rewards';
 import { accumulate } from './backprop.js';
 import { findCheckpoint, pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint-files.js';
@@ -11,8 +10,10 @@ import { alignPropGradients, type AlignPropGradients, type GradientFunction } fr
 import { meanAndStd, type StepMetrics } from './metrics.js';
 import { MicroBatches, sizeOf, type PromptFunction } from './micro-batch.js';
 import { NonFiniteError } from './non-finite.js';
-import { AdamW } from './optim/adamw.js';
 import { clipByGlobalNorm, globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
+import { createOptimizer } from './optim/create-optimizer.js';
+import { learningRate } from './optim/learning-rate.js';
+import type { Optimizer } from './optim/optimizer.js';
 import { emptyProbability, type Plan } from './plans.js';
 import { preparePipeline, type Prepared } from './prepare-pipeline.js';
 import { isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
@@ -60,7 +61,7 @@ interface Collected<M> {
 const silent: Logger = { info: () => {}, warn: () => {} };
 
 /**
- * Fine-tunes a LoRA adapter of a diffusion model by backpropagating a differentiable reward through its denoising chain
+ * Fine-tunes a diffusion model, its LoRA adapter or all of its UNet, by backpropagating a differentiable reward through its denoising chain
  * (AlignProp, arXiv 2310.03739), step by step as TRL's `AlignPropTrainer`, with -mean(reward) as the loss.
  */
 export class AlignPropTrainer<M = undefined> {
@@ -72,7 +73,8 @@ export class AlignPropTrainer<M = undefined> {
   readonly #folder: RunFolder | undefined;
   readonly #generators: Generators;
   readonly #prepared: Prepared;
-  readonly #optimizer: AdamW;
+  readonly #optimizer: Optimizer;
+  readonly #learningRate: (step: number) => number;
   readonly #batches: MicroBatches<M>;
   readonly #gradients: GradientFunction<M>;
   #globalStep = 0;
@@ -91,7 +93,8 @@ export class AlignPropTrainer<M = undefined> {
     this.#folder = runFolder(config);
     this.#generators = seededGenerators(config.seed);
     this.#prepared = preparePipeline(pipeline, config, this.#generators.adapter);
-    this.#optimizer = new AdamW(this.#prepared.variables, optimizerOptions(config));
+    this.#optimizer = createOptimizer(this.#prepared.weights.variables, config);
+    this.#learningRate = learningRate(scheduleOptions(config));
     this.#batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, this.#generators);
     this.#gradients = alignPropGradients(this.pipeline, rewardFunction, samplingOptions(config));
     warn(config, this.plan, logger);
@@ -142,17 +145,17 @@ export class AlignPropTrainer<M = undefined> {
     const { checkpoints } = this.#folder;
     if (this.#savedStep === this.#globalStep) return `${checkpoints}/checkpoint_${this.#savedStep}`;
     const state = { globalStep: this.#globalStep, generators: saveGenerators(this.#generators), config: this.config };
-    const path = await writeCheckpoint(checkpoints, this.pipeline.unet.params, this.#optimizer.state, state);
+    const path = await writeCheckpoint(checkpoints, this.#prepared.weights, this.#optimizer, state);
     this.#savedStep = this.#globalStep;
     await pruneCheckpoints(checkpoints, this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit);
     return path;
   }
 
-  /** Frees the optimizer's state, and the adapter if the trainer made it. The pipeline given stays usable. */
+  /** Frees the optimizer's state, and the adapters that the trainer made. The pipeline given stays usable. */
   dispose(): void {
     this.#optimizer.dispose();
     this.#batches.dispose();
-    if (this.#prepared.adapterIsNew) dispose(this.#prepared.variables);
+    dispose(this.#prepared.made);
   }
 
   /** Resumes, once, and makes the run's folder and trackers. */
@@ -167,12 +170,11 @@ export class AlignPropTrainer<M = undefined> {
   }
 
   async #resume(path: string): Promise<void> {
-    const { variables } = this.#prepared;
-    const { globalStep, generators, weights, optimizer } = await readCheckpoint(path, variables);
+    const { globalStep, generators, weights, optimizer } = await readCheckpoint(path, this.#prepared.weights, this.#optimizer);
+    await this.#optimizer.load(optimizer.steps, optimizer.stored);
     restoreGenerators(this.#generators, generators);
-    for (const [name, variable] of Object.entries(variables)) variable.assign(weights[name]!);
+    for (const [name, variable] of Object.entries(this.#prepared.weights.variables)) variable.assign(weights[name]!);
     dispose(weights);
-    this.#optimizer.restore(optimizer);
     this.#globalStep = globalStep;
     if (this.#folder && (await isOwnCheckpoint(this.#folder, path, globalStep))) this.#savedStep = globalStep;
     this.#logger.info(`Resumed from ${path} after ${globalStep} steps.`);
@@ -184,7 +186,7 @@ export class AlignPropTrainer<M = undefined> {
   async #finish(): Promise<void> {
     if (!this.#folder) return;
     await this.saveCheckpoint();
-    await saveLora(this.#folder.adapter, this.pipeline.unet.params);
+    await this.#prepared.weights.export(this.#folder.path);
   }
 
   /** One optimizer step: draw, walk down and up for every micro-batch, clip, move, tell. */
@@ -193,11 +195,12 @@ export class AlignPropTrainer<M = undefined> {
     const { gradients, norm, metrics, samples } = await this.#collect(signal);
     try {
       const clipped = clipByGlobalNorm(gradients, norm, this.config.train_max_grad_norm);
-      this.#optimizer.step(clipped);
+      const learningRate = this.#learningRate(this.#optimizer.steps);
+      this.#optimizer.step(clipped, learningRate);
       dispose(clipped);
       const epoch = this.#globalStep++;
       if (epoch % this.config.log_image_freq === 0) await this.#options.imageSamplesHook?.(samples, epoch, tracker);
-      return { epoch, globalStep: epoch, ...metrics, seconds: (performance.now() - started) / 1000 };
+      return { epoch, globalStep: epoch, ...metrics, learningRate, seconds: (performance.now() - started) / 1000 };
     } finally {
       dispose([gradients, norm, samples.images, samples.rewards]);
     }
@@ -256,12 +259,11 @@ const samplingOptions = (config: AlignPropConfig) => ({
   eta: config.sample_eta,
 });
 
-const optimizerOptions = (config: AlignPropConfig) => ({
+const scheduleOptions = (config: AlignPropConfig) => ({
   learningRate: config.train_learning_rate,
-  beta1: config.train_adam_beta1,
-  beta2: config.train_adam_beta2,
-  epsilon: config.train_adam_epsilon,
-  weightDecay: config.train_adam_weight_decay,
+  schedule: config.train_lr_scheduler,
+  warmupSteps: config.train_lr_warmup_steps,
+  totalSteps: config.num_epochs,
 });
 
 function warn(config: AlignPropConfig, plan: Plan, logger: Logger): void {

@@ -1,0 +1,70 @@
+import type { Tensor, Variable } from '@tensorflow/tfjs-core';
+import { trainable, type StoredTensor } from '@alignprop/autograd-ext';
+import { directory, openWeights, subfolder } from '@alignprop/autograd-ext/weights';
+import { saveModel, type StableDiffusionPipeline, type UNet2DConditionModel } from '@alignprop/diffusion';
+import { loadLora, loraModules, saveLora } from '@alignprop/lora';
+
+/** What is trained, and the files it is kept in. */
+export interface TrainedWeights {
+  /** By parameter path; those of the text encoder begin with `text_encoder.`. */
+  readonly variables: Readonly<Record<string, Variable>>;
+  /** Writes everything that resuming needs. @returns the files' names within the folder */
+  save(folder: string): Promise<readonly string[]>;
+  /** Opens what `save` wrote: values by parameter path. */
+  open(folder: string): Promise<Readonly<Record<string, Tensor | StoredTensor>>>;
+  /** Writes what other programs load. @returns the path of the file or folder */
+  export(folder: string): Promise<string>;
+}
+
+/** What is trained by `preparePipeline`: adapters, or the whole UNet. */
+export const trainedWeights = (pipeline: StableDiffusionPipeline, useLora: boolean): TrainedWeights =>
+  useLora ? adapterWeights(pipeline) : unetWeights(pipeline.unet);
+
+const adapterFile = 'pytorch_lora_weights.safetensors';
+const textPrefix = 'text_encoder';
+
+/** The adapters of the UNet, and of the text encoder if it has one, in one file with diffusers' keys. */
+function adapterWeights({ unet, textEncoder }: StableDiffusionPipeline): TrainedWeights {
+  const text = prefixed(trainable(textEncoder.params));
+  const hasText = Object.keys(text).length > 0;
+  const parts = hasText ? { others: { [textPrefix]: textEncoder.params } } : {};
+  // TRL's layout has no place for an α other than the rank, nor a spelling for text encoders that all programs read.
+  const isPlain = !hasText && Object.values(loraModules(unet.params)).every(({ scale }) => scale === 1);
+  return {
+    variables: { ...trainable(unet.params), ...text },
+    async save(folder) {
+      await saveLora(`${folder}/${adapterFile}`, unet.params, { format: isPlain ? 'diffusers-old' : 'diffusers', ...parts });
+      return [adapterFile];
+    },
+    async open(folder) {
+      const load = async (prefix: string) => (await loadLora(`${folder}/${adapterFile}`, { prefix })).tensors;
+      return { ...(await load('unet')), ...(hasText && prefixed(await load(textPrefix))) };
+    },
+    async export(folder) {
+      await saveLora(`${folder}/${adapterFile}`, unet.params, { format: hasText ? 'diffusers' : 'diffusers-old', ...parts });
+      return `${folder}/${adapterFile}`;
+    },
+  };
+}
+
+/** Names of the text encoder's weights among those of the whole pipeline. */
+export const prefixed = <T>(record: Readonly<Record<string, T>>): Record<string, T> =>
+  Object.fromEntries(Object.entries(record).map(([path, value]) => [`${textPrefix}.${path}`, value]));
+
+/** All of the UNet, as the folder `unet` of a diffusers pipeline. */
+function unetWeights(unet: UNet2DConditionModel): TrainedWeights {
+  const variables = trainable(unet.params);
+  const save = (folder: string) => saveModel(`${folder}/unet`, 'UNet2DConditionModel', unet);
+  return {
+    variables,
+    save: async (folder) => (await save(folder)).map((file) => `unet/${file}`),
+    async open(folder) {
+      const weights = await openWeights(subfolder(directory(folder), 'unet'), 'diffusion_pytorch_model');
+      return Object.fromEntries([...weights].filter(([path]) => path in variables));
+    },
+    async export(folder) {
+      await save(folder);
+      return `${folder}/unet`;
+    },
+  };
+}
