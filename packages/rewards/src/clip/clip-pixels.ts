@@ -11,6 +11,8 @@ export interface ClipPixelsOptions {
   /** Height and width that the model wants, in pixels. */
   readonly size: number;
   readonly mode?: 'bilinear' | 'bicubic';
+  /** Where the middle lies between two pixels: transformers takes the one before, torchvision the even one. */
+  readonly rounding?: 'down' | 'even';
 }
 
 /**
@@ -20,12 +22,12 @@ export interface ClipPixelsOptions {
  * @param images `[B, H, W, 3]` in [0, 1], any size
  * @returns `[B, size, size, 3]`
  */
-export function clipPixels(images: Tensor4D, { size, mode = 'bicubic' }: ClipPixelsOptions): Tensor4D {
+export function clipPixels(images: Tensor4D, { size, mode = 'bicubic', rounding = 'down' }: ClipPixelsOptions): Tensor4D {
   checkImages('clipPixels', images);
   const [batch, height, width] = images.shape;
   const [tall, wide] = shorterSide([height, width], size);
   const resized = resize(clipByValue(images, 0, 1), [tall, wide], { mode });
-  const middle = slice(resized, [0, ...cropOffsets([tall, wide], size), 0], [batch, size, size, 3]);
+  const middle = slice(resized, [0, ...cropOffsets([tall, wide], size, rounding), 0], [batch, size, size, 3]);
   return div(sub(middle, tensor1d(MEAN)), tensor1d(STD));
 }
 
@@ -44,5 +46,8 @@ export function clipPixelsOfBytes({ data, height, width }: RgbImage, { size, cro
   });
 }
 
-/** Top and left of the middle square, rounded down. */
-const cropOffsets = (sides: readonly [number, number], size: number) => sides.map((side) => Math.floor((side - size) / 2)) as [number, number];
+/** Top and left of the middle square. */
+function cropOffsets(sides: readonly [number, number], size: number, rounding: 'down' | 'even' = 'down'): [number, number] {
+  const round = rounding === 'down' ? Math.floor : (half: number) => (Number.isInteger(half) ? half : 2 * Math.round(half / 2));
+  return sides.map((side) => round((side - size) / 2)) as [number, number];
+}

@@ -1,14 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { cast, concat, fill, ones, slice, split, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { cast, concat, expandDims, fill, mul, ones, slice, split, tile, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { useBackend, vjp, type StoredTensor } from '@alignprop/autograd-ext';
 import { directory, encodeSafetensors, memory, openWeightFile } from '@alignprop/autograd-ext/weights';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { loadReward } from '../reward.js';
 import { testReward } from '../testing/index.js';
+import { clipPixels } from '../clip/clip-pixels.js';
+import { blipText, type BlipTextParams } from './blip-text.js';
+import { blipVision, type BlipVisionParams } from './blip-vision.js';
+import { imageRewardConfig } from './image-reward-config.js';
 import { imageReward } from './image-reward.js';
 
 const folder = 'reward-imagereward';
+const files = directory(fixturePath(folder));
 const { vision } = fixtureJson<{ vision: { num_attention_heads: number } }>(`${folder}/case.json`);
 const options = { weights: fixturePath(`${folder}/ImageReward_tiny.pt`), tokenizer: fixturePath(folder), visionHeads: vision.num_attention_heads };
 
@@ -30,6 +35,30 @@ describe.each(['wasm', 'cpu'] as const)('imageReward on %s', (backend) => {
     const [first] = split(inputs[0] as Tensor4D, 2);
     const alone = model.score(model.params, first!, ...inputs.slice(1).map((x) => slice(x, 0, 1))) as Tensor;
     expect(alone.dataSync()[0]).toBeCloseTo(value.dataSync()[0]!, 5);
+    reward.dispose();
+  });
+
+  it("passes the reference's image tokens and text states on the way", async () => {
+    const reward = await imageReward(options);
+    const { params } = reward.model as unknown as { params: { blip: { visual_encoder: BlipVisionParams; text_encoder: BlipTextParams } } };
+    const stored = await openWeightFile(files, 'ImageReward_tiny.pt');
+    const config = imageRewardConfig(fixtureJson(`${folder}/med_config.json`), stored, { heads: vision.num_attention_heads });
+    const tokens = blipVision(config.vision, params.blip.visual_encoder, clipPixels(toNHWC(of('images')), { size: 48 }));
+    expectClose(tokens, of('image_embeds'), 1e-4, 'image_embeds');
+    const mask = cast(of('attention_mask'), 'float32') as Tensor2D;
+    const states = blipText(config.text, params.blip.text_encoder, of('input_ids') as Tensor2D, mask, tokens);
+    const seen = (x: Tensor) => mul(x, expandDims(mask, 2)); // what stands at padding means nothing
+    expectClose(seen(states), seen(of('text_last_hidden_state')), 1e-4, 'text_last_hidden_state');
+    reward.dispose();
+  });
+
+  it('looks at the middle of the image that torchvision takes', async () => {
+    const reward = await imageReward(options);
+    const image = slice(toNHWC(tile(of('images'), [1, 1, 2, 2])), 0, [1, 48, 51, 3]); // 48 × 51: one and a half pixels at each side
+    const score = (x: Tensor4D) => reward(x, ['a cat'], [{}]).dataSync()[0]!;
+    const middle = (left: number) => score(slice(image, [0, 0, left, 0], [1, 48, 48, 3]));
+    expect(score(image)).toBeCloseTo(middle(2), 5);
+    expect(Math.abs(middle(1) - middle(2))).toBeGreaterThan(1e-4);
     reward.dispose();
   });
 
@@ -57,8 +86,6 @@ describe.each(['wasm', 'cpu'] as const)('imageReward on %s', (backend) => {
 
 describe('imageReward', () => {
   beforeAll(() => useBackend('cpu'));
-
-  const files = directory(fixturePath(folder));
 
   it('reads safetensors as well, and leaves weights alone that it does not use', async () => {
     const stored = await openWeightFile(files, 'ImageReward_tiny.pt');

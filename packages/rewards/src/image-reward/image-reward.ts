@@ -98,7 +98,7 @@ function imageRewardSpec({ text, vision, head }: ImageRewardConfig): ParamsSpec 
 /** Images `[B, H, W, 3]` and what `blipText` wants of prompts to scores `[B]`. */
 function score({ text, vision }: ImageRewardConfig, { blip, mlp }: ImageRewardParams, images: Tensor4D, ids: Tensor2D, mask: Tensor2D): Tensor1D {
   if (images.shape[0] !== ids.shape[0]) throw new Error(`imageReward: prompts got ${ids.shape[0]}, expected ${images.shape[0]}, one an image.`);
-  const tokens = blipVision(vision, blip.visual_encoder, clipPixels(images, { size: vision.patch * vision.grid }));
+  const tokens = blipVision(vision, blip.visual_encoder, clipPixels(images, { size: vision.patch * vision.grid, rounding: 'even' }));
   const states = blipText(text, blip.text_encoder, ids, mask, tokens); // [B, L, C]
   const first = reshape(slice(states, [0, 0, 0], [-1, 1, -1]), [-1, text.hidden_size]);
   // Integer keys come in their order; there is nothing between the layers.
