@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fixtureJson, fixturePath } from '../../../../fixtures/index.js';
-import { bytesOf, pickled, torchZipOf, zipOf } from './__fixtures__/torch-files.js';
+import { bytesOf, pickled, torchZipOf, zipOf, zipSegments } from './__fixtures__/torch-files.js';
 import { directory } from './directory.js';
 import { memory } from './memory.js';
 import { openSafetensors } from './open-safetensors.js';
@@ -151,6 +151,27 @@ describe('openTorchFile, reading', () => {
       expect((await readAll(openBytes(torchZipOf(one([3], [2]), { 0: numbers }, options)))).get('x')).toEqual(Float32Array.of(0, 2, 4));
   });
 
+  it('opens a file of 6 GB by reading less than 70 kB of it, and reads a tensor beyond 4 GB', async () => {
+    const value = file(dict(text('huge'), tensor(storage('FloatStorage', '0', 1.5 * 2 ** 30), 0, [1.5 * 2 ** 30], [1]), text('x'), tensor(storage('FloatStorage', '1', 6), 0, [6], [1])));
+    const { segments, size } = zipSegments([['a/data.pkl', value], ['a/data/0', 6 * 2 ** 30], ['a/data/1', numbers]], { zip64: true });
+    let total = 0;
+    const sparse = { name: 'f', size, path: '/f', close: () => Promise.resolve(), read: (offset: number, length: number) => {
+      total += length;
+      const bytes = new Uint8Array(length);
+      for (const [at, segment] of segments) if (at < offset + length && at + segment.length > offset) {
+        const part = segment.subarray(Math.max(0, offset - at), offset + length - at);
+        bytes.set(part, Math.max(0, at - offset));
+      }
+      return Promise.resolve(bytes);
+    } };
+    const { tensors } = await openTorchFile({ ...memory({}), open: () => Promise.resolve(sparse) }, 'f');
+    expect(total).toBeLessThan(70_000); // most of it in search of the archive's end
+    expect(tensors.get('huge')!.location!.length).toBe(6 * 2 ** 30);
+    expect(tensors.get('x')!.location!.offset).toBeGreaterThan(6 * 2 ** 30);
+    expect(await tensors.get('x')!.read()).toEqual(Float32Array.of(0, 1, 2, 3, 4, 5));
+    expect(total).toBeLessThan(70_000);
+  });
+
   it('says where the file changed after it was opened', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'open-torch-file-'));
     const path = join(folder, 'x.pt');
@@ -171,6 +192,32 @@ describe('openTorchFile, reading', () => {
     const { tensors } = await openBytes(torchZipOf(file(dict(text('__proto__'), dict(text('polluted'), value), text('constructor'), value)), { 0: numbers }));
     expect([...tensors.keys()]).toEqual(['__proto__.polluted', 'constructor']);
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
+  });
+
+  it('reads what rebuilds tensors in other ways, and leaves out what is none', async () => {
+    const { global, int, tuple } = pickled;
+    const call = (module: string, name: string, ...args: Uint8Array[]) => bytesOf(global(module, name), tuple(...args), 'R');
+    const whole = tensor(storage('FloatStorage', '0', 6), 0, [6], [1]);
+    const args = tuple(storage('FloatStorage', '0', 6), int(1), tuple(int(2)), tuple(int(2)));
+    const untyped = tuple(text('storage'), global('torch.storage', 'UntypedStorage'), text('0'), text('cpu'), int(24));
+    const value = dict(
+      text('parameter'), call('torch._utils', '_rebuild_parameter_with_state', whole, bytesOf(0x88), bytesOf('}'), bytesOf('}')),
+      text('subclass'), call('torch._tensor', '_rebuild_from_type_v2', global('torch._utils', '_rebuild_tensor_v2'), global('torch', 'Tensor'), args, bytesOf('}')),
+      text('uint16'), call('torch._utils', '_rebuild_tensor_v3', bytesOf(untyped, 'Q'), int(2), tuple(int(2)), tuple(int(1)), bytesOf(0x89), bytesOf('}'), global('torch', 'uint16')),
+      text('python 2'), call('collections', 'OrderedDict', bytesOf('](', tuple(text('w'), whole), 'e')),
+      text('built'), bytesOf(call('collections', 'OrderedDict'), '}', text('_metadata'), whole, 'sb'),
+      text('set'), call('__builtin__', 'set', bytesOf('](', whole, 'e')),
+      text('scalar'), bytesOf(call('numpy.core.multiarray', 'scalar', global('numpy', 'dtype'), text('x')), '}b'),
+      text('frozen'), bytesOf(0x8f, '(', int(1), 0x90),
+      tuple(int(1), int(2)), whole,
+      int(7), bytesOf('](', whole, bytesOf('N'), bytesOf(0x88), 'e'),
+    );
+    const opened = openBytes(torchZipOf(file(value), { 0: numbers }));
+    const all = Float32Array.of(0, 1, 2, 3, 4, 5);
+    expect(await readAll(opened)).toEqual(new Map<string, unknown>([
+      ['parameter', all], ['subclass', Float32Array.of(1, 3)], ['uint16', Int32Array.of(0, 0x3f80)], ['python 2.w', all], ['7.0', all],
+    ]));
+    expect([...(await opened).metadata]).toEqual([['7.2', true]]);
   });
 
   it.each([

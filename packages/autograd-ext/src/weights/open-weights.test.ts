@@ -49,6 +49,7 @@ describe('openWeights', () => {
     await expectSame(await openWeights(load, 'plain/unet/diffusion_pytorch_model.safetensors'), await open('plain/unet'));
     const head = await openWeights(directory(fixturePath('reward-aesthetic')), 'sac+logos+ava1-l14-linearMSE.pth');
     expect(head.get('layers.0.weight')!.shape).toEqual([1024, 768]);
+    expect([...(await openWeights(directory(fixturePath('files/pt')), 'nested.pth')).keys()]).toEqual(['layers.0.weight', 'layers.0.bias', 'layers.2.weight']); // of its state_dict
     await expect(openWeights(load, 'nowhere.ckpt')).rejects.toThrow(/there is no such file/);
   });
 

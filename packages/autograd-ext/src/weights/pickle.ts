@@ -19,7 +19,7 @@ export class Placeholder {
 }
 
 // What one pickle may do, in instructions. A tensor takes about 90, so there is room for 90 thousand tensors; a hostile file
-// ends after a second or two and some hundred MB.
+// ends after some seconds and some hundred MB.
 const MAX_WORK = 2 ** 23;
 const CONTAINER = 4;
 const STOP = 0x2e;
@@ -69,6 +69,11 @@ class Machine {
   pushContainer(value: unknown): void {
     this.spend(CONTAINER);
     this.push(value);
+  }
+
+  pushInteger(length: number): void {
+    this.spend(length);
+    this.push(this.reader.integer(length));
   }
 
   pop(): unknown {
@@ -167,8 +172,8 @@ const INSTRUCTIONS: ReadonlyMap<number, (m: Machine) => void> = new Map<number, 
   [0x4b, (m) => m.push(m.reader.uint(1))], // BININT1
   [0x4d, (m) => m.push(m.reader.uint(2))], // BININT2
   [0x4a, (m) => m.push(m.reader.uint(4) | 0)], // BININT
-  [0x8a, (m) => m.push(m.reader.integer(m.reader.uint(1)))], // LONG1
-  [0x8b, (m) => m.push(m.reader.integer(m.reader.uint(4)))], // LONG4
+  [0x8a, (m) => m.pushInteger(m.reader.uint(1))], // LONG1
+  [0x8b, (m) => m.pushInteger(m.reader.uint(4))], // LONG4
   [0x47, (m) => m.push(m.reader.float())], // BINFLOAT
   [0x8c, (m) => m.push(m.reader.text(m.reader.uint(1)))], // SHORT_BINUNICODE
   [0x58, (m) => m.push(m.reader.text(m.reader.uint(4)))], // BINUNICODE

@@ -107,10 +107,12 @@ const KNOWN = [
   new Known('torch.Size', size),
 ];
 
-// Names of values that checkpoints hold beside their weights: hyper-parameters, numpy's scalars, the keys of Lightning's callbacks.
+// Names of values that checkpoints hold beside their weights: bytes and sets, hyper-parameters, numpy's scalars, the keys of
+// Lightning's callbacks.
 const IGNORED = [
-  '_codecs.encode', 'argparse.Namespace', 'numpy._core.multiarray.scalar', 'numpy.core.multiarray.scalar', 'numpy.dtype',
+  '_codecs.encode', 'argparse.Namespace', 'collections.Counter', 'numpy._core.multiarray.scalar', 'numpy.core.multiarray.scalar', 'numpy.dtype',
   'pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint', 'torch.Tensor', 'torch.device', 'torch.nn.parameter.Parameter',
+  ...['bytearray', 'complex', 'set'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
 ];
 
 const STORAGES: Readonly<Record<string, string>> = {

@@ -17,24 +17,37 @@ export interface ZipOptions {
   readonly comment?: string;
 }
 
-/** An archive of stored files. */
-export function zipOf(files: readonly (readonly [name: string, contents: Uint8Array])[], { zip64 = false, crc = crc32, comment = '' }: ZipOptions = {}): Uint8Array {
-  let body = bytesOf();
+/** Bytes and where they lie in a file; between them are zeros. */
+export type Segment = readonly [at: number, bytes: Uint8Array];
+
+/** An archive of stored files; a number stands for as many zeros. */
+export function zipSegments(files: readonly (readonly [name: string, contents: Uint8Array | number])[], { zip64 = false, crc = crc32, comment = '' }: ZipOptions = {}) {
+  const segments: Segment[] = [];
+  let end = 0;
   let directory = bytesOf();
   for (const [name, contents] of files) {
-    const sizes = [contents.length, contents.length, body.length];
+    const length = typeof contents === 'number' ? contents : contents.length;
+    const sizes = [length, length, end];
     const extra = zip64 ? bytesOf(little(2, 1), little(2, 24), ...sizes.map((size) => little(8, size))) : bytesOf();
     const [size, stored, offset] = sizes.map((value) => little(4, zip64 ? 0xffffffff : value));
-    const common = bytesOf(little(2, 20), little(4, 0), little(4, 0), little(4, crc(contents)), stored!, size!, little(2, name.length));
+    const sum = typeof contents === 'number' ? 0 : crc(contents);
+    const common = bytesOf(little(2, 20), little(4, 0), little(4, 0), little(4, sum), stored!, size!, little(2, name.length));
     directory = bytesOf(directory, 'PK\x01\x02', little(2, 20), common, little(2, extra.length), little(2, 0), little(4, 0), little(4, 0), offset!, name, extra);
-    body = bytesOf(body, 'PK\x03\x04', common, little(2, 0), name, contents);
+    const local = bytesOf('PK\x03\x04', common, little(2, 0), name);
+    segments.push([end, typeof contents === 'number' ? local : bytesOf(local, contents)]);
+    end += local.length + length;
   }
-  const record = bytesOf('PK\x06\x06', little(8, 44), little(4, 0), little(8, 0), little(8, files.length), little(8, files.length), little(8, directory.length), little(8, body.length));
-  const locator = bytesOf('PK\x06\x07', little(4, 0), little(8, body.length + directory.length), little(4, 1));
-  const [count, size, offset] = zip64 ? [0xffff, 0xffffffff, 0xffffffff] : [files.length, directory.length, body.length];
-  const end = bytesOf('PK\x05\x06', little(4, 0), little(2, count), little(2, count), little(4, size), little(4, offset), little(2, comment.length), comment);
-  return bytesOf(body, directory, ...(zip64 ? [record, locator] : []), end);
+  const record = bytesOf('PK\x06\x06', little(8, 44), little(4, 0), little(8, 0), little(8, files.length), little(8, files.length), little(8, directory.length), little(8, end));
+  const locator = bytesOf('PK\x06\x07', little(4, 0), little(8, end + directory.length), little(4, 1));
+  const [count, size, offset] = zip64 ? [0xffff, 0xffffffff, 0xffffffff] : [files.length, directory.length, end];
+  const last = bytesOf('PK\x05\x06', little(4, 0), little(2, count), little(2, count), little(4, size), little(4, offset), little(2, comment.length), comment);
+  const tail = bytesOf(directory, ...(zip64 ? [record, locator] : []), last);
+  return { segments: [...segments, [end, tail] as const], size: end + tail.length };
 }
+
+/** The same, as bytes. */
+export const zipOf = (files: readonly (readonly [name: string, contents: Uint8Array])[], options?: ZipOptions): Uint8Array =>
+  bytesOf(...zipSegments(files, options).segments.map(([, bytes]) => bytes));
 
 /** A file as torch has written since 1.6, around a pickle and storages. */
 export const torchZipOf = (pickle: Uint8Array, storages: Readonly<Record<string, Uint8Array>> = {}, options?: ZipOptions): Uint8Array =>

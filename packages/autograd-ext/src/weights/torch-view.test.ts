@@ -1,0 +1,49 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { TorchStorage, TorchTensor } from './torch-globals.js';
+import { gather, viewOf } from './torch-view.js';
+
+/** The elements' positions, one by one. */
+function positions({ offset, shape, strides }: TorchTensor): number[] {
+  return shape.reduce<number[]>((starts, n, d) => starts.flatMap((start) => Array.from({ length: n }, (_, i) => start + i * strides[d]!)), [offset]);
+}
+
+const types: Record<string, any> = { U8: Uint8Array, F16: Uint16Array, F32: Uint32Array, I64: BigUint64Array };
+
+const tensors = fc
+  .record({
+    dtype: fc.constantFrom('U8', 'F16', 'F32', 'I64'),
+    offset: fc.nat(5),
+    dimensions: fc.array(fc.tuple(fc.nat(4), fc.nat(7)), { maxLength: 4 }),
+  })
+  .map(({ dtype, offset, dimensions }) => new TorchTensor(new TorchStorage('0', dtype, 150), dtype, offset, dimensions.map(([n]) => n), dimensions.map(([, stride]) => stride)));
+
+const sizeOf = (dtype: string) => types[dtype].BYTES_PER_ELEMENT;
+const bytesOf = (size: number) => ({ size, read: () => Promise.reject(new Error('not read')) });
+
+describe('viewOf and gather', () => {
+  it('give the elements that offsets and strides name, in row-major order', () =>
+    fc.assert(
+      fc.property(tensors, fc.nat(3), (tensor, misalignment) => {
+        const Type = types[tensor.dtype];
+        const storage = Type.from(Array.from({ length: 150 }, (_, i) => (Type === BigUint64Array ? 0x7ff4000000000001n + BigInt(i) : i)));
+        const { begin, end, contiguous } = viewOf('x', tensor, bytesOf(storage.byteLength));
+        const viewed = new Uint8Array(end - begin + misalignment).subarray(misalignment);
+        viewed.set(new Uint8Array(storage.buffer, begin, end - begin));
+        const gathered = gather(viewed, tensor);
+        const expected = Type.from(positions(tensor).map((at) => storage[at]!));
+        expect(new Type(gathered.buffer)).toEqual(expected);
+        if (contiguous) expect(viewed).toEqual(gathered);
+      }),
+    ));
+
+  it('refuse a tensor exactly if an element lies beyond the storage', () =>
+    fc.assert(
+      fc.property(tensors, fc.nat(60), (tensor, held) => {
+        const fits = positions(tensor).every((at) => at < held);
+        const view = () => viewOf('x', tensor, bytesOf(held * sizeOf(tensor.dtype)));
+        if (fits) view();
+        else expect(view).toThrow(/expected them below/);
+      }),
+    ));
+});
