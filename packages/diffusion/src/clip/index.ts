@@ -7,5 +7,5 @@ export { CLIPTokenizer, type Encoded, type EncodeOptions } from './tokenizer.js'
 export { clipVision, CLIPVisionModelWithProjection, embedPatches, type CLIPVisionOutput } from './vision-model.js';
 
 // What models of other families are described with, too.
-export { count, counts, anything, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from '../models/config.js';
+export { count, counts, anything, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf, type Field } from '../models/config.js';
 export { linearSpec, normSpec, repeatSpec, type EmbeddingParams, type LinearParams, type NormParams } from '../models/layers.js';
