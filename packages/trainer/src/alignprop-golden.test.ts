@@ -9,6 +9,7 @@ import { accumulate } from './backprop.js';
 import { alignPropGradients, type AlignPropGradients } from './gradients.js';
 import { AdamW } from './optim/adamw.js';
 import { clipByGlobalNorm, globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
+import type { DrawnPlan } from './plans.js';
 
 interface GoldenCase {
   base: string;
@@ -54,11 +55,14 @@ async function goldenReward({ reward, scale = 40 }: GoldenCase, common: Golden):
 }
 
 /** Step i is attached where it is not below the truncation, which TRL draws anew at every step in random mode. */
-const goldenPlan = ({ trunc, steps }: GoldenCase, io: Golden, batch: number) =>
-  Array.from({ length: steps }, (_, i) => {
+const goldenPlan = ({ trunc, steps }: GoldenCase, io: Golden, batch: number): DrawnPlan => ({
+  steps: Array.from({ length: steps }, (_, i) => {
     const cut = trunc[0] === 'fixed' ? trunc[1] : io.randint!.dataSync()[batch * steps + i]!;
     return { attached: i >= cut, inputDetached: false };
-  });
+  }),
+  shown: 'x_0',
+  renoised: 0,
+});
 
 function checkFirstBatch(made: AlignPropGradients, io: Golden): void {
   const { trajectory, latentGradients } = made;

@@ -5,7 +5,7 @@ import { DDIMScheduler, type DDIMConfig, type Step } from '@alignprop/diffusion'
 import { beforeAll, describe, expect, it } from 'vitest';
 import { walkUp, type Chain, type Trajectory } from './backprop.js';
 import { stopGradient } from './__fixtures__/stop-gradient.js';
-import type { StepPlan } from './plans.js';
+import type { Shown, StepPlan } from './plans.js';
 
 /** A small nonlinear model of latents and time, with two trainable matrices. */
 const model: ModelFunction = (params, x, t) => {
@@ -23,14 +23,16 @@ const newParams = () => ({
 });
 
 /** The whole chain as one graph, a prediction detached where the plan says so: what a framework with a tape would run. */
-function nested(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], noise: readonly Tensor4D[], plan: readonly StepPlan[]): ModelFunction {
+function nested(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], noise: readonly Tensor4D[], plan: readonly StepPlan[], shown: Shown = 'x_0'): ModelFunction {
   return (params, start) => {
     let x = start as Tensor4D;
-    steps.forEach((step, i) => {
+    for (const [i, step] of steps.entries()) {
       const input = plan[i]!.inputDetached ? stopGradient(x) : x;
       const output = model(params, input, tensor([step.t])) as Tensor4D;
-      x = scheduler.step(plan[i]!.attached ? output : stopGradient(output), step, x, { eta, noise: noise[i] }).prevSample;
-    });
+      const next = scheduler.step(plan[i]!.attached ? output : stopGradient(output), step, x, { eta, noise: noise[i] });
+      if (shown === 'predicted-x_0' && i === plan.length - 1) return next.predOriginalSample;
+      x = next.prevSample;
+    }
     return x;
   };
 }
@@ -46,14 +48,15 @@ const newChain = (scheduler: DDIMScheduler, eta: number, params: Params): Chain 
   },
 });
 
-function walkDown(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], start: Tensor4D, noise: readonly Tensor4D[], params: Params): Trajectory {
+function walkDown(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], start: Tensor4D, noise: readonly Tensor4D[], params: Params, shown: Shown = 'x_0'): Trajectory {
   const latents = [start];
   const modelOutputs = steps.map((step, i) => {
     const output = model(params, latents[i]!, tensor([step.t])) as Tensor4D;
-    latents.push(scheduler.step(output, step, latents[i]!, { eta, noise: noise[i] }).prevSample);
+    const { prevSample, predOriginalSample } = scheduler.step(output, step, latents[i]!, { eta, noise: noise[i] });
+    latents.push(shown === 'predicted-x_0' && i === steps.length - 1 ? predOriginalSample : prevSample);
     return output;
   });
-  return { steps, latents, modelOutputs };
+  return { steps, shown, latents, modelOutputs };
 }
 
 const configs: [string, Partial<DDIMConfig>, number][] = [
@@ -63,24 +66,33 @@ const configs: [string, Partial<DDIMConfig>, number][] = [
   ['v-prediction, eta 0.5', { clip_sample: false, prediction_type: 'v_prediction' }, 0.5],
   ['sample, eta 1, clipped', { clip_sample: true, prediction_type: 'sample' }, 1],
 ];
+/** ReFL ends with an attached step, DRTune with any, its model's input cut off. */
+const otherCases = [
+  ['010111', true, 'x_0'],
+  ['111111', true, 'x_0'],
+  ['0001', false, 'predicted-x_0'],
+  ['1', false, 'predicted-x_0'],
+  ['01010', true, 'predicted-x_0'],
+  ['01011', false, 'predicted-x_0'],
+] as const;
 const masks = ['111111', '000001', '000011', '010011', '100000', '101010', '100001'];
 
 describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   describe.each(configs)('%s', (_, config, eta) => {
-    it.each([...masks.map((mask) => [mask, false] as const), ['010111', true] as const, ['111111', true] as const])(
-      'equals the nested graph for mask %s, input detached %s',
-      async (mask, inputDetached) => {
+    it.each([...masks.map((mask) => [mask, false, 'x_0'] as const), ...otherCases])(
+      'equals the nested graph for mask %s, input detached %s, showing %s',
+      async (mask, inputDetached, shown) => {
         const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
         const scheduler = new DDIMScheduler(config);
-        const steps = scheduler.timesteps(6);
+        const steps = scheduler.timesteps(6).slice(0, mask.length);
         const params = newParams();
         const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
         const noise = steps.map((_, i): Tensor4D => randomNormal(shape, 0, 1, 'float32', 10 + i));
         const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
-        const whole = vjp(nested(scheduler, eta, steps, noise, plan), params, [start], dy, []);
-        const trajectory = walkDown(scheduler, eta, steps, start, noise, params);
+        const whole = vjp(nested(scheduler, eta, steps, noise, plan, shown), params, [start], dy, []);
+        const trajectory = walkDown(scheduler, eta, steps, start, noise, params, shown);
         const up = await walkUp(newChain(scheduler, eta, params), trajectory, plan, dy);
         expect(Array.from(trajectory.latents.at(-1)!.dataSync())).toEqual(Array.from(whole.value.dataSync()));
         expect(Object.keys(up.params)).toEqual(['first', 'second']);

@@ -2,12 +2,15 @@ import { add, clone, dispose, zerosLike, type Tensor, type Tensor4D } from '@ten
 import { vjp } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '@alignprop/diffusion';
 import type { Gradients } from './optim/clip-by-global-norm.js';
-import type { StepPlan } from './plans.js';
+import type { Shown, StepPlan } from './plans.js';
 
 /** A walk down a denoising chain, kept for the walk up: no tape, only latents and predictions. */
 export interface Trajectory {
+  /** The steps walked: all of a schedule, or fewer where the chain ends early. */
   readonly steps: readonly Step[];
-  /** x_T … x_0, one more than there are steps, `[B, h, w, C]`. */
+  /** What the last step gives. */
+  readonly shown: Shown;
+  /** x_T … x_0, one more than there are steps, `[B, h, w, C]`; the last is what the reward is shown. */
   readonly latents: readonly Tensor4D[];
   /** The (guided) prediction at each step, `[B, h, w, C]`. */
   readonly modelOutputs: readonly Tensor4D[];
@@ -28,7 +31,7 @@ export interface Chain {
 export interface ChainGradients {
   /** Sums over the attached steps, by parameter path. */
   readonly params: Gradients;
-  /** dL/dx_T … dL/dx_0, as `Trajectory.latents`; undefined at and above (noisier than) the input of the earliest attached step. */
+  /** dL/dx_T … dL/dx_0, as `Trajectory.latents`, what is shown last; undefined at and above (noisier than) the input of the earliest attached step. */
   readonly latents: readonly (Tensor4D | undefined)[];
 }
 
@@ -39,8 +42,9 @@ export interface ChainGradients {
  *   dL/dx = (∂S/∂x)ᵀ g + a·d·(∂E/∂x)ᵀ (∂S/∂ε)ᵀ g,   dL/dθ += a·(∂E/∂θ)ᵀ (∂S/∂ε)ᵀ g,
  *
  * where a is 1 at attached steps and d is 0 where the model's input is detached. A detached step therefore costs only the
- * scheduler's own path, never the model. The loop ends at the earliest attached step. Memory: one model call and T latents.
- * @param gradient dL/dx_0; stays the caller's
+ * scheduler's own path, never the model. Where the reward is shown a predicted x_0, S is that prediction at the last step. The loop
+ * ends at the earliest attached step. Memory: one model call and T latents.
+ * @param gradient that of what the reward is shown, the last of the latents; stays the caller's
  * @throws the signal's reason, between steps; nothing stays allocated then
  */
 export async function walkUp(
@@ -84,16 +88,17 @@ export function accumulate(sum: Gradients, gradients: Gradients): Gradients {
 
 async function stepUp(
   { scheduler, eta, predictionVjp }: Chain,
-  { steps, latents, modelOutputs }: Trajectory,
+  { steps, shown, latents, modelOutputs }: Trajectory,
   i: number,
   gradient: Tensor4D,
   attached: boolean,
   inputGradient: boolean,
 ): Promise<{ params: Gradients; latents: Tensor4D }> {
   const sample = latents[i]!;
+  const output = shown === 'predicted-x_0' && i === steps.length - 1 ? 'predOriginalSample' : 'prevSample';
   // The noise only adds, so that its values do not matter here.
   const step = (x: Tensor, modelOutput: Tensor) =>
-    scheduler.step(modelOutput as Tensor4D, steps[i]!, x as Tensor4D, { eta, noise: zerosLike(sample) }).prevSample;
+    scheduler.step(modelOutput as Tensor4D, steps[i]!, x as Tensor4D, { eta, noise: zerosLike(sample) })[output];
   const path = vjp((_, x, modelOutput) => step(x!, modelOutput!), {}, [sample, modelOutputs[i]!], gradient, attached ? [0, 1] : [0]);
   path.value.dispose();
   const [direct, dy] = path.inputs as readonly [Tensor4D, Tensor4D];

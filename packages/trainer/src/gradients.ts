@@ -1,43 +1,29 @@
-import { clone, dispose, fill, type Tensor1D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { vjp, type TorchGenerator } from '@alignprop/autograd-ext';
+import { dispose, fill, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { vjp } from '@alignprop/autograd-ext';
 import { decodeImages, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { walkUp, type ChainGradients, type Trajectory } from './backprop.js';
+import { accumulate, walkUp, type Chain, type ChainGradients, type Trajectory } from './backprop.js';
 import { pipelineChain } from './pipeline-chain.js';
 import { firstNonFinite, NonFiniteError } from './non-finite.js';
 import { globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
 import type { StepPlan } from './plans.js';
-
-/** How the chain is walked; the same for all steps of a run. */
-export interface SamplingOptions {
-  numInferenceSteps: number;
-  guidanceScale: number;
-  eta: number;
-}
+import { walkDown, walkDownAgain, type SamplingOptions, type WalkInputs } from './walk-down.js';
 
 /** Everything that one micro-batch depends on besides the weights: with the same inputs come the same gradients. */
-export interface GradientInputs<M> {
-  /** x_T, `[B, h, w, C]`; stays the caller's, as do the embeddings `[B, L, D]`. */
-  readonly latents: Tensor4D;
-  readonly promptEmbeds: Tensor3D;
-  readonly negativePromptEmbeds?: Tensor3D;
-  /** Draws the noise of the steps, or gives it. */
-  readonly noise: TorchGenerator | ((step: Step) => Tensor4D);
-  /** One entry a step. */
-  readonly plan: readonly StepPlan[];
+export interface GradientInputs<M> extends WalkInputs {
   readonly prompts: readonly string[];
   readonly promptMetadata: readonly M[];
   /** The loss is multiplied by it: 1 / micro-batches. */
   readonly lossScale?: number;
-  readonly signal?: AbortSignal;
 }
 
 /** What a micro-batch gives. Tensors belong to the caller. */
 export interface AlignPropGradients {
   /** dL/dθ by parameter path, of L = -lossScale · mean(reward). */
   readonly params: Gradients;
+  /** Those of `images`; the rewards of chains that the plan re-noises only enter the gradient. */
   readonly rewards: Tensor1D;
-  /** `[B, H, W, 3]` in [0, 1]. */
+  /** What the plan shows, decoded: `[B, H, W, 3]` in [0, 1]. */
   readonly images: Tensor4D;
   readonly trajectory: Trajectory;
   readonly imageGradients: Tensor4D;
@@ -48,8 +34,9 @@ export interface AlignPropGradients {
 export type GradientFunction<M> = (inputs: GradientInputs<M>) => Promise<AlignPropGradients>;
 
 /**
- * Makes AlignProp's gradient function for a pipeline (arXiv 2310.03739): walk down the chain without a tape, judge x_0, walk up
- * again. Nothing stays allocated when it throws.
+ * Makes AlignProp's gradient function for a pipeline (arXiv 2310.03739): walk down the chain without a tape, judge what the plan
+ * shows, walk up again. L = -lossScale · mean(reward), over the chain and those that the plan re-noises. Nothing stays allocated
+ * when it throws.
  * @throws (the function) NonFiniteError if a reward or gradient is NaN or infinite; the signal's reason
  */
 export function alignPropGradients<M>(
@@ -60,50 +47,49 @@ export function alignPropGradients<M>(
   const chainOf = pipelineChain(pipeline, options);
   const decodeVjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
 
-  return async (inputs) => {
-    const owned: unknown[] = [];
+  /** Judges the end of a walk, and walks up. */
+  async function judgeAndWalkUp(chain: Chain, trajectory: Trajectory, steps: readonly StepPlan[], inputs: GradientInputs<M>): Promise<AlignPropGradients> {
+    const owned: unknown[] = [trajectory];
     const own = <T>(value: T): T => (owned.push(value), value);
     try {
-      const trajectory = own(await walkDown(pipeline, options, inputs));
-      const start = trajectory.latents.at(-1)!;
+      const shown = trajectory.latents.at(-1)!;
       await checkLatents(trajectory, inputs.prompts);
-      const images = own(await pipeline.decode(start));
+      const images = own(await pipeline.decode(shown));
       const { rewards, imageGradients } = own(judge(rewardFunction, images, inputs));
       await checkRewards(await rewards.data(), inputs.prompts, images);
-      const decoded = await decodeVjp(pipeline.vae.params, [start], imageGradients);
-      const { chain, release } = chainOf(inputs);
-      const up = own(await walkUp(chain, trajectory, inputs.plan, decoded.inputs[0] as Tensor4D, inputs).finally(() => {
-        release();
-        dispose([decoded.value, ...decoded.inputs, ...Object.values(decoded.params)]);
-      }));
+      const decoded = await decodeVjp(pipeline.vae.params, [shown], imageGradients);
+      const up = own(await walkUp(chain, trajectory, steps, decoded.inputs[0] as Tensor4D, inputs).finally(() =>
+        dispose([decoded.value, ...decoded.inputs, ...Object.values(decoded.params)]),
+      ));
       await checkGradients(up, imageGradients, trajectory.steps, inputs.prompts);
       return { params: up.params, rewards, images, trajectory, imageGradients, latentGradients: up.latents };
     } catch (error) {
       dispose(owned as never);
       throw error;
     }
-  };
-}
-
-async function walkDown<M>(
-  pipeline: StableDiffusionPipeline,
-  options: SamplingOptions,
-  { latents, promptEmbeds, negativePromptEmbeds, noise, signal }: GradientInputs<M>,
-): Promise<Trajectory> {
-  const steps: Step[] = [];
-  const kept = { latents: [clone(latents)], modelOutputs: [] as Tensor4D[] };
-  const source = typeof noise === 'function' ? { noise } : { generator: noise };
-  try {
-    for await (const down of pipeline.denoise(latents, { promptEmbeds, negativePromptEmbeds, signal, ...source, ...options })) {
-      steps.push(down.step);
-      kept.latents.push(down.latents);
-      kept.modelOutputs.push(down.modelOutput);
-    }
-    return { steps, ...kept };
-  } catch (error) {
-    dispose(kept);
-    throw error;
   }
+
+  return async (inputs) => {
+    const { plan, lossScale = 1 } = inputs;
+    const share = { ...inputs, lossScale: lossScale / (1 + plan.renoised) };
+    const { chain, release } = chainOf(inputs);
+    let made: AlignPropGradients | undefined;
+    try {
+      made = await judgeAndWalkUp(chain, await walkDown(pipeline, options, inputs), plan.steps, share);
+      for (let copy = 0; copy < plan.renoised; copy++) {
+        const again = await walkDownAgain(pipeline, options, inputs, made.trajectory);
+        const { params, ...rest } = await judgeAndWalkUp(chain, again, [{ attached: true, inputDetached: true }], share);
+        dispose(rest as never);
+        made = { ...made, params: accumulate(made.params, params) };
+      }
+      return made;
+    } catch (error) {
+      dispose(made as never);
+      throw error;
+    } finally {
+      release();
+    }
+  };
 }
 
 /** The rewards and the gradient of -lossScale · mean(rewards) with respect to the images. */

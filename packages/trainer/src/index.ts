@@ -14,14 +14,35 @@ export {
   type AlignPropGradients,
   type GradientFunction,
   type GradientInputs,
-  type SamplingOptions,
 } from './gradients.js';
 export { metricsRecord, type StepMetrics } from './metrics.js';
 export type { PromptFunction } from './micro-batch.js';
 export { NonFiniteError } from './non-finite.js';
 export { AdamW, updateAdamW, type AdamWOptions, type AdamWState } from './optim/adamw.js';
+export { AdamW8bit, type AdamW8bitOptions } from './optim/adamw-8bit.js';
 export { clipByGlobalNorm, globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
-export { attachProbabilities, drawPlan, emptyProbability, perStep, perTrajectory, type Plan, type StepPlan } from './plans.js';
+export { learningRate, learningRateSchedules, type LearningRateOptions, type LearningRateSchedule } from './optim/learning-rate.js';
+export type { Optimizer } from './optim/optimizer.js';
+export {
+  attachProbabilities,
+  draftLV,
+  drawPlan,
+  drTune,
+  emptyProbability,
+  full,
+  lastK,
+  perStep,
+  perTrajectory,
+  refl,
+  type Attachment,
+  type DrawnPlan,
+  type Plan,
+  type Shown,
+  type StepPlan,
+} from './plans.js';
+export { trainableUNet } from './prepare-pipeline.js';
 export { jsonlTracker } from './trackers/jsonl.js';
 export { allTrackers, type Tracker } from './trackers/tracker.js';
+export type { TrainedWeights } from './trained-weights.js';
 export { AlignPropTrainer, type AlignPropTrainerOptions, type ImageSamples, type Logger } from './trainer.js';
+export type { SamplingOptions, WalkInputs } from './walk-down.js';

@@ -1,7 +1,7 @@
 import { random } from '@alignprop/autograd-ext';
 import { describe, expect, it } from 'vitest';
 import { fixed, gaussian, uniform } from './cuts.js';
-import { attachProbabilities, drawPlan, emptyProbability, perStep, perTrajectory, type Plan } from './plans.js';
+import { attachProbabilities, draftLV, drawPlan, drTune, emptyProbability, full, lastK, perStep, perTrajectory, refl, type Plan } from './plans.js';
 
 const plans: [string, Plan, number][] = [
   ["TRL's default at 50 steps", perStep(uniform(0, 51)), 50],
@@ -13,6 +13,17 @@ const plans: [string, Plan, number][] = [
   ["the authors' uniform with draws beyond the end", perTrajectory('uniform', uniform(0, 50), 1), 30],
   ["the authors' gaussian", perTrajectory('gaussian', gaussian(42, 5), 1), 50],
   ['a gaussian around zero', perTrajectory('gaussian', gaussian(0.5, 2)), 6],
+  ['DRaFT', full(), 6],
+  ['DRaFT-3', lastK(3), 6],
+  ['DRaFT-9 of 6', lastK(9), 6],
+  ['DRaFT-LV', draftLV(2), 6],
+  ['ReFL', refl(10), 40],
+  ['ReFL with a wider range than the chain', refl(10), 4],
+  ['DRTune', drTune(3, 8), 20],
+  ['DRTune on more steps than there are', drTune(5, 2), 4],
+  ['one random step, the input cut off, and the whole chain', { name: 'custom', attached: { by: 'spacing', count: 1 }, detachInput: true }, 7],
+  ["TRL's draws, and a chain that ends early", { ...perStep(uniform(2, 7)), predictedWithin: 4 }, 6],
+  ["the authors' draws, and a chain that ends early", { ...perTrajectory('uniform', uniform(0, 6), 1), predictedWithin: 4 }, 6],
 ];
 
 describe.each(plans)('%s', (_, plan, steps) => {
@@ -20,7 +31,7 @@ describe.each(plans)('%s', (_, plan, steps) => {
     const generator = random(7);
     const draws = 4000;
     const counts = new Array<number>(steps).fill(0);
-    for (let n = 0; n < draws; n++) drawPlan(plan, steps, generator).forEach(({ attached }, i) => (counts[i]! += Number(attached)));
+    for (let n = 0; n < draws; n++) drawPlan(plan, steps, generator).steps.forEach(({ attached }, i) => (counts[i]! += Number(attached)));
     const expected = attachProbabilities(plan, steps);
     counts.forEach((count, i) => {
       const deviation = Math.sqrt((expected[i]! * (1 - expected[i]!)) / draws);
@@ -44,7 +55,7 @@ describe('drawPlan', () => {
 
   it('never gives a plan that attaches nothing, and refuses one that cannot attach', () => {
     const generator = random(1);
-    for (let n = 0; n < 200; n++) expect(drawPlan(perStep(uniform(0, 51)), 4, generator).some(({ attached }) => attached)).toBe(true);
+    for (let n = 0; n < 200; n++) expect(drawPlan(perStep(uniform(0, 51)), 4, generator).steps.some(({ attached }) => attached)).toBe(true);
     const none = perTrajectory('fixed', fixed(49));
     expect(emptyProbability(none, 49)).toBe(1);
     expect(attachProbabilities(none, 49)).toEqual(new Array(49).fill(0));
@@ -53,7 +64,7 @@ describe('drawPlan', () => {
 
   it('draws per step with holes, per trajectory without', () => {
     const generator = random(3);
-    const hasHole = (plan: Plan) => drawPlan(plan, 20, generator).map(({ attached }) => Number(attached)).join('').includes('10');
+    const hasHole = (plan: Plan) => drawPlan(plan, 20, generator).steps.map(({ attached }) => Number(attached)).join('').includes('10');
     expect(Array.from({ length: 50 }, () => hasHole(perStep(uniform(0, 20)))).some(Boolean)).toBe(true);
     expect(Array.from({ length: 50 }, () => hasHole(perTrajectory('uniform', uniform(0, 20)))).some(Boolean)).toBe(false);
   });
@@ -61,5 +72,81 @@ describe('drawPlan', () => {
   it('is a function of the generator', () => {
     const plan = perStep(uniform(0, 51));
     expect(drawPlan(plan, 50, random(5))).toEqual(drawPlan(plan, 50, random(5)));
+  });
+});
+
+/** One digit a step: 1 where it is attached. */
+const mask = (plan: Plan, steps: number, seed: number) => drawPlan(plan, steps, random(seed)).steps.map(({ attached }) => Number(attached)).join('');
+/** Every mask that comes up, and how often. */
+function masks(plan: Plan, steps: number, draws: number): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (let seed = 0; seed < draws; seed++) {
+    const drawn = mask(plan, steps, seed);
+    counts.set(drawn, (counts.get(drawn) ?? 0) + 1);
+  }
+  return counts;
+}
+/** All of `expected` come up and nothing else, equally often. */
+function expectUniform(counts: Map<string, number>, expected: readonly string[]): void {
+  expect([...counts.keys()].sort()).toEqual([...expected].sort());
+  const draws = [...counts.values()].reduce((a, b) => a + b);
+  const chiSquared = [...counts.values()].reduce((sum, count) => sum + (count - draws / expected.length) ** 2 / (draws / expected.length), 0);
+  expect(chiSquared).toBeLessThan(expected.length - 1 + 4 * Math.sqrt(2 * expected.length)); // four deviations
+}
+
+describe('the estimators', () => {
+  it.each([
+    [full(), '111111'],
+    [lastK(1), '000001'],
+    [lastK(4), '001111'],
+    [lastK(20), '111111'],
+    [draftLV(2), '000001'],
+  ] as const)('$name of six steps is always the same', (plan, expected) => {
+    expect([...masks(plan, 6, 20).keys()]).toEqual([expected]);
+    expect(drawPlan(plan, 6, random(0))).toMatchObject({ shown: 'x_0', renoised: plan.renoised ?? 0 });
+  });
+
+  it("ReFL attaches the last step of a chain that ends with one of its last 10, the original's randint(30, 39) of 40", () => {
+    const expected = Array.from({ length: 10 }, (_, i) => `${'0'.repeat(30 + i)}1`);
+    expectUniform(masks(refl(10), 40, 2000), expected);
+    expect(drawPlan(refl(10), 40, random(0))).toMatchObject({ shown: 'predicted-x_0', renoised: 0 });
+    attachProbabilities(refl(10), 40).forEach((p, i) => expect(p).toBeCloseTo(i < 30 ? 0 : 0.1, 12));
+  });
+
+  it('DRTune attaches K equally spaced steps wherever they fit, of a chain that ends with one of its last m', () => {
+    // 7 or 6 of 7 steps; the stride is 3 for both, so that 4 and 3 offsets fit.
+    const seven = ['1001000', '0100100', '0010010', '0001001'];
+    const six = ['100100', '010010', '001001'];
+    const counts = masks(drTune(2, 2), 7, 3000);
+    for (const [length, expected] of [[7, seven], [6, six]] as const) {
+      const ofLength = [...counts].filter(([drawn]) => drawn.length === length);
+      expectUniform(new Map(ofLength), expected);
+      expect(ofLength.reduce((sum, [, count]) => sum + count, 0) / 3000).toBeCloseTo(0.5, 1);
+    }
+    const { steps, shown } = drawPlan(drTune(2, 2), 7, random(0));
+    expect(steps.every(({ inputDetached }) => inputDetached)).toBe(true);
+    expect(shown).toBe('predicted-x_0');
+    // By hand: step 0 is attached in 1 of 4 and 1 of 3, step 6 in 1 of 4 of half of the draws.
+    const probabilities = attachProbabilities(drTune(2, 2), 7);
+    expect(probabilities[0]).toBeCloseTo((1 / 4 + 1 / 3) / 2, 12);
+    expect(probabilities[6]).toBeCloseTo(1 / 8, 12);
+    expect(probabilities.reduce((a, b) => a + b)).toBeCloseTo(2, 12);
+  });
+
+  it('cuts nothing off and shows x_0 in the plans of TRL and of the authors', () => {
+    for (const plan of [perStep(uniform(0, 6)), perTrajectory('uniform', uniform(0, 6), 1)]) {
+      const drawn = drawPlan(plan, 6, random(2));
+      expect(drawn).toMatchObject({ shown: 'x_0', renoised: 0 });
+      expect(drawn.steps).toHaveLength(6);
+      expect(drawn.steps.some(({ inputDetached }) => inputDetached)).toBe(false);
+    }
+  });
+
+  it('draws nothing where there is no choice, so that the draws of a resumed run stay what they were', () => {
+    for (const plan of [full(), lastK(2), draftLV(2), refl(1)]) {
+      const generator = random(4);
+      drawPlan(plan, 6, generator);
+      expect(generator.getState()).toEqual(random(4).getState());
+    }
   });
 });

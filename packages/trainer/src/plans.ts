@@ -9,60 +9,151 @@ export interface StepPlan {
   readonly inputDetached: boolean;
 }
 
+/** What the reward judges: the chain's end, or the x_0 that the prediction at the last step walked implies. */
+export type Shown = 'x_0' | 'predicted-x_0';
+
+/** One draw of a plan: what is done with one chain. */
+export interface DrawnPlan {
+  /** One entry a step walked, the noisiest first; fewer than the schedule has where the chain ends early. */
+  readonly steps: readonly StepPlan[];
+  readonly shown: Shown;
+  /** How often what is shown is noised again to the level of the last step, denoised by that step and judged too. */
+  readonly renoised: number;
+}
+
+/** Which steps the gradient enters; step 0 is the noisiest. */
+export type Attachment =
+  /** Step i where i is not below a cut that is drawn for every step anew. */
+  | { readonly by: 'cut-per-step'; readonly cut: Cut }
+  /** Step i where i is not below a cut that is drawn once; cuts below `lowest` are drawn again. */
+  | { readonly by: 'cut-per-trajectory'; readonly cut: Cut; readonly lowest?: number }
+  /** The last `count` steps walked. */
+  | { readonly by: 'last'; readonly count: number }
+  /** `count` equally spaced steps of those walked, the first at random. */
+  | { readonly by: 'spacing'; readonly count: number };
+
 /**
- * Which steps of a denoising chain the reward's gradient enters, as data: step i (0 is the noisiest) is attached where i is not
- * below a random cut, drawn for every step anew or once a trajectory.
+ * How the reward's gradient is estimated, as data: which steps of the chain are attached, whether the model's input is cut off there,
+ * and what the reward is shown.
  */
 export interface Plan {
   readonly name: string;
-  readonly cut: Cut;
-  readonly drawn: 'per-step' | 'per-trajectory';
-  /** The lowest cut accepted for a trajectory; lower ones are drawn again. */
-  readonly lowest?: number;
-  /** Cuts the model's input off at attached steps, as DRTune does (arXiv 2405.00760, §3.2). */
+  readonly attached: Attachment;
   readonly detachInput?: boolean;
+  /** Shows the reward the predicted x_0 of a step drawn from the last so many, where the chain ends; without it, x_0. */
+  readonly predictedWithin?: number;
+  /** See `DrawnPlan`; none by default. */
+  readonly renoised?: number;
 }
 
-/** A fresh draw at every step, as TRL's `AlignPropTrainer` and the AlignProp paper's code do; both bounds can be drawn. */
-export const perStep = (cut: Cut): Plan => ({ name: 'per-step', cut, drawn: 'per-step' });
+/** A fresh draw at every step, as TRL's `AlignPropTrainer` and the AlignProp paper's code do. */
+export const perStep = (cut: Cut): Plan => ({ name: 'per-step', attached: { by: 'cut-per-step', cut } });
 
-/** One draw for the whole chain: the last T - cut steps are attached. */
-export const perTrajectory = (name: string, cut: Cut, lowest?: number): Plan => ({ name, cut, drawn: 'per-trajectory', lowest });
+/** One draw for the whole chain, as the authors' later code does: the last T - cut steps are attached. */
+export const perTrajectory = (name: string, cut: Cut, lowest?: number): Plan => ({ name, attached: { by: 'cut-per-trajectory', cut, lowest } });
+
+/** DRaFT (arXiv 2309.17400): all steps. */
+export const full = (): Plan => ({ name: 'full', attached: { by: 'last', count: Infinity } });
+
+/** DRaFT-K: the last K steps. */
+export const lastK = (count: number): Plan => ({ name: 'draft-k', attached: { by: 'last', count } });
+
+/** DRaFT-LV: the last step, of the chain and of n chains of one step that start from x_0 noised again; their mean has less variance. */
+export const draftLV = (renoised: number): Plan => ({ name: 'draft-lv', attached: { by: 'last', count: 1 }, renoised });
+
+/** ReFL (arXiv 2304.05977, algorithm 1): one step, drawn from the last `within`; the reward judges the x_0 predicted there. */
+export const refl = (within: number): Plan => ({ name: 'refl', attached: { by: 'last', count: 1 }, predictedWithin: within });
 
 /**
- * One entry a step. A draw that would attach nothing has no gradient (TRL crashes on it) and is drawn again.
+ * DRTune (arXiv 2405.00760): K equally spaced steps train, with the model's input cut off, so that the gradient reaches early steps
+ * along the scheduler's path alone; the reward judges the x_0 predicted at one of the last `within` steps.
+ */
+export const drTune = (count: number, within: number): Plan => ({ name: 'drtune', attached: { by: 'spacing', count }, detachInput: true, predictedWithin: within });
+
+/**
+ * A draw that would attach nothing has no gradient (TRL crashes on it) and is drawn again.
  * @throws if no draw can attach a step
  */
-export function drawPlan(plan: Plan, steps: number, generator: TorchGenerator): readonly StepPlan[] {
+export function drawPlan(plan: Plan, steps: number, generator: TorchGenerator): DrawnPlan {
   if (emptyProbability(plan, steps) === 1) {
     throw new Error(`drawPlan: the plan '${plan.name}' attaches none of ${steps} steps. Use a cut below ${steps}.`);
   }
-  const draw = plan.drawn === 'per-step' ? drawEachStep : drawOnce;
+  const { detachInput = false, predictedWithin, renoised = 0 } = plan;
   for (;;) {
-    const attached = draw(plan, steps, generator);
-    if (attached?.includes(true)) return attached.map((value) => ({ attached: value, inputDetached: plan.detachInput ?? false }));
+    const walked = drawLength(plan, steps, generator);
+    const attached = drawAttached(plan.attached, walked, generator);
+    if (!attached?.includes(true)) continue;
+    return {
+      steps: attached.map((value) => ({ attached: value, inputDetached: detachInput })),
+      shown: predictedWithin === undefined ? 'x_0' : 'predicted-x_0',
+      renoised,
+    };
   }
 }
 
-const drawEachStep = ({ cut }: Plan, steps: number, generator: TorchGenerator): boolean[] =>
-  Array.from({ length: steps }, (_, i) => i >= cut.draw(generator));
+/** How many steps are walked. Nothing is drawn where there is no choice. */
+function drawLength(plan: Plan, steps: number, generator: TorchGenerator): number {
+  const lengths = possibleLengths(plan, steps);
+  return lengths.length === 1 ? lengths[0]! : lengths[generator.randint(0, lengths.length, 1)[0]!]!;
+}
 
-function drawOnce({ cut, lowest = -Infinity }: Plan, steps: number, generator: TorchGenerator): boolean[] | undefined {
-  const first = cut.draw(generator);
-  return first < lowest ? undefined : Array.from({ length: steps }, (_, i) => i >= first);
+/** One entry a step; undefined for a draw that is refused. */
+function drawAttached(attachment: Attachment, steps: number, generator: TorchGenerator): readonly boolean[] | undefined {
+  const each = (isAttached: (step: number) => boolean) => Array.from({ length: steps }, (_, i) => isAttached(i));
+  if (attachment.by === 'cut-per-step') return each((i) => i >= attachment.cut.draw(generator));
+  if (attachment.by === 'last') return each((i) => i >= steps - attachment.count);
+  if (attachment.by === 'spacing') {
+    const { count, stride, offsets } = spacing(attachment.count, steps);
+    const first = offsets === 1 ? 0 : generator.randint(0, offsets, 1)[0]!;
+    return each((i) => i >= first && (i - first) % stride === 0 && (i - first) / stride < count);
+  }
+  const first = attachment.cut.draw(generator);
+  return first < (attachment.lowest ?? -Infinity) ? undefined : each((i) => i >= first);
 }
 
 /** The probability, for each of `steps` steps, that `drawPlan` attaches it. Zeros where no draw can attach a step. */
 export function attachProbabilities(plan: Plan, steps: number): readonly number[] {
+  const lengths = possibleLengths(plan, steps);
   const accepted = 1 - emptyProbability(plan, steps);
   if (accepted === 0) return Array.from({ length: steps }, () => 0);
-  const { cut, lowest = -Infinity } = plan;
-  const refused = plan.drawn === 'per-step' ? 0 : cut.cdf(lowest - 1);
-  return Array.from({ length: steps }, (_, i) => Math.max(0, cut.cdf(i) - refused) / accepted);
+  const each = lengths.map((length) => probabilities(plan.attached, length));
+  return Array.from({ length: steps }, (_, i) => each.reduce((sum, of) => sum + (of[i] ?? 0), 0) / lengths.length / accepted);
 }
 
 /** The probability that one draw attaches nothing, or is refused, so that `drawPlan` draws again. */
-export function emptyProbability({ cut, drawn, lowest = -Infinity }: Plan, steps: number): number {
-  if (drawn === 'per-trajectory') return 1 - Math.max(0, cut.cdf(steps - 1) - cut.cdf(lowest - 1));
-  return Array.from({ length: steps }, (_, i) => 1 - cut.cdf(i)).reduce((product, missed) => product * missed, 1);
+export function emptyProbability(plan: Plan, steps: number): number {
+  const lengths = possibleLengths(plan, steps);
+  return lengths.reduce((sum, length) => sum + emptyAt(plan.attached, length), 0) / lengths.length;
+}
+
+/** How many steps may be walked, all equally likely. */
+function possibleLengths({ predictedWithin }: Plan, steps: number): readonly number[] {
+  return Array.from({ length: Math.min(predictedWithin ?? 1, steps) }, (_, i) => steps - i);
+}
+
+/** For each step, the probability that one draw is accepted and attaches it. */
+function probabilities(attachment: Attachment, steps: number): readonly number[] {
+  const each = (probability: (step: number) => number) => Array.from({ length: steps }, (_, i) => probability(i));
+  if (attachment.by === 'last') return each((i) => Number(i >= steps - attachment.count));
+  if (attachment.by === 'spacing') {
+    const { count, stride, offsets } = spacing(attachment.count, steps);
+    const hits = (i: number) => Array.from({ length: count }, (_, k) => i - k * stride).filter((first) => first >= 0 && first < offsets).length;
+    return each((i) => hits(i) / offsets);
+  }
+  const refused = attachment.by === 'cut-per-trajectory' ? attachment.cut.cdf((attachment.lowest ?? -Infinity) - 1) : 0;
+  return each((i) => Math.max(0, attachment.cut.cdf(i) - refused));
+}
+
+function emptyAt(attachment: Attachment, steps: number): number {
+  if (attachment.by === 'last' || attachment.by === 'spacing') return attachment.count >= 1 ? 0 : 1;
+  const attaching = probabilities(attachment, steps);
+  if (attachment.by === 'cut-per-trajectory') return 1 - attaching.at(-1)!; // what attaches any step attaches the last
+  return attaching.reduce((product, probability) => product * (1 - probability), 1);
+}
+
+/** Where K equally spaced steps may lie: `first + k · stride`, with `offsets` choices for the first. */
+function spacing(wanted: number, steps: number): { count: number; stride: number; offsets: number } {
+  const count = Math.min(wanted, steps);
+  const stride = Math.floor(steps / count);
+  return { count, stride, offsets: steps - (count - 1) * stride };
 }

@@ -10,6 +10,8 @@ export interface DenoiseOptions {
   /** `[B, L, D]`; needed where `guidanceScale` is above 1. */
   negativePromptEmbeds?: Tensor3D;
   numInferenceSteps: number;
+  /** Walks these steps, such as a part of the schedule, instead of all of it. */
+  steps?: readonly Step[];
   /** w of u + w (c - u); at 1 and below there is no guidance, as in diffusers. */
   guidanceScale: number;
   /** In [0, 1]; see `guidedPrediction`. */
@@ -57,7 +59,7 @@ export async function* denoise(
     }
   };
   try {
-    for (const step of scheduler.timesteps(options.numInferenceSteps)) {
+    for (const step of options.steps ?? scheduler.timesteps(options.numInferenceSteps)) {
       signal?.throwIfAborted();
       const modelOutput = await predictAt(step);
       const noise = stepNoise(step, eta, sample.shape, options);
