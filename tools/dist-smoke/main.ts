@@ -5,6 +5,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, stat
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkRewardsBundle } from './rewards-bundle.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const programs = fileURLToPath(new URL('programs', import.meta.url));
@@ -15,6 +16,7 @@ const folder = mkdtempSync(join(tmpdir(), 'alignprop-smoke-'));
 try {
   const tarballs = pack();
   smokeLibraries(tarballs);
+  await smokeRewards(tarballs);
   smokeCommand(tarballs);
   console.log('The packed packages work.');
 } finally {
@@ -46,6 +48,13 @@ function smokeLibraries(tarballs: Record<string, string>): void {
   console.log(run('node', ['generate.mjs', join(model, 'models/tiny-emoji')], home).trim());
 }
 
+/** The rewards with what they depend on and no more: a score in bare Node, and what a bundle of them holds. */
+async function smokeRewards(tarballs: Record<string, string>): Promise<void> {
+  const home = install('rewards', [tarballs['autograd-ext']!, tarballs.diffusion!, tarballs.rewards!, `@tensorflow/tfjs-core@${tfjs}`]);
+  console.log(run('node', ['score.mjs'], home).trim());
+  console.log(await checkRewardsBundle(home));
+}
+
 /** The command: help, one training step, and a picture drawn with the adapter it wrote. */
 function smokeCommand(tarballs: Record<string, string>): void {
   const home = install('command', Object.values(tarballs));
@@ -60,6 +69,8 @@ function smokeCommand(tarballs: Record<string, string>): void {
   check(readdirSync(join(home, 'out/checkpoints')).length > 0, 'out/checkpoints is empty');
   alignprop('generate', 'crab', '--lora', adapter, '--steps', '2', '--seed', '7', '-o', 'crab.png');
   check(readFileSync(join(home, 'crab.png')).subarray(0, 8).toString('hex') === pngSignature, 'crab.png is no PNG');
+  const scored = JSON.parse(alignprop('score', 'crab.png', '--reward', 'jpeg-compressibility', '--json')) as { score: number };
+  check(scored.score < -0.6, `crab.png scores ${scored.score}, expected minus its kilobytes`);
   console.log(`command: one step, reward ${metrics!.reward_mean}; crab.png written`);
 }
 

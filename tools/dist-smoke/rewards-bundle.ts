@@ -1,0 +1,48 @@
+// What an application gets that bundles the rewards for a browser: not the UNet, the VAE, adapters or the trainer, and not much.
+import { builtinModules } from 'node:module';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+
+/** Found in the code of what rewards must not bring along: class and function names that errors and files keep readable. */
+const foreign = ['UNet2DConditionModel', 'AutoencoderKL', 'DDIMScheduler', 'StableDiffusionPipeline', 'AlignPropTrainer', 'loraAlpha', 'encodePng'];
+
+/** Kilobytes of 1000 bytes, minified and zipped, tfjs-core and optional packages left out: what was measured, and some room to grow. */
+const limit = 150;
+
+// Peers and optional packages are the application's own; Node's modules are behind imports that browsers never reach.
+const external = ['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-*', '@tensorflow/tfjs-converter', '@tensorflow/tfjs-layers', 'onnxruntime-*', 'nsfwjs/*', 'node:*', ...builtinModules];
+
+/**
+ * Bundles all of @alignprop/rewards as it is installed in a folder.
+ * @throws if something foreign is in it, or it is larger than the limit
+ */
+export async function checkRewardsBundle(home: string): Promise<string> {
+  const all = await bundle(home, "export * from '@alignprop/rewards';");
+  const found = foreign.filter((name) => all.text.includes(name));
+  if (found.length > 0) throw new Error(`dist-smoke: the bundle of @alignprop/rewards contains ${found.join(', ')}. Import '@alignprop/diffusion/clip' only, and look into its chunks.`);
+  if (all.zipped > limit) throw new Error(`dist-smoke: the bundle of @alignprop/rewards has ${all.zipped} kB zipped, expected at most ${limit}. Find out what was added, or raise the limit on purpose.`);
+  const one = await bundle(home, "export { jpegCompressibility } from '@alignprop/rewards';");
+  const size = ({ minified, zipped }: Bundle): string => `${minified} kB, ${zipped} kB zipped`;
+  return `rewards: all of them bundle to ${size(all)} (at most ${limit}), jpegCompressibility alone to ${size(one)}; tfjs-core not counted`;
+}
+
+interface Bundle {
+  readonly text: string;
+  readonly minified: number;
+  readonly zipped: number;
+}
+
+async function bundle(home: string, contents: string): Promise<Bundle> {
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: home },
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'browser',
+    minify: true,
+    external,
+    logLevel: 'silent',
+  });
+  const [{ text, contents: bytes }] = outputFiles as [(typeof outputFiles)[number]];
+  return { text, minified: Math.round(bytes.length / 1000), zipped: Math.round(gzipSync(bytes).length / 1000) };
+}
