@@ -1,46 +1,40 @@
-import { TfjsEngine, useBackend, vjp } from '@alignprop/autograd-ext';
+import { useBackend, vjp, type Engine } from '@alignprop/autograd-ext';
 import { directory, encodeSafetensors, memory, openWeightFile } from '@alignprop/autograd-ext/weights';
 import { avgPool, div, mul, randomUniform, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import type { ModelReward } from '../reward.js';
+import type { RewardModel } from '../reward.js';
 import { testReward } from '../testing/test-reward.js';
 import { aesthetic } from './aesthetic.js';
 
 const weights = fixturePath('reward-aesthetic/clip');
 const head = fixturePath('reward-aesthetic/sac+logos+ava1-l14-linearMSE.pth');
 
-describe.each(['wasm', 'cpu'] as const)('aesthetic on %s', (backend) => {
+describe.each(engineNames)('aesthetic on %s', (name) => {
   let golden: Record<string, Tensor>;
-  let reward: ModelReward;
+  let engine: Engine;
+  let model: RewardModel;
   beforeAll(async () => {
-    await useBackend(backend);
+    engine = await startEngine(name);
     golden = await fixtureTensors('reward-aesthetic/io.safetensors');
-    reward = await aesthetic({ weights, head });
+    ({ model } = await aesthetic({ weights, head, load: false }));
   });
-  afterAll(() => reward.dispose());
+  afterAll(() => engine.dispose());
 
-  const run = (images: Tensor4D) => vjp((_, x) => reward(x as Tensor4D, [], []), {}, [images]);
+  const run = (images: Tensor4D) => engine.compileVjp(model.score, { wrt: [0] })(model.params, [images]);
 
-  it('scores as TRL’s AestheticScorer, with its gradient', () => {
-    const { value, inputs } = run(toNHWC(golden['0.images']!));
+  it('scores as TRL’s AestheticScorer, with its gradient', async () => {
+    const { value, inputs } = await run(toNHWC(golden['0.images']!));
     expectScores(value, golden['0.score']!);
     expectClose(toNCHW(inputs[0]!), golden['0.grad_images']!, 1e-3, 'gradient');
   });
 
-  it('scores a large picture as TRL’s AestheticScorer, with its gradient', () => {
-    const { value, inputs } = run(div(toNHWC(golden['1.images_uint8']!), 255));
+  it('scores a large picture as TRL’s AestheticScorer, with its gradient', async () => {
+    const { value, inputs } = await run(div(toNHWC(golden['1.images_uint8']!), 255));
     expectScores(value, golden['1.score']!);
     const blocks = mul(avgPool(inputs[0] as Tensor4D, 4, 4, 'valid'), 16);
     expectClose(toNCHW(blocks), golden['1.grad_images_sum4']!, 1e-3, 'gradient, summed over 4 × 4 pixels');
-  });
-
-  it('gives the same through an engine that reads the weights itself', async () => {
-    const { model } = await aesthetic({ weights, head, load: false });
-    const engine = new TfjsEngine();
-    const [scores] = await engine.compile(model.score)(model.params, toNHWC(golden['0.images']!));
-    expectScores(scores!, golden['0.score']!);
-    engine.dispose();
   });
 });
 
@@ -50,8 +44,10 @@ const expectScores = (actual: Tensor, expected: Tensor) =>
 describe('aesthetic', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('keeps the promises of a reward', async () => {
+  it('keeps the promises of a reward, and scores the same when called', async () => {
     const reward = await aesthetic({ weights, head });
+    const golden = await fixtureTensors('reward-aesthetic/io.safetensors');
+    expectScores(reward(toNHWC(golden['0.images']!), [], []), golden['0.score']!);
     await testReward(reward, { range: [-12.76, 23.24], entries: 24 });
     reward.dispose();
   });

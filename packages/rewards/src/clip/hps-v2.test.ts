@@ -1,9 +1,9 @@
-import { TfjsEngine, useBackend, vjp } from '@alignprop/autograd-ext';
+import { useBackend, type Engine } from '@alignprop/autograd-ext';
 import { directory, memory } from '@alignprop/autograd-ext/weights';
 import { randomUniform, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import type { ModelReward } from '../reward.js';
 import { testReward } from '../testing/test-reward.js';
 import { hpsV2 } from './hps-v2.js';
 
@@ -11,41 +11,25 @@ const folder = fixturePath('reward-hpsv2');
 const tokenizer = `${folder}/tokenizer`;
 const { prompts } = fixtureJson<{ prompts: string[] }>('reward-hpsv2/case.json');
 
-describe.each(['wasm', 'cpu'] as const)('hpsV2 on %s', (backend) => {
+describe.each(engineNames)('hpsV2 on %s', (name) => {
   let golden: Record<string, Tensor>;
+  let engine: Engine;
   beforeAll(async () => {
-    await useBackend(backend);
+    engine = await startEngine(name);
     golden = await fixtureTensors('reward-hpsv2/io.safetensors');
   });
+  afterAll(() => engine.dispose());
 
-  describe.each([
+  it.each([
     ['a checkpoint', `${folder}/HPS_tiny.pt`],
     ['a safetensors file', folder],
-  ])('from %s', (_, weights) => {
-    let reward: ModelReward;
-    beforeAll(async () => {
-      reward = await hpsV2({ weights, tokenizer });
-    });
-    afterAll(() => reward.dispose());
-
-    it('scores as AlignProp’s hps_loss_fn, with its gradient', () => {
-      const { value, inputs } = vjp((__, x) => reward(x as Tensor4D, prompts, []), {}, [toNHWC(golden['0.images']!)]);
-      expectScores(value, golden['0.score']!);
-      expectClose(toNCHW(inputs[0]!), golden['0.grad_images']!, 1e-3, 'gradient');
-    });
-
-    it('tokenises prompts as open_clip', () => {
-      const [ids] = reward.model.inputs!(prompts, []);
-      expect([...ids!.dataSync()]).toEqual([...golden.tokens!.dataSync()]);
-    });
-  });
-
-  it('gives the same through an engine that reads the weights itself', async () => {
-    const { model } = await hpsV2({ weights: folder, tokenizer, load: false });
-    const engine = new TfjsEngine();
-    const [scores] = await engine.compile(model.score)(model.params, toNHWC(golden['0.images']!), ...model.inputs!(prompts, []));
-    expectScores(scores!, golden['0.score']!);
-    engine.dispose();
+  ])('scores as AlignProp’s hps_loss_fn, with its gradient, from %s', async (_, weights) => {
+    const { model } = await hpsV2({ weights, tokenizer, load: false });
+    const tokens = model.inputs!(prompts, []);
+    expect([...tokens[0]!.dataSync()]).toEqual([...golden.tokens!.dataSync()]);
+    const { value, inputs } = await engine.compileVjp(model.score, { wrt: [0] })(model.params, [toNHWC(golden['0.images']!), ...tokens]);
+    expectScores(value, golden['0.score']!);
+    expectClose(toNCHW(inputs[0]!), golden['0.grad_images']!, 1e-3, 'gradient');
   });
 });
 
@@ -54,6 +38,13 @@ const expectScores = (actual: Tensor, expected: Tensor) =>
 
 describe('hpsV2', () => {
   beforeAll(() => useBackend('wasm'));
+
+  it('scores the same when called', async () => {
+    const reward = await hpsV2({ weights: folder, tokenizer });
+    const golden = await fixtureTensors('reward-hpsv2/io.safetensors');
+    expectScores(reward(toNHWC(golden['0.images']!), prompts, []), golden['0.score']!);
+    reward.dispose();
+  });
 
   it.each(['bilinear', 'bicubic'] as const)('keeps the promises of a reward, %s', async (mode) => {
     const reward = await hpsV2({ weights: folder, tokenizer, mode });
