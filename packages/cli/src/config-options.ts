@@ -26,6 +26,7 @@ export interface ConfigOption {
 const groups: readonly (readonly [RegExp, string])[] = [
   [/^(sample_|negative_|height|width)/, 'Sampling:'],
   [/^train_/, 'Optimization:'],
+  [/^estimator/, 'Estimator:'],
   [/^(truncated_|backprop_)/, 'Truncation:'],
   [/(^|_)lora(_|$)/, 'Adapter:'],
 ];

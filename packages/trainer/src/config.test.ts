@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { alignPropConfigSchema, alignPropJsonSchema, parseAlignPropConfig } from './config.js';
+import { alignPropConfigSchema, alignPropJsonSchema, parseAlignPropConfig, type AlignPropConfigInput } from './config.js';
 import { backpropPlan } from './config-plan.js';
-import { emptyProbability } from './plans.js';
+import { attachProbabilities, draftLV, drTune, emptyProbability, full, lastK, refl } from './plans.js';
 
 /** TRL 0.23's AlignPropConfig; mixed_precision is the one that differs here ('fp16' there). */
 const trl = {
@@ -98,8 +98,45 @@ describe('T1: a truncation that attaches no step', () => {
     }
   });
 
+  it('refuses what an estimator cannot do or would not read', () => {
+    expect(refusal({ estimator: 'refl', backprop_strategy: 'gaussian' })).toMatch(/backprop_strategy: got 'gaussian' beside estimator 'refl'/);
+    expect(refusal({ estimator: 'refl', estimator_steps: 2, estimator_copies: 3 })).toMatch(/estimator_steps: got 2, which the estimator 'refl' does not read.*\n.*estimator_copies: got 3/);
+    expect(refusal({ estimator_last: 3 })).toMatch(/estimator_last: got 3, which the estimator 'per-step' does not read/);
+    expect(refusal({ estimator: 'drtune', estimator_steps: 9, estimator_last: 10, sample_num_steps: 8 })).toMatch(/estimator_steps: got 9, expected at most sample_num_steps, 8.*\n.*estimator_last: got 10/);
+    expect(refusal({ estimator: 'draft' })).toMatch(/estimator: .*draft-k/);
+  });
+
   it('refuses bounds in the wrong order', () => {
     expect(refusal({ truncated_rand_backprop_minmax: [6, 2] })).toMatch(/expected min <= max/);
     expect(refusal({ backprop_strategy: 'uniform', backprop_kwargs: { uniform: { min: 6, max: 6 } } })).toMatch(/expected min < max/);
+  });
+});
+
+describe('estimators', () => {
+  const planOf = (input: AlignPropConfigInput) => backpropPlan(parseAlignPropConfig(input));
+
+  it("are TRL's by default, at its truncation", () => {
+    expect(planOf({}).name).toBe('per-step');
+    expect(planOf({ truncated_backprop_rand: false }).name).toBe('fixed');
+    expect(attachProbabilities(planOf({ estimator: 'per-step' }), 50)).toEqual(attachProbabilities(planOf({}), 50));
+    expect(attachProbabilities(planOf({ estimator: 'gaussian' }), 50)).toEqual(attachProbabilities(planOf({ backprop_strategy: 'gaussian' }), 50));
+  });
+
+  it.each([
+    [{ estimator: 'full' }, full()],
+    [{ estimator: 'draft-k' }, lastK(1)],
+    [{ estimator: 'draft-k', estimator_steps: 10 }, lastK(10)],
+    [{ estimator: 'draft-lv' }, draftLV(2)],
+    [{ estimator: 'draft-lv', estimator_copies: 5 }, draftLV(5)],
+    [{ estimator: 'refl', sample_num_steps: 40 }, refl(10)],
+    [{ estimator: 'refl', sample_num_steps: 1 }, refl(1)],
+    [{ estimator: 'refl', estimator_last: 3 }, refl(3)],
+    [{ estimator: 'drtune', sample_num_steps: 50 }, drTune(3, 20)],
+    [{ estimator: 'drtune', sample_num_steps: 2 }, drTune(2, 1)],
+    [{ estimator: 'drtune', estimator_steps: 5, estimator_last: 7 }, drTune(5, 7)],
+  ] as const)('%o', (input, plan) => expect(planOf(input)).toEqual(plan));
+
+  it.each([1, 2, 3, 7, 50])('attach a step in every draw, at %d steps', (sample_num_steps) => {
+    for (const estimator of ['full', 'draft-k', 'draft-lv', 'refl', 'drtune'] as const) expect(emptyProbability(planOf({ estimator, sample_num_steps }), sample_num_steps)).toBe(0);
   });
 });

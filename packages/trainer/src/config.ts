@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { checkBackpropPlan } from './config-plan.js';
+import { backpropStrategies, checkBackpropPlan, estimators } from './config-plan.js';
 import { knownKeys } from './config-keys.js';
 import { learningRateSchedules } from './optim/learning-rate.js';
 
@@ -55,14 +55,21 @@ const fields = {
   train_adam_weight_decay: z.number().min(0).default(1e-4).describe('Decoupled weight decay.'),
   train_adam_epsilon: z.number().positive().default(1e-8).describe('Added to the root of the second moment.'),
   train_max_grad_norm: z.number().positive().default(1).describe('Gradients are scaled down to this global norm.'),
+  // estimator
+  estimator: z.enum(estimators).optional()
+    .describe("How the reward's gradient is estimated; \"refl\" and \"drtune\" are recommended. \"per-step\" (TRL's default, and the default), \"fixed\", \"uniform\" and \"gaussian\" read the options of truncation."),
+  estimator_steps: positive().nullable().default(null).describe('K, the denoising steps that train: of "draft-k" the last K (default 1), of "drtune" K equally spaced ones (default 3).'),
+  estimator_copies: positive().nullable().default(null).describe('n of "draft-lv": how often x_0 is noised and denoised again (default 2).'),
+  estimator_last: positive().nullable().default(null)
+    .describe('m of "refl" and "drtune": the reward judges the x_0 predicted at one of the last m denoising steps (default a quarter of them, and four tenths).'),
   // truncation
   truncated_backprop_rand: z.boolean().default(true)
     .describe('At every denoising step i draw an integer of truncated_rand_backprop_minmax; the gradient enters the UNet where i is not below it.'),
   truncated_backprop_timestep: z.int().min(0).default(49)
     .describe('With truncated_backprop_rand false: the gradient enters the UNet at denoising steps from this one on; 0 is all of them.'),
   truncated_rand_backprop_minmax: z.tuple([z.int().min(0), z.int().min(0)]).default([0, 50]).describe('Bounds of that draw, both included.'),
-  backprop_strategy: z.enum(['per-step', 'fixed', 'uniform', 'gaussian']).optional()
-    .describe('"per-step" and "fixed" are truncated_backprop_rand true and false; "uniform" and "gaussian" draw once a trajectory, with backprop_kwargs.'),
+  backprop_strategy: z.enum(backpropStrategies).optional()
+    .describe('The same as estimator. "per-step" and "fixed" are truncated_backprop_rand true and false; "uniform" and "gaussian" draw once a trajectory, with backprop_kwargs.'),
   backprop_kwargs: z
     .strictObject({
       gaussian: z.strictObject({ mean: z.number(), std: z.number().positive() }).default({ mean: 42, std: 5 }),

@@ -7,7 +7,7 @@ export {
   type AlignPropConfig,
   type AlignPropConfigInput,
 } from './config.js';
-export { backpropPlan, type BackpropOptions, type BackpropStrategy } from './config-plan.js';
+export { backpropPlan, type BackpropOptions, type BackpropStrategy, type Estimator } from './config-plan.js';
 export { fixed, gaussian, uniform, type Cut } from './cuts.js';
 export {
   alignPropGradients,
