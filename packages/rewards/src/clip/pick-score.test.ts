@@ -13,7 +13,6 @@ import { pickScore } from './pick-score.js';
 
 const weights = fixturePath('reward-pickscore/clip');
 const { prompts, cases } = fixtureJson<{ prompts: string[]; cases: { images: number[] }[] }>('reward-pickscore/case.json');
-const promptsOf = (images: Tensor) => prompts.slice(0, images.shape[0]);
 const indices = cases.map((_, i) => i);
 
 describe.each(engineNames)('rewards of the angle between image and prompt on %s', (name) => {
