@@ -1,7 +1,8 @@
 import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
+import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { AlignPropTrainer, metricsRecord, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
+import { AlignPropTrainer, metricsRecord, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
 import { evaluate } from './evaluation.js';
 import { writeSheet } from './image-files.js';
 import { interruptible } from './interrupt.js';
@@ -24,7 +25,8 @@ export interface TrainingJob {
  * @throws Interrupted after Ctrl-C or SIGTERM, once a checkpoint is written
  */
 export async function trainingRun(job: TrainingJob, output: Output): Promise<void> {
-  const { config, pipeline, prompts, reward, evalPrompts = [] } = job;
+  const { config, prompts, reward, evalPrompts = [] } = job;
+  const pipeline = config.use_lora ? job.pipeline : await trainableUNet(job.pipeline);
   const trainer = new AlignPropTrainer<undefined>({
     config: config as AlignPropConfigInput,
     pipeline,
@@ -42,11 +44,13 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
       }
       signal.throwIfAborted();
       const compared = evalPrompts.length > 0 ? await compare(job, trainer.pipeline, signal, output) : {};
-      const lora = `${config.output_dir}/pytorch_lora_weights.safetensors`;
-      output.result({ event: 'done', output_dir: config.output_dir, global_step: trainer.globalStep, lora, ...compared }, `LoRA     ${lora}`);
+      const [name, path] = config.use_lora ? ['lora', 'pytorch_lora_weights.safetensors'] : ['unet', 'unet'];
+      const trained = `${config.output_dir}/${path}`;
+      output.result({ event: 'done', output_dir: config.output_dir, global_step: trainer.globalStep, [name]: trained, ...compared }, `${config.use_lora ? 'LoRA' : 'UNet'}     ${trained}`);
     }, stopping);
   } finally {
     trainer.dispose();
+    if (!config.use_lora) dispose(trainable(pipeline.unet.params));
   }
 }
 

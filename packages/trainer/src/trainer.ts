@@ -195,12 +195,12 @@ export class AlignPropTrainer<M = undefined> {
     const { gradients, norm, metrics, samples } = await this.#collect(signal);
     try {
       const clipped = clipByGlobalNorm(gradients, norm, this.config.train_max_grad_norm);
-      const learningRate = this.#learningRate(this.#optimizer.steps);
-      this.#optimizer.step(clipped, learningRate);
+      const rate = this.#learningRate(this.#optimizer.steps);
+      this.#optimizer.step(clipped, rate);
       dispose(clipped);
       const epoch = this.#globalStep++;
       if (epoch % this.config.log_image_freq === 0) await this.#options.imageSamplesHook?.(samples, epoch, tracker);
-      return { epoch, globalStep: epoch, ...metrics, learningRate, seconds: (performance.now() - started) / 1000 };
+      return { epoch, globalStep: epoch, ...metrics, learningRate: rate, seconds: (performance.now() - started) / 1000 };
     } finally {
       dispose([gradients, norm, samples.images, samples.rewards]);
     }
