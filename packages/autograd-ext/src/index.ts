@@ -1,9 +1,11 @@
 export { backendNames, ensureBackend, useBackend, type BackendName } from './backend.js';
 export { checkpoint } from './checkpoint.js';
 export { defineOp, type OpDefinition } from './define-op.js';
-export type { Compiled, CompiledVjp, Engine } from './engine/engine.js';
+export type { Compiled, CompiledVjp, Engine, KeptForward } from './engine/engine.js';
 export { TfjsEngine } from './engine/tfjs.js';
-export { OnnxRuntimeEngine, type CompileProgress, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
+export { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
+export type { CompileProgress } from './engine/onnxruntime/program.js';
+export { RecordingError } from './engine/onnxruntime/recorder.js';
 export { freeze, packedLayout, unfreeze } from './frozen.js';
 export { conv2d, type Padding } from './ops/conv2d.js';
 export { geglu } from './ops/geglu.js';

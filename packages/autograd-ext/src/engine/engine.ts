@@ -6,7 +6,25 @@ import type { ModelFunction, Vjp } from '../vjp.js';
 export type Compiled = (params: Params, ...inputs: Tensor[]) => Promise<readonly Tensor[]>;
 
 /** A model function and its vector-Jacobian product in one run. The caller owns every tensor of the result. */
-export type CompiledVjp = (params: Params, inputs: readonly Tensor[], dy?: Tensor) => Promise<Vjp>;
+export interface CompiledVjp {
+  (params: Params, inputs: readonly Tensor[], dy?: Tensor): Promise<Vjp>;
+  /**
+   * Runs the function alone and keeps its intermediate results for the gradient, if this engine can and has memory left for
+   * them: time for memory. Undefined where it does not; then call the function for both together.
+   */
+  keep?(params: Params, inputs: readonly Tensor[]): Promise<KeptForward | undefined>;
+}
+
+/** A function that has been run, waiting for its gradient. */
+export interface KeptForward {
+  /** The function's outputs; they belong to the caller. */
+  readonly outputs: readonly [Tensor, ...Tensor[]];
+  /** Memory held until `release`. */
+  readonly bytes: number;
+  /** The gradients, from the same weights and inputs. The caller owns them. */
+  backward(dy: Tensor): Promise<Pick<Vjp, 'inputs' | 'params'>>;
+  release(): void;
+}
 
 /**
  * Decides how model functions run. Compiling is lazy: shapes are those of the first call, and new shapes compile anew.
@@ -14,6 +32,8 @@ export type CompiledVjp = (params: Params, inputs: readonly Tensor[], dy?: Tenso
  */
 export interface Engine {
   readonly name: string;
+  /** Whether a function is called only once for each shape, to be recorded: what it reads besides its arguments stays as it was then. */
+  readonly records: boolean;
   compile(fn: ModelFunction): Compiled;
   /** @param wrt indices of the inputs whose gradients are wanted; none by default */
   compileVjp(fn: ModelFunction, options?: { wrt?: readonly number[] }): CompiledVjp;

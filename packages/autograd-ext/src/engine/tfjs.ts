@@ -7,6 +7,7 @@ import type { Engine } from './engine.js';
 /** Runs model functions eagerly on the active tfjs backend, letting the event loop turn before each call. */
 export class TfjsEngine implements Engine {
   readonly name = 'tfjs';
+  readonly records = false;
   readonly #loaded = new Map<StoredTensor, Tensor>();
   readonly #trees = new WeakMap<object, Params>();
 

@@ -1,133 +1,113 @@
 import { ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isLinearMap, isTensor, trainable, type Leaf, type Params } from '../../params.js';
-import type { ModelFunction, Vjp } from '../../vjp.js';
-import type { Engine } from '../engine.js';
-import { encodeModel } from './encode.js';
-import { dependencies, nodesOf, type Dtype, type Graph, type Value } from './graph.js';
-import { gradientName, inputName, leafName, record, type Derivative, type Recording, type Spec } from './record.js';
-import { startSession, type Session, type SessionOptions } from './session.js';
-import { simplify } from './simplify.js';
+import type { ModelFunction } from '../../vjp.js';
+import type { CompiledVjp, Engine, KeptForward } from '../engine.js';
+import type { Dtype } from './graph.js';
+import { Program, type CompileProgress } from './program.js';
+import { record, type Derivative, type Spec } from './record.js';
+import { freeMemory, type SessionOptions } from './session.js';
 import { WeightFiles } from './weight-files.js';
 
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
-  /** Told of every function that is compiled, before and after. */
+  /** Bytes that may hold what forward runs keep for their gradients; by default 70 % of the memory that is free when the first asks. */
+  readonly maxMemory?: number;
+  /** Told of every graph that is compiled, before and after. */
   readonly onCompile?: (progress: CompileProgress) => void;
 }
 
-export interface CompileProgress {
-  readonly name: string;
-  /** Operators in the graph; not known before it is recorded. */
-  readonly nodes?: number;
-  /** How long it took; not known before it is done. */
-  readonly seconds?: number;
-}
-
-/** A function for one set of shapes and frozen weights. */
-interface Program {
-  readonly recording: Recording;
-  readonly session: Session;
-}
+type Programs = Map<string, Program>;
 
 /**
- * Records model functions once per shape, and runs them with ONNX Runtime. Weights that lie in files as float32 are used in
- * place; others are written to a temporary file first, widened to float32.
+ * Records model functions once for each shape, and runs them with ONNX Runtime. Weights that lie in files as float32 are
+ * used in place; others are written to a temporary file first, widened to float32.
+ * A tree of weights is recognised by its frozen leaves and stand-ins: make these once, not for every call.
  */
 export class OnnxRuntimeEngine implements Engine {
   readonly name = 'onnxruntime';
+  readonly records = true;
   readonly #options: OnnxRuntimeEngineOptions;
   readonly #weights = new WeightFiles();
-  readonly #programs = new Set<Promise<Program>>();
+  readonly #programs = new Set<Program>();
   readonly #ids = new WeakMap<object, number>();
   #count = 0;
+  #keptBytes = 0;
+  #maxMemory: number | undefined;
 
   constructor(options: OnnxRuntimeEngineOptions = {}) {
     this.#options = options;
+    this.#maxMemory = options.maxMemory;
   }
 
   compile: Engine['compile'] = (fn) => {
-    const programs = new Map<string, Promise<Program>>();
-    return async (params, ...inputs) => {
-      const { recording, session } = await this.#program(programs, fn, params, inputs);
-      const outputs = await session.run(feedsOf(params, inputs));
-      return outputs.slice(0, recording.outputs.values.length);
-    };
+    const programs: Programs = new Map();
+    return async (params, ...inputs) => this.#program(programs, fn, params, inputs).run(params, inputs);
   };
 
   compileVjp: Engine['compileVjp'] = (fn, { wrt = [] } = {}) => {
-    const programs = new Map<string, Promise<Program>>();
-    return async (params, inputs, dy) => {
-      const gradient = dy ?? ones(this.#outputShape(fn, params, inputs));
-      const { recording, session } = await this.#program(programs, fn, params, inputs, { wrt, dy: specOf(gradient) });
-      const outputs = await session.run({ ...feedsOf(params, inputs), [gradientName]: gradient });
-      if (!dy) gradient.dispose();
-      return vjpOf(recording, outputs);
+    const programs: Programs = new Map();
+    const shapes = new Map<string, readonly number[]>();
+    const outputShape = (params: Params, inputs: readonly Tensor[]) => {
+      const key = this.#key(params, inputs);
+      if (!shapes.has(key)) shapes.set(key, record(fn, params, inputs.map(specOf)).outputs.values[0]!.shape);
+      return shapes.get(key)!;
     };
+    const program = (params: Params, inputs: readonly Tensor[], dy: Spec) => this.#program(programs, fn, params, inputs, { wrt, dy });
+    const run = async (params: Params, inputs: readonly Tensor[], dy?: Tensor) => {
+      const gradient = dy ?? ones([...outputShape(params, inputs)]);
+      try {
+        return await program(params, inputs, specOf(gradient)).vjp(params, inputs, gradient);
+      } finally {
+        if (!dy) gradient.dispose();
+      }
+    };
+    const keep: CompiledVjp['keep'] = async (params, inputs) => this.#keep(program(params, inputs, { shape: outputShape(params, inputs), dtype: 'float32' }), params, inputs);
+    return Object.assign(run, { keep });
   };
 
   /** Ends all sessions; what was compiled compiles again when it is called again. */
   dispose(): void {
-    for (const program of this.#programs) void program.then(({ session }) => session.release());
+    for (const program of this.#programs) void program.release();
     this.#programs.clear();
     void this.#weights.dispose();
   }
 
-  #program(programs: Map<string, Promise<Program>>, fn: ModelFunction, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Promise<Program> {
-    const key = `${this.#identity(params)} ${inputs.map(({ shape, dtype }) => `${dtype}[${shape.join()}]`).join(' ')} ${derivative?.dy.shape.join()}`;
+  async #keep(program: Program, params: Params, inputs: readonly Tensor[]): Promise<KeptForward | undefined> {
+    const bytes = program.residualBytes;
+    this.#maxMemory ??= 0.7 * (await freeMemory());
+    if (this.#keptBytes + bytes > this.#maxMemory) return undefined;
+    this.#keptBytes += bytes;
+    const { outputs, held } = await program.forward(params, inputs);
+    let kept = [...held];
+    const release = () => {
+      if (kept.length > 0) this.#keptBytes -= bytes;
+      kept = [];
+    };
+    return { outputs: outputs as [Tensor], bytes, release, backward: (dy) => program.backward(params, inputs, kept, dy) };
+  }
+
+  #program(programs: Programs, fn: ModelFunction, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Program {
+    const key = `${this.#key(params, inputs)} ${derivative?.dy.shape.join()}`;
     const known = programs.get(key);
     if (known && this.#programs.has(known)) return known;
-    const program = this.#compile(fn, params, inputs.map(specOf), derivative);
+    const { device = 'cpu', threads, profile, onCompile } = this.#options;
+    const program = new Program(fn, params, inputs.map(specOf), derivative, { session: { device, threads, profile }, weights: this.#weights, onCompile });
     programs.set(key, program);
     this.#programs.add(program);
-    program.catch(() => (programs.delete(key), this.#programs.delete(program)));
     return program;
   }
 
-  async #compile(fn: ModelFunction, params: Params, inputs: readonly Spec[], derivative?: Derivative): Promise<Program> {
-    const name = `${fn.name || 'function'}${derivative ? ' and its gradient' : ''}`;
-    const started = performance.now();
-    this.#options.onCompile?.({ name });
-    const recording = record(fn, params, inputs, derivative);
-    const graph: Graph = { inputs: recording.graph.inputs, outputs: simplify(recording.graph.outputs) };
-    const nodes = nodesOf(graph.outputs);
-    await this.#weights.place(weightsOf([...nodes.flatMap(dependencies), ...graph.outputs]));
-    const model = encodeModel(graph, this.#weights.locate, name);
-    const session = await startSession(model, graph.outputs, { device: 'cpu', ...this.#options });
-    this.#options.onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000 });
-    return { recording, session };
-  }
-
-  /** What a tree is to a compiled function: its frozen leaves and stand-ins, and the shapes of its trainable leaves. */
-  #identity(params: Params): string {
-    const leaves = Object.entries(flatten(params));
-    return leaves.map(([path, leaf]) => (isTrainableLeaf(leaf) ? `${path}:${leaf.shape.join()}` : `${path}#${this.#id(leaf)}`)).join(';');
+  /** What makes a call like another: shapes, frozen leaves and stand-ins. */
+  #key(params: Params, inputs: readonly Tensor[]): string {
+    const leaves = Object.entries(flatten(params)).map(([path, leaf]) => (isTrainable(leaf) ? `${path}:${leaf.shape.join()}` : `${path}#${this.#id(leaf)}`));
+    return [...leaves, ...inputs.map(({ shape, dtype }) => `${dtype}[${shape.join()}]`)].join(' ');
   }
 
   #id(leaf: object): number {
     if (!this.#ids.has(leaf)) this.#ids.set(leaf, this.#count++);
     return this.#ids.get(leaf)!;
   }
-
-  #outputShape(fn: ModelFunction, params: Params, inputs: readonly Tensor[]): number[] {
-    return [...record(fn, params, inputs.map(specOf)).outputs.values[0]!.shape];
-  }
 }
 
-const isTrainableLeaf = (leaf: Leaf): boolean => !isLinearMap(leaf) && isTensor(leaf) && Object.keys(trainable(leaf)).length > 0;
+const isTrainable = (leaf: Leaf): boolean => !isLinearMap(leaf) && isTensor(leaf) && Object.keys(trainable(leaf)).length > 0;
 
 const specOf = ({ shape, dtype }: Tensor): Spec => ({ shape, dtype: dtype as Dtype });
-
-function feedsOf(params: Params, inputs: readonly Tensor[]): Record<string, Tensor> {
-  const leaves = Object.entries(trainable(params)).map(([path, leaf]) => [leafName(path), leaf as Tensor] as const);
-  return Object.fromEntries([...inputs.map((x, i) => [inputName(i), x] as const), ...leaves]);
-}
-
-function vjpOf({ outputs: { values, inputs, params } }: Recording, results: readonly Tensor[]): Vjp {
-  const [value, ...aux] = results.slice(0, values.length) as [Tensor, ...Tensor[]];
-  const gradients = results.slice(values.length);
-  const paths = Object.keys(params);
-  return { value, aux, inputs: gradients.slice(0, inputs.length), params: Object.fromEntries(paths.map((path, i) => [path, gradients[inputs.length + i]!])) };
-}
-
-function weightsOf(values: readonly (Value | undefined)[]): Set<object> {
-  return new Set(values.flatMap((value) => (value?.source.kind === 'weight' ? [value.source.leaf] : [])));
-}

@@ -1,5 +1,6 @@
-import { tensor, type Tensor } from '@tensorflow/tfjs-core';
+import { tensor, Tensor } from '@tensorflow/tfjs-core';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { outputName } from './encode.js';
 import type { Value } from './graph.js';
 
 /** Where a session runs; which of them there are depends on the platform and on what is installed beside ONNX Runtime. */
@@ -13,10 +14,17 @@ export interface SessionOptions {
   readonly profile?: string;
 }
 
+/** An output that stays where ONNX Runtime put it, to be fed to another session. */
+export type Held = OrtTensor;
+
+/** By input name; those that a graph has no use for are left out. */
+export type Feeds = Readonly<Record<string, Tensor | Held>>;
+
 /** A compiled graph. */
 export interface Session {
-  /** @param feeds by input name; those that the graph has no use for are left out */
-  run(feeds: Readonly<Record<string, Tensor>>): Promise<Tensor[]>;
+  run(feeds: Feeds): Promise<Tensor[]>;
+  /** The first `count` outputs as tensors, the others held. */
+  runHolding(feeds: Feeds, count: number): Promise<{ outputs: Tensor[]; held: Held[] }>;
   release(): Promise<void>;
 }
 
@@ -42,18 +50,24 @@ export async function startSession(model: Uint8Array, outputs: readonly Value[],
   if (!runtime) throw new Error('OnnxRuntimeEngine: onnxruntime-node is not installed. Install it with `npm install onnxruntime-node`, or use the tfjs engine.');
   const session = await runtime.InferenceSession.create(model, {
     executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: 'extended', // 'all' lays convolution weights out anew, which takes memory and time to start
     ...(threads && { intraOpNumThreads: threads }),
     ...(profile && { enableProfiling: true, profileFilePrefix: profile }),
     logSeverityLevel: 3,
     // Weights lie anywhere on the disk. Packed copies of them would double their memory: a session reads them from their files.
     extra: { session: { model_external_initializers_file_folder_path: '/', disable_prepacking: '1' } },
   });
+  const run = async (feeds: Feeds) => {
+    const known = session.inputNames.map((name) => [name, toRuntime(runtime, feeds[name]!)] as const);
+    const results = await session.run(Object.fromEntries(known));
+    return outputs.map((_, i) => results[outputName(i)]!);
+  };
+  const tensors = (results: readonly OrtTensor[]) => results.map((result, i) => fromRuntime(result, outputs[i]!));
   return {
-    async run(feeds) {
-      const known = session.inputNames.map((name) => [name, toRuntime(runtime, feeds[name]!)] as const);
-      const results = await session.run(Object.fromEntries(known));
-      return session.outputNames.map((name, i) => fromRuntime(results[name]!, outputs[i]!));
+    run: async (feeds) => tensors(await run(feeds)),
+    async runHolding(feeds, count) {
+      const results = await run(feeds);
+      return { outputs: tensors(results.slice(0, count)), held: results.slice(count) };
     },
     async release() {
       if (profile) (session as InferenceSession).endProfiling();
@@ -62,7 +76,8 @@ export async function startSession(model: Uint8Array, outputs: readonly Value[],
   };
 }
 
-function toRuntime({ Tensor: Ort }: Runtime, x: Tensor): OrtTensor {
+function toRuntime({ Tensor: Ort }: Runtime, x: Tensor | Held): OrtTensor {
+  if (!(x instanceof Tensor)) return x;
   const values = x.dataSync();
   if (x.dtype === 'bool') return new Ort('bool', Uint8Array.from(values), x.shape);
   return x.dtype === 'int32' ? new Ort('int32', values as Int32Array, x.shape) : new Ort('float32', values as Float32Array, x.shape);
@@ -70,4 +85,10 @@ function toRuntime({ Tensor: Ort }: Runtime, x: Tensor): OrtTensor {
 
 function fromRuntime(result: OrtTensor, { shape, dtype }: Value): Tensor {
   return tensor(result.data as Float32Array, [...shape], dtype === 'int64' ? 'int32' : dtype);
+}
+
+/** Bytes of memory that nobody uses. */
+export async function freeMemory(): Promise<number> {
+  const { freemem } = await import('node:os');
+  return freemem();
 }

@@ -1,0 +1,122 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { trainable, type Params } from '../../params.js';
+import type { ModelFunction, Vjp } from '../../vjp.js';
+import { encodeModel } from './encode.js';
+import { dependencies, nodesOf, type Graph, type Value } from './graph.js';
+import { gradientName, inputName, leafName, record, type Derivative, type Recording, type Spec } from './record.js';
+import { startSession, type Held, type Session, type SessionOptions } from './session.js';
+import { simplify } from './simplify.js';
+import { residualName, split } from './split.js';
+import type { WeightFiles } from './weight-files.js';
+
+/** What a program is compiled with. */
+export interface ProgramOptions {
+  readonly session: SessionOptions;
+  readonly weights: WeightFiles;
+  /** Told of every graph that is compiled, before and after. */
+  readonly onCompile?: (progress: CompileProgress) => void;
+}
+
+export interface CompileProgress {
+  readonly name: string;
+  /** Operators in the graph; not known before it is recorded. */
+  readonly nodes?: number;
+  /** How long it took; not known before it is done. */
+  readonly seconds?: number;
+}
+
+/** A function, and its gradient if it has one, for one set of shapes and frozen weights. Sessions start when they are first needed. */
+export class Program {
+  readonly #name: string;
+  readonly #recording: Recording;
+  readonly #outputs: readonly Value[];
+  readonly #options: ProgramOptions;
+  readonly #sessions = new Map<string, Promise<Session>>();
+  #cut: ReturnType<typeof split> | undefined;
+
+  /** @throws RecordingError */
+  constructor(fn: ModelFunction, params: Params, inputs: readonly Spec[], derivative: Derivative | undefined, options: ProgramOptions) {
+    this.#name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
+    this.#recording = record(fn, params, inputs, derivative);
+    this.#outputs = simplify(this.#recording.graph.outputs);
+    this.#options = options;
+  }
+
+  /** Bytes that `keep` holds. */
+  get residualBytes(): number {
+    return this.#split.residualBytes;
+  }
+
+  async run(params: Params, inputs: readonly Tensor[], dy?: Tensor): Promise<readonly Tensor[]> {
+    const session = await this.#session(this.#name, () => ({ inputs: this.#recording.graph.inputs, outputs: this.#outputs }));
+    return session.run({ ...feedsOf(params, inputs), ...(dy && { [gradientName]: dy }) });
+  }
+
+  /** Value and gradients in one run. */
+  async vjp(params: Params, inputs: readonly Tensor[], dy: Tensor): Promise<Vjp> {
+    const results = await this.run(params, inputs, dy);
+    const [value, ...aux] = results.slice(0, this.#valueCount) as [Tensor, ...Tensor[]];
+    return { value, aux, ...this.#gradients(results.slice(this.#valueCount)) };
+  }
+
+  /** The function alone; `backward` starts from what is held. */
+  async forward(params: Params, inputs: readonly Tensor[]): Promise<{ outputs: readonly Tensor[]; held: readonly Held[] }> {
+    const session = await this.#session(`${this.#name}: forward`, () => this.#split.forward);
+    return session.runHolding(feedsOf(params, inputs), this.#valueCount);
+  }
+
+  async backward(params: Params, inputs: readonly Tensor[], held: readonly Held[], dy: Tensor): Promise<Pick<Vjp, 'inputs' | 'params'>> {
+    const session = await this.#session(`${this.#name}: backward`, () => this.#split.backward);
+    const residuals = Object.fromEntries(held.map((value, i) => [residualName(i), value]));
+    return this.#gradients(await session.run({ ...feedsOf(params, inputs), ...residuals, [gradientName]: dy }));
+  }
+
+  async release(): Promise<void> {
+    const sessions = [...this.#sessions.values()];
+    this.#sessions.clear();
+    for (const session of sessions) await (await session).release();
+  }
+
+  get #valueCount(): number {
+    return this.#recording.outputs.values.length;
+  }
+
+  get #split(): ReturnType<typeof split> {
+    this.#cut ??= split(this.#recording.graph.inputs, this.#outputs.slice(0, this.#valueCount), this.#outputs.slice(this.#valueCount));
+    return this.#cut;
+  }
+
+  #gradients(results: readonly Tensor[]): Pick<Vjp, 'inputs' | 'params'> {
+    const { inputs, params } = this.#recording.outputs;
+    return { inputs: results.slice(0, inputs.length), params: Object.fromEntries(Object.keys(params).map((path, i) => [path, results[inputs.length + i]!])) };
+  }
+
+  #session(name: string, graphOf: () => Graph): Promise<Session> {
+    if (!this.#sessions.has(name)) {
+      const session = this.#start(name, graphOf());
+      session.catch(() => this.#sessions.delete(name));
+      this.#sessions.set(name, session);
+    }
+    return this.#sessions.get(name)!;
+  }
+
+  async #start(name: string, graph: Graph): Promise<Session> {
+    const { weights, session: options, onCompile } = this.#options;
+    const started = performance.now();
+    onCompile?.({ name });
+    const nodes = nodesOf(graph.outputs);
+    await weights.place(weightsOf([...nodes.flatMap(dependencies), ...graph.outputs]));
+    const session = await startSession(encodeModel(graph, weights.locate, name), graph.outputs, options);
+    onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000 });
+    return session;
+  }
+}
+
+function feedsOf(params: Params, inputs: readonly Tensor[]): Record<string, Tensor> {
+  const leaves = Object.entries(trainable(params)).map(([path, leaf]) => [leafName(path), leaf as Tensor] as const);
+  return Object.fromEntries([...inputs.map((x, i) => [inputName(i), x] as const), ...leaves]);
+}
+
+function weightsOf(values: readonly (Value | undefined)[]): Set<object> {
+  return new Set(values.flatMap((value) => (value?.source.kind === 'weight' ? [value.source.leaf] : [])));
+}

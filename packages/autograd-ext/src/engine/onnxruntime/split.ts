@@ -1,0 +1,92 @@
+import { bodyOf, dependencies, nodesOf, type Attribute, type Graph, type GraphNode, type Value } from './graph.js';
+import { bytesOf } from './simplify.js';
+
+/** A function and its gradient as two graphs: what the first one leaves behind is what the second one starts from. */
+export interface Split {
+  /** The function's outputs, then the residuals. */
+  readonly forward: Graph;
+  /** The gradients; its inputs are those of the whole graph, then the residuals. */
+  readonly backward: Graph;
+  readonly residualBytes: number;
+}
+
+/** The name of an input that takes a residual. */
+export const residualName = (index: number): string => `residual.${index}`;
+
+// Cheaper to compute again than to keep: all that reads and writes each element a few times.
+const cheap = new Set([
+  'Reshape', 'Transpose', 'Split', 'Slice', 'Concat', 'Expand', 'Cast', 'Add', 'Sub', 'Mul', 'Div', 'Sqrt', 'Reciprocal', 'Sigmoid', 'Erf', 'Exp', 'Gelu', 'QuickGelu',
+  'InstanceNormalization', 'LayerNormalization', 'ReduceMean', 'ReduceSum', 'Where', 'Clip', 'Resize', 'Neg', 'Tanh', 'Relu', 'Softmax',
+]);
+
+/**
+ * Cuts a graph of values and their gradients in two.
+ * @param inputs of the whole graph
+ * @param values outputs of the function
+ * @param gradients outputs of its gradient
+ */
+export function split(inputs: readonly Value[], values: readonly Value[], gradients: readonly Value[]): Split {
+  const forwardNodes = new Set(nodesOf(values));
+  const residuals = residualsOf(forwardNodes, nodesOf(gradients), gradients);
+  const stands = residuals.map(({ shape, dtype }, i): Value => ({ shape, dtype, source: { kind: 'input', name: residualName(i) } }));
+  const replaced = withInputs(gradients, new Map(residuals.map((value, i) => [value, stands[i]!])));
+  return {
+    forward: { inputs, outputs: [...values, ...residuals] },
+    backward: { inputs: [...inputs, ...stands], outputs: replaced },
+    residualBytes: residuals.reduce((sum, value) => sum + bytesOf(value), 0),
+  };
+}
+
+/** What the gradient has to be told of the function: from its end to its beginning, what is cheap is traced to what it is made of. */
+function residualsOf(forward: ReadonlySet<GraphNode>, all: readonly GraphNode[], gradients: readonly Value[]): Value[] {
+  const needed = new Set<Value>();
+  const need = (value: Value | undefined) => value?.source.kind === 'node' && forward.has(value.source.node) && needed.add(value);
+  for (const node of all) if (!forward.has(node)) dependencies(node).forEach(need);
+  gradients.forEach(need);
+  for (const node of all.filter((n) => forward.has(n)).reverse()) {
+    const asked = node.outputs.filter((value) => needed.has(value));
+    if (asked.length === 0 || !cheap.has(node.op)) continue;
+    asked.forEach((value) => needed.delete(value));
+    dependencies(node).forEach(need);
+  }
+  return [...needed];
+}
+
+/** The same values computed from others. */
+function withInputs(outputs: readonly Value[], given: Map<Value, Value>): Value[] {
+  const made = new Map(given);
+  const now = (value: Value) => made.get(value) ?? value;
+  for (const node of nodesOfUntil(outputs, given)) {
+    const values: Value[] = [];
+    const again: GraphNode = { ...node, inputs: node.inputs.map((value) => value && now(value)), attributes: withCaptured(node.attributes, now), outputs: values };
+    for (const output of node.outputs) {
+      const value: Value = { shape: output.shape, dtype: output.dtype, source: { kind: 'node', node: again } };
+      values.push(value);
+      made.set(output, value);
+    }
+  }
+  return outputs.map(now);
+}
+
+/** The nodes behind values, as far as to those that are given. */
+function nodesOfUntil(outputs: readonly Value[], given: ReadonlyMap<Value, Value>): GraphNode[] {
+  const needed = new Set<GraphNode>();
+  const order = nodesOf(outputs);
+  const wanted = new Set<Value>(outputs);
+  for (const node of [...order].reverse()) {
+    if (!node.outputs.some((value) => wanted.has(value) && !given.has(value))) continue;
+    needed.add(node);
+    for (const value of dependencies(node)) if (value && !given.has(value)) wanted.add(value);
+  }
+  return order.filter((node) => needed.has(node));
+}
+
+/** The attributes with subgraphs that capture other values. */
+function withCaptured(attributes: GraphNode['attributes'], now: (value: Value) => Value): GraphNode['attributes'] {
+  return Object.fromEntries(Object.entries(attributes).map(([key, attribute]): [string, Attribute] => {
+    if (!('graph' in attribute)) return [key, attribute];
+    const { inputs, outputs } = attribute.graph;
+    const captured = bodyOf(attribute.graph).captured.map((value) => [value, now(value)] as const);
+    return [key, { graph: { inputs, outputs: withInputs(outputs, new Map(captured)) } }];
+  }));
+}
