@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { beforeAll, describe, expect, it } from 'vitest';
-import { cast, concat, expandDims, fill, mul, ones, slice, split, tile, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { useBackend, vjp, type StoredTensor } from '@alignprop/autograd-ext';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { concat, expandDims, fill, mul, ones, slice, tensor, tile, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { useBackend, type Engine, type ModelFunction, type StoredTensor } from '@alignprop/autograd-ext';
 import { directory, encodeSafetensors, memory, openWeightFile } from '@alignprop/autograd-ext/weights';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { loadReward } from '../reward.js';
 import { testReward } from '../testing/index.js';
@@ -17,44 +18,55 @@ const files = directory(fixturePath(folder));
 const { vision } = fixtureJson<{ vision: { num_attention_heads: number } }>(`${folder}/case.json`);
 const options = { weights: fixturePath(`${folder}/ImageReward_tiny.pt`), tokenizer: fixturePath(folder), visionHeads: vision.num_attention_heads };
 
-describe.each(['wasm', 'cpu'] as const)('imageReward on %s', (backend) => {
+/** Token ids and attention mask. */
+const prompts = (golden: Record<string, Tensor>) => [golden.input_ids!, tensor(Float32Array.from(golden.attention_mask!.dataSync()), [2, 35])] as [Tensor2D, Tensor2D];
+
+describe.each(engineNames)('imageReward on %s', (name) => {
+  let engine: Engine;
   let golden: Record<string, Tensor>;
   beforeAll(async () => {
-    await useBackend(backend);
+    engine = await startEngine(name);
     golden = await fixtureTensors(`${folder}/io.safetensors`);
   });
-  const of = (key: string) => golden[key]!;
+  afterAll(() => engine.dispose());
 
-  it("scores as the reference does, and has its gradient", async () => {
-    const reward = await imageReward(options);
-    const { model } = reward;
-    const inputs = [toNHWC(of('images')), of('input_ids'), cast(of('attention_mask'), 'float32')];
-    const { value, inputs: gradients } = vjp(model.score, model.params, inputs, undefined, [0]);
-    expectClose(value, of('score'), 1e-4, 'score');
-    expectClose(toNCHW(gradients[0]!), of('grad_images'), 1e-3, 'grad_images');
-    const [first] = split(inputs[0] as Tensor4D, 2);
-    const alone = model.score(model.params, first!, ...inputs.slice(1).map((x) => slice(x, 0, 1))) as Tensor;
-    expect(alone.dataSync()[0]).toBeCloseTo(value.dataSync()[0]!, 5);
-    reward.dispose();
+  it('scores as the reference does, and has its gradient', async () => {
+    const { model } = await imageReward({ ...options, load: false });
+    const images = toNHWC(golden.images!);
+    const { value, inputs } = await engine.compileVjp(model.score, { wrt: [0] })(model.params, [images, ...prompts(golden)]);
+    expectClose(value, golden.score!, 1e-4, 'score');
+    expectClose(toNCHW(inputs[0]!), golden.grad_images!, 1e-3, 'grad_images');
+    const [alone] = await engine.compile(model.score)(model.params, ...[images, ...prompts(golden)].map((x) => slice(x, 0, 1)));
+    expect(alone!.dataSync()[0]).toBeCloseTo(golden.score!.dataSync()[0]!, 4);
   });
 
   it("passes the reference's image tokens and text states on the way", async () => {
-    const reward = await imageReward(options);
-    const { params } = reward.model as unknown as { params: { blip: { visual_encoder: BlipVisionParams; text_encoder: BlipTextParams } } };
+    const { model } = await imageReward({ ...options, load: false });
     const stored = await openWeightFile(files, 'ImageReward_tiny.pt');
     const config = imageRewardConfig(fixtureJson(`${folder}/med_config.json`), stored, { heads: vision.num_attention_heads });
-    const tokens = blipVision(config.vision, params.blip.visual_encoder, clipPixels(toNHWC(of('images')), { size: 48 }));
-    expectClose(tokens, of('image_embeds'), 1e-4, 'image_embeds');
-    const mask = cast(of('attention_mask'), 'float32') as Tensor2D;
-    const states = blipText(config.text, params.blip.text_encoder, of('input_ids') as Tensor2D, mask, tokens);
+    const encode: ModelFunction = (params, images, ids, mask) => {
+      const { blip } = params as unknown as { blip: { visual_encoder: BlipVisionParams; text_encoder: BlipTextParams } };
+      const tokens = blipVision(config.vision, blip.visual_encoder, clipPixels(images as Tensor4D, { size: 48 }));
+      return [tokens, blipText(config.text, blip.text_encoder, ids as Tensor2D, mask as Tensor2D, tokens)];
+    };
+    const [ids, mask] = prompts(golden);
+    const [tokens, states] = await engine.compile(encode)(model.params, toNHWC(golden.images!), ids, mask);
+    expectClose(tokens!, golden.image_embeds!, 1e-4, 'image_embeds');
     const seen = (x: Tensor) => mul(x, expandDims(mask, 2)); // what stands at padding means nothing
-    expectClose(seen(states), seen(of('text_last_hidden_state')), 1e-4, 'text_last_hidden_state');
-    reward.dispose();
+    expectClose(seen(states!), seen(golden.text_last_hidden_state!), 1e-4, 'text_last_hidden_state');
+  });
+});
+
+describe('imageReward', () => {
+  let golden: Record<string, Tensor>;
+  beforeAll(async () => {
+    await useBackend('wasm');
+    golden = await fixtureTensors(`${folder}/io.safetensors`);
   });
 
   it('looks at the middle of the image that torchvision takes', async () => {
     const reward = await imageReward(options);
-    const image = slice(toNHWC(tile(of('images'), [1, 1, 2, 2])), 0, [1, 48, 51, 3]); // 48 × 51: one and a half pixels at each side
+    const image = slice(toNHWC(tile(golden.images!, [1, 1, 2, 2])), 0, [1, 48, 51, 3]); // 48 × 51: one and a half pixels at each side
     const score = (x: Tensor4D) => reward(x, ['a cat'], [{}]).dataSync()[0]!;
     const middle = (left: number) => score(slice(image, [0, 0, left, 0], [1, 48, 48, 3]));
     expect(score(image)).toBeCloseTo(middle(2), 5);
@@ -64,7 +76,7 @@ describe.each(['wasm', 'cpu'] as const)('imageReward on %s', (backend) => {
 
   it('looks at the prompt, but not at its padding', async () => {
     const reward = await imageReward(options);
-    const image = toNHWC(slice(of('images'), 0, 1));
+    const image = toNHWC(slice(golden.images!, 0, 1));
     const images = concat([image, image, image]) as Tensor4D;
     const scores = reward(images, ['a photo of a cat', 'a PHOTO  of a cat', 'a red house'], [{}, {}, {}]).dataSync();
     expect(scores[0]).toBe(scores[1]);
@@ -82,10 +94,6 @@ describe.each(['wasm', 'cpu'] as const)('imageReward on %s', (backend) => {
     await testReward(reward, { size: [24, 31], otherSizes: [[33, 17], [9, 30], [1, 1]], prompts: ['a cat', 'the moon over a red house', ''], entries: 12 });
     reward.dispose();
   });
-});
-
-describe('imageReward', () => {
-  beforeAll(() => useBackend('cpu'));
 
   it('reads safetensors as well, and leaves weights alone that it does not use', async () => {
     const stored = await openWeightFile(files, 'ImageReward_tiny.pt');

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { add, mul, slice, split, sum, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { TfjsEngine, useBackend, vjp, type ModelFunction, type Params } from '@alignprop/autograd-ext';
+import { useBackend, type Engine, type ModelFunction, type Params } from '@alignprop/autograd-ext';
 import { directory, loadParams, memory, openWeights } from '@alignprop/autograd-ext/weights';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { testReward } from '../testing/index.js';
 import { objectDetection } from './object-detection.js';
@@ -12,7 +13,7 @@ const folder = 'reward-object-detection';
 const { cases, target, threshold, height } = fixtureJson(`${folder}/case.json`);
 const weightsOf = (model: string) => fixturePath(`${folder}/${model}`);
 const configOf = (model: string) => yolosConfig(fixtureJson(`${folder}/${model}/config.json`));
-const loaded = (model: string, goal: 'absent' | 'present') => objectDetection({ target, goal, threshold, height, weights: weightsOf(model) });
+const modelOf = async (model: string, goal: 'absent' | 'present') => (await objectDetection({ target, goal, threshold, height, weights: weightsOf(model), load: false })).model;
 
 async function paramsOf(model: string): Promise<Params> {
   const source = directory(weightsOf(model));
@@ -26,19 +27,17 @@ function detect(model: string, params: Params, pixels: Tensor) {
   return [yolosLogits(weights, detections), yolosBoxes(weights, detections), detections] as const;
 }
 
-describe.each(['wasm', 'cpu'] as const)('objectDetection on %s', (backend) => {
-  const engine = new TfjsEngine();
+describe.each(engineNames)('objectDetection on %s', (engineName) => {
+  let engine: Engine;
   let golden: Record<string, Tensor>;
   beforeAll(async () => {
-    await useBackend(backend);
+    engine = await startEngine(engineName);
     golden = await fixtureTensors(`${folder}/io.safetensors`);
   });
   afterAll(() => engine.dispose());
 
   describe.each(cases as { name: string; model: string; batch: number }[])('$name', ({ name, model, batch }) => {
     const of = (key: string) => golden[`${name}.${key}`]!;
-    const blanks = (n: number) => [Array.from({ length: n }, () => ''), Array.from({ length: n }, () => ({}))] as const;
-
     it("detects as transformers' YolosForObjectDetection does, and has the gradient of the pixels", async () => {
       const outputs = (params: Params, images: Tensor) => detect(model, params, yolosPixels(configOf(model), images as Tensor4D, height));
       const [logits, boxes] = await engine.compile((params, images) => outputs(params, images!))(await paramsOf(model), toNHWC(of('images')));
@@ -53,18 +52,19 @@ describe.each(['wasm', 'cpu'] as const)('objectDetection on %s', (backend) => {
     });
 
     it.each(['absent', 'present'] as const)('scores whether the object is %s, and has its gradient', async (goal) => {
-      const reward = await loaded(model, goal);
-      const { value, inputs } = vjp((_, images) => reward(images as Tensor4D, ...blanks(batch)), {}, [toNHWC(of('images'))]);
+      const { score, params } = await modelOf(model, goal);
+      const { value, inputs } = await engine.compileVjp(score, { wrt: [0] })(params, [toNHWC(of('images'))]);
       expectClose(value, of(goal), 1e-4, goal);
       expectClose(toNCHW(inputs[0]!), of(`grad_${goal}`), 1e-3, `grad_${goal}`);
-      reward.dispose();
     });
 
     it('gives each image of a batch what it gives it alone', async () => {
-      const reward = await loaded(model, 'absent');
-      const alone = split(toNHWC(of('images')), batch).map((image) => reward(image as Tensor4D, ...blanks(1)).dataSync()[0]!);
-      alone.forEach((score, i) => expect(score).toBeCloseTo(of('absent').dataSync()[i]!, 5));
-      reward.dispose();
+      const { score, params } = await modelOf(model, 'absent');
+      const run = engine.compile(score);
+      for (const [i, image] of split(toNHWC(of('images')), batch).entries()) {
+        const [alone] = await run(params, image);
+        expect(alone!.dataSync()[0]).toBeCloseTo(of('absent').dataSync()[i]!, 5);
+      }
     });
   });
 
@@ -77,15 +77,17 @@ describe.each(['wasm', 'cpu'] as const)('objectDetection on %s', (backend) => {
     const all = of('last_hidden_state') as Tensor3D;
     expectClose(detections!, slice(all, [0, all.shape[1]! - count, 0], [1, count, width]), 1e-4, 'last_hidden_state');
   });
+});
+
+describe('objectDetection', () => {
+  beforeAll(() => useBackend('wasm'));
 
   it.each(['absent', 'present'] as const)('keeps what a reward promises: %s', async (goal) => {
     const reward = await objectDetection({ target, goal, threshold: 0, height: 32, weights: weightsOf('plain') });
     await testReward(reward, { size: [20, 27], otherSizes: [[33, 17], [40, 3], [1, 1]], range: [0, 1], entries: 12 });
     reward.dispose();
   });
-});
 
-describe('objectDetection', () => {
   it('names the labels of the detector if the target is none of them', async () => {
     await expect(objectDetection({ target: 'dragon', weights: weightsOf('plain') })).rejects.toThrow("target got 'dragon', expected a label that the detector knows: person, dog, cat.");
   });
