@@ -20,6 +20,7 @@ export interface HpsV2Options extends ClipRewardOptions {
  *
  * Weights: `xswu/HPSv2` (`HPS_v2_compressed.pt`, `HPS_v2.1_compressed.pt`, about 4 GB each), Apache License 2.0; tokenizer of
  * `laion/CLIP-ViT-H-14-laion2B-s32B-b79K`.
+ * That is more than tfjs's wasm backend can hold: leave the weights to an `OnnxRuntimeEngine` (`load: false`).
  *
  * Over-optimised: prompts stop mattering; everything turns into the same vivid, busy illustration, and v2.1 in particular
  * likes bloom, haze and ornament.

@@ -10,6 +10,7 @@ import { imageTextSimilarity, type ClipRewardOptions } from './image-text-simila
  *
  * Weights: `yuvalkirstain/PickScore_v1` (3.9 GB), tokenizer of `laion/CLIP-ViT-H-14-laion2B-s32B-b79K`. The authors' code is
  * under the MIT License; see the model's page for the weights'.
+ * That is more than tfjs's wasm backend can hold: leave the weights to an `OnnxRuntimeEngine` (`load: false`).
  *
  * Over-optimised: glossy, saturated, high-contrast pictures in one style whatever the prompt, with details that multiply;
  * faces and centred single subjects spread.
