@@ -172,6 +172,30 @@ describe('openTorchFile, reading', () => {
     expect(total).toBeLessThan(70_000);
   });
 
+  it('refuses members that are larger than the archive says', async () => {
+    const bytes = fixtureBytes('pt/deflated.pth');
+    const entry = Buffer.from(bytes).indexOf('PK\x01\x02');
+    new DataView(bytes.buffer).setUint32(entry + 24, 700, true);
+    await expect(openBytes(bytes)).rejects.toThrow(/'nested\/data\.pkl' of the archive got other than 700 bytes when decompressed/);
+    new DataView(bytes.buffer).setUint32(entry + 24, 2 ** 26, true);
+    await expect(openBytes(bytes)).rejects.toThrow(/got other than 67108864 bytes/);
+    new DataView(bytes.buffer).setUint32(entry + 24, 2 ** 26 + 1, true);
+    await expect(openBytes(bytes)).rejects.toThrow(/'nested\/data\.pkl' of the archive got 67108865 bytes, expected at most 67108864/);
+  });
+
+  it('refuses entries that reach beyond the table of contents', async () => {
+    const bytes = fixtureBytes('pt/parameters.pt');
+    new DataView(bytes.buffer).setUint16(Buffer.from(bytes).lastIndexOf('PK\x01\x02') + 32, 0xffff, true);
+    await expect(openBytes(bytes)).rejects.toThrow(/table of contents is not valid at byte \d+/);
+  });
+
+  it('refuses a legacy storage of another length', async () => {
+    const bytes = fixtureBytes('pt/legacy.pt');
+    const { a } = Object.fromEntries((await openTorchFile(files, 'pt/legacy.pt')).tensors);
+    bytes[a!.location!.offset - 8] = 5;
+    await expect(openBytes(bytes)).rejects.toThrow(/got 5 elements, expected \d+/);
+  });
+
   it('says where the file changed after it was opened', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'open-torch-file-'));
     const path = join(folder, 'x.pt');
@@ -228,6 +252,8 @@ describe('openTorchFile, reading', () => {
     ['a key that leads out of data', torchZipOf(file(dict(text('x'), tensor(storage('FloatStorage', '../data.pkl', 1), 0, [1], [1])))), /storage '\.\.\/data\.pkl' is not in the archive/],
     ['a terabyte of one repeated number', torchZipOf(one([2 ** 20, 2 ** 20], [0, 0]), { 0: numbers }), /got 1099511627776 elements that repeat the 6 of storage '0'/],
     ['negative strides', torchZipOf(one([2], [-1], 5), { 0: numbers }), /the pickle got a tensor of \(a TorchStorage, 5, \(2\), a list of 1, .*expected \(storage, offset, shape, strides/],
+    ['more dimensions than torch has', torchZipOf(one(Array(65).fill(1), Array(65).fill(1)), { 0: numbers }), /expected \(storage, offset, shape, strides/],
+    ['a storage that is longer than the pickle says', torchZipOf(one([1], [1]), { 0: bytesOf(numbers, 0) }), /storage '0' got 25 bytes, expected 24/],
     ['two tensors of one name', torchZipOf(file(dict(text('a.b'), tensor(storage('FloatStorage', '0', 6), 0, [1], [1]), text('a'), dict(text('b'), tensor(storage('FloatStorage', '0', 6), 0, [1], [1])))), { 0: numbers }), /holds two tensors called 'a\.b'/],
     ['a dict that holds itself', torchZipOf(file(bytesOf('}q', 0, '(', text('a'), 'h', 0, 'u')), {}), /more than 64 nested/],
     ['a name with control characters', torchZipOf(file(pickled.global('os\x1b[31m', 'system'))), /the name 'os\?\[31m\.system'/],
@@ -235,9 +261,10 @@ describe('openTorchFile, reading', () => {
     await expect(readAll(openBytes(bytes))).rejects.toThrow(message);
   });
 
-  it('refuses lists of lists that would unfold to 2^40 entries', async () => {
-    const doubling = Array.from({ length: 40 }, (_, i) => bytesOf('](h', i, 'h', i, 'eq', i + 1));
-    await expect(openBytes(torchZipOf(file(bytesOf(']q', 0, ...doubling))))).rejects.toThrow(/more than 1048576 entries/);
+  it('refuses lists of lists that would unfold to a million entries or to long names', async () => {
+    const doubling = (levels: number) => Array.from({ length: levels }, (_, i) => bytesOf('](h', i, 'h', i, 'eq', i + 1));
+    await expect(openBytes(torchZipOf(file(bytesOf(']q', 0, ...doubling(40)))))).rejects.toThrow(/names got more than 67108864 characters/);
+    await expect(openBytes(torchZipOf(file(bytesOf(']q', 0, ...doubling(20)))))).rejects.toThrow(/value got more than 1048576 entries/);
   });
 
   it('refuses a pickle of more instructions than any checkpoint has', async () => {

@@ -27,7 +27,8 @@ export function flattenCheckpoint(value: unknown): Checkpoint {
 
   const visit = (item: unknown, path: string, depth: number): void => {
     budget.characters -= path.length;
-    if (budget.entries-- === 0 || budget.characters < 0) throw new TorchFileError(`the file's value got more than ${MAX_ENTRIES} entries or ${MAX_CHARACTERS} characters in their names, expected fewer.`, ADVICE);
+    if (budget.entries-- === 0) throw new TorchFileError(`the file's value got more than ${MAX_ENTRIES} entries, expected fewer.`, ADVICE);
+    if (budget.characters < 0) throw new TorchFileError(`the file's names got more than ${MAX_CHARACTERS} characters, expected fewer.`, ADVICE);
     if (depth > MAX_DEPTH) throw new TorchFileError(`the file's value got more than ${MAX_DEPTH} nested lists or dicts, expected fewer.`, ADVICE);
     const children = childrenOf(item);
     if (!children) add(checkpoint, path, item);

@@ -37,6 +37,12 @@ describe('viewOf and gather', () => {
       }),
     ));
 
+  it('know contiguous tensors whatever the strides of dimensions of one', () => {
+    const contiguous = (shape: number[], strides: number[]) => viewOf('x', new TorchTensor(new TorchStorage('0', 'F32', 150), 'F32', 0, shape, strides), bytesOf(600)).contiguous;
+    expect([contiguous([2, 1, 3], [3, 40, 1]), contiguous([1], [9]), contiguous([], [])]).toEqual([true, true, true]);
+    expect([contiguous([2, 3], [1, 2]), contiguous([2, 3], [4, 1]), contiguous([2], [0])]).toEqual([false, false, false]);
+  });
+
   it('refuse a tensor exactly if an element lies beyond the storage', () =>
     fc.assert(
       fc.property(tensors, fc.nat(60), (tensor, held) => {
