@@ -1,4 +1,4 @@
-import { add, avgPool, batchNorm, complex, concat, conv2d, conv2dTranspose, depthToSpace, depthwiseConv2d, einsum, fused, gather, greater, image, logicalAnd, less, maxPool, mirrorPad, mod, mul, neg, prod, randomNormal, range, real, reshape, stridedSlice, sub, tensor, tensor1d, tensor2d, topk, unsortedSegmentSum, where, zeros, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, avgPool, batchNorm, complex, concat, conv2d, conv2dTranspose, cumsum, depthToSpace, depthwiseConv2d, einsum, fused, gather, greater, image, logicalAnd, less, matMul, maximum, maxPool, minimum, mirrorPad, mod, mul, neg, prod, randomNormal, range, real, reshape, split, squaredDifference, stridedSlice, sub, tensor, tensor1d, tensor2d, topk, unsortedSegmentSum, unstack, where, zeros, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../backend.js';
 import { checkGradient, expectNoLeaks } from '../testing/index.js';
@@ -39,6 +39,10 @@ const cases: [name: string, shape: number[], op: Op][] = [
   ['gather in batches', [2, 4, 3], (x) => gather(x, tensor([[1, 1, 0], [3, 2, 1]], [2, 3], 'int32'), 1, 1)],
   ['gather in batches, last axis', [2, 3, 4], (x) => gather(x, tensor([[1, 1], [3, 2]], [2, 2], 'int32'), -1, 1)],
   ['cropAndResize, nearest', [2, 5, 6, 3], (x) => image.cropAndResize(x, tensor2d([[0.1, 0.2, 0.9, 0.8], [-0.2, 0.1, 1.1, 0.7]]), tensor1d([1, 0], 'int32'), [4, 3], 'nearest')],
+  ['cumsum along the first axis', [3, 4, 2], (x) => cumsum(x, 0, true)],
+  ['cumsum along the middle axis, backwards', [3, 4, 2], (x) => cumsum(x, 1, false, true)],
+  ['unstack into one', [1, 3, 4], (x) => mul(unstack(x)[0]!, 2)],
+  ['split into one', [3, 4], (x) => mul(split(x, 1, 1)[0]!, 2)],
   ['depthToSpace', [2, 3, 2, 12], (x) => depthToSpace(x, 2)],
   ['topk', [3, 2, 7], (x) => topk(x, 3).values],
   ['topk and more', [5], (x) => concat([topk(x, 2).values, mul(x, x)])],
@@ -58,6 +62,10 @@ const several: [name: string, shapes: number[][], op: Op][] = [
   ['cropAndResize of [0.1, 0.9]', [[2, 5, 6, 3], [3, 4]], (x, b) => image.cropAndResize(x, boxes(b), tensor1d([1, 0, 1], 'int32'), [4, 3])],
   ['cropAndResize to one pixel', [[1, 5, 6, 2], [1, 4]], (x, b) => image.cropAndResize(x, boxes(b), tensor1d([0], 'int32'), [1, 1])],
   ['unsortedSegmentSum', [[5, 3]], (x) => unsortedSegmentSum(x, tensor1d([2, 0, 2, 3, 0], 'int32'), 4)],
+  ['maximum, broadcast', [[2, 3, 4], [3, 1]], maximum],
+  ['minimum with a scalar', [[2, 3], []], minimum],
+  ['squaredDifference, broadcast', [[2, 1], [4]], squaredDifference],
+  ['matMul of batches with one matrix', [[3, 2, 4], [1, 4, 2]], matMul],
   ['mod', [[3, 4], [4]], (x, y) => mod(add(mul(x, 0.1), 5), add(mul(y, 0.02), 2))],
   ['mod of negative numbers', [[3, 1], [1, 4]], (x, y) => mod(sub(mul(x, 0.1), 5), add(mul(y, 0.02), 2))],
   ['einsum of matrices', [[3, 4], [4, 5]], (a, b) => einsum('ij,jk->ik', a, b)],

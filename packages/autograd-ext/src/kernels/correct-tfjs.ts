@@ -1,11 +1,13 @@
 import { avgPoolGradKernel } from './avg-pool-grad.js';
 import { replaceBatchNormGradient } from './batch-norm.js';
+import { reduceBroadcastGradients } from './broadcast-grads.js';
 import { addComparisonGradients } from './comparison-grads.js';
 import { refuseComplexGradients } from './complex-grad.js';
 import { addConvBackpropOnWasm } from './conv-backprop-wasm.js';
 import { replaceByHostKernel } from './correct-gradient.js';
 import { correctKernels } from './correct-kernels.js';
 import { addCropAndResizeGradient } from './crop-and-resize-grad.js';
+import { correctCumsum } from './cumsum-grad.js';
 import { addDepthToSpaceGradient } from './depth-to-space-grad.js';
 import { addEinsum } from './einsum.js';
 import { correctGatherGradient } from './gather.js';
@@ -15,6 +17,7 @@ import { correctProd } from './prod-grad.js';
 import { resizeBilinearGradKernel } from './resize-bilinear-grad.js';
 import { resizeNearestNeighborGradKernel } from './resize-nearest-neighbor-grad.js';
 import { addSegmentSumOnWasm } from './segment-sum-wasm.js';
+import { correctSplits } from './split-grads.js';
 import { addStridedSliceGradient } from './strided-slice-grad.js';
 import { addTopKGradient } from './topk-grad.js';
 
@@ -33,6 +36,9 @@ export function correctTfjs(): void {
   correctMirrorPad();
   correctProd();
   correctGatherGradient();
+  correctCumsum();
+  correctSplits();
+  reduceBroadcastGradients();
   replaceBatchNormGradient();
   correctKernels();
 }

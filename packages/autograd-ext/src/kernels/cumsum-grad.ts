@@ -1,0 +1,12 @@
+import { cumsum } from '@tensorflow/tfjs-core';
+import { replaceGradient } from './correct-gradient.js';
+
+interface CumsumAttrs {
+  readonly axis: number;
+  readonly exclusive: boolean;
+  readonly reverse: boolean;
+}
+
+/** The gradient of tf.cumsum: summed from the other end. (tfjs transposes it where the axis is not the last.) */
+export const correctCumsum = () =>
+  replaceGradient<CumsumAttrs>('Cumsum', (dy, _saved, { axis, exclusive, reverse }) => ({ x: () => cumsum(dy, axis, exclusive, !reverse) }));
