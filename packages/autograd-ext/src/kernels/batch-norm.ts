@@ -6,8 +6,8 @@ import { wrapKernel } from './wrap-kernel.js';
  * Gives tf.batchNorm, while it is being recorded, the scale and offset that were left out: tfjs cannot save or
  * differentiate an input that is not there.
  */
-export function completeBatchNormInputs(): void {
-  for (const backend of ['wasm', 'cpu']) {
+export function completeBatchNormInputs(backends: readonly string[] = ['wasm', 'cpu']): void {
+  for (const backend of backends) {
     wrapKernel('FusedBatchNorm', backend, (call, original) => {
       const inputs = call.inputs as Record<string, Tensor>;
       if (engine().state.gradientDepth > 0) {

@@ -14,7 +14,8 @@ export function addEinsum(): void {
   });
 }
 
-interface EinsumAttrs {
+/** The attributes of tfjs's kernel. */
+export interface EinsumAttrs {
   readonly equation: string;
 }
 
@@ -32,7 +33,7 @@ function gradient(dy: Tensor, operands: readonly Tensor[], index: number, attrs:
 }
 
 /** The product as one batched matrix product. */
-function contract(operands: readonly Tensor[], attrs: EinsumAttrs): Tensor {
+export function contract(operands: readonly Tensor[], attrs: EinsumAttrs): Tensor {
   const { terms, output } = parse(attrs);
   const { allDims, idDims } = backend_util.decodeEinsumEquation(attrs.equation, operands.length);
   backend_util.checkEinsumDimSizes(allDims.length, idDims, operands as Tensor[]);

@@ -1,5 +1,6 @@
-import { engine, getKernel, KernelBackend, registerBackend, registerKernel, type BackendValues, type DataId, type DataType, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
+import { engine, getKernel, KernelBackend, registerBackend, registerKernel, tidy, type BackendValues, type DataId, type DataType, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import { constant, type Dtype, type Value } from './graph.js';
+import { reasonAgainst } from './not-recordable.js';
 import { dtypeOf, plainView, type View } from './view.js';
 
 /** The name under which tfjs knows the backend that records. */
@@ -96,6 +97,15 @@ export function recordKernel<A>(kernelName: string, record: RecordKernel<A>): vo
   });
 }
 
+/** Teaches the recorder a kernel as the tfjs ops that it is made of. */
+export function recordComposite<A>(kernelName: string, composite: (inputs: Readonly<Record<string, Tensor>>, attrs: A) => Tensor): void {
+  registerKernel({
+    kernelName,
+    backendName: recorderName,
+    kernelFunc: ({ inputs, attrs }) => tidy(() => composite(inputs as unknown as Record<string, Tensor>, attrs as unknown as A)),
+  });
+}
+
 /** A tensor that stands for a value while recording. */
 export function placeholder(value: Value): Tensor {
   const { dataId, shape, dtype } = backend.place(plainView(value));
@@ -115,7 +125,9 @@ export function recording<T>(owner: string, fn: () => T): T {
   engine().findBackend(recorderName);
   const state = engine() as unknown as { backendName: string; backendInstance: KernelBackend };
   const before = { backendName: state.backendName, backendInstance: state.backendInstance };
+  const { random } = Math;
   Object.assign(state, { backendName: recorderName, backendInstance: backend });
+  Math.random = refuseRandomness;
   engine().startScope();
   try {
     return fn();
@@ -123,14 +135,22 @@ export function recording<T>(owner: string, fn: () => T): T {
     throw explained(owner, error as Error);
   } finally {
     engine().endScope();
+    Math.random = random;
     Object.assign(state, before);
   }
+}
+
+/** In place of Math.random, on which tfjs's random ops without a seed rely: what is drawn once would be the same in each call. */
+function refuseRandomness(): never {
+  throw new RecordingError(
+    'it draws random numbers (Math.random, as tf.randomNormal, tf.randomUniform and tf.dropout do), which a recording would repeat in each call. Draw them outside and hand them in as an input, give a seed if they are always the same, or run it on the tfjs engine.',
+  );
 }
 
 function explained(owner: string, error: Error): Error {
   const unknown = /Kernel '(\w+)' not registered for backend/.exec(error.message)?.[1] ?? /Cannot read kernel (\w+)/.exec(error.message)?.[1];
   const reason = unknown
-    ? `it uses the kernel '${unknown}', which cannot be recorded. Write it with other tfjs ops, teach the recorder with recordKernel('${unknown}', …), or run it on the tfjs engine.`
+    ? `it uses the kernel '${unknown}', ${reasonAgainst(unknown)}, or run it on the tfjs engine.`
     : error instanceof RecordingError ? error.message : undefined;
   return reason ? new RecordingError(`OnnxRuntimeEngine: ${owner} cannot be recorded: ${reason}`, { cause: error }) : error;
 }

@@ -1,64 +1,68 @@
-import { constant, integers, microsoft, node, type Attribute, type Dtype, type Value } from '../graph.js';
+import { constant, microsoft, node, type Attribute, type Dtype, type Value } from '../graph.js';
 import { recordKernel } from '../recorder.js';
-import { broadcastOrdered, commonOrder, dtypeOf, viewOf, type View } from '../view.js';
+import { broadcastOrdered, commonOrder, dtypeOf, plainView, viewOf, type View } from '../view.js';
 
-const names = (...list: string[]) => list.map((name) => [name, name] as const);
+// What tfjs calls them, and what ONNX does. Those of the second line work on integers too, and leave them integers.
+const ofFloats = 'Acos Acosh Asin Asinh Atan Atanh Cos Cosh Elu Erf Exp Log Reciprocal Selu Sigmoid Sin Sinh Softplus Sqrt Tan Tanh';
+const ofNumbers = 'Abs Neg Relu Sign';
+for (const kernel of ofFloats.split(' ')) recordKernel(kernel, ({ x }) => unary(kernel, floats(x!)));
+for (const kernel of ofNumbers.split(' ')) recordKernel(kernel, ({ x }) => unary(kernel, numbers(x!)));
+for (const kernel of ['Ceil', 'Floor', 'Round']) recordKernel(kernel, ({ x }) => (dtypeOf(x!) === 'float32' ? unary(kernel, x!) : x!));
 
-// tfjs kernel → ONNX operator
-for (const [kernel, op] of [...names('Abs', 'Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'Ceil', 'Cos', 'Cosh', 'Erf', 'Exp', 'Floor', 'Log', 'Neg', 'Reciprocal', 'Relu', 'Round', 'Sigmoid', 'Sign', 'Sin', 'Sinh', 'Softplus', 'Sqrt', 'Tan', 'Tanh')]) {
-  recordKernel(kernel, ({ x }) => unary(op, x!));
-}
-recordKernel('Elu', ({ x }) => unary('Elu', x!));
-recordKernel('Square', ({ x }) => viewOf(node('Mul', [x!.value, x!.value], x!.value.shape), x!.order));
-recordKernel('Rsqrt', ({ x }) => unary('Reciprocal', unary('Sqrt', x!)));
 recordKernel('Identity', ({ x }) => x!);
+recordKernel('Square', ({ x }) => square(numbers(x!)));
+recordKernel('Rsqrt', ({ x }) => unary('Reciprocal', unary('Sqrt', floats(x!))));
+// exp(x) - 1 = tanh(x/2)·(exp(x) + 1), which is exact near 0, where the difference is not.
+recordKernel('Expm1', ({ x }) => {
+  const half = binary('Mul', [floats(x!), number(0.5)]);
+  return binary('Mul', [unary('Tanh', half), binary('Add', [unary('Exp', floats(x!)), number(1)])]);
+});
+// With u = 1 + x as rounded: log(u)·x/(u - 1) corrects for the rounding.
+recordKernel('Log1p', ({ x }) => {
+  const u = binary('Add', [floats(x!), number(1)]);
+  const log = unary('Log', u);
+  const corrected = binary('Mul', [log, binary('Div', [x!, binary('Sub', [u, number(1)])])]);
+  const isSmall = binary('Less', [unary('Abs', x!), number(0.5)], 'bool');
+  const isLost = binary('Equal', [u, number(1)], 'bool');
+  return where(isLost, x!, where(isSmall, corrected, log));
+});
+
+for (const [kernel, op] of [['Add', 'Add'], ['Sub', 'Sub'], ['Multiply', 'Mul'], ['Maximum', 'Max'], ['Minimum', 'Min']] as const) {
+  recordKernel(kernel, ({ a, b }) => binary(op, [numbers(a!), numbers(b!)]));
+}
+recordKernel('Pow', ({ a, b }) => binary('Pow', [numbers(a!), numbers(b!)]));
+recordKernel('RealDiv', ({ a, b }) => binary('Div', [floats(a!), floats(b!)]));
+recordKernel('SquaredDifference', ({ a, b }) => square(binary('Sub', [numbers(a!), numbers(b!)])));
+recordKernel('AddN', (inputs) => Object.values(inputs).map(numbers).reduce((sum, view) => binary('Add', [sum, view])));
+recordKernel<{ clipValueMin: number; clipValueMax: number }>('ClipByValue', ({ x }, { clipValueMin, clipValueMax }) => clip(numbers(x!), clipValueMin, clipValueMax));
+recordKernel<{ dtype: string }>('Cast', ({ x }, { dtype }) => castTo(x!, dtype as Dtype));
+
 recordKernel('Gelu', ({ x }) => unary('Gelu', x!, { domain: microsoft }));
 recordKernel('QuickGelu', ({ x }) => unary('QuickGelu', x!, { domain: microsoft, attributes: { alpha: { float: 1.702 } } }));
 recordKernel('Silu', ({ x }) => unary('QuickGelu', x!, { domain: microsoft, attributes: { alpha: { float: 1 } } }));
 
-recordKernel<{ alpha: number }>('LeakyRelu', ({ x }, { alpha }) => unary('LeakyRelu', x!, { attributes: { alpha: { float: alpha } } }));
-recordKernel<{ clipValueMin: number; clipValueMax: number }>('ClipByValue', ({ x }, { clipValueMin, clipValueMax }) =>
-  viewOf(node('Clip', [x!.value, scalarLike(x!, clipValueMin), scalarLike(x!, clipValueMax)], x!.value.shape), x!.order));
-
-for (const [kernel, op] of [...names('Add', 'Sub', 'Mul', 'Pow'), ['RealDiv', 'Div'], ['Multiply', 'Mul']] as const) recordKernel(kernel, ({ a, b }) => binary(op, [a!, b!]));
-recordKernel('Maximum', ({ a, b }) => binary('Max', [a!, b!]));
-recordKernel('Minimum', ({ a, b }) => binary('Min', [a!, b!]));
-recordKernel('SquaredDifference', ({ a, b }) => {
-  const difference = binary('Sub', [a!, b!]);
-  return viewOf(node('Mul', [difference.value, difference.value], difference.value.shape), difference.order);
-});
-recordKernel('AddN', (inputs) => Object.values(inputs).reduce((sum, view) => binary('Add', [sum, view])));
-for (const op of ['Equal', 'Greater', 'GreaterEqual', 'Less', 'LessEqual']) {
-  recordKernel(op === 'GreaterEqual' || op === 'LessEqual' ? op : op, ({ a, b }) => binary(op === 'GreaterEqual' ? 'GreaterOrEqual' : op === 'LessEqual' ? 'LessOrEqual' : op, [a!, b!], 'bool'));
-}
-recordKernel('NotEqual', ({ a, b }) => unary('Not', binary('Equal', [a!, b!], 'bool')));
-recordKernel('LogicalAnd', ({ a, b }) => binary('And', [a!, b!], 'bool'));
-recordKernel('LogicalOr', ({ a, b }) => binary('Or', [a!, b!], 'bool'));
-recordKernel('LogicalNot', ({ x }) => unary('Not', x!));
-recordKernel('Select', ({ condition, t, e }) => {
-  // tfjs lets a condition of rank 1 choose rows.
-  const rank = t!.shape.length;
-  const rows = condition!.shape.length === 1 && rank > 1;
-  const mask = rows ? viewOf(reshapeValue(condition!.value, [condition!.shape[0]!, ...Array<number>(rank - 1).fill(1)]), Array.from({ length: rank }, (_, i) => i)) : condition!;
-  return combine('Where', [mask, t!, e!], dtypeOf(t!));
-});
-recordKernel<{ dtype: string }>('Cast', ({ x }, { dtype }) => castTo(x!, dtype as Dtype));
-
 /** One operator on every element. */
-export function unary(op: string, x: View, options: { domain?: string; attributes?: Readonly<Record<string, Attribute>> } = {}): View {
+export function unary(op: string, x: View, options: { domain?: string; dtype?: Dtype; attributes?: Readonly<Record<string, Attribute>> } = {}): View {
   return viewOf(node(op, [x.value], x.value.shape, options), x.order);
 }
 
-/** One operator on pairs of elements, broadcast as in numpy. */
-export const binary = (op: string, operands: readonly View[], dtype?: Dtype): View => combine(op, operands, dtype);
-
-function combine(op: string, operands: readonly View[], dtype?: Dtype): View {
+/** One operator on elements that belong together, broadcast as in numpy. */
+export function binary(op: string, operands: readonly View[], dtype: Dtype = dtypeOf(operands[0]!), attributes: Readonly<Record<string, Attribute>> = {}): View {
   const rank = Math.max(...operands.map(({ shape }) => shape.length));
   const shape = broadcastShape(operands.map((view) => view.shape), rank);
   const order = commonOrder(operands, rank);
   const values = operands.map((view) => broadcastOrdered(view, rank, order));
-  return viewOf(node(op, values, order.map((axis) => shape[axis]!), { dtype: dtype ?? dtypeOf(operands[0]!) }), order);
+  return viewOf(node(op, values, order.map((axis) => shape[axis]!), { dtype, attributes }), order);
 }
+
+/** The elements of one where the mask says so, of the other elsewhere. */
+export function where(mask: View, yes: View, no: View): View {
+  if (dtypeOf(yes) === 'bool') return castTo(where(mask, castTo(yes, 'int32'), castTo(no, 'int32')), 'bool'); // ONNX Runtime chooses among numbers only
+  return binary('Where', [mask, yes, no], dtypeOf(yes));
+}
+
+export const square = (x: View): View => viewOf(node('Mul', [x.value, x.value], x.value.shape), x.order);
+export const clip = (x: View, least: number, most: number): View => viewOf(node('Clip', [x.value, scalarLike(x, least), scalarLike(x, most)], x.value.shape), x.order);
 
 export function broadcastShape(shapes: readonly (readonly number[])[], rank = Math.max(...shapes.map(({ length }) => length))): number[] {
   return Array.from({ length: rank }, (_, axis) => {
@@ -68,10 +72,15 @@ export function broadcastShape(shapes: readonly (readonly number[])[], rank = Ma
 }
 
 export const castTo = (x: View, dtype: Dtype): View => (dtypeOf(x) === dtype ? x : viewOf(cast(x.value, dtype), x.order));
+/** Float32, whatever it was. */
+export const floats = (x: View): View => castTo(x, 'float32');
+/** Numbers that can be counted with: booleans become integers. */
+export const numbers = (x: View): View => (dtypeOf(x) === 'bool' ? castTo(x, 'int32') : x);
+
 export function cast(value: Value, dtype: Dtype): Value {
   const codes = { float32: 1, int32: 6, bool: 9, int64: 7 };
   return value.dtype === dtype ? value : node('Cast', [value], value.shape, { dtype, attributes: { to: { int: codes[dtype] } } });
 }
 export const scalar = (number: number, dtype: Dtype = 'float32'): Value => constant(dtype === 'float32' ? Float32Array.of(number) : Int32Array.of(number), [], dtype);
-const scalarLike = (x: View, number: number) => scalar(number, dtypeOf(x));
-const reshapeValue = (value: Value, shape: readonly number[]) => node('Reshape', [value, integers(shape)], shape);
+export const number = (value: number, dtype?: Dtype): View => plainView(scalar(value, dtype));
+const scalarLike = (x: View, value: number) => scalar(value, dtypeOf(x));

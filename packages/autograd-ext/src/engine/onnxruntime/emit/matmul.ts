@@ -1,6 +1,7 @@
 import { node, sizeOf, type Value } from '../graph.js';
 import { recordKernel } from '../recorder.js';
-import { identityOrder, ordered, plain, plainView, reshaped, transposed, type View } from '../view.js';
+import { dtypeOf, identityOrder, ordered, plain, plainView, reshaped, transposed, type View } from '../view.js';
+import { activated, type FusedActivation } from './activation.js';
 import { binary, broadcastShape } from './elementwise.js';
 
 interface MatMulAttrs {
@@ -9,10 +10,9 @@ interface MatMulAttrs {
 }
 
 recordKernel<MatMulAttrs>('BatchMatMul', ({ a, b }, { transposeA, transposeB }) => matMul(transposeA ? swapped(a!) : a!, transposeB ? swapped(b!) : b!));
-recordKernel<MatMulAttrs & { activation?: string }>('_FusedMatMul', ({ a, b, bias }, { transposeA, transposeB, activation = 'linear' }) => {
-  if (activation !== 'linear') throw new Error(`_FusedMatMul: activation got '${activation}', expected 'linear'.`);
+recordKernel<MatMulAttrs & FusedActivation>('_FusedMatMul', ({ a, b, bias, preluActivationWeights }, { transposeA, transposeB, ...attrs }) => {
   const product = matMul(transposeA ? swapped(a!) : a!, transposeB ? swapped(b!) : b!);
-  return bias ? binary('Add', [product, bias]) : product;
+  return activated(bias ? binary('Add', [product, bias]) : product, attrs, preluActivationWeights);
 });
 
 // x [N, in], weight [out, in], as they lie: `transB` costs nothing.
@@ -35,7 +35,7 @@ export function matMul(a: View, b: View): View {
   const isOneMatrix = (view: View) => sizeOf(view.shape.slice(0, -2)) === 1;
   const [m, n] = [a.shape.at(-2)!, b.shape.at(-1)!];
   const batch = broadcastShape([a.shape.slice(0, -2), b.shape.slice(0, -2)]);
-  if (isOneMatrix(a) && isOneMatrix(b)) return plainView(reshaped(matrixProduct(matrix(a), matrix(b)), [...batch, m, n]));
+  if (isOneMatrix(a) && isOneMatrix(b) && dtypeOf(a) === 'float32') return plainView(reshaped(matrixProduct(matrix(a), matrix(b)), [...batch, m, n]));
   return plainView(node('MatMul', [plain(a), plain(b)], [...batch, m, n]));
 }
 

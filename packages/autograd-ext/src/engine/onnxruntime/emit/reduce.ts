@@ -1,16 +1,22 @@
-import { integers, node, type Attribute, type Value } from '../graph.js';
+import { integers, node, type Attribute } from '../graph.js';
 import { recordKernel } from '../recorder.js';
-import { dtypeOf, identityOrder, ordered, plainView, reshapedView, viewOf, type View } from '../view.js';
-import { cast } from './elementwise.js';
+import { identityOrder, ordered, plainView, reshapedView, viewOf, type View } from '../view.js';
+import { cast, floats, numbers } from './elementwise.js';
+
+/** The axes of a reduction; tfjs writes null where all are meant. */
+type Axes = number | readonly number[] | null | undefined;
 
 interface ReduceAttrs {
-  axis?: number | number[];
+  axis?: Axes;
+  /** What `Max` alone calls them. */
+  reductionIndices?: Axes;
   keepDims?: boolean;
 }
 
-for (const [kernel, op] of [['Sum', 'ReduceSum'], ['Mean', 'ReduceMean'], ['Max', 'ReduceMax'], ['Min', 'ReduceMin'], ['Prod', 'ReduceProd']] as const) {
-  recordKernel<ReduceAttrs>(kernel, ({ x }, { axis, keepDims = false }) => reduce(op, countable(x!), axis, keepDims));
+for (const [kernel, op] of [['Sum', 'ReduceSum'], ['Max', 'ReduceMax'], ['Min', 'ReduceMin'], ['Prod', 'ReduceProd']] as const) {
+  recordKernel<ReduceAttrs>(kernel, ({ x }, { reductionIndices, axis = reductionIndices, keepDims = false }) => reduce(op, numbers(x!), axis, keepDims));
 }
+recordKernel<ReduceAttrs>('Mean', ({ x }, { axis, keepDims = false }) => reduce('ReduceMean', floats(x!), axis, keepDims));
 for (const [kernel, op] of [['All', 'ReduceMin'], ['Any', 'ReduceMax']] as const) {
   recordKernel<ReduceAttrs>(kernel, ({ x }, { axis, keepDims = false }) => {
     const reduced = reduce(op, viewOf(cast(x!.value, 'int32'), x!.order), axis, keepDims);
@@ -28,19 +34,10 @@ recordKernel<{ dim?: number }>('Softmax', ({ logits }, { dim = -1 }) => {
   return alongAxis('Softmax', logits!, axis);
 });
 recordKernel<{ axis?: number }>('LogSoftmax', ({ logits }, { axis = -1 }) => alongAxis('LogSoftmax', logits!, axis < 0 ? axis + logits!.shape.length : axis));
-recordKernel<{ axis?: number; exclusive?: boolean; reverse?: boolean }>('Cumsum', ({ x }, { axis = 0, exclusive = false, reverse = false }) => {
-  const at = axis < 0 ? axis + x!.shape.length : axis;
-  const attributes = { exclusive: { int: Number(exclusive) }, reverse: { int: Number(reverse) } };
-  const position: Value = { shape: [], dtype: 'int32', source: { kind: 'constant', data: Int32Array.of(x!.order.indexOf(at)) } };
-  return viewOf(node('CumSum', [x!.value, position], x!.value.shape, { attributes }), x!.order);
-});
-
-const countable = (x: View): View => (dtypeOf(x) === 'bool' ? viewOf(cast(x.value, 'int32'), x.order) : x);
-
 /** Reduces axes of the tensor; those that remain keep their order. */
-export function reduce(op: string, x: View, axis: number | readonly number[] | undefined, keepDims: boolean): View {
+export function reduce(op: string, x: View, axis: Axes, keepDims: boolean): View {
   const rank = x.shape.length;
-  const axes = (axis === undefined ? identityOrder(rank) : [axis].flat()).map((a) => (a < 0 ? a + rank : a));
+  const axes = (axis === undefined || axis === null ? identityOrder(rank) : [axis].flat()).map((a) => (a < 0 ? a + rank : a));
   const result = x.shape.map((size, a) => (axes.includes(a) ? 1 : size));
   if (axes.length === 0 || rank === 0) return x;
   const value = node(op, [x.value, integers(x.order.flatMap((a, position) => (axes.includes(a) ? [position] : [])))], x.order.map((a) => result[a]!), { attributes: { keepdims: { int: 1 } } });

@@ -1,7 +1,6 @@
 import { constant, integers, node, nodeOutputs, type Dtype, type Value } from '../graph.js';
 import { recordKernel } from '../recorder.js';
-import { commonOrder, dtypeOf, ordered, plain, plainView, reshapedView, transposed, viewOf, type View } from '../view.js';
-import { cast } from './elementwise.js';
+import { commonOrder, dtypeOf, identityOrder, ordered, plain, plainView, reshapedView, transposed, viewOf, type View } from '../view.js';
 
 recordKernel<{ shape: number[] }>('Reshape', ({ x }, { shape }) => reshapedView(x!, inferred(shape, x!.shape)));
 recordKernel<{ dim: number }>('ExpandDims', ({ input }, { dim }) => {
@@ -31,9 +30,9 @@ recordKernel<{ begin: number | number[]; size: number | number[] }>('Slice', ({ 
   return slice(x!, starts, starts.map((start, axis) => start + counts[axis]!));
 });
 recordKernel<{ paddings: [number, number][]; constantValue: number }>('PadV2', ({ x }, { paddings, constantValue }) => pad(x!, paddings, constantValue));
-recordKernel<{ dims: number[] }>('Reverse', ({ x }, { dims }) => {
-  const axes = dims.map((dim) => (dim < 0 ? dim + x!.shape.length : dim));
-  return axes.length === 0 ? x! : slice(x!, x!.shape.map((size, axis) => (axes.includes(axis) ? size - 1 : 0)), x!.shape.map((size, axis) => (axes.includes(axis) ? -size - 1 : size)), x!.shape.map((_, axis) => (axes.includes(axis) ? -1 : 1)));
+recordKernel<{ dims?: number | number[] }>('Reverse', ({ x }, { dims = identityOrder(x!.shape.length) }) => {
+  const axes = [dims].flat().map((dim) => (dim < 0 ? dim + x!.shape.length : dim));
+  return reversed(x!, axes);
 });
 recordKernel<{ reps: number[] }>('Tile', ({ x }, { reps }) => {
   const shape = x!.value.shape.map((size, i) => size * reps[x!.order[i]!]!);
@@ -48,12 +47,11 @@ recordKernel<{ start: number; stop: number; step: number; dtype: Dtype }>('Range
   const values = Array.from({ length: count }, (_, i) => start + i * step);
   return plainView(constant(dtype === 'int32' ? Int32Array.from(values) : Float32Array.from(values), [count], dtype));
 });
-recordKernel<{ axis: number; batchDims: number }>('GatherV2', ({ x, indices }, { axis, batchDims }) => {
-  const at = axis < 0 ? axis + x!.shape.length : axis;
-  if (batchDims !== 0) throw new Error(`GatherV2: batchDims got ${batchDims}, expected 0.`);
-  const shape = [...x!.shape.slice(0, at), ...indices!.shape, ...x!.shape.slice(at + 1)];
-  return plainView(node('Gather', [plain(x!), cast(plain(indices!), 'int32')], shape, { attributes: { axis: { int: at } } }));
+recordKernel<{ start: number; stop: number; num: number }>('LinSpace', (_, { start, stop, num }) => {
+  const values = Array.from({ length: num }, (_, i) => start + (i * (stop - start)) / Math.max(1, num - 1));
+  return plainView(constant(Float32Array.from(values), [num]));
 });
+recordKernel('FlipLeftRight', ({ image }) => reversed(image!, [2]));
 
 const inferred = (shape: readonly number[], from: readonly number[]): number[] => {
   const known = shape.reduce((product, size) => (size < 0 ? product : product * size), 1);
@@ -75,7 +73,7 @@ export function concat(views: readonly View[], axis: number): View {
   const rank = views[0]!.shape.length;
   const at = axis < 0 ? axis + rank : axis;
   const some = views.filter(({ shape }) => shape[at] !== 0);
-  if (some.length === 1) return some[0]!;
+  if (some.length <= 1) return some[0] ?? views[0]!;
   const order = commonOrder(some, rank);
   const values = some.map((view) => ordered(view, order));
   const position = order.indexOf(at);
@@ -83,16 +81,22 @@ export function concat(views: readonly View[], axis: number): View {
   return viewOf(node('Concat', values, shape, { attributes: { axis: { int: position } } }), order);
 }
 
-/** Elements from `starts` up to `ends`, by axis of the tensor. */
+/** Elements from `starts` up to `ends`, by axis of the tensor. Steps may be negative: those to the start end below zero. */
 export function slice(x: View, starts: readonly number[], ends: readonly number[], steps: readonly number[] = starts.map(() => 1)): View {
   const axes = x.order.map((axis, position) => ({ axis, position })).filter(({ axis }) => starts[axis] !== 0 || ends[axis] !== x.shape[axis] || steps[axis] !== 1);
   if (axes.length === 0) return x;
   const of = (list: readonly number[]) => integers(axes.map(({ axis }) => list[axis]!));
-  const shape = x.value.shape.map((size, position) => {
-    const found = axes.find((entry) => entry.position === position);
-    return found ? Math.max(0, Math.ceil((ends[found.axis]! < 0 && steps[found.axis]! < 0 ? starts[found.axis]! + 1 : ends[found.axis]! - starts[found.axis]!) / Math.abs(steps[found.axis]!))) : size;
-  });
+  const counts = new Map(axes.map(({ axis, position }) => {
+    const [start, end, step] = [starts[axis]!, ends[axis]!, steps[axis]!];
+    return [position, Math.max(0, Math.ceil((step < 0 ? start - Math.max(end, -1) : end - start) / Math.abs(step)))];
+  }));
+  const shape = x.value.shape.map((size, position) => counts.get(position) ?? size);
   return viewOf(node('Slice', [x.value, of(starts), of(ends), integers(axes.map(({ position }) => position)), of(steps)], shape), x.order);
+}
+
+function reversed(x: View, axes: readonly number[]): View {
+  const choose = (yes: (size: number) => number, no: (size: number) => number) => x.shape.map((size, axis) => (axes.includes(axis) ? yes(size) : no(size)));
+  return slice(x, choose((size) => size - 1, () => 0), choose((size) => -size - 1, (size) => size), choose(() => -1, () => 1));
 }
 
 function split(x: View, parts: readonly number[], axis: number): View[] {

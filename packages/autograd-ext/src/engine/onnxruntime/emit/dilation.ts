@@ -1,0 +1,59 @@
+import { add, argMax, backend_util, cast, equal, max, mul, pad, reshape, scalar, slice, stack, stridedSlice, sum, addN, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
+import { spreadAlong } from '../../../kernels/spread-along.js';
+import { recordComposite } from '../recorder.js';
+
+interface DilationAttrs {
+  readonly strides: number | [number, number];
+  readonly pad: 'same' | 'valid';
+  readonly dilations: number | [number, number];
+}
+
+// Greyscale dilation: the largest sum of pixel and filter over each window.
+recordComposite<DilationAttrs>('Dilation2D', ({ x, filter }, attrs) => max(sums(x!, filter!, attrs), 0));
+
+// Each window's gradient goes to the place where its largest sum was.
+recordComposite<DilationAttrs>('Dilation2DBackpropInput', ({ x, filter, dy }, attrs) => {
+  const windows = windowsOf(x!, filter!, attrs);
+  const [, height, width] = x!.shape as [number, number, number, number];
+  const parts = chosen(x!, filter!, dy!, attrs).map((part, i) => {
+    const [row, column] = windows.starts[i]!;
+    return spreadAlong(spreadAlong(part, 1, row, windows.strides[0], windows.padded[0]), 2, column, windows.strides[1], windows.padded[1]);
+  });
+  return slice(addN(parts), [0, windows.before[0], windows.before[1], 0], [-1, height, width, -1]);
+});
+recordComposite<DilationAttrs>('Dilation2DBackpropFilter', ({ x, filter, dy }, attrs) =>
+  reshape(stack(chosen(x!, filter!, dy!, attrs).map((part) => sum(part, [0, 1, 2]))), filter!.shape));
+
+/** For each place of the filter: dy where it was the largest, else 0. */
+function chosen(x: Tensor, filter: Tensor, dy: Tensor, attrs: DilationAttrs): Tensor[] {
+  const first = argMax(sums(x, filter, attrs), 0);
+  const count = filter.shape[0]! * filter.shape[1]!;
+  return Array.from({ length: count }, (_, i) => mul(dy, cast(equal(first, scalar(i, 'int32')), 'float32')));
+}
+
+/** The sums of pixels and filter, `[places of the filter, B, H', W', C]`. */
+function sums(x: Tensor, filter: Tensor, attrs: DilationAttrs): Tensor {
+  const { before, after, starts, strides, places } = windowsOf(x, filter, attrs);
+  const bordered = pad(x, [[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]], beyond);
+  const rows = reshape(filter, [starts.length, 1, 1, 1, -1]);
+  const seen = starts.map(([row, column]) =>
+    stridedSlice(bordered, [0, row, column, 0], [x.shape[0]!, row + (places[0] - 1) * strides[0] + 1, column + (places[1] - 1) * strides[1] + 1, x.shape[3]!], [1, strides[0], strides[1], 1]));
+  return add(stack(seen), rows);
+}
+
+/** What lies outside the image is never the largest. */
+const beyond = -1e30;
+
+function windowsOf(x: Tensor, filter: Tensor, { strides, pad: padding, dilations }: DilationAttrs) {
+  const info = backend_util.computeDilation2DInfo(x.shape as never, filter.shape as Tensor3D['shape'], strides, padding, 'NHWC', dilations);
+  const { top, bottom, left, right } = info.padInfo;
+  const starts = Array.from({ length: info.filterHeight * info.filterWidth }, (_, i) => [Math.floor(i / info.filterWidth) * info.dilationHeight, (i % info.filterWidth) * info.dilationWidth] as const);
+  return {
+    starts,
+    strides: [info.strideHeight, info.strideWidth] as const,
+    places: [info.outHeight, info.outWidth] as const,
+    before: [top, left] as const,
+    after: [bottom, right] as const,
+    padded: [info.inHeight + top + bottom, info.inWidth + left + right] as const,
+  };
+}

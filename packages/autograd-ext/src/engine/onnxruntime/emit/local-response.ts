@@ -1,0 +1,28 @@
+import { add, div, matMul, mul, pow, reshape, square, sub, tensor2d, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { recordComposite } from '../recorder.js';
+
+interface LocalResponseAttrs {
+  readonly depthRadius: number;
+  readonly bias: number;
+  readonly alpha: number;
+  readonly beta: number;
+}
+
+// y = x·s^-β, s = bias + α·(sum of x² over the channels near by)
+recordComposite<LocalResponseAttrs>('LRN', ({ x }, attrs) => mul(x!, pow(spread(x!, attrs), -attrs.beta)));
+
+// dx = dy·s^-β - 2αβ·x·(sum of dy·y/s over the channels near by)
+recordComposite<LocalResponseAttrs>('LRNGrad', ({ x, y, dy }, attrs) => {
+  const s = spread(x!, attrs);
+  const others = near(div(mul(dy!, y!), s), attrs.depthRadius);
+  return sub(mul(dy!, pow(s, -attrs.beta)), mul(mul(x!, others), 2 * attrs.alpha * attrs.beta));
+});
+
+const spread = (x: Tensor, { depthRadius, bias, alpha }: LocalResponseAttrs): Tensor => add(mul(near(square(x), depthRadius), alpha), bias);
+
+/** The sum over the channels at most `radius` away. */
+function near(x: Tensor, radius: number): Tensor {
+  const channels = x.shape.at(-1)!;
+  const band = Array.from({ length: channels ** 2 }, (_, i) => Number(Math.abs(Math.floor(i / channels) - (i % channels)) <= radius));
+  return reshape(matMul(reshape(x, [-1, channels]) as Tensor2D, tensor2d(band, [channels, channels])), x.shape);
+}
