@@ -16,6 +16,8 @@ const stateSchema = z.strictObject({
   /** The optimizer's own count, which is also where the learning-rate schedule is. */
   optimizer_step: z.int().min(0),
   generators: z.record(z.string(), generatorState),
+  /** What the reward learnt of the scores it gave, if it does. */
+  reward: z.unknown().optional(),
   /** For the reader; a resumed run goes by its own configuration. */
   config: z.record(z.string(), z.unknown()),
   /** Of the other files, those in folders included. */
@@ -28,6 +30,8 @@ type State = z.output<typeof stateSchema>;
 export interface TrainingState {
   readonly globalStep: number;
   readonly generators: Readonly<Record<string, GeneratorState>>;
+  /** What the reward learnt of the scores it gave, as JSON; of most rewards nothing. */
+  readonly reward?: unknown;
   readonly config: Readonly<Record<string, unknown>>;
 }
 
@@ -58,10 +62,10 @@ export async function writeCheckpoint(folder: string, weights: TrainedWeights, o
   return path;
 }
 
-async function stateRecord(folder: string, written: readonly string[], optimizer: Optimizer, { globalStep, generators, config }: TrainingState): Promise<State> {
+async function stateRecord(folder: string, written: readonly string[], optimizer: Optimizer, { globalStep, generators, reward, config }: TrainingState): Promise<State> {
   const sha256: Record<string, string> = {};
   for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
-  return { version: 1, global_step: globalStep, optimizer_step: optimizer.steps, generators: generators as State['generators'], config, sha256 };
+  return { version: 1, global_step: globalStep, optimizer_step: optimizer.steps, generators: generators as State['generators'], reward, config, sha256 };
 }
 
 async function fileHash(path: string): Promise<string> {
@@ -124,6 +128,7 @@ export async function readCheckpoint(path: string, weights: TrainedWeights, opti
     path,
     globalStep: state.global_step,
     generators: state.generators,
+    reward: state.reward,
     config: state.config,
     weights: await readAll(found, weights.variables),
     optimizer: { steps: state.optimizer_step, stored },

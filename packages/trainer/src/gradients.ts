@@ -1,8 +1,8 @@
-import { dispose, fill, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { vjp } from '@alignprop/autograd-ext';
+import { dispose, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { decodeImages, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { accumulate, walkUp, type Chain, type ChainGradients, type Trajectory } from './backprop.js';
+import { rewardJudge, type JudgeInputs } from './judge.js';
 import { pipelineChain } from './pipeline-chain.js';
 import { firstNonFinite, NonFiniteError } from './non-finite.js';
 import { globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
@@ -10,10 +10,8 @@ import type { StepPlan } from './plans.js';
 import { walkDown, walkDownAgain, type SamplingOptions, type WalkInputs } from './walk-down.js';
 
 /** Everything that one micro-batch depends on besides the weights: with the same inputs come the same gradients. */
-export interface GradientInputs<M> extends WalkInputs {
-  readonly prompts: readonly string[];
-  readonly promptMetadata: readonly M[];
-  /** The loss is multiplied by it: 1 / micro-batches. */
+export interface GradientInputs<M> extends WalkInputs, JudgeInputs<M> {
+  /** 1 / micro-batches. */
   readonly lossScale?: number;
 }
 
@@ -23,6 +21,8 @@ export interface AlignPropGradients {
   readonly params: Gradients;
   /** Those of `images`; the rewards of chains that the plan re-noises only enter the gradient. */
   readonly rewards: Tensor1D;
+  /** What the reward says of them besides, by name. */
+  readonly terms: Readonly<Record<string, Float32Array>>;
   /** What the plan shows, decoded: `[B, H, W, 3]` in [0, 1]. */
   readonly images: Tensor4D;
   readonly trajectory: Trajectory;
@@ -46,6 +46,7 @@ export function alignPropGradients<M>(
 ): GradientFunction<M> {
   const chainOf = pipelineChain(pipeline, options);
   const decodeVjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
+  const judge = rewardJudge(pipeline.engine, rewardFunction);
 
   /** Judges the end of a walk, and walks up. */
   async function judgeAndWalkUp(chain: Chain, trajectory: Trajectory, steps: readonly StepPlan[], inputs: GradientInputs<M>): Promise<AlignPropGradients> {
@@ -55,14 +56,14 @@ export function alignPropGradients<M>(
       const shown = trajectory.latents.at(-1)!;
       await checkLatents(trajectory, inputs.prompts);
       const images = own(await pipeline.decode(shown));
-      const { rewards, imageGradients } = own(judge(rewardFunction, images, inputs));
+      const { rewards, terms, imageGradients } = own(await judge(images, inputs));
       await checkRewards(await rewards.data(), inputs.prompts, images);
       const decoded = await decodeVjp(pipeline.vae.params, [shown], imageGradients);
       const up = own(await walkUp(chain, trajectory, steps, decoded.inputs[0] as Tensor4D, inputs).finally(() =>
         dispose([decoded.value, ...decoded.inputs, ...Object.values(decoded.params)]),
       ));
       await checkGradients(up, imageGradients, trajectory.steps, inputs.prompts);
-      return { params: up.params, rewards, images, trajectory, imageGradients, latentGradients: up.latents };
+      return { params: up.params, rewards, terms, images, trajectory, imageGradients, latentGradients: up.latents };
     } catch (error) {
       dispose(owned as never);
       throw error;
@@ -90,28 +91,6 @@ export function alignPropGradients<M>(
       release();
     }
   };
-}
-
-/** The rewards and the gradient of -lossScale · mean(rewards) with respect to the images. */
-function judge<M>(
-  rewardFunction: RewardFunction<M>,
-  images: Tensor4D,
-  { prompts, promptMetadata, lossScale = 1 }: GradientInputs<M>,
-): { rewards: Tensor1D; imageGradients: Tensor4D } {
-  const batch = images.shape[0];
-  const dy = fill([batch], -lossScale / batch);
-  try {
-    const reward = (x: Tensor4D) => checkedShape(rewardFunction(x, prompts, promptMetadata), batch);
-    const { value, inputs } = vjp((_, x) => reward(x as Tensor4D), {}, [images], dy);
-    return { rewards: value as Tensor1D, imageGradients: inputs[0] as Tensor4D };
-  } finally {
-    dy.dispose();
-  }
-}
-
-function checkedShape(rewards: Tensor1D, batch: number): Tensor1D {
-  if (rewards.rank === 1 && rewards.shape[0] === batch) return rewards;
-  throw new Error(`rewardFunction: returned shape [${rewards.shape.join(', ')}], expected [${batch}], one reward an image.`);
 }
 
 /** Decoding clips, and a backend may clip NaN to a number: what is wrong with the latents has to be seen here. */

@@ -8,6 +8,8 @@ export interface StepMetrics {
   readonly rewardMean: number;
   /** As TRL: the population's standard deviation (ddof 0) of each micro-batch, averaged over them; 0 for batches of one image. */
   readonly rewardStd: number;
+  /** The mean over all images of each term that the reward names, such as those of a weighted sum. */
+  readonly rewardTerms: Readonly<Record<string, number>>;
   /** -rewardMean. TRL reports 10 - rewardMean; a constant has no gradient, and the reward's own scale is easier to read. */
   readonly loss: number;
   /** The L2 norm of all gradients together, before clipping. */
@@ -17,10 +19,12 @@ export interface StepMetrics {
   readonly seconds: number;
 }
 
-/** A line of `metrics.jsonl`, in TRL's spelling. */
-export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, loss, gradNorm, learningRate, seconds }: StepMetrics): Record<string, number> {
-  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, loss, grad_norm: gradNorm, learning_rate: learningRate, seconds };
+/** A line of `metrics.jsonl`, in TRL's spelling; a term of the reward is `reward/<term>`. */
+export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, rewardTerms, loss, gradNorm, learningRate, seconds }: StepMetrics): Record<string, number> {
+  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, ...termRecord(rewardTerms), loss, grad_norm: gradNorm, learning_rate: learningRate, seconds };
 }
+
+const termRecord = (terms: StepMetrics['rewardTerms']) => Object.fromEntries(Object.entries(terms).map(([name, mean]) => [`reward/${name}`, mean]));
 
 /** Mean and standard deviation (ddof 0). */
 export function meanAndStd(values: ArrayLike<number>): { mean: number; std: number } {

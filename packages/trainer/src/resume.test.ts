@@ -5,8 +5,9 @@ import { dispose, memory } from '@tensorflow/tfjs-core';
 import { trainable, useBackend } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraTensors } from '@alignprop/lora';
+import { capped, jpegCompressibility, normalised, weightedSum, type DetailedReward, type RewardFunction } from '@alignprop/rewards';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
 import type { AlignPropConfigInput } from './config.js';
 
 let pipeline: StableDiffusionPipeline;
@@ -51,6 +52,34 @@ describe('resuming', () => {
     expect(second.weights).toEqual(straight.weights);
     expect((await lines()).map(({ global_step }) => global_step)).toEqual([0, 1, 2, 3, 4, 5]);
     expect(await checkpoints()).toEqual(['checkpoint_2', 'checkpoint_3', 'checkpoint_4', 'checkpoint_5', 'checkpoint_6']);
+  });
+
+  it('goes on with what the reward learnt of its scores, and starts it anew where the checkpoint has nothing of it', async () => {
+    const warnings: string[] = [];
+    const learning = async (config: AlignPropConfigInput, make = () => weightedSum({ bright: [normalised(brightness), 1], size: [jpegCompressibility(), 0.1] })) => {
+      const rewardFunction = make() as RewardFunction<undefined>;
+      const trainer = tinyTrainer({ pipeline, rewardFunction, config: { ...busy, output_dir: out, ...config }, logger: { info: () => {}, warn: (text) => void warnings.push(text) } });
+      const result = { metrics: await collect(trainer), weights: weights(trainer.pipeline), state: (rewardFunction as DetailedReward).memory?.state() };
+      trainer.dispose();
+      return result;
+    };
+    const straight = await learning({ num_epochs: 4, output_dir: '' });
+    const first = await learning({ num_epochs: 2 });
+    const second = await learning({ num_epochs: 4, resume_from: out });
+    expect([...first.metrics, ...second.metrics]).toEqual(straight.metrics);
+    expect(second.weights).toEqual(straight.weights);
+    expect(second.state).toEqual(straight.state);
+    expect(straight.state).toMatchObject({ parts: { bright: { count: 8 } } });
+    const last = straight.metrics.at(-1)!;
+    expect(Object.keys(last.rewardTerms)).toEqual(['bright', 'size', 'bright.raw']);
+    expect(last.rewardMean).toBeCloseTo(last.rewardTerms.bright! + last.rewardTerms.size!, 5);
+    expect((await lines()).at(-1)).toMatchObject({ 'reward/bright': last.rewardTerms.bright, 'reward/bright.raw': last.rewardTerms['bright.raw'], reward_mean: last.rewardMean });
+    expect(warnings.filter((text) => text.includes('anew'))).toEqual([]);
+    await learning({ num_epochs: 5, resume_from: out }, () => normalised(brightness));
+    await learning({ num_epochs: 6, resume_from: out }, () => capped(brightness, 100));
+    await learning({ num_epochs: 7, resume_from: out }, () => normalised(brightness));
+    const anew = 'What the reward learnt of its scores is not resumed, it starts anew: ';
+    expect(warnings.filter((text) => text.startsWith(anew))).toEqual([expect.stringMatching(/normalised: state got .*It was written for another reward\.$/), `${anew}The checkpoint has none.`]);
   });
 
   it('takes a checkpoint, the folder it is in, or the run; removes the metrics beyond it', async () => {

@@ -1,6 +1,6 @@
 import { dispose, type Scalar, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { RewardFunction } from '@alignprop/rewards';
+import type { DetailedReward, RewardFunction, RewardMemory } from '@alignprop/rewards';
 import { accumulate } from './backprop.js';
 import { findCheckpoint, pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint-files.js';
 import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config.js';
@@ -17,7 +17,8 @@ import type { Optimizer } from './optim/optimizer.js';
 import { emptyProbability, type Plan } from './plans.js';
 import { preparePipeline, type Prepared } from './prepare-pipeline.js';
 import { isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
-import { jsonlTracker } from './trackers/jsonl.js';
+import { createTrackers } from './trackers/create-trackers.js';
+import { logSamples } from './trackers/log-samples.js';
 import { allTrackers, type Tracker } from './trackers/tracker.js';
 
 export interface Logger {
@@ -41,7 +42,7 @@ export interface AlignPropTrainerOptions<M> {
   pipeline: StableDiffusionPipeline;
   promptFunction: PromptFunction<M>;
   rewardFunction: RewardFunction<M>;
-  /** Called every `log_image_freq` steps, from the first. */
+  /** Called every `log_image_freq` steps, from the first; without it the trackers get the images (`logSamples`). */
   imageSamplesHook?: (samples: ImageSamples<M>, globalStep: number, tracker: Tracker) => void | Promise<void>;
   /** Told of every step besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
@@ -54,7 +55,9 @@ export interface AlignPropTrainerOptions<M> {
 interface Collected<M> {
   readonly gradients: Gradients;
   readonly norm: Scalar;
-  readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'loss' | 'gradNorm'>;
+  readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'loss' | 'gradNorm'>;
+  /** Of all images, by name. */
+  readonly terms: Readonly<Record<string, Float32Array>>;
   readonly samples: ImageSamples<M>;
 }
 
@@ -77,6 +80,7 @@ export class AlignPropTrainer<M = undefined> {
   readonly #learningRate: (step: number) => number;
   readonly #batches: MicroBatches<M>;
   readonly #gradients: GradientFunction<M>;
+  readonly #rewardMemory: RewardMemory | undefined;
   #globalStep = 0;
   #savedStep = -1;
   #started = false;
@@ -97,6 +101,7 @@ export class AlignPropTrainer<M = undefined> {
     this.#learningRate = learningRate(scheduleOptions(config));
     this.#batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, this.#generators);
     this.#gradients = alignPropGradients(this.pipeline, rewardFunction, samplingOptions(config));
+    this.#rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
     warn(config, this.plan, logger);
   }
 
@@ -144,7 +149,7 @@ export class AlignPropTrainer<M = undefined> {
     if (!this.#folder) throw new Error('AlignPropTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
     const { checkpoints } = this.#folder;
     if (this.#savedStep === this.#globalStep) return `${checkpoints}/checkpoint_${this.#savedStep}`;
-    const state = { globalStep: this.#globalStep, generators: saveGenerators(this.#generators), config: this.config };
+    const state = { globalStep: this.#globalStep, generators: saveGenerators(this.#generators), reward: this.#rewardMemory?.state(), config: this.config };
     const path = await writeCheckpoint(checkpoints, this.#prepared.weights, this.#optimizer, state);
     this.#savedStep = this.#globalStep;
     await pruneCheckpoints(checkpoints, this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit);
@@ -165,14 +170,15 @@ export class AlignPropTrainer<M = undefined> {
     if (!this.#started && location) await this.#resume(await findCheckpoint(location));
     if (this.#folder) await prepareRunFolder(this.#folder, this.config, isNew ? undefined : this.#globalStep);
     this.#started = true;
-    const own = this.#folder ? [await jsonlTracker(this.#folder.metrics, this.#globalStep)] : [];
+    const own = await createTrackers(this.config, this.#folder, { fromStep: this.#globalStep, warn: (message) => this.#logger.warn(message) });
     return allTrackers([...own, ...(this.#options.trackers ?? [])]);
   }
 
   async #resume(path: string): Promise<void> {
-    const { globalStep, generators, weights, optimizer } = await readCheckpoint(path, this.#prepared.weights, this.#optimizer);
+    const { globalStep, generators, reward, weights, optimizer } = await readCheckpoint(path, this.#prepared.weights, this.#optimizer);
     await this.#optimizer.load(optimizer.steps, optimizer.stored);
     restoreGenerators(this.#generators, generators);
+    this.#restoreReward(reward);
     for (const [name, variable] of Object.entries(this.#prepared.weights.variables)) variable.assign(weights[name]!);
     dispose(weights);
     this.#globalStep = globalStep;
@@ -180,6 +186,16 @@ export class AlignPropTrainer<M = undefined> {
     this.#logger.info(`Resumed from ${path} after ${globalStep} steps.`);
     if (globalStep >= this.config.num_epochs) {
       this.#logger.warn(`Nothing to train: the checkpoint has ${globalStep} steps, num_epochs is ${this.config.num_epochs}.`);
+    }
+  }
+
+  /** A reward may be another than that of the checkpoint; one that learns then starts anew. */
+  #restoreReward(state: unknown): void {
+    try {
+      if (this.#rewardMemory && state === undefined) throw new Error('The checkpoint has none.');
+      this.#rewardMemory?.restore(state);
+    } catch (error) {
+      this.#logger.warn(`What the reward learnt of its scores is not resumed, it starts anew: ${(error as Error).message}`);
     }
   }
 
@@ -192,14 +208,15 @@ export class AlignPropTrainer<M = undefined> {
   /** One optimizer step: draw, walk down and up for every micro-batch, clip, move, tell. */
   async #step(tracker: Tracker, signal?: AbortSignal): Promise<StepMetrics> {
     const started = performance.now();
-    const { gradients, norm, metrics, samples } = await this.#collect(signal);
+    const { gradients, norm, metrics, terms, samples } = await this.#collect(signal);
     try {
       const clipped = clipByGlobalNorm(gradients, norm, this.config.train_max_grad_norm);
       const rate = this.#learningRate(this.#optimizer.steps);
       this.#optimizer.step(clipped, rate);
       dispose(clipped);
+      this.#rewardMemory?.observe(terms);
       const epoch = this.#globalStep++;
-      if (epoch % this.config.log_image_freq === 0) await this.#options.imageSamplesHook?.(samples, epoch, tracker);
+      if (epoch % this.config.log_image_freq === 0) await (this.#options.imageSamplesHook ?? logSamples)(samples, epoch, tracker);
       return { epoch, globalStep: epoch, ...metrics, learningRate: rate, seconds: (performance.now() - started) / 1000 };
     } finally {
       dispose([gradients, norm, samples.images, samples.rewards]);
@@ -211,6 +228,7 @@ export class AlignPropTrainer<M = undefined> {
     const before = saveGenerators(this.#generators);
     const { train_gradient_accumulation_steps: rounds, train_batch_size: batch } = this.config;
     const statistics: { mean: number; std: number }[] = [];
+    const termsOf: Readonly<Record<string, Float32Array>>[] = [];
     let gradients: Gradients = {};
     let samples: ImageSamples<M> | undefined;
     let norm: Scalar | undefined;
@@ -220,11 +238,12 @@ export class AlignPropTrainer<M = undefined> {
         samples = undefined;
         const made = await this.#batches.draw((this.#globalStep * rounds + round) * batch, async (inputs) => {
           const { prompts, promptMetadata } = inputs;
-          const { params, ...rest } = await this.#gradients({ ...inputs, lossScale: 1 / rounds, signal });
-          return { params, samples: { ...keepSamples(rest), prompts, promptMetadata } };
+          const { params, terms, ...rest } = await this.#gradients({ ...inputs, lossScale: 1 / rounds, signal });
+          return { params, terms, samples: { ...keepSamples(rest), prompts, promptMetadata } };
         });
         samples = made.samples;
         gradients = accumulate(gradients, made.params);
+        termsOf.push(made.terms);
         statistics.push(meanAndStd(await samples.rewards.data()));
       }
       norm = globalNorm(gradients);
@@ -232,7 +251,9 @@ export class AlignPropTrainer<M = undefined> {
       this.#checkNorm(gradNorm);
       const rewardMean = meanAndStd(statistics.map(({ mean }) => mean)).mean;
       const rewardStd = meanAndStd(statistics.map(({ std }) => std)).mean;
-      return { gradients, norm, samples: samples!, metrics: { rewardMean, rewardStd, loss: -rewardMean, gradNorm } };
+      const terms = joinTerms(termsOf);
+      const rewardTerms = Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, meanAndStd(values).mean]));
+      return { gradients, norm, terms, samples: samples!, metrics: { rewardMean, rewardStd, rewardTerms, loss: -rewardMean, gradNorm } };
     } catch (error) {
       restoreGenerators(this.#generators, before);
       dispose([gradients, norm, samples?.images, samples?.rewards] as never);
@@ -248,9 +269,15 @@ export class AlignPropTrainer<M = undefined> {
 }
 
 /** Keeps what the image hook sees, and frees the rest. */
-function keepSamples({ images, rewards, trajectory, imageGradients, latentGradients }: Omit<AlignPropGradients, 'params'>): { images: Tensor4D; rewards: Tensor1D } {
+function keepSamples({ images, rewards, trajectory, imageGradients, latentGradients }: Omit<AlignPropGradients, 'params' | 'terms'>): { images: Tensor4D; rewards: Tensor1D } {
   dispose([trajectory.latents, trajectory.modelOutputs, imageGradients, latentGradients] as never);
   return { images, rewards };
+}
+
+/** The micro-batches' values, one after the other. */
+function joinTerms(batches: readonly Readonly<Record<string, Float32Array>>[]): Record<string, Float32Array> {
+  const names = Object.keys(batches[0] ?? {});
+  return Object.fromEntries(names.map((name) => [name, Float32Array.from(batches.flatMap((terms) => [...terms[name]!]))]));
 }
 
 const samplingOptions = (config: AlignPropConfig) => ({
