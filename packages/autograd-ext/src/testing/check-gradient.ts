@@ -53,7 +53,7 @@ function evaluate(fn: (...xs: Tensor[]) => Tensor, inputs: Tensor[], index: numb
 
 /** The derivative of `sum(weights * f(values + t * direction))` at t = 0. */
 function slope(direction: Float32Array, step: number, f: (values: Float32Array) => Float32Array, values: Float32Array, weights: ArrayLike<number>): number {
-  const size = Math.hypot(...direction);
+  const size = Math.sqrt(direction.reduce((sum, x) => sum + x * x, 0)); // not hypot: a large image has too many entries to be arguments
   const difference = (h: number) => {
     const t = h / size;
     const [ahead, behind] = [t, -t].map((s) => f(values.map((value, i) => value + s * direction[i]!))) as [Float32Array, Float32Array];

@@ -48,7 +48,8 @@ async function installedModel(): Promise<NsfwModel> {
   return module.MobileNetV2Model;
 }
 
-async function nsfwSource({ modelJson, weightBundles }: NsfwModel): Promise<FileSource> {
+/** Its files, in memory. */
+export async function nsfwSource({ modelJson, weightBundles }: NsfwModel): Promise<FileSource> {
   const { default: json } = (await modelJson()) as { default: { weightsManifest: { paths: string[] }[] } };
   const shards = await Promise.all(weightBundles.map(async (load) => ((await load()) as { default: string }).default));
   const paths = json.weightsManifest.flatMap((group) => group.paths);

@@ -1,0 +1,94 @@
+import { useBackend, vjp } from '@alignprop/autograd-ext';
+import { memory, type FileSource } from '@alignprop/autograd-ext/weights';
+import { memory as tfjsMemory, randomUniform, reshape, type io, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { initializers, layers, loadLayersModel, sequential, type LayersModel } from '@tensorflow/tfjs-layers';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { expectClose } from '../../../../fixtures/index.js';
+import { graphModel } from './graph-model.js';
+import { importOptional } from './functional-model.js';
+
+const random = (seed: number) => initializers.glorotNormal({ seed });
+
+/** Convolutions that tfjs fuses and such as it does not, with a bias and without. */
+function smallModel(): LayersModel {
+  const kernel = (i: number) => ({ kernelInitializer: random(i), biasInitializer: initializers.randomUniform({ minval: -1, maxval: 1, seed: i + 10 }) });
+  return sequential({
+    layers: [
+      layers.conv2d({ name: 'first', inputShape: [8, 8, 3], filters: 4, kernelSize: 3, strides: 2, padding: 'same', ...kernel(1) }),
+      layers.batchNormalization({ name: 'norm' }),
+      layers.activation({ activation: 'tanh' }),
+      layers.conv2d({ name: 'second', filters: 5, kernelSize: [1, 2], useBias: false, ...kernel(2) }),
+      layers.depthwiseConv2d({ name: 'third', kernelSize: 2, depthwiseInitializer: random(3) }),
+      layers.conv2d({ name: 'fourth', filters: 3, kernelSize: 2, activation: 'elu', ...kernel(4) }),
+      layers.globalAveragePooling2d({ name: 'pool' }),
+      layers.dropout({ rate: 0.5 }),
+      layers.dense({ name: 'classes', units: 1, activation: 'sigmoid', ...kernel(5) }),
+    ],
+  });
+}
+
+async function saved(model: LayersModel, change: (json: io.ModelJSON) => void = () => {}): Promise<FileSource> {
+  let artifacts!: io.ModelArtifacts;
+  await model.save({ save: (all) => ((artifacts = all), Promise.resolve({ modelArtifactsInfo: { dateSaved: new Date(0), modelTopologyType: 'JSON' } })) });
+  const { modelTopology, weightSpecs, weightData } = artifacts;
+  const json: io.ModelJSON = structuredClone({ modelTopology: modelTopology as object, weightsManifest: [{ paths: ['weights.bin'], weights: weightSpecs! }] });
+  change(json);
+  return memory({ 'model.json': JSON.stringify(json), 'weights.bin': new Uint8Array(weightData as ArrayBuffer) });
+}
+
+const flat = (y?: Tensor) => reshape(y!, [-1]);
+
+describe.each(['wasm', 'cpu'] as const)('a LayersModel on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
+  const images = () => randomUniform([2, 8, 8, 3], 0, 1, 'float32', 2) as Tensor4D;
+
+  it('computes what tfjs computes, with its gradient', async () => {
+    const model = smallModel();
+    const reward = await graphModel({ model: await saved(model), score: flat });
+    const wanted = vjp((_, x) => flat(model.apply(x!) as Tensor), {}, [images()]);
+    const got = vjp((_, x) => reward(x as Tensor4D, ['', ''], []), {}, [images()]);
+    expectClose(got.value, wanted.value, 1e-6, 'scores');
+    expectClose(got.inputs[0]!, wanted.inputs[0]!, 1e-6, 'gradient');
+    reward.dispose();
+  });
+
+  it('has its weights as params, and holds none itself', async () => {
+    const source = await saved(smallModel());
+    const before = tfjsMemory().numTensors;
+    const reward = await graphModel({ model: source, score: flat, load: false });
+    expect(tfjsMemory().numTensors).toBe(before);
+    expect(Object.keys(reward.model.params)).toEqual(expect.arrayContaining(['first/kernel', 'norm/moving_mean', 'third/depthwise_kernel', 'classes/bias']));
+    const loaded = await graphModel({ model: source, score: flat });
+    loaded.dispose();
+    expect(tfjsMemory().numTensors).toBe(before);
+  });
+
+  it('gives outputs of inner layers', async () => {
+    const model = smallModel();
+    const reward = await graphModel({ model: await saved(model), output: 'pool', score: [1, 0, 0] });
+    const inner = (await loadLayersModel({ load: () => Promise.resolve({ modelTopology: model.toJSON(null, false) as object }) })).layers.find(({ name }) => name === 'pool')!;
+    expect(inner.outputShape).toEqual([null, 3]);
+    expect(reward(images(), ['', ''], []).shape).toEqual([2]);
+    reward.dispose();
+  });
+});
+
+describe('a LayersModel is refused', () => {
+  beforeAll(() => useBackend('wasm'));
+
+  it('when its weights do not fit', async () => {
+    const source = await saved(smallModel(), ({ weightsManifest: [group] }) => {
+      group!.weights.find(({ name }) => name === 'classes/bias')!.name = 'other';
+      Object.assign(group!.weights.find(({ name }) => name === 'first/bias')!, { shape: [2, 2] });
+    });
+    await expect(graphModel({ model: source, score: flat })).rejects.toThrow("'first/bias' got [2, 2], expected [4]; 'classes/bias' got nothing, expected [1]");
+  });
+
+  it('when there is no such output', async () => {
+    await expect(graphModel({ model: await saved(smallModel()), output: 'nothing', score: flat })).rejects.toThrow('output got "nothing", expected the name of a layer');
+  });
+});
+
+it('a package that is not installed is named', async () => {
+  await expect(importOptional(() => Promise.reject(new Error('not found')), '@tensorflow/tfjs-layers', "'x'")).rejects.toThrow("'x' needs the package '@tensorflow/tfjs-layers', which cannot be loaded. Run 'npm install @tensorflow/tfjs-layers'.");
+});
