@@ -56,7 +56,7 @@ describe('exit code 2', () => {
     [['train', '--num_epochs', '0'], /num_epochs: .*>=1/],
     [['train', '--sample-num-steps', '4'], /truncated_rand_backprop_minmax: .*81\.7 %.*Try \[0, 4\]/],
     [['train', '--height', '60'], /height: .*multiple of 8/],
-    [['train', '--train-use-8bit-adam'], /train_use_8bit_adam: got true, expected false/],
+    [['train', '--push-to-hub'], /push_to_hub: got true, expected false/],
     [['train', '--reward', 'beauty'], /--reward: got 'beauty', expected a \.js, \.mjs or \.ts file, or one of aesthetic, /],
     [['train', '--reward-option', 'jpeg-compressibility.size=3'], /got 'jpeg-compressibility\.size', expected one of jpeg-compressibility\.quality/],
     [['train', '--config', path('options.json')], /jpeg-compressibility\.quality got 'high', expected a number/],

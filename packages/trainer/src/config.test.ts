@@ -52,7 +52,6 @@ describe('parseAlignPropConfig', () => {
     ['push_to_hub', { push_to_hub: true }],
     ['log_with', { log_with: 'wandb' }],
     ['accelerator_kwargs', { accelerator_kwargs: { even_batches: true } }],
-    ['tracker_kwargs', { tracker_kwargs: { wandb: {} } }],
   ])('refuses what is not implemented: %s', (key, input) => {
     expect(refusal(input)).toMatch(new RegExp(`${key}: got .*expected`));
   });

@@ -11,16 +11,22 @@ const fields = {
   exp_name: z.string().default('alignprop').describe('Name of the experiment; kept in config.json.'),
   run_name: z.string().default('').describe('Name of the run: where output_dir is empty, files go to <logdir>/<run_name>.'),
   seed: z.int().min(0).default(0).describe('Seed of everything drawn: adapter, prompts, latents, noise and truncation, each from a generator of its own.'),
-  log_with: z.enum(['jsonl', 'wandb', 'tensorboard']).nullable().default(null)
-    .describe('Tracker besides metrics.jsonl, which is always written. "wandb" and "tensorboard" are not there yet.'),
+  log_with: z.enum(['jsonl', 'tensorboard', 'trackio', 'wandb']).nullable().default(null)
+    .describe('Tracker besides metrics.jsonl, which is always written: TensorBoard\'s event files in <output_dir>/<tracker_project_name>, or a running Trackio server. "wandb" is not there.'),
   log_image_freq: positive().default(1).describe('Optimizer steps between calls of the image samples hook.'),
-  tracker_kwargs: z.record(z.string(), z.unknown()).default({}).describe('Options of the tracker; metrics.jsonl takes none.'),
+  tracker_kwargs: z
+    .strictObject({
+      tensorboard: z.strictObject({ logging_dir: z.string().optional() }).optional(),
+      trackio: z.strictObject({ url: z.string().optional(), run: z.string().optional() }).optional(),
+    })
+    .default({})
+    .describe('Options by tracker: {tensorboard: {logging_dir}} in place of output_dir, {trackio: {url, run}} in place of TRACKIO_SERVER_URL and run_name.'),
   accelerator_kwargs: z.record(z.string(), z.unknown()).default({}).describe("accelerate's options; there is no accelerate here, so it has to stay empty."),
   project_kwargs: z
     .strictObject({ project_dir: z.string().optional(), total_limit: positive().optional(), automatic_checkpoint_naming: z.literal(true).optional() })
     .default({})
     .describe("accelerate's project options: project_dir stands in for output_dir, total_limit for num_checkpoint_limit."),
-  tracker_project_name: z.string().default('trl').describe('Project that trackers file the run under; kept in config.json.'),
+  tracker_project_name: z.string().default('trl').describe('Project that trackers file the run under.'),
   logdir: z.string().default('logs').describe('Folder of runs; see run_name.'),
   output_dir: z.string().default('')
     .describe('Folder for config.json, metrics.jsonl, checkpoints/ and pytorch_lora_weights.safetensors. Without it and run_name nothing is written.'),
@@ -98,12 +104,9 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
   if (config.train_text_encoder && !config.use_lora) refuse('train_text_encoder', 'got true, expected false with use_lora false: the text encoder is trained with an adapter alone.');
   if (config.train_lr_warmup_steps > 0 && config.train_lr_scheduler === 'constant') refuse('train_lr_warmup_steps', `got ${config.train_lr_warmup_steps}, expected 0 with train_lr_scheduler 'constant'. Try 'constant_with_warmup'.`);
   if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not there yet.');
-  if (config.log_with === 'wandb' || config.log_with === 'tensorboard') {
-    refuse('log_with', `got '${config.log_with}', expected null or 'jsonl'. Other trackers are not there yet; pass one to the trainer.`);
-  }
-  for (const key of ['tracker_kwargs', 'accelerator_kwargs'] as const) {
-    if (Object.keys(config[key]).length > 0) refuse(key, `got ${Object.keys(config[key]).join(', ')}, expected {}. Nothing here would read it.`);
-  }
+  if (config.log_with === 'wandb') refuse('log_with', "got 'wandb', expected 'tensorboard', 'trackio', 'jsonl' or null. Choose one of these, or pass a tracker of your own to the trainer.");
+  const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
+  if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here would read it.`);
   for (const { key, message } of checkBackpropPlan(config)) refuse(key, message);
 });
 

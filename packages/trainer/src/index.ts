@@ -42,7 +42,10 @@ export {
 } from './plans.js';
 export { trainableUNet } from './prepare-pipeline.js';
 export { jsonlTracker } from './trackers/jsonl.js';
+export { logSamples } from './trackers/log-samples.js';
+export { tensorboardTracker, type TensorBoardOptions } from './trackers/tensorboard.js';
 export { allTrackers, type Tracker } from './trackers/tracker.js';
+export { trackioTracker, type TrackioOptions } from './trackers/trackio.js';
 export type { TrainedWeights } from './trained-weights.js';
 export { AlignPropTrainer, type AlignPropTrainerOptions, type ImageSamples, type Logger } from './trainer.js';
 export type { SamplingOptions, WalkInputs } from './walk-down.js';

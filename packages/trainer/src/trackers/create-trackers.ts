@@ -1,0 +1,31 @@
+import type { AlignPropConfig } from '../config.js';
+import type { RunFolder } from '../run-folder.js';
+import { jsonlTracker } from './jsonl.js';
+import { tensorboardTracker } from './tensorboard.js';
+import { trackioTracker } from './trackio.js';
+import type { Tracker } from './tracker.js';
+
+export interface TrackerOptions {
+  /** The step that a run goes on from. */
+  readonly fromStep: number;
+  readonly warn: (message: string) => void;
+}
+
+/**
+ * metrics.jsonl, where there is a folder, and what `log_with` names.
+ * @throws if files cannot be written, or there is no server
+ */
+export async function createTrackers(config: AlignPropConfig, folder: RunFolder | undefined, { fromStep, warn }: TrackerOptions): Promise<readonly Tracker[]> {
+  const { log_with, tracker_kwargs: kwargs, tracker_project_name: project, logdir, run_name, exp_name } = config;
+  const trackers = folder ? [await jsonlTracker(folder.metrics, fromStep)] : [];
+  if (log_with === 'tensorboard') {
+    // accelerate's layout: a folder of the project in the run's.
+    const parent = kwargs.tensorboard?.logging_dir ?? folder?.path ?? logdir;
+    trackers.push(await tensorboardTracker(`${parent}/${project}`, { config, fromStep }));
+  }
+  if (log_with === 'trackio') {
+    const run = kwargs.trackio?.run ?? (run_name || folder?.path.split(/[\\/]/).findLast(Boolean) || exp_name);
+    trackers.push(await trackioTracker({ url: kwargs.trackio?.url, project, run, config, onFailure: ({ message }) => warn(`${message}. It is sent again with the next step.`) }));
+  }
+  return trackers;
+}
