@@ -2,7 +2,7 @@ import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { AlignPropTrainer, metricsRecord, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
+import { AlignPropTrainer, logSamples, metricsRecord, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
 import { evaluate } from './evaluation.js';
 import { writeSheet } from './image-files.js';
 import { interruptible } from './interrupt.js';
@@ -32,7 +32,10 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
     pipeline,
     promptFunction: (generator) => prompts[generator.randint(0, prompts.length, 1)[0]!]!,
     rewardFunction: reward,
-    imageSamplesHook: (samples, step) => writeSamples(`${config.output_dir}/samples/step_${`${step}`.padStart(6, '0')}.png`, samples),
+    imageSamplesHook: async (samples, step, tracker) => {
+      await writeSamples(`${config.output_dir}/samples/step_${`${step}`.padStart(6, '0')}.png`, samples);
+      await logSamples(samples, step, tracker);
+    },
     logger: output,
   });
   const stopping = () => output.info('Stopping: a checkpoint is written first. Once more to stop at once.');
