@@ -69,6 +69,7 @@ describe('README programs', () => {
 
   it.each(programs)('$title runs', { timeout: 600_000 }, async ({ code }) => {
     const home = mkdtempSync(join(folder, 'run-'));
+    symlinkSync(join(root, 'node_modules'), join(home, 'node_modules')); // for paths from the working folder
     writeFileSync(join(home, 'program.ts'), code);
     const sources = ['--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', new URL('run-sources/register.mjs', import.meta.url).href];
     const env = { ...process.env, NODE_OPTIONS: '', HF_ENDPOINT: hub.endpoint, HF_HOME: join(home, 'hf') };
