@@ -32,9 +32,14 @@ const reasons: readonly Reason[] = [
     kernels: ['Draw', 'FromPixels'],
   },
   {
-    because: 'which tfjs cannot differentiate and ONNX has no operator for',
-    instead: 'Use cropAndResize, gather or matrix products',
-    kernels: ['RotateWithOffset', 'Transform'],
+    because: 'which tfjs cannot differentiate',
+    instead: 'Use maxPool, cropAndResize, gather or matrix products',
+    kernels: ['MaxPoolWithArgmax', 'RotateWithOffset', 'Transform'],
+  },
+  {
+    because: 'which no op of tfjs asks for',
+    instead: 'Use the op of that name',
+    kernels: ['LowerBound', 'MatrixBandPart', 'Pool', 'UpperBound'],
   },
 ];
 

@@ -1,15 +1,25 @@
-import { tensor, tidy, transpose, type DataType, type Tensor } from '@tensorflow/tfjs-core';
-import { afterAll, describe, expect, it } from 'vitest';
+import { readdir, readFile } from 'node:fs/promises';
+import * as tf from '@tensorflow/tfjs-core';
+import { engine, getBackend, getGradient, getKernelsForBackend, reshape, slice, tensor, tidy, transpose, type DataType, type Tensor } from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { useBackend } from '../../backend.js';
 import { random } from '../../random.js';
 import { checkGradient } from '../../testing/index.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { Engine } from '../engine.js';
 import { TfjsEngine } from '../tfjs.js';
-import { kernelCases, type CaseInput, type KernelCase } from './__fixtures__/kernel-cases.js';
+import { elementCases } from './__fixtures__/element-cases.js';
+import type { CaseInput, KernelCase } from './__fixtures__/kernel-case.js';
+import { networkCases } from './__fixtures__/network-cases.js';
+import { tensorCases } from './__fixtures__/tensor-cases.js';
 import { OnnxRuntimeEngine } from './engine.js';
+import { notRecordable } from './not-recordable.js';
+import { record, type Spec } from './record.js';
+import { isRecordable, RecordingError, recorderName } from './recorder.js';
 
 const backends = ['wasm', 'cpu'] as const;
+/** Every op of tfjs and of ours, with odd shapes, batches and axes of length 1. */
+const kernelCases = [...elementCases, ...tensorCases, ...networkCases];
 
 describe('recorded', () => {
   const tfjs = new TfjsEngine();
@@ -32,6 +42,81 @@ describe('recorded', () => {
   });
 });
 
+describe('all kernels', () => {
+  /** Names of the kernels that the cases and their gradients run while they are recorded. */
+  const ran = new Set<string>();
+
+  beforeAll(() => {
+    const runKernel = vi.spyOn(engine(), 'runKernel');
+    for (const kernelCase of kernelCases) {
+      const { fn, wrt } = prepared(kernelCase, order);
+      const specs = kernelCase.inputs.map(({ shape, dtype }): Spec => ({ shape, dtype: dtype ?? 'float32' }));
+      const [value] = record(fn, {}, specs).outputs.values;
+      if (wrt.length > 0) record(fn, {}, specs, { wrt, dy: { shape: value!.shape, dtype: 'float32' } });
+    }
+    runKernel.mock.calls.forEach(([name]) => ran.add(name));
+    runKernel.mockRestore();
+  });
+
+  it('that tfjs has are in the list above, or refused for a reason', () => {
+    const names = Object.entries(tf).filter(([key, value]) => /^_?[A-Z]/.test(key) && key !== 'OP_SCOPE_SUFFIX' && typeof value === 'string').map(([, value]) => value as unknown as string);
+    expect(names.length).toBeGreaterThan(150);
+    expect(names.filter((name) => !ran.has(name) && !notRecordable.has(name))).toEqual([]);
+    expect(names.filter((name) => notRecordable.has(name) && isRecordable(name))).toEqual([]);
+    expect([...notRecordable].filter((name) => !names.includes(name))).toEqual([]);
+  });
+
+  it('that have a gradient are in the list above', () => {
+    const names = Object.values(tf).filter((value): value is any => typeof value === 'string' && getGradient(value) !== undefined) as unknown as string[];
+    expect(names.length).toBeGreaterThan(90);
+    expect(names.filter((name) => !ran.has(name) && !notRecordable.has(name))).toEqual([]);
+  });
+
+  it('that the recorder knows are in the list above', () => {
+    const names = getKernelsForBackend(recorderName).map(({ kernelName }) => kernelName);
+    expect(names.filter((name) => !ran.has(name))).toEqual([]);
+  });
+
+  it('that we define are in the list above', async () => {
+    const names = await definedOps();
+    expect(names.length).toBeGreaterThan(10);
+    expect(names.filter((name) => !ran.has(name))).toEqual([]);
+  });
+});
+
+/** Names of the ops that this package defines. */
+async function definedOps(): Promise<string[]> {
+  const folder = new URL('../../', import.meta.url);
+  const files = (await readdir(folder, { recursive: true })).filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'));
+  const texts = await Promise.all(files.map((file) => readFile(new URL(file.replaceAll('\\', '/'), folder), 'utf8')));
+  return texts.flatMap((text) => [...text.matchAll(/= defineOp<[^\n]*\(\{\s*name: '(\w+)'/g)].map(([, name]) => name!));
+}
+
+describe('a function that cannot be recorded', () => {
+  const x: Spec = { shape: [4, 4], dtype: 'float32' };
+  const refused = (op: (x: any) => Tensor, spec: Spec = x) => {
+    function myReward(_: unknown, input: Tensor) { return op(input); }
+    return expect(() => record(myReward as ModelFunction, {}, [spec]));
+  };
+
+  it.each<[string, (x: any) => Tensor, RegExp]>([
+    ['shapes by value', (y) => tf.unique(reshape(y, [-1])).values, /'myReward' cannot be recorded: it uses the kernel 'Unique', whose result has a shape that depends on values\. Keep all entries.*tfjs engine/],
+    ['boxes by score', (y) => tf.image.nonMaxSuppression(y, slice(reshape(y, [-1]), [0], [4]) as never, 2), /'NonMaxSuppressionV3', whose/],
+    ['random classes', (y) => tf.multinomial(y, 2, 3), /'Multinomial', which draws random numbers/],
+    ['complex numbers', (y) => tf.abs(tf.complex(y, y)), /'Complex', which works on complex numbers/],
+    ['a strange kernel', (y) => engine().runKernel('Strange', { y }) as Tensor, /'Strange', which cannot be recorded\. Write it with other tfjs ops, teach the recorder with recordKernel\('Strange'/],
+    ['reading values', (y) => tf.mul(y, y.dataSync()[0] as number), /'myReward' cannot be recorded: a tensor's values are read/],
+    ['noise', (y) => tf.add(y, tf.randomNormal([4, 4])), /'myReward' cannot be recorded: it draws random numbers/],
+    ['dropout', (y) => tf.dropout(y, 0.5), /it draws random numbers/],
+  ])('%s', (_, op, message) => {
+    const { random } = Math;
+    refused(op).toThrow(RecordingError);
+    refused(op).toThrow(message);
+    expect(Math.random).toBe(random);
+    expect(getBackend()).not.toBe(recorderName);
+  });
+});
+
 type Layout = (rank: number, input: number) => number[];
 const order = (rank: number) => Array.from({ length: rank }, (_, i) => i);
 /** How the axes of an input lie: as they are, all backwards, and the last of the first input in front. */
@@ -48,6 +133,8 @@ function prepared({ op, inputs, wrt }: KernelCase, layout: Layout) {
   };
 }
 
+const ranges = { positive: [0.3, 2], unit: [-0.9, 0.9], above: [1.1, 3] } as const satisfies Record<string, readonly [number, number]>;
+
 function valuesOf({ shape, values, dtype }: CaseInput, seed: number): Float32Array {
   const size = shape.reduce((a, b) => a * b, 1);
   if (typeof values === 'object') return Float32Array.from(values);
@@ -56,7 +143,7 @@ function valuesOf({ shape, values, dtype }: CaseInput, seed: number): Float32Arr
   const between = (low: number, high: number) => normal.map((x) => low + (high - low) / (1 + Math.exp(-x)));
   if (dtype === 'bool') return normal.map((x) => Number(x > 0));
   if (dtype === 'int32') return normal.map((x) => Math.round(x * 4));
-  return values ? between(...({ positive: [0.3, 2], unit: [-0.9, 0.9], above: [1.1, 3] } as const)[values]) : normal;
+  return values ? between(...ranges[values]) : normal;
 }
 
 interface Result {
