@@ -28,7 +28,7 @@ export interface Windows {
 export function convWindows(name: string, shape: readonly number[], filter: readonly number[], { strides, pad, dilations = 1, dimRoundingMode }: WindowAttrs): Windows {
   const info = shape.length === 5
     ? backend_util.computeConv3DInfo(shape as never, filter as never, strides as never, dilations as never, pad as never, false, 'channelsLast', dimRoundingMode)
-    : backend_util.computeConv2DInfo(shape as never, filter as never, strides as never, dilations as never, pad, dimRoundingMode, name.includes('Depthwise'));
+    : backend_util.computeConv2DInfo(shape as never, filter as never, strides as never, (dilations ?? 1) as never, pad, dimRoundingMode, name.includes('Depthwise')); // dilations are null from tfjs-layers
   return fromInfo(name, info);
 }
 
