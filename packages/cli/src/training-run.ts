@@ -2,8 +2,7 @@ import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { AlignPropTrainer, logSamples, metricsRecord, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
-import { evaluate } from './evaluation.js';
+import { AlignPropTrainer, evaluator, logSamples, metricsRecord, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
 import { writeSheet } from './image-files.js';
 import { interruptible } from './interrupt.js';
 import type { Output } from './output.js';
@@ -84,7 +83,8 @@ async function compare(job: TrainingJob, trained: StableDiffusionPipeline, signa
   const { config, reward, evalPrompts: prompts = [] } = job;
   const progress = output.progress('Judging', 2 * prompts.length);
   let drawn = 0;
-  const options = { config, prompts, reward, signal, onImage: () => progress.update(++drawn) };
+  const evaluate = evaluator(trained.engine, { config, prompts, rewardFunction: reward });
+  const options = { signal, onImage: () => progress.update(++drawn) };
   const images: Tensor4D[] = [];
   try {
     const before = await evaluate(job.pipeline.with({ scheduler: trained.scheduler }), options);

@@ -8,6 +8,7 @@ export {
   type AlignPropConfigInput,
 } from './config.js';
 export { backpropPlan, type BackpropOptions, type BackpropStrategy, type Estimator } from './config-plan.js';
+export { evaluator, type Evaluate, type EvaluateOptions, type Evaluation, type EvaluatorOptions } from './evaluator.js';
 export { fixed, gaussian, uniform, type Cut } from './cuts.js';
 export {
   alignPropGradients,

@@ -1,9 +1,9 @@
-import { add, dispose, mean, mul, randomUniform, square, tensor1d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, dispose, mean, mul, randomUniform, square, tensor1d, tensor4d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { defineReward, loadReward, weightedSum, type RewardFunction } from '@alignprop/rewards';
-import { rewardJudge } from './judge.js';
+import { rewardJudge, rewardScorer } from './judge.js';
 
 const brightness: RewardFunction = (images) => mean(images, [1, 2, 3]);
 /** Counts how often its weight is read. */
@@ -60,6 +60,20 @@ describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
       const { rewards, terms } = await judge(make());
       expect(Object.keys(terms)).toEqual(['a', 'b']);
       rewards.forEach((reward, i) => expect(reward).toBeCloseTo(terms.a![i]! + terms.b![i]!, 5));
+    }));
+
+  it.each([
+    ['a function', () => brightness],
+    ['a reward in parts', () => stored().reward],
+    ['a sum', () => weightedSum({ a: [stored().reward, 2], b: [stored().reward, -1] })],
+  ])('scores by %s without a gradient alike', (_, make) =>
+    expectNoLeaks(async () => {
+      const { pixels, rewards } = await judge(make());
+      const engine = new TfjsEngine();
+      const images = tensor4d(pixels, [2, 4, 4, 3]);
+      expect([...(await rewardScorer(engine, make() as RewardFunction)(images, ['a', 'crab'], [{}, {}]))]).toEqual(rewards);
+      engine.dispose();
+      images.dispose();
     }));
 
   it.each<[string, unknown]>([

@@ -1,4 +1,4 @@
-import { dispose, fill, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { dispose, fill, tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { RecordingError, TfjsEngine, vjp, type Engine, type ModelFunction, type Vjp } from '@alignprop/autograd-ext';
 import type { ModelReward, RewardFunction, RewardModel } from '@alignprop/rewards';
 
@@ -48,6 +48,22 @@ export function rewardJudge<M>(engine: Engine, rewardFunction: RewardFunction<M>
     const values = await Promise.all(aux.map((term) => term.data<'float32'>()));
     dispose([...aux]);
     return { rewards: value as Tensor1D, terms: Object.fromEntries(terms.map((name, i) => [name, values[i]!])), imageGradients: inputs[0] as Tensor4D };
+  };
+}
+
+/** Scores alone, without a gradient. */
+export type Scorer<M> = (images: Tensor4D, prompts: readonly string[], promptMetadata: readonly M[]) => Promise<Float32Array>;
+
+/** Makes a scorer of a reward, as `rewardJudge` makes a judge. */
+export function rewardScorer<M>(engine: Engine, rewardFunction: RewardFunction<M>): Scorer<M> {
+  const { model } = rewardFunction as Partial<ModelReward<M>>;
+  const score = model && engine.compile(model.score);
+  return async (images, prompts, metadata) => {
+    const inputs = model?.inputs?.(prompts, metadata) ?? [];
+    const outputs = score ? await score(model.params, images, ...inputs).finally(() => dispose([...inputs])) : [tidy(() => rewardFunction(images, prompts, metadata))];
+    const values = await checkedShape(outputs as unknown as Outputs, images)[0].data<'float32'>();
+    dispose([...outputs]);
+    return values;
   };
 }
 
