@@ -7,7 +7,7 @@ import type { RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../fixtures/index.js';
 import { stopGradient } from './__fixtures__/stop-gradient.js';
-import { tinyPipeline } from './__fixtures__/tiny-run.js';
+import { collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
 import { gaussian, uniform } from './cuts.js';
 import { alignPropGradients, type GradientInputs } from './gradients.js';
 import { draftLV, drawPlan, drTune, full, lastK, perStep, perTrajectory, refl, type DrawnPlan, type Plan, type StepPlan } from './plans.js';
@@ -140,4 +140,20 @@ describe('alignPropGradients', () => {
     const long = await newInputs(drawPlan(refl(1), 5, random(0)));
     await expect(alignPropGradients(pipeline, reward, sampling)(long)).rejects.toThrow(/plan got 5 entries and shows predicted-x_0, expected 4 entries or fewer\./);
   });
+});
+
+it.each(['full', 'draft-k', 'draft-lv', 'refl', 'drtune'] as const)('AlignPropTrainer trains by %s, the same from the same seed', async (estimator) => {
+  const base = await tinyPipeline();
+  const run = async () => {
+    const trainer = tinyTrainer({
+      pipeline: base,
+      config: { estimator, num_epochs: 1, train_batch_size: 1 },
+    });
+    const metrics = await collect(trainer);
+    trainer.dispose();
+    return metrics[0]!;
+  };
+  const first = await run();
+  expect(first.gradNorm).toBeGreaterThan(0);
+  expect(await run()).toEqual(first);
 });
