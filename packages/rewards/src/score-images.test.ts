@@ -1,7 +1,7 @@
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { add, dispose, fill, log, mean, mul, scalar, tensor1d, tensor3d, tensor4d, zeros, type Tensor, type Tensor1D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { scaled } from './combinators/scaled.js';
 import { weightedSum } from './combinators/weighted-sum.js';
 import { jpegCompressibility } from './jpeg/jpeg-kilobytes.js';
@@ -53,6 +53,10 @@ describe.each(['wasm', 'cpu'] as const)('scoreImages on %s', (backend) => {
       await expect(scoreImages(reward, images)).rejects.toThrow("reward: the weight 'w' is still in its file");
       const engine = new TfjsEngine();
       const { scores } = await scoreImages(scaled(reward, 2), images, { prompts: 'crab', engine });
+      const compile = vi.spyOn(engine, 'compile');
+      await scoreImages(reward, images, { engine });
+      await scoreImages(reward, images, { engine });
+      expect(compile).toHaveBeenCalledTimes(1);
       engine.dispose();
       const loaded = await loadReward(reward);
       const { scores: direct } = await scoreImages(loaded, images, { prompts: 'crab' });

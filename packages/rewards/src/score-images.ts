@@ -1,5 +1,5 @@
 import { dispose, tensor4d, unstack, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { isTensor, type Engine } from '@alignprop/autograd-ext';
+import { isTensor, type Compiled, type Engine, type ModelFunction } from '@alignprop/autograd-ext';
 import { detailed, isModelReward, type RewardFunction } from './reward.js';
 
 /** An RGB image, row by row: bytes from 0 to 255, or floats from 0 to 1. */
@@ -73,11 +73,22 @@ type Judge<M> = (image: Tensor4D, prompts: readonly string[], metadata: readonly
 function judgeOf<M>(reward: RewardFunction<M>, engine?: Engine): Judge<M> {
   if (!engine || !isModelReward(reward)) return (...args) => detailed(reward).outputs(...args);
   const { model } = reward;
-  const run = engine.compile(model.score);
+  const run = compiled(engine, model.score);
   return async (image, prompts, metadata) => {
     const inputs = model.inputs?.(prompts, metadata) ?? [];
     return run(model.params, image, ...inputs).finally(() => dispose([...inputs]));
   };
+}
+
+const compiledScores = new WeakMap<Engine, WeakMap<ModelFunction, Compiled>>();
+
+/** Compiled once for an engine, however often images are scored. */
+function compiled(engine: Engine, score: ModelFunction): Compiled {
+  const known = compiledScores.get(engine) ?? new WeakMap<ModelFunction, Compiled>();
+  compiledScores.set(engine, known);
+  const run = known.get(score) ?? engine.compile(score);
+  known.set(score, run);
+  return run;
 }
 
 interface FloatImage {
