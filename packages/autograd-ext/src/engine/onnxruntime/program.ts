@@ -23,6 +23,10 @@ export interface CompileProgress {
   readonly nodes?: number;
   /** How long it took; not known before it is done. */
   readonly seconds?: number;
+  /** What ONNX Runtime was given; not known before it is done. */
+  readonly graph?: Graph;
+  /** The same as an ONNX file, which Netron opens. Weights lie elsewhere. */
+  readonly model?: Uint8Array;
 }
 
 /** A function, and its gradient if it has one, for one set of shapes and frozen weights. Sessions start when they are first needed. */
@@ -106,8 +110,9 @@ export class Program {
     onCompile?.({ name });
     const nodes = nodesOf(graph.outputs);
     await weights.place(weightsOf([...nodes.flatMap(dependencies), ...graph.outputs]));
-    const session = await startSession(encodeModel(graph, weights.locate, name), graph.outputs, options);
-    onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000 });
+    const model = encodeModel(graph, weights.locate, name);
+    const session = await startSession(model, graph.outputs, options);
+    onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
     return session;
   }
 }
