@@ -7,10 +7,13 @@ import { pipelineChain } from './pipeline-chain.js';
 import { firstNonFinite, NonFiniteError } from './non-finite.js';
 import { globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
 import type { StepPlan } from './plans.js';
+import { textEncoderGradients } from './text-encoder-gradients.js';
 import { walkDown, walkDownAgain, type SamplingOptions, type WalkInputs } from './walk-down.js';
 
 /** Everything that one micro-batch depends on besides the weights: with the same inputs come the same gradients. */
 export interface GradientInputs<M> extends WalkInputs, JudgeInputs<M> {
+  /** The texts of `negativePromptEmbeds`, needed where the text encoder is trained. */
+  readonly negativePrompts?: readonly string[];
   /** 1 / micro-batches. */
   readonly lossScale?: number;
 }
@@ -46,6 +49,7 @@ export function alignPropGradients<M>(
 ): GradientFunction<M> {
   const chainOf = pipelineChain(pipeline, options);
   const decodeVjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
+  const throughTextEncoder = textEncoderGradients(pipeline);
   const judge = rewardJudge(pipeline.engine, rewardFunction);
 
   /** Judges the end of a walk, and walks up. */
@@ -83,7 +87,8 @@ export function alignPropGradients<M>(
         dispose(rest as never);
         made = { ...made, params: accumulate(made.params, params) };
       }
-      return made;
+      const texts = options.guidanceScale > 1 ? [...(inputs.negativePrompts ?? []), ...inputs.prompts] : inputs.prompts;
+      return { ...made, params: await throughTextEncoder(made.params, texts) };
     } catch (error) {
       dispose(made as never);
       throw error;

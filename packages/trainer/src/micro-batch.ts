@@ -5,6 +5,7 @@ import type { AlignPropConfig } from './config.js';
 import type { Generators } from './generators.js';
 import type { GradientInputs } from './gradients.js';
 import { drawPlan, type Plan } from './plans.js';
+import { trainsTextEncoder } from './text-encoder-gradients.js';
 
 /** Gives a prompt, alone or with metadata for the reward. Draw from `generator`, which checkpoints keep, for an exact resume. */
 export type PromptFunction<M> = (generator: TorchGenerator) => string | readonly [prompt: string, metadata: M];
@@ -30,12 +31,13 @@ export class MicroBatches<M> {
     const drawn = Array.from({ length: config.train_batch_size }, () => this.#prompt());
     const prompts = drawn.map(([prompt]) => prompt);
     const promptEmbeds = await pipeline.encodePrompt(prompts);
-    const negativePromptEmbeds = config.sample_guidance_scale > 1 ? await this.#negatives(first, prompts.length) : undefined;
+    const negativePrompts = config.sample_guidance_scale > 1 ? this.#negatives(first, prompts.length) : undefined;
+    const negativePromptEmbeds = negativePrompts && (await this.#embedNegatives(negativePrompts));
     const latents = pipeline.prepareLatents({ batch: prompts.length, ...sizeOf(config), generator: generators.noise });
     try {
       const plan = drawPlan(this.plan, config.sample_num_steps, generators.plan);
       const promptMetadata = drawn.map(([, metadata]) => metadata);
-      return await use({ latents, promptEmbeds, negativePromptEmbeds, noise: generators.noise, plan, prompts, promptMetadata });
+      return await use({ latents, promptEmbeds, negativePromptEmbeds, noise: generators.noise, plan, prompts, promptMetadata, negativePrompts });
     } finally {
       dispose([latents, promptEmbeds, negativePromptEmbeds] as never);
     }
@@ -53,12 +55,22 @@ export class MicroBatches<M> {
     throw new Error(`promptFunction: returned ${JSON.stringify(drawn)}, expected a prompt or [prompt, metadata].`);
   }
 
-  /** `[B, L, D]`: each image of the run takes the next of the negative prompts; they are encoded once. */
-  async #negatives(first: number, batch: number): Promise<Tensor3D> {
-    const texts = [this.config.negative_prompts ?? ''].flat();
+  /** Each image of the run takes the next of the negative prompts. */
+  #negatives(first: number, batch: number): readonly string[] {
+    const texts = this.#negativeTexts;
+    return Array.from({ length: batch }, (_, i) => texts[(first + i) % texts.length]!);
+  }
+
+  get #negativeTexts(): readonly string[] {
+    return [this.config.negative_prompts ?? ''].flat();
+  }
+
+  /** `[B, L, D]`. They are encoded once, unless the text encoder changes. */
+  async #embedNegatives(prompts: readonly string[]): Promise<Tensor3D> {
+    if (trainsTextEncoder(this.pipeline)) return this.pipeline.encodePrompt(prompts);
+    const texts = this.#negativeTexts;
     const embeds = await (this.#negativeEmbeds ??= this.pipeline.encodePrompt(texts));
-    const order = Array.from({ length: batch }, (_, i) => (first + i) % texts.length);
-    return tidy(() => gather(embeds, order) as Tensor3D);
+    return tidy(() => gather(embeds, prompts.map((prompt) => texts.indexOf(prompt))) as Tensor3D);
   }
 }
 
