@@ -1,7 +1,7 @@
-import { TfjsEngine, useBackend, vjp } from '@alignprop/autograd-ext';
-import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import { add, dispose, mean, memory, mul, randomUniform, scalar, square, tensor1d, tensor4d, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { useBackend, vjp } from '@alignprop/autograd-ext';
+import { add, mean, memory, mul, randomUniform, scalar, square, tensor1d, tensor4d, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { defineReward, isModelReward, loadReward, type DetailedReward, type RewardFunction } from '../reward.js';
 import { testReward } from '../testing/test-reward.js';
 import { capped } from './capped.js';
@@ -60,25 +60,37 @@ describe.each(['wasm', 'cpu'] as const)('combinators on %s', (backend) => {
   it('of a model reward and a function is a function', () => {
     expect(isModelReward(weightedSum({ a: [stored(brightness), 1], b: [energy, 1] }))).toBe(false);
   });
+});
 
-  it('run on an engine with their weights in files, scores and terms at once', () =>
-    expectNoLeaks(async () => {
-      const { model, terms } = weightedSum({ a: [normalised(stored(brightness)), 2], b: [stored(energy), 1] });
-      expect(terms).toEqual(['a', 'b', 'a.raw']);
-      expect(model.terms).toBe(terms);
-      const engine = new TfjsEngine();
-      const images = pictures(2);
-      const run = engine.compileVjp((params, x, ...inputs) => model.score(params, x!, ...inputs), { wrt: [0] });
+describe.each(engineNames)('combinators on the engine %s', (name) => {
+  it('run with their weights in files, scores and terms at once; what they learn is no part of what was compiled', async () => {
+    const engine = await startEngine(name);
+    const { model, terms, memory } = weightedSum({ a: [normalised(stored(brightness)), 2], b: [capped(stored(energy), 0.3), 1] });
+    expect(terms).toEqual(['a', 'b', 'a.raw', 'b.uncapped']);
+    const images = pictures(2);
+    const run = engine.compileVjp(model.score, { wrt: [0] });
+    const judge = async () => {
       const inputs = model.inputs!(['a', 'bc'], [{}, {}]);
       expect(inputs.map(({ shape }) => shape)).toEqual([[2], [], [], [2]]);
-      const { value, aux, inputs: gradients } = await run(model.params, [images, ...inputs]);
-      const [total, ...parts] = [value, ...aux].map(values);
-      expect(parts).toHaveLength(3);
-      total!.forEach((score, i) => expect(score).toBeCloseTo(parts[0]![i]! + parts[1]![i]!, 5));
-      parts[0]!.forEach((term, i) => expect(term).toBeCloseTo(2 * parts[2]![i]!, 5));
-      dispose([images, ...inputs, value, ...aux, ...gradients]);
-      engine.dispose();
-    }));
+      const { value, aux, inputs: gradients } = await run(model.params, [images, ...inputs], tensor1d([1, 1]));
+      return [value, ...aux, gradients[0]!].map(values);
+    };
+    const [total, a, b, raw, uncapped, gradient] = await judge();
+    const [plainBrightness, plainEnergy] = [call(brightness, images), call(energy, images)];
+    for (const i of [0, 1]) {
+      expect(raw![i]).toBeCloseTo(plainBrightness[i]!, 5);
+      expect(uncapped![i]).toBeCloseTo(plainEnergy[i]!, 5);
+      expect(a![i]).toBeCloseTo(2 * raw![i]!, 5);
+      expect(b![i]).toBeCloseTo(Math.min(uncapped![i]!, 0.3), 5);
+      expect(total![i]).toBeCloseTo(a![i]! + b![i]!, 5);
+    }
+    expect(plainEnergy.some((score) => score > 0.3)).toBe(true);
+    expect(gradient![0]).toBeCloseTo(2 / 48 + (plainEnergy[0]! > 0.3 ? 0 : (2 * values(images)[0]!) / 48), 5);
+    memory!.observe({ 'a.raw': Float32Array.of(10, 14), 'b.uncapped': Float32Array.of(0, 0) });
+    const [, later] = await judge();
+    for (const i of [0, 1]) expect(later![i]).toBeCloseTo((2 * (raw![i]! - 12)) / 2, 4);
+    engine.dispose();
+  });
 });
 
 describe('weightedSum', () => {
