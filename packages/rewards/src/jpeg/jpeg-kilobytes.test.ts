@@ -1,6 +1,8 @@
 import { useBackend, vjp } from '@alignprop/autograd-ext';
-import { add, clipByValue, fill, mul, neg, randomUniform, zeros, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, clipByValue, fill, mul, neg, ones, randomUniform, zeros, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
+import { expectClose } from '../../../../fixtures/index.js';
 import { scaled } from '../combinators/scaled.js';
 import { testReward } from '../testing/test-reward.js';
 import { jpegRate } from './differentiable-jpeg.js';
@@ -50,5 +52,18 @@ describe.each(['wasm', 'cpu'] as const)('JPEG rewards on %s', (backend) => {
     expect(() => jpegCompressibility({ quality: 0 })).toThrow('jpeg: quality got 0, expected an integer from 1 to 100.');
     expect(() => jpegIncompressibility({ quality: NaN })).toThrow('quality got NaN');
     expect(() => jpegCompressibility()(zeros([1, 3, 16, 16]), [''], [{}])).toThrow('jpegKilobytes: images got shape [1,3,16,16], expected [B, H, W, 3]');
+  });
+});
+
+describe.each(engineNames)('JPEG rewards on the engine %s', (name) => {
+  it.each([[16, 16], [15, 33]])('%i×%i: the same value and gradient as called', async (height, width) => {
+    const engine = await startEngine(name);
+    const { model } = jpegCompressibility({ quality: 80 });
+    const images = randomUniform([2, height, width, 3], 0, 1, 'float32', 4) as Tensor4D;
+    const { value, inputs } = await engine.compileVjp(model.score, { wrt: [0] })(model.params, [images], ones([2]));
+    const called = vjp((_, x) => jpegCompressibility({ quality: 80 })(x as Tensor4D, ['', ''], [{}, {}]), {}, [images]);
+    expectClose(value, called.value, 1e-6, 'scores');
+    expectClose(inputs[0]!, called.inputs[0]!, 1e-4, 'gradient');
+    engine.dispose();
   });
 });
