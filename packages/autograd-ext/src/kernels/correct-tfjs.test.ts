@@ -1,4 +1,4 @@
-import { add, avgPool, batchNorm, complex, concat, conv2d, conv2dTranspose, cumsum, depthToSpace, depthwiseConv2d, einsum, fused, gather, greater, image, logicalAnd, less, matMul, maximum, maxPool, minimum, mirrorPad, mod, mul, neg, prod, randomNormal, range, real, reshape, split, squaredDifference, stridedSlice, sub, tensor, tensor1d, tensor2d, topk, unsortedSegmentSum, unstack, where, zeros, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, avgPool, batchNorm, broadcastTo, complex, concat, conv2d, conv2dTranspose, cumsum, depthToSpace, depthwiseConv2d, einsum, fused, gather, greater, image, logicalAnd, less, matMul, maximum, maxPool, minimum, mirrorPad, mod, mul, neg, prod, randomNormal, range, real, reshape, split, squaredDifference, stridedSlice, sub, tensor, tensor1d, tensor2d, tile, topk, unsortedSegmentSum, unstack, where, zeros, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../backend.js';
 import { checkGradient, expectNoLeaks } from '../testing/index.js';
@@ -41,6 +41,8 @@ const cases: [name: string, shape: number[], op: Op][] = [
   ['cropAndResize, nearest', [2, 5, 6, 3], (x) => image.cropAndResize(x, tensor2d([[0.1, 0.2, 0.9, 0.8], [-0.2, 0.1, 1.1, 0.7]]), tensor1d([1, 0], 'int32'), [4, 3], 'nearest')],
   ['cumsum along the first axis', [3, 4, 2], (x) => cumsum(x, 0, true)],
   ['cumsum along the middle axis, backwards', [3, 4, 2], (x) => cumsum(x, 1, false, true)],
+  ['tile at rank 5', [2, 1, 3, 1, 2], (x) => mul(tile(x, [2, 1, 2, 3, 1]), 2)],
+  ['broadcastTo at rank 5', [3, 1, 2], (x) => mul(broadcastTo(x, [2, 2, 3, 4, 2]), 2)],
   ['unstack into one', [1, 3, 4], (x) => mul(unstack(x)[0]!, 2)],
   ['split into one', [3, 4], (x) => mul(split(x, 1, 1)[0]!, 2)],
   ['depthToSpace', [2, 3, 2, 12], (x) => depthToSpace(x, 2)],

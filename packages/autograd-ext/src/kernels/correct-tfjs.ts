@@ -19,6 +19,7 @@ import { resizeNearestNeighborGradKernel } from './resize-nearest-neighbor-grad.
 import { addSegmentSumOnWasm } from './segment-sum-wasm.js';
 import { correctSplits } from './split-grads.js';
 import { addStridedSliceGradient } from './strided-slice-grad.js';
+import { correctTile } from './tile-grad.js';
 import { addTopKGradient } from './topk-grad.js';
 
 /**
@@ -38,6 +39,7 @@ export function correctTfjs(): void {
   correctGatherGradient();
   correctCumsum();
   correctSplits();
+  correctTile();
   reduceBroadcastGradients();
   replaceBatchNormGradient();
   correctKernels();

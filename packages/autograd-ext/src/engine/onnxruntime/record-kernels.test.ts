@@ -140,10 +140,10 @@ function valuesOf({ shape, values, dtype }: CaseInput, seed: number): Float32Arr
   if (typeof values === 'object') return Float32Array.from(values);
   if (values === 'special') return Float32Array.from({ length: size }, (_, i) => [1, NaN, Infinity, -Infinity, 0, -2][i]!);
   const normal = random(seed + 11).randn(Math.max(16, size)).slice(0, size);
-  const between = (low: number, high: number) => normal.map((x) => low + (high - low) / (1 + Math.exp(-x)));
+  const between = ([low, high]: readonly [number, number]) => normal.map((x) => low + (high - low) / (1 + Math.exp(-x)));
   if (dtype === 'bool') return normal.map((x) => Number(x > 0));
   if (dtype === 'int32') return normal.map((x) => Math.round(x * 4));
-  return values ? between(...ranges[values]) : normal;
+  return values ? between(ranges[values]) : normal;
 }
 
 interface Result {

@@ -48,6 +48,7 @@ const shapes: KernelCase[] = [
   entry('reverse', [[2, 3, 4]], (x) => tf.reverse(x, [0, -1])),
   entry('flipLeftRight', [[2, 3, 4, 2]], (x) => tf.image.flipLeftRight(x), none),
   entry('tile', [[2, 3]], (x) => tf.tile(x, [3, 2])),
+  entry('tile at rank 5', [[2, 1, 3, 1, 2]], (x) => tf.tile(x, [2, 1, 2, 3, 1])),
   entry('broadcastTo', [[3, 1]], (x) => tf.broadcastTo(x, [2, 3, 4])),
   entry('BroadcastTo', [[3, 1]], (x) => tf.engine().runKernel('BroadcastTo', { x }, { shape: [2, 3, 4], inputShape: [3, 1] }) as Tensor, { ...none, eager: (x) => tf.broadcastTo(x, [2, 3, 4]) }),
   entry('fill, range and linspace', [[3, 4]], (x) => tf.add(tf.add(x, tf.fill([3, 1], 2)), tf.add(tf.range(0, 4), tf.linspace(-1, 2, 4)))),
