@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
-import { useBackend } from '@alignprop/autograd-ext';
+import { useBackend, type Params } from '@alignprop/autograd-ext';
 import { resolveSource } from '@alignprop/autograd-ext/weights';
-import { UNet2DConditionModel } from '@alignprop/diffusion';
+import { CLIPTextModel, UNet2DConditionModel } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraFormats, saveLora, type LoraFormat } from '@alignprop/lora';
 import { embeddedModel } from '../embedded-model.js';
 import { modelOptions, type ModelOptions } from '../load-pipeline.js';
@@ -25,7 +25,13 @@ export function defineExport(command: Command): void {
 async function exportLora(lora: string, { model = embeddedModel.path, revision, variant, backend, output: path, format, ...options }: ExportOptions): Promise<void> {
   await useBackend(backend);
   const state = await loadLora(lora);
-  const { params } = await UNet2DConditionModel.fromPretrained(await resolveSource(model, { revision }), { subfolder: 'unet', variant });
-  await saveLora(path, await applyLora(params, state), { format });
+  const source = await resolveSource(model, { revision });
+  const { params } = await UNet2DConditionModel.fromPretrained(source, { subfolder: 'unet', variant });
+  const others: Record<string, Params> = {};
+  if (state.components?.includes('text_encoder')) {
+    const text = await CLIPTextModel.fromPretrained(source, { subfolder: 'text_encoder', variant });
+    others.text_encoder = await applyLora(text.params, await loadLora(lora, { prefix: 'text_encoder' }));
+  }
+  await saveLora(path, await applyLora(params, state), { format, others });
   new Output(options).result({ event: 'export', path, format }, path);
 }

@@ -85,8 +85,12 @@ const withScheduler = (pipeline: StableDiffusionPipeline, name: GenerateOptions[
 };
 
 async function withLora(pipeline: StableDiffusionPipeline, file: string, scale: number): Promise<StableDiffusionPipeline> {
-  const params = await applyLora(pipeline.unet.params, await loadLora(file), { scale });
-  return pipeline.with({ unet: pipeline.unet.withParams(params) });
+  const { unet, textEncoder } = pipeline;
+  const state = await loadLora(file);
+  const adapted = pipeline.with({ unet: unet.withParams(await applyLora(unet.params, state, { scale })) });
+  if (!state.components?.includes('text_encoder')) return adapted;
+  const params = await applyLora(textEncoder.params, await loadLora(file, { prefix: 'text_encoder' }), { scale });
+  return adapted.with({ textEncoder: textEncoder.withParams(params) });
 }
 
 async function writeImages(images: Tensor4D, seed: number, pipeline: StableDiffusionPipeline, prompts: readonly string[], options: GenerateOptions, output: Output): Promise<void> {
