@@ -2,6 +2,8 @@ export { backendNames, ensureBackend, useBackend, type BackendName } from './bac
 export { checkpoint } from './checkpoint.js';
 export { defineOp, type OpDefinition } from './define-op.js';
 export type { Compiled, CompiledVjp, Engine, KeptForward } from './engine/engine.js';
+export { createEngine, engineNames, type EngineName, type EngineOptions } from './engine/create-engine.js';
+export { devices, type Device } from './engine/onnxruntime/session.js';
 export { TfjsEngine } from './engine/tfjs.js';
 export { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
 export type { CompileProgress } from './engine/onnxruntime/program.js';

@@ -1,9 +1,10 @@
 import { dispose, gather, mean, mul, reshape, tidy, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import { trainable, useBackend } from '@alignprop/autograd-ext';
+import { trainable, type Engine } from '@alignprop/autograd-ext';
 import { DDIMScheduler, StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora } from '@alignprop/lora';
 import { aesthetic, type RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { engineNames, startEngine } from '../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../fixtures/index.js';
 import { accumulate } from './backprop.js';
 import { alignPropGradients, type AlignPropGradients } from './gradients.js';
@@ -40,8 +41,8 @@ const options = { learningRate: 1e-3, beta1: 0.9, beta2: 0.999, weightDecay: 1e-
 const row = (x: Tensor, i: number): Tensor => tidy(() => reshape(gather(x, [i]), x.shape.slice(1)));
 
 /** The pipeline with TRL's scheduler and the fixture's adapter. */
-async function goldenPipeline({ base, r, lora_alpha, b_zero }: GoldenCase, common: Golden): Promise<StableDiffusionPipeline> {
-  const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath(`alignprop-sd15/${base}`));
+async function goldenPipeline(engine: Engine, { base, r, lora_alpha, b_zero }: GoldenCase, common: Golden): Promise<StableDiffusionPipeline> {
+  const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath(`alignprop-sd15/${base}`), { engine });
   const adapter = Object.entries(common).filter(([name]) => /\.lora_[AB]\.weight$/.test(name));
   const tensors = Object.fromEntries(adapter.map(([name, value]) => [name, b_zero && name.includes('lora_B') ? mul(value, 0) : value]));
   const params = await applyLora(pipeline.unet.params, { config: { r, loraAlpha: lora_alpha, targetModules: [] }, tensors }, { trainable: true });
@@ -114,13 +115,16 @@ function checkParameters(variables: Readonly<Record<string, Variable>>, io: Gold
   expect(far / total, `share of parameters off after step ${step}`).toBeLessThanOrEqual(0.01);
 }
 
-describe.each(['wasm', 'cpu'] as const)('AlignProp steps of TRL on %s', (backend) => {
-  beforeAll(() => useBackend(backend));
+describe.each(engineNames)('AlignProp steps of TRL on %s', (engineName) => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await startEngine(engineName);
+  });
 
   it.each(cases)('$folder $name', async ({ folder, name, golden }) => {
     const common = await fixtureTensors(`${folder}/common.safetensors`);
     const io = await fixtureTensors(`${folder}/${name}.safetensors`);
-    const pipeline = await goldenPipeline(golden, common);
+    const pipeline = await goldenPipeline(engine, golden, common);
     const sampling = { numInferenceSteps: golden.steps, guidanceScale: golden.cfg, eta: golden.eta };
     const gradientsOf = alignPropGradients(pipeline, await goldenReward(golden, common), sampling);
     const negative = await pipeline.encodePrompt([golden.negative_prompt]);

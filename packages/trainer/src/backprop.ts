@@ -21,10 +21,10 @@ export interface Chain {
   readonly scheduler: Scheduler;
   readonly eta: number;
   /**
-   * The product of `dy` with the Jacobian of the prediction at a step, run again from `latents`.
-   * `inputs` holds the gradient of the latents when `inputGradient` asks for it.
+   * The product of `dy` with the Jacobian of the prediction at a step, run again from `latents` unless the walk down kept it.
+   * `index` is the step's place in the walk. `inputs` holds the gradient of the latents when `inputGradient` asks for it.
    */
-  predictionVjp(latents: Tensor4D, step: Step, dy: Tensor4D, inputGradient: boolean): Promise<{ params: Gradients; inputs: readonly Tensor[] }>;
+  predictionVjp(latents: Tensor4D, step: Step, dy: Tensor4D, inputGradient: boolean, index: number): Promise<{ params: Gradients; inputs: readonly Tensor[] }>;
 }
 
 /** Tensors belong to the caller. */
@@ -104,7 +104,7 @@ async function stepUp(
   const [direct, dy] = path.inputs as readonly [Tensor4D, Tensor4D];
   if (!attached) return { params: {}, latents: direct };
   try {
-    const through = await predictionVjp(sample, steps[i]!, dy, inputGradient);
+    const through = await predictionVjp(sample, steps[i]!, dy, inputGradient, i);
     const sum = through.inputs[0] ? (add(direct, through.inputs[0]) as Tensor4D) : clone(direct);
     dispose([...through.inputs]);
     return { params: through.params, latents: sum };

@@ -3,7 +3,7 @@ import { decodeImages, type StableDiffusionPipeline, type Step } from '@alignpro
 import type { RewardFunction } from '@alignprop/rewards';
 import { accumulate, walkUp, type Chain, type ChainGradients, type Trajectory } from './backprop.js';
 import { rewardJudge, type JudgeInputs } from './judge.js';
-import { pipelineChain } from './pipeline-chain.js';
+import { pipelineChain, type KeptSteps } from './pipeline-chain.js';
 import { firstNonFinite, NonFiniteError } from './non-finite.js';
 import { globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
 import type { StepPlan } from './plans.js';
@@ -45,7 +45,7 @@ export type GradientFunction<M> = (inputs: GradientInputs<M>) => Promise<AlignPr
 export function alignPropGradients<M>(
   pipeline: StableDiffusionPipeline,
   rewardFunction: RewardFunction<M>,
-  options: SamplingOptions,
+  options: SamplingOptions & { onKept?: (steps: KeptSteps) => void },
 ): GradientFunction<M> {
   const chainOf = pipelineChain(pipeline, options);
   const decodeVjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
@@ -77,13 +77,14 @@ export function alignPropGradients<M>(
   return async (inputs) => {
     const { plan, lossScale = 1 } = inputs;
     const share = { ...inputs, lossScale: lossScale / (1 + plan.renoised) };
-    const { chain, release } = chainOf(inputs);
+    const { chain, predictDown, forget, release } = chainOf(inputs);
     let made: AlignPropGradients | undefined;
     try {
-      made = await judgeAndWalkUp(chain, await walkDown(pipeline, options, inputs), plan.steps, share);
+      made = await judgeAndWalkUp(chain, await walkDown(pipeline, options, { ...inputs, predict: predictDown(plan.steps) }), plan.steps, share);
       for (let copy = 0; copy < plan.renoised; copy++) {
-        const again = await walkDownAgain(pipeline, options, inputs, made.trajectory);
-        const { params, ...rest } = await judgeAndWalkUp(chain, again, [{ attached: true, inputDetached: true }], share);
+        forget();
+        const again = await walkDownAgain(pipeline, options, { ...inputs, predict: predictDown(lastStepAlone) }, made.trajectory);
+        const { params, ...rest } = await judgeAndWalkUp(chain, again, lastStepAlone, share);
         dispose(rest as never);
         made = { ...made, params: accumulate(made.params, params) };
       }
@@ -97,6 +98,8 @@ export function alignPropGradients<M>(
     }
   };
 }
+
+const lastStepAlone: readonly StepPlan[] = [{ attached: true, inputDetached: true }];
 
 /** Decoding clips, and a backend may clip NaN to a number: what is wrong with the latents has to be seen here. */
 async function checkLatents({ steps, latents }: Trajectory, prompts: readonly string[]): Promise<void> {

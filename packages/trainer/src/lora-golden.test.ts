@@ -1,13 +1,14 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { flatten, random, TfjsEngine, trainable, useBackend, type ModelFunction, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import { flatten, random, trainable, type Engine, type ModelFunction, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { unet2DCondition, UNet2DConditionModel } from '@alignprop/diffusion';
 import { addLora, applyLora, fuseLora, loadLora, loraTensors, removeLora, saveLora, scaleLora, unfuseLora, type LoraFormat } from '@alignprop/lora';
 import { cast, dispose, mul, reshape, sum, tensor, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { engineNames, startEngine } from '../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../fixtures/index.js';
 
 // The adapters of peft on diffusers' UNet: packages lora and diffusion meet only here.
@@ -29,12 +30,12 @@ interface Case {
 
 const largest = (x: Tensor) => Math.max(...Array.from(x.dataSync(), Math.abs));
 
-describe.each(['wasm', 'cpu'] as const)('LoRA on %s', (backend) => {
+describe.each(engineNames)('LoRA on %s', (backend) => {
   describe.each(['lora-r4', 'lora-r4-sd2'])('%s', (folder) => {
     const { base, fuse_scale: fuseScale, n_modules: moduleCount, formats, torch_f32_vs_f64: noise } = fixtureJson<Case>(`${folder}/case.json`);
     const floor = noise.lora_grads.max_abs; // how far PyTorch's own gradients in float32 are from those in float64
     const isZero = (name: string) => largest(golden[name]!) < floor;
-    const engine = new TfjsEngine();
+    let engine: Engine;
     let unet: UNet2DConditionModel;
     let golden: Record<string, Tensor>;
     let model: ModelFunction;
@@ -49,7 +50,7 @@ describe.each(['wasm', 'cpu'] as const)('LoRA on %s', (backend) => {
     };
 
     beforeAll(async () => {
-      await useBackend(backend);
+      engine = await startEngine(backend);
       unet = await UNet2DConditionModel.fromPretrained(join(fixturePath(folder), base), { subfolder: 'unet' });
       golden = await fixtureTensors(`${folder}/io.safetensors`);
       model = (params, sample, timestep, context) => unet2DCondition(unet.config, params, sample as Tensor4D, timestep!, context as Tensor3D);

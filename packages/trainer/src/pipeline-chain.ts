@@ -1,7 +1,8 @@
 import { dispose, scalar, tensor1d, type Tensor3D } from '@tensorflow/tfjs-core';
-import type { Vjp } from '@alignprop/autograd-ext';
+import type { Compiled, KeptForward, Vjp } from '@alignprop/autograd-ext';
 import { guidedEmbeds, guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { Chain } from './backprop.js';
+import type { StepPlan } from './plans.js';
 import { embedsPath, trainsTextEncoder } from './text-encoder-gradients.js';
 
 /** The embeddings of one micro-batch, `[B, L, D]` each. */
@@ -10,16 +11,39 @@ interface Conditioning {
   readonly negativePromptEmbeds?: Tensor3D;
 }
 
+/** A pipeline's denoising chain under the embeddings of one micro-batch. */
+export interface PipelineChain {
+  readonly chain: Chain;
+  /**
+   * The prediction for one walk down, called once a step: at attached steps it keeps what the walk up needs, while the engine
+   * finds memory for it. The last steps, which the walk up meets first, are worth as much as any other.
+   */
+  predictDown(plan: readonly StepPlan[]): Compiled;
+  /** Forgets what a walk down has kept. */
+  forget(): void;
+  release(): void;
+}
+
+/** How many attached steps were kept, and how many are computed again. */
+export interface KeptSteps {
+  readonly kept: number;
+  readonly recomputed: number;
+  /** Of one step. */
+  readonly bytes: number;
+}
+
 /** A pipeline's denoising chain, for `walkUp`: compiled once, then given the embeddings of each micro-batch. */
 export function pipelineChain(
   pipeline: StableDiffusionPipeline,
-  { guidanceScale, eta }: { guidanceScale: number; eta: number },
-): (conditioning: Conditioning) => { chain: Chain; release: () => void } {
+  { guidanceScale, eta, onKept }: { guidanceScale: number; eta: number; onKept?: (steps: KeptSteps) => void },
+): (conditioning: Conditioning) => PipelineChain {
   const { engine, unet, scheduler } = pipeline;
   const predict = guidedPrediction(unet.config);
   const embedsInput = trainsTextEncoder(pipeline) ? [2] : [];
+  const plain = engine.compile(predict);
   const both = engine.compileVjp(predict, { wrt: [0, ...embedsInput] });
   const weightsOnly = engine.compileVjp(predict, { wrt: embedsInput });
+  const vjpOf = (inputGradient: boolean) => (inputGradient ? both : weightsOnly);
 
   /** The gradient of the embeddings is summed up with those of the weights. */
   const withEmbeds = ({ params, inputs }: Pick<Vjp, 'params' | 'inputs'>): Pick<Vjp, 'params' | 'inputs'> =>
@@ -28,16 +52,35 @@ export function pipelineChain(
   return ({ promptEmbeds, negativePromptEmbeds }) => {
     const embeds = guidedEmbeds(promptEmbeds, negativePromptEmbeds, guidanceScale);
     const scale = scalar(guidanceScale);
+    const kept = new Map<number, KeptForward>(); // by step of the walk
+    const forget = () => {
+      kept.forEach((forward) => forward.release());
+      kept.clear();
+    };
     const chain: Chain = {
       scheduler,
       eta,
-      async predictionVjp(latents, step, dy, inputGradient) {
+      async predictionVjp(latents, step, dy, inputGradient, index) {
+        const forward = kept.get(index);
+        if (forward) return forward.backward(dy).then(withEmbeds).finally(() => (kept.delete(index), forward.release()));
         const timestep = tensor1d([step.t]);
-        const { value, params, inputs } = await (inputGradient ? both : weightsOnly)(unet.params, [latents, timestep, embeds, scale], dy);
+        const { value, params, inputs } = await vjpOf(inputGradient)(unet.params, [latents, timestep, embeds, scale], dy);
         dispose([value, timestep]);
         return withEmbeds({ params, inputs });
       },
     };
-    return { chain, release: () => dispose([embeds, scale]) };
+    const predictDown = (plan: readonly StepPlan[]): Compiled => {
+      const earliest = plan.findIndex(({ attached }) => attached);
+      let next = 0;
+      return async (params, ...inputs) => {
+        const index = next++;
+        const { attached, inputDetached } = plan[index]!;
+        const forward = attached ? await vjpOf(index > earliest && !inputDetached).keep?.(params, inputs) : undefined;
+        if (forward) kept.set(index, forward);
+        if (attached && index === plan.length - 1) onKept?.({ kept: kept.size, recomputed: plan.filter((step) => step.attached).length - kept.size, bytes: forward?.bytes ?? 0 });
+        return forward ? forward.outputs : plain(params, ...inputs);
+      };
+    };
+    return { chain, predictDown, forget, release: () => (forget(), dispose([embeds, scale])) };
   };
 }

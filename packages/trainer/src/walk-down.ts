@@ -1,5 +1,5 @@
 import { clone, dispose, tidy, zerosLike, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import type { TorchGenerator } from '@alignprop/autograd-ext';
+import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
 import { drawNoise, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
 import type { Trajectory } from './backprop.js';
 import type { DrawnPlan } from './plans.js';
@@ -23,6 +23,8 @@ export interface WalkInputs {
    */
   readonly noise: TorchGenerator | ((step: Step) => Tensor4D);
   readonly plan: DrawnPlan;
+  /** Takes the place of the pipeline's own prediction; made for one walk. */
+  readonly predict?: Compiled;
   readonly signal?: AbortSignal;
 }
 
@@ -59,13 +61,13 @@ export async function walkDownAgain(pipeline: StableDiffusionPipeline, options: 
 async function walk(
   pipeline: StableDiffusionPipeline,
   options: SamplingOptions,
-  { latents, promptEmbeds, negativePromptEmbeds, noise, plan, signal }: WalkInputs,
+  { latents, promptEmbeds, negativePromptEmbeds, noise, plan, predict, signal }: WalkInputs,
   steps: readonly Step[],
 ): Promise<Trajectory> {
   const kept = { latents: [clone(latents)], modelOutputs: [] as Tensor4D[] };
   const source = typeof noise === 'function' ? { noise } : { generator: noise };
   try {
-    for await (const down of pipeline.denoise(latents, { promptEmbeds, negativePromptEmbeds, signal, steps, ...source, ...options })) {
+    for await (const down of pipeline.denoise(latents, { promptEmbeds, negativePromptEmbeds, predict, signal, steps, ...source, ...options })) {
       kept.latents.push(down.latents);
       kept.modelOutputs.push(down.modelOutput);
     }

@@ -1,14 +1,14 @@
-import { Option, type Command } from 'commander';
-import { backendNames } from '@alignprop/autograd-ext';
+import type { Command } from 'commander';
 import { parseAlignPropConfig } from '@alignprop/trainer';
 import { embeddedModel } from '../embedded-model.js';
+import { engineOptions, type EngineOptions } from '../engine-options.js';
 import { prepareFolder } from '../image-files.js';
-import { loadPipeline, type ModelOptions } from '../load-pipeline.js';
+import { loadPipeline } from '../load-pipeline.js';
 import { Output, outputOptions, type OutputOptions } from '../output.js';
 import { rewardTerms } from '../reward-terms.js';
 import { trainingRun } from '../training-run.js';
 
-interface DemoOptions extends Pick<ModelOptions, 'backend'>, OutputOptions {
+interface DemoOptions extends EngineOptions, OutputOptions {
   outputDir: string;
 }
 
@@ -33,9 +33,8 @@ const settings = {
 export function defineDemo(command: Command): void {
   outputOptions(command)
     .option('--output-dir <folder>', 'Where files go; those of an earlier demo are replaced.', 'out/demo')
-    .optionsGroup('Model:')
-    .addOption(new Option('--backend <name>', 'What computes.').choices(backendNames).default('wasm'))
-    .action((options: DemoOptions) => demo(options));
+    .optionsGroup('Model:');
+  engineOptions(command).action((options: DemoOptions) => demo(options));
 }
 
 async function demo(options: DemoOptions): Promise<void> {

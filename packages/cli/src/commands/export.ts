@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander';
-import { useBackend, type Params } from '@alignprop/autograd-ext';
+import { ensureBackend, type Params } from '@alignprop/autograd-ext';
 import { resolveSource } from '@alignprop/autograd-ext/weights';
 import { CLIPTextModel, UNet2DConditionModel } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraFormats, saveLora, type LoraFormat } from '@alignprop/lora';
@@ -22,8 +22,8 @@ export function defineExport(command: Command): void {
     .action((lora: string, options: ExportOptions) => exportLora(lora, options));
 }
 
-async function exportLora(lora: string, { model = embeddedModel.path, revision, variant, backend, output: path, format, ...options }: ExportOptions): Promise<void> {
-  await useBackend(backend);
+async function exportLora(lora: string, { model = embeddedModel.path, revision, variant, output: path, format, ...options }: ExportOptions): Promise<void> {
+  await ensureBackend();
   const state = await loadLora(lora);
   const source = await resolveSource(model, { revision });
   const { params } = await UNet2DConditionModel.fromPretrained(source, { subfolder: 'unet', variant });

@@ -1,6 +1,7 @@
-import { Option, type Command } from 'commander';
-import { backendNames, TfjsEngine, useBackend, type BackendName } from '@alignprop/autograd-ext';
+import type { Command } from 'commander';
+import type { Engine } from '@alignprop/autograd-ext';
 import { scoreImages, type Pixels, type RewardFunction } from '@alignprop/rewards';
+import { engineOptions, startEngine, type EngineOptions } from '../engine-options.js';
 import { UsageError } from '../errors.js';
 import { interruptible } from '../interrupt.js';
 import { Output, outputOptions, type OutputOptions } from '../output.js';
@@ -9,9 +10,8 @@ import { usesPrompt } from '../reward-list.js';
 import { collect, rewardOptions, type RewardTermOptions } from '../reward-options.js';
 import { rewardTerms } from '../reward-terms.js';
 
-interface ScoreOptions extends RewardTermOptions, OutputOptions {
+interface ScoreOptions extends RewardTermOptions, EngineOptions, OutputOptions {
   prompt?: readonly string[];
-  backend: BackendName;
 }
 
 /** Gives `alignprop score` its options and what it does. */
@@ -19,8 +19,8 @@ export function defineScore(command: Command): void {
   command.argument('<images...>', 'PNG files; with the package sharp installed also JPEG, WebP and others.').optionsGroup('Task:');
   rewardOptions(command, 'What to score by')
     .option('--prompt <text>', 'What the images are to show: once for all, or once an image.', collect)
-    .optionsGroup('Model:')
-    .addOption(new Option('--backend <name>', 'What computes.').choices(backendNames).default('wasm'));
+    .optionsGroup('Model:');
+  engineOptions(command);
   outputOptions(command)
     .addHelpText('after', examples)
     .action((images: string[], options: ScoreOptions) => score(images, options));
@@ -38,16 +38,15 @@ async function score(images: readonly string[], options: ScoreOptions): Promise<
   const prompts = promptsOf(images, options.prompt ?? [], reward.names);
   const output = new Output(options);
   const pixels = await Promise.all(images.map(readImage));
-  await useBackend(options.backend);
+  const engine = await startEngine(options, output);
   const loaded = await reward.load((text) => output.info(text));
-  const rows = await interruptible((signal) => scoreAll(images, pixels, prompts, loaded, signal, output), () => output.info('Stopping.'));
+  const rows = await interruptible((signal) => scoreAll(engine, images, pixels, prompts, loaded, signal, output), () => output.info('Stopping.'));
   const columns = Object.keys(rows[0]!);
   output.table([['image', ...columns], ...rows.map((row, i) => [images[i]!, ...columns.map((column) => row[column]!.toFixed(4))])]);
 }
 
 /** The score of each image, and what the reward says besides. */
-async function scoreAll(images: readonly string[], pixels: readonly Pixels[], prompts: readonly string[], reward: RewardFunction, signal: AbortSignal, output: Output) {
-  const engine = new TfjsEngine();
+async function scoreAll(engine: Engine, images: readonly string[], pixels: readonly Pixels[], prompts: readonly string[], reward: RewardFunction, signal: AbortSignal, output: Output) {
   const progress = output.progress('Scoring', images.length);
   const rows: Readonly<Record<string, number>>[] = [];
   try {

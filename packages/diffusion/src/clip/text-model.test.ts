@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { matMul, slice, tensor2d, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
-import { TfjsEngine, useBackend, type ModelFunction, type StoredTensor } from '@alignprop/autograd-ext';
+import { TfjsEngine, type Engine, type ModelFunction, type StoredTensor } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixturePath, fixtureTensors } from '../../../../fixtures/index.js';
 import { clipText, CLIPTextModel, CLIPTextModelWithProjection, clipTextWithProjection } from './text-model.js';
 
@@ -10,14 +11,13 @@ const forward = (model: CLIPTextModel): ModelFunction => (params, inputIds) => {
   return [lastHiddenState, poolerOutput, ...hiddenStates];
 };
 
-describe.each(['wasm', 'cpu'] as const)('CLIPTextModel on %s', (backend) => {
-  beforeAll(() => useBackend(backend));
-
+describe.each(engineNames)('CLIPTextModel on %s', (name) => {
   describe.each(['sd15-tiny', 'sd2-tiny'])('%s', (folder) => {
-    const engine = new TfjsEngine();
+    let engine: Engine;
     let model: CLIPTextModel;
     let golden: Record<string, Tensor>;
     beforeAll(async () => {
+      engine = await startEngine(name);
       model = await CLIPTextModel.fromPretrained(fixturePath(`${folder}/model`), { subfolder: 'text_encoder' });
       golden = await fixtureTensors(`${folder}/text_encoder.safetensors`);
     });

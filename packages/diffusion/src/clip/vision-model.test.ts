@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { clipByValue, concat, div, randomNormal, slice, sub, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { resize, TfjsEngine, useBackend, type ModelFunction } from '@alignprop/autograd-ext';
+import { resize, type Engine, type ModelFunction } from '@alignprop/autograd-ext';
 import { initParams } from '@alignprop/autograd-ext/weights';
 import { checkGradient, expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
 import { clipVision, CLIPVisionModelWithProjection } from './vision-model.js';
 
@@ -15,12 +16,12 @@ const embed = (model: CLIPVisionModelWithProjection): ModelFunction => (params, 
   return clipVision(model.config, params, div(sub(resized, MEAN), STD)).imageEmbeds;
 };
 
-describe.each(['wasm', 'cpu'] as const)('CLIPVisionModelWithProjection on %s', (backend) => {
-  const engine = new TfjsEngine();
+describe.each(engineNames)('CLIPVisionModelWithProjection on %s', (backend) => {
+  let engine: Engine;
   let model: CLIPVisionModelWithProjection;
   let golden: Record<string, Tensor>;
   beforeAll(async () => {
-    await useBackend(backend);
+    engine = await startEngine(backend);
     model = await CLIPVisionModelWithProjection.fromPretrained(fixturePath('reward-aesthetic/clip'));
     golden = await fixtureTensors('reward-aesthetic/io.safetensors');
   });

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { concat, exp, mul, randomNormal, reshape, slice, sum, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { TfjsEngine, useBackend, type ModelFunction } from '@alignprop/autograd-ext';
+import { useBackend, type Engine, type ModelFunction } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { AutoencoderKL, vaeDecode, vaeEncode } from './autoencoder-kl.js';
 
@@ -11,14 +12,13 @@ const encode = (model: AutoencoderKL): ModelFunction => (params, images) => {
   return [mean, logvar];
 };
 
-describe.each(['wasm', 'cpu'] as const)('AutoencoderKL on %s', (backend) => {
-  beforeAll(() => useBackend(backend));
-
+describe.each(engineNames)('AutoencoderKL on %s', (name) => {
   describe.each(['sd15-tiny', 'sd2-tiny'])('%s', (folder) => {
-    const engine = new TfjsEngine();
+    let engine: Engine;
     let model: AutoencoderKL;
     let golden: Record<string, Tensor>;
     beforeAll(async () => {
+      engine = await startEngine(name);
       model = await AutoencoderKL.fromPretrained(fixturePath(`${folder}/model`), { subfolder: 'vae' });
       golden = await fixtureTensors(`${folder}/vae.safetensors`);
     });

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reshape, slice, tensor1d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { conv2d, TfjsEngine, useBackend } from '@alignprop/autograd-ext';
+import { conv2d, useBackend, type Engine } from '@alignprop/autograd-ext';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { attention, basicTransformerBlock, feedForward, transformer2D } from './attention.js';
 import { AutoencoderKL, type AutoencoderKLParams } from './autoencoder-kl.js';
@@ -11,8 +12,8 @@ import { UNet2DConditionModel, type UNet2DConditionParams } from './unet-2d-cond
 import { downEncoderBlock2D, upDecoderBlock2D, vaeAttention, vaeMidBlock } from './vae.js';
 
 // Every module is given what the reference's own module was given, so that an error shows in the module that makes it.
-describe.each(['wasm', 'cpu'] as const)('blocks of sd15-tiny on %s', (backend) => {
-  const engine = new TfjsEngine();
+describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
+  let engine: Engine;
   const unetOptions = {
     resnet: { groups: 8, eps: 1e-5 },
     transformer: { groups: 8, heads: 8, onlyCrossAttention: false, linearProjection: false },
@@ -27,7 +28,7 @@ describe.each(['wasm', 'cpu'] as const)('blocks of sd15-tiny on %s', (backend) =
   let latents: Tensor4D;
   let images: Tensor4D;
   beforeAll(async () => {
-    await useBackend(backend);
+    engine = await startEngine(backend);
     unet = await UNet2DConditionModel.fromPretrained(fixturePath('sd15-tiny/model/unet'));
     vae = await AutoencoderKL.fromPretrained(fixturePath('sd15-tiny/model/vae'));
     golden = await fixtureTensors('sd15-tiny/unet_intermediates.safetensors');

@@ -20,6 +20,8 @@ export interface DenoiseOptions {
   eta?: number;
   /** Draws the noise of each step where `eta` is above 0, unless `noise` gives it. */
   generator?: TorchGenerator;
+  /** Takes the place of the pipeline's own (guided) prediction: a function of the same arguments, called once a step. */
+  predict?: Compiled;
   /** The noise z of a step, `[B, h, w, C]`; the chain disposes it. */
   noise?: (step: Step) => Tensor4D;
   signal?: AbortSignal;

@@ -1,7 +1,8 @@
 import { gather, memory, reshape, slice, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { random, useBackend } from '@alignprop/autograd-ext';
+import { random, TfjsEngine, useBackend, type Engine } from '@alignprop/autograd-ext';
 import { directory, memory as memorySource } from '@alignprop/autograd-ext/weights';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
 import { toUint8 } from '../image/to-uint8.js';
 import { createScheduler } from '../schedulers/create-scheduler.js';
@@ -25,22 +26,26 @@ const cases = models.flatMap((model) =>
 );
 
 /** The pipeline with the scheduler of a case, built from the folder's own config. */
-async function pipelineFor(model: string, scheduler: InferenceCase['scheduler']): Promise<StableDiffusionPipeline> {
+async function pipelineFor(engine: Engine, model: string, scheduler: InferenceCase['scheduler']): Promise<StableDiffusionPipeline> {
   const config = fixtureJson(`${model}/model/scheduler/scheduler_config.json`);
   return StableDiffusionPipeline.fromPretrained(modelPath(model), {
+    engine,
     scheduler: scheduler === 'DDIMScheduler' ? DDIMScheduler.fromConfig(config) : createScheduler(config),
   });
 }
 
 const row = (x: Tensor, i: number) => reshape(gather(x, [i]), x.shape.slice(1));
 
-describe.each(['wasm', 'cpu'] as const)('text to image on %s', (backend) => {
-  beforeAll(() => useBackend(backend));
+describe.each(engineNames)('text to image on %s', (name) => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await startEngine(name);
+  });
 
   it.each(cases)('matches diffusers: $model $label', async ({ model, label, ...options }) => {
     const golden = await fixtureTensors(`${model}/inference.safetensors`);
     const expected = (name: string) => golden[`${label}.${name}`]!;
-    const pipeline = await pipelineFor(model, options.scheduler);
+    const pipeline = await pipelineFor(engine, model, options.scheduler);
     const timesteps = pipeline.scheduler.timesteps(options.steps).map(({ t }) => t);
     expect(timesteps).toEqual([...expected('timesteps').dataSync()]);
 
@@ -73,7 +78,7 @@ describe('generate', () => {
   let pipeline: StableDiffusionPipeline;
   beforeAll(async () => {
     await useBackend('wasm');
-    pipeline = await StableDiffusionPipeline.fromPretrained(modelPath('sd15-tiny'));
+    pipeline = await StableDiffusionPipeline.fromPretrained(modelPath('sd15-tiny'), { engine: new TfjsEngine() });
   });
   const quick = { numInferenceSteps: 3, seed: 7, height: 16, width: 24 };
   const numbers = ({ images }: { images: Tensor }) => [...images.dataSync()];

@@ -1,5 +1,5 @@
 import { clone, dispose, mul, reshape, tensor2d, tidy, tile, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { ensureBackend, random, TfjsEngine, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
+import { createEngine, ensureBackend, random, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
 import { readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
 import { clipText, CLIPTextModel } from '../clip/text-model.js';
 import { CLIPTokenizer, type Encoded } from '../clip/tokenizer.js';
@@ -27,6 +27,7 @@ export interface FromPretrainedOptions {
   variant?: string;
   /** Branch, tag or commit of a hub repository. */
   revision?: string;
+  /** The fastest that is installed by default; see `createEngine`. */
   engine?: Engine;
   /** Replaces the scheduler of the folder. */
   scheduler?: Scheduler;
@@ -94,7 +95,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    */
   static async fromPretrained(
     location: string | FileSource,
-    { variant, revision, engine = new TfjsEngine(), scheduler }: FromPretrainedOptions = {},
+    { variant, revision, engine, scheduler }: FromPretrainedOptions = {},
   ): Promise<StableDiffusionPipeline> {
     await ensureBackend();
     const source = await resolveSource(location, { revision });
@@ -106,7 +107,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
       unet: await UNet2DConditionModel.fromPretrained(source, options('unet')),
       vae: await AutoencoderKL.fromPretrained(source, options('vae')),
       scheduler: scheduler ?? createStableDiffusionScheduler(await readJson(source, 'scheduler/scheduler_config.json')),
-      engine,
+      engine: engine ?? (await createEngine()),
     });
   }
 
@@ -153,7 +154,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
 
   /** The denoising chain, step by step; see `denoise`. */
   denoise(latents: Tensor4D, options: DenoiseOptions): AsyncGenerator<Denoised, void, void> {
-    return denoise(this.#predictor(options.guidanceRescale ?? 0), this.unet.params, this.scheduler, latents, options);
+    return denoise(options.predict ?? this.#predictor(options.guidanceRescale ?? 0), this.unet.params, this.scheduler, latents, options);
   }
 
   /** Latents `[B, h, w, C]` to images `[B, H, W, 3]` in [0, 1]. */

@@ -1,4 +1,5 @@
 import { mean, mul } from '@tensorflow/tfjs-core';
+import { TfjsEngine, type Engine } from '@alignprop/autograd-ext';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { fixturePath } from '../../../../fixtures/index.js';
@@ -6,7 +7,8 @@ import type { AlignPropConfigInput } from '../config.js';
 import type { StepMetrics } from '../metrics.js';
 import { AlignPropTrainer, type AlignPropTrainerOptions } from '../trainer.js';
 
-export const tinyPipeline = () => StableDiffusionPipeline.fromPretrained(fixturePath('sd2-tiny/model'));
+/** On an engine that starts at once; what it computes, any engine does. */
+export const tinyPipeline = (engine: Engine = new TfjsEngine()) => StableDiffusionPipeline.fromPretrained(fixturePath('sd2-tiny/model'), { engine });
 
 /** Bright images are good. */
 export const brightness: RewardFunction = (images) => mul(mean(images, [1, 2, 3]), 10);

@@ -1,11 +1,11 @@
-import { ones, type Tensor } from '@tensorflow/tfjs-core';
+import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isLinearMap, isTensor, trainable, type Leaf, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, KeptForward } from '../engine.js';
 import type { Dtype } from './graph.js';
 import { Program, type CompileProgress } from './program.js';
 import { record, type Derivative, type Spec } from './record.js';
-import { freeMemory, type SessionOptions } from './session.js';
+import { freeMemory, type Held, type SessionOptions } from './session.js';
 import { WeightFiles } from './weight-files.js';
 
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
@@ -76,13 +76,21 @@ export class OnnxRuntimeEngine implements Engine {
     this.#maxMemory ??= 0.7 * (await freeMemory());
     if (this.#keptBytes + bytes > this.#maxMemory) return undefined;
     this.#keptBytes += bytes;
-    const { outputs, held } = await program.forward(params, inputs);
-    let kept = [...held];
+    const own = inputs.map((x) => clone(x));
+    let held: readonly Held[] | undefined;
     const release = () => {
-      if (kept.length > 0) this.#keptBytes -= bytes;
-      kept = [];
+      if (own.length > 0) this.#keptBytes -= bytes;
+      dispose(own.splice(0));
+      held = undefined;
     };
-    return { outputs: outputs as [Tensor], bytes, release, backward: (dy) => program.backward(params, inputs, kept, dy) };
+    try {
+      const forward = await program.forward(params, own);
+      held = forward.held;
+      return { outputs: forward.outputs as [Tensor], bytes, release, backward: (dy) => program.backward(params, own, held!, dy) };
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   #program(programs: Programs, fn: ModelFunction, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Program {

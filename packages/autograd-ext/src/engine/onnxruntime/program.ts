@@ -109,8 +109,10 @@ export class Program {
     const started = performance.now();
     onCompile?.({ name });
     const nodes = nodesOf(graph.outputs);
-    await weights.place(weightsOf([...nodes.flatMap(dependencies), ...graph.outputs]));
-    const model = encodeModel(graph, weights.locate, name);
+    const used = new Set([...nodes.flatMap(dependencies), ...graph.outputs]);
+    await weights.place(weightsOf([...used]));
+    const inputs = graph.inputs.filter((input) => used.has(input)); // those declared have to be fed
+    const model = encodeModel({ inputs, outputs: graph.outputs }, weights.locate, name);
     const session = await startSession(model, graph.outputs, options);
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
     return session;

@@ -4,7 +4,8 @@ import { outputName } from './encode.js';
 import type { Value } from './graph.js';
 
 /** Where a session runs; which of them there are depends on the platform and on what is installed beside ONNX Runtime. */
-export type Device = 'cpu' | 'webgpu' | 'cuda' | 'tensorrt' | 'coreml' | 'dml';
+export const devices = ['cpu', 'webgpu', 'cuda', 'tensorrt', 'coreml', 'dml'] as const;
+export type Device = (typeof devices)[number];
 
 export interface SessionOptions {
   readonly device: Device;
@@ -50,7 +51,9 @@ export async function startSession(model: Uint8Array, outputs: readonly Value[],
   if (!runtime) throw new Error('OnnxRuntimeEngine: onnxruntime-node is not installed. Install it with `npm install onnxruntime-node`, or use the tfjs engine.');
   const session = await runtime.InferenceSession.create(model, {
     executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
-    graphOptimizationLevel: 'extended', // 'all' lays convolution weights out anew, which takes memory and time to start
+    graphOptimizationLevel: 'all',
+    // A plan of all memory, made after the first run, comes on top of what that run has left in the arena.
+    enableMemPattern: false,
     ...(threads && { intraOpNumThreads: threads }),
     ...(profile && { enableProfiling: true, profileFilePrefix: profile }),
     logSeverityLevel: 3,
@@ -80,7 +83,9 @@ function toRuntime({ Tensor: Ort }: Runtime, x: Tensor | Held): OrtTensor {
   if (!(x instanceof Tensor)) return x;
   const values = x.dataSync();
   if (x.dtype === 'bool') return new Ort('bool', Uint8Array.from(values), x.shape);
-  return x.dtype === 'int32' ? new Ort('int32', values as Int32Array, x.shape) : new Ort('float32', values as Float32Array, x.shape);
+  if (x.dtype === 'int32') return new Ort('int32', values as Int32Array, x.shape);
+  // The cpu backend keeps a cast tensor's values as they were.
+  return new Ort('float32', values instanceof Float32Array ? values : Float32Array.from(values), x.shape);
 }
 
 function fromRuntime(result: OrtTensor, { shape, dtype }: Value): Tensor {

@@ -39,14 +39,14 @@ class Rewriter {
   #leaf(value: Value): Value {
     const { source, shape, dtype } = value;
     if (source.kind !== 'weight' && source.kind !== 'constant') return value;
-    const content = source.kind === 'weight' ? `#${this.#id(source.leaf)}` : typeof source.data === 'number' ? source.data : source.data.length > 64 ? `#${this.#id(source.data)}` : source.data.join();
+    const content = source.kind === 'weight' ? `#${this.#id(source.leaf)}` : typeof source.data === 'number' ? text(source.data) : source.data.length > 64 ? `#${this.#id(source.data)}` : Array.from(source.data, text).join();
     const key = `${source.kind} ${dtype} [${shape.join()}] ${content}`;
     if (!this.#leaves.has(key)) this.#leaves.set(key, value);
     return this.#leaves.get(key)!;
   }
 
   #key({ op, domain, inputs, attributes }: GraphNode, outputs: readonly Value[]): string {
-    return `${domain} ${op} ${JSON.stringify(attributes)} ${inputs.map((input) => (input ? this.#id(input) : '')).join()} ${outputs.map(({ shape }) => shape.join()).join(';')}`;
+    return `${domain} ${op} ${JSON.stringify(attributes, (_, value: unknown) => (typeof value === 'number' ? text(value) : value))} ${inputs.map((input) => (input ? this.#id(input) : '')).join()} ${outputs.map(({ shape }) => shape.join()).join(';')}`;
   }
 
   #id(thing: unknown): number {
@@ -54,6 +54,9 @@ class Rewriter {
     return this.#ids.get(thing)!;
   }
 }
+
+/** Tells all numbers apart: -0 from 0, infinities from what is missing. */
+const text = (number: number): string => (Object.is(number, -0) ? '-0' : String(number));
 
 const graphOf = ({ attributes }: GraphNode): Graph | undefined => (attributes.body as Extract<Attribute, { graph: Graph }> | undefined)?.graph;
 
