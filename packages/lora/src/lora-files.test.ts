@@ -131,11 +131,23 @@ describe('saveLora', () => {
     expect((await loadLora(path, { prefix: 'text_encoder' })).alphas).toEqual({ 'attn1.to_q': 3, 'attn1.to_out.0': 4.5 });
   });
 
+  it.each(['diffusers', 'kohya'] as const)('puts several parts of a pipeline into one file: %s', async (format) => {
+    const path = join(folder, 'parts.safetensors');
+    await saveLora(path, adapted(), { format, others: { text_encoder: adapted() } });
+    for (const prefix of ['unet', 'text_encoder']) {
+      const state = await loadLora(path, { prefix });
+      expect([...state.components!].sort()).toEqual(['text_encoder', 'unet']);
+      expect(Object.values(loraModules(await applyLora(tree, state))).map(({ scale }) => scale)).toEqual(Object.values(loraModules(adapted())).map(({ scale }) => scale));
+    }
+  });
+
   it('refuses before it writes anything', async () => {
     const before = await readdir(folder);
     await expect(saveLora(join(folder, 'x.safetensors'), tree)).rejects.toThrow('saveLora: the tree has no adapter');
     await expect(saveLora(join(folder, 'x'), adapted())).rejects.toThrow('expected a file that ends in .safetensors');
     await expect(saveLora(join(folder, 'x.safetensors'), adapted(), { format: 'peft' })).rejects.toThrow('expected a folder for the peft format');
+    await expect(saveLora(join(folder, 'x'), adapted(), { format: 'peft', others: { text_encoder: adapted() } })).rejects.toThrow("format got 'peft' for several parts");
+    await expect(saveLora(join(folder, 'x.safetensors'), adapted(), { others: { text_encoder: tree } })).rejects.toThrow('the tree has no adapter, that of text_encoder');
     await expect(saveLora(join(folder, 'x.safetensors'), adapted(), { format: 'onnx' as never })).rejects.toThrow("format got 'onnx', expected one of diffusers-old, diffusers, peft, kohya");
     expect(await readdir(folder)).toEqual(before);
   });

@@ -55,7 +55,7 @@ interface Part {
 function readPart(prefix: string, params: Params): Part {
   const adapters = loraModules(params);
   if (Object.keys(adapters).length > 0) return { prefix, params, adapters };
-  throw new Error(`saveLora: the tree of '${prefix}' has no adapter. Call addLora or applyLora first, and unfuseLora where it is fused.`);
+  throw new Error(`saveLora: the tree has no adapter, that of ${prefix}. Call addLora or applyLora first, and unfuseLora where it is fused.`);
 }
 
 async function partTensors({ prefix, adapters }: Part, format: LoraFormat): Promise<Record<string, StoredValues>> {
