@@ -1,6 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
@@ -106,9 +109,20 @@ describe("a user's own file", () => {
     expect((await judge([file(`${what.replaceAll(' ', '-')}.mjs`, content)])).scores[0]).toBeCloseTo(level, 5);
   });
 
-  it('may be TypeScript where Node runs it', async () => {
+  it('may be TypeScript', async () => {
     const path = file('typed.ts', `${reward} const typed: typeof reward = reward; export default typed;`);
     expect((await judge([path])).scores[0]).toBeCloseTo(level, 5);
+  });
+
+  it('is TypeScript only where Node itself runs it, and says so elsewhere', async () => {
+    const path = file('plain.ts', 'const reward: unknown = (images: object) => images; export default reward;');
+    const built = join(folder, 'reward-file.cjs'); // tests run TypeScript by themselves
+    await build({ entryPoints: [fileURLToPath(new URL('reward-file.ts', import.meta.url))], bundle: true, platform: 'node', format: 'cjs', outfile: built });
+    const program = `require(${JSON.stringify(built)}).rewardFile(${JSON.stringify(path)}).then((reward) => console.log(typeof reward), (error) => console.log(error.message))`;
+    const said = execFileSync(process.execPath, ['-e', program], { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' }, stdio: ['ignore', 'pipe', 'ignore'] });
+    const [major, minor] = process.versions.node.split('.').map(Number) as [number, number];
+    const runsTypeScript = major > 22 || (major === 22 && minor >= 18);
+    expect(said).toMatch(runsTypeScript ? /^function$/m : /--reward: cannot load '.*plain\.ts': Unknown file extension.* does not run TypeScript: use Node 22\.18 or newer, or compile the file to \.mjs\.$/m);
   });
 
   it.each<[string, string | undefined, string | RegExp]>([
