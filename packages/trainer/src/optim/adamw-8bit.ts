@@ -81,11 +81,13 @@ export class AdamW8bit implements Optimizer {
     const stepSize = learningRate / (1 - beta1 ** this.#steps);
     const correction = Math.sqrt(1 - beta2 ** this.#steps);
     const decay = 1 - learningRate * weightDecay;
+    const [firstBlock, secondBlock] = [new Float32Array(blockSize), new Float32Array(blockSize)];
     for (let start = 0; start < values.length; start += blockSize) {
-      const [m, v] = [0, 1].map(() => new Float32Array(Math.min(blockSize, values.length - start))) as [Float32Array, Float32Array];
+      const size = Math.min(blockSize, values.length - start);
+      const [m, v] = [firstBlock.subarray(0, size), secondBlock.subarray(0, size)];
       first.load(start, m);
       second.load(start, v);
-      for (let i = 0; i < m.length; i++) {
+      for (let i = 0; i < size; i++) {
         const g = gradient[start + i]!;
         m[i] = m[i]! * beta1 + (1 - beta1) * g;
         v[i] = v[i]! * beta2 + (1 - beta2) * g * g;

@@ -29,8 +29,6 @@ function middles(n: number): number[] {
 
 /** Finds the nearest value of a map: its 16 leading bits narrow a number down to one or two of them. */
 export class NearestCode {
-  readonly #bits = new Float32Array(1);
-  readonly #leading = new Uint16Array(this.#bits.buffer); // little-endian: the second half leads
   readonly #first = new Uint8Array(2 ** 16);
   readonly #middles: Float64Array;
 
@@ -46,12 +44,19 @@ export class NearestCode {
     }
   }
 
-  /** The index of the value nearest to x, a number in the map's range; of two equally near the lower. */
-  of(x: number): number {
-    this.#bits[0] = x;
-    let code = this.#first[this.#leading[1]!]!;
-    while (x > this.#middles[code]!) code++;
-    return code;
+  /**
+   * The index of the value nearest to each number, which is in the map's range; of two equally near that of the lower.
+   * @param to gets them from `start` on
+   */
+  encode(numbers: Float32Array, to: Uint8Array, start: number): void {
+    const [first, middles] = [this.#first, this.#middles];
+    const bits = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
+    for (let i = 0; i < numbers.length; i++) {
+      const x = numbers[i]!;
+      let code = first[bits[i]! >>> 16]!;
+      while (x > middles[code]!) code++;
+      to[start + i] = code;
+    }
   }
 
   #search(x: number): number {

@@ -47,6 +47,7 @@ export function quantizedMoment(shape: readonly number[], kind: 'signed' | 'posi
   const size = sizeOf(shape);
   const codes = new Uint8Array(size).fill(zero);
   const scales = new Float32Array(Math.ceil(size / blockSize));
+  const quotients = new Float32Array(blockSize);
   return {
     bytes: codes.byteLength + scales.byteLength,
     load(start, to) {
@@ -54,12 +55,12 @@ export function quantizedMoment(shape: readonly number[], kind: 'signed' | 'posi
       for (let i = 0; i < to.length; i++) to[i] = map[codes[start + i]!]! * scale;
     },
     store(start, from) {
-      const scale = from.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      const scale = largest(from);
       scales[start / blockSize] = scale;
-      for (let i = 0; i < from.length; i++) {
-        const code = scale === 0 ? zero : nearest.of(from[i]! / scale);
-        codes[start + i] = kind === 'positive' && code === zero && from[i]! > 0 ? zero + 1 : code;
-      }
+      for (let i = 0; i < from.length; i++) quotients[i] = scale === 0 ? 0 : from[i]! / scale;
+      nearest.encode(quotients.subarray(0, from.length), codes, start);
+      if (kind === 'signed') return;
+      for (let i = 0; i < from.length; i++) if (codes[start + i] === zero && from[i]! > 0) codes[start + i] = zero + 1;
     },
     save: () => ({ state: { dtype: 'U8', shape, data: codes }, absmax: { dtype: 'F32', shape: [scales.length], data: scales } }),
     async restore({ state, absmax }) {
@@ -68,6 +69,15 @@ export function quantizedMoment(shape: readonly number[], kind: 'signed' | 'posi
       scales.set(newScales);
     },
   };
+}
+
+function largest(values: Float32Array): number {
+  let most = 0;
+  for (let i = 0; i < values.length; i++) {
+    const size = Math.abs(values[i]!);
+    if (size > most) most = size;
+  }
+  return most;
 }
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
