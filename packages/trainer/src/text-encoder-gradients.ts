@@ -16,7 +16,7 @@ export const trainsTextEncoder = ({ textEncoder }: StableDiffusionPipeline): boo
  * `text_encoder.`; the texts are those of the embeddings, in their order.
  */
 export function textEncoderGradients(pipeline: StableDiffusionPipeline): (gradients: Gradients, texts: readonly string[]) => Promise<Gradients> {
-  if (!trainsTextEncoder(pipeline)) return async (gradients) => gradients;
+  if (!trainsTextEncoder(pipeline)) return (gradients) => Promise.resolve(gradients);
   const { engine, textEncoder, tokenizer } = pipeline;
   const vjp = engine.compileVjp((params, ids) => clipText(textEncoder.config, params, ids as never).lastHiddenState);
   return async ({ [embedsPath]: dy, ...gradients }, texts) => {

@@ -91,7 +91,7 @@ function connection(location: string, givenToken: string | undefined, timeout: n
     const response = await fetch(base + path, { ...init, signal: AbortSignal.timeout(timeout), headers: { ...init.headers, ...(token && { 'x-trackio-write-token': token }) } });
     const body = (await response.json().catch(() => ({}))) as Record<string, unknown>;
     if (response.ok && !body.error) return body;
-    throw new Error(`trackioTracker: ${base}${path} answered ${response.status}: ${String(body.error ?? 'no reason given')}`);
+    throw new Error(`trackioTracker: ${base}${path} answered ${response.status}: ${typeof body.error === 'string' ? body.error : 'no reason given'}`);
   }
   return {
     call: (name: string, values: object) => request(`api/${name}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(values) }),
