@@ -84,7 +84,7 @@ describe('alignprop train', () => {
     expect(records.map(({ event }) => event)).toEqual(['step', 'step', 'judged', 'done']);
     const steps = lines(text('run/metrics.jsonl'));
     expect(records.slice(0, 2)).toEqual(steps.map((step) => ({ event: 'step', ...step })));
-    expect(Object.keys(steps[0]!)).toEqual(['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'seconds']);
+    expect(Object.keys(steps[0]!)).toEqual(['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'learning_rate', 'seconds']);
     expect(records[2]).toMatchObject({ prompts: ['crab', 'red apple'] });
     expect(records[3]).toMatchObject({ output_dir: 'run', global_step: 2, reward_before: expect.any(Number) as number, reward_after: expect.any(Number) as number });
     expect(trained.stderr).toMatch(/Epoch 2\/2 reward -\d\.\d{3}, loss \d\.\d{3}, grad \d\.\d{3}, \d+\.\d s\/step\n/);
