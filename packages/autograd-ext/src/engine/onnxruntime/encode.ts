@@ -39,6 +39,7 @@ export function encodeModel(graph: Graph, locate: (leaf: object) => WeightLocati
 
 class GraphEncoder {
   readonly #names: Map<Value, string>;
+  readonly #outputs = new Map<Value, string>();
 
   constructor(readonly writer: Writer, readonly locate: (leaf: object) => WeightLocation, names: ReadonlyMap<Value, string> = new Map(), readonly prefix = '') {
     this.#names = new Map(names);
@@ -46,17 +47,23 @@ class GraphEncoder {
 
   encode(graph: Graph, name: string, nodes: readonly GraphNode[] = nodesOf(graph.outputs)): void {
     for (const input of graph.inputs) this.#names.set(input, input.source.kind === 'input' ? this.prefix + input.source.name : '');
+    graph.outputs.forEach((output, i) => this.#outputs.set(output, this.#outputs.get(output) ?? this.prefix + outputName(i)));
     nodes.forEach((node, i) => this.#node(node, `${this.prefix}${node.op}_${i}`));
-    graph.outputs.forEach((output, i) => this.#write('Identity', '', [this.#name(output)], [this.prefix + outputName(i)], `${this.prefix}Output_${i}`));
+    graph.outputs.forEach((output, i) => this.#copyOutput(this.#name(output), this.prefix + outputName(i)));
     this.writer.uint32(field(2, 2)).string(name);
     for (const input of graph.inputs) this.#valueInfo(11, this.#name(input), input);
     graph.outputs.forEach((output, i) => this.#valueInfo(12, this.prefix + outputName(i), output));
   }
 
+  /** An output is the work of a node under its own name; what is none, or is given out twice, is copied. */
+  #copyOutput(name: string, output: string): void {
+    if (name !== output) this.#write('Identity', '', [name], [output], `Copy of ${name} as ${output}`);
+  }
+
   #node({ op, domain, inputs, outputs, attributes }: GraphNode, name: string): void {
     const from = inputs.map((input) => (input ? this.#name(input) : ''));
     for (const attribute of Object.values(attributes)) if ('graph' in attribute) bodyOf(attribute.graph).captured.forEach((value) => this.#name(value));
-    outputs.forEach((output, i) => this.#names.set(output, i === 0 ? name : `${name}.${i}`));
+    outputs.forEach((output, i) => this.#names.set(output, this.#outputs.get(output) ?? (i === 0 ? name : `${name}.${i}`)));
     this.#write(op, domain, from, outputs.map((output) => this.#names.get(output)!), name, attributes);
   }
 
