@@ -2,7 +2,7 @@ import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { AlignPropTrainer, evaluator, logSamples, metricsRecord, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
+import { AlignPropTrainer, evaluationRecord, evaluator, logSamples, metricsRecord, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
 import { writeSheet } from './image-files.js';
 import { interruptible } from './interrupt.js';
 import type { Output } from './output.js';
@@ -13,7 +13,7 @@ export interface TrainingJob {
   pipeline: StableDiffusionPipeline;
   reward: RewardFunction;
   prompts: readonly string[];
-  /** Judged by the model as it was and as it became; none by default. */
+  /** Judged by the model as it was and as it became, and every `eval_freq` epochs; none by default. */
   evalPrompts?: readonly string[];
   /** The command that goes on from a checkpoint. */
   resumeCommand: (checkpoint: string) => string;
@@ -35,6 +35,8 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
       await writeSamples(`${config.output_dir}/samples/step_${`${step}`.padStart(6, '0')}.png`, samples);
       await logSamples(samples, step, tracker);
     },
+    ...(evalPrompts.length > 0 && { evaluation: { prompts: evalPrompts } }),
+    trackers: [{ log: () => {}, logEvaluation: (metrics) => output.result({ event: 'evaluation', ...evaluationRecord(metrics) }), close: () => {} }],
     logger: output,
   });
   const stopping = () => output.info('Stopping: a checkpoint is written first. Once more to stop at once.');
@@ -45,7 +47,8 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
         output.warn(`stopped after step ${trainer.globalStep} of ${config.num_epochs}. Go on with:\n  ${job.resumeCommand(await trainer.saveCheckpoint())}`);
       }
       signal.throwIfAborted();
-      const compared = evalPrompts.length > 0 ? await compare(job, trainer.pipeline, signal, output) : {};
+      const comparing = () => compare(job, trainer.pipeline, signal, output);
+      const compared = evalPrompts.length === 0 ? {} : await (config.ema_export ? trainer.averaged(comparing) : comparing());
       const [name, path] = config.use_lora ? ['lora', 'pytorch_lora_weights.safetensors'] : ['unet', 'unet'];
       const trained = `${config.output_dir}/${path}`;
       output.result({ event: 'done', output_dir: config.output_dir, global_step: trainer.globalStep, [name]: trained, ...compared }, `${config.use_lora ? 'LoRA' : 'UNet'}     ${trained}`);
@@ -105,6 +108,6 @@ async function compare(job: TrainingJob, trained: StableDiffusionPipeline, signa
 
 async function writeComparison(path: string, rows: readonly Tensor4D[], prompts: readonly string[]): Promise<void> {
   const images = concat([...rows]);
-  await writeSheet(path, images, { columns: prompts.length, parameters: `${prompts.join(', ')}\nabove before, below after` });
+  await writeSheet(path, images, { columns: rows[0]!.shape[0], parameters: `${prompts.join(', ')}\nabove before, below after` });
   images.dispose();
 }

@@ -5,7 +5,7 @@ import { directory, openSafetensors, saveSafetensors, writeFileAtomic } from '@a
 import type { Optimizer } from './optim/optimizer.js';
 import type { TrainedWeights } from './trained-weights.js';
 
-const files = { optimizer: 'optimizer.safetensors', state: 'state.json' } as const;
+const files = { optimizer: 'optimizer.safetensors', average: 'ema.safetensors', state: 'state.json' } as const;
 
 const generatorState = z.strictObject({ engine: z.array(z.int()), nextNormal: z.number().nullable() });
 
@@ -18,6 +18,8 @@ const stateSchema = z.strictObject({
   generators: z.record(z.string(), generatorState),
   /** What the reward learnt of the scores it gave, if it does. */
   reward: z.unknown().optional(),
+  /** How held-out evaluations went so far. */
+  evaluation: z.unknown().optional(),
   /** For the reader; a resumed run goes by its own configuration. */
   config: z.record(z.string(), z.unknown()),
   /** Of the other files, those in folders included. */
@@ -32,6 +34,8 @@ export interface TrainingState {
   readonly generators: Readonly<Record<string, GeneratorState>>;
   /** What the reward learnt of the scores it gave, as JSON; of most rewards nothing. */
   readonly reward?: unknown;
+  /** How held-out evaluations went so far, as JSON. */
+  readonly evaluation?: unknown;
   readonly config: Readonly<Record<string, unknown>>;
 }
 
@@ -40,32 +44,36 @@ export interface Checkpoint extends TrainingState {
   readonly path: string;
   /** Values of the trained variables, by parameter path. */
   readonly weights: Readonly<Record<string, Tensor>>;
+  /** Moving averages of `weights`, if the run kept them. */
+  readonly average?: Readonly<Record<string, Tensor>>;
   /** What `Optimizer.load` takes. */
   readonly optimizer: { readonly steps: number; readonly stored: Readonly<Record<string, StoredTensor>> };
 }
 
 /**
- * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors and state.json. Everything is
- * written to a folder beside it first and renamed, so that a folder of this name is complete.
+ * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors, ema.safetensors and state.json.
+ * Everything is written to a folder beside it first and renamed, so that a folder of this name is complete.
+ * @param average moving averages of the weights by parameter path, if there are
  * @returns its path
  */
-export async function writeCheckpoint(folder: string, weights: TrainedWeights, optimizer: Optimizer, state: TrainingState): Promise<string> {
+export async function writeCheckpoint(folder: string, weights: TrainedWeights, optimizer: Optimizer, state: TrainingState, average?: Readonly<Record<string, Tensor>>): Promise<string> {
   const { mkdir, rename, rm } = await import('node:fs/promises');
   const path = `${folder}/checkpoint_${state.globalStep}`;
   const partial = `${path}.partial`;
   await rm(partial, { recursive: true, force: true });
   await mkdir(partial, { recursive: true });
-  const written = [...(await weights.save(partial)), files.optimizer];
+  const written = [...(await weights.save(partial)), files.optimizer, ...(average ? [files.average] : [])];
   await saveSafetensors(`${partial}/${files.optimizer}`, optimizer.save(), { format: 'pt' });
+  if (average) await saveSafetensors(`${partial}/${files.average}`, average, { format: 'pt' });
   await writeFileAtomic(`${partial}/${files.state}`, new TextEncoder().encode(JSON.stringify(await stateRecord(partial, written, optimizer, state))));
   await rename(partial, path);
   return path;
 }
 
-async function stateRecord(folder: string, written: readonly string[], optimizer: Optimizer, { globalStep, generators, reward, config }: TrainingState): Promise<State> {
+async function stateRecord(folder: string, written: readonly string[], optimizer: Optimizer, { globalStep, generators, reward, evaluation, config }: TrainingState): Promise<State> {
   const sha256: Record<string, string> = {};
   for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
-  return { version: 1, global_step: globalStep, optimizer_step: optimizer.steps, generators: generators as State['generators'], reward, config, sha256 };
+  return { version: 1, global_step: globalStep, optimizer_step: optimizer.steps, generators: generators as State['generators'], reward, evaluation, config, sha256 };
 }
 
 async function fileHash(path: string): Promise<string> {
@@ -113,7 +121,7 @@ export async function findCheckpoint(location: string): Promise<string> {
  */
 export async function readCheckpoint(path: string, weights: TrainedWeights, optimizer: Optimizer): Promise<Checkpoint> {
   const state = await named(path, files.state, () => readState(`${path}/${files.state}`));
-  const { [files.optimizer]: _, ...hashes } = state.sha256;
+  const { [files.optimizer]: _, [files.average]: averaged, ...hashes } = state.sha256;
   const [first = 'its weights'] = Object.keys(hashes);
   for (const [name, expected] of Object.entries(state.sha256)) {
     await named(path, name, async () => {
@@ -121,16 +129,21 @@ export async function readCheckpoint(path: string, weights: TrainedWeights, opti
     });
   }
   const found = await named(path, first, () => weights.open(path));
-  const stored = await named(path, files.optimizer, async () => Object.fromEntries((await openSafetensors(directory(path), files.optimizer)).tensors));
+  const open = (file: string) => named(path, file, async () => Object.fromEntries((await openSafetensors(directory(path), file)).tensors));
+  const stored = await open(files.optimizer);
+  const average = averaged === undefined ? undefined : await open(files.average);
   await named(path, first, () => checkLike(found, weights.variables, 'adapter or model'));
   await named(path, files.optimizer, () => checkLike(stored, optimizer.save(), 'adapter, model or optimizer'));
+  if (average) await named(path, files.average, () => checkLike(average, weights.variables, 'adapter or model'));
   return {
     path,
     globalStep: state.global_step,
     generators: state.generators,
     reward: state.reward,
+    evaluation: state.evaluation,
     config: state.config,
     weights: await readAll(found, weights.variables),
+    average: average && (await readAll(average, weights.variables)),
     optimizer: { steps: state.optimizer_step, stored },
   };
 }

@@ -49,6 +49,10 @@ describe('parseAlignPropConfig', () => {
   it.each([
     ['train_text_encoder', { use_lora: false, train_text_encoder: true }],
     ['train_lr_warmup_steps', { train_lr_warmup_steps: 3 }],
+    ['ema_export', { ema_export: true }],
+    ['early_stopping_patience', { early_stopping_patience: 2 }],
+    ['kl_weight', { kl_weight: 1, use_lora: false }],
+    ['kl_weight', { kl_weight: 1, train_text_encoder: true }],
     ['push_to_hub', { push_to_hub: true }],
     ['log_with', { log_with: 'wandb' }],
     ['accelerator_kwargs', { accelerator_kwargs: { even_batches: true } }],

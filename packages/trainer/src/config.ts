@@ -84,6 +84,15 @@ const fields = {
     })
     .prefault({})
     .describe("Parameters of backprop_strategy: {gaussian: {mean, std}, uniform: {min, max}, fixed: {value}}; uniform's max is excluded, fixed's value defaults to truncated_backprop_timestep."),
+  // guards
+  ema_decay: chance().default(0)
+    .describe('Decay of a moving average of the trained weights, kept in checkpoints and used for evaluations; approached from below in the first steps. 0 is none.'),
+  ema_export: z.boolean().default(false).describe('Write the average of ema_decay, not the last weights, at the end.'),
+  kl_weight: z.number().min(0).default(0)
+    .describe("Weight of a penalty in the loss: the mean squared difference between the predictions with and without the adapter, at attached steps. Costs a call of the UNet at each."),
+  eval_freq: positive().nullable().default(null).describe('Epochs between evaluations on held-out prompts, the first before training; none by default.'),
+  eval_images_per_prompt: positive().default(1).describe('Images of each held-out prompt; from 2 on their diversity is reported.'),
+  early_stopping_patience: positive().nullable().default(null).describe('Stop after so many evaluations in a row without a higher mean reward; never by default.'),
   // adapter
   use_lora: z.boolean().default(true).describe('Train a LoRA adapter; false trains every weight of the UNet.'),
   train_text_encoder: z.boolean().default(false).describe("Train a LoRA adapter of the text encoder besides, on its attention layers, of the same rank."),
@@ -103,6 +112,9 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
   const refuse = (key: keyof typeof fields, message: string) => context.addIssue({ code: 'custom', path: [key], message, input: config[key] });
   if (config.train_text_encoder && !config.use_lora) refuse('train_text_encoder', 'got true, expected false with use_lora false: the text encoder is trained with an adapter alone.');
   if (config.train_lr_warmup_steps > 0 && config.train_lr_scheduler === 'constant') refuse('train_lr_warmup_steps', `got ${config.train_lr_warmup_steps}, expected 0 with train_lr_scheduler 'constant'. Try 'constant_with_warmup'.`);
+  if (config.ema_export && config.ema_decay === 0) refuse('ema_export', 'got true, expected false without ema_decay. Set ema_decay, 0.99 for instance.');
+  if (config.early_stopping_patience !== null && config.eval_freq === null) refuse('early_stopping_patience', `got ${config.early_stopping_patience}, expected null without eval_freq. Set eval_freq.`);
+  if (config.kl_weight > 0 && (!config.use_lora || config.train_text_encoder)) refuse('kl_weight', `got ${config.kl_weight}, expected 0 without use_lora, and with train_text_encoder: the reference is the UNet without its adapter.`);
   if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not there yet.');
   if (config.log_with === 'wandb') refuse('log_with', "got 'wandb', expected 'tensorboard', 'trackio', 'jsonl' or null. Choose one of these, or pass a tracker of your own to the trainer.");
   const accelerator = Object.keys(config.accelerator_kwargs).join(', ');

@@ -32,6 +32,16 @@ describe('evaluator', () => {
       return [first.images, second.images];
     }));
 
+  it('draws a prompt several times, and says how far its images are apart', () =>
+    expectNoLeaks(async () => {
+      const evaluate = evaluator(pipeline.engine, { config: { ...config, eval_images_per_prompt: 2 }, prompts: ['crab', 'fox'], rewardFunction: brightness });
+      const { images, rewards, diversity } = await evaluate(pipeline);
+      expect([images.shape[0], rewards.length]).toEqual([4, 4]);
+      expect(diversity).toBeGreaterThan(0);
+      expect(diversity).toBeLessThan(1);
+      return images;
+    }));
+
   it('stops when it is told to, and needs prompts', async () => {
     const evaluate = evaluator(pipeline.engine, { config, prompts: ['crab'], rewardFunction: brightness });
     await expect(evaluate(pipeline, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');

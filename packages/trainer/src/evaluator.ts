@@ -3,15 +3,20 @@ import { random, type Engine } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from './config.js';
+import { pixelDiversity } from './diversity.js';
 import { rewardScorer } from './judge.js';
+import { meanAndStd } from './metrics.js';
 import { sizeOf } from './micro-batch.js';
 
 /** What a pipeline drew for the held-out prompts. */
 export interface Evaluation {
-  /** `[prompts, H, W, 3]` in [0, 1]; the caller's. */
+  /** `[prompts · eval_images_per_prompt, H, W, 3]` in [0, 1], those of a prompt one after the other; the caller's. */
   readonly images: Tensor4D;
+  /** One an image. */
   readonly rewards: readonly number[];
   readonly mean: number;
+  /** `pixelDiversity` of the images; undefined where there is one a prompt. */
+  readonly diversity?: number;
 }
 
 /** What is the same whenever pipelines are compared. */
@@ -25,7 +30,7 @@ export interface EvaluatorOptions<M> {
 }
 
 export interface EvaluateOptions {
-  /** Told after every image. */
+  /** Told after every prompt. */
   onImage?: () => void;
   signal?: AbortSignal;
 }
@@ -34,7 +39,7 @@ export interface EvaluateOptions {
 export type Evaluate = (pipeline: StableDiffusionPipeline, options?: EvaluateOptions) => Promise<Evaluation>;
 
 /**
- * Makes a function that draws one image a prompt, sampled as in training and always from the configuration's seed, and judges it:
+ * Makes a function that draws each prompt, `eval_images_per_prompt` times, sampled as in training and always from the configuration's seed, and judges it:
  * two calls differ by their pipelines only.
  * @param engine runs the reward; that of the pipelines
  * @throws if there is no prompt
@@ -42,19 +47,23 @@ export type Evaluate = (pipeline: StableDiffusionPipeline, options?: EvaluateOpt
 export function evaluator<M = undefined>(engine: Engine, { config, prompts, promptMetadata, rewardFunction }: EvaluatorOptions<M>): Evaluate {
   if (prompts.length === 0) throw new Error('evaluator: prompts got none, expected at least one.');
   const score = rewardScorer(engine, rewardFunction);
+  const { eval_images_per_prompt: count } = config;
+  const times = <T>(value: T) => new Array<T>(count).fill(value);
   return async (pipeline, { onImage, signal } = {}) => {
     const generator = random(config.seed);
     const images: Tensor4D[] = [];
     const rewards: number[] = [];
     try {
       for (const [i, prompt] of prompts.entries()) {
-        const made = await pipeline.generate(prompt, { ...samplingOptions(config), generator, signal });
+        const made = await pipeline.generate(prompt, { ...samplingOptions(config), numImagesPerPrompt: count, generator, signal });
         made.latents.dispose();
         images.push(made.images);
-        rewards.push(...(await score(made.images, [prompt], [promptMetadata?.[i] as M])));
+        rewards.push(...(await score(made.images, times(prompt), times(promptMetadata?.[i] as M))));
         onImage?.();
       }
-      return { images: concat(images), rewards, mean: rewards.reduce((sum, value) => sum + value, 0) / rewards.length };
+      const all = concat(images);
+      const diversity = count > 1 ? await pixelDiversity(all, count) : undefined;
+      return { images: all, rewards, mean: meanAndStd(rewards).mean, diversity };
     } finally {
       dispose(images);
     }

@@ -45,12 +45,12 @@ export type GradientFunction<M> = (inputs: GradientInputs<M>) => Promise<AlignPr
 export function alignPropGradients<M>(
   pipeline: StableDiffusionPipeline,
   rewardFunction: RewardFunction<M>,
-  options: SamplingOptions & { onKept?: (steps: KeptSteps) => void },
+  options: SamplingOptions & { onKept?: (steps: KeptSteps) => void; warn?: (message: string) => void },
 ): GradientFunction<M> {
   const chainOf = pipelineChain(pipeline, options);
   const decodeVjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
   const throughTextEncoder = textEncoderGradients(pipeline);
-  const judge = rewardJudge(pipeline.engine, rewardFunction);
+  const judge = rewardJudge(pipeline.engine, rewardFunction, options.warn);
 
   /** Judges the end of a walk, and walks up. */
   async function judgeAndWalkUp(chain: Chain, trajectory: Trajectory, steps: readonly StepPlan[], inputs: GradientInputs<M>): Promise<AlignPropGradients> {

@@ -9,6 +9,7 @@ export {
 } from './config.js';
 export { backpropPlan, type BackpropOptions, type BackpropStrategy, type Estimator } from './config-plan.js';
 export { evaluator, type Evaluate, type EvaluateOptions, type Evaluation, type EvaluatorOptions } from './evaluator.js';
+export { pixelDiversity } from './diversity.js';
 export { fixed, gaussian, uniform, type Cut } from './cuts.js';
 export {
   alignPropGradients,
@@ -16,7 +17,8 @@ export {
   type GradientFunction,
   type GradientInputs,
 } from './gradients.js';
-export { metricsRecord, type StepMetrics } from './metrics.js';
+export type { HeldOutOptions } from './held-out.js';
+export { evaluationRecord, metricsRecord, type EvaluationMetrics, type StepMetrics } from './metrics.js';
 export type { PromptFunction } from './micro-batch.js';
 export { NonFiniteError } from './non-finite.js';
 export { AdamW, updateAdamW, type AdamWOptions, type AdamWState } from './optim/adamw.js';
@@ -49,4 +51,5 @@ export { allTrackers, type Tracker } from './trackers/tracker.js';
 export { trackioTracker, type TrackioOptions } from './trackers/trackio.js';
 export type { TrainedWeights } from './trained-weights.js';
 export { AlignPropTrainer, type AlignPropTrainerOptions, type ImageSamples, type Logger } from './trainer.js';
+export { WeightsAverage } from './weights-average.js';
 export type { SamplingOptions, WalkInputs } from './walk-down.js';

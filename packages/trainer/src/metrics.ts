@@ -26,6 +26,27 @@ export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, reward
 
 const termRecord = (terms: StepMetrics['rewardTerms']) => Object.fromEntries(Object.entries(terms).map(([name, mean]) => [`reward/${name}`, mean]));
 
+/** What an evaluation of held-out prompts reports. */
+export interface EvaluationMetrics {
+  /** Optimizer steps taken before it; 0 is the model that training starts from. */
+  readonly globalStep: number;
+  /** Over all images. */
+  readonly rewardMean: number;
+  /** Over all images (ddof 0). */
+  readonly rewardStd: number;
+  /** As `pixelDiversity`; of several images a prompt only. */
+  readonly diversity?: number;
+  /** Whether no earlier evaluation had as high a mean. */
+  readonly isBest: boolean;
+  /** Steps taken before the best evaluation so far. */
+  readonly bestStep: number;
+}
+
+/** A line of `evaluations.jsonl`. */
+export function evaluationRecord({ globalStep, rewardMean, rewardStd, diversity, bestStep }: EvaluationMetrics): Record<string, number> {
+  return { global_step: globalStep, eval_reward_mean: rewardMean, eval_reward_std: rewardStd, ...(diversity !== undefined && { eval_diversity: diversity }), eval_best_step: bestStep };
+}
+
 /** Mean and standard deviation (ddof 0). */
 export function meanAndStd(values: ArrayLike<number>): { mean: number; std: number } {
   const list = Array.from(values);

@@ -7,7 +7,8 @@ import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput }
 import { backpropPlan } from './config-plan.js';
 import { restoreGenerators, saveGenerators, seededGenerators, type Generators } from './generators.js';
 import { alignPropGradients, type AlignPropGradients, type GradientFunction } from './gradients.js';
-import { meanAndStd, type StepMetrics } from './metrics.js';
+import { HeldOut, type HeldOutOptions } from './held-out.js';
+import { meanAndStd, type EvaluationMetrics, type StepMetrics } from './metrics.js';
 import { MicroBatches, sizeOf, type PromptFunction } from './micro-batch.js';
 import { NonFiniteError } from './non-finite.js';
 import { clipByGlobalNorm, globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
@@ -15,11 +16,13 @@ import { createOptimizer } from './optim/create-optimizer.js';
 import { learningRate } from './optim/learning-rate.js';
 import type { Optimizer } from './optim/optimizer.js';
 import { emptyProbability, type Plan } from './plans.js';
+import type { KeptSteps } from './pipeline-chain.js';
 import { preparePipeline, type Prepared } from './prepare-pipeline.js';
 import { isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
 import { createTrackers } from './trackers/create-trackers.js';
 import { logSamples } from './trackers/log-samples.js';
 import { allTrackers, type Tracker } from './trackers/tracker.js';
+import { WeightsAverage } from './weights-average.js';
 
 export interface Logger {
   info(message: string): void;
@@ -46,6 +49,8 @@ export interface AlignPropTrainerOptions<M> {
   imageSamplesHook?: (samples: ImageSamples<M>, globalStep: number, tracker: Tracker) => void | Promise<void>;
   /** Told of every step besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
+  /** What the run is judged by every `eval_freq` epochs. */
+  evaluation?: HeldOutOptions<M>;
   logger?: Logger;
   /** Takes the place of the plan that the configuration describes. */
   plan?: Plan;
@@ -80,6 +85,8 @@ export class AlignPropTrainer<M = undefined> {
   readonly #learningRate: (step: number) => number;
   readonly #batches: MicroBatches<M>;
   readonly #gradients: GradientFunction<M>;
+  readonly #average: WeightsAverage | undefined;
+  readonly #heldOut: HeldOut<M> | undefined;
   readonly #rewardMemory: RewardMemory | undefined;
   #globalStep = 0;
   #savedStep = -1;
@@ -100,7 +107,9 @@ export class AlignPropTrainer<M = undefined> {
     this.#optimizer = createOptimizer(this.#prepared.weights.variables, config);
     this.#learningRate = learningRate(scheduleOptions(config));
     this.#batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, this.#generators);
-    this.#gradients = alignPropGradients(this.pipeline, rewardFunction, samplingOptions(config));
+    this.#gradients = alignPropGradients(this.pipeline, rewardFunction, { ...samplingOptions(config), warn: (message) => logger.warn(message), onKept: keptReporter(logger) });
+    this.#average = config.ema_decay > 0 ? new WeightsAverage(this.#prepared.weights.variables, config.ema_decay) : undefined;
+    this.#heldOut = this.#judgedBy();
     this.#rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
     warn(config, this.plan, logger);
   }
@@ -125,9 +134,11 @@ export class AlignPropTrainer<M = undefined> {
     const tracker = await this.#start();
     let failed = false;
     try {
-      while (this.#globalStep < this.config.num_epochs && !signal?.aborted) {
+      await this.#evaluateIfDue(tracker, signal);
+      while (this.#globalStep < this.config.num_epochs && !this.#heldOut?.isExhausted && !signal?.aborted) {
         const metrics = await this.#step(tracker, signal);
         await tracker.log(metrics);
+        await this.#evaluateIfDue(tracker, signal);
         if (this.#folder && this.#globalStep % this.config.save_freq === 0) await this.saveCheckpoint();
         yield metrics;
       }
@@ -149,17 +160,23 @@ export class AlignPropTrainer<M = undefined> {
     if (!this.#folder) throw new Error('AlignPropTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
     const { checkpoints } = this.#folder;
     if (this.#savedStep === this.#globalStep) return `${checkpoints}/checkpoint_${this.#savedStep}`;
-    const state = { globalStep: this.#globalStep, generators: saveGenerators(this.#generators), reward: this.#rewardMemory?.state(), config: this.config };
-    const path = await writeCheckpoint(checkpoints, this.#prepared.weights, this.#optimizer, state);
+    const state = { globalStep: this.#globalStep, generators: saveGenerators(this.#generators), reward: this.#rewardMemory?.state(), evaluation: this.#heldOut?.state(), config: this.config };
+    const path = await writeCheckpoint(checkpoints, this.#prepared.weights, this.#optimizer, state, this.#average?.values);
     this.#savedStep = this.#globalStep;
     await pruneCheckpoints(checkpoints, this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit);
     return path;
   }
 
-  /** Frees the optimizer's state, and the adapters that the trainer made. The pipeline given stays usable. */
+  /** Runs something while the pipeline has the moving average of the weights (`ema_decay`); without one, as it is. */
+  averaged<T>(run: () => Promise<T>): Promise<T> {
+    return this.#average ? this.#average.during(run) : run();
+  }
+
+  /** Frees the optimizer's state, averages, and the adapters that the trainer made. The pipeline given stays usable. */
   dispose(): void {
     this.#optimizer.dispose();
     this.#batches.dispose();
+    this.#average?.dispose();
     dispose(this.#prepared.made);
   }
 
@@ -175,12 +192,14 @@ export class AlignPropTrainer<M = undefined> {
   }
 
   async #resume(path: string): Promise<void> {
-    const { globalStep, generators, reward, weights, optimizer } = await readCheckpoint(path, this.#prepared.weights, this.#optimizer);
+    const { globalStep, generators, reward, evaluation, weights, average, optimizer } = await readCheckpoint(path, this.#prepared.weights, this.#optimizer);
     await this.#optimizer.load(optimizer.steps, optimizer.stored);
     restoreGenerators(this.#generators, generators);
     this.#restoreReward(reward);
     for (const [name, variable] of Object.entries(this.#prepared.weights.variables)) variable.assign(weights[name]!);
-    dispose(weights);
+    this.#average?.load(average ?? weights);
+    dispose([weights, average] as never);
+    this.#heldOut?.restore(evaluation);
     this.#globalStep = globalStep;
     if (this.#folder && (await isOwnCheckpoint(this.#folder, path, globalStep))) this.#savedStep = globalStep;
     this.#logger.info(`Resumed from ${path} after ${globalStep} steps.`);
@@ -202,7 +221,30 @@ export class AlignPropTrainer<M = undefined> {
   async #finish(): Promise<void> {
     if (!this.#folder) return;
     await this.saveCheckpoint();
-    await this.#prepared.weights.export(this.#folder.path);
+    const { weights } = this.#prepared;
+    const path = this.#folder.path;
+    await (this.config.ema_export ? this.averaged(() => weights.export(path)) : weights.export(path));
+  }
+
+  #judgedBy(): HeldOut<M> | undefined {
+    const { config, evaluation, rewardFunction } = { ...this.#options, config: this.config };
+    if (config.eval_freq === null) return undefined;
+    if (!evaluation) throw new Error(`AlignPropTrainer: eval_freq got ${config.eval_freq} without held-out prompts. Pass evaluation: { prompts } (--eval-prompts).`);
+    return new HeldOut(this.pipeline, config, config.eval_freq, { ...evaluation, rewardFunction: evaluation.rewardFunction ?? rewardFunction });
+  }
+
+  /** Judges the weights, or their average, and keeps them where they are the best so far. */
+  async #evaluateIfDue(tracker: Tracker, signal?: AbortSignal): Promise<void> {
+    const heldOut = this.#heldOut;
+    if (!heldOut?.isDue(this.#globalStep) || signal?.aborted) return;
+    const metrics = await this.averaged(async () => {
+      const judged = await heldOut.run(this.pipeline, this.#globalStep, signal);
+      if (judged.isBest && this.#folder) await this.#prepared.weights.export(`${this.#folder.path}/best`);
+      return judged;
+    });
+    await tracker.logEvaluation?.(metrics);
+    this.#logger.info(describeEvaluation(metrics));
+    if (heldOut.isExhausted) this.#logger.info(`Stopped early: ${this.config.early_stopping_patience} evaluations without a higher reward than after ${metrics.bestStep} steps.`);
   }
 
   /** One optimizer step: draw, walk down and up for every micro-batch, clip, move, tell. */
@@ -214,6 +256,7 @@ export class AlignPropTrainer<M = undefined> {
       const rate = this.#learningRate(this.#optimizer.steps);
       this.#optimizer.step(clipped, rate);
       dispose(clipped);
+      this.#average?.update(this.#optimizer.steps);
       this.#rewardMemory?.observe(terms);
       const epoch = this.#globalStep++;
       if (epoch % this.config.log_image_freq === 0) await (this.#options.imageSamplesHook ?? logSamples)(samples, epoch, tracker);
@@ -279,6 +322,22 @@ function joinTerms(batches: readonly Readonly<Record<string, Float32Array>>[]): 
   const names = Object.keys(batches[0] ?? {});
   return Object.fromEntries(names.map((name) => [name, Float32Array.from(batches.flatMap((terms) => [...terms[name]!]))]));
 }
+
+/** Says once how attached steps are differentiated. */
+function keptReporter(logger: Logger): (steps: KeptSteps) => void {
+  let told = false;
+  return ({ kept, recomputed, bytes }) => {
+    if (told || kept === 0) return;
+    told = true;
+    const rest = recomputed > 0 ? ` and runs the model again at ${recomputed}: there is no memory for more` : '';
+    logger.info(`The walk up reuses what the walk down computed at ${kept} attached steps (${(bytes / 2 ** 20).toFixed(0)} MiB each)${rest}.`);
+  };
+}
+
+const describeEvaluation = ({ globalStep, rewardMean, diversity, isBest, bestStep }: EvaluationMetrics): string => {
+  const apart = diversity === undefined ? '' : `, diversity ${diversity.toFixed(4)}`;
+  return `Held-out reward after ${globalStep} steps: ${rewardMean.toFixed(4)}${apart} (${isBest ? 'the best so far' : `best after ${bestStep}`})`;
+};
 
 const samplingOptions = (config: AlignPropConfig) => ({
   numInferenceSteps: config.sample_num_steps,

@@ -31,7 +31,7 @@ export function defineTrain(command: Command): void {
   rewardOptions(modelOptions(command).optionsGroup('Task:'), 'What to train for, by default jpeg-compressibility')
     .option('--prompts <file>', 'Prompts to train on, one a line. (default: 45 animals; for the embedded model, subjects it draws well)')
     .option('--prompt <text>', 'A prompt to train on; may be given several times.', collect)
-    .option('--eval-prompts <file>', 'Prompts to draw and judge after training, without the adapter and with it.')
+    .option('--eval-prompts <file>', 'Prompts to draw and judge after training, without the adapter and with it, and every --eval-freq epochs.')
     .option('--config <file>', 'JSON with any of these options, in snake or camel case; flags go first.');
   for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token']) command.addOption(new Option(`--${name} <text>`).hideHelp());
   const fields = configOptions();
@@ -57,7 +57,8 @@ Examples:
   $ alignprop train --config out/config.json --resume-from out --num-epochs 200
 
 Files in the output folder:
-  pytorch_lora_weights.safetensors, config.json, metrics.jsonl, samples/, checkpoints/, and with --eval-prompts before-after.png`;
+  pytorch_lora_weights.safetensors, config.json, metrics.jsonl, samples/, checkpoints/, with --eval-prompts
+  before-after.png, and with --eval-freq evaluations.jsonl and best/`;
 
 async function train(command: Command, fields: readonly ConfigOption[]): Promise<void> {
   const unknown = await applyConfigFile(command);
@@ -67,6 +68,7 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   const model = options.model ?? options.pretrainedModel;
   const prompts = await trainPrompts({ ...options, model });
   const evalPrompts = options.evalPrompts ? await readPrompts(options.evalPrompts) : [];
+  if (config.eval_freq !== null && evalPrompts.length === 0) throw new UsageError(`--eval-freq: got ${config.eval_freq} without prompts to judge by. Give --eval-prompts <file>.`);
   const output = new Output(options);
   await prepareFolder(config.output_dir);
   const pipeline = await loadPipeline({ ...options, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output);

@@ -1,6 +1,6 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { encodePng, toUint8 } from '@alignprop/diffusion';
-import { metricsRecord } from '../metrics.js';
+import { evaluationRecord, metricsRecord } from '../metrics.js';
 import type { Tracker } from './tracker.js';
 import { encodeEvent, hyperParameterSummaries, imageSummary, scalarSummary, sessionEndSummary, textSummary, type Content } from './tensorboard/event.js';
 import { tfRecord } from './tensorboard/record.js';
@@ -35,6 +35,10 @@ export async function tensorboardTracker(folder: string, { config = {}, fromStep
       const { epoch: _, global_step, ...values } = metricsRecord(step);
       last = global_step!;
       return write({ step: last, summaries: Object.entries(values).map(([tag, value]) => scalarSummary(tag, value)) });
+    },
+    logEvaluation(metrics) {
+      const { global_step, ...values } = evaluationRecord(metrics);
+      return write({ step: global_step!, summaries: Object.entries(values).map(([tag, value]) => scalarSummary(tag, value)) });
     },
     async logImages(images, captions, step) {
       await write({ step, summaries: [...(await imageSummaries(images)), textSummary('images', captions.map((caption, i) => `${i}. ${caption}`).join('\n'))] });

@@ -1,5 +1,5 @@
 import { encodePng, toUint8 } from '@alignprop/diffusion';
-import { metricsRecord } from '../metrics.js';
+import { evaluationRecord, metricsRecord } from '../metrics.js';
 import type { Tracker } from './tracker.js';
 
 export interface TrackioOptions {
@@ -54,6 +54,10 @@ export async function trackioTracker({ url, project, run, config = {}, writeToke
   return {
     log(step) {
       const { epoch: _, global_step, ...values } = metricsRecord(step);
+      return send(values, global_step!);
+    },
+    logEvaluation(metrics) {
+      const { global_step, ...values } = evaluationRecord(metrics);
       return send(values, global_step!);
     },
     async logImages(images, captions, step) {
