@@ -1,4 +1,4 @@
-import { concat, dispose, fill, matMul, randomNormal, reshape, tanh, tensor, variable, zerosLike, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, concat, dispose, fill, keep, matMul, mean, mul, randomNormal, reshape, scalar, square, stack, sub, sum, tanh, tensor, variable, zerosLike, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { trainable, useBackend, vjp, type ModelFunction, type Params } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { DDIMScheduler, type DDIMConfig, type Step } from '@alignprop/diffusion';
@@ -23,12 +23,13 @@ const newParams = () => ({
 });
 
 /** The whole chain as one graph, a prediction detached where the plan says so: what a framework with a tape would run. */
-function nested(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], noise: readonly Tensor4D[], plan: readonly StepPlan[], shown: Shown = 'x_0'): ModelFunction {
+function nested(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], noise: readonly Tensor4D[], plan: readonly StepPlan[], shown: Shown = 'x_0', predictions: [input: Tensor, output: Tensor][] = []): ModelFunction {
   return (params, start) => {
     let x = start as Tensor4D;
     for (const [i, step] of steps.entries()) {
       const input = plan[i]!.inputDetached ? stopGradient(x) : x;
       const output = model(params, input, tensor([step.t])) as Tensor4D;
+      predictions.push([input, output]);
       const next = scheduler.step(plan[i]!.attached ? output : stopGradient(output), step, x, { eta, noise: noise[i] });
       if (shown === 'predicted-x_0' && i === plan.length - 1) return next.predOriginalSample;
       x = next.prevSample;
@@ -102,6 +103,36 @@ describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
       },
     );
   });
+
+  it.each([['010011', false, 'x_0'], ['100101', true, 'x_0'], ['0101', false, 'predicted-x_0']] as const)(
+    'equals the nested graph with a penalty on leaving a reference, for mask %s, input detached %s, showing %s',
+    async (mask, inputDetached, shown) => {
+      const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
+      const scheduler = new DDIMScheduler({ clip_sample: false });
+      const steps = scheduler.timesteps(6).slice(0, mask.length);
+      const [params, reference] = [newParams(), { first: randomNormal([5, 7], 0, 0.7, 'float32', 5), second: randomNormal([7, 4], 0, 0.7, 'float32', 6) }];
+      const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
+      const noise = steps.map((_, i): Tensor4D => randomNormal(shape, 0, 1, 'float32', 10 + i));
+      const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
+      const klWeight = 20;
+      let kl: Tensor | undefined;
+      const loss: ModelFunction = (weights, x) => {
+        const predictions: [Tensor, Tensor][] = [];
+        const image = nested(scheduler, 0.5, steps, noise, plan, shown, predictions)(weights, x!) as Tensor;
+        const differences = predictions.map(([input, output], i) => sub(output, stopGradient(model(reference, input, tensor([steps[i]!.t])) as Tensor)));
+        kl = keep(mean(square(stack(differences.filter((_, i) => plan[i]!.attached)))));
+        return add(sum(mul(image, dy)), mul(kl, klWeight));
+      };
+      const whole = vjp(loss, params, [start], scalar(1), []);
+      const chain: Chain = { ...newChain(scheduler, 0.5, params), referencePrediction: async (x, step) => model(reference, x, tensor([step.t])) as Tensor4D };
+      const up = await walkUp(chain, walkDown(scheduler, 0.5, steps, start, noise, params, shown), plan, dy, { klWeight });
+      for (const name of ['first', 'second']) expectClose(up.params[name]!, whole.params[name]!);
+      expect(up.kl).toBeCloseTo(kl!.dataSync()[0]!, 4);
+      const plain = await walkUp(chain, walkDown(scheduler, 0.5, steps, start, noise, params, shown), plan, dy);
+      expect(plain.kl).toBeUndefined();
+      expect(() => expectClose(plain.params.first!, whole.params.first!, 0.01)).toThrow();
+    },
+  );
 
   it('gives the gradient of every latent below the earliest attached step', async () => {
     const scheduler = new DDIMScheduler({ clip_sample: false });

@@ -1,4 +1,4 @@
-import { add, clone, dispose, zerosLike, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, clone, dispose, mean, mul, square, sub, tidy, zerosLike, type Scalar, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { vjp } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '@alignprop/diffusion';
 import type { Gradients } from './optim/clip-by-global-norm.js';
@@ -25,6 +25,8 @@ export interface Chain {
    * `index` is the step's place in the walk. `inputs` holds the gradient of the latents when `inputGradient` asks for it.
    */
   predictionVjp(latents: Tensor4D, step: Step, dy: Tensor4D, inputGradient: boolean, index: number): Promise<{ params: Gradients; inputs: readonly Tensor[] }>;
+  /** The prediction of the model that training must not leave, run from the same latents; the caller's. */
+  referencePrediction?(latents: Tensor4D, step: Step): Promise<Tensor4D>;
 }
 
 /** Tensors belong to the caller. */
@@ -33,6 +35,8 @@ export interface ChainGradients {
   readonly params: Gradients;
   /** dL/dx_T … dL/dx_0, as `Trajectory.latents`, what is shown last; undefined at and above (noisier than) the input of the earliest attached step. */
   readonly latents: readonly (Tensor4D | undefined)[];
+  /** The mean squared difference from the reference predictions, over attached steps and elements; with a `klWeight` only. */
+  readonly kl?: number;
 }
 
 /**
@@ -44,6 +48,9 @@ export interface ChainGradients {
  * where a is 1 at attached steps and d is 0 where the model's input is detached. A detached step therefore costs only the
  * scheduler's own path, never the model. Where the reward is shown a predicted x_0, S is that prediction at the last step. The loop
  * ends at the earliest attached step. Memory: one model call and T latents.
+ *
+ * With a `klWeight` λ the loss has λ·mean(ε - ε_ref)² besides, a mean over attached steps and elements (DRaFT+), which is added to
+ * (∂S/∂ε)ᵀ g. As in torch under `no_grad`, ε_ref counts as a constant, also where the gradient of the latents goes through ε.
  * @param gradient that of what the reward is shown, the last of the latents; stays the caller's
  * @throws the signal's reason, between steps; nothing stays allocated then
  */
@@ -52,7 +59,7 @@ export async function walkUp(
   trajectory: Trajectory,
   plan: readonly StepPlan[],
   gradient: Tensor4D,
-  { signal }: { signal?: AbortSignal } = {},
+  { signal, klWeight = 0 }: { signal?: AbortSignal; klWeight?: number } = {},
 ): Promise<ChainGradients> {
   const { steps } = trajectory;
   const earliest = plan.findIndex(({ attached }) => attached);
@@ -61,17 +68,20 @@ export async function walkUp(
   }
   const latents: (Tensor4D | undefined)[] = steps.map(() => undefined);
   let params: Gradients = {};
+  const share = 1 / plan.filter(({ attached }) => attached).length;
+  let kl = 0;
   try {
     latents.push(clone(gradient));
     for (let i = steps.length - 1; i >= earliest; i--) {
       signal?.throwIfAborted();
       const inputGradient = i > earliest && !plan[i]!.inputDetached;
-      const up = await stepUp(chain, trajectory, i, latents[i + 1]!, plan[i]!.attached, inputGradient);
+      const up = await stepUp(chain, trajectory, i, latents[i + 1]!, plan[i]!.attached, inputGradient, klWeight * share);
       params = accumulate(params, up.params);
+      kl += up.kl * share;
       if (i > earliest) latents[i] = up.latents;
       else up.latents.dispose();
     }
-    return { params, latents };
+    return { params, latents, ...(klWeight > 0 && { kl }) };
   } catch (error) {
     dispose([params, latents]);
     throw error;
@@ -87,13 +97,14 @@ export function accumulate(sum: Gradients, gradients: Gradients): Gradients {
 }
 
 async function stepUp(
-  { scheduler, eta, predictionVjp }: Chain,
+  { scheduler, eta, predictionVjp, referencePrediction }: Chain,
   { steps, shown, latents, modelOutputs }: Trajectory,
   i: number,
   gradient: Tensor4D,
   attached: boolean,
   inputGradient: boolean,
-): Promise<{ params: Gradients; latents: Tensor4D }> {
+  klWeight: number,
+): Promise<{ params: Gradients; latents: Tensor4D; kl: number }> {
   const sample = latents[i]!;
   const output = shown === 'predicted-x_0' && i === steps.length - 1 ? 'predOriginalSample' : 'prevSample';
   // The noise only adds, so that its values do not matter here.
@@ -102,13 +113,24 @@ async function stepUp(
   const path = vjp((_, x, modelOutput) => step(x!, modelOutput!), {}, [sample, modelOutputs[i]!], gradient, attached ? [0, 1] : [0]);
   path.value.dispose();
   const [direct, dy] = path.inputs as readonly [Tensor4D, Tensor4D];
-  if (!attached) return { params: {}, latents: direct };
+  if (!attached) return { params: {}, latents: direct, kl: 0 };
+  const owned: Tensor[] = [direct, dy];
   try {
-    const through = await predictionVjp(sample, steps[i]!, dy, inputGradient, i);
+    const reference = klWeight > 0 ? await referencePrediction!(sample, steps[i]!) : undefined;
+    const penalty = reference && penalised(dy, modelOutputs[i]!, reference, klWeight);
+    if (penalty) owned.push(reference, penalty.dy, penalty.kl);
+    const through = await predictionVjp(sample, steps[i]!, penalty?.dy ?? dy, inputGradient, i);
     const sum = through.inputs[0] ? (add(direct, through.inputs[0]) as Tensor4D) : clone(direct);
     dispose([...through.inputs]);
-    return { params: through.params, latents: sum };
+    return { params: through.params, latents: sum, kl: penalty ? (await penalty.kl.data())[0]! : 0 };
   } finally {
-    dispose([direct, dy]);
+    dispose(owned);
   }
 }
+
+/** The gradient of a prediction, with that of weight·mean(difference²). */
+const penalised = (dy: Tensor4D, prediction: Tensor4D, reference: Tensor4D, weight: number): { dy: Tensor4D; kl: Scalar } =>
+  tidy(() => {
+    const difference = sub(prediction, reference);
+    return { dy: add(dy, mul(difference, (2 * weight) / difference.size)), kl: mean(square(difference)) };
+  });

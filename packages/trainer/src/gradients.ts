@@ -30,6 +30,8 @@ export interface AlignPropGradients {
   readonly images: Tensor4D;
   readonly trajectory: Trajectory;
   readonly imageGradients: Tensor4D;
+  /** As `ChainGradients.kl`, of the chain that `images` end. */
+  readonly kl?: number;
   /** As `ChainGradients.latents`. */
   readonly latentGradients: ChainGradients['latents'];
 }
@@ -40,14 +42,15 @@ export type GradientFunction<M> = (inputs: GradientInputs<M>) => Promise<AlignPr
  * Makes AlignProp's gradient function for a pipeline (arXiv 2310.03739): walk down the chain without a tape, judge what the plan
  * shows, walk up again. L = -lossScale · mean(reward), over the chain and those that the plan re-noises. Nothing stays allocated
  * when it throws.
+ * @param options.klWeight adds klWeight · lossScale · the `kl` of `walkUp` to L; the UNet has to have an adapter
  * @throws (the function) NonFiniteError if a reward or gradient is NaN or infinite; the signal's reason
  */
 export function alignPropGradients<M>(
   pipeline: StableDiffusionPipeline,
   rewardFunction: RewardFunction<M>,
-  options: SamplingOptions & { onKept?: (steps: KeptSteps) => void; warn?: (message: string) => void },
+  { klWeight = 0, ...options }: SamplingOptions & { klWeight?: number; onKept?: (steps: KeptSteps) => void; warn?: (message: string) => void },
 ): GradientFunction<M> {
-  const chainOf = pipelineChain(pipeline, options);
+  const chainOf = pipelineChain(pipeline, { ...options, reference: klWeight > 0 });
   const decodeVjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
   const throughTextEncoder = textEncoderGradients(pipeline);
   const judge = rewardJudge(pipeline.engine, rewardFunction, options.warn);
@@ -63,11 +66,11 @@ export function alignPropGradients<M>(
       const { rewards, terms, imageGradients } = own(await judge(images, inputs));
       await checkRewards(await rewards.data(), inputs.prompts, images);
       const decoded = await decodeVjp(pipeline.vae.params, [shown], imageGradients);
-      const up = own(await walkUp(chain, trajectory, steps, decoded.inputs[0] as Tensor4D, inputs).finally(() =>
+      const up = own(await walkUp(chain, trajectory, steps, decoded.inputs[0] as Tensor4D, { signal: inputs.signal, klWeight: klWeight * (inputs.lossScale ?? 1) }).finally(() =>
         dispose([decoded.value, ...decoded.inputs, ...Object.values(decoded.params)]),
       ));
       await checkGradients(up, imageGradients, trajectory.steps, inputs.prompts);
-      return { params: up.params, rewards, terms, images, trajectory, imageGradients, latentGradients: up.latents };
+      return { params: up.params, rewards, terms, images, trajectory, imageGradients, latentGradients: up.latents, kl: up.kl };
     } catch (error) {
       dispose(owned as never);
       throw error;

@@ -119,3 +119,21 @@ describe('early_stopping_patience', () => {
     expect((await run({ ...config, resume_from: out }, scripted())).steps).toBe(0);
   });
 });
+
+describe('kl_weight', () => {
+  it('keeps predictions near those without the adapter', async () => {
+    const train = async (kl_weight: number) => {
+      const trainer = tinyTrainer({ pipeline, promptFunction: () => 'fox', config: { ...quick, sample_num_steps: 2, num_epochs: 8, train_learning_rate: 0.002, kl_weight } });
+      const steps = await collect(trainer);
+      trainer.dispose();
+      return steps;
+    };
+    const [free, weak, strong] = [await train(0), await train(1e-6), await train(100)];
+    expect(free.some((step) => 'kl' in step)).toBe(false);
+    expect(weak[0]!.kl).toBeLessThan(1e-9); // B is 0
+    expect(weak[7]!.kl).toBeGreaterThan(0);
+    expect(strong[7]!.kl).toBeLessThan(0.5 * weak[7]!.kl!);
+    for (const { loss, rewardMean, kl } of strong) expect(loss).toBeCloseTo(100 * kl! - rewardMean, 6);
+    expect(strong[0]!.rewardMean).toBe(free[0]!.rewardMean);
+  });
+});

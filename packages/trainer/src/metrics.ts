@@ -10,7 +10,9 @@ export interface StepMetrics {
   readonly rewardStd: number;
   /** The mean over all images of each term that the reward names, such as those of a weighted sum. */
   readonly rewardTerms: Readonly<Record<string, number>>;
-  /** -rewardMean. TRL reports 10 - rewardMean; a constant has no gradient, and the reward's own scale is easier to read. */
+  /** With `kl_weight`, the mean squared difference between the predictions with and without the adapter at attached steps, before the update. */
+  readonly kl?: number;
+  /** -rewardMean, and with `kl_weight` its product with `kl` added. TRL reports 10 - rewardMean; a constant has no gradient, and the reward's own scale is easier to read. */
   readonly loss: number;
   /** The L2 norm of all gradients together, before clipping. */
   readonly gradNorm: number;
@@ -20,8 +22,8 @@ export interface StepMetrics {
 }
 
 /** A line of `metrics.jsonl`, in TRL's spelling; a term of the reward is `reward/<term>`. */
-export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, rewardTerms, loss, gradNorm, learningRate, seconds }: StepMetrics): Record<string, number> {
-  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, ...termRecord(rewardTerms), loss, grad_norm: gradNorm, learning_rate: learningRate, seconds };
+export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, rewardTerms, kl, loss, gradNorm, learningRate, seconds }: StepMetrics): Record<string, number> {
+  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, ...termRecord(rewardTerms), ...(kl !== undefined && { kl }), loss, grad_norm: gradNorm, learning_rate: learningRate, seconds };
 }
 
 const termRecord = (terms: StepMetrics['rewardTerms']) => Object.fromEntries(Object.entries(terms).map(([name, mean]) => [`reward/${name}`, mean]));

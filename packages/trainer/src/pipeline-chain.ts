@@ -1,6 +1,7 @@
-import { dispose, scalar, tensor1d, type Tensor3D } from '@tensorflow/tfjs-core';
+import { dispose, scalar, tensor1d, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, KeptForward, Vjp } from '@alignprop/autograd-ext';
 import { guidedEmbeds, guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { removeLora } from '@alignprop/lora';
 import type { Chain } from './backprop.js';
 import type { StepPlan } from './plans.js';
 import { embedsPath, trainsTextEncoder } from './text-encoder-gradients.js';
@@ -32,15 +33,19 @@ export interface KeptSteps {
   readonly bytes: number;
 }
 
-/** A pipeline's denoising chain, for `walkUp`: compiled once, then given the embeddings of each micro-batch. */
+/**
+ * A pipeline's denoising chain, for `walkUp`: compiled once, then given the embeddings of each micro-batch.
+ * @param options.reference whether it can predict without the adapter
+ */
 export function pipelineChain(
   pipeline: StableDiffusionPipeline,
-  { guidanceScale, eta, onKept }: { guidanceScale: number; eta: number; onKept?: (steps: KeptSteps) => void },
+  { guidanceScale, eta, reference = false, onKept }: { guidanceScale: number; eta: number; reference?: boolean; onKept?: (steps: KeptSteps) => void },
 ): (conditioning: Conditioning) => PipelineChain {
   const { engine, unet, scheduler } = pipeline;
   const predict = guidedPrediction(unet.config);
   const embedsInput = trainsTextEncoder(pipeline) ? [2] : [];
   const plain = engine.compile(predict);
+  const referred = reference ? { run: engine.compile(predict), params: removeLora(unet.params) } : undefined;
   const both = engine.compileVjp(predict, { wrt: [0, ...embedsInput] });
   const weightsOnly = engine.compileVjp(predict, { wrt: embedsInput });
   const vjpOf = (inputGradient: boolean) => (inputGradient ? both : weightsOnly);
@@ -68,6 +73,13 @@ export function pipelineChain(
         dispose([value, timestep]);
         return withEmbeds({ params, inputs });
       },
+      ...(referred && {
+        async referencePrediction(latents, step) {
+          const timestep = tensor1d([step.t]);
+          const [prediction] = await referred.run(referred.params, latents, timestep, embeds, scale).finally(() => timestep.dispose());
+          return prediction as Tensor4D;
+        },
+      }),
     };
     const predictDown = (plan: readonly StepPlan[]): Compiled => {
       const earliest = plan.findIndex(({ attached }) => attached);

@@ -60,7 +60,7 @@ export interface AlignPropTrainerOptions<M> {
 interface Collected<M> {
   readonly gradients: Gradients;
   readonly norm: Scalar;
-  readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'loss' | 'gradNorm'>;
+  readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss' | 'gradNorm'>;
   /** Of all images, by name. */
   readonly terms: Readonly<Record<string, Float32Array>>;
   readonly samples: ImageSamples<M>;
@@ -107,7 +107,7 @@ export class AlignPropTrainer<M = undefined> {
     this.#optimizer = createOptimizer(this.#prepared.weights.variables, config);
     this.#learningRate = learningRate(scheduleOptions(config));
     this.#batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, this.#generators);
-    this.#gradients = alignPropGradients(this.pipeline, rewardFunction, { ...samplingOptions(config), warn: (message) => logger.warn(message), onKept: keptReporter(logger) });
+    this.#gradients = alignPropGradients(this.pipeline, rewardFunction, { ...samplingOptions(config), klWeight: config.kl_weight, warn: (message) => logger.warn(message), onKept: keptReporter(logger) });
     this.#average = config.ema_decay > 0 ? new WeightsAverage(this.#prepared.weights.variables, config.ema_decay) : undefined;
     this.#heldOut = this.#judgedBy();
     this.#rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
@@ -270,6 +270,7 @@ export class AlignPropTrainer<M = undefined> {
   async #collect(signal?: AbortSignal): Promise<Collected<M>> {
     const before = saveGenerators(this.#generators);
     const { train_gradient_accumulation_steps: rounds, train_batch_size: batch } = this.config;
+    const kls: number[] = [];
     const statistics: { mean: number; std: number }[] = [];
     const termsOf: Readonly<Record<string, Float32Array>>[] = [];
     let gradients: Gradients = {};
@@ -281,7 +282,8 @@ export class AlignPropTrainer<M = undefined> {
         samples = undefined;
         const made = await this.#batches.draw((this.#globalStep * rounds + round) * batch, async (inputs) => {
           const { prompts, promptMetadata } = inputs;
-          const { params, terms, ...rest } = await this.#gradients({ ...inputs, lossScale: 1 / rounds, signal });
+          const { params, terms, kl, ...rest } = await this.#gradients({ ...inputs, lossScale: 1 / rounds, signal });
+          if (kl !== undefined) kls.push(kl);
           return { params, terms, samples: { ...keepSamples(rest), prompts, promptMetadata } };
         });
         samples = made.samples;
@@ -296,7 +298,7 @@ export class AlignPropTrainer<M = undefined> {
       const rewardStd = meanAndStd(statistics.map(({ std }) => std)).mean;
       const terms = joinTerms(termsOf);
       const rewardTerms = Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, meanAndStd(values).mean]));
-      return { gradients, norm, terms, samples: samples!, metrics: { rewardMean, rewardStd, rewardTerms, loss: -rewardMean, gradNorm } };
+      return { gradients, norm, terms, samples: samples!, metrics: { rewardMean, rewardStd, rewardTerms, ...withPenalty(rewardMean, kls, this.config.kl_weight), gradNorm } };
     } catch (error) {
       restoreGenerators(this.#generators, before);
       dispose([gradients, norm, samples?.images, samples?.rewards] as never);
@@ -312,7 +314,7 @@ export class AlignPropTrainer<M = undefined> {
 }
 
 /** Keeps what the image hook sees, and frees the rest. */
-function keepSamples({ images, rewards, trajectory, imageGradients, latentGradients }: Omit<AlignPropGradients, 'params' | 'terms'>): { images: Tensor4D; rewards: Tensor1D } {
+function keepSamples({ images, rewards, trajectory, imageGradients, latentGradients }: Omit<AlignPropGradients, 'params' | 'terms' | 'kl'>): { images: Tensor4D; rewards: Tensor1D } {
   dispose([trajectory.latents, trajectory.modelOutputs, imageGradients, latentGradients] as never);
   return { images, rewards };
 }
@@ -321,6 +323,13 @@ function keepSamples({ images, rewards, trajectory, imageGradients, latentGradie
 function joinTerms(batches: readonly Readonly<Record<string, Float32Array>>[]): Record<string, Float32Array> {
   const names = Object.keys(batches[0] ?? {});
   return Object.fromEntries(names.map((name) => [name, Float32Array.from(batches.flatMap((terms) => [...terms[name]!]))]));
+}
+
+/** The loss, and the `kl` of the micro-batches where it is part of it. */
+function withPenalty(rewardMean: number, kls: readonly number[], weight: number): Pick<StepMetrics, 'kl' | 'loss'> {
+  if (kls.length === 0) return { loss: -rewardMean };
+  const kl = meanAndStd(kls).mean;
+  return { kl, loss: weight * kl - rewardMean };
 }
 
 /** Says once how attached steps are differentiated. */
