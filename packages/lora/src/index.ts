@@ -6,5 +6,6 @@ export { fuseLora, unfuseLora } from './fuse-lora.js';
 export { loadLora } from './load-lora.js';
 export { LoraLinear } from './lora-linear.js';
 export type { LoraState } from './lora-state.js';
+export { mixLora, mixModes, type MixMode, type MixOptions } from './mix-lora.js';
 export { saveLora } from './save-lora.js';
 export { loraFormats, type LoraFormat } from './spellings.js';
