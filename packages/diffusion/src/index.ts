@@ -10,6 +10,7 @@ export { createScheduler, createStableDiffusionScheduler, schedulerClasses } fro
 export { DDIMScheduler, type DDIMConfig, type DDIMStepOptions } from './schedulers/ddim.js';
 export { PNDMScheduler, type PNDMConfig } from './schedulers/pndm.js';
 export type { ModelCall, Scheduler, SchedulerConfig, Step, StepCoefficients, StepOptions, StepOutput } from './schedulers/scheduler.js';
+export { annealedPrediction, type Annealing } from './pipelines/annealed.js';
 export { denoise, guidedEmbeds, type Denoised, type DenoiseOptions } from './pipelines/denoise.js';
 export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
 export { decodeImages } from './pipelines/image-decoder.js';

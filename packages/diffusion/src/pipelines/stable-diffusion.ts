@@ -7,6 +7,7 @@ import { AutoencoderKL } from '../models/autoencoder-kl.js';
 import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import { createStableDiffusionScheduler } from '../schedulers/create-scheduler.js';
 import type { Scheduler, Step } from '../schedulers/scheduler.js';
+import { annealedPrediction, type Annealing } from './annealed.js';
 import { denoise, type Denoised, type DenoiseOptions } from './denoise.js';
 import { guidedPrediction } from './guidance.js';
 import { decodeImages } from './image-decoder.js';
@@ -49,6 +50,8 @@ export interface GenerateOptions {
   height?: number;
   width?: number;
   numImagesPerPrompt?: number;
+  /** Begins with another UNet's weights, such as those without the adapter; see `annealedPrediction`. Up to two UNet calls a step. */
+  annealed?: Annealing;
   /** Called after every step. */
   onStep?: (progress: { readonly step: Step; readonly total: number }) => void;
   signal?: AbortSignal;
@@ -80,6 +83,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   readonly #encode: Compiled;
   readonly #decode: Compiled;
   readonly #predict = new Map<number, Compiled>(); // by guidance rescale
+  readonly #predictOther = new Map<number, Compiled>(); // the same for trees of other weights
 
   constructor(parts: StableDiffusionParts) {
     ({ tokenizer: this.tokenizer, textEncoder: this.textEncoder, unet: this.unet } = parts);
@@ -183,7 +187,8 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
       const negativePromptEmbeds = guidanceScale > 1 ? await embed(this.tokenizer.encode(negatives)) : undefined;
       const total = this.scheduler.timesteps(numInferenceSteps).length;
       let latents = own(this.#startLatents(options.latents, shape, generator));
-      const chain = this.denoise(latents, { promptEmbeds, negativePromptEmbeds, numInferenceSteps, guidanceScale, guidanceRescale, eta, generator, signal });
+      const predict = options.annealed && annealedPrediction(this.#predictor(guidanceRescale), this.#predictor(guidanceRescale, this.#predictOther), options.annealed, total);
+      const chain = this.denoise(latents, { predict, promptEmbeds, negativePromptEmbeds, numInferenceSteps, guidanceScale, guidanceRescale, eta, generator, signal });
       for await (const { step, latents: next, modelOutput } of chain) {
         modelOutput.dispose();
         latents.dispose();
@@ -209,9 +214,9 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return embeds as Tensor3D;
   }
 
-  #predictor(guidanceRescale: number): Compiled {
-    const known = this.#predict.get(guidanceRescale) ?? this.engine.compile(guidedPrediction(this.unet.config, { guidanceRescale }));
-    this.#predict.set(guidanceRescale, known);
+  #predictor(guidanceRescale: number, compiled = this.#predict): Compiled {
+    const known = compiled.get(guidanceRescale) ?? this.engine.compile(guidedPrediction(this.unet.config, { guidanceRescale }));
+    compiled.set(guidanceRescale, known);
     return known;
   }
 
