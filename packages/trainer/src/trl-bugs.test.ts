@@ -130,7 +130,8 @@ describe('T6: the example calls a method, and the documentation a flag, that do 
 
   it('every flag and every option that the README names is there, in both spellings', async () => {
     const text = await readme();
-    const command = await readFile(new URL('../../cli/src/commands/train.ts', import.meta.url), 'utf8');
+    const read = (name: string) => readFile(new URL(`../../cli/src/commands/${name}.ts`, import.meta.url), 'utf8');
+    const command = (await Promise.all(['train', 'generate', 'export'].map(read))).join('\n');
     const flags = [...text.matchAll(/--(?:no-)?([a-z][a-z0-9-]+)/g)].map(([, flag]) => flag!);
     expect(flags.length).toBeGreaterThan(3);
     for (const flag of flags) expect(fields.includes(flag.replaceAll('-', '_')) || command.includes(`--${flag}`), `--${flag}`).toBe(true);
