@@ -11,6 +11,8 @@ export function packageConfig(entry: string[]) {
     platform: 'node',
     target: 'node20',
     splitting: true,
+    removeNodeProtocol: false, // bundlers for browsers know what to leave out by it
+    external: ['onnxruntime-node'], // optional: found when it is asked for
     sourcemap: true,
     clean: true,
     // tfjs-core's gradients are an ES module inside a CommonJS package: Node cannot load it, so it is bundled. Nothing here may

@@ -1,11 +1,12 @@
-import type { Tensor } from '@tensorflow/tfjs-core';
+import { dispose, type Tensor } from '@tensorflow/tfjs-core';
 import { trainable, type Params } from '../../params.js';
 import type { ModelFunction, Vjp } from '../../vjp.js';
 import { encodeModel } from './encode.js';
-import { dependencies, nodesOf, type Graph, type Value } from './graph.js';
+import { foldConstants } from './fold-constants.js';
+import { dependencies, nodesOf, type Graph, type GraphNode, type Value } from './graph.js';
 import { gradientName, inputName, leafName, record, type Derivative, type Recording, type Spec } from './record.js';
 import { startSession, type Held, type Session, type SessionOptions } from './session.js';
-import { simplify } from './simplify.js';
+import { bytesOf, simplify } from './simplify.js';
 import { residualName, split } from './split.js';
 import type { WeightFiles } from './weight-files.js';
 
@@ -104,19 +105,44 @@ export class Program {
     return this.#sessions.get(name)!;
   }
 
-  async #start(name: string, graph: Graph): Promise<Session> {
+  async #start(name: string, recorded: Graph): Promise<Session> {
     const { weights, session: options, onCompile } = this.#options;
     const started = performance.now();
     onCompile?.({ name });
-    const nodes = nodesOf(graph.outputs);
-    const used = new Set([...nodes.flatMap(dependencies), ...graph.outputs]);
+    const outputs = await foldConstants(recorded.outputs, evaluate);
+    const nodes = nodesOf(outputs);
+    const used = new Set([...nodes.flatMap(dependencies), ...outputs]);
     await weights.place(weightsOf([...used]));
-    const inputs = graph.inputs.filter((input) => used.has(input)); // those declared have to be fed
-    const model = encodeModel({ inputs, outputs: graph.outputs }, weights.locate, name);
-    const session = await startSession(model, graph.outputs, options);
+    const graph: Graph = { inputs: recorded.inputs.filter((input) => used.has(input)), outputs }; // those declared have to be fed
+    const model = encodeModel(graph, weights.locate, name);
+    const session = await startSession(model, outputs, options).catch(explain(name, nodes, options));
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
-    return session;
+    return {
+      run: (feeds) => session.run(feeds).catch(explain(name, nodes, options)),
+      runHolding: (feeds, count) => session.runHolding(feeds, count).catch(explain(name, nodes, options)),
+      release: () => session.release(),
+    };
   }
+}
+
+/** The values of a graph without inputs. */
+async function evaluate(graph: Graph): Promise<readonly ArrayLike<number>[]> {
+  const session = await startSession(encodeModel(graph, () => ({ file: '', offset: 0, length: 0 })), graph.outputs, { device: 'cpu', threads: 1 });
+  const results = await session.run({});
+  await session.release();
+  const values = results.map((result) => result.dataSync());
+  dispose(results);
+  return values;
+}
+
+/** Says what failed, and what takes most memory in it. */
+function explain(name: string, nodes: readonly GraphNode[], { device }: SessionOptions): (error: Error) => never {
+  return (cause) => {
+    const values = nodes.flatMap((node) => node.outputs.map((value) => ({ op: node.op, value, bytes: bytesOf(value) })));
+    const largest = values.sort((a, b) => b.bytes - a.bytes).slice(0, 3).map(({ op, value, bytes }) => `${op} [${value.shape.join(', ')}] (${(bytes / 2 ** 20).toFixed(1)} MiB)`);
+    const advice = device === 'cpu' ? 'If memory ran out, use smaller images or batches.' : `Try smaller images or batches if memory ran out, and device 'cpu' if '${device}' is not there.`;
+    throw new Error(`OnnxRuntimeEngine: '${name}' failed on ${device}: ${cause.message} Its largest tensors: ${largest.join(', ')}. ${advice}`, { cause });
+  };
 }
 
 function feedsOf(params: Params, inputs: readonly Tensor[]): Record<string, Tensor> {

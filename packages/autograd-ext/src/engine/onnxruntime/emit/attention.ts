@@ -4,8 +4,9 @@ import { recordKernel } from '../recorder.js';
 import { plain, plainView, reshaped } from '../view.js';
 import { scalar } from './elementwise.js';
 
-/** The scores that the gradient computes again at once, all heads together, in bytes. */
-const blockBytes = 2 ** 25;
+/** Scores that the gradient computes again at once, in bytes: of all heads where they fit, else of a block of one head's queries, which stays in cache. */
+const allHeadsBytes = 2 ** 25;
+const blockBytes = 2 ** 23;
 
 recordKernel<AttentionAttrs>('ScaledDotProductAttention', ({ q, k, v }, attrs) => plainView(attention(plain(q!), plain(k!), plain(v!), attrs)));
 
@@ -14,97 +15,103 @@ function attention(q: Value, k: Value, v: Value, { heads, scale, causal }: Atten
   return node('MultiHeadAttention', [q, k, v], q.shape, { domain: microsoft, attributes });
 }
 
-/** One block of queries, of all heads. */
-interface Block {
-  readonly q: Value; // [B, H, n, d], scaled
-  readonly dy: Value; // [B, H, n, d]
-  readonly delta: Value; // [B, H, n, 1]: sums of dy · y
+/** One head, or all: leading axes are the same everywhere. */
+interface Head {
+  readonly q: Value; // [..., N, d], scaled
+  readonly k: Value; // [..., M, d]
+  readonly v: Value; // [..., M, d]
+  readonly dy: Value; // [..., N, d]
+  readonly delta: Value; // [..., N, 1]: sums of dy · y
 }
 
-/** What all blocks share. */
-interface Keys {
-  readonly k: Value; // [B, H, M, d]
-  readonly v: Value; // [B, H, M, d]
-  readonly mask?: Value; // [N, M]
+interface HeadGradients {
+  readonly dq: Value; // [..., N, d]
+  readonly dk: Value; // [..., M, d]
+  readonly dv: Value; // [..., M, d]
 }
 
 // With P the probabilities: dV = Pᵀ·dY, dS = P ∘ (dY·Vᵀ - rowsum(dY ∘ Y)), dQ = s·dS·K, dK = s·dSᵀ·Q.
-// The scores are computed again, block by block of queries, so that memory does not grow with their number.
+// The scores are computed again, head by head and block by block, so that memory does not grow with their number.
 recordKernel<AttentionAttrs>('ScaledDotProductAttentionGrad', (inputs, attrs) => {
   const [q, k, v, dy] = [inputs.q!, inputs.k!, inputs.v!, inputs.dy!].map(plain) as [Value, Value, Value, Value];
   const { heads, scale } = attrs;
   const [batch, queries, channels] = q.shape as [number, number, number];
   const keys = k.shape[1]!;
-  const width = channels / heads;
   const y = attention(q, k, v, attrs);
-  const delta = sumLast(reshaped(mul(dy, y, dy.shape), [batch, queries, heads, width])); // [B, N, H, 1]
-  const scaled = mul(q, scalar(scale), q.shape);
-  const shared: Keys = { k: splitHeads(k, heads), v: splitHeads(v, heads), ...(attrs.causal && { mask: causalMask(queries, keys) }) };
-  const rows = attrs.causal ? queries : blockRows(queries, batch * heads * keys * 4);
-  const blocks = queries / rows;
-  const inBlocks = (x: Value, depth: number) => transpose(reshaped(x, [batch, blocks, rows, heads, depth]), [1, 0, 3, 2, 4]); // [blocks, B, H, n, depth]
-  const all = [inBlocks(scaled, width), inBlocks(dy, width), inBlocks(delta, 1)] as const;
-  const { dq, dk, dv } = blocks === 1 ? single(all, shared) : scan(all, shared);
-  const dQ = mul(reshaped(transpose(dq, [1, 0, 3, 2, 4]), q.shape), scalar(scale), q.shape);
-  const joined = [dQ, mergeHeads(dk), mergeHeads(dv)];
+  const delta = sumLast(reshaped(mul(dy, y), [batch, queries, heads, channels / heads])); // [B, N, H, 1]
+  const [qs, ks, vs, dys] = [mul(q, scalar(scale)), k, v, dy].map((x) => splitHeads(x, heads)) as [Value, Value, Value, Value];
+  const all: Head = { q: qs, k: ks, v: vs, dy: dys, delta: reshaped(transpose(delta, [0, 2, 1, 3]), [batch * heads, queries, 1]) };
+  const isSmall = batch * heads * queries * keys * 4 <= allHeadsBytes || attrs.causal;
+  const { dq, dk, dv } = isSmall ? headGradients(all, attrs.causal ? causalMask(queries, keys) : undefined) : headByHead(all);
+  const joined = [mul(mergeHeads(dq, heads), scalar(scale)), mergeHeads(dk, heads), mergeHeads(dv, heads)];
   return plainView(node('Concat', joined, [batch, queries + 2 * keys, channels], { attributes: { axis: { int: 1 } } }));
 });
 
-interface Gradients {
-  readonly dq: Value; // [blocks, B, H, n, d]
-  readonly dk: Value; // [B, H, M, d]
-  readonly dv: Value;
+function headGradients({ q, k, v, dy, delta }: Head, mask?: Value): HeadGradients {
+  const scores = matMul(q, swapped(k)); // [..., N, M]
+  const p = softmax(mask ? add(scores, mask) : scores);
+  const ds = mul(p, node('Sub', [matMul(dy, swapped(v)), delta], scores.shape));
+  return { dq: matMul(ds, k), dk: matMul(swapped(ds), q), dv: matMul(swapped(p), dy) };
 }
 
-function single([q, dy, delta]: readonly [Value, Value, Value], keys: Keys): Gradients {
-  const [first, second, third] = [q, dy, delta].map((x) => reshaped(x, x.shape.slice(1))) as [Value, Value, Value];
-  const { dq, dk, dv } = blockGradients({ q: first, dy: second, delta: third }, keys);
-  return { dq: reshaped(dq, q.shape), dk, dv };
+function headByHead({ q, k, v, dy, delta }: Head): HeadGradients {
+  const all = [q, k, v, dy, delta];
+  const one = all.map((value, i) => input(`head.${i}`, value.shape.slice(1))) as [Value, Value, Value, Value, Value];
+  const gradients = blockByBlock({ q: one[0], k: one[1], v: one[2], dy: one[3], delta: one[4] });
+  const [dq, dk, dv] = scan({ inputs: one, outputs: [gradients.dq, gradients.dk, gradients.dv] }, [], all);
+  return { dq: dq!, dk: dk!, dv: dv! };
 }
 
-function scan(blocks: readonly [Value, Value, Value], keys: Keys): Gradients {
-  const shape = keys.k.shape;
-  const state = ['scan.dk', 'scan.dv'].map((name) => input(name, shape));
-  const slices = ['scan.q', 'scan.dy', 'scan.delta'].map((name, i) => input(name, blocks[i]!.shape.slice(1)));
-  const { dq, dk, dv } = blockGradients({ q: slices[0]!, dy: slices[1]!, delta: slices[2]! }, keys);
-  const body: Graph = { inputs: [...state, ...slices], outputs: [add(state[0]!, dk), add(state[1]!, dv), dq] };
-  const zeros = constant(0, shape);
-  const outputs = [{ shape, dtype: 'float32' }, { shape, dtype: 'float32' }, { shape: blocks[0].shape, dtype: 'float32' }] as const;
-  const [dkAll, dvAll, dqAll] = nodeOutputs('Scan', [zeros, zeros, ...blocks], outputs, { attributes: { num_scan_inputs: { int: 3 }, body: { graph: body } } });
-  return { dq: dqAll!, dk: dkAll!, dv: dvAll! };
+/** Of one head `[N, d]`: the gradients of k and v are summed up over blocks of queries. Queries of zeros fill up the last block, and add nothing. */
+function blockByBlock({ q, k, v, dy, delta }: Head): HeadGradients {
+  const [queries, width] = q.shape as [number, number];
+  const blocks = Math.ceil((queries * k.shape[0]! * 4) / blockBytes);
+  const rows = Math.ceil(queries / blocks);
+  const inBlocks = (x: Value) => reshaped(padRows(x, blocks * rows), [blocks, rows, x.shape[1]!]);
+  const all = [inBlocks(q), inBlocks(dy), inBlocks(delta)];
+  const one = all.map((value, i) => input(`block.${i}`, value.shape.slice(1))) as [Value, Value, Value];
+  const sums = ['sum.dk', 'sum.dv'].map((name) => input(name, k.shape)) as [Value, Value];
+  const gradients = headGradients({ q: one[0], k, v, dy: one[1], delta: one[2] });
+  const body: Graph = { inputs: [...sums, ...one], outputs: [add(sums[0], gradients.dk), add(sums[1], gradients.dv), gradients.dq] };
+  const [dk, dv, dq] = scan(body, [constant(0, k.shape), constant(0, k.shape)], all);
+  return { dq: firstRows(reshaped(dq!, [blocks * rows, width]), queries), dk: dk!, dv: dv! };
 }
 
-function blockGradients({ q, dy, delta }: Block, { k, v, mask }: Keys): Gradients {
-  const scores = matMul(q, transpose(k, [0, 1, 3, 2])); // [B, H, n, M]
-  const p = softmax(mask ? node('Add', [scores, mask], scores.shape) : scores);
-  const dp = matMul(dy, transpose(v, [0, 1, 3, 2]));
-  const ds = mul(p, node('Sub', [dp, delta], dp.shape), p.shape);
-  return { dq: matMul(ds, k), dk: matMul(transpose(ds, [0, 1, 3, 2]), q), dv: matMul(transpose(p, [0, 1, 3, 2]), dy) };
+/** Runs a body once for each entry of the inputs' first axis: what it returns besides the new state is stacked up. */
+function scan(body: Graph, state: readonly Value[], inputs: readonly Value[]): readonly Value[] {
+  const count = inputs[0]!.shape[0]!;
+  const outputs = body.outputs.map(({ shape, dtype }, i) => ({ shape: i < state.length ? shape : [count, ...shape], dtype }));
+  return nodeOutputs('Scan', [...state, ...inputs], outputs, { attributes: { num_scan_inputs: { int: inputs.length }, body: { graph: body } } });
 }
 
-/** The largest divisor of the queries whose scores fit into a block. */
-function blockRows(queries: number, bytesPerQuery: number): number {
-  const most = Math.max(1, Math.floor(blockBytes / bytesPerQuery));
-  for (let rows = Math.min(most, queries); rows > 1; rows--) if (queries % rows === 0) return rows;
-  return 1;
+function padRows(x: Value, rows: number): Value {
+  const [from, width] = x.shape as [number, number];
+  return rows === from ? x : node('Pad', [x, integers([0, 0, rows - from, 0])], [rows, width]);
+}
+
+function firstRows(x: Value, rows: number): Value {
+  return rows === x.shape[0] ? x : node('Slice', [x, integers([0]), integers([rows]), integers([0])], [rows, x.shape[1]!]);
 }
 
 const input = (name: string, shape: readonly number[]): Value => ({ shape, dtype: 'float32', source: { kind: 'input', name } });
+/** `[B, N, C]` to `[B·heads, N, C/heads]`. */
 const splitHeads = (x: Value, heads: number): Value => {
   const [batch, length, channels] = x.shape as [number, number, number];
-  return transpose(reshaped(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]);
+  return reshaped(transpose(reshaped(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]), [batch * heads, length, channels / heads]);
 };
-const mergeHeads = (x: Value): Value => {
-  const [batch, heads, length, width] = x.shape as [number, number, number, number];
-  return reshaped(transpose(x, [0, 2, 1, 3]), [batch, length, heads * width]);
+/** `[B·heads, N, C/heads]` to `[B, N, C]`. */
+const mergeHeads = (x: Value, heads: number): Value => {
+  const [entries, length, width] = x.shape as [number, number, number];
+  return reshaped(transpose(reshaped(x, [entries / heads, heads, length, width]), [0, 2, 1, 3]), [entries / heads, length, heads * width]);
 };
 const causalMask = (queries: number, keys: number): Value => {
   const values = Float32Array.from({ length: queries * keys }, (_, i) => (i % keys <= Math.floor(i / keys) ? 0 : -1e30));
   return constant(values, [queries, keys]);
 };
 const transpose = (x: Value, perm: readonly number[]): Value => node('Transpose', [x], perm.map((axis) => x.shape[axis]!), { attributes: { perm: { ints: perm } } });
+const swapped = (x: Value): Value => transpose(x, x.shape.length === 2 ? [1, 0] : [0, 2, 1]);
 const matMul = (a: Value, b: Value): Value => node('MatMul', [a, b], [...a.shape.slice(0, -1), b.shape.at(-1)!]);
 const softmax = (x: Value): Value => node('Softmax', [x], x.shape, { attributes: { axis: { int: -1 } } });
-const mul = (a: Value, b: Value, shape: readonly number[]): Value => node('Mul', [a, b], shape);
+const mul = (a: Value, b: Value): Value => node('Mul', [a, b], a.shape);
 const add = (a: Value, b: Value): Value => node('Add', [a, b], a.shape);
 const sumLast = (x: Value): Value => node('ReduceSum', [x, integers([x.shape.length - 1])], [...x.shape.slice(0, -1), 1], { attributes: { keepdims: { int: 1 } } });
