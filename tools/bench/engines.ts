@@ -1,5 +1,5 @@
 import { backend } from '@tensorflow/tfjs-core';
-import { TfjsEngine, useBackend, type Engine } from '@alignprop/autograd-ext';
+import { OnnxRuntimeEngine, TfjsEngine, useBackend, type Engine } from '@alignprop/autograd-ext';
 
 /** Something that runs model functions, and the memory that it holds beside JavaScript's. */
 export interface BenchEngine {
@@ -9,7 +9,16 @@ export interface BenchEngine {
 }
 
 /** A new engine is one entry here. */
-export const engines: Readonly<Record<string, () => Promise<BenchEngine>>> = {
+export const engines: Readonly<Record<string, (threads?: number) => Promise<BenchEngine>>> = {
+  onnxruntime: async (threads) => {
+    await useBackend('wasm');
+    return { engine: new OnnxRuntimeEngine({ threads }), heapBytes: () => undefined };
+  },
+  // The same without keeping what the walk down computes.
+  'onnxruntime-recompute': async (threads) => {
+    await useBackend('wasm');
+    return { engine: new OnnxRuntimeEngine({ threads, maxMemory: 0 }), heapBytes: () => undefined };
+  },
   wasm: async () => {
     await useBackend('wasm');
     const { wasm } = backend() as unknown as { wasm: { HEAPU8: Uint8Array } };

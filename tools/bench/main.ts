@@ -1,4 +1,4 @@
-// npm run bench [-- --engine wasm --model DIR --size PIXELS --batch 1 --steps 20 --runs 5 --only unet,image,train-1,train-all]
+// npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2 --runs 5 --only unet,image,train]
 // Each row of the table is measured in a process of its own, so that its peak memory is its own too.
 import { execFileSync } from 'node:child_process';
 import { cpus, totalmem } from 'node:os';
@@ -12,7 +12,9 @@ import { formatTable, type Row } from './table.js';
 
 const { values: flags } = parseArgs({
   options: {
-    engine: { type: 'string', default: 'wasm' },
+    engine: { type: 'string', default: 'onnxruntime,wasm' },
+    threads: { type: 'string' },
+    attached: { type: 'string', default: '1' },
     model: { type: 'string', default: fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url)) },
     size: { type: 'string' },
     batch: { type: 'string', default: '1' },
@@ -22,25 +24,29 @@ const { values: flags } = parseArgs({
     row: { type: 'string' }, // this process is the one that measures it
   },
 });
-const options: BenchOptions = { batch: Number(flags.batch), size: flags.size ? Number(flags.size) : undefined, steps: Number(flags.steps), runs: Number(flags.runs) };
+const options: BenchOptions = { batch: Number(flags.batch), size: flags.size ? Number(flags.size) : undefined, steps: Number(flags.steps), attached: flags.attached === 'all' ? Number(flags.steps) : Number(flags.attached), runs: Number(flags.runs) };
 
 if (flags.row) console.log(JSON.stringify(await measureRow(flags.row)));
 else printTable();
 
 async function measureRow(name: string): Promise<Row> {
-  const { engine, heapBytes } = await known(engines, flags.engine, 'engine')();
+  const { engine, heapBytes } = await known(engines, flags.engine, 'engine')(flags.threads ? Number(flags.threads) : undefined);
   const pipeline = await StableDiffusionPipeline.fromPretrained(flags.model, { engine });
   const { label, measure } = known(measurements, name, 'row');
   const [first, ...seconds] = await measure(pipeline, options);
   return { label: label(options), first: first!, seconds, peakResident: process.resourceUsage().maxRSS * 1024, heap: heapBytes(), tensors: memory().numBytes };
 }
 
+/** Engines take turns, so that what else the machine does falls on all of them. */
 function printTable(): void {
-  console.log(`${flags.engine} · ${flags.model} · ${cpus().length} × ${cpus()[0]!.model} · ${(totalmem() / 2 ** 30).toFixed(0)} GiB · Node ${process.versions.node} · tfjs-core ${tfjs}\n`);
-  const rows = flags.only.split(',').map((row) => {
-    const output = execFileSync(process.execPath, [...process.execArgv, ...process.argv.slice(1), '--row', row], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-    return JSON.parse(output.trim().split('\n').at(-1)!) as Row;
-  });
+  console.log(`${flags.model} · ${cpus().length} × ${cpus()[0]!.model} · ${(totalmem() / 2 ** 30).toFixed(0)} GiB · Node ${process.versions.node} · tfjs-core ${tfjs}\n`);
+  const rows = flags.only.split(',').flatMap((row) =>
+    flags.engine.split(',').map((engine) => {
+      const output = execFileSync(process.execPath, [...process.execArgv, ...process.argv.slice(1), '--engine', engine, '--row', row], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+      const measured = JSON.parse(output.trim().split('\n').at(-1)!) as Row;
+      return { ...measured, label: `${measured.label} · ${engine}` };
+    }),
+  );
   console.log(formatTable(rows));
 }
 

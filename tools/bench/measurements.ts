@@ -9,6 +9,8 @@ export interface BenchOptions {
   /** Height and width in pixels; the model's own by default. */
   readonly size: number | undefined;
   readonly steps: number;
+  /** Steps that the gradient enters in a training step, the last ones. */
+  readonly attached: number;
   /** Runs that count; one more goes before them, to load weights and lay them out. */
   readonly runs: number;
 }
@@ -23,8 +25,7 @@ const prompt = 'crab';
 export const measurements: Readonly<Record<string, { readonly label: (options: BenchOptions) => string; readonly measure: Measurement }>> = {
   unet: { label: ({ batch }) => `UNet call, guidance (batch ${2 * batch})`, measure: unetCalls },
   image: { label: ({ batch, steps }) => `${batch === 1 ? 'image' : `${batch} images`}, ${steps} steps`, measure: images },
-  'train-1': { label: ({ steps }) => `training step, 1 of ${steps} attached`, measure: (pipeline, options) => trainingSteps(pipeline, options, 1) },
-  'train-all': { label: ({ steps }) => `training step, all ${steps} attached`, measure: (pipeline, options) => trainingSteps(pipeline, options, options.steps) },
+  train: { label: ({ batch, steps, attached }) => `training step, batch ${batch}, ${attached} of ${steps} attached`, measure: trainingSteps },
 };
 
 /** The guided prediction at one timestep: the UNet on twice the batch. */
@@ -52,7 +53,7 @@ async function images(pipeline: StableDiffusionPipeline, { batch, size, steps, r
 }
 
 /** One optimizer step of AlignProp with the gradient entering the last `attached` UNet calls. */
-async function trainingSteps(pipeline: StableDiffusionPipeline, { batch, size, steps, runs }: BenchOptions, attached: number): Promise<number[]> {
+async function trainingSteps(pipeline: StableDiffusionPipeline, { batch, size, steps, attached, runs }: BenchOptions): Promise<number[]> {
   const trainer = new AlignPropTrainer({
     pipeline,
     promptFunction: () => [prompt, undefined],

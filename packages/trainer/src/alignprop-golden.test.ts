@@ -83,8 +83,9 @@ const largest = (x: Tensor) => x.dataSync<'float32'>().reduce((most, value) => M
 
 /**
  * Attention over a single position has weight 1 whatever q and k are: here in the middle of a UNet of four levels at 8 x 8. Torch's
- * gradients there are rounding noise, far below AdamW's epsilon.
+ * gradients there are rounding noise, far below AdamW's epsilon: at most one rounding of the largest gradient is asked for.
  */
+const rounding = 2 ** -23;
 const isZero = (folder: string, path: string) => folder === 'alignprop-sd15' && /^mid_block\..*\.attn1\.to_[qk]\./.test(path);
 
 function checkGradients(actual: Gradients, expected: Golden, folder: string): void {
@@ -92,7 +93,7 @@ function checkGradients(actual: Gradients, expected: Golden, folder: string): vo
   const scale = Math.max(...Object.values(expected).map(largest));
   for (const [path, gradient] of Object.entries(expected)) {
     if (!isZero(folder, path)) expectClose(actual[path]!, gradient, 1e-3, `gradient of ${path}`);
-    else expect(Math.max(largest(actual[path]!), largest(gradient)), path).toBeLessThan(2e-8 * scale);
+    else expect(Math.max(largest(actual[path]!), largest(gradient)), path).toBeLessThan(rounding * scale);
   }
 }
 
