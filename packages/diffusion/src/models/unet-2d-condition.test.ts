@@ -58,7 +58,7 @@ describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
       expectClose(together!, concat(alone), 1e-5, 'batch');
       const [same] = await run(model.params, sample, tensor1d([411]), context);
       const [repeated] = await run(model.params, sample, tensor1d([411, 411, 411]), context);
-      expectClose(same!, repeated!, 1e-6, 'one timestep for all');
+      expectClose(same!, repeated!, 1e-5, 'one timestep for all'); // a product of one row rounds in another order than one of three
     });
 
     it('takes sizes that its levels do not divide', async () => {

@@ -51,5 +51,5 @@ export function reasonAgainst(kernelName: string): string {
   const reason = reasons.find(({ kernels }) => kernels.includes(kernelName));
   return reason
     ? `${reason.because}. ${reason.instead}`
-    : `which cannot be recorded. Write it with other tfjs ops, teach the recorder with recordKernel('${kernelName}', …)`;
+    : 'which cannot be recorded. Write it with other tfjs ops';
 }

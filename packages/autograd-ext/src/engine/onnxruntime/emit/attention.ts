@@ -15,7 +15,7 @@ function attention(q: Value, k: Value, v: Value, { heads, scale, causal }: Atten
   return node('MultiHeadAttention', [q, k, v], q.shape, { domain: microsoft, attributes });
 }
 
-/** One head, or all: leading axes are the same everywhere. */
+/** One head, `[N, d]`, or all, `[B, heads, N, d]`. */
 interface Head {
   readonly q: Value; // [..., N, d], scaled
   readonly k: Value; // [..., M, d]
@@ -40,10 +40,10 @@ recordKernel<AttentionAttrs>('ScaledDotProductAttentionGrad', (inputs, attrs) =>
   const y = attention(q, k, v, attrs);
   const delta = sumLast(reshaped(mul(dy, y), [batch, queries, heads, channels / heads])); // [B, N, H, 1]
   const [qs, ks, vs, dys] = [mul(q, scalar(scale)), k, v, dy].map((x) => splitHeads(x, heads)) as [Value, Value, Value, Value];
-  const all: Head = { q: qs, k: ks, v: vs, dy: dys, delta: reshaped(transpose(delta, [0, 2, 1, 3]), [batch * heads, queries, 1]) };
+  const all: Head = { q: qs, k: ks, v: vs, dy: dys, delta: transpose(delta, [0, 2, 1, 3]) };
   const isSmall = batch * heads * queries * keys * 4 <= allHeadsBytes || attrs.causal;
   const { dq, dk, dv } = isSmall ? headGradients(all, attrs.causal ? causalMask(queries, keys) : undefined) : headByHead(all);
-  const joined = [mul(mergeHeads(dq, heads), scalar(scale)), mergeHeads(dk, heads), mergeHeads(dv, heads)];
+  const joined = [mul(mergeHeads(dq), scalar(scale)), mergeHeads(dk), mergeHeads(dv)];
   return plainView(node('Concat', joined, [batch, queries + 2 * keys, channels], { attributes: { axis: { int: 1 } } }));
 });
 
@@ -55,11 +55,11 @@ function headGradients({ q, k, v, dy, delta }: Head, mask?: Value): HeadGradient
 }
 
 function headByHead({ q, k, v, dy, delta }: Head): HeadGradients {
-  const all = [q, k, v, dy, delta];
+  const all = [q, k, v, dy, delta].map((value) => reshaped(value, [value.shape[0]! * value.shape[1]!, ...value.shape.slice(2)]));
   const one = all.map((value, i) => input(`head.${i}`, value.shape.slice(1))) as [Value, Value, Value, Value, Value];
   const gradients = blockByBlock({ q: one[0], k: one[1], v: one[2], dy: one[3], delta: one[4] });
   const [dq, dk, dv] = scan({ inputs: one, outputs: [gradients.dq, gradients.dk, gradients.dv] }, [], all);
-  return { dq: dq!, dk: dk!, dv: dv! };
+  return { dq: reshaped(dq!, q.shape), dk: reshaped(dk!, k.shape), dv: reshaped(dv!, v.shape) };
 }
 
 /** Of one head `[N, d]`: the gradients of k and v are summed up over blocks of queries. Queries of zeros fill up the last block, and add nothing. */
@@ -94,22 +94,22 @@ function firstRows(x: Value, rows: number): Value {
 }
 
 const input = (name: string, shape: readonly number[]): Value => ({ shape, dtype: 'float32', source: { kind: 'input', name } });
-/** `[B, N, C]` to `[B·heads, N, C/heads]`. */
+/** `[B, N, C]` to `[B, heads, N, C/heads]`. */
 const splitHeads = (x: Value, heads: number): Value => {
   const [batch, length, channels] = x.shape as [number, number, number];
-  return reshaped(transpose(reshaped(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]), [batch * heads, length, channels / heads]);
+  return transpose(reshaped(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]);
 };
-/** `[B·heads, N, C/heads]` to `[B, N, C]`. */
-const mergeHeads = (x: Value, heads: number): Value => {
-  const [entries, length, width] = x.shape as [number, number, number];
-  return reshaped(transpose(reshaped(x, [entries / heads, heads, length, width]), [0, 2, 1, 3]), [entries / heads, length, heads * width]);
+/** `[B, heads, N, C/heads]` to `[B, N, C]`. */
+const mergeHeads = (x: Value): Value => {
+  const [batch, heads, length, width] = x.shape as [number, number, number, number];
+  return reshaped(transpose(x, [0, 2, 1, 3]), [batch, length, heads * width]);
 };
 const causalMask = (queries: number, keys: number): Value => {
   const values = Float32Array.from({ length: queries * keys }, (_, i) => (i % keys <= Math.floor(i / keys) ? 0 : -1e30));
   return constant(values, [queries, keys]);
 };
 const transpose = (x: Value, perm: readonly number[]): Value => node('Transpose', [x], perm.map((axis) => x.shape[axis]!), { attributes: { perm: { ints: perm } } });
-const swapped = (x: Value): Value => transpose(x, x.shape.length === 2 ? [1, 0] : [0, 2, 1]);
+const swapped = (x: Value): Value => transpose(x, x.shape.length === 2 ? [1, 0] : [0, 1, 3, 2]);
 const matMul = (a: Value, b: Value): Value => node('MatMul', [a, b], [...a.shape.slice(0, -1), b.shape.at(-1)!]);
 const softmax = (x: Value): Value => node('Softmax', [x], x.shape, { attributes: { axis: { int: -1 } } });
 const mul = (a: Value, b: Value): Value => node('Mul', [a, b], a.shape);
