@@ -13,6 +13,7 @@ const tests = ['**/*.test.ts', '**/__fixtures__/**', 'fixtures/**'];
 /** The only library files that may reach for Node, and only by a dynamic import inside a function: bundles for browsers stay possible. */
 const nodeSeams = [
   'packages/autograd-ext/src/backend.ts',
+  'packages/autograd-ext/src/engine/onnxruntime/{session,weight-files}.ts',
   'packages/autograd-ext/src/weights/*.ts',
   'packages/trainer/src/{checkpoint-files,run-folder}.ts',
   'packages/trainer/src/trackers/*.ts',

@@ -108,8 +108,7 @@ export function recordComposite<A>(kernelName: string, composite: (inputs: Reado
 
 /** A tensor that stands for a value while recording. */
 export function placeholder(value: Value): Tensor {
-  const { dataId, shape, dtype } = backend.place(plainView(value));
-  return engine().makeTensorFromDataId(dataId, shape, dtype, backend);
+  return engine().makeTensorFromTensorInfo(backend.place(plainView(value)), backend);
 }
 
 /** The value that a recorded tensor came to be, in the tensor's own order. */

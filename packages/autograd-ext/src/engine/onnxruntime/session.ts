@@ -1,4 +1,5 @@
 import { tensor, Tensor } from '@tensorflow/tfjs-core';
+import type * as OnnxRuntime from 'onnxruntime-node';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { outputName } from './encode.js';
 import type { Value } from './graph.js';
@@ -29,7 +30,7 @@ export interface Session {
   release(): Promise<void>;
 }
 
-type Runtime = typeof import('onnxruntime-node');
+type Runtime = typeof OnnxRuntime;
 
 /** ONNX Runtime, if it is installed. */
 export async function findRuntime(): Promise<Runtime | undefined> {
