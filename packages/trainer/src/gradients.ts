@@ -1,7 +1,8 @@
 import { dispose, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { decodeImages, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
+import type { StableDiffusionPipeline, Step } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { accumulate, walkUp, type Chain, type ChainGradients, type Trajectory } from './backprop.js';
+import { differentiableDecoder, type Decoded } from './decoder.js';
 import { rewardJudge, type JudgeInputs } from './judge.js';
 import { pipelineChain, type KeptSteps } from './pipeline-chain.js';
 import { firstNonFinite, NonFiniteError } from './non-finite.js';
@@ -51,7 +52,7 @@ export function alignPropGradients<M>(
   { klWeight = 0, ...options }: SamplingOptions & { klWeight?: number; onKept?: (steps: KeptSteps) => void; warn?: (message: string) => void },
 ): GradientFunction<M> {
   const chainOf = pipelineChain(pipeline, { ...options, reference: klWeight > 0 });
-  const decodeVjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
+  const decode = differentiableDecoder(pipeline);
   const throughTextEncoder = textEncoderGradients(pipeline);
   const judge = rewardJudge(pipeline.engine, rewardFunction, options.warn);
 
@@ -59,21 +60,23 @@ export function alignPropGradients<M>(
   async function judgeAndWalkUp(chain: Chain, trajectory: Trajectory, steps: readonly StepPlan[], inputs: GradientInputs<M>): Promise<AlignPropGradients> {
     const owned: unknown[] = [trajectory];
     const own = <T>(value: T): T => (owned.push(value), value);
+    let decoded: Decoded | undefined;
     try {
-      const shown = trajectory.latents.at(-1)!;
       await checkLatents(trajectory, inputs.prompts);
-      const images = own(await pipeline.decode(shown));
+      decoded = await decode(trajectory.latents.at(-1)!);
+      const images = own(decoded.images);
       const { rewards, terms, imageGradients } = own(await judge(images, inputs));
       await checkRewards(await rewards.data(), inputs.prompts, images);
-      const decoded = await decodeVjp(pipeline.vae.params, [shown], imageGradients);
-      const up = own(await walkUp(chain, trajectory, steps, decoded.inputs[0] as Tensor4D, { signal: inputs.signal, klWeight: klWeight * (inputs.lossScale ?? 1) }).finally(() =>
-        dispose([decoded.value, ...decoded.inputs, ...Object.values(decoded.params)]),
-      ));
+      const gradient = await decoded.backward(imageGradients);
+      decoded.release();
+      const up = own(await walkUp(chain, trajectory, steps, gradient, { signal: inputs.signal, klWeight: klWeight * (inputs.lossScale ?? 1) }).finally(() => dispose(gradient)));
       await checkGradients(up, imageGradients, trajectory.steps, inputs.prompts);
       return { params: up.params, rewards, terms, images, trajectory, imageGradients, latentGradients: up.latents, kl: up.kl };
     } catch (error) {
       dispose(owned as never);
       throw error;
+    } finally {
+      decoded?.release();
     }
   }
 

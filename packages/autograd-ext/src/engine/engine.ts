@@ -5,7 +5,7 @@ import type { ModelFunction, Vjp } from '../vjp.js';
 /** A model function made ready to run. The caller owns the outputs. */
 export type Compiled = (params: Params, ...inputs: Tensor[]) => Promise<readonly Tensor[]>;
 
-/** A model function and its vector-Jacobian product in one run. The caller owns every tensor of the result. */
+/** A model function and its vector-Jacobian product in one call. The caller owns every tensor of the result. */
 export interface CompiledVjp {
   (params: Params, inputs: readonly Tensor[], dy?: Tensor): Promise<Vjp>;
   /**

@@ -52,16 +52,17 @@ export class Program {
     return this.#split.residualBytes;
   }
 
-  async run(params: Params, inputs: readonly Tensor[], dy?: Tensor): Promise<readonly Tensor[]> {
+  /** The function without a gradient. */
+  async run(params: Params, inputs: readonly Tensor[]): Promise<readonly Tensor[]> {
     const session = await this.#session(this.#name, () => ({ inputs: this.#recording.graph.inputs, outputs: this.#outputs }));
-    return session.run({ ...feedsOf(params, inputs), ...(dy && { [gradientName]: dy }) });
+    return session.run(feedsOf(params, inputs));
   }
 
-  /** Value and gradients in one run. */
+  /** Value and gradients. In one graph for both, what the gradient could compute again would be held until it does. */
   async vjp(params: Params, inputs: readonly Tensor[], dy: Tensor): Promise<Vjp> {
-    const results = await this.run(params, inputs, dy);
-    const [value, ...aux] = results.slice(0, this.#valueCount) as [Tensor, ...Tensor[]];
-    return { value, aux, ...this.#gradients(results.slice(this.#valueCount)) };
+    const { outputs, held } = await this.forward(params, inputs);
+    const [value, ...aux] = outputs as [Tensor, ...Tensor[]];
+    return { value, aux, ...(await this.backward(params, inputs, held, dy)) };
   }
 
   /** The function alone; `backward` starts from what is held. */
@@ -115,7 +116,8 @@ export class Program {
     await weights.place(weightsOf([...used]));
     const graph: Graph = { inputs: recorded.inputs.filter((input) => used.has(input)), outputs }; // those declared have to be fed
     const model = encodeModel(graph, weights.locate, name);
-    const session = await startSession(model, outputs, options).catch(explain(name, nodes, options));
+    const relayout = [...used].reduce((sum, value) => sum + (value?.source.kind === 'weight' ? bytesOf(value) : 0), 0) <= smallModel;
+    const session = await startSession(model, outputs, { relayout, ...options }).catch(explain(name, nodes, options));
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
     return {
       run: (feeds) => session.run(feeds).catch(explain(name, nodes, options)),
@@ -124,6 +126,9 @@ export class Program {
     };
   }
 }
+
+/** Bytes of weights up to which a second copy of some is worth it. */
+const smallModel = 2 ** 28;
 
 /** The values of a graph without inputs. */
 async function evaluate(graph: Graph): Promise<readonly ArrayLike<number>[]> {
