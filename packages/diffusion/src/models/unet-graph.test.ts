@@ -13,7 +13,8 @@ type Node = Extract<Value['source'], { kind: 'node' }>['node'];
 // - at the borders: the function takes and returns images with channels last;
 // - where a transformer block takes an image for tokens, since matrix products want each token's channels side by side, and
 //   where it hands tokens back as an image.
-// The gradient passes each of these places once more, the other way round, and takes the image of each block for tokens again.
+// The gradient passes each of these places once more, the other way round, and takes the image of a block for tokens again
+// where what came of it is computed again.
 describe.each(['sd15-tiny', 'sd2-tiny'])('the recorded UNet of %s', (folder) => {
   let model: UNet2DConditionModel;
   beforeAll(async () => {
@@ -26,7 +27,9 @@ describe.each(['sd15-tiny', 'sd2-tiny'])('the recorded UNet of %s', (folder) => 
     const blocks = Object.keys(flatten(model.params)).filter((path) => /attentions\.\d+\.proj_in\.weight$/.test(path)).length;
     expect(blocks).toBeGreaterThan(3);
     expect(nodes.filter(({ op }) => op === 'Conv' || op === 'ConvTranspose').length).toBeGreaterThan(20);
-    expect(nodes.filter(movesChannels).length).toBe(moves * blocks + 2);
+    const count = nodes.filter(movesChannels).length;
+    expect(count).toBeGreaterThanOrEqual(2 * blocks + 2);
+    expect(count).toBeLessThanOrEqual(moves * blocks + 2);
   });
 
   it.each([['forward', false], ['its gradient', true]] as const)('has no transpose beside a convolution but these: %s', async (_, withGradient) => {
