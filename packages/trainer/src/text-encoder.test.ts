@@ -38,7 +38,7 @@ describe('training the text encoder', () => {
     const params = addLora(pipeline.textEncoder.params, targets, random(3));
     const text = pipeline.with({ textEncoder: pipeline.textEncoder.withParams(params), scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config) });
     const variables = prefixed(trainable(params));
-    tidy(() => Object.values(variables).forEach((variable, i) => variable.assign(randomNormal(variable.shape, 0, 0.3, 'float32', i)))); // B is 0 in a new one
+    tidy(() => Object.values(variables).forEach((variable, i) => variable.assign(randomNormal(variable.shape, 0, 0.3, 'float32', i + 1)))); // B is 0 in a new one; tfjs takes a seed of 0 for none
     const gradientsOf = alignPropGradients(text, brightness, { numInferenceSteps: 2, guidanceScale, eta: 0 });
     const latents: Tensor4D = randomNormal([2, 4, 4, 4], 0, 1, 'float32', 2);
     const noise: Tensor4D = randomNormal([2, 4, 4, 4], 0, 1, 'float32', 4);
