@@ -1,4 +1,5 @@
-import { keep, tidy, type Tensor } from '@tensorflow/tfjs-core';
+import { keep, tensor, tidy, type Tensor } from '@tensorflow/tfjs-core';
+import type { StoredTensor } from './params.js';
 
 // By data id, not by tensor: tfjs hands clones to gradients.
 const packed = new WeakMap<object, Map<string, Tensor>>();
@@ -13,6 +14,18 @@ export function freeze(tensor: Tensor): Tensor {
 export function unfreeze(tensor: Tensor): void {
   packed.get(tensor.dataId)?.forEach((layout) => layout.dispose());
   packed.delete(tensor.dataId);
+}
+
+/** Reads a weight from its file into a frozen tensor, which stays until `disposeFrozen`. */
+export async function readFrozen(leaf: StoredTensor): Promise<Tensor> {
+  const values = await leaf.read();
+  return freeze(keep(tensor(values, [...leaf.shape], values instanceof Int32Array ? 'int32' : 'float32')));
+}
+
+/** Frees a frozen tensor, and every layout kept for it. */
+export function disposeFrozen(weight: Tensor): void {
+  unfreeze(weight);
+  weight.dispose();
 }
 
 /** `pack(tensor)`, computed once for a frozen tensor and kept until `unfreeze`; for any other tensor computed each time. */

@@ -8,7 +8,7 @@ export { TfjsEngine } from './engine/tfjs.js';
 export { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
 export type { CompileProgress } from './engine/onnxruntime/program.js';
 export { RecordingError } from './engine/onnxruntime/recorder.js';
-export { freeze, packedLayout, unfreeze } from './frozen.js';
+export { disposeFrozen, freeze, packedLayout, readFrozen, unfreeze } from './frozen.js';
 export { conv2d, type Padding } from './ops/conv2d.js';
 export { geglu } from './ops/geglu.js';
 export { gelu } from './ops/gelu.js';

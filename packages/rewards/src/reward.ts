@@ -1,5 +1,5 @@
-import { freeze, isTensor, mapTensors, flattenTensors, unfreeze, type ModelFunction, type Params, type StoredTensor } from '@alignprop/autograd-ext';
-import { keep, tensor, tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { disposeFrozen, flattenTensors, isTensor, mapTensors, readFrozen, type ModelFunction, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import { tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 
 /**
  * A score for each image of a batch, higher is better. A reward is a plain function of tfjs ops: pure, synchronous and
@@ -89,21 +89,13 @@ export const isModelReward = <M>(reward: RewardFunction<M>): reward is ModelRewa
 export async function loadReward<M>({ model }: ModelReward<M>): Promise<ModelReward<M>> {
   const stored = Object.values(flattenTensors(model.params)).filter((leaf): leaf is StoredTensor => !isTensor(leaf));
   const loaded = new Map<StoredTensor, Tensor>();
-  for (const leaf of stored) if (!loaded.has(leaf)) loaded.set(leaf, await read(leaf));
+  for (const leaf of stored) if (!loaded.has(leaf)) loaded.set(leaf, await readFrozen(leaf));
   const params = mapTensors(model.params, (_, leaf) => (isTensor(leaf) ? leaf : loaded.get(leaf)!));
   const dispose = () => {
-    for (const weight of loaded.values()) {
-      unfreeze(weight);
-      weight.dispose();
-    }
+    loaded.forEach(disposeFrozen);
     loaded.clear();
   };
   return Object.assign(defineReward({ ...model, params }), { dispose });
-}
-
-async function read(leaf: StoredTensor): Promise<Tensor> {
-  const values = await leaf.read();
-  return freeze(keep(tensor(values, [...leaf.shape], values instanceof Int32Array ? 'int32' : 'float32')));
 }
 
 const checked = new WeakSet<object>();

@@ -1,5 +1,5 @@
-import { keep, tensor, tidy, type Tensor } from '@tensorflow/tfjs-core';
-import { freeze, unfreeze } from '../frozen.js';
+import { tidy, type Tensor } from '@tensorflow/tfjs-core';
+import { disposeFrozen, readFrozen } from '../frozen.js';
 import { flattenTensors, isTensor, mapTensors, type Params, type StoredTensor } from '../params.js';
 import { vjp } from '../vjp.js';
 import type { Engine } from './engine.js';
@@ -25,10 +25,7 @@ export class TfjsEngine implements Engine {
 
   /** Frees the weights read from files and everything derived from them; the engine reads them again when it is used again. */
   dispose(): void {
-    for (const weight of this.#loaded.values()) {
-      unfreeze(weight);
-      weight.dispose();
-    }
+    this.#loaded.forEach(disposeFrozen);
     this.#loaded.clear();
   }
 
@@ -36,7 +33,7 @@ export class TfjsEngine implements Engine {
   async #load(params: Params): Promise<Params> {
     const stored = Object.values(flattenTensors(params)).filter((leaf): leaf is StoredTensor => !isTensor(leaf));
     if (stored.every((leaf) => this.#loaded.has(leaf)) && this.#trees.has(params)) return this.#trees.get(params)!;
-    for (const leaf of stored) if (!this.#loaded.has(leaf)) this.#loaded.set(leaf, await load(leaf));
+    for (const leaf of stored) if (!this.#loaded.has(leaf)) this.#loaded.set(leaf, await readFrozen(leaf));
     const tree = mapTensors(params, (_, leaf) => (isTensor(leaf) ? leaf : this.#loaded.get(leaf)!));
     this.#trees.set(params, tree);
     return tree;
@@ -45,8 +42,3 @@ export class TfjsEngine implements Engine {
 
 /** Lets signals, timers and input be seen between two calls, each of which keeps the thread to itself. */
 const events = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
-
-async function load(leaf: StoredTensor): Promise<Tensor> {
-  const values = await leaf.read();
-  return freeze(keep(tensor(values, [...leaf.shape], values instanceof Int32Array ? 'int32' : 'float32')));
-}

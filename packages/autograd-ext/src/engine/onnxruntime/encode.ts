@@ -1,5 +1,5 @@
 import protobuf from 'protobufjs/minimal.js';
-import { bodyOf, nodesOf, sizeOf, type Attribute, type Dtype, type Graph, type GraphNode, type Value } from './graph.js';
+import { bodyOf, elementTypes, nodesOf, sizeOf, type Attribute, type Dtype, type Graph, type GraphNode, type Value } from './graph.js';
 
 type Writer = ReturnType<typeof protobuf.Writer.create>;
 
@@ -16,7 +16,6 @@ export const outputName = (index: number): string => `output.${index}`;
 // onnx.proto3 of ONNX 1.16: field numbers and the codes of types.
 const irVersion = 10;
 const opset = 18;
-const elementTypes: Readonly<Record<Dtype, number>> = { float32: 1, int32: 6, int64: 7, bool: 9 };
 const attributeTypes = { float: 1, int: 2, string: 3, graph: 5, ints: 7 };
 const external = 1;
 /** Larger constants of one value are made when the session starts instead of being written out. */

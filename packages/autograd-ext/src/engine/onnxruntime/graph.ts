@@ -3,6 +3,9 @@ import type { StoredTensor } from '../../params.js';
 /** Element types of recorded values, as tfjs names them. int64, which tfjs lacks, is what ONNX counts in: it never leaves the graph. */
 export type Dtype = 'float32' | 'int32' | 'bool' | 'int64';
 
+/** What ONNX's files call the element types. */
+export const elementTypes: Readonly<Record<Dtype, number>> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+
 /** Values of a constant, row by row; a number where all are the same. */
 export type ConstantData = number | Float32Array | Int32Array;
 

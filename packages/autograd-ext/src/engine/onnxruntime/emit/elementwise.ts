@@ -1,4 +1,4 @@
-import { constant, microsoft, node, type Attribute, type Dtype, type Value } from '../graph.js';
+import { constant, elementTypes, microsoft, node, type Attribute, type Dtype, type Value } from '../graph.js';
 import { recordKernel } from '../recorder.js';
 import { broadcastOrdered, commonOrder, dtypeOf, plainView, viewOf, type View } from '../view.js';
 
@@ -78,8 +78,7 @@ export const floats = (x: View): View => castTo(x, 'float32');
 export const numbers = (x: View): View => (dtypeOf(x) === 'bool' ? castTo(x, 'int32') : x);
 
 export function cast(value: Value, dtype: Dtype): Value {
-  const codes = { float32: 1, int32: 6, bool: 9, int64: 7 };
-  return value.dtype === dtype ? value : node('Cast', [value], value.shape, { dtype, attributes: { to: { int: codes[dtype] } } });
+  return value.dtype === dtype ? value : node('Cast', [value], value.shape, { dtype, attributes: { to: { int: elementTypes[dtype] } } });
 }
 export const scalar = (number: number, dtype: Dtype = 'float32'): Value => constant(dtype === 'float32' ? Float32Array.of(number) : Int32Array.of(number), [], dtype);
 export const number = (value: number, dtype?: Dtype): View => plainView(scalar(value, dtype));
