@@ -18,6 +18,7 @@ export {
   type GradientInputs,
 } from './gradients.js';
 export type { HeldOutOptions } from './held-out.js';
+export type { Logger } from './logger.js';
 export { evaluationRecord, metricsRecord, type EvaluationMetrics, type StepMetrics } from './metrics.js';
 export type { PromptFunction } from './micro-batch.js';
 export { NonFiniteError } from './non-finite.js';
@@ -44,12 +45,13 @@ export {
   type StepPlan,
 } from './plans.js';
 export { trainableUNet } from './prepare-pipeline.js';
+export type { ImageSamples } from './step-collector.js';
 export { jsonlTracker } from './trackers/jsonl.js';
 export { logSamples } from './trackers/log-samples.js';
 export { tensorboardTracker, type TensorBoardOptions } from './trackers/tensorboard.js';
 export { allTrackers, type Tracker } from './trackers/tracker.js';
 export { trackioTracker, type TrackioOptions } from './trackers/trackio.js';
 export type { TrainedWeights } from './trained-weights.js';
-export { AlignPropTrainer, type AlignPropTrainerOptions, type ImageSamples, type Logger } from './trainer.js';
+export { AlignPropTrainer, type AlignPropTrainerOptions } from './trainer.js';
 export { WeightsAverage } from './weights-average.js';
 export type { SamplingOptions, WalkInputs } from './walk-down.js';

@@ -49,6 +49,12 @@ export function evaluationRecord({ globalStep, rewardMean, rewardStd, diversity,
   return { global_step: globalStep, eval_reward_mean: rewardMean, eval_reward_std: rewardStd, ...(diversity !== undefined && { eval_diversity: diversity }), eval_best_step: bestStep };
 }
 
+/** An evaluation in words. */
+export function describeEvaluation({ globalStep, rewardMean, diversity, isBest, bestStep }: EvaluationMetrics): string {
+  const apart = diversity === undefined ? '' : `, diversity ${diversity.toFixed(4)}`;
+  return `Held-out reward after ${globalStep} steps: ${rewardMean.toFixed(4)}${apart} (${isBest ? 'the best so far' : `best after ${bestStep}`})`;
+}
+
 /** Mean and standard deviation (ddof 0). */
 export function meanAndStd(values: ArrayLike<number>): { mean: number; std: number } {
   const list = Array.from(values);

@@ -5,7 +5,7 @@ import { addLora, loraTensors } from '@alignprop/lora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
 import { NonFiniteError } from './non-finite.js';
-import type { ImageSamples } from './trainer.js';
+import type { ImageSamples } from './step-collector.js';
 
 let pipeline: StableDiffusionPipeline;
 beforeAll(async () => {

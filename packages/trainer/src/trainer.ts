@@ -1,17 +1,16 @@
-import { dispose, type Scalar, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { dispose } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { DetailedReward, RewardFunction, RewardMemory } from '@alignprop/rewards';
-import { accumulate } from './backprop.js';
 import { findCheckpoint, pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint-files.js';
 import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config.js';
 import { backpropPlan } from './config-plan.js';
 import { restoreGenerators, saveGenerators, seededGenerators, type Generators } from './generators.js';
-import { alignPropGradients, type AlignPropGradients, type GradientFunction } from './gradients.js';
+import { alignPropGradients } from './gradients.js';
 import { HeldOut, type HeldOutOptions } from './held-out.js';
-import { meanAndStd, type EvaluationMetrics, type StepMetrics } from './metrics.js';
+import { describeEvaluation, type StepMetrics } from './metrics.js';
+import { silent, type Logger } from './logger.js';
 import { MicroBatches, sizeOf, type PromptFunction } from './micro-batch.js';
-import { NonFiniteError } from './non-finite.js';
-import { clipByGlobalNorm, globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
+import { clipByGlobalNorm } from './optim/clip-by-global-norm.js';
 import { createOptimizer } from './optim/create-optimizer.js';
 import { learningRate } from './optim/learning-rate.js';
 import type { Optimizer } from './optim/optimizer.js';
@@ -19,24 +18,11 @@ import { emptyProbability, type Plan } from './plans.js';
 import type { KeptSteps } from './pipeline-chain.js';
 import { preparePipeline, type Prepared } from './prepare-pipeline.js';
 import { isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
+import { stepCollector, type ImageSamples, type StepCollector } from './step-collector.js';
 import { createTrackers } from './trackers/create-trackers.js';
 import { logSamples } from './trackers/log-samples.js';
 import { allTrackers, type Tracker } from './trackers/tracker.js';
 import { WeightsAverage } from './weights-average.js';
-
-export interface Logger {
-  info(message: string): void;
-  warn(message: string): void;
-}
-
-/** What an image hook sees. Tensors stay the trainer's; clone what is to outlive the call. */
-export interface ImageSamples<M> {
-  /** The training images of the step's last micro-batch, made before its update, `[B, H, W, 3]` in [0, 1]. */
-  readonly images: Tensor4D;
-  readonly prompts: readonly string[];
-  readonly promptMetadata: readonly M[];
-  readonly rewards: Tensor1D;
-}
 
 export interface AlignPropTrainerOptions<M> {
   /** In TRL's spelling or in camel case; see `alignPropConfigSchema`. */
@@ -56,18 +42,6 @@ export interface AlignPropTrainerOptions<M> {
   plan?: Plan;
 }
 
-/** The gradients of one optimizer step. */
-interface Collected<M> {
-  readonly gradients: Gradients;
-  readonly norm: Scalar;
-  readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss' | 'gradNorm'>;
-  /** Of all images, by name. */
-  readonly terms: Readonly<Record<string, Float32Array>>;
-  readonly samples: ImageSamples<M>;
-}
-
-const silent: Logger = { info: () => {}, warn: () => {} };
-
 /**
  * Fine-tunes a diffusion model, its LoRA adapter or all of its UNet, by backpropagating a differentiable reward through its denoising chain
  * (AlignProp, arXiv 2310.03739), step by step as TRL's `AlignPropTrainer`, with -mean(reward) as the loss.
@@ -84,7 +58,7 @@ export class AlignPropTrainer<M = undefined> {
   readonly #optimizer: Optimizer;
   readonly #learningRate: (step: number) => number;
   readonly #batches: MicroBatches<M>;
-  readonly #gradients: GradientFunction<M>;
+  readonly #collect: StepCollector<M>;
   readonly #average: WeightsAverage | undefined;
   readonly #heldOut: HeldOut<M> | undefined;
   readonly #rewardMemory: RewardMemory | undefined;
@@ -107,7 +81,8 @@ export class AlignPropTrainer<M = undefined> {
     this.#optimizer = createOptimizer(this.#prepared.weights.variables, config);
     this.#learningRate = learningRate(scheduleOptions(config));
     this.#batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, this.#generators);
-    this.#gradients = alignPropGradients(this.pipeline, rewardFunction, { ...samplingOptions(config), klWeight: config.kl_weight, warn: (message) => logger.warn(message), onKept: keptReporter(logger) });
+    const gradients = alignPropGradients(this.pipeline, rewardFunction, { ...samplingOptions(config), klWeight: config.kl_weight, warn: (message) => logger.warn(message), onKept: keptReporter(logger) });
+    this.#collect = stepCollector({ config, batches: this.#batches, gradients, generators: this.#generators, logger });
     this.#average = config.ema_decay > 0 ? new WeightsAverage(this.#prepared.weights.variables, config.ema_decay) : undefined;
     this.#heldOut = this.#judgedBy();
     this.#rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
@@ -250,7 +225,7 @@ export class AlignPropTrainer<M = undefined> {
   /** One optimizer step: draw, walk down and up for every micro-batch, clip, move, tell. */
   async #step(tracker: Tracker, signal?: AbortSignal): Promise<StepMetrics> {
     const started = performance.now();
-    const { gradients, norm, metrics, terms, samples } = await this.#collect(signal);
+    const { gradients, norm, metrics, terms, samples } = await this.#collect(this.#globalStep, signal);
     try {
       const clipped = clipByGlobalNorm(gradients, norm, this.config.train_max_grad_norm);
       const rate = this.#learningRate(this.#optimizer.steps);
@@ -265,71 +240,6 @@ export class AlignPropTrainer<M = undefined> {
       dispose([gradients, norm, samples.images, samples.rewards]);
     }
   }
-
-  /** The gradients of all micro-batches. When it throws, the generators are as before and nothing stays allocated. */
-  async #collect(signal?: AbortSignal): Promise<Collected<M>> {
-    const before = saveGenerators(this.#generators);
-    const { train_gradient_accumulation_steps: rounds, train_batch_size: batch } = this.config;
-    const kls: number[] = [];
-    const statistics: { mean: number; std: number }[] = [];
-    const termsOf: Readonly<Record<string, Float32Array>>[] = [];
-    let gradients: Gradients = {};
-    let samples: ImageSamples<M> | undefined;
-    let norm: Scalar | undefined;
-    try {
-      for (let round = 0; round < rounds; round++) {
-        dispose([samples?.images, samples?.rewards] as never);
-        samples = undefined;
-        const made = await this.#batches.draw((this.#globalStep * rounds + round) * batch, async (inputs) => {
-          const { prompts, promptMetadata } = inputs;
-          const { params, terms, kl, ...rest } = await this.#gradients({ ...inputs, lossScale: 1 / rounds, signal });
-          if (kl !== undefined) kls.push(kl);
-          return { params, terms, samples: { ...keepSamples(rest), prompts, promptMetadata } };
-        });
-        samples = made.samples;
-        gradients = accumulate(gradients, made.params);
-        termsOf.push(made.terms);
-        statistics.push(meanAndStd(await samples.rewards.data()));
-      }
-      norm = globalNorm(gradients);
-      const gradNorm = (await norm.data())[0]!;
-      this.#checkNorm(gradNorm);
-      const rewardMean = meanAndStd(statistics.map(({ mean }) => mean)).mean;
-      const rewardStd = meanAndStd(statistics.map(({ std }) => std)).mean;
-      const terms = joinTerms(termsOf);
-      const rewardTerms = Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, meanAndStd(values).mean]));
-      return { gradients, norm, terms, samples: samples!, metrics: { rewardMean, rewardStd, rewardTerms, ...withPenalty(rewardMean, kls, this.config.kl_weight), gradNorm } };
-    } catch (error) {
-      restoreGenerators(this.#generators, before);
-      dispose([gradients, norm, samples?.images, samples?.rewards] as never);
-      if (!(error instanceof NonFiniteError)) throw error;
-      throw new NonFiniteError(`AlignPropTrainer: at step ${this.#globalStep} ${error.message} No weight was changed.`, { cause: error });
-    }
-  }
-
-  #checkNorm(gradNorm: number): void {
-    if (!Number.isFinite(gradNorm)) throw new NonFiniteError(`the norm of the accumulated gradients is ${gradNorm}.`);
-    if (gradNorm === 0) this.#logger.warn(`The gradient of step ${this.#globalStep} is zero: nothing is learned from it. Is the reward differentiable where these images are?`);
-  }
-}
-
-/** Keeps what the image hook sees, and frees the rest. */
-function keepSamples({ images, rewards, trajectory, imageGradients, latentGradients }: Omit<AlignPropGradients, 'params' | 'terms' | 'kl'>): { images: Tensor4D; rewards: Tensor1D } {
-  dispose([trajectory.latents, trajectory.modelOutputs, imageGradients, latentGradients] as never);
-  return { images, rewards };
-}
-
-/** The micro-batches' values, one after the other. */
-function joinTerms(batches: readonly Readonly<Record<string, Float32Array>>[]): Record<string, Float32Array> {
-  const names = Object.keys(batches[0] ?? {});
-  return Object.fromEntries(names.map((name) => [name, Float32Array.from(batches.flatMap((terms) => [...terms[name]!]))]));
-}
-
-/** The loss, and the `kl` of the micro-batches where it is part of it. */
-function withPenalty(rewardMean: number, kls: readonly number[], weight: number): Pick<StepMetrics, 'kl' | 'loss'> {
-  if (kls.length === 0) return { loss: -rewardMean };
-  const kl = meanAndStd(kls).mean;
-  return { kl, loss: weight * kl - rewardMean };
 }
 
 /** Says once how attached steps are differentiated. */
@@ -342,11 +252,6 @@ function keptReporter(logger: Logger): (steps: KeptSteps) => void {
     logger.info(`The walk up reuses what the walk down computed at ${kept} attached steps (${(bytes / 2 ** 20).toFixed(0)} MiB each)${rest}.`);
   };
 }
-
-const describeEvaluation = ({ globalStep, rewardMean, diversity, isBest, bestStep }: EvaluationMetrics): string => {
-  const apart = diversity === undefined ? '' : `, diversity ${diversity.toFixed(4)}`;
-  return `Held-out reward after ${globalStep} steps: ${rewardMean.toFixed(4)}${apart} (${isBest ? 'the best so far' : `best after ${bestStep}`})`;
-};
 
 const samplingOptions = (config: AlignPropConfig) => ({
   numInferenceSteps: config.sample_num_steps,

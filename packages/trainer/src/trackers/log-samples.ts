@@ -1,4 +1,4 @@
-import type { ImageSamples } from '../trainer.js';
+import type { ImageSamples } from '../step-collector.js';
 import type { Tracker } from './tracker.js';
 
 /** Hands images to the trackers under the caption `prompt | reward`, as TRL's example hook does; what is done where no hook is given. */
