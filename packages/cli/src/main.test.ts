@@ -75,6 +75,17 @@ describe('alignprop train', () => {
     expect(simpleAnimals).toContain(parameters!.split(' (')[0]);
   });
 
+  it('judges held-out prompts by another reward with --eval-reward', async () => {
+    const judge = ['--eval-prompts', 'judge.txt', '--eval-freq', '1', '--eval-reward', 'jpeg-incompressibility:2', '--reward-option', 'jpeg-incompressibility.quality=50'];
+    const run = await alignprop(['train', '--num-epochs', '1', '--output-dir', 'judged', '--json', ...judge, ...short]);
+    expect(run).toMatchObject({ code: 0 });
+    const { reward_mean: trained } = lines(text('judged/metrics.jsonl'))[0]!;
+    expect(trained).toBeLessThan(0);
+    const [before, after] = lines(text('judged/evaluations.jsonl')).map(({ eval_reward_mean }) => eval_reward_mean as number);
+    expect(before).toBeGreaterThan(0);
+    expect(lines(run.stdout).at(-1)).toMatchObject({ event: 'done', reward_before: expect.closeTo(before!, 6) as number, reward_after: expect.closeTo(after!, 6) as number });
+  });
+
   it('puts flags before the file, and the file before defaults', () => {
     expect(JSON.parse(text('run/config.json'))).toMatchObject({ num_epochs: 2, train_batch_size: 2, seed: 5, sample_num_steps: 2, truncated_rand_backprop_minmax: [0, 1], save_freq: 1 });
   });

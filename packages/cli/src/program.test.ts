@@ -63,6 +63,8 @@ describe('exit code 2', () => {
     [['train', '--prompts', path('empty.txt')], /empty\.txt' has no prompt/],
     [['train', '--prompts', path('none.txt')], /cannot read '.*none\.txt': ENOENT/],
     [['train', '--eval-prompts', path('empty.txt')], /empty\.txt' has no prompt/],
+    [['train', '--eval-reward', 'aesthetic'], /--eval-reward: got aesthetic without prompts to judge by\. Give --eval-prompts/],
+    [['train', '--eval-reward', 'beauty'], /--eval-reward: got 'beauty', expected/],
     [['train', '--config', path('none.json')], /--config: .*cannot be read: ENOENT/],
     [['train', '--config', path('broken.json')], /--config: .*is not JSON/],
     [['train', '--config', path('list.json')], /--config: .*is not a JSON object/],

@@ -74,6 +74,15 @@ describe('rewardTerms', () => {
     expect(terms.aesthetic![0]).toBeCloseTo((await judge(['aesthetic'], { aesthetic })).scores[0]! / 2, 5);
   });
 
+  it('takes options for terms of two flags, and names the flag that is wrong', async () => {
+    const options = ['jpeg-compressibility.quality=50', 'jpeg-incompressibility.quality=90'];
+    const [one, other] = ['jpeg-compressibility', 'jpeg-incompressibility:2'];
+    expect((await judge([one], options.slice(0, 1))).scores).toEqual((await scoreImages(await rewardTerms([one], options, { others: [other] }).load(), [image], { engine: new TfjsEngine() })).scores);
+    expect(() => rewardTerms([one], options)).toThrow(/got an option of 'jpeg-incompressibility'/);
+    expect(() => rewardTerms([other], ['aesthetic.head=a'], { flag: '--eval-reward', others: [one] })).toThrow(/expected one of jpeg-incompressibility, jpeg-compressibility\./);
+    expect(() => rewardTerms(['beauty'], [], { flag: '--eval-reward' })).toThrow(/--eval-reward: got 'beauty'/);
+  });
+
   it.each<[string[], RewardOptions | undefined, RegExp]>([
     [['beauty'], undefined, /--reward: got 'beauty', expected a \.js, \.mjs or \.ts file, or one of aesthetic, clip-score, /],
     [['toString'], undefined, /got 'toString'/],

@@ -19,19 +19,27 @@ export interface RewardTerms {
   readonly load: (onLoad?: (text: string) => void) => Promise<RewardFunction>;
 }
 
+interface TermOptions {
+  /** The flag that gave the terms, for errors. */
+  flag?: string;
+  /** Terms of another flag, which the options may belong to as well. */
+  others?: readonly string[];
+}
+
 /**
  * Reads `id`, `id:weight`, `file` and `file:weight` terms and their options.
  * @returns the names, and what makes their weighted sum; of one term with weight 1, that reward itself
  * @throws if a name is unknown or comes twice, a weight is no number, or an option is unknown or belongs to no term
  */
-export function rewardTerms(terms: readonly string[], options: RewardOptions = []): RewardTerms {
+export function rewardTerms(terms: readonly string[], options: RewardOptions = [], { flag = '--reward', others = [] }: TermOptions = {}): RewardTerms {
   const given = readOptions(options);
-  const parts = terms.map((term) => parseTerm(term, given));
+  const parts = terms.map((term) => parseTerm(term, given, flag));
   const names = parts.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice) throw new UsageError(`--reward: '${twice}' is given twice. Give it once, with the sum of the weights.`);
-  const stray = Object.keys(given).find((name) => !names.includes(name) || !isListedReward(name));
-  if (stray) throw new UsageError(`--reward-option: got an option of '${stray}', expected one of ${names.filter(isListedReward).join(', ') || 'a listed reward'}.`);
+  if (twice) throw new UsageError(`${flag}: '${twice}' is given twice. Give it once, with the sum of the weights.`);
+  const listed = [...names, ...others.map((term) => splitTerm(term).name)].filter(isListedReward);
+  const stray = Object.keys(given).find((name) => !listed.includes(name));
+  if (stray) throw new UsageError(`--reward-option: got an option of '${stray}', expected one of ${[...new Set(listed)].join(', ') || 'a listed reward'}.`);
   return { names, load: (onLoad) => join(parts, onLoad) };
 }
 
@@ -47,15 +55,20 @@ async function join(parts: readonly Term[], onLoad: (text: string) => void = () 
   return weightedSum(Object.fromEntries(parts.map(({ name, weight }, i) => [name, [all[i]!, weight]])));
 }
 
-function parseTerm(term: string, options: Readonly<Record<string, Readonly<Record<string, unknown>>>>): Term {
+function parseTerm(term: string, options: Readonly<Record<string, Readonly<Record<string, unknown>>>>, flag: string): Term {
+  const { name, weight } = splitTerm(term);
+  const isFile = isRewardFile(name);
+  if (!isFile && !isListedReward(name)) throw new UsageError(`${flag}: got '${name}', expected a .js, .mjs or .ts file, or one of ${rewardNames.join(', ')}.`);
+  if (weight.trim() === '' || !Number.isFinite(Number(weight))) throw new UsageError(`${flag}: weight of '${name}' got '${weight}', expected a number.`);
+  if (isFile) return { name: rewardFileName(name), weight: Number(weight), load: () => rewardFile(name) };
+  return { name, weight: Number(weight), load: listedReward(name, options[name] ?? {}) };
+}
+
+function splitTerm(term: string): { name: string; weight: string } {
   // A drive's letter has a colon behind it, so of a file's only a number is split off.
   const pattern = isRewardFile(term.replace(/:[^:\\/]*$/, '')) ? /^(.*?)(?::([^:\\/]*))?$/ : /^([^:]*)(?::(.*))?$/;
   const [, name = term, weight = '1'] = pattern.exec(term) ?? [];
-  const isFile = isRewardFile(name);
-  if (!isFile && !isListedReward(name)) throw new UsageError(`--reward: got '${name}', expected a .js, .mjs or .ts file, or one of ${rewardNames.join(', ')}.`);
-  if (weight.trim() === '' || !Number.isFinite(Number(weight))) throw new UsageError(`--reward: weight of '${name}' got '${weight}', expected a number.`);
-  if (isFile) return { name: rewardFileName(name), weight: Number(weight), load: () => rewardFile(name) };
-  return { name, weight: Number(weight), load: listedReward(name, options[name] ?? {}) };
+  return { name, weight };
 }
 
 function readOptions(options: RewardOptions): Record<string, Record<string, unknown>> {

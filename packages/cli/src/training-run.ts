@@ -12,6 +12,8 @@ export interface TrainingJob {
   config: AlignPropConfig;
   pipeline: StableDiffusionPipeline;
   reward: RewardFunction;
+  /** What held-out prompts are judged by; `reward` by default. */
+  evalReward?: RewardFunction;
   prompts: readonly string[];
   /** Judged by the model as it was and as it became, and every `eval_freq` epochs; none by default. */
   evalPrompts?: readonly string[];
@@ -24,7 +26,7 @@ export interface TrainingJob {
  * @throws Interrupted after Ctrl-C or SIGTERM, once a checkpoint is written
  */
 export async function trainingRun(job: TrainingJob, output: Output): Promise<void> {
-  const { config, prompts, reward, evalPrompts = [] } = job;
+  const { config, prompts, reward, evalReward = reward, evalPrompts = [] } = job;
   const pipeline = config.use_lora ? job.pipeline : await trainableUNet(job.pipeline);
   const trainer = new AlignPropTrainer<undefined>({
     config: config as AlignPropConfigInput,
@@ -35,7 +37,7 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
       await writeSamples(`${config.output_dir}/samples/step_${`${step}`.padStart(6, '0')}.png`, samples);
       await logSamples(samples, step, tracker);
     },
-    ...(evalPrompts.length > 0 && { evaluation: { prompts: evalPrompts } }),
+    ...(evalPrompts.length > 0 && { evaluation: { prompts: evalPrompts, rewardFunction: evalReward } }),
     trackers: [{ log: () => {}, logEvaluation: (metrics) => output.result({ event: 'evaluation', ...evaluationRecord(metrics) }), close: () => {} }],
     logger: output,
   });
@@ -83,10 +85,10 @@ async function writeSamples(path: string, { images, prompts, rewards }: ImageSam
 
 /** Draws the same prompts from the same noise without the adapter and with it, one row each. */
 async function compare(job: TrainingJob, trained: StableDiffusionPipeline, signal: AbortSignal, output: Output): Promise<Record<string, unknown>> {
-  const { config, reward, evalPrompts: prompts = [] } = job;
+  const { config, evalReward = job.reward, evalPrompts: prompts = [] } = job;
   const progress = output.progress('Judging', 2 * prompts.length);
   let drawn = 0;
-  const evaluate = evaluator(trained.engine, { config, prompts, rewardFunction: reward });
+  const evaluate = evaluator(trained.engine, { config, prompts, rewardFunction: evalReward });
   const options = { signal, onImage: () => progress.update(++drawn) };
   const images: Tensor4D[] = [];
   try {

@@ -10,7 +10,7 @@ import { loadPipeline, modelOptions, type ModelOptions } from '../load-pipeline.
 import { Output, outputOptions, type OutputOptions } from '../output.js';
 import { readPrompts, simpleAnimals } from '../prompt-list.js';
 import { collect, rewardOptions, type RewardTermOptions } from '../reward-options.js';
-import { rewardTerms } from '../reward-terms.js';
+import { rewardTerms, type RewardTerms } from '../reward-terms.js';
 import { trainingRun } from '../training-run.js';
 
 interface TrainOptions extends ModelOptions, RewardTermOptions, OutputOptions {
@@ -18,6 +18,7 @@ interface TrainOptions extends ModelOptions, RewardTermOptions, OutputOptions {
   /** A file, or the prompts themselves in a configuration file. */
   prompts?: string | readonly string[];
   evalPrompts?: string;
+  evalReward?: string | readonly string[];
   config?: string;
   pretrainedModel?: string;
   pretrainedRevision?: string;
@@ -32,6 +33,7 @@ export function defineTrain(command: Command): void {
     .option('--prompts <file>', 'Prompts to train on, one a line. (default: 45 animals; for the embedded model, subjects it draws well)')
     .option('--prompt <text>', 'A prompt to train on; may be given several times.', collect)
     .option('--eval-prompts <file>', 'Prompts to draw and judge after training, without the adapter and with it, and every --eval-freq epochs.')
+    .option('--eval-reward <name[:weight]>', 'What these are judged by, and with it early stopping, as --reward; by default --reward itself, which cannot see that it is over-optimised.', collect)
     .option('--config <file>', 'JSON with any of these options, in snake or camel case; flags go first.');
   for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token']) command.addOption(new Option(`--${name} <text>`).hideHelp());
   const fields = configOptions();
@@ -64,16 +66,18 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   const unknown = await applyConfigFile(command);
   const options = command.opts<TrainOptions>();
   const config = trainConfig(command, fields, unknown);
-  const rewards = rewardTerms([options.reward ?? 'jpeg-compressibility'].flat(), options.rewardOption);
+  const { trained: rewards, judging: evalRewards } = trainRewards(options);
   const model = options.model ?? options.pretrainedModel;
   const prompts = await trainPrompts({ ...options, model });
   const evalPrompts = options.evalPrompts ? await readPrompts(options.evalPrompts) : [];
   if (config.eval_freq !== null && evalPrompts.length === 0) throw new UsageError(`--eval-freq: got ${config.eval_freq} without prompts to judge by. Give --eval-prompts <file>.`);
+  if (evalRewards && evalPrompts.length === 0) throw new UsageError(`--eval-reward: got ${evalRewards.names.join(', ')} without prompts to judge by. Give --eval-prompts <file>.`);
   const output = new Output(options);
   await prepareFolder(config.output_dir);
   const pipeline = await loadPipeline({ ...options, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output);
   const reward = await rewards.load((text) => output.info(text));
-  await trainingRun({ config, pipeline, reward, prompts, evalPrompts, resumeCommand: (checkpoint) => resumeCommand(process.argv.slice(2), checkpoint) }, output);
+  const evalReward = await evalRewards?.load((text) => output.info(text));
+  await trainingRun({ config, pipeline, reward, evalReward, prompts, evalPrompts, resumeCommand: (checkpoint) => resumeCommand(process.argv.slice(2), checkpoint) }, output);
 }
 
 /** Takes what the file says for options that no flag gave. @returns entries that are no options */
@@ -114,6 +118,15 @@ function trainConfig(command: Command, fields: readonly ConfigOption[], unknown:
   } catch (cause) {
     throw new UsageError((cause as Error).message, { cause });
   }
+}
+
+/** What images are trained for, and what those of held-out prompts are judged by where that is another. */
+function trainRewards({ reward = 'jpeg-compressibility', evalReward = [], rewardOption }: TrainOptions): { trained: RewardTerms; judging?: RewardTerms } {
+  const [trained, judging] = [[reward].flat(), [evalReward].flat()];
+  return {
+    trained: rewardTerms(trained, rewardOption, { others: judging }),
+    ...(judging.length > 0 && { judging: rewardTerms(judging, rewardOption, { flag: '--eval-reward', others: trained }) }),
+  };
 }
 
 async function trainPrompts({ model, prompt, prompts }: TrainOptions): Promise<readonly string[]> {
