@@ -93,6 +93,8 @@ const fields = {
   eval_freq: positive().nullable().default(null).describe('Epochs between evaluations on held-out prompts, the first before training; none by default.'),
   eval_images_per_prompt: positive().default(1).describe('Images of each held-out prompt; from 2 on their diversity is reported.'),
   early_stopping_patience: positive().nullable().default(null).describe('Stop after so many evaluations in a row without a higher mean reward; never by default.'),
+  on_nonfinite: z.enum(['stop', 'skip']).default('stop')
+    .describe('When a reward or gradient is NaN or infinite: stop, with a checkpoint of the step before, or skip it with a warning and draw again, until ten in a row are.'),
   // adapter
   use_lora: z.boolean().default(true).describe('Train a LoRA adapter; false trains every weight of the UNet.'),
   train_text_encoder: z.boolean().default(false).describe("Train a LoRA adapter of the text encoder besides, on its attention layers, of the same rank."),
