@@ -127,7 +127,8 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
 /** A complete configuration, in TRL's spelling. */
 export type AlignPropConfig = z.output<typeof alignPropConfigSchema>;
 
-type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<CamelCase<Tail>>}` : S;
+/** An option's name as JavaScript would spell it. */
+export type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<CamelCase<Tail>>}` : S;
 type Input = z.input<typeof alignPropConfigSchema>;
 
 /** What the user writes: any of the options, in snake case or in camel case. */
