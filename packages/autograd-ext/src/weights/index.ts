@@ -11,5 +11,6 @@ export { openWeightFile } from './open-weight-file.js';
 export { openWeights, type OpenWeightsOptions } from './open-weights.js';
 export { resolveSource } from './resolve-source.js';
 export { encodeSafetensors, saveSafetensors, type RawTensor, type SafetensorsEntry } from './save-safetensors.js';
+export { syncFolder } from './sync-folder.js';
 export { TorchFileError } from './torch-file-error.js';
-export { writeFileAtomic, type FileContents } from './write-file-atomic.js';
+export { isTemporaryName, writeFileAtomic, type FileContents } from './write-file-atomic.js';
