@@ -48,11 +48,16 @@ export function pipelineChain(
   const referred = reference ? { run: engine.compile(predict), params: removeLora(unet.params) } : undefined;
   const both = engine.compileVjp(predict, { wrt: [0, ...embedsInput] });
   const weightsOnly = engine.compileVjp(predict, { wrt: embedsInput });
-  const vjpOf = (inputGradient: boolean) => (inputGradient ? both : weightsOnly);
+  // One of them serves a whole walk, also the step that needs no more than the other gives: each maps the weights once more.
+  let predictVjp = weightsOnly;
 
-  /** The gradient of the embeddings is summed up with those of the weights. */
-  const withEmbeds = ({ params, inputs }: Pick<Vjp, 'params' | 'inputs'>): Pick<Vjp, 'params' | 'inputs'> =>
-    embedsInput.length === 0 ? { params, inputs } : { params: { ...params, [embedsPath]: inputs.at(-1)! }, inputs: inputs.slice(0, -1) };
+  /** What is asked for: the gradient of the embeddings is summed up with those of the weights. */
+  const asked = ({ params, inputs }: Pick<Vjp, 'params' | 'inputs'>, latents: boolean): Pick<Vjp, 'params' | 'inputs'> => {
+    const ofEmbeds: Vjp['params'] = embedsInput.length > 0 ? { [embedsPath]: inputs.at(-1)! } : {};
+    const ofLatents = inputs.slice(0, inputs.length - embedsInput.length);
+    if (!latents) dispose(ofLatents);
+    return { params: { ...params, ...ofEmbeds }, inputs: latents ? ofLatents : [] };
+  };
 
   return ({ promptEmbeds, negativePromptEmbeds }) => {
     const embeds = guidedEmbeds(promptEmbeds, negativePromptEmbeds, guidanceScale);
@@ -67,11 +72,12 @@ export function pipelineChain(
       eta,
       async predictionVjp(latents, step, dy, inputGradient, index) {
         const forward = kept.get(index);
-        if (forward) return forward.backward(dy).then(withEmbeds).finally(() => (kept.delete(index), forward.release()));
+        if (forward) return forward.backward(dy).then((gradients) => asked(gradients, inputGradient)).finally(() => (kept.delete(index), forward.release()));
+        if (inputGradient) predictVjp = both;
         const timestep = tensor1d([step.t]);
-        const { value, params, inputs } = await vjpOf(inputGradient)(unet.params, [latents, timestep, embeds, scale], dy);
+        const { value, params, inputs } = await predictVjp(unet.params, [latents, timestep, embeds, scale], dy);
         dispose([value, timestep]);
-        return withEmbeds({ params, inputs });
+        return asked({ params, inputs }, inputGradient);
       },
       ...(referred && {
         async referencePrediction(latents, step) {
@@ -83,12 +89,14 @@ export function pipelineChain(
     };
     const predictDown = (plan: readonly StepPlan[]): Compiled => {
       const earliest = plan.findIndex(({ attached }) => attached);
+      if (plan.some(({ attached, inputDetached }, i) => attached && !inputDetached && i > earliest)) predictVjp = both;
       let next = 0;
       return async (params, ...inputs) => {
         const index = next++;
-        const { attached, inputDetached } = plan[index]!;
-        const forward = attached ? await vjpOf(index > earliest && !inputDetached).keep?.(params, inputs) : undefined;
-        if (forward) kept.set(index, forward);
+        const { attached } = plan[index]!;
+        const forward = await predictVjp.keep?.(params, inputs);
+        if (attached && forward) kept.set(index, forward);
+        else forward?.release();
         if (attached && index === plan.length - 1) onKept?.({ kept: kept.size, recomputed: plan.filter((step) => step.attached).length - kept.size, bytes: forward?.bytes ?? 0 });
         return forward ? forward.outputs : plain(params, ...inputs);
       };

@@ -5,11 +5,12 @@ import type { CompiledVjp, Engine, KeptForward } from '../engine.js';
 import type { Dtype } from './graph.js';
 import { Program, type CompileProgress } from './program.js';
 import { record, type Derivative, type Spec } from './record.js';
-import { freeMemory, type Held, type SessionOptions } from './session.js';
+import { ResidualMemory } from './residual-memory.js';
+import { freeMemory, type SessionOptions } from './session.js';
 import { WeightFiles } from './weight-files.js';
 
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
-  /** Bytes that may hold what forward runs keep for their gradients; by default 70 % of the memory that is free when the first asks. */
+  /** Bytes that may hold what forward runs leave to their gradients; by default 70 % of the memory that is free when the first asks. */
   readonly maxMemory?: number;
   /** Told of every graph that is compiled, before and after. */
   readonly onCompile?: (progress: CompileProgress) => void;
@@ -29,8 +30,8 @@ export class OnnxRuntimeEngine implements Engine {
   readonly #weights = new WeightFiles();
   readonly #programs = new Set<Program>();
   readonly #ids = new WeakMap<object, number>();
+  readonly #memory = new ResidualMemory();
   #count = 0;
-  #keptBytes = 0;
   #maxMemory: number | undefined;
 
   constructor(options: OnnxRuntimeEngineOptions = {}) {
@@ -74,23 +75,14 @@ export class OnnxRuntimeEngine implements Engine {
   async #keep(program: Program, params: Params, inputs: readonly Tensor[]): Promise<KeptForward | undefined> {
     const bytes = program.residualBytes;
     this.#maxMemory ??= 0.7 * (await freeMemory());
-    if (this.#keptBytes + bytes > this.#maxMemory) return undefined;
-    this.#keptBytes += bytes;
+    if (!this.#memory.fits(program, bytes, this.#maxMemory)) return undefined;
+    const { outputs, held } = await program.forward(params, inputs);
     const own = inputs.map((x) => clone(x));
-    let held: readonly Held[] | undefined;
     const release = () => {
-      if (own.length > 0) this.#keptBytes -= bytes;
+      if (own.length > 0) program.giveBack(held);
       dispose(own.splice(0));
-      held = undefined;
     };
-    try {
-      const forward = await program.forward(params, own);
-      held = forward.held;
-      return { outputs: forward.outputs as [Tensor], bytes, release, backward: (dy) => program.backward(params, own, held!, dy) };
-    } catch (error) {
-      release();
-      throw error;
-    }
+    return { outputs: outputs as [Tensor], bytes, release, backward: (dy) => program.backward(params, own, held, dy) };
   }
 
   #program(programs: Programs, fn: ModelFunction, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Program {
@@ -98,7 +90,7 @@ export class OnnxRuntimeEngine implements Engine {
     const known = programs.get(key);
     if (known && this.#programs.has(known)) return known;
     const { device = 'cpu', threads, profile, onCompile } = this.#options;
-    const program = new Program(fn, params, inputs.map(specOf), derivative, { session: { device, threads, profile }, weights: this.#weights, onCompile });
+    const program = new Program(fn, params, inputs.map(specOf), derivative, { session: { device, threads, profile }, weights: this.#weights, memory: this.#memory, onCompile });
     programs.set(key, program);
     this.#programs.add(program);
     return program;

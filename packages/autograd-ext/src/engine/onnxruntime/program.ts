@@ -5,6 +5,7 @@ import { encodeModel } from './encode.js';
 import { foldConstants } from './fold-constants.js';
 import { dependencies, nodesOf, type Graph, type GraphNode, type Value } from './graph.js';
 import { gradientName, inputName, leafName, record, type Derivative, type Recording, type Spec } from './record.js';
+import type { ResidualMemory } from './residual-memory.js';
 import { startSession, type Held, type Session, type SessionOptions } from './session.js';
 import { bytesOf, simplify } from './simplify.js';
 import { residualName, split } from './split.js';
@@ -14,6 +15,7 @@ import type { WeightFiles } from './weight-files.js';
 export interface ProgramOptions {
   readonly session: SessionOptions;
   readonly weights: WeightFiles;
+  readonly memory: ResidualMemory;
   /** Told of every graph that is compiled, before and after. */
   readonly onCompile?: (progress: CompileProgress) => void;
 }
@@ -47,7 +49,7 @@ export class Program {
     this.#options = options;
   }
 
-  /** Bytes that `keep` holds. */
+  /** Bytes of what `forward` leaves behind. */
   get residualBytes(): number {
     return this.#split.residualBytes;
   }
@@ -62,13 +64,19 @@ export class Program {
   async vjp(params: Params, inputs: readonly Tensor[], dy: Tensor): Promise<Vjp> {
     const { outputs, held } = await this.forward(params, inputs);
     const [value, ...aux] = outputs as [Tensor, ...Tensor[]];
-    return { value, aux, ...(await this.backward(params, inputs, held, dy)) };
+    return { value, aux, ...(await this.backward(params, inputs, held, dy).finally(() => this.giveBack(held))) };
   }
 
-  /** The function alone; `backward` starts from what is held. */
+  /** The function alone; `backward` starts from what is held, until that is given back. */
   async forward(params: Params, inputs: readonly Tensor[]): Promise<{ outputs: readonly Tensor[]; held: readonly Held[] }> {
     const session = await this.#session(`${this.#name}: forward`, () => this.#split.forward);
-    return session.runHolding(feedsOf(params, inputs), this.#valueCount);
+    const held = this.#options.memory.take(this, this.residualBytes, () => session.hold(this.#valueCount));
+    try {
+      return { outputs: await session.run(feedsOf(params, inputs), held), held };
+    } catch (error) {
+      this.giveBack(held);
+      throw error;
+    }
   }
 
   async backward(params: Params, inputs: readonly Tensor[], held: readonly Held[], dy: Tensor): Promise<Pick<Vjp, 'inputs' | 'params'>> {
@@ -77,9 +85,14 @@ export class Program {
     return this.#gradients(await session.run({ ...feedsOf(params, inputs), ...residuals, [gradientName]: dy }));
   }
 
+  giveBack(held: readonly Held[]): void {
+    this.#options.memory.give(this, held, this.residualBytes);
+  }
+
   async release(): Promise<void> {
     const sessions = [...this.#sessions.values()];
     this.#sessions.clear();
+    this.#options.memory.forget(this);
     for (const session of sessions) await (await session).release();
   }
 
@@ -120,9 +133,8 @@ export class Program {
     const session = await startSession(model, outputs, { relayout, ...options }).catch(explain(name, nodes, options));
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
     return {
-      run: (feeds) => session.run(feeds).catch(explain(name, nodes, options)),
-      runHolding: (feeds, count) => session.runHolding(feeds, count).catch(explain(name, nodes, options)),
-      release: () => session.release(),
+      ...session,
+      run: (feeds, into) => session.run(feeds, into).catch(explain(name, nodes, options)),
     };
   }
 }

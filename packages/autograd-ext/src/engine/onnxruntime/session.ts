@@ -2,7 +2,7 @@ import { tensor, Tensor } from '@tensorflow/tfjs-core';
 import type * as OnnxRuntime from 'onnxruntime-node';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { outputName } from './encode.js';
-import type { Value } from './graph.js';
+import { sizeOf, type Value } from './graph.js';
 
 /** Where a session runs; which of them there are depends on the platform and on what is installed beside ONNX Runtime. */
 export const devices = ['cpu', 'webgpu', 'cuda', 'tensorrt', 'coreml', 'dml'] as const;
@@ -18,7 +18,7 @@ export interface SessionOptions {
   readonly profile?: string;
 }
 
-/** An output that stays where ONNX Runtime put it, to be fed to another session. */
+/** Memory that one session writes an output to, to be fed to another. */
 export type Held = OrtTensor;
 
 /** By input name; those that a graph has no use for are left out. */
@@ -26,9 +26,10 @@ export type Feeds = Readonly<Record<string, Tensor | Held>>;
 
 /** A compiled graph. */
 export interface Session {
-  run(feeds: Feeds): Promise<Tensor[]>;
-  /** The first `count` outputs as tensors, the others held. */
-  runHolding(feeds: Feeds, count: number): Promise<{ outputs: Tensor[]; held: Held[] }>;
+  /** @param into what takes the last outputs; the others are returned */
+  run(feeds: Feeds, into?: readonly Held[]): Promise<Tensor[]>;
+  /** Memory for the outputs from the `first` on. */
+  hold(first: number): readonly Held[];
   release(): Promise<void>;
 }
 
@@ -64,18 +65,16 @@ export async function startSession(model: Uint8Array, outputs: readonly Value[],
     // Weights lie anywhere on the disk. Packed copies of them would double their memory: a session reads them from their files.
     extra: { session: { model_external_initializers_file_folder_path: '/', disable_prepacking: '1' } },
   });
-  const run = async (feeds: Feeds) => {
-    const known = session.inputNames.map((name) => [name, toRuntime(runtime, feeds[name]!)] as const);
-    const results = await session.run(Object.fromEntries(known));
-    return outputs.map((_, i) => results[outputName(i)]!);
-  };
-  const tensors = (results: readonly OrtTensor[]) => results.map((result, i) => fromRuntime(result, outputs[i]!));
   return {
-    run: async (feeds) => tensors(await run(feeds)),
-    async runHolding(feeds, count) {
-      const results = await run(feeds);
-      return { outputs: tensors(results.slice(0, count)), held: results.slice(count) };
+    async run(feeds, into = []) {
+      const known = session.inputNames.map((name) => [name, toRuntime(runtime, feeds[name]!)] as const);
+      const returned = outputs.slice(0, outputs.length - into.length);
+      // Left to itself ONNX Runtime allocates outputs, and JavaScript then gets copies of them.
+      const fetches = [...returned.map((value) => allocate(runtime, value)), ...into];
+      const results = await session.run(Object.fromEntries(known), Object.fromEntries(fetches.map((tensor, i) => [outputName(i), tensor])));
+      return returned.map((value, i) => fromRuntime(results[outputName(i)]!, value));
     },
+    hold: (first) => outputs.slice(first).map((value) => allocate(runtime, value)),
     async release() {
       if (profile) (session as InferenceSession).endProfiling();
       await session.release();
@@ -91,6 +90,10 @@ function toRuntime({ Tensor: Ort }: Runtime, x: Tensor | Held): OrtTensor {
   // The cpu backend keeps a cast tensor's values as they were.
   return new Ort('float32', values instanceof Float32Array ? values : Float32Array.from(values), x.shape);
 }
+
+const arrays = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array } as const;
+
+const allocate = ({ Tensor: Ort }: Runtime, { shape, dtype }: Value): OrtTensor => new Ort(dtype, new arrays[dtype](sizeOf(shape)) as never, shape);
 
 function fromRuntime(result: OrtTensor, { shape, dtype }: Value): Tensor {
   return tensor(result.data as Float32Array, [...shape], dtype === 'int64' ? 'int32' : dtype);

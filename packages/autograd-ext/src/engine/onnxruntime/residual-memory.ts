@@ -1,0 +1,41 @@
+import type { Held } from './session.js';
+
+interface Block {
+  readonly held: readonly Held[];
+  readonly bytes: number;
+}
+
+/**
+ * Memory for what forward runs leave to their gradients. What is given back serves the next run of the same graph: the system
+ * takes longer to hand out and clear a gigabyte than a run takes to fill it, and JavaScript frees late.
+ */
+export class ResidualMemory {
+  readonly #spare = new Map<object, Block[]>();
+  #bytes = 0;
+
+  /** Whether a run of `owner` finds so many bytes without more than `limit` being held; spare memory of others is given up for it. */
+  fits(owner: object, bytes: number, limit: number): boolean {
+    if (this.#spare.get(owner)?.length) return true;
+    if (this.#bytes + bytes > limit) [...this.#spare.keys()].forEach((other) => this.forget(other));
+    return this.#bytes + bytes <= limit;
+  }
+
+  /** @param make called where there is none to spare */
+  take(owner: object, bytes: number, make: () => readonly Held[]): readonly Held[] {
+    const spare = this.#spare.get(owner)?.pop();
+    if (spare) return spare.held;
+    const held = make();
+    this.#bytes += bytes;
+    return held;
+  }
+
+  give(owner: object, held: readonly Held[], bytes: number): void {
+    this.#spare.set(owner, [...(this.#spare.get(owner) ?? []), { held, bytes }]);
+  }
+
+  /** Frees what `owner` has to spare. */
+  forget(owner: object): void {
+    for (const { bytes } of this.#spare.get(owner) ?? []) this.#bytes -= bytes;
+    this.#spare.delete(owner);
+  }
+}
