@@ -15,7 +15,7 @@ const nodeSeams = [
   'packages/autograd-ext/src/backend.ts',
   'packages/autograd-ext/src/engine/onnxruntime/{session,weight-files}.ts',
   'packages/autograd-ext/src/weights/*.ts',
-  'packages/trainer/src/{checkpoint-files,run-folder}.ts',
+  'packages/trainer/src/{checkpoint-files,run-folder,run-lock}.ts',
   'packages/trainer/src/trackers/*.ts',
 ];
 

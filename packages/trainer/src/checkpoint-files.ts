@@ -1,11 +1,14 @@
 import { z } from 'zod';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import type { GeneratorState, StoredTensor } from '@alignprop/autograd-ext';
-import { directory, openSafetensors, saveSafetensors, writeFileAtomic } from '@alignprop/autograd-ext/weights';
+import { directory, openSafetensors, saveSafetensors, syncFolder, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import type { Optimizer } from './optim/optimizer.js';
 import type { TrainedWeights } from './trained-weights.js';
 
 const files = { optimizer: 'optimizer.safetensors', average: 'ema.safetensors', state: 'state.json' } as const;
+
+/** What stands behind the name of a checkpoint that is being written or deleted. */
+const suffixes = { partial: '.partial', deleted: '.deleted' } as const;
 
 const generatorState = z.strictObject({ engine: z.array(z.int()), nextNormal: z.number().nullable() });
 
@@ -16,6 +19,8 @@ const stateSchema = z.strictObject({
   /** The optimizer's own count, which is also where the learning-rate schedule is. */
   optimizer_step: z.int().min(0),
   generators: z.record(z.string(), generatorState),
+  /** Those of ranks 1 and up, where several processes trained. */
+  other_ranks: z.array(z.record(z.string(), generatorState)).optional(),
   /** What the reward learnt of the scores it gave, if it does. */
   reward: z.unknown().optional(),
   /** How held-out evaluations went so far. */
@@ -32,6 +37,8 @@ type State = z.output<typeof stateSchema>;
 export interface TrainingState {
   readonly globalStep: number;
   readonly generators: Readonly<Record<string, GeneratorState>>;
+  /** Generators of ranks 1 and up, where several processes trained. */
+  readonly otherRanks?: readonly Readonly<Record<string, GeneratorState>>[];
   /** What the reward learnt of the scores it gave, as JSON; of most rewards nothing. */
   readonly reward?: unknown;
   /** How held-out evaluations went so far, as JSON. */
@@ -52,28 +59,54 @@ export interface Checkpoint extends TrainingState {
 
 /**
  * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors, ema.safetensors and state.json.
- * Everything is written to a folder beside it first and renamed, so that a folder of this name is complete.
+ * Everything is written to a folder beside it first, flushed to the disk, and renamed, so that a folder of this name is complete.
  * @param average moving averages of the weights by parameter path, if there are
  * @returns its path
+ * @throws if it cannot be written: with the bytes that it wants, those that are left, and the newest checkpoint there is
  */
 export async function writeCheckpoint(folder: string, weights: TrainedWeights, optimizer: Optimizer, state: TrainingState, average?: Readonly<Record<string, Tensor>>): Promise<string> {
-  const { mkdir, rename, rm } = await import('node:fs/promises');
+  const { rename, rm } = await import('node:fs/promises');
   const path = `${folder}/checkpoint_${state.globalStep}`;
-  const partial = `${path}.partial`;
+  const partial = `${path}${suffixes.partial}`;
+  try {
+    await writePartial(partial, weights, optimizer, state, average);
+    await removeCheckpoints(folder, [state.globalStep]);
+    await rename(partial, path);
+    await syncFolder(folder);
+  } catch (cause) {
+    await rm(partial, { recursive: true, force: true }).catch(() => {}); // the first error is the one to report
+    const size = optimizer.bytes + bytesOf(weights.variables) + bytesOf(average ?? {});
+    throw new Error(`Checkpoint: cannot write ${path} (${size} bytes${await spaceLeft(folder)}): ${(cause as Error).message} ${await newestIn(folder)}`, { cause });
+  }
+  return path;
+}
+
+async function writePartial(partial: string, weights: TrainedWeights, optimizer: Optimizer, state: TrainingState, average?: Readonly<Record<string, Tensor>>): Promise<void> {
+  const { mkdir, rm } = await import('node:fs/promises');
   await rm(partial, { recursive: true, force: true });
   await mkdir(partial, { recursive: true });
   const written = [...(await weights.save(partial)), files.optimizer, ...(average ? [files.average] : [])];
   await saveSafetensors(`${partial}/${files.optimizer}`, optimizer.save(), { format: 'pt' });
   if (average) await saveSafetensors(`${partial}/${files.average}`, average, { format: 'pt' });
-  await writeFileAtomic(`${partial}/${files.state}`, new TextEncoder().encode(JSON.stringify(await stateRecord(partial, written, optimizer, state))));
-  await rename(partial, path);
-  return path;
+  await writeFileAtomic(`${partial}/${files.state}`, JSON.stringify(await stateRecord(partial, written, optimizer, state)));
 }
 
-async function stateRecord(folder: string, written: readonly string[], optimizer: Optimizer, { globalStep, generators, reward, evaluation, config }: TrainingState): Promise<State> {
+const bytesOf = (tensors: Readonly<Record<string, Tensor>>): number => 4 * Object.values(tensors).reduce((sum, { size }) => sum + size, 0);
+
+async function spaceLeft(folder: string): Promise<string> {
+  const { statfs } = await import('node:fs/promises');
+  return statfs(folder).then(({ bavail, bsize }) => `; ${bavail * bsize} are free there`, () => '');
+}
+
+async function newestIn(folder: string): Promise<string> {
+  const newest = (await listCheckpoints(folder)).at(-1);
+  return newest === undefined ? 'There is no earlier one.' : `The newest is ${folder}/checkpoint_${newest}: make room or choose another output_dir, and resume from it.`;
+}
+
+async function stateRecord(folder: string, written: readonly string[], optimizer: Optimizer, { globalStep, generators, otherRanks, reward, evaluation, config }: TrainingState): Promise<State> {
   const sha256: Record<string, string> = {};
   for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
-  return { version: 1, global_step: globalStep, optimizer_step: optimizer.steps, generators: generators as State['generators'], reward, evaluation, config, sha256 };
+  return { version: 1, global_step: globalStep, optimizer_step: optimizer.steps, generators: generators as State['generators'], other_ranks: otherRanks as State['other_ranks'], reward, evaluation, config, sha256 };
 }
 
 async function fileHash(path: string): Promise<string> {
@@ -95,11 +128,24 @@ export async function pruneCheckpoints(folder: string, limit: number): Promise<v
   await removeCheckpoints(folder, (await listCheckpoints(folder)).slice(0, -limit));
 }
 
-/** Deletes the checkpoints of these steps. */
+/** Deletes the checkpoints of these steps, each renamed first: half a checkpoint never has the name of a whole one. */
 export async function removeCheckpoints(folder: string, steps: readonly number[]): Promise<void> {
-  const { rm } = await import('node:fs/promises');
-  for (const step of steps) await rm(`${folder}/checkpoint_${step}`, { recursive: true, force: true });
+  const { rename, rm } = await import('node:fs/promises');
+  for (const step of steps) {
+    const path = `${folder}/checkpoint_${step}`;
+    const deleted = `${path}${suffixes.deleted}`;
+    await rm(deleted, { recursive: true, force: true });
+    await rename(path, deleted).catch(unlessMissing);
+    await rm(deleted, { recursive: true, force: true });
+  }
 }
+
+function unlessMissing(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+}
+
+/** Whether a file or folder among checkpoints is what a killed process was writing or deleting. */
+export const isUnfinished = (name: string): boolean => new RegExp(`^checkpoint_\\d+(${suffixes.partial}|${suffixes.deleted})$`).test(name);
 
 /**
  * The checkpoint that `resume_from` means: itself, or the newest of the folder (or of its `checkpoints/`).
@@ -139,6 +185,7 @@ export async function readCheckpoint(path: string, weights: TrainedWeights, opti
     path,
     globalStep: state.global_step,
     generators: state.generators,
+    otherRanks: state.other_ranks,
     reward: state.reward,
     evaluation: state.evaluation,
     config: state.config,

@@ -1,7 +1,7 @@
 import { dispose } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { DetailedReward, RewardFunction, RewardMemory } from '@alignprop/rewards';
-import { findCheckpoint, pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint-files.js';
+import { pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint-files.js';
 import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config.js';
 import { backpropPlan } from './config-plan.js';
 import { restoreGenerators, saveGenerators, seededGenerators, type Generators } from './generators.js';
@@ -17,7 +17,7 @@ import type { Optimizer } from './optim/optimizer.js';
 import { emptyProbability, type Plan } from './plans.js';
 import type { KeptSteps } from './pipeline-chain.js';
 import { preparePipeline, type Prepared } from './prepare-pipeline.js';
-import { isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
+import { checkpointToResume, claimRunFolder, isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
 import { stepCollector, type ImageSamples, type StepCollector } from './step-collector.js';
 import { createTrackers } from './trackers/create-trackers.js';
 import { logSamples } from './trackers/log-samples.js';
@@ -65,6 +65,8 @@ export class AlignPropTrainer<M = undefined> {
   #globalStep = 0;
   #savedStep = -1;
   #started = false;
+  /** Whether what a checkpoint would hold is that of complete steps, all of which trackers were told of. */
+  #isWhole = true;
 
   /** @throws if the configuration is not valid, or the pipeline's UNet cannot be trained with it */
   constructor(options: AlignPropTrainerOptions<M>) {
@@ -101,11 +103,21 @@ export class AlignPropTrainer<M = undefined> {
 
   /**
    * Trains up to `num_epochs`, yielding after every optimizer step: the caller owns the loop, and may `break` out of it. However it
-   * ends, short of an error, a checkpoint and the adapter are written. An aborted `signal` ends it after the last complete step.
-   * @throws if the run folder cannot be written or the checkpoint to resume from cannot be read, before any step;
+   * ends, a checkpoint of the last complete step is written, and short of an error the adapter. An aborted `signal` ends it after the last
+   * complete step. Until it ends no other run can have the folder.
+   * @throws if the run folder is another run's or cannot be written, or the checkpoint to resume from cannot be read, before any step;
    *   NonFiniteError, with weights, optimizer and generators as they were before the step
    */
   async *train({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<StepMetrics, void, void> {
+    const lock = this.#folder && (await claimRunFolder(this.#folder, this.#logger));
+    try {
+      yield* this.#run(signal);
+    } finally {
+      await lock?.release();
+    }
+  }
+
+  async *#run(signal?: AbortSignal): AsyncGenerator<StepMetrics, void, void> {
     const tracker = await this.#start();
     let failed = false;
     try {
@@ -113,12 +125,14 @@ export class AlignPropTrainer<M = undefined> {
       while (this.#globalStep < this.config.num_epochs && !this.#heldOut?.isExhausted && !signal?.aborted) {
         const metrics = await this.#step(tracker, signal);
         await tracker.log(metrics);
+        this.#isWhole = true;
         await this.#evaluateIfDue(tracker, signal);
         if (this.#folder && this.#globalStep % this.config.save_freq === 0) await this.saveCheckpoint();
         yield metrics;
       }
     } catch (error) {
       failed = !signal?.aborted || error !== signal.reason;
+      if (failed) await this.#saveWhatIsWhole();
       if (failed) throw error;
     } finally {
       if (!failed) await this.#finish();
@@ -134,12 +148,25 @@ export class AlignPropTrainer<M = undefined> {
   async saveCheckpoint(): Promise<string> {
     if (!this.#folder) throw new Error('AlignPropTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
     const { checkpoints } = this.#folder;
-    if (this.#savedStep === this.#globalStep) return `${checkpoints}/checkpoint_${this.#savedStep}`;
+    const limit = this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit;
+    if (this.#savedStep === this.#globalStep) {
+      await pruneCheckpoints(checkpoints, limit);
+      return `${checkpoints}/checkpoint_${this.#savedStep}`;
+    }
+    const wasWhole = this.#isWhole;
+    this.#isWhole = false; // until it is written
     const state = { globalStep: this.#globalStep, generators: saveGenerators(this.#generators), reward: this.#rewardMemory?.state(), evaluation: this.#heldOut?.state(), config: this.config };
     const path = await writeCheckpoint(checkpoints, this.#prepared.weights, this.#optimizer, state, this.#average?.values);
     this.#savedStep = this.#globalStep;
-    await pruneCheckpoints(checkpoints, this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit);
+    this.#isWhole = wasWhole;
+    await pruneCheckpoints(checkpoints, limit);
     return path;
+  }
+
+  /** After an error: what was trained since the last checkpoint, unless the error came in the midst of a step or of writing. */
+  async #saveWhatIsWhole(): Promise<void> {
+    if (!this.#folder || !this.#isWhole || this.#globalStep === 0) return;
+    await this.saveCheckpoint().catch((error: unknown) => this.#logger.warn((error as Error).message));
   }
 
   /** Runs something while the pipeline has the moving average of the weights (`ema_decay`); without one, as it is. */
@@ -158,11 +185,12 @@ export class AlignPropTrainer<M = undefined> {
   /** Resumes, once, and makes the run's folder and trackers. */
   async #start(): Promise<Tracker> {
     const { resume_from: location } = this.config;
-    const isNew = !this.#started && !location;
-    if (!this.#started && location) await this.#resume(await findCheckpoint(location));
-    if (this.#folder) await prepareRunFolder(this.#folder, this.config, isNew ? undefined : this.#globalStep);
+    const checkpoint = !this.#started && location ? await checkpointToResume(location, this.#folder, this.#logger) : undefined;
+    if (checkpoint) await this.#resume(checkpoint);
+    if (this.#folder) await prepareRunFolder(this.#folder, this.config, this.#started || checkpoint ? this.#globalStep : undefined);
     this.#started = true;
-    const own = await createTrackers(this.config, this.#folder, { fromStep: this.#globalStep, warn: (message) => this.#logger.warn(message) });
+    const isEvaluated = this.#heldOut ? !this.#heldOut.isDue(this.#globalStep) : this.#globalStep > 0;
+    const own = await createTrackers(this.config, this.#folder, { fromStep: this.#globalStep, fromEvaluation: this.#globalStep + (isEvaluated ? 1 : 0), warn: (message) => this.#logger.warn(message) });
     return allTrackers([...own, ...(this.#options.trackers ?? [])]);
   }
 
@@ -229,6 +257,7 @@ export class AlignPropTrainer<M = undefined> {
     try {
       const clipped = clipByGlobalNorm(gradients, norm, this.config.train_max_grad_norm);
       const rate = this.#learningRate(this.#optimizer.steps);
+      this.#isWhole = false;
       this.#optimizer.step(clipped, rate);
       dispose(clipped);
       this.#average?.update(this.#optimizer.steps);

@@ -5,9 +5,13 @@ import { tensorboardTracker } from './tensorboard.js';
 import { trackioTracker } from './trackio.js';
 import type { Tracker } from './tracker.js';
 
+type TrackerConfig = Pick<AlignPropConfig, 'log_with' | 'tracker_kwargs' | 'tracker_project_name' | 'logdir' | 'run_name' | 'exp_name'>;
+
 export interface TrackerOptions {
   /** The step that a run goes on from. */
   readonly fromStep: number;
+  /** The step whose evaluation is the first that it will make, or would. */
+  readonly fromEvaluation?: number;
   readonly warn: (message: string) => void;
 }
 
@@ -15,9 +19,9 @@ export interface TrackerOptions {
  * metrics.jsonl, where there is a folder, and what `log_with` names.
  * @throws if files cannot be written, or there is no server
  */
-export async function createTrackers(config: AlignPropConfig, folder: RunFolder | undefined, { fromStep, warn }: TrackerOptions): Promise<readonly Tracker[]> {
+export async function createTrackers(config: TrackerConfig, folder: RunFolder | undefined, { fromStep, fromEvaluation, warn }: TrackerOptions): Promise<readonly Tracker[]> {
   const { log_with, tracker_kwargs: kwargs, tracker_project_name: project, logdir, run_name, exp_name } = config;
-  const trackers = folder ? [await jsonlTracker(folder.metrics, fromStep)] : [];
+  const trackers = folder ? [await jsonlTracker(folder.metrics, fromStep, fromEvaluation)] : [];
   if (log_with === 'tensorboard') {
     // accelerate's layout: a folder of the project in the run's.
     const parent = kwargs.tensorboard?.logging_dir ?? folder?.path ?? logdir;
