@@ -16,14 +16,16 @@ export interface StepMetrics {
   readonly loss: number;
   /** The L2 norm of all gradients together, before clipping. */
   readonly gradNorm: number;
+  /** With `on_nonfinite: 'skip'`, how often the step was drawn anew because something was not finite. */
+  readonly skipped?: number;
   /** What the step moved the weights with, after the schedule. */
   readonly learningRate: number;
   readonly seconds: number;
 }
 
 /** A line of `metrics.jsonl`, in TRL's spelling; a term of the reward is `reward/<term>`. */
-export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, rewardTerms, kl, loss, gradNorm, learningRate, seconds }: StepMetrics): Record<string, number> {
-  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, ...termRecord(rewardTerms), ...(kl !== undefined && { kl }), loss, grad_norm: gradNorm, learning_rate: learningRate, seconds };
+export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, rewardTerms, kl, loss, gradNorm, skipped, learningRate, seconds }: StepMetrics): Record<string, number> {
+  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, ...termRecord(rewardTerms), ...(kl !== undefined && { kl }), loss, grad_norm: gradNorm, ...(skipped !== undefined && { skipped }), learning_rate: learningRate, seconds };
 }
 
 const termRecord = (terms: StepMetrics['rewardTerms']) => Object.fromEntries(Object.entries(terms).map(([name, mean]) => [`reward/${name}`, mean]));

@@ -22,7 +22,7 @@ export interface ImageSamples<M> {
 export interface Collected<M> {
   readonly gradients: Gradients;
   readonly norm: Scalar;
-  readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss' | 'gradNorm'>;
+  readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss' | 'gradNorm' | 'skipped'>;
   /** Of all images, by name. */
   readonly terms: Readonly<Record<string, Float32Array>>;
   readonly samples: ImageSamples<M>;
@@ -38,7 +38,8 @@ export interface StepCollectorOptions<M> {
 
 /**
  * Collects the gradients of one optimizer step.
- * @throws NonFiniteError; the signal's reason. The generators are then as before and nothing stays allocated
+ * @throws NonFiniteError; the signal's reason. Nothing stays allocated then and the generators are as before, but for a NonFiniteError with
+ *   `on_nonfinite: 'skip'`: what it drew is not to come again
  */
 export type StepCollector<M> = (globalStep: number, signal?: AbortSignal) => Promise<Collected<M>>;
 
@@ -77,7 +78,8 @@ export function stepCollector<M>({ config, batches, gradients: gradientsOf, gene
       const rewardTerms = Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, meanAndStd(values).mean]));
       return { gradients, norm, terms, samples: samples!, metrics: { rewardMean, rewardStd, rewardTerms, ...withPenalty(rewardMean, kls, config.kl_weight), gradNorm } };
     } catch (error) {
-      restoreGenerators(generators, before);
+      const drawsAgain = error instanceof NonFiniteError && config.on_nonfinite === 'skip';
+      if (!drawsAgain) restoreGenerators(generators, before);
       dispose([gradients, norm, samples?.images, samples?.rewards] as never);
       if (!(error instanceof NonFiniteError)) throw error;
       throw new NonFiniteError(`AlignPropTrainer: at step ${globalStep} ${error.message} No weight was changed.`, { cause: error });

@@ -18,6 +18,7 @@ import { emptyProbability, type Plan } from './plans.js';
 import type { KeptSteps } from './pipeline-chain.js';
 import { preparePipeline, type Prepared } from './prepare-pipeline.js';
 import { checkpointToResume, claimRunFolder, isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
+import { skippingNonFinite } from './skip-non-finite.js';
 import { stepCollector, type ImageSamples, type StepCollector } from './step-collector.js';
 import { createTrackers } from './trackers/create-trackers.js';
 import { logSamples } from './trackers/log-samples.js';
@@ -84,7 +85,8 @@ export class AlignPropTrainer<M = undefined> {
     this.#learningRate = learningRate(scheduleOptions(config));
     this.#batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, this.#generators);
     const gradients = alignPropGradients(this.pipeline, rewardFunction, { ...samplingOptions(config), klWeight: config.kl_weight, warn: (message) => logger.warn(message), onKept: keptReporter(logger) });
-    this.#collect = stepCollector({ config, batches: this.#batches, gradients, generators: this.#generators, logger });
+    const collect = stepCollector({ config, batches: this.#batches, gradients, generators: this.#generators, logger });
+    this.#collect = config.on_nonfinite === 'skip' ? skippingNonFinite(collect, this.#generators, logger) : collect;
     this.#average = config.ema_decay > 0 ? new WeightsAverage(this.#prepared.weights.variables, config.ema_decay) : undefined;
     this.#heldOut = this.#judgedBy();
     this.#rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
