@@ -5,7 +5,13 @@ const names = ['adapter', 'prompts', 'noise', 'plan'] as const;
 /** One generator for each thing that is drawn, so that drawing more of one does not change another. */
 export type Generators = Readonly<Record<(typeof names)[number], TorchGenerator>>;
 
-export function seededGenerators(seed: number): Generators {
+/**
+ * The generators of a process: all ranks start from the same adapter, and draw the rest from seed + rank, as accelerate's
+ * device-specific seeds do.
+ */
+export const seededGenerators = (seed: number, rank = 0): Generators => ({ ...seeded(seed + rank), adapter: seeded(seed).adapter });
+
+function seeded(seed: number): Generators {
   const seeds = random(seed).randint(0, 2 ** 31 - 1, names.length);
   return Object.fromEntries(names.map((name, i) => [name, random(seeds[i]!)])) as Generators;
 }
@@ -22,3 +28,17 @@ export function restoreGenerators(generators: Generators, states: GeneratorState
     generator.setState(states[name]);
   }
 }
+
+/**
+ * Lets a process go on where it was.
+ * @param ranks the states of all processes of the run that is resumed
+ * @returns what to say about draws that are not those of a run that went on
+ */
+export function restoreRank(generators: Generators, ranks: readonly GeneratorStates[], { rank, size }: { rank: number; size: number }): string | undefined {
+  const states = ranks[rank];
+  if (states) restoreGenerators(generators, states);
+  if (ranks.length === size) return undefined;
+  return `The checkpoint was written by ${processes(ranks.length)}, it is resumed by ${processes(size)}: a step has another number of images, and what is drawn differs from here on.`;
+}
+
+const processes = (count: number): string => (count === 1 ? '1 process' : `${count} processes`);

@@ -1,29 +1,33 @@
 import { dispose, type Scalar, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { accumulate } from './backprop.js';
+import { singleProcess, type Collective } from './collective/collective.js';
+import { agree, shared } from './collective/exchange.js';
+import { meanOfGradients } from './collective/tensors.js';
 import type { AlignPropConfig } from './config.js';
 import { restoreGenerators, saveGenerators, type Generators } from './generators.js';
 import type { AlignPropGradients, GradientFunction } from './gradients.js';
 import type { Logger } from './logger.js';
-import { meanAndStd, type StepMetrics } from './metrics.js';
+import type { StepMetrics } from './metrics.js';
 import type { MicroBatches } from './micro-batch.js';
 import { NonFiniteError } from './non-finite.js';
 import { globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
+import { gatherRounds, statisticsOf, termsOf, type Round } from './step-statistics.js';
 
 /** What an image hook sees. Tensors stay the trainer's; clone what is to outlive the call. */
 export interface ImageSamples<M> {
-  /** The training images of the step's last micro-batch, made before its update, `[B, H, W, 3]` in [0, 1]. */
+  /** The training images of the step's last micro-batch (of this process), made before its update, `[B, H, W, 3]` in [0, 1]. */
   readonly images: Tensor4D;
   readonly prompts: readonly string[];
   readonly promptMetadata: readonly M[];
   readonly rewards: Tensor1D;
 }
 
-/** The gradients of one optimizer step. Tensors belong to the caller. */
+/** The gradients of one optimizer step, the mean over all processes. Tensors belong to the caller. */
 export interface Collected<M> {
   readonly gradients: Gradients;
   readonly norm: Scalar;
   readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss' | 'gradNorm' | 'skipped'>;
-  /** Of all images, by name. */
+  /** Of all images of all processes, by name. */
   readonly terms: Readonly<Record<string, Float32Array>>;
   readonly samples: ImageSamples<M>;
 }
@@ -34,6 +38,8 @@ export interface StepCollectorOptions<M> {
   gradients: GradientFunction<M>;
   generators: Generators;
   logger: Logger;
+  /** By default this process alone. */
+  collective?: Collective;
 }
 
 /**
@@ -43,46 +49,66 @@ export interface StepCollectorOptions<M> {
  */
 export type StepCollector<M> = (globalStep: number, signal?: AbortSignal) => Promise<Collected<M>>;
 
-/** Makes a function that draws the micro-batches of a step, walks each down and up, and adds up what they give. */
-export function stepCollector<M>({ config, batches, gradients: gradientsOf, generators, logger }: StepCollectorOptions<M>): StepCollector<M> {
+/** What this process makes for a step. */
+interface Own<M> {
+  readonly gradients: Gradients;
+  readonly rounds: readonly Round[];
+  readonly samples: ImageSamples<M>;
+}
+
+/**
+ * Makes a function that draws the micro-batches of a step, walks each down and up, and adds up what they give; then takes the mean over
+ * the processes. Errors of the kinds above are thrown on all ranks alike, others on the rank they happen on.
+ */
+export function stepCollector<M>({ config, batches, gradients: gradientsOf, generators, logger, collective = singleProcess }: StepCollectorOptions<M>): StepCollector<M> {
   const { train_gradient_accumulation_steps: rounds, train_batch_size: batch } = config;
-  return async (globalStep, signal) => {
-    const before = saveGenerators(generators);
-    const kls: number[] = [];
-    const statistics: { mean: number; std: number }[] = [];
-    const termsOf: Readonly<Record<string, Float32Array>>[] = [];
+
+  async function collectOwn(globalStep: number, signal?: AbortSignal): Promise<Own<M>> {
+    const told: Round[] = [];
     let gradients: Gradients = {};
     let samples: ImageSamples<M> | undefined;
-    let norm: Scalar | undefined;
     try {
       for (let round = 0; round < rounds; round++) {
+        signal?.throwIfAborted();
         dispose([samples?.images, samples?.rewards] as never);
         samples = undefined;
-        const made = await batches.draw((globalStep * rounds + round) * batch, async (inputs) => {
+        const before = (globalStep * rounds + round) * collective.size + collective.rank;
+        const made = await batches.draw(before * batch, async (inputs) => {
           const { prompts, promptMetadata } = inputs;
           const { params, terms, kl, ...rest } = await gradientsOf({ ...inputs, lossScale: 1 / rounds, signal });
-          if (kl !== undefined) kls.push(kl);
-          return { params, terms, samples: { ...keepSamples(rest), prompts, promptMetadata } };
+          return { params, terms, kl, samples: { ...keepSamples(rest), prompts, promptMetadata } };
         });
         samples = made.samples;
         gradients = accumulate(gradients, made.params);
-        termsOf.push(made.terms);
-        statistics.push(meanAndStd(await samples.rewards.data()));
+        told.push({ rewards: await samples.rewards.data(), kl: made.kl, terms: made.terms });
       }
+      return { gradients, rounds: told, samples: samples! };
+    } catch (error) {
+      dispose([gradients, samples?.images, samples?.rewards] as never);
+      throw error;
+    }
+  }
+
+  return async (globalStep, signal) => {
+    const before = saveGenerators(generators);
+    let failure: unknown;
+    const own = await collectOwn(globalStep, signal).catch((error: unknown) => void (failure = error));
+    let [gradients, norm]: [Gradients | undefined, Scalar | undefined] = [own?.gradients, undefined];
+    try {
+      await agree(collective, `step ${globalStep}`, failure, signal);
+      const { samples, rounds: told } = own!;
+      const all = await gatherRounds(collective, told);
+      gradients = await meanOfGradients(collective, own!.gradients);
       norm = globalNorm(gradients);
       const gradNorm = (await norm.data())[0]!;
       checkNorm(gradNorm, globalStep, logger);
-      const rewardMean = meanAndStd(statistics.map(({ mean }) => mean)).mean;
-      const rewardStd = meanAndStd(statistics.map(({ std }) => std)).mean;
-      const terms = joinTerms(termsOf);
-      const rewardTerms = Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, meanAndStd(values).mean]));
-      return { gradients, norm, terms, samples: samples!, metrics: { rewardMean, rewardStd, rewardTerms, ...withPenalty(rewardMean, kls, config.kl_weight), gradNorm } };
+      return { gradients, norm, terms: termsOf(all), samples, metrics: { ...statisticsOf(all, config.kl_weight), gradNorm } };
     } catch (error) {
       const drawsAgain = error instanceof NonFiniteError && config.on_nonfinite === 'skip';
       if (!drawsAgain) restoreGenerators(generators, before);
-      dispose([gradients, norm, samples?.images, samples?.rewards] as never);
+      dispose([gradients, norm, own?.samples.images, own?.samples.rewards] as never);
       if (!(error instanceof NonFiniteError)) throw error;
-      throw new NonFiniteError(`AlignPropTrainer: at step ${globalStep} ${error.message} No weight was changed.`, { cause: error });
+      throw shared(new NonFiniteError(`AlignPropTrainer: at step ${globalStep} ${error.message} No weight was changed.`, { cause: error }));
     }
   };
 }
@@ -96,17 +122,4 @@ function checkNorm(gradNorm: number, globalStep: number, logger: Logger): void {
 function keepSamples({ images, rewards, trajectory, imageGradients, latentGradients }: Omit<AlignPropGradients, 'params' | 'terms' | 'kl'>): { images: Tensor4D; rewards: Tensor1D } {
   dispose([trajectory.latents, trajectory.modelOutputs, imageGradients, latentGradients] as never);
   return { images, rewards };
-}
-
-/** The micro-batches' values, one after the other. */
-function joinTerms(batches: readonly Readonly<Record<string, Float32Array>>[]): Record<string, Float32Array> {
-  const names = Object.keys(batches[0] ?? {});
-  return Object.fromEntries(names.map((name) => [name, Float32Array.from(batches.flatMap((terms) => [...terms[name]!]))]));
-}
-
-/** The loss, and the `kl` of the micro-batches where it is part of it. */
-function withPenalty(rewardMean: number, kls: readonly number[], weight: number): Pick<StepMetrics, 'kl' | 'loss'> {
-  if (kls.length === 0) return { loss: -rewardMean };
-  const kl = meanAndStd(kls).mean;
-  return { kl, loss: weight * kl - rewardMean };
 }

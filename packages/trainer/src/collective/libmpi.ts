@@ -1,0 +1,72 @@
+/** Open MPI's C functions as this package needs them. `run` keeps the event loop going while a call waits for other ranks. */
+export interface LibMpi {
+  readonly rank: number;
+  readonly size: number;
+  run(name: 'MPI_Allreduce' | 'MPI_Bcast' | 'MPI_Allgather' | 'MPI_Allgatherv' | 'MPI_Barrier', ...args: readonly unknown[]): Promise<void>;
+  readonly handles: { readonly float: unknown; readonly byte: unknown; readonly int: unknown; readonly sum: unknown; readonly world: unknown };
+  /** Ends the process. */
+  abort(exitCode: number): void;
+  finalize(): void;
+}
+
+const signatures = {
+  MPI_Allreduce: 'int MPI_Allreduce(void *, void *, int, void *, void *, void *)',
+  MPI_Bcast: 'int MPI_Bcast(void *, int, void *, int, void *)',
+  MPI_Allgather: 'int MPI_Allgather(void *, int, void *, void *, int, void *, void *)',
+  MPI_Allgatherv: 'int MPI_Allgatherv(void *, int, void *, void *, void *, void *, void *, void *)',
+  MPI_Barrier: 'int MPI_Barrier(void *)',
+} as const;
+
+const threadSerialized = 2;
+const threadMultiple = 3;
+const install = 'Install Open MPI (apt-get install openmpi-bin libopenmpi3) and koffi (npm install koffi), or start one process without mpirun or srun.';
+
+/** Loads Open MPI and takes this process into its world. @throws if it or koffi is not installed */
+export async function loadLibMpi(): Promise<LibMpi> {
+  const library = await openLibrary();
+  // Open MPI's handles are the addresses of its own structures.
+  const [world, float, byte, int, sum] = ['comm_world', 'float', 'byte', 'int32_t', 'op_sum'].map((name) => library.symbol(`ompi_mpi_${name}`) as unknown);
+  const provided = [0];
+  check('MPI_Init_thread', library.func('int MPI_Init_thread(void *, void *, int, _Out_ int *)')(null, null, threadMultiple, provided));
+  // Calls run in koffi's threads, one after the other.
+  if (provided[0]! < threadSerialized) throw new Error(`openMpi: this Open MPI has thread level ${provided[0]}, expected ${threadSerialized} or more. Use one that was built with threads.`);
+  const ask = (name: string): number => {
+    const answer = [0];
+    check(name, library.func(`int ${name}(void *, _Out_ int *)`)(world, answer));
+    return answer[0]!;
+  };
+  const functions = Object.fromEntries(Object.entries(signatures).map(([name, signature]) => [name, library.func(signature)]));
+  const abort = library.func('int MPI_Abort(void *, int)');
+  const finalize = library.func('int MPI_Finalize()');
+  return {
+    rank: ask('MPI_Comm_rank'),
+    size: ask('MPI_Comm_size'),
+    handles: { world, float, byte, int, sum },
+    run: async (name, ...args) => {
+      const code = await new Promise<number>((resolve, reject) => {
+        functions[name]!.async(...args, (error: unknown, result: number) => (error ? reject(error as Error) : resolve(result)));
+      });
+      check(name, code);
+    },
+    abort: (exitCode) => void abort(world, exitCode),
+    finalize: () => check('MPI_Finalize', finalize()),
+  };
+}
+
+/** With its names visible to the plug-ins that it loads. */
+async function openLibrary() {
+  const name = process.platform === 'darwin' ? 'libmpi.40.dylib' : 'libmpi.so.40';
+  const { default: koffi } = await import('koffi').catch((cause: unknown) => {
+    throw new Error(`openMpi: koffi, which calls Open MPI, cannot be loaded. ${install}`, { cause });
+  });
+  try {
+    return koffi.load(name, { global: true });
+  } catch (cause) {
+    throw new Error(`openMpi: ${name} cannot be loaded: ${(cause as Error).message}. ${install}`, { cause });
+  }
+}
+
+/** Open MPI ends the process on most errors before it comes to this. */
+function check(name: string, code: unknown): void {
+  if (code !== 0) throw new Error(`openMpi: ${name} returned ${String(code)}, expected 0.`);
+}
