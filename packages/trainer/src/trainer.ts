@@ -1,10 +1,13 @@
 import { dispose } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { DetailedReward, RewardFunction, RewardMemory } from '@alignprop/rewards';
+import { singleProcess, type Collective } from './collective/collective.js';
+import { byRankZero, exchange, isShared, StoppedElsewhere } from './collective/exchange.js';
+import { describeRanks, joinRanks } from './collective/join-ranks.js';
 import { pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint-files.js';
 import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config.js';
 import { backpropPlan } from './config-plan.js';
-import { restoreGenerators, saveGenerators, seededGenerators, type Generators } from './generators.js';
+import { restoreRank, saveGenerators, seededGenerators, type Generators, type GeneratorStates } from './generators.js';
 import { alignPropGradients } from './gradients.js';
 import { HeldOut, type HeldOutOptions } from './held-out.js';
 import { describeEvaluation, type StepMetrics } from './metrics.js';
@@ -14,10 +17,10 @@ import { clipByGlobalNorm } from './optim/clip-by-global-norm.js';
 import { createOptimizer } from './optim/create-optimizer.js';
 import { learningRate } from './optim/learning-rate.js';
 import type { Optimizer } from './optim/optimizer.js';
-import { emptyProbability, type Plan } from './plans.js';
-import type { KeptSteps } from './pipeline-chain.js';
+import type { Plan } from './plans.js';
 import { preparePipeline, type Prepared } from './prepare-pipeline.js';
 import { checkpointToResume, claimRunFolder, isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
+import { keptReporter, warnOf } from './run-remarks.js';
 import { skippingNonFinite } from './skip-non-finite.js';
 import { stepCollector, type ImageSamples, type StepCollector } from './step-collector.js';
 import { createTrackers } from './trackers/create-trackers.js';
@@ -32,13 +35,16 @@ export interface AlignPropTrainerOptions<M> {
   pipeline: StableDiffusionPipeline;
   promptFunction: PromptFunction<M>;
   rewardFunction: RewardFunction<M>;
-  /** Called every `log_image_freq` steps, from the first; without it the trackers get the images (`logSamples`). */
+  /** Called on rank 0 every `log_image_freq` steps, from the first; without it the trackers get the images (`logSamples`). */
   imageSamplesHook?: (samples: ImageSamples<M>, globalStep: number, tracker: Tracker) => void | Promise<void>;
-  /** Told of every step besides metrics.jsonl; closed when training ends. */
+  /** Told on rank 0 of every step besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
   /** What the run is judged by every `eval_freq` epochs. */
   evaluation?: HeldOutOptions<M>;
+  /** Told on rank 0 alone. */
   logger?: Logger;
+  /** The processes that train together, `await openMpi()` for instance; this one alone by default. */
+  collective?: Collective;
   /** Takes the place of the plan that the configuration describes. */
   plan?: Plan;
 }
@@ -53,6 +59,7 @@ export class AlignPropTrainer<M = undefined> {
   readonly plan: Plan;
   readonly #options: AlignPropTrainerOptions<M>;
   readonly #logger: Logger;
+  readonly #collective: Collective;
   readonly #folder: RunFolder | undefined;
   readonly #generators: Generators;
   readonly #prepared: Prepared;
@@ -71,26 +78,28 @@ export class AlignPropTrainer<M = undefined> {
 
   /** @throws if the configuration is not valid, or the pipeline's UNet cannot be trained with it */
   constructor(options: AlignPropTrainerOptions<M>) {
-    const { pipeline, promptFunction, rewardFunction, plan, logger = silent } = options;
+    const { pipeline, promptFunction, rewardFunction, plan, collective = singleProcess } = options;
+    const logger = collective.rank === 0 ? (options.logger ?? silent) : silent;
     const config = parseAlignPropConfig(options.config);
     pipeline.latentShape({ batch: config.train_batch_size, ...sizeOf(config) }); // throws for a size that does not fit
     this.config = config;
     this.plan = plan ?? backpropPlan(config);
     this.#options = options;
     this.#logger = logger;
+    this.#collective = collective;
     this.#folder = runFolder(config);
-    this.#generators = seededGenerators(config.seed);
+    this.#generators = seededGenerators(config.seed, collective.rank);
     this.#prepared = preparePipeline(pipeline, config, this.#generators.adapter);
     this.#optimizer = createOptimizer(this.#prepared.weights.variables, config);
     this.#learningRate = learningRate(scheduleOptions(config));
     this.#batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, this.#generators);
     const gradients = alignPropGradients(this.pipeline, rewardFunction, { ...samplingOptions(config), klWeight: config.kl_weight, warn: (message) => logger.warn(message), onKept: keptReporter(logger) });
-    const collect = stepCollector({ config, batches: this.#batches, gradients, generators: this.#generators, logger });
+    const collect = stepCollector({ config, batches: this.#batches, gradients, generators: this.#generators, logger, collective });
     this.#collect = config.on_nonfinite === 'skip' ? skippingNonFinite(collect, this.#generators, logger) : collect;
     this.#average = config.ema_decay > 0 ? new WeightsAverage(this.#prepared.weights.variables, config.ema_decay) : undefined;
     this.#heldOut = this.#judgedBy();
     this.#rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
-    warn(config, this.plan, logger);
+    warnOf(config, this.plan, logger);
   }
 
   /** The pipeline given, with the adapter that is trained and a DDIM scheduler: generate with it at any time. */
@@ -107,15 +116,23 @@ export class AlignPropTrainer<M = undefined> {
    * Trains up to `num_epochs`, yielding after every optimizer step: the caller owns the loop, and may `break` out of it. However it
    * ends, a checkpoint of the last complete step is written, and short of an error the adapter. An aborted `signal` ends it after the last
    * complete step. Until it ends no other run can have the folder.
+   *
+   * Of several processes all have to leave the loop after the same step. A `signal` on one of them ends all; so does an error, by
+   * `Collective.abort`.
    * @throws if the run folder is another run's or cannot be written, or the checkpoint to resume from cannot be read, before any step;
    *   NonFiniteError, with weights, optimizer and generators as they were before the step
    */
   async *train({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<StepMetrics, void, void> {
-    const lock = this.#folder && (await claimRunFolder(this.#folder, this.#logger));
     try {
-      yield* this.#run(signal);
-    } finally {
-      await lock?.release();
+      const lock = this.#folder && this.#collective.rank === 0 ? await claimRunFolder(this.#folder, this.#logger) : undefined;
+      try {
+        yield* this.#run(signal);
+      } finally {
+        await lock?.release();
+      }
+    } catch (error) {
+      if (!isShared(error)) await this.#collective.abort(error);
+      throw error;
     }
   }
 
@@ -124,7 +141,7 @@ export class AlignPropTrainer<M = undefined> {
     let failed = false;
     try {
       await this.#evaluateIfDue(tracker, signal);
-      while (this.#globalStep < this.config.num_epochs && !this.#heldOut?.isExhausted && !signal?.aborted) {
+      while (this.#globalStep < this.config.num_epochs && !this.#heldOut?.isExhausted) {
         const metrics = await this.#step(tracker, signal);
         await tracker.log(metrics);
         this.#isWhole = true;
@@ -133,8 +150,8 @@ export class AlignPropTrainer<M = undefined> {
         yield metrics;
       }
     } catch (error) {
-      failed = !signal?.aborted || error !== signal.reason;
-      if (failed) await this.#saveWhatIsWhole();
+      failed = !(error instanceof StoppedElsewhere) && (!signal?.aborted || error !== signal.reason);
+      if (failed && (this.#collective.size === 1 || isShared(error))) await this.#saveWhatIsWhole();
       if (failed) throw error;
     } finally {
       if (!failed) await this.#finish();
@@ -143,26 +160,31 @@ export class AlignPropTrainer<M = undefined> {
   }
 
   /**
-   * Writes `checkpoints/checkpoint_<globalStep>/` and deletes the oldest beyond `num_checkpoint_limit`.
+   * Writes `checkpoints/checkpoint_<globalStep>/` and deletes the oldest beyond `num_checkpoint_limit`. Of several processes all have to
+   * call it.
    * @returns its path
    * @throws if the run has no folder
    */
   async saveCheckpoint(): Promise<string> {
     if (!this.#folder) throw new Error('AlignPropTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
     const { checkpoints } = this.#folder;
-    const limit = this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit;
-    if (this.#savedStep === this.#globalStep) {
-      await pruneCheckpoints(checkpoints, limit);
-      return `${checkpoints}/checkpoint_${this.#savedStep}`;
+    const path = `${checkpoints}/checkpoint_${this.#globalStep}`;
+    if (this.#savedStep !== this.#globalStep) {
+      const states = await exchange(this.#collective, `checkpoint ${this.#globalStep}`, saveGenerators(this.#generators));
+      const wasWhole = this.#isWhole;
+      this.#isWhole = false; // until it is written
+      if (this.#collective.rank === 0) await this.#write(checkpoints, states);
+      this.#savedStep = this.#globalStep;
+      this.#isWhole = wasWhole;
     }
-    const wasWhole = this.#isWhole;
-    this.#isWhole = false; // until it is written
-    const state = { globalStep: this.#globalStep, generators: saveGenerators(this.#generators), reward: this.#rewardMemory?.state(), evaluation: this.#heldOut?.state(), config: this.config };
-    const path = await writeCheckpoint(checkpoints, this.#prepared.weights, this.#optimizer, state, this.#average?.values);
-    this.#savedStep = this.#globalStep;
-    this.#isWhole = wasWhole;
-    await pruneCheckpoints(checkpoints, limit);
+    if (this.#collective.rank === 0) await pruneCheckpoints(checkpoints, this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit);
     return path;
+  }
+
+  async #write(folder: string, [generators, ...otherRanks]: readonly GeneratorStates[]): Promise<void> {
+    const ranks = { generators: generators!, ...(otherRanks.length > 0 && { otherRanks }) };
+    const state = { globalStep: this.#globalStep, ...ranks, reward: this.#rewardMemory?.state(), evaluation: this.#heldOut?.state(), config: this.config };
+    await writeCheckpoint(folder, this.#prepared.weights, this.#optimizer, state, this.#average?.values);
   }
 
   /** After an error: what was trained since the last checkpoint, unless the error came in the midst of a step or of writing. */
@@ -189,17 +211,30 @@ export class AlignPropTrainer<M = undefined> {
     const { resume_from: location } = this.config;
     const checkpoint = !this.#started && location ? await checkpointToResume(location, this.#folder, this.#logger) : undefined;
     if (checkpoint) await this.#resume(checkpoint);
-    if (this.#folder) await prepareRunFolder(this.#folder, this.config, this.#started || checkpoint ? this.#globalStep : undefined);
+    if (!this.#started) await this.#join();
+    const resumedStep = this.#started || checkpoint ? this.#globalStep : undefined;
     this.#started = true;
+    const given = allTrackers(this.#options.trackers ?? []);
+    if (this.#collective.rank > 0) return { log: () => {}, close: () => given.close() };
+    if (this.#folder) await prepareRunFolder(this.#folder, this.config, resumedStep);
     const isEvaluated = this.#heldOut ? !this.#heldOut.isDue(this.#globalStep) : this.#globalStep > 0;
     const own = await createTrackers(this.config, this.#folder, { fromStep: this.#globalStep, fromEvaluation: this.#globalStep + (isEvaluated ? 1 : 0), warn: (message) => this.#logger.warn(message) });
-    return allTrackers([...own, ...(this.#options.trackers ?? [])]);
+    return allTrackers([...own, given]);
+  }
+
+  /** Several processes start from rank 0's weights. */
+  async #join(): Promise<void> {
+    if (this.#collective.size === 1) return;
+    await joinRanks(this.#collective, this.config, this.#globalStep, this.#prepared.weights.variables);
+    if (this.#globalStep === 0) this.#average?.load();
+    this.#logger.info(describeRanks(this.#collective, this.config));
   }
 
   async #resume(path: string): Promise<void> {
-    const { globalStep, generators, reward, evaluation, weights, average, optimizer } = await readCheckpoint(path, this.#prepared.weights, this.#optimizer);
+    const { globalStep, generators, otherRanks = [], reward, evaluation, weights, average, optimizer } = await readCheckpoint(path, this.#prepared.weights, this.#optimizer);
     await this.#optimizer.load(optimizer.steps, optimizer.stored);
-    restoreGenerators(this.#generators, generators);
+    const differs = restoreRank(this.#generators, [generators, ...otherRanks], this.#collective);
+    if (differs) this.#logger.warn(differs);
     this.#restoreReward(reward);
     for (const [name, variable] of Object.entries(this.#prepared.weights.variables)) variable.assign(weights[name]!);
     this.#average?.load(average ?? weights);
@@ -226,6 +261,7 @@ export class AlignPropTrainer<M = undefined> {
   async #finish(): Promise<void> {
     if (!this.#folder) return;
     await this.saveCheckpoint();
+    if (this.#collective.rank > 0) return;
     const { weights } = this.#prepared;
     const path = this.#folder.path;
     await (this.config.ema_export ? this.averaged(() => weights.export(path)) : weights.export(path));
@@ -238,15 +274,19 @@ export class AlignPropTrainer<M = undefined> {
     return new HeldOut(this.pipeline, config, config.eval_freq, { ...evaluation, rewardFunction: evaluation.rewardFunction ?? rewardFunction });
   }
 
-  /** Judges the weights, or their average, and keeps them where they are the best so far. */
+  /** Judges the weights, or their average, on rank 0, and keeps them where they are the best so far. */
   async #evaluateIfDue(tracker: Tracker, signal?: AbortSignal): Promise<void> {
     const heldOut = this.#heldOut;
-    if (!heldOut?.isDue(this.#globalStep) || signal?.aborted) return;
-    const metrics = await this.averaged(async () => {
-      const judged = await heldOut.run(this.pipeline, this.#globalStep, signal);
-      if (judged.isBest && this.#folder) await this.#prepared.weights.export(`${this.#folder.path}/best`);
-      return judged;
-    });
+    if (!heldOut?.isDue(this.#globalStep)) return;
+    const judge = async () => {
+      const metrics = await heldOut.run(this.pipeline, this.#globalStep, signal);
+      if (metrics.isBest && this.#folder) await this.#prepared.weights.export(`${this.#folder.path}/best`);
+      return { metrics, state: heldOut.state() };
+    };
+    const judged = await byRankZero(this.#collective, `evaluation ${this.#globalStep}`, signal, async () => (signal?.aborted ? undefined : this.averaged(judge)));
+    if (!judged) return;
+    const { metrics, state } = judged;
+    heldOut.restore(state);
     await tracker.logEvaluation?.(metrics);
     this.#logger.info(describeEvaluation(metrics));
     if (heldOut.isExhausted) this.#logger.info(`Stopped early: ${this.config.early_stopping_patience} evaluations without a higher reward than after ${metrics.bestStep} steps.`);
@@ -265,23 +305,12 @@ export class AlignPropTrainer<M = undefined> {
       this.#average?.update(this.#optimizer.steps);
       this.#rewardMemory?.observe(terms);
       const epoch = this.#globalStep++;
-      if (epoch % this.config.log_image_freq === 0) await (this.#options.imageSamplesHook ?? logSamples)(samples, epoch, tracker);
+      if (this.#collective.rank === 0 && epoch % this.config.log_image_freq === 0) await (this.#options.imageSamplesHook ?? logSamples)(samples, epoch, tracker);
       return { epoch, globalStep: epoch, ...metrics, learningRate: rate, seconds: (performance.now() - started) / 1000 };
     } finally {
       dispose([gradients, norm, samples.images, samples.rewards]);
     }
   }
-}
-
-/** Says once how attached steps are differentiated. */
-function keptReporter(logger: Logger): (steps: KeptSteps) => void {
-  let told = false;
-  return ({ kept, recomputed, bytes }) => {
-    if (told || kept === 0) return;
-    told = true;
-    const rest = recomputed > 0 ? ` and runs the model again at ${recomputed}: there is no memory for more` : '';
-    logger.info(`The walk up reuses what the walk down computed at ${kept} attached steps (${(bytes / 2 ** 20).toFixed(0)} MiB each)${rest}.`);
-  };
 }
 
 const samplingOptions = (config: AlignPropConfig) => ({
@@ -296,10 +325,3 @@ const scheduleOptions = (config: AlignPropConfig) => ({
   warmupSteps: config.train_lr_warmup_steps,
   totalSteps: config.num_epochs,
 });
-
-function warn(config: AlignPropConfig, plan: Plan, logger: Logger): void {
-  const empty = emptyProbability(plan, config.sample_num_steps);
-  if (empty > 0.01) logger.warn(`${(100 * empty).toFixed(1)} % of the truncation draws attach none of the ${config.sample_num_steps} steps; they are drawn again.`);
-  if (config.mixed_precision === 'fp16' || config.mixed_precision === 'bf16') logger.warn(`mixed_precision '${config.mixed_precision}' has no effect: everything is computed in float32.`);
-  if (config.sample_guidance_scale <= 1 && config.negative_prompts !== null) logger.warn('negative_prompts have no effect without guidance (sample_guidance_scale above 1).');
-}
