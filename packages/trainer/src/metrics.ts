@@ -21,11 +21,16 @@ export interface StepMetrics {
   /** What the step moved the weights with, after the schedule. */
   readonly learningRate: number;
   readonly seconds: number;
+  /** Of DDPO: ½ mean (log ratio)², an estimate of how far the weights have moved from those that drew the images. */
+  readonly approxKl?: number;
+  /** Of DDPO: the share of importance ratios that were further than `train_clip_range` from 1. */
+  readonly clipFraction?: number;
 }
 
 /** A line of `metrics.jsonl`, in TRL's spelling; a term of the reward is `reward/<term>`. */
-export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, rewardTerms, kl, loss, gradNorm, skipped, learningRate, seconds }: StepMetrics): Record<string, number> {
-  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, ...termRecord(rewardTerms), ...(kl !== undefined && { kl }), loss, grad_norm: gradNorm, ...(skipped !== undefined && { skipped }), learning_rate: learningRate, seconds };
+export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, rewardTerms, kl, loss, gradNorm, skipped, learningRate, seconds, approxKl, clipFraction }: StepMetrics): Record<string, number> {
+  const policy = { ...(approxKl !== undefined && { approx_kl: approxKl }), ...(clipFraction !== undefined && { clipfrac: clipFraction }) };
+  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, ...termRecord(rewardTerms), ...(kl !== undefined && { kl }), loss, grad_norm: gradNorm, ...(skipped !== undefined && { skipped }), learning_rate: learningRate, ...policy, seconds };
 }
 
 const termRecord = (terms: StepMetrics['rewardTerms']) => Object.fromEntries(Object.entries(terms).map(([name, mean]) => [`reward/${name}`, mean]));

@@ -10,6 +10,8 @@ import { trainsTextEncoder } from './text-encoder-gradients.js';
 /** Gives a prompt, alone or with metadata for the reward. Draw from `generator`, which checkpoints keep, for an exact resume. */
 export type PromptFunction<M> = (generator: TorchGenerator) => string | readonly [prompt: string, metadata: M];
 
+type DrawConfig = Pick<AlignPropConfig, 'train_batch_size' | 'sample_guidance_scale' | 'sample_num_steps' | 'negative_prompts' | 'height' | 'width'>;
+
 /** Draws what a micro-batch starts from: prompts, latents, plan. */
 export class MicroBatches<M> {
   #negativeEmbeds: Promise<Tensor3D> | undefined; // [negative prompts, L, D]
@@ -17,7 +19,7 @@ export class MicroBatches<M> {
   constructor(
     readonly pipeline: StableDiffusionPipeline,
     readonly promptFunction: PromptFunction<M>,
-    readonly config: AlignPropConfig,
+    readonly config: DrawConfig,
     readonly plan: Plan,
     readonly generators: Generators,
   ) {}
@@ -75,7 +77,7 @@ export class MicroBatches<M> {
 }
 
 /** In pixels; empty where the model's own size is meant. */
-export const sizeOf = ({ height, width }: AlignPropConfig): { height?: number; width?: number } => ({
+export const sizeOf = ({ height, width }: Pick<AlignPropConfig, 'height' | 'width'>): { height?: number; width?: number } => ({
   ...(height !== null && { height }),
   ...(width !== null && { width }),
 });

@@ -13,6 +13,8 @@ export interface Prepared {
   readonly made: Readonly<Record<string, Variable>>;
 }
 
+type PreparationConfig = Pick<AlignPropConfig, 'use_lora' | 'train_text_encoder' | 'lora_rank' | 'lora_alpha' | 'lora_target_modules' | 'lora_init'>;
+
 /** Where diffusers puts adapters of a text encoder. */
 const textTargets = ['q_proj', 'k_proj', 'v_proj', 'out_proj'];
 
@@ -21,7 +23,7 @@ const textTargets = ['q_proj', 'k_proj', 'v_proj', 'out_proj'];
  * pipeline a DDIM scheduler with its noise schedule, as TRL does. With `use_lora` false the UNet is taken as it is.
  * @throws if what is trainable in the pipeline is not what the configuration trains
  */
-export function preparePipeline(pipeline: StableDiffusionPipeline, config: AlignPropConfig, generator: TorchGenerator): Prepared {
+export function preparePipeline(pipeline: StableDiffusionPipeline, config: PreparationConfig, generator: TorchGenerator): Prepared {
   const { unet, textEncoder, scheduler } = pipeline;
   if (!config.use_lora) checkWholeUNet(unet.params);
   const adapted = config.use_lora ? adapt(unet.params, config, config.lora_target_modules, generator) : unet.params;
@@ -52,7 +54,7 @@ export async function trainableUNet(pipeline: StableDiffusionPipeline): Promise<
   return pipeline.with({ unet: unet.withParams(mapTensors(unet.params, (path) => variables[path]!)) });
 }
 
-function adapt(params: Params, config: AlignPropConfig, targetModules: readonly string[], generator: TorchGenerator): Params {
+function adapt(params: Params, config: PreparationConfig, targetModules: readonly string[], generator: TorchGenerator): Params {
   if (Object.keys(trainable(params)).length > 0) return params;
   const { lora_rank: r, lora_alpha: loraAlpha, lora_init: initLoraWeights } = config;
   return addLora(params, { r, loraAlpha, targetModules, initLoraWeights }, generator);

@@ -1,0 +1,65 @@
+import { dispose, scalar, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import type { StableDiffusionPipeline, Step } from '@alignprop/diffusion';
+import type { Trajectory } from '../backprop.js';
+import type { GradientInputs } from '../gradients.js';
+import { walkDown, type SamplingOptions } from '../walk-down.js';
+import { transitionLogProb } from './policy.js';
+
+/** An image's way down the denoising chain, as numbers: an epoch of them is more than tfjs's memory should hold. */
+export interface Sample {
+  readonly prompt: string;
+  /** x_T … x_0, `[h, w, C]` each. */
+  readonly latents: readonly Float32Array[];
+  /** Of the steps between them, under the weights that drew the sample. */
+  readonly logProbs: readonly number[];
+  /** `[L, D]` */
+  readonly promptEmbeds: Float32Array;
+  /** `[L, D]`; only with guidance. */
+  readonly negativePromptEmbeds?: Float32Array;
+}
+
+/** Tensors belong to the caller. */
+export interface SampledBatch {
+  readonly samples: readonly Sample[];
+  /** `[B, H, W, 3]` in [0, 1] */
+  readonly images: Tensor4D;
+}
+
+/**
+ * Draws a batch of images without a gradient, and notes what DDPO needs of their steps.
+ * @throws the signal's reason, between steps; nothing stays allocated then
+ */
+export async function drawSamples(pipeline: StableDiffusionPipeline, options: SamplingOptions, inputs: Omit<GradientInputs<unknown>, 'promptMetadata'>): Promise<SampledBatch> {
+  const trajectory = await walkDown(pipeline, options, inputs);
+  const { steps, latents, modelOutputs } = trajectory;
+  try {
+    const logProbs = await Promise.all(steps.map((step, i) => stepLogProbs(pipeline, trajectory, step, i, options.eta)));
+    const rows = { latents: await Promise.all(latents.map(rowsOf)), prompt: await rowsOf(inputs.promptEmbeds), negative: await rowsOf(inputs.negativePromptEmbeds) };
+    const samples = inputs.prompts.map((prompt, b) => ({
+      prompt,
+      latents: rows.latents.map((x) => x[b]!),
+      logProbs: logProbs.map((values) => values[b]!),
+      promptEmbeds: rows.prompt[b]!,
+      negativePromptEmbeds: rows.negative[b],
+    }));
+    return { samples, images: await pipeline.decode(latents.at(-1)!) };
+  } finally {
+    dispose([latents, modelOutputs] as never);
+  }
+}
+
+async function stepLogProbs({ scheduler }: StableDiffusionPipeline, { latents, modelOutputs }: Trajectory, step: Step, i: number, eta: number): Promise<Float32Array> {
+  const logProbs = tidy(() => {
+    const { sample, modelOutput, noise } = scheduler.coefficients(step, eta);
+    return transitionLogProb(modelOutputs[i]!, latents[i]!, latents[i + 1]!, { sample: scalar(sample), modelOutput: scalar(modelOutput), noise: scalar(noise) });
+  });
+  return logProbs.data<'float32'>().finally(() => logProbs.dispose());
+}
+
+/** What a tensor holds of each member of the batch. */
+async function rowsOf(tensor: Tensor | undefined): Promise<readonly Float32Array[]> {
+  if (!tensor) return [];
+  const data = await tensor.data<'float32'>();
+  const size = tensor.size / tensor.shape[0]!;
+  return Array.from({ length: tensor.shape[0]! }, (_, b) => data.slice(b * size, (b + 1) * size));
+}
