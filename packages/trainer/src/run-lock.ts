@@ -104,7 +104,7 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** When a process began, in ticks since the machine did. Undefined where there is no /proc, or no such process; one that only waits to be fetched by its parent is none. */
+/** When a process began, in ticks since the machine did. Undefined where there is no /proc, or no such process; one that ended, and whose parent has not asked how, is none. */
 async function processBegan(pid: number): Promise<string | undefined> {
   const stat = await systemFile(`/proc/${pid}/stat`);
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' '); // from field 3 on: field 2, the name, may have spaces
