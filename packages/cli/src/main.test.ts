@@ -127,22 +127,28 @@ describe('alignprop train', () => {
     expect([...tensors.keys()]).toContain('lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight');
   });
 
-  it('writes a checkpoint on Ctrl-C, which the command that it names goes on from', async () => {
+  it('writes a checkpoint on Ctrl-C and on SIGTERM, which the command that it names goes on from', async () => {
     const args = ['train', '--output-dir', 'stopped', '--prompt', 'red rose', ...short];
     const secret = ['--hf_user_access_token', 'secret'];
-    let sent = false;
-    const stopped = await alignprop([...args, ...secret, '--num-epochs', '1000'], (said, kill) => {
-      if (sent || !said.includes('Epoch 1/')) return;
-      sent = true;
-      kill('SIGINT');
-    });
-    expect(stopped.code).toBe(130);
-    const [, step, command] = /stopped after step (\d+) of 1000. Go on with:\n {2}alignprop (.*)\n/.exec(stopped.stderr)!;
-    expect(command).toBe(`train --output-dir stopped --prompt "red rose" --sample-num-steps 2 --truncated-rand-backprop-minmax 0 1 --sample-guidance-scale 2 --num-epochs 1000 --resume-from stopped/checkpoints/checkpoint_${step!}`);
-    expect(existsSync(file('stopped/pytorch_lora_weights.safetensors'))).toBe(true);
-    const resumed = await alignprop([...args, '--resume-from', `stopped/checkpoints/checkpoint_${step!}`, '--num-epochs', `${Number(step) + 1}`]);
+    let step = 0;
+    for (const [signal, code, more] of [['SIGINT', 130, secret], ['SIGTERM', 143, ['--resume-from', 'stopped']]] as const) {
+      let sent = false;
+      const stopped = await alignprop([...args, ...more, '--num-epochs', '1000'], (said, kill) => {
+        if (sent || !/Epoch \d+\/1000/.test(said)) return;
+        sent = true;
+        kill(signal);
+      });
+      expect(stopped.code).toBe(code);
+      const [, steps, command] = /stopped after step (\d+) of 1000. Go on with:\n {2}alignprop (.*)\n/.exec(stopped.stderr)!;
+      expect(command).toBe(`train --output-dir stopped --prompt "red rose" --sample-num-steps 2 --truncated-rand-backprop-minmax 0 1 --sample-guidance-scale 2 --num-epochs 1000 --resume-from stopped/checkpoints/checkpoint_${steps!}`);
+      expect(existsSync(file('stopped/pytorch_lora_weights.safetensors'))).toBe(true);
+      expect(Number(steps)).toBeGreaterThan(step);
+      step = Number(steps);
+    }
+    const resumed = await alignprop([...args, '--resume-from', `stopped/checkpoints/checkpoint_${step}`, '--num-epochs', `${step + 1}`]);
     expect(resumed.code).toBe(0);
-    expect(lines(text('stopped/metrics.jsonl')).map(({ global_step }) => global_step)).toEqual(Array.from({ length: Number(step) + 1 }, (_, i) => i));
+    expect(lines(text('stopped/metrics.jsonl')).map(({ global_step }) => global_step)).toEqual(Array.from({ length: step + 1 }, (_, i) => i));
+    expect(readdirSync(file('stopped'))).not.toContain('run.lock');
   });
 });
 
