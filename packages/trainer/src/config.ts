@@ -34,7 +34,7 @@ const fields = {
   num_epochs: positive().default(100).describe('Epochs to train. An epoch is one optimizer step, as in TRL.'),
   save_freq: positive().default(1).describe('Epochs between checkpoints, counted from the first; the last epoch is always saved.'),
   num_checkpoint_limit: positive().default(5).describe('Checkpoints to keep; older ones are deleted after a newer one is complete.'),
-  resume_from: z.string().default('').describe('Checkpoint to continue from, or a folder of checkpoints, whose newest is taken.'),
+  resume_from: z.string().default('').describe('Checkpoint to continue from, or a folder of checkpoints, whose newest is taken. output_dir itself may have none yet: the run then begins anew.'),
   push_to_hub: z.boolean().default(false).describe('Upload the adapter at the end. Not there yet.'),
   // numbers
   mixed_precision: z.enum(['no', 'none', 'fp16', 'bf16']).default('no')
