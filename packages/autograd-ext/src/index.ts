@@ -3,6 +3,7 @@ export { checkpoint } from './checkpoint.js';
 export { defineOp, type OpDefinition } from './define-op.js';
 export type { Compiled, CompiledVjp, Engine, KeptForward } from './engine/engine.js';
 export { createEngine, engineNames, type EngineName, type EngineOptions } from './engine/create-engine.js';
+export { DryRunEngine, totalOf, type DryRunOptions, type EngineMemory } from './engine/dry-run.js';
 export { devices, type Device } from './engine/onnxruntime/session.js';
 export { TfjsEngine } from './engine/tfjs.js';
 export { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';

@@ -16,6 +16,7 @@ export { backpropPlan, type BackpropOptions, type BackpropStrategy, type Estimat
 export type { BlackBoxReward } from './ddpo/black-box-reward.js';
 export { ddpoConfigSchema, parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo/config.js';
 export { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './ddpo/trainer.js';
+export { dryRun, type DryRun, type DryRunInputs } from './dry-run.js';
 export { evaluator, type Evaluate, type EvaluateOptions, type Evaluation, type EvaluatorOptions } from './evaluator.js';
 export { pixelDiversity } from './diversity.js';
 export { fixed, gaussian, uniform, type Cut } from './cuts.js';

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
 import { parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
 import { configOptions, givenFields, type ConfigOption } from '../config-options.js';
+import { reportDryRun } from '../dry-run.js';
 import { embeddedModel } from '../embedded-model.js';
 import { UsageError } from '../errors.js';
 import { canonicalFlags } from '../flags.js';
@@ -20,6 +21,7 @@ interface TrainOptions extends ModelOptions, RewardTermOptions, OutputOptions {
   evalPrompts?: string;
   evalReward?: string | readonly string[];
   config?: string;
+  dryRun?: boolean;
   pretrainedModel?: string;
   pretrainedRevision?: string;
   hfUserAccessToken?: string;
@@ -34,7 +36,8 @@ export function defineTrain(command: Command): void {
     .option('--prompt <text>', 'A prompt to train on; may be given several times.', collect)
     .option('--eval-prompts <file>', 'Prompts to draw and judge after training, without the adapter and with it, and every --eval-freq epochs.')
     .option('--eval-reward <name[:weight]>', 'What these are judged by, and with it early stopping, as --reward; by default --reward itself, which cannot see that it is over-optimised.', collect)
-    .option('--config <file>', 'JSON with any of these options, in snake or camel case; flags go first.');
+    .option('--config <file>', 'JSON with any of these options, in snake or camel case; flags go first.')
+    .option('--dry-run', 'Print the configuration, what would be trained and written, and an estimate of the memory; train and write nothing.');
   for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token']) command.addOption(new Option(`--${name} <text>`).hideHelp());
   const fields = configOptions();
   for (const group of new Set(fields.map((field) => field.group))) addGroup(command.optionsGroup(group), fields.filter((field) => field.group === group));
@@ -56,6 +59,7 @@ Switches are given as --x, --no-x or --x false. TRL's spelling works too: --num_
 Examples:
   $ alignprop train --num-epochs 20 --sample-num-steps 20 --truncated-rand-backprop-minmax 0 20
   $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --prompts animals.txt --output-dir animals
+  $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --dry-run
   $ alignprop train --config out/config.json --resume-from out --num-epochs 200
 
 Files in the output folder:
@@ -73,11 +77,21 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   if (config.eval_freq !== null && evalPrompts.length === 0) throw new UsageError(`--eval-freq: got ${config.eval_freq} without prompts to judge by. Give --eval-prompts <file>.`);
   if (evalRewards && evalPrompts.length === 0) throw new UsageError(`--eval-reward: got ${evalRewards.names.join(', ')} without prompts to judge by. Give --eval-prompts <file>.`);
   const output = new Output(options);
-  await prepareFolder(config.output_dir);
+  if (!options.dryRun) await prepareFolder(config.output_dir);
   const pipeline = await loadPipeline({ ...options, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output);
   const reward = await rewards.load((text) => output.info(text));
   const evalReward = await evalRewards?.load((text) => output.info(text));
+  if (options.dryRun) return reportDryRun({ config, pipeline, reward, evalReward, prompts, evalPrompts, sources: sourcesOf(command, fields), maxMemory: options.maxMemory }, output);
   await trainingRun({ config, pipeline, reward, evalReward, prompts, evalPrompts, resumeCommand: (checkpoint) => resumeCommand(process.argv.slice(2), checkpoint) }, output);
+}
+
+/** Who gave the fields that were given. */
+function sourcesOf(command: Command, fields: readonly ConfigOption[]): Record<string, string> {
+  const names: Readonly<Record<string, string>> = { cli: 'flag', config: 'file' };
+  return Object.fromEntries(fields.flatMap(({ field, key }) => {
+    const source = names[command.getOptionValueSource(key) ?? ''];
+    return source ? [[field, source]] : [];
+  }));
 }
 
 /** Takes what the file says for options that no flag gave. @returns entries that are no options */
