@@ -61,6 +61,7 @@ const examples: Record<string, [written: string[], value: unknown]> = {
   eval_freq: [['5'], 5],
   eval_images_per_prompt: [['2'], 2],
   early_stopping_patience: [['3'], 3],
+  on_nonfinite: [['skip'], 'skip'],
   truncated_backprop_rand: [['false'], false],
   truncated_backprop_timestep: [['10'], 10],
   truncated_rand_backprop_minmax: [['0', '20'], [0, 20]],
