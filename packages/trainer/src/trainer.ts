@@ -259,6 +259,7 @@ export class AlignPropTrainer<M = undefined> {
   }
 
   async #finish(): Promise<void> {
+    await exchange(this.#collective, `the end after ${this.#globalStep} steps`, null);
     if (!this.#folder) return;
     await this.saveCheckpoint();
     if (this.#collective.rank > 0) return;

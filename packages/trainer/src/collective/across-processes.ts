@@ -1,5 +1,5 @@
 import { singleProcess, type Collective } from './collective.js';
-import { isShared } from './exchange.js';
+import { exchange, isShared } from './exchange.js';
 import { launched } from './launcher.js';
 import { openMpi, type OpenMpiOptions } from './open-mpi.js';
 
@@ -21,9 +21,14 @@ export async function acrossProcesses<T>(work: (collective: Collective) => Promi
     result = await work(collective);
   } catch (error) {
     if (!isShared(error)) await collective.abort(error);
-    await collective.close();
+    await end(collective);
     throw collective.rank === 0 ? error : new ReportedByRankZero('Rank 0 reports it.', { cause: error });
   }
-  await collective.close();
+  await end(collective);
   return result;
+}
+
+async function end(collective: Collective): Promise<void> {
+  await exchange(collective, 'the end of the program', null).catch((error: unknown) => collective.abort(error));
+  await collective.close();
 }
