@@ -39,6 +39,9 @@ const bytesOfNode = 9e3;
 /** JavaScript collects memory outside its heap when this much has been added. */
 const collectedAt = 2 ** 26;
 
+/** What tfjs holds beyond the results that live: memory of freed ones that others share, and gaps; measured on wasm. */
+const heapFactor = 2;
+
 /** A function for one set of shapes and weights. */
 interface Recorded {
   readonly name: string;
@@ -173,7 +176,7 @@ export class DryRunEngine implements Engine {
 
   #runEagerly(recorded: Recorded, params: Params): void {
     for (const leaf of Object.values(flattenTensors(params))) if (!isTrainable(leaf)) this.#loaded.set(leaf, layoutsOf(leaf.shape) * 4 * sizeOf(leaf.shape));
-    this.#note(recorded.name, { activations: recorded.live, copies: 0 });
+    this.#note(recorded.name, { activations: heapFactor * recorded.live, copies: 0 });
   }
 
   #note(running: string, { activations, copies }: Held): void {
@@ -196,12 +199,12 @@ export class DryRunEngine implements Engine {
     const name = this.#options.nameOf?.(params) ?? (fn.name || 'function');
     let recording: Recording | undefined;
     const before = memory().numBytes;
-    const { peakBytes } = await profile(() => {
+    const { kernels } = await profile(() => {
       recording = record(fn, params, inputs, derivative);
       return scalar(0);
     });
     const weights = Object.values(flattenTensors(params)).reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
-    return describe(name, recording!, peakBytes - before - weights);
+    return describe(name, recording!, mostBytes(kernels, before + weights));
   }
 
   #id(thing: object): number {
@@ -228,6 +231,30 @@ function describe(name: string, { graph, outputs }: Recording, live: number): Re
     graphs: { plain: once(() => ({ inputs: graph.inputs, outputs: all.slice(0, count) })), forward: once(() => cut.forward), backward: once(() => cut.backward) },
     live,
   };
+}
+
+/** What tfjs returns under another shape, or as a copy, shares memory with what it was; tfjs counts it twice. */
+const sharing = new Set(['Reshape', 'Identity', 'ExpandDims']);
+
+/** The most that lives after any of the kernels, apart from `before`. Taken to be freed is what was made last, as tidies do it. */
+function mostBytes(kernels: Awaited<ReturnType<typeof profile>>['kernels'], before: number): number {
+  const stack: { bytes: number; readonly isShared: boolean }[] = [];
+  let [counted, own, most] = [before, 0, 0];
+  for (const { name, bytesAdded, totalBytesSnapshot } of kernels) {
+    for (let freed = counted + bytesAdded - totalBytesSnapshot; freed > 0 && stack.length > 0; ) {
+      const last = stack.at(-1)!;
+      const part = Math.min(freed, last.bytes);
+      last.bytes -= part;
+      freed -= part;
+      if (!last.isShared) own -= part;
+      if (last.bytes === 0) stack.pop();
+    }
+    stack.push({ bytes: bytesAdded, isShared: sharing.has(name) });
+    if (!sharing.has(name)) own += bytesAdded;
+    counted = totalBytesSnapshot;
+    most = Math.max(most, own);
+  }
+  return most;
 }
 
 const isSmall = (outputs: readonly Value[]): boolean => graphMemory({ inputs: [], outputs }).weights <= 2 ** 28;

@@ -19,15 +19,15 @@ function attention(q: Value, k: Value, v: Value, { heads, scale, causal }: Atten
 interface Head {
   readonly q: Value; // [..., N, d], scaled
   readonly k: Value; // [..., M, d]
-  readonly v: Value; // [..., M, d]
+  readonly v1: Value; // [..., M, d + 1]: v, and a column of ones
   readonly dy: Value; // [..., N, d]
-  readonly delta: Value; // [..., N, 1]: sums of dy · y
+  readonly delta: Value; // [..., N, 1]: sums of -dy · y
 }
 
 interface HeadGradients {
   readonly dq: Value; // [..., N, d]
-  readonly dk: Value; // [..., M, d]
-  readonly dv: Value; // [..., M, d]
+  readonly dk: Value; // [..., d, M], transposed, as dv
+  readonly dv: Value;
 }
 
 // With P the probabilities: dV = Pᵀ·dY, dS = P ∘ (dY·Vᵀ - rowsum(dY ∘ Y)), dQ = s·dS·K, dK = s·dSᵀ·Q.
@@ -38,42 +38,45 @@ recordKernel<AttentionAttrs>('ScaledDotProductAttentionGrad', (inputs, attrs) =>
   const [batch, queries, channels] = q.shape as [number, number, number];
   const keys = k.shape[1]!;
   const y = attention(q, k, v, attrs);
-  const delta = sumLast(reshaped(mul(dy, y), [batch, queries, heads, channels / heads])); // [B, N, H, 1]
+  const delta = sumLast(reshaped(mul(mul(dy, y), scalar(-1)), [batch, queries, heads, channels / heads])); // [B, N, H, 1]
   const [qs, ks, vs, dys] = [mul(q, scalar(scale)), k, v, dy].map((x) => splitHeads(x, heads)) as [Value, Value, Value, Value];
-  const all: Head = { q: qs, k: ks, v: vs, dy: dys, delta: transpose(delta, [0, 2, 1, 3]) };
+  const all: Head = { q: qs, k: ks, v1: beside(vs, constant(1, [batch, heads, keys, 1])), dy: dys, delta: transpose(delta, [0, 2, 1, 3]) };
   const isSmall = batch * heads * queries * keys * 4 <= allHeadsBytes || attrs.causal;
   const { dq, dk, dv } = isSmall ? headGradients(all, attrs.causal ? causalMask(queries, keys) : undefined) : headByHead(all);
-  const joined = [mul(mergeHeads(dq), scalar(scale)), mergeHeads(dk), mergeHeads(dv)];
+  const joined = [mul(mergeHeads(dq, [0, 2, 1, 3]), scalar(scale)), mergeHeads(dk, [0, 3, 1, 2]), mergeHeads(dv, [0, 3, 1, 2])];
   return plainView(node('Concat', joined, [batch, queries + 2 * keys, channels], { attributes: { axis: { int: 1 } } }));
 });
 
-function headGradients({ q, k, v, dy, delta }: Head, mask?: Value): HeadGradients {
+/** The sums are taken off within the product, as one more column; and no product transposes scores, which takes far longer than it. */
+function headGradients({ q, k, v1, dy, delta }: Head, mask?: Value): HeadGradients {
   const scores = matMul(q, swapped(k)); // [..., N, M]
   const p = softmax(mask ? add(scores, mask) : scores);
-  const ds = mul(p, node('Sub', [matMul(dy, swapped(v)), delta], scores.shape));
-  return { dq: matMul(ds, k), dk: matMul(swapped(ds), q), dv: matMul(swapped(p), dy) };
+  const ds = mul(p, matMul(beside(dy, delta), swapped(v1)));
+  return { dq: matMul(ds, k), dk: matMul(swapped(q), ds), dv: matMul(swapped(dy), p) };
 }
 
-function headByHead({ q, k, v, dy, delta }: Head): HeadGradients {
-  const all = [q, k, v, dy, delta].map((value) => reshaped(value, [value.shape[0]! * value.shape[1]!, ...value.shape.slice(2)]));
+function headByHead({ q, k, v1, dy, delta }: Head): HeadGradients {
+  const all = [q, k, v1, dy, delta].map((value) => reshaped(value, [value.shape[0]! * value.shape[1]!, ...value.shape.slice(2)]));
   const one = all.map((value, i) => input(`head.${i}`, value.shape.slice(1))) as [Value, Value, Value, Value, Value];
-  const gradients = blockByBlock({ q: one[0], k: one[1], v: one[2], dy: one[3], delta: one[4] });
-  const [dq, dk, dv] = scan({ inputs: one, outputs: [gradients.dq, gradients.dk, gradients.dv] }, [], all);
-  return { dq: reshaped(dq!, q.shape), dk: reshaped(dk!, k.shape), dv: reshaped(dv!, v.shape) };
+  const gradients = blockByBlock({ q: one[0], k: one[1], v1: one[2], dy: one[3], delta: one[4] });
+  const results = scan({ inputs: one, outputs: [gradients.dq, gradients.dk, gradients.dv] }, [], all);
+  const [dq, dk, dv] = results.map((value) => reshaped(value, [...q.shape.slice(0, 2), ...value.shape.slice(1)])) as [Value, Value, Value];
+  return { dq, dk, dv };
 }
 
 /** Of one head `[N, d]`: the gradients of k and v are summed up over blocks of queries. Queries of zeros fill up the last block, and add nothing. */
-function blockByBlock({ q, k, v, dy, delta }: Head): HeadGradients {
+function blockByBlock({ q, k, v1, dy, delta }: Head): HeadGradients {
   const [queries, width] = q.shape as [number, number];
-  const blocks = Math.ceil((queries * k.shape[0]! * 4) / blockBytes);
+  const keys = k.shape[0]!;
+  const blocks = Math.ceil((queries * keys * 4) / blockBytes);
   const rows = Math.ceil(queries / blocks);
   const inBlocks = (x: Value) => reshaped(padRows(x, blocks * rows), [blocks, rows, x.shape[1]!]);
   const all = [inBlocks(q), inBlocks(dy), inBlocks(delta)];
   const one = all.map((value, i) => input(`block.${i}`, value.shape.slice(1))) as [Value, Value, Value];
-  const sums = ['sum.dk', 'sum.dv'].map((name) => input(name, k.shape)) as [Value, Value];
-  const gradients = headGradients({ q: one[0], k, v, dy: one[1], delta: one[2] });
+  const sums = ['sum.dk', 'sum.dv'].map((name) => input(name, [width, keys])) as [Value, Value];
+  const gradients = headGradients({ q: one[0], k, v1, dy: one[1], delta: one[2] });
   const body: Graph = { inputs: [...sums, ...one], outputs: [add(sums[0], gradients.dk), add(sums[1], gradients.dv), gradients.dq] };
-  const [dk, dv, dq] = scan(body, [constant(0, k.shape), constant(0, k.shape)], all);
+  const [dk, dv, dq] = scan(body, [constant(0, [width, keys]), constant(0, [width, keys])], all);
   return { dq: firstRows(reshaped(dq!, [blocks * rows, width]), queries), dk: dk!, dv: dv! };
 }
 
@@ -99,11 +102,13 @@ const splitHeads = (x: Value, heads: number): Value => {
   const [batch, length, channels] = x.shape as [number, number, number];
   return transpose(reshaped(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]);
 };
-/** `[B, heads, N, C/heads]` to `[B, N, C]`. */
-const mergeHeads = (x: Value): Value => {
-  const [batch, heads, length, width] = x.shape as [number, number, number, number];
-  return reshaped(transpose(x, [0, 2, 1, 3]), [batch, length, heads * width]);
+/** To `[B, N, C]`; `order` has `[B, N, heads, C/heads]`. */
+const mergeHeads = (x: Value, order: readonly number[]): Value => {
+  const split = transpose(x, order);
+  const [batch, length, heads, width] = split.shape as [number, number, number, number];
+  return reshaped(split, [batch, length, heads * width]);
 };
+const beside = (a: Value, b: Value): Value => node('Concat', [a, b], [...a.shape.slice(0, -1), a.shape.at(-1)! + b.shape.at(-1)!], { attributes: { axis: { int: -1 } } });
 const causalMask = (queries: number, keys: number): Value => {
   const values = Float32Array.from({ length: queries * keys }, (_, i) => (i % keys <= Math.floor(i / keys) ? 0 : -1e30));
   return constant(values, [queries, keys]);

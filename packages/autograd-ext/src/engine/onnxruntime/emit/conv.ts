@@ -1,4 +1,5 @@
 import { integers, node, type Value } from '../graph.js';
+import { bytesOf } from '../simplify.js';
 import { recordKernel } from '../recorder.js';
 import { ordered, plain, viewOf, type View } from '../view.js';
 
@@ -25,13 +26,13 @@ interface InputGradAttrs extends ConvAttrs {
   readonly size: readonly [height: number, width: number];
 }
 
-/** How often a call uses a weight, at least, for a turned copy of it to be worth its memory: the weights of small images are the largest. */
-const usesWorthACopy = 1024;
+/** Whether a turned copy of a weight is worth its memory: it is small, or a call uses it often. The weights of small images are the largest. */
+const isWorthACopy = (weight: Value, uses: number): boolean => uses >= 1024 || bytesOf(weight) <= 2 ** 22;
 
 recordKernel<InputGradAttrs>('ConvOIHWInputGrad', ({ dy, weight }, attrs) => {
   const [gradient, kernel] = [image(dy!), plain(weight!)];
-  const isWorthACopy = gradient.shape[0]! * gradient.shape[2]! * gradient.shape[3]! >= usesWorthACopy;
-  return imageView(attrs.stride === 1 && isWorthACopy ? turned(gradient, kernel, attrs) : transposedConv(gradient, kernel, attrs));
+  const uses = gradient.shape[0]! * gradient.shape[2]! * gradient.shape[3]!;
+  return imageView(attrs.stride === 1 && isWorthACopy(kernel, uses) ? turned(gradient, kernel, attrs) : transposedConv(gradient, kernel, attrs));
 });
 
 /**
