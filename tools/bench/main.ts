@@ -1,14 +1,17 @@
 // npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2 --runs 5 --only unet,image,train]
 // Each row of the table is measured in a process of its own, so that its peak memory is its own too.
-import { execFileSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cpus, totalmem } from 'node:os';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { memory, version_core as tfjs } from '@tensorflow/tfjs-core';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { engines } from './engines.js';
 import { measurements, type BenchOptions } from './measurements.js';
-import { formatTable, type Row } from './table.js';
+import { formatTable, type Row, type WatchedRow } from './table.js';
+import { watchMemory } from './watch-memory.js';
 
 const { values: flags } = parseArgs({
   options: {
@@ -27,7 +30,7 @@ const { values: flags } = parseArgs({
 const options: BenchOptions = { batch: Number(flags.batch), size: flags.size ? Number(flags.size) : undefined, steps: Number(flags.steps), attached: flags.attached === 'all' ? Number(flags.steps) : Number(flags.attached), runs: Number(flags.runs) };
 
 if (flags.row) console.log(JSON.stringify(await measureRow(flags.row)));
-else printTable();
+else await printTable();
 
 async function measureRow(name: string): Promise<Row> {
   const { engine, heapBytes } = await known(engines, flags.engine, 'engine')(flags.threads ? Number(flags.threads) : undefined);
@@ -38,16 +41,20 @@ async function measureRow(name: string): Promise<Row> {
 }
 
 /** Engines take turns, so that what else the machine does falls on all of them. */
-function printTable(): void {
+async function printTable(): Promise<void> {
   console.log(`${flags.model} · ${cpus().length} × ${cpus()[0]!.model} · ${(totalmem() / 2 ** 30).toFixed(0)} GiB · Node ${process.versions.node} · tfjs-core ${tfjs}\n`);
-  const rows = flags.only.split(',').flatMap((row) =>
-    flags.engine.split(',').map((engine) => {
-      const output = execFileSync(process.execPath, [...process.execArgv, ...process.argv.slice(1), '--engine', engine, '--row', row], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-      const measured = JSON.parse(output.trim().split('\n').at(-1)!) as Row;
-      return { ...measured, label: `${measured.label} · ${engine}` };
-    }),
-  );
+  const rows: WatchedRow[] = [];
+  for (const row of flags.only.split(',')) for (const engine of flags.engine.split(',')) rows.push(await watchedRow(row, engine));
   console.log(formatTable(rows));
+}
+
+async function watchedRow(row: string, engine: string): Promise<WatchedRow> {
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1), '--engine', engine, '--row', row], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const peakInUse = watchMemory(child.pid!);
+  const [output, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+  if (status !== 0) throw new Error(`bench: ${row} on ${engine} ended with status ${status}.`);
+  const measured = JSON.parse(output.trim().split('\n').at(-1)!) as Row;
+  return { ...measured, label: `${measured.label} · ${engine}`, peakInUse: peakInUse() };
 }
 
 function known<T>(table: Readonly<Record<string, T>>, name: string, what: string): T {

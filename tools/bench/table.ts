@@ -4,7 +4,7 @@ export interface Row {
   /** The run that loads the weights. */
   readonly first: number;
   readonly seconds: readonly number[];
-  /** Highest resident size of the process. */
+  /** Highest resident size of the process, in which pages that it maps twice count twice. */
   readonly peakResident: number;
   /** The engine's own heap, which only grows. */
   readonly heap: number | undefined;
@@ -12,14 +12,20 @@ export interface Row {
   readonly tensors: number;
 }
 
+export interface WatchedRow extends Row {
+  /** The most that was in use, pages that are mapped twice counted once; where the system says so. */
+  readonly peakInUse: number | undefined;
+}
+
 /** Lines of equally wide columns: median, range and memory of each row. */
-export function formatTable(rows: readonly Row[]): string {
+export function formatTable(rows: readonly WatchedRow[]): string {
   const cells = [
-    ['', 'median s', 'min', 'max', 'first', 'peak RSS MB', 'engine heap MB', 'weights MB'],
-    ...rows.map(({ label, first, seconds, peakResident, heap, tensors }) => [
+    ['', 'median s', 'min', 'max', 'first', 'peak RSS MB', 'peak in use MB', 'engine heap MB', 'weights MB'],
+    ...rows.map(({ label, first, seconds, peakResident, peakInUse, heap, tensors }) => [
       label,
       ...[median(seconds), Math.min(...seconds), Math.max(...seconds), first].map((value) => value.toFixed(3)),
       megabytes(peakResident),
+      peakInUse === undefined ? '-' : megabytes(peakInUse),
       heap === undefined ? '-' : megabytes(heap),
       megabytes(tensors),
     ]),
