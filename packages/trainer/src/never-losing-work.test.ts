@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +10,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { eventfulTrainer, filesOf } from './__fixtures__/eventful-run.js';
 import { crashingDisk, fullDisk, interceptDisk } from './__fixtures__/failing-disk.js';
 import { collect, tinyPipeline } from './__fixtures__/tiny-run.js';
+import { listCheckpoints, removeCheckpoints } from './checkpoint-files.js';
+import { jsonlTracker } from './trackers/jsonl.js';
 
 let pipeline: StableDiffusionPipeline;
 let parent: string; // of the runs' folders
@@ -106,6 +108,39 @@ describe('a run that is killed', () => {
     }
     expect(await runChild(out)).toEqual({ code: 0, signal: null, stderr: '' });
     expect(await filesOf(out)).toEqual(expected);
+  });
+});
+
+/** Does something, killed within its first operation on files, then within its second, and so on, each time after `prepare`. */
+async function killedEverywhere(prepare: () => Promise<void>, work: () => Promise<unknown>, check: () => Promise<void>): Promise<void> {
+  for (let n = 1, isDone = false; !isDone; n++) {
+    await prepare();
+    const { crashed, end } = crashingDisk(out, n);
+    await Promise.race([crashed, work().then(() => (isDone = true))]).finally(end);
+    await check();
+  }
+}
+
+describe('a process that is killed', () => {
+  it('while it deletes a checkpoint leaves it whole, or under another name', async () => {
+    const checkpoint = join(out, 'checkpoint_7');
+    const prepare = async () => {
+      await mkdir(checkpoint, { recursive: true });
+      for (const name of ['state.json', 'weights']) await writeFile(join(checkpoint, name), name);
+    };
+    await killedEverywhere(prepare, () => removeCheckpoints(out, [7]), async () => {
+      if ((await listCheckpoints(out)).length > 0) expect(await readdir(checkpoint)).toEqual(['state.json', 'weights']);
+    });
+    expect(await readdir(out)).toEqual([]);
+  });
+
+  it('while it removes the rows of later steps leaves those of earlier ones', async () => {
+    const metrics = join(out, 'metrics.jsonl');
+    const row = (step: number) => `{"global_step":${step}}\n`;
+    await killedEverywhere(() => writeFile(metrics, [0, 1, 2, 3].map(row).join('')), () => jsonlTracker(metrics, 2), async () => {
+      expect(await readFile(metrics, 'utf8')).toMatch(row(0) + row(1));
+    });
+    expect(await readFile(metrics, 'utf8')).toBe(row(0) + row(1));
   });
 });
 
