@@ -7,9 +7,9 @@ import golden from '../__fixtures__/ddpo-loss.json' with { type: 'json' };
 import { clippedLoss, transitionLogProb } from './policy.js';
 
 const normals = (shape: number[], seed: number) => randn(random(seed), shape) as Tensor4D;
-const factors = (values: readonly number[]) => tensor([...values], [values.length, 1, 1, 1]) as Tensor4D;
+const factors = (values: readonly number[]) => tensor([...values], [values.length, 1, 1, 1]);
 
-const latent = (values: readonly number[]) => tensor([...values], golden.shape as [number, number, number, number]);
+const latent = (values: readonly number[]): Tensor4D => tensor([...values], golden.shape as [number, number, number, number]);
 
 function expectNear(actual: ArrayLike<number>, expected: readonly number[], tolerance: number): void {
   const scale = Math.max(...expected.map(Math.abs));

@@ -19,7 +19,7 @@ import { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './traine
 
 const steps = 3;
 const options = { numInferenceSteps: steps, guidanceScale: 5, eta: 1 };
-const latentShape = [4, 4, 4];
+const latentShape: [number, number, number] = [4, 4, 4];
 const tokens = 77;
 
 /** A pipeline whose adapter already does something. */

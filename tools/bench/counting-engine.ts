@@ -1,0 +1,33 @@
+import type { Compiled, CompiledVjp, Engine, KeptForward, Params } from '@alignprop/autograd-ext';
+
+/** Calls of the UNet, an image (or half of a guided one) each. */
+export interface UNetCalls {
+  forward: number;
+  backward: number;
+}
+
+/** An engine that counts what its pipeline's UNet computes. */
+export function countingEngine(engine: Engine): { engine: Engine; calls: UNetCalls } {
+  const calls: UNetCalls = { forward: 0, backward: 0 };
+  const count = (params: Params, inputs: readonly { shape: number[] }[], kinds: readonly (keyof UNetCalls)[]) => {
+    if ('time_embedding' in params) for (const kind of kinds) calls[kind] += inputs[2]!.shape[0]!; // the embeddings: one a prediction
+  };
+  const compile = (run: Compiled): Compiled => (params, ...inputs) => (count(params, inputs, ['forward']), run(params, ...inputs));
+  const compileVjp = (run: CompiledVjp): CompiledVjp =>
+    Object.assign(((params, inputs, dy) => (count(params, inputs, ['forward', 'backward']), run(params, inputs, dy))) as CompiledVjp, {
+      async keep(params: Params, inputs: Parameters<CompiledVjp>[1]): Promise<KeptForward | undefined> {
+        const kept = await run.keep?.(params, inputs);
+        if (!kept) return undefined;
+        count(params, inputs, ['forward']);
+        return { ...kept, backward: (dy) => (count(params, inputs, ['backward']), kept.backward(dy)), release: () => kept.release() };
+      },
+    });
+  const counting: Engine = {
+    name: engine.name,
+    records: engine.records,
+    compile: (fn) => compile(engine.compile(fn)),
+    compileVjp: (fn, options) => compileVjp(engine.compileVjp(fn, options)),
+    dispose: () => engine.dispose(),
+  };
+  return { engine: counting, calls };
+}

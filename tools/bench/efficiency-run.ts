@@ -1,0 +1,113 @@
+import { appendFileSync, existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { dispose, tensor1d, type Tensor4D } from '@tensorflow/tfjs-core';
+import { OnnxRuntimeEngine, random, useBackend } from '@alignprop/autograd-ext';
+import { StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
+import { jpegCompressibility, jpegSize } from '@alignprop/rewards';
+import { AlignPropTrainer, DDPOTrainer, evaluator, parseAlignPropConfig, type AlignPropConfigInput, type DDPOConfigInput, type PromptFunction } from '@alignprop/trainer';
+import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
+import { countingEngine } from './counting-engine.js';
+
+/** A trainer with its options, watched for so many queries, with an evaluation every so many. */
+export type Method = { readonly evalEvery: number; readonly queries: number } & (
+  | { readonly trainer: 'alignprop'; readonly config: AlignPropConfigInput }
+  | { readonly trainer: 'ddpo'; readonly config: DDPOConfigInput; /** Rewards are drawn at random instead: what happens then is not learnt. */ readonly control?: boolean }
+);
+
+/** An evaluation on held-out prompts, and all that training had taken until then; evaluations themselves are not counted. */
+export interface Row {
+  /** Images judged in training. */
+  readonly queries: number;
+  /** Calls of the UNet, and of its gradient, an image each. */
+  readonly forward: number;
+  readonly backward: number;
+  readonly seconds: number;
+  /** Of one thread: what else the machine does counts less than in `seconds`. */
+  readonly cpuSeconds: number;
+  /** Mean size of the held-out images as JPEG files; the reward is minus this. */
+  readonly kilobytes: number;
+}
+
+/** What both trainers share. */
+export interface Setting {
+  readonly steps: number;
+  readonly guidance: number;
+  readonly size: number;
+}
+
+/**
+ * Trains and evaluates, writing a row to `file` after every evaluation. A finished file is read instead, an unfinished one begun anew.
+ */
+export async function run(method: Method, seed: number, { steps, guidance, size }: Setting, file: string): Promise<readonly Row[]> {
+  if (existsSync(file)) return read(file);
+  const partial = `${file}.partial`;
+  rmSync(partial, { force: true });
+  await useBackend('wasm');
+  const { engine, calls } = countingEngine(new OnnxRuntimeEngine({ threads: 1 }));
+  const pipeline = await StableDiffusionPipeline.fromPretrained(embeddedModel.path, { engine });
+  const sampling = { sample_num_steps: steps, sample_guidance_scale: guidance, sample_eta: 1, height: size, width: size };
+  const promptFunction: PromptFunction<undefined> = (generator) => embeddedModel.prompts[generator.randint(0, embeddedModel.prompts.length, 1)[0]!]!;
+  const common = { ...sampling, seed, num_epochs: 1_000_000 };
+  const options = { pipeline, promptFunction, imageSamplesHook: () => {} };
+  const trainer = method.trainer === 'alignprop'
+    ? new AlignPropTrainer({ ...options, config: { ...common, ...method.config }, rewardFunction: jpegCompressibility() })
+    : new DDPOTrainer({ ...options, config: { ...common, ...method.config }, rewardFunction: method.control ? randomReward(seed) : smallness });
+  const evaluate = heldOut(pipeline, sampling);
+  const spent = { queries: 0, forward: 0, backward: 0, seconds: 0, cpuSeconds: 0 };
+  const rows: Row[] = [];
+  const judge = async () => {
+    rows.push({ ...spent, kilobytes: await evaluate(trainer.pipeline) });
+    appendFileSync(partial, `${JSON.stringify(rows.at(-1))}\n`);
+  };
+  await judge();
+  let before = { ...calls, cpu: process.cpuUsage() };
+  for await (const { seconds } of trainer.train()) {
+    spent.queries += imagesOf(trainer);
+    spent.forward += calls.forward - before.forward;
+    spent.backward += calls.backward - before.backward;
+    spent.seconds += seconds;
+    const cpu = process.cpuUsage(before.cpu);
+    spent.cpuSeconds += (cpu.user + cpu.system) / 1e6;
+    if (spent.queries % method.evalEvery === 0) await judge();
+    if (spent.queries >= method.queries) break;
+    before = { ...calls, cpu: process.cpuUsage() };
+  }
+  trainer.dispose();
+  engine.dispose();
+  renameSync(partial, file);
+  return rows;
+}
+
+const read = (file: string): Row[] => readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Row);
+
+/** Images judged an epoch. */
+function imagesOf({ config }: AlignPropTrainer | DDPOTrainer): number {
+  if ('sample_batch_size' in config) return config.sample_batch_size * config.sample_num_batches_per_epoch;
+  return config.train_batch_size * config.train_gradient_accumulation_steps;
+}
+
+/** The mean size of what a pipeline draws for prompts that nothing is trained on, always from the same noise. */
+function heldOut({ engine }: StableDiffusionPipeline, sampling: AlignPropConfigInput): (pipeline: StableDiffusionPipeline) => Promise<number> {
+  const config = parseAlignPropConfig({ ...sampling, seed: 20_000, eval_images_per_prompt: 4, estimator: 'full' });
+  const brightness = (images: Tensor4D) => tensor1d(new Float32Array(images.shape[0])); // sizes are taken of all images below
+  const evaluate = evaluator(engine, { config, prompts: embeddedModel.evalPrompts, rewardFunction: brightness });
+  return async (pipeline) => {
+    const { images } = await evaluate(pipeline);
+    const sizes = await kilobytes(images);
+    dispose(images);
+    return sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
+  };
+}
+
+/** DDPO's own compressibility. */
+const smallness = async (images: Tensor4D): Promise<number[]> => (await kilobytes(images)).map((size) => -size);
+
+function randomReward(seed: number): (images: Tensor4D) => Float32Array {
+  const generator = random(seed);
+  return ({ shape }) => generator.rand(shape[0]);
+}
+
+/** Of 1000 bytes, as libjpeg writes the images at quality 95. */
+async function kilobytes(images: Tensor4D): Promise<number[]> {
+  const [, height, width] = images.shape;
+  return (await toUint8(images)).map((data) => jpegSize({ data, height, width }) / 1000);
+}

@@ -1,0 +1,43 @@
+// npm run efficiency -w tools [-- --seeds 0,1,2 --runs FOLDER --output PATH]
+// AlignProp against DDPO: what both take to the same held-out reward. A run that is in FOLDER is not run again, so that all of it can be
+// stopped and continued. Writes the table into PATH.md, the plot to PATH.svg, all evaluations to PATH.json (docs/efficiency by default).
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { plotOf, tableOf, type Runs } from './efficiency-report.js';
+import { run, type Method, type Row, type Setting } from './efficiency-run.js';
+
+const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const { values: flags } = parseArgs({
+  options: { seeds: { type: 'string', default: '0,1,2' }, runs: { type: 'string', default: beside('../dist/efficiency') }, output: { type: 'string', default: beside('../../docs/efficiency') } },
+});
+
+/** Without guidance, and small: a run takes minutes on one core. */
+const setting: Setting = { steps: 10, guidance: 1, size: 32 };
+
+const ddpo: Method = { trainer: 'ddpo', queries: 480, evalEvery: 32, config: { sample_batch_size: 32, sample_num_batches_per_epoch: 1, train_batch_size: 32, train_learning_rate: 1e-2 } };
+
+/** Learning rates and batch sizes are the best of those tried; docs/efficiency.md lists them. */
+const methods: Readonly<Record<keyof Runs, Method>> = {
+  AlignProp: { trainer: 'alignprop', queries: 64, evalEvery: 4, config: { train_batch_size: 4, train_learning_rate: 1e-2, truncated_rand_backprop_minmax: [0, setting.steps] } },
+  DDPO: ddpo,
+  'DDPO, random rewards': { ...ddpo, control: true },
+};
+
+const seeds = flags.seeds.split(',').map(Number);
+mkdirSync(flags.runs, { recursive: true });
+const runs: Record<keyof Runs, (readonly Row[])[]> = { AlignProp: [], DDPO: [], 'DDPO, random rewards': [] };
+for (const name of Object.keys(methods) as (keyof Runs)[]) {
+  for (const seed of methods[name].trainer === 'ddpo' && methods[name].control ? seeds.slice(0, 1) : seeds) {
+    const rows = await run(methods[name], seed, setting, `${flags.runs}/${name.replaceAll(/\W+/g, '-')}-${seed}.jsonl`);
+    const { queries, kilobytes, cpuSeconds } = rows.at(-1)!;
+    console.log(`${name}, seed ${seed}: ${kilobytes.toFixed(3)} kB after ${queries} queries, ${cpuSeconds.toFixed(0)} s`);
+    runs[name].push(rows);
+  }
+}
+const table = tableOf(runs);
+console.log(`\n${table}`);
+writeFileSync(`${flags.output}.json`, `${JSON.stringify({ setting, methods, seeds, runs }, (_, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value))}\n`);
+writeFileSync(`${flags.output}.svg`, plotOf(runs));
+const page = readFileSync(`${flags.output}.md`, 'utf8');
+writeFileSync(`${flags.output}.md`, page.replace(/(<!-- table -->\n)[^]*(<!-- end of table -->)/, (_, begin: string, end: string) => `${begin}${table}\n${end}`));
