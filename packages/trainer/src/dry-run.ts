@@ -1,5 +1,5 @@
 import { dispose, tensor, tidy, variable, type Variable } from '@tensorflow/tfjs-core';
-import { DryRunEngine, mapTensors, type DryRunOptions, type EngineMemory, type Params } from '@alignprop/autograd-ext';
+import { DryRunEngine, mapTensors, trainable, type DryRunOptions, type EngineMemory, type Params } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from './config.js';
@@ -61,11 +61,11 @@ export async function dryRun<M>({ config, pipeline: given, rewardFunction, evalu
       effectiveBatch: config.train_batch_size * config.train_gradient_accumulation_steps,
       trainableParameters: sizes.reduce((sum, size) => sum + size, 0),
       memory: engine.peak,
-      optimizer: optimizerBytes(sizes, config),
+      optimizer: optimizerBytes(sizes, config, options.engine === 'tfjs' ? engine.peak.activations : 0),
     };
   } finally {
     batches.dispose();
-    dispose(made);
+    dispose(config.use_lora ? made : trainable(whole.unet.params));
   }
 }
 
@@ -93,11 +93,15 @@ function phantoms(params: Params): Params {
   });
 }
 
-/** Weights and gradients twice over, and what a step of AdamW has at once of each: 14 results in float32, or none but the new weights in 8 bits. */
-function optimizerBytes(sizes: readonly number[], { train_use_8bit_adam: eight, ema_decay }: AlignPropConfig): number {
-  const total = sizes.reduce((sum, size) => sum + size, 0);
+/**
+ * Weights, moments, an average, gradients of two steps, and what AdamW has at once of each when it moves: 14 results in float32, in 8 bits the new
+ * weights alone.
+ * @param spare memory that is there already when it moves
+ */
+function optimizerBytes(sizes: readonly number[], { train_use_8bit_adam: eight, ema_decay }: AlignPropConfig, spare: number): number {
+  const total = 4 * sizes.reduce((sum, size) => sum + size, 0);
   const moments = sizes.reduce((sum, size) => sum + (eight && size >= 4096 ? 2 * (size + 4 * Math.ceil(size / 256)) : 8 * size), 0);
-  return moments + 4 * total * (3 + (eight ? 1 : 14) + (ema_decay > 0 ? 1 : 0));
+  return moments + total * (3 + (ema_decay > 0 ? 1 : 0)) + Math.max(0, total * (eight ? 1 : 14) - spare);
 }
 
 const samplingOptions = (config: AlignPropConfig) => ({ numInferenceSteps: config.sample_num_steps, guidanceScale: config.sample_guidance_scale, eta: config.sample_eta });

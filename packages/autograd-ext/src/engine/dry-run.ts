@@ -201,7 +201,7 @@ export class DryRunEngine implements Engine {
     const before = memory().numBytes;
     const { kernels } = await profile(() => {
       recording = record(fn, params, inputs, derivative);
-      return scalar(0);
+      return [];
     });
     const weights = Object.values(flattenTensors(params)).reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
     return describe(name, recording!, mostBytes(kernels, before + weights));
