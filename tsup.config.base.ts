@@ -12,7 +12,7 @@ export function packageConfig(entry: string[]) {
     target: 'node20',
     splitting: true,
     removeNodeProtocol: false, // bundlers for browsers know what to leave out by it
-    external: ['onnxruntime-node'], // optional: found when it is asked for
+    external: ['onnxruntime-node', 'koffi'], // optional: found when they are asked for
     sourcemap: true,
     clean: true,
     // tfjs-core's gradients are an ES module inside a CommonJS package: Node cannot load it, so it is bundled. Nothing here may

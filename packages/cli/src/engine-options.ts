@@ -1,4 +1,4 @@
-import { totalmem } from 'node:os';
+import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { backendNames, createEngine, devices, engineNames, type BackendName, type Device, type Engine, type EngineName } from '@alignprop/autograd-ext';
 import type { Output } from './output.js';
@@ -36,6 +36,24 @@ export async function startEngine({ engine, backend, device, threads: count, max
     },
   });
 }
+
+/**
+ * What one of several processes takes of a machine by default: its part of the cores, and of the memory that is free before any of them has
+ * loaded a model.
+ */
+export function shareOfMachine(processes: number): Pick<EngineOptions, 'threads' | 'maxMemory'> {
+  if (processes === 1) return {};
+  return { threads: Math.min(availableParallelism(), coresEach(processes)), maxMemory: (0.5 * freemem()) / processes };
+}
+
+/** Says so if a launcher has bound this process to fewer cores than there are for it, as Open MPI does with two processes. */
+export function describeBinding(processes: number): string | undefined {
+  const [bound, cores] = [availableParallelism(), coresEach(processes)];
+  if (bound >= cores) return undefined;
+  return `Each process may use ${bound} of ${cpus().length} cores, ${cores} are there for each of ${processes}. Start them with mpirun --bind-to none.`;
+}
+
+const coresEach = (processes: number): number => Math.max(1, Math.floor(cpus().length / processes));
 
 function threads(text: string): number {
   const count = Number(text);

@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty';
 import colors from 'picocolors';
 import type { Command } from 'commander';
 import { startProgress, type Progress, type ProgressOptions } from './progress.js';
@@ -8,12 +9,14 @@ export interface OutputOptions {
   json?: boolean;
   /** No progress and no remarks; warnings stay. */
   quiet?: boolean;
+  /** Nothing at all: of several processes one speaks. */
+  silent?: boolean;
 }
 
 /** What a command says: results on stdout, everything else on stderr. */
 export class Output {
   readonly #options: OutputOptions;
-  readonly #stderr = colors.createColors(colors.isColorSupported && process.stderr.isTTY);
+  readonly #stderr = colors.createColors(colors.isColorSupported && isatty(process.stderr.fd));
   #bar = false;
 
   constructor(options: OutputOptions = {}) {
@@ -22,25 +25,26 @@ export class Output {
 
   /** A result, in words or, with --json, as a record. */
   result(record: Readonly<Record<string, unknown>>, text?: string): void {
+    if (this.#options.silent) return;
     if (this.#options.json) process.stdout.write(`${JSON.stringify(record)}\n`);
     else if (text !== undefined && !this.#options.quiet) this.#clear(() => process.stdout.write(`${text}\n`));
   }
 
   /** Results that are records with --json and a table without. */
   table(rows: readonly (readonly string[])[]): void {
-    if (!this.#options.json) process.stdout.write(`${table(rows)}\n`);
+    if (!this.#options.json && !this.#options.silent) process.stdout.write(`${table(rows)}\n`);
   }
 
   info(text: string): void {
-    if (!this.#options.quiet) this.#clear(() => process.stderr.write(`${this.#stderr.dim(text)}\n`));
+    if (!this.#options.quiet && !this.#options.silent) this.#clear(() => process.stderr.write(`${this.#stderr.dim(text)}\n`));
   }
 
   warn(text: string): void {
-    this.#clear(() => process.stderr.write(`${this.#stderr.yellow('warning:')} ${text}\n`));
+    if (!this.#options.silent) this.#clear(() => process.stderr.write(`${this.#stderr.yellow('warning:')} ${text}\n`));
   }
 
   progress(label: string, total: number, options?: ProgressOptions): Progress {
-    if (this.#options.quiet) return { update: () => {}, stop: () => {} };
+    if (this.#options.quiet || this.#options.silent) return { update: () => {}, stop: () => {} };
     const { update, stop } = startProgress(label, total, options);
     this.#bar = process.stderr.isTTY;
     return {

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
 import colors from 'picocolors';
-import { errorMessage, exitCode, Interrupted } from './errors.js';
+import { errorMessage, exitCode, Interrupted, isDebugging, ReportedElsewhere } from './errors.js';
 import { canonicalFlags } from './flags.js';
 
 /** The commands. What they need is loaded when one is used, so that help and version come at once. */
@@ -24,7 +25,7 @@ export async function run(args: readonly string[]): Promise<number> {
     await program.parseAsync(withoutHelpCommand(canonicalFlags(args)), { from: 'user' });
     return 0;
   } catch (error) {
-    if (!(error instanceof CommanderError || error instanceof Interrupted)) report(error, program);
+    if (![CommanderError, Interrupted, ReportedElsewhere].some((silent) => error instanceof silent)) report(error, program);
     return exitCode(error);
   }
 }
@@ -65,6 +66,6 @@ function version(): string {
 }
 
 function report(error: unknown, program: Command): void {
-  const message = errorMessage(error, program.opts<{ debug?: boolean }>().debug ?? ['1', 'true'].includes(process.env.DEBUG ?? ''));
-  process.stderr.write(`${colors.createColors(colors.isColorSupported && process.stderr.isTTY).red('error:')} ${message}\n`);
+  const message = errorMessage(error, isDebugging(program.opts()));
+  process.stderr.write(`${colors.createColors(colors.isColorSupported && isatty(process.stderr.fd)).red('error:')} ${message}\n`);
 }

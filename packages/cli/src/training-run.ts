@@ -2,7 +2,8 @@ import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { AlignPropTrainer, evaluationRecord, evaluator, logSamples, metricsRecord, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
+import { AlignPropTrainer, evaluationRecord, evaluator, exchange, logSamples, metricsRecord, shared, singleProcess, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type Collective, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
+import { Interrupted } from './errors.js';
 import { writeSheet } from './image-files.js';
 import { interruptible } from './interrupt.js';
 import type { Output } from './output.js';
@@ -17,6 +18,8 @@ export interface TrainingJob {
   prompts: readonly string[];
   /** Judged by the model as it was and as it became, and every `eval_freq` epochs; none by default. */
   evalPrompts?: readonly string[];
+  /** The processes that train together; this one alone by default. */
+  collective?: Collective;
   /** The command that goes on from a checkpoint. */
   resumeCommand: (checkpoint: string) => string;
 }
@@ -26,7 +29,7 @@ export interface TrainingJob {
  * @throws Interrupted after Ctrl-C or SIGTERM, once a checkpoint is written
  */
 export async function trainingRun(job: TrainingJob, output: Output): Promise<void> {
-  const { config, prompts, reward, evalReward = reward, evalPrompts = [] } = job;
+  const { config, prompts, reward, evalReward = reward, evalPrompts = [], collective = singleProcess } = job;
   const pipeline = config.use_lora ? job.pipeline : await trainableUNet(job.pipeline);
   const trainer = new AlignPropTrainer<undefined>({
     config: config as AlignPropConfigInput,
@@ -40,17 +43,21 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
     ...(evalPrompts.length > 0 && { evaluation: { prompts: evalPrompts, rewardFunction: evalReward } }),
     trackers: [{ log: () => {}, logEvaluation: (metrics) => output.result({ event: 'evaluation', ...evaluationRecord(metrics) }), close: () => {} }],
     logger: output,
+    collective,
   });
   const stopping = () => output.info('Stopping: a checkpoint is written first. Once more to stop at once.');
   try {
     await interruptible(async (signal) => {
       await train(trainer, signal, output);
-      if (signal.aborted) {
+      const interruption = await interruptionOf(collective, 'the end of training', signal);
+      if (interruption) {
         output.warn(`stopped after step ${trainer.globalStep} of ${config.num_epochs}. Go on with:\n  ${job.resumeCommand(await trainer.saveCheckpoint())}`);
+        throw interruption;
       }
-      signal.throwIfAborted();
-      const comparing = () => compare(job, trainer.pipeline, signal, output);
-      const compared = evalPrompts.length === 0 ? {} : await (config.ema_export ? trainer.averaged(comparing) : comparing());
+      const comparing = () => compare(job, trainer.pipeline, signal, output).catch(unless(signal));
+      const compared = evalPrompts.length === 0 || collective.rank > 0 ? {} : await (config.ema_export ? trainer.averaged(comparing) : comparing());
+      const late = await interruptionOf(collective, 'the end of judging', signal);
+      if (late) throw late;
       const [name, path] = config.use_lora ? ['lora', 'pytorch_lora_weights.safetensors'] : ['unet', 'unet'];
       const trained = `${config.output_dir}/${path}`;
       output.result({ event: 'done', output_dir: config.output_dir, global_step: trainer.globalStep, [name]: trained, ...compared }, `${config.use_lora ? 'LoRA' : 'UNet'}     ${trained}`);
@@ -60,6 +67,18 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
     if (!config.use_lora) dispose(trainable(pipeline.unet.params));
   }
 }
+
+/** What all processes throw if one of them was interrupted. */
+async function interruptionOf(collective: Collective, at: string, signal: AbortSignal): Promise<Interrupted | undefined> {
+  const names = await exchange(collective, at, signal.aborted ? (signal.reason as Interrupted).signal : null);
+  const name = names.find((one) => one !== null);
+  return name && shared(new Interrupted(name));
+}
+
+/** Lets errors pass, but for the signal's: all processes have to hear of it. */
+const unless = (signal: AbortSignal) => (error: unknown): undefined => {
+  if (!signal.aborted || error !== signal.reason) throw error;
+};
 
 async function train(trainer: AlignPropTrainer, signal: AbortSignal, output: Output): Promise<void> {
   const started = performance.now();

@@ -1,7 +1,7 @@
 export { accumulate, walkUp, type Chain, type ChainGradients, type Trajectory } from './backprop.js';
 export { acrossProcesses, ReportedByRankZero } from './collective/across-processes.js';
 export { singleProcess, type Collective } from './collective/collective.js';
-export { shared } from './collective/exchange.js';
+export { exchange, shared } from './collective/exchange.js';
 export { launched, type Launched } from './collective/launcher.js';
 export { openMpi, type OpenMpiOptions } from './collective/open-mpi.js';
 export { findCheckpoint, readCheckpoint, type Checkpoint, type TrainingState } from './checkpoint-files.js';

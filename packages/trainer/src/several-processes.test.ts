@@ -37,10 +37,10 @@ interface Ended {
 /** Trains one rank to its end, whichever that is. @param until leaves the loop after so many steps */
 async function rank(collective: Collective, options: Options, signal?: AbortSignal, until = Infinity): Promise<Ended> {
   const metrics: Ended['metrics'] = [];
-  let trainer: AlignPropTrainer<undefined> | undefined;
+  let trainer: AlignPropTrainer | undefined;
   let error: Error | undefined;
   try {
-    trainer = tinyTrainer<undefined>({ pipeline, ...options, collective });
+    trainer = tinyTrainer({ pipeline, ...options, collective });
     for await (const { seconds: _, ...step } of trainer.train({ signal })) {
       metrics.push(step);
       if (metrics.length === until) break;

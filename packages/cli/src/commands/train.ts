@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
-import { parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
+import { acrossProcesses, exchange, launched, parseAlignPropConfig, ReportedByRankZero, type AlignPropConfig, type Collective } from '@alignprop/trainer';
 import { configOptions, givenFields, type ConfigOption } from '../config-options.js';
 import { reportDryRun } from '../dry-run.js';
 import { embeddedModel } from '../embedded-model.js';
-import { UsageError } from '../errors.js';
+import { describeBinding, shareOfMachine } from '../engine-options.js';
+import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../errors.js';
 import { canonicalFlags } from '../flags.js';
 import { prepareFolder } from '../image-files.js';
 import { loadPipeline, modelOptions, type ModelOptions } from '../load-pipeline.js';
@@ -61,6 +62,10 @@ Examples:
   $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --prompts animals.txt --output-dir animals
   $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --dry-run
   $ alignprop train --config out/config.json --resume-from out --num-epochs 200
+  $ mpirun -np 4 --bind-to none alignprop train --num-epochs 20
+
+Several processes, each with --train-batch-size images, their gradients averaged: Open MPI's mpirun, or srun --mpi=pmix. They need
+Open MPI (apt-get install openmpi-bin libopenmpi3) and koffi, which npm installs where it can.
 
 Files in the output folder:
   pytorch_lora_weights.safetensors, config.json, metrics.jsonl, samples/, checkpoints/, with --eval-prompts
@@ -76,13 +81,33 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   const evalPrompts = options.evalPrompts ? await readPrompts(options.evalPrompts) : [];
   if (config.eval_freq !== null && evalPrompts.length === 0) throw new UsageError(`--eval-freq: got ${config.eval_freq} without prompts to judge by. Give --eval-prompts <file>.`);
   if (evalRewards && evalPrompts.length === 0) throw new UsageError(`--eval-reward: got ${evalRewards.names.join(', ')} without prompts to judge by. Give --eval-prompts <file>.`);
-  const output = new Output(options);
-  if (!options.dryRun) await prepareFolder(config.output_dir);
-  const pipeline = await loadPipeline({ ...options, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output);
-  const reward = await rewards.load((text) => output.info(text));
-  const evalReward = await evalRewards?.load((text) => output.info(text));
-  if (options.dryRun) return reportDryRun({ config, pipeline, reward, evalReward, prompts, evalPrompts, sources: sourcesOf(command, fields), maxMemory: options.maxMemory }, output);
-  await trainingRun({ config, pipeline, reward, evalReward, prompts, evalPrompts, resumeCommand: (checkpoint) => resumeCommand(process.argv.slice(2), checkpoint) }, output);
+  const run = async (collective: Collective): Promise<void> => {
+    const output = new Output({ ...options, silent: collective.rank > 0 });
+    const localSize = launched(process.env)?.localSize ?? 1;
+    if (!options.dryRun && collective.rank === 0) await prepareFolder(config.output_dir);
+    const load = async () => ({
+      pipeline: await loadPipeline({ ...shareOfMachine(localSize), ...options, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output),
+      reward: await rewards.load((text) => output.info(text)),
+      evalReward: await evalRewards?.load((text) => output.info(text)),
+    });
+    const job = { config, prompts, evalPrompts, ...(await firstHere(collective, load)) };
+    if (options.dryRun) return collective.rank === 0 ? reportDryRun({ ...job, sources: sourcesOf(command, fields), maxMemory: options.maxMemory }, output) : undefined;
+    const binding = options.threads === undefined && collective.size > 1 && describeBinding(localSize);
+    if (binding) output.warn(binding);
+    await trainingRun({ ...job, collective, resumeCommand: (checkpoint) => resumeCommand(process.argv.slice(2), checkpoint) }, output);
+  };
+  const describe = (error: unknown) => `error: ${errorMessage(error, isDebugging(command.optsWithGlobals()))}`;
+  await acrossProcesses(run, { describe }).catch((error: unknown) => {
+    throw error instanceof ReportedByRankZero ? new ReportedElsewhere(error.message, { cause: error.cause }) : error;
+  });
+}
+
+/** Lets one process of each machine load first, so that the others find what it downloads. */
+async function firstHere<T>(collective: Collective, load: () => Promise<T>): Promise<T> {
+  const isFirst = (launched(process.env)?.localRank ?? 0) === 0;
+  const loaded = isFirst ? await load() : undefined;
+  await exchange(collective, 'what the first of a machine loads', null);
+  return loaded ?? load();
 }
 
 /** Who gave the fields that were given. */

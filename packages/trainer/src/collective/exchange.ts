@@ -45,9 +45,9 @@ export async function agree(collective: Collective, at: string, failure: unknown
   const isShared = failure === undefined || stopped || failure instanceof NonFiniteError;
   if (!isShared || (collective.size === 1 && failure !== undefined)) throw failure as Error;
   const outcomes = await exchange<Outcome>(collective, at, { stopped, nonFinite: failure instanceof NonFiniteError ? failure.message : undefined });
-  if (stopped) throw failure as Error;
+  if (stopped) throw shared(failure as Error);
   const rank = outcomes.findIndex((outcome) => outcome.stopped);
-  if (rank >= 0) throw new StoppedElsewhere(`rank ${rank} was asked to stop`);
+  if (rank >= 0) throw shared(new StoppedElsewhere(`rank ${rank} was asked to stop`));
   const told = outcomes.flatMap(({ nonFinite }, i) => (nonFinite === undefined ? [] : `on rank ${i} ${nonFinite}`));
   if (told.length > 0) throw shared(new NonFiniteError(told.join(' ')));
 }
@@ -66,8 +66,8 @@ export async function byRankZero<T>(collective: Collective, at: string, signal: 
 const sharedErrors = new WeakSet<object>();
 
 /** Marks an error that all ranks throw: none of them waits for another. */
-export function shared<E extends object>(error: E): E {
-  sharedErrors.add(error);
+export function shared<E>(error: E): E {
+  if (typeof error === 'object' && error !== null) sharedErrors.add(error); // an abort's reason may be anything
   return error;
 }
 

@@ -6,6 +6,8 @@ export interface Launched {
   readonly size?: number;
   /** Of them, those on this machine. */
   readonly localSize: number;
+  /** Among those. */
+  readonly localRank: number;
 }
 
 /**
@@ -17,7 +19,7 @@ export function launched(env: Environment): Launched | undefined {
   if (env.OMPI_COMM_WORLD_SIZE !== undefined || env.PMIX_RANK !== undefined) {
     const size = Number(env.OMPI_COMM_WORLD_SIZE ?? env.SLURM_STEP_NUM_TASKS);
     if (size === 1) return undefined;
-    return { ...(size > 1 && { size }), localSize: Number(env.OMPI_COMM_WORLD_LOCAL_SIZE) || tasksOfNode(env) };
+    return { ...(size > 1 && { size }), localSize: Number(env.OMPI_COMM_WORLD_LOCAL_SIZE) || tasksOfNode(env), localRank: Number(env.OMPI_COMM_WORLD_LOCAL_RANK ?? env.SLURM_LOCALID ?? 0) };
   }
   // Not SLURM_NTASKS: a batch script that starts one process itself has that too.
   const count = Number(env.PMI_SIZE ?? env.SLURM_STEP_NUM_TASKS);
