@@ -138,7 +138,8 @@ describe('T6: the example calls a method, and the documentation a flag, that do 
     const configs = [...text.matchAll(/\bconfig: \{([^}]*)\}/g)].map(([, body]) => body!.replace(/\[[^\]]*\]/g, '[1, 2]'));
     expect(configs.length).toBeGreaterThan(1);
     const camel = (field: string) => field.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
-    const known = new Set([...fields, ...fields.map(camel)]);
+    const options = [...fields, ...Object.keys(ddpoConfigSchema.shape)]; // which trainer a program means, its types check
+    const known = new Set([...options, ...options.map(camel)]);
     for (const body of configs) for (const [, key] of body.matchAll(/(\w+):/g)) expect(known.has(key!), key).toBe(true);
   });
 });
