@@ -14,6 +14,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
 import { alignPropConfigSchema, parseAlignPropConfig, type AlignPropConfigInput } from './config.js';
 import { uniform } from './cuts.js';
+import { ddpoConfigSchema } from './ddpo/config.js';
 import { drawPlan, emptyProbability, perStep } from './plans.js';
 import { AlignPropTrainer } from './trainer.js';
 
