@@ -35,7 +35,7 @@ export async function reportDryRun({ config, pipeline, reward, evalReward = rewa
     `Trains      ${trainableParameters.toLocaleString('en')} parameters`,
     `Writes      ${writes.join('\n            ')}`,
     `Memory      at its peak, ${run.memory.running === 'nothing' ? 'at rest' : `in ${run.memory.running}`}:\n\n${memoryText(parts, total)}\n`,
-    advice(run, total, free),
+    advice(run, config, total, free),
   ].join('\n'));
 }
 
@@ -76,15 +76,20 @@ function filesOf(config: TrainingJob['config'], judges: boolean): readonly strin
   return [trained, 'config.json', 'metrics.jsonl', 'samples/', 'checkpoints/', ...held, ...tracked].map((name) => `${config.output_dir}/${name}`);
 }
 
+/** tfjs's wasm, which holds what is trained, has addresses for no more. */
+const wasmLimit = 2 ** 32;
+
 /** What to change where it does not fit. */
-function advice({ memory, mostAttached }: DryRun, total: number, free: number): string {
-  if (total <= free) return `It fits into the ${megabytes(free)} MB that are free.`;
-  const kept = memory.kept.UNet ?? 0;
+function advice({ memory, optimizer, mostAttached }: DryRun, { use_lora, train_use_8bit_adam }: TrainingJob['config'], total: number, free: number): string {
+  const fits = total <= free && optimizer <= wasmLimit;
+  if (fits) return `It fits into the ${megabytes(free)} MB that are free.`;
+  const room = free - total + (memory.kept.UNet ?? 0);
   const remedies = [
-    ...(kept > 0 ? [`give --max-memory ${Math.max(1, Math.floor((free - total + kept) / 1e6))}MB or less, which computes more of the ${mostAttached} attached steps twice`] : []),
+    ...(room > 0 && total > free ? [`give --max-memory ${Math.max(1, Math.floor(room / 1e6))}MB or less, which computes more of the ${mostAttached} attached steps twice`] : []),
+    ...(use_lora ? [] : ['train an adapter (--use-lora)', ...(train_use_8bit_adam ? [] : ['take --train-use-8bit-adam'])]),
     'make --train-batch-size smaller and --train-gradient-accumulation-steps larger',
     'make images smaller (--height, --width)',
   ];
-  return `It does not fit into the ${megabytes(free)} MB that are free. To need less, ${remedies.join('; or ')}.`;
+  const problem = total > free ? `It does not fit into the ${megabytes(free)} MB that are free` : 'What is trained does not fit into the 4096 MB that tfjs can hold';
+  return `${problem}. To need less: ${remedies.join('; or ')}.`;
 }
-
