@@ -30,6 +30,7 @@ export class OnnxRuntimeEngine implements Engine {
   readonly #weights = new WeightFiles();
   readonly #programs = new Set<Program>();
   readonly #ids = new WeakMap<object, number>();
+  readonly #weightKeys = new WeakMap<object, string>();
   readonly #memory = new ResidualMemory();
   #count = 0;
   #maxMemory: number | undefined;
@@ -98,8 +99,17 @@ export class OnnxRuntimeEngine implements Engine {
 
   /** What makes a call like another: shapes, frozen leaves and stand-ins. */
   #key(params: Params, inputs: readonly Tensor[]): string {
+    return [this.#weightKey(params), ...inputs.map(({ shape, dtype }) => `${dtype}[${shape.join()}]`)].join(' ');
+  }
+
+  /** Looked at once for each tree: small models have a thousand leaves, and run in milliseconds. */
+  #weightKey(params: Params): string {
+    const known = this.#weightKeys.get(params);
+    if (known !== undefined) return known;
     const leaves = Object.entries(flatten(params)).map(([path, leaf]) => (isTrainable(leaf) ? `${path}:${leaf.shape.join()}` : `${path}#${this.#id(leaf)}`));
-    return [...leaves, ...inputs.map(({ shape, dtype }) => `${dtype}[${shape.join()}]`)].join(' ');
+    const key = leaves.join(' ');
+    this.#weightKeys.set(params, key);
+    return key;
   }
 
   #id(leaf: object): number {
