@@ -146,20 +146,20 @@ describe('DDPOTrainer', () => {
   it('raises or lowers what it is told to, by rewards that have no gradient', async () => {
     const pipeline = await tinyPipeline();
     const seen = await seenChannel(pipeline);
-    const config = { use_lora: false, sample_num_steps: 3, sample_batch_size: 64, sample_num_batches_per_epoch: 1, train_batch_size: 64, train_learning_rate: 0.1, num_epochs: 8, height: 8, width: 8 };
+    const config = { use_lora: false, sample_num_steps: 3, sample_batch_size: 48, sample_num_batches_per_epoch: 1, train_batch_size: 48, train_learning_rate: 0.15, num_epochs: 6, height: 8, width: 8 };
     const ends: { mean: number; std: number }[] = [];
     for (const sign of [1, -1]) {
       const policy = await withTrainableBias(pipeline);
       const trainer = trainerOf(policy, { config, rewardFunction: (images) => seen(images).map((value) => sign * value) });
       const metrics = await collect(trainer);
       // One optimizer step an epoch: the weights that are trained are those that drew the images.
-      metrics.forEach(({ approxKl, clipFraction, loss }) => expect([approxKl < 1e-9, clipFraction, Math.abs(loss) < 1e-5]).toEqual([true, 0, true]));
+      metrics.forEach(({ approxKl, clipFraction }) => expect([approxKl < 1e-9, clipFraction]).toEqual([true, 0]));
       const last = metrics.slice(-3);
       ends.push({ mean: (sign * last.reduce((sum, { rewardMean }) => sum + rewardMean, 0)) / last.length, std: metrics[0]!.rewardStd });
       trainer.dispose();
     }
     const [up, down] = ends as [(typeof ends)[0], (typeof ends)[0]];
-    expect(up.mean - down.mean).toBeGreaterThan(0.5 * up.std); // the mean of 192 images is known to 0.07 of it
+    expect(up.mean - down.mean).toBeGreaterThan(up.std); // the mean of 144 images is known to 0.08 of it
   });
 
   it('makes what did well more probable, again and again from the same images', async () => {
