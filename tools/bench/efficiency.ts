@@ -1,10 +1,10 @@
 // npm run efficiency -w tools [-- --seeds 0,1,2 --runs FOLDER --output PATH]
 // AlignProp against DDPO: what both take to the same held-out reward. A run that is in FOLDER is not run again, so that all of it can be
-// stopped and continued. Writes the table into PATH.md, the plot to PATH.svg, all evaluations to PATH.json (docs/efficiency by default).
+// stopped and continued. Writes tables into PATH.md, the plot to PATH.svg, all evaluations to PATH.json (docs/efficiency by default).
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { plotOf, tableOf, type Runs } from './efficiency-report.js';
+import { bestTable, plotOf, tableOf, type RunName } from './efficiency-report.js';
 import { run, type Method, type Row, type Setting } from './efficiency-run.js';
 
 const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -15,27 +15,34 @@ const { values: flags } = parseArgs({
 /** Without guidance, and small: a run takes minutes on one core. */
 const setting: Setting = { steps: 10, guidance: 1, size: 32 };
 
-const ddpo: Method = { trainer: 'ddpo', queries: 480, evalEvery: 32, config: { sample_batch_size: 32, sample_num_batches_per_epoch: 1, train_batch_size: 32, train_learning_rate: 1e-2 } };
+const ddpo = (queries: number, train_learning_rate: number, control = false): Method => ({
+  trainer: 'ddpo',
+  control,
+  queries,
+  evalEvery: 32,
+  config: { sample_batch_size: 32, sample_num_batches_per_epoch: 1, train_batch_size: 32, train_learning_rate },
+});
 
-/** Learning rates and batch sizes are the best of those tried; docs/efficiency.md lists them. */
-const methods: Readonly<Record<keyof Runs, Method>> = {
+/** What was tried besides is in docs/efficiency.md. */
+const methods: Readonly<Record<RunName, Method>> = {
   AlignProp: { trainer: 'alignprop', queries: 64, evalEvery: 4, config: { train_batch_size: 4, train_learning_rate: 1e-2, truncated_rand_backprop_minmax: [0, setting.steps] } },
-  DDPO: ddpo,
-  'DDPO, random rewards': { ...ddpo, control: true },
+  'DDPO, rate 1e-2': ddpo(480, 1e-2),
+  'DDPO, rate 3e-3': ddpo(768, 3e-3),
+  'random rewards, rate 1e-2': ddpo(480, 1e-2, true),
 };
 
 const seeds = flags.seeds.split(',').map(Number);
 mkdirSync(flags.runs, { recursive: true });
-const runs: Record<keyof Runs, (readonly Row[])[]> = { AlignProp: [], DDPO: [], 'DDPO, random rewards': [] };
-for (const name of Object.keys(methods) as (keyof Runs)[]) {
-  for (const seed of methods[name].trainer === 'ddpo' && methods[name].control ? seeds.slice(0, 1) : seeds) {
-    const rows = await run(methods[name], seed, setting, `${flags.runs}/${name.replaceAll(/\W+/g, '-')}-${seed}.jsonl`);
+const runs = Object.fromEntries(Object.keys(methods).map((name) => [name, []])) as unknown as Record<RunName, (readonly Row[])[]>;
+for (const [name, method] of Object.entries(methods) as [RunName, Method][]) {
+  for (const seed of method.trainer === 'ddpo' && method.control ? seeds.slice(0, 1) : seeds) {
+    const rows = await run(method, seed, setting, `${flags.runs}/${name.replaceAll(/[^\w-]+/g, '-')}-${seed}.jsonl`);
     const { queries, kilobytes, cpuSeconds } = rows.at(-1)!;
     console.log(`${name}, seed ${seed}: ${kilobytes.toFixed(3)} kB after ${queries} queries, ${cpuSeconds.toFixed(0)} s`);
     runs[name].push(rows);
   }
 }
-const table = tableOf(runs);
+const table = `${tableOf(runs)}\n\n${bestTable(runs)}`;
 console.log(`\n${table}`);
 writeFileSync(`${flags.output}.json`, `${JSON.stringify({ setting, methods, seeds, runs }, (_, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value))}\n`);
 writeFileSync(`${flags.output}.svg`, plotOf(runs));
