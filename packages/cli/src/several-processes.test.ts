@@ -12,7 +12,7 @@ import { fixturePath } from '../../../fixtures/index.js';
 const main = fileURLToPath(new URL('main.ts', import.meta.url));
 const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
 const command = [process.execPath, '--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources, main];
-const twoRanks = ['--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '--mca', 'btl_vader_single_copy_mechanism', 'none', '-np', '2'];
+const twoRanks = ['--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '--mca', 'btl_vader_single_copy_mechanism', 'none', '--mca', 'mpi_yield_when_idle', '1', '-np', '2'];
 const isInstalled = spawnSync('mpirun', ['--version']).error === undefined;
 if (!isInstalled) process.stderr.write('several-processes.test.ts: skipped, there is no mpirun. apt-get install openmpi-bin libopenmpi3\n');
 
@@ -27,9 +27,9 @@ describe.skipIf(!isInstalled)('mpirun -np 2 alignprop train', () => {
     const args = ['train', '--model', fixturePath('sd2-tiny/model'), '--engine', 'tfjs', '--height', '16', '--width', '16', '--sample-num-steps', '1', '--truncated-rand-backprop-minmax', '0', '0', '--num-epochs', '100000', '--output-dir', 'run', '--json'];
     const child = spawn('mpirun', [...twoRanks, ...command, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '' } });
     let [stdout, stderr, isTold] = ['', '', false];
-    child.stderr.on('data', (data: Buffer) => void (stderr += data.toString()));
-    child.stdout.on('data', (data: Buffer) => {
-      stdout += data.toString();
+    child.stderr.setEncoding('utf8').on('data', (text: string) => void (stderr += text));
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
       if (isTold || !stdout.includes('\n')) return;
       isTold = true;
       process.kill(readJson<{ pid: number }>(`run/run.lock/${readdirSync(join(folder, 'run/run.lock'))[0]!}`).pid, 'SIGTERM'); // that of rank 0
@@ -49,7 +49,7 @@ describe.skipIf(!isInstalled)('mpirun -np 2 alignprop train', () => {
   it('says on which rank what went wrong, and ends', async () => {
     const child = spawn('mpirun', [...twoRanks, ...command, 'train', '--model', join(folder, 'nowhere'), '--output-dir', 'none'], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, NODE_OPTIONS: '' } });
     let stderr = '';
-    child.stderr.on('data', (data: Buffer) => void (stderr += data.toString()));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => void (stderr += text));
     const [code] = (await once(child, 'close')) as [number | null];
     expect(code).toBe(1);
     expect(stderr).toMatch(/^\[rank 0\] error: .*nowhere/m);

@@ -72,7 +72,7 @@ describe('Collective', () => {
 
 describe('several processes', () => {
   it('are one process with a batch of all of theirs: weights, rewards, deviations, terms, penalty, what the reward learns', async () => {
-    const config = { ...undrawn, num_epochs: 3, train_gradient_accumulation_steps: 2, kl_weight: 3, negative_prompts: ['grey', 'red', 'dark'] };
+    const config = { ...undrawn, num_epochs: 2, train_gradient_accumulation_steps: 2, kl_weight: 3, negative_prompts: ['grey', 'red', 'dark'] };
     const learning = () => weightedSum({ bright: [normalised(brightness), 1], raw: [brightness, 0.1] }) as RewardFunction<undefined>;
     const rewards = [learning(), learning(), learning()] as const;
     const { ranks } = await both((i) => ({ ...drawnByIndex(pipeline, 2, { rank: i, size: 2 }), rewardFunction: rewards[i]!, config: { ...config, train_batch_size: 2 } }));
@@ -81,10 +81,10 @@ describe('several processes', () => {
     expect(ranks[1]).toEqual(ranks[0]);
     expect(relativeDifference(ranks[0].weights, one.weights)).toBeLessThan(1e-6);
     for (const [i, step] of one.metrics.entries()) expect(flat(ranks[0].metrics[i]!)).toEqual(flat(step).map(([name, value]) => [name, expect.closeTo(value, 3) as number])); // the reward is divided by a small deviation
-    expect(one.metrics[2]!.kl).toBeGreaterThan(0);
+    expect(one.metrics[1]!.kl).toBeGreaterThan(0);
     const [first, second, all] = rewards.map((reward) => (reward as DetailedReward).memory!.state() as { parts: { bright: { mean: number; count: number } } });
     expect(second).toEqual(first);
-    expect(first!.parts.bright.count).toBe(24);
+    expect(first!.parts.bright.count).toBe(16);
     expect(first!.parts.bright.mean).toBeCloseTo(all!.parts.bright.mean, 5);
   });
 
@@ -103,7 +103,7 @@ describe('several processes', () => {
 
   it('let rank 0 alone write, log and judge, and go on to the bit', async () => {
     const told: string[][] = [[], []];
-    const config = { ...quick, sample_num_steps: 2, output_dir: out, eval_freq: 2, ema_decay: 0.9, save_freq: 2 };
+    const config = { ...quick, output_dir: out, eval_freq: 2, ema_decay: 0.9, save_freq: 2 };
     const options = (more: object) => (i: number): Options => ({
       config: { ...config, ...more },
       evaluation: { prompts: ['snail'] },
