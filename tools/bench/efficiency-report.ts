@@ -2,7 +2,7 @@ import type { Row } from './efficiency-run.js';
 import { plot, type Panel, type Series } from './plot.js';
 
 /** One of them is AlignProp, those of DDPO are compared with it, and one shows what happens without learning. */
-export type RunName = 'AlignProp' | 'DDPO, rate 1e-2' | 'DDPO, rate 3e-3' | 'random rewards, rate 1e-2';
+export type RunName = 'AlignProp' | 'DDPO, rate 1e-2' | 'DDPO, rate 3e-3' | 'random rewards';
 
 /** The evaluations of each run, a run a seed. */
 export type Runs = Readonly<Record<RunName, readonly (readonly Row[])[]>>;
@@ -53,7 +53,7 @@ const spread = (values: readonly number[]): string => `${mean(values).toFixed(0)
 /** The held-out size against queries and against time, a line a run. */
 export function plotOf(runs: Runs): string {
   const lines = (cost: Cost, most = Infinity): Series[] =>
-    ([['AlignProp', '#2563eb'], ['DDPO, rate 1e-2', '#dc2626'], ['DDPO, rate 3e-3', '#d97706'], ['random rewards, rate 1e-2', '#9ca3af']] as const).flatMap(([name, color]) =>
+    ([['AlignProp', '#2563eb'], ['DDPO, rate 1e-2', '#dc2626'], ['DDPO, rate 3e-3', '#d97706'], ['random rewards', '#9ca3af']] as const).flatMap(([name, color]) =>
       runs[name].map((rows) => ({ name, color, points: rows.filter((row) => row[cost] <= most).map((row) => [row[cost], row.kilobytes] as const) })));
   const few = Math.max(...runs.AlignProp.map((rows) => rows.at(-1)!.queries));
   const panels: Panel[] = [

@@ -28,7 +28,7 @@ const methods: Readonly<Record<RunName, Method>> = {
   AlignProp: { trainer: 'alignprop', queries: 64, evalEvery: 4, config: { train_batch_size: 4, train_learning_rate: 1e-2, truncated_rand_backprop_minmax: [0, setting.steps] } },
   'DDPO, rate 1e-2': ddpo(480, 1e-2),
   'DDPO, rate 3e-3': ddpo(768, 3e-3),
-  'random rewards, rate 1e-2': ddpo(480, 1e-2, true),
+  'random rewards': ddpo(480, 1e-2, true),
 };
 
 const seeds = flags.seeds.split(',').map(Number);
