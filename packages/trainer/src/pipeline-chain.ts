@@ -43,21 +43,14 @@ export function pipelineChain(
 ): (conditioning: Conditioning) => PipelineChain {
   const { engine, unet, scheduler } = pipeline;
   const predict = guidedPrediction(unet.config);
-  const embedsInput = trainsTextEncoder(pipeline) ? [2] : [];
+  const trainsEmbeds = trainsTextEncoder(pipeline);
+  const embedsInput = trainsEmbeds ? [2] : [];
   const plain = engine.compile(predict);
   const referred = reference ? { run: engine.compile(predict), params: removeLora(unet.params) } : undefined;
   const both = engine.compileVjp(predict, { wrt: [0, ...embedsInput] });
   const weightsOnly = engine.compileVjp(predict, { wrt: embedsInput });
   // One of them serves a whole walk, also the step that needs no more than the other gives: each maps the weights once more.
   let predictVjp = weightsOnly;
-
-  /** What is asked for: the gradient of the embeddings is summed up with those of the weights. */
-  const asked = ({ params, inputs }: Pick<Vjp, 'params' | 'inputs'>, latents: boolean): Pick<Vjp, 'params' | 'inputs'> => {
-    const ofEmbeds: Vjp['params'] = embedsInput.length > 0 ? { [embedsPath]: inputs.at(-1)! } : {};
-    const ofLatents = inputs.slice(0, inputs.length - embedsInput.length);
-    if (!latents) dispose(ofLatents);
-    return { params: { ...params, ...ofEmbeds }, inputs: latents ? ofLatents : [] };
-  };
 
   return ({ promptEmbeds, negativePromptEmbeds }) => {
     const embeds = guidedEmbeds(promptEmbeds, negativePromptEmbeds, guidanceScale);
@@ -71,13 +64,14 @@ export function pipelineChain(
       scheduler,
       eta,
       async predictionVjp(latents, step, dy, inputGradient, index) {
+        const asked = { latents: inputGradient, embeds: trainsEmbeds };
         const forward = kept.get(index);
-        if (forward) return forward.backward(dy).then((gradients) => asked(gradients, inputGradient)).finally(() => (kept.delete(index), forward.release()));
+        if (forward) return forward.backward(dy).then((gradients) => pick(gradients, asked)).finally(() => (kept.delete(index), forward.release()));
         if (inputGradient) predictVjp = both;
         const timestep = tensor1d([step.t]);
         const { value, params, inputs } = await predictVjp(unet.params, [latents, timestep, embeds, scale], dy);
         dispose([value, timestep]);
-        return asked({ params, inputs }, inputGradient);
+        return pick({ params, inputs }, asked);
       },
       ...(referred && {
         async referencePrediction(latents, step) {
@@ -94,13 +88,20 @@ export function pipelineChain(
       return async (params, ...inputs) => {
         const index = next++;
         const { attached } = plan[index]!;
-        const forward = await predictVjp.keep?.(params, inputs);
-        if (attached && forward) kept.set(index, forward);
-        else forward?.release();
+        const forward = attached ? await predictVjp.keep?.(params, inputs) : undefined;
+        if (forward) kept.set(index, forward);
         if (attached && index === plan.length - 1) onKept?.({ kept: kept.size, recomputed: plan.filter((step) => step.attached).length - kept.size, bytes: forward?.bytes ?? 0 });
         return forward ? forward.outputs : plain(params, ...inputs);
       };
     };
     return { chain, predictDown, forget, release: () => (forget(), dispose([embeds, scale])) };
   };
+}
+
+/** Of a gradient, what is asked for: that of the embeddings, which comes last, is summed up with those of the weights. */
+function pick({ params, inputs }: Pick<Vjp, 'params' | 'inputs'>, { latents, embeds }: { latents: boolean; embeds: boolean }): Pick<Vjp, 'params' | 'inputs'> {
+  const ofEmbeds: Vjp['params'] = embeds ? { [embedsPath]: inputs.at(-1)! } : {};
+  const ofLatents = inputs.slice(0, inputs.length - (embeds ? 1 : 0));
+  if (!latents) dispose(ofLatents);
+  return { params: { ...params, ...ofEmbeds }, inputs: latents ? ofLatents : [] };
 }

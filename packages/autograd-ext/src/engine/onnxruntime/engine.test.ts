@@ -100,6 +100,13 @@ describe('OnnxRuntimeEngine', () => {
     expect(await run.keep!(params, [x()])).toBeUndefined();
   });
 
+  it('does not keep in what runs beyond the limit have left', async () => {
+    const params = tree();
+    const run = makeEngine({ maxMemory: 0 }).compileVjp(mlp);
+    await run(params, [x()]);
+    expect(await run.keep!(params, [x()])).toBeUndefined();
+  });
+
   it('compiles again after it was disposed', async () => {
     const engine = makeEngine();
     const run = engine.compile(mlp);

@@ -79,7 +79,10 @@ export const integers = (values: readonly number[]): Value => constant(Int32Arra
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
-/** The nodes that the values depend on, each after those it depends on, in the order in which they were asked for. */
+/**
+ * The nodes that the values depend on, each after those it depends on: depth first, the last input first. ONNX Runtime runs those first that
+ * come last, so that what it computes early is what it is about to need.
+ */
 export function nodesOf(outputs: readonly Value[]): GraphNode[] {
   const order: GraphNode[] = [];
   const seen = new Set<GraphNode>();
@@ -95,7 +98,7 @@ export function nodesOf(outputs: readonly Value[]): GraphNode[] {
     while (pending.length > 0) {
       const top = pending.at(-1)!;
       const inputs = dependencies(top.node);
-      if (top.next < inputs.length) visit(inputs[top.next++]);
+      if (top.next < inputs.length) visit(inputs[inputs.length - 1 - top.next++]);
       else order.push(pending.pop()!.node);
     }
   }

@@ -15,9 +15,9 @@ export class ResidualMemory {
 
   /** Whether a run of `owner` finds so many bytes without more than `limit` being held; spare memory of others is given up for it. */
   fits(owner: object, bytes: number, limit: number): boolean {
-    if (this.#spare.get(owner)?.length) return true;
-    if (this.#bytes + bytes > limit) [...this.#spare.keys()].forEach((other) => this.forget(other));
-    return this.#bytes + bytes <= limit;
+    const more = this.#spare.get(owner)?.length ? 0 : bytes;
+    if (this.#bytes + more > limit) [...this.#spare.keys()].forEach((other) => other !== owner && this.forget(other));
+    return this.#bytes + more <= limit;
   }
 
   /** @param make called where there is none to spare */

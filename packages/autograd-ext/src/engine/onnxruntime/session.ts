@@ -69,10 +69,10 @@ export async function startSession(model: Uint8Array, outputs: readonly Value[],
     async run(feeds, into = []) {
       const known = session.inputNames.map((name) => [name, toRuntime(runtime, feeds[name]!)] as const);
       const returned = outputs.slice(0, outputs.length - into.length);
-      // Left to itself ONNX Runtime allocates outputs, and JavaScript then gets copies of them.
       const fetches = [...returned.map((value) => allocate(runtime, value)), ...into];
-      const results = await session.run(Object.fromEntries(known), Object.fromEntries(fetches.map((tensor, i) => [outputName(i), tensor])));
-      return returned.map((value, i) => fromRuntime(results[outputName(i)]!, value));
+      await session.run(Object.fromEntries(known), Object.fromEntries(fetches.map((tensor, i) => [outputName(i), tensor])));
+      if (fetches.reduce((bytes, { data }) => bytes + (data as Float32Array).byteLength, 0) >= worthCollecting) await collectGarbage();
+      return returned.map((value, i) => fromRuntime(fetches[i]!, value));
     },
     hold: (first) => outputs.slice(first).map((value) => allocate(runtime, value)),
     async release() {
@@ -89,6 +89,19 @@ function toRuntime({ Tensor: Ort }: Runtime, x: Tensor | Held): OrtTensor {
   if (x.dtype === 'int32') return new Ort('int32', values as Int32Array, x.shape);
   // The cpu backend keeps a cast tensor's values as they were.
   return new Ort('float32', values instanceof Float32Array ? values : Float32Array.from(values), x.shape);
+}
+
+/** Bytes. */
+const worthCollecting = 2 ** 28;
+
+/**
+ * Frees the copies of outputs that ONNX Runtime's Node binding returns even where it was given memory for them: JavaScript, on whose heap
+ * they are small, would let some of them pile up.
+ */
+async function collectGarbage(): Promise<void> {
+  const [{ setFlagsFromString }, { runInNewContext }] = await Promise.all([import('node:v8'), import('node:vm')]);
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
 }
 
 const arrays = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array } as const;
