@@ -96,7 +96,7 @@ describe('exit code 1', () => {
     [['train', '--model', path('none'), '--prompt', 'crab', ...usual], /error: resolveSource: location got '.*none', expected an existing folder or a hub id/],
     [['train', '--model', folder, '--prompt', 'crab', ...usual], /error: .*model_index\.json/],
     [['train', '--output-dir', path('file/out')], /error: output: cannot write to '.*file.out': ENOTDIR.*Choose another folder/],
-    [['train', '--resume-from', path('out'), ...usual], /error: resume_from: no checkpoint in/],
+    [['train', '--resume-from', path('none'), ...usual], /error: resume_from: no checkpoint in/],
     [['generate', 'crab', '-o', path('file/crab.png')], /error: output: cannot write to/],
     [['generate', 'crab', '--lora', path('none.safetensors'), '--quiet', '-o', path('crab.png')], /error: .*none\.safetensors/],
   ])('%j', async (args, message) => {

@@ -24,7 +24,7 @@ export function runFolder({ output_dir, project_kwargs, logdir, run_name }: Pick
  */
 export async function claimRunFolder({ path, checkpoints }: RunFolder, logger: Logger): Promise<RunLock> {
   const { mkdir, readdir, rm } = await import('node:fs/promises');
-  await writing(path, () => mkdir(checkpoints, { recursive: true }));
+  await writing(path, () => mkdir(path, { recursive: true }));
   const lock = await writing(path, () => takeRunLock(path, logger));
   const written = [path, `${path}/unet`, `${path}/best`, `${path}/best/unet`, `${path}/samples`];
   for (const folder of [checkpoints, ...written]) {
