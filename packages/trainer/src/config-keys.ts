@@ -1,7 +1,24 @@
+import type { z } from 'zod';
+
+/**
+ * Fills in the defaults and checks everything.
+ * @param owner whose configuration it is, for the error
+ * @param known the schema's keys
+ * @throws one error with every problem
+ */
+export function parseOptions<S extends z.ZodType>(owner: string, schema: S, known: readonly string[], input: Readonly<Record<string, unknown>>): z.output<S> {
+  const { values, problems } = knownKeys(input, known);
+  const result = schema.safeParse(values);
+  const issues = result.success ? [] : result.error.issues.map(({ path, message }) => `${path.join('.') || 'config'}: ${message}`);
+  const all = [...problems, ...issues];
+  if (all.length > 0) throw new Error(`${owner}: ${all.join('\n  ')}`);
+  return result.data!;
+}
+
 /**
  * The input in snake case, and what is wrong with its keys: unknown (with the nearest known key), or given in both spellings.
  */
-export function knownKeys(
+function knownKeys(
   input: Readonly<Record<string, unknown>>,
   known: readonly string[],
 ): { values: Record<string, unknown>; problems: readonly string[] } {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { backpropStrategies, checkBackpropPlan, estimators } from './config-plan.js';
-import { knownKeys } from './config-keys.js';
+import { parseOptions } from './config-keys.js';
 import { learningRateSchedules } from './optim/learning-rate.js';
 
 const positive = () => z.int().min(1);
@@ -140,12 +140,7 @@ export type AlignPropConfigInput = Input & { readonly [K in keyof Input as Camel
  *   implemented, and a truncation that can attach no step
  */
 export function parseAlignPropConfig(input: AlignPropConfigInput | Readonly<Record<string, unknown>> = {}): AlignPropConfig {
-  const { values, problems } = knownKeys(input, Object.keys(fields));
-  const result = alignPropConfigSchema.safeParse(values);
-  const issues = result.success ? [] : result.error.issues.map(({ path, message }) => `${path.join('.') || 'config'}: ${message}`);
-  const all = [...problems, ...issues];
-  if (all.length > 0) throw new Error(`AlignPropConfig: ${all.join('\n  ')}`);
-  return result.data!;
+  return parseOptions('AlignPropConfig', alignPropConfigSchema, Object.keys(fields), input);
 }
 
 /** The configuration as JSON Schema (draft 2020-12), for editors. */

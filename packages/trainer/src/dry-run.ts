@@ -10,6 +10,7 @@ import { alignPropGradients } from './gradients.js';
 import { MicroBatches } from './micro-batch.js';
 import { attachProbabilities, drawPlan, type DrawnPlan } from './plans.js';
 import { preparePipeline } from './prepare-pipeline.js';
+import { samplingOptions } from './walk-down.js';
 
 /** What a run would do and take. */
 export interface DryRun {
@@ -103,5 +104,3 @@ function optimizerBytes(sizes: readonly number[], { train_use_8bit_adam: eight, 
   const moments = sizes.reduce((sum, size) => sum + (eight && size >= 4096 ? 2 * (size + 4 * Math.ceil(size / 256)) : 8 * size), 0);
   return moments + total * (3 + (ema_decay > 0 ? 1 : 0)) + Math.max(0, total * (eight ? 1 : 14) - spare);
 }
-
-const samplingOptions = (config: AlignPropConfig) => ({ numInferenceSteps: config.sample_num_steps, guidanceScale: config.sample_guidance_scale, eta: config.sample_eta });

@@ -26,6 +26,7 @@ import { stepCollector, type ImageSamples, type StepCollector } from './step-col
 import { createTrackers } from './trackers/create-trackers.js';
 import { logSamples } from './trackers/log-samples.js';
 import { allTrackers, type Tracker } from './trackers/tracker.js';
+import { samplingOptions } from './walk-down.js';
 import { WeightsAverage } from './weights-average.js';
 
 export interface AlignPropTrainerOptions<M> {
@@ -313,12 +314,6 @@ export class AlignPropTrainer<M = undefined> {
     }
   }
 }
-
-const samplingOptions = (config: AlignPropConfig) => ({
-  numInferenceSteps: config.sample_num_steps,
-  guidanceScale: config.sample_guidance_scale,
-  eta: config.sample_eta,
-});
 
 const scheduleOptions = (config: AlignPropConfig) => ({
   learningRate: config.train_learning_rate,

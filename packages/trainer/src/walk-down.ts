@@ -2,6 +2,7 @@ import { clone, dispose, tidy, zerosLike, type Tensor3D, type Tensor4D } from '@
 import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
 import { drawNoise, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
 import type { Trajectory } from './backprop.js';
+import type { AlignPropConfig } from './config.js';
 import type { DrawnPlan } from './plans.js';
 
 /** How the chain is walked; the same for all steps of a run. */
@@ -10,6 +11,13 @@ export interface SamplingOptions {
   guidanceScale: number;
   eta: number;
 }
+
+/** As a configuration says it. */
+export const samplingOptions = (config: Pick<AlignPropConfig, 'sample_num_steps' | 'sample_guidance_scale' | 'sample_eta'>): SamplingOptions => ({
+  numInferenceSteps: config.sample_num_steps,
+  guidanceScale: config.sample_guidance_scale,
+  eta: config.sample_eta,
+});
 
 /** What a walk down depends on besides the weights; all of it stays the caller's. */
 export interface WalkInputs {

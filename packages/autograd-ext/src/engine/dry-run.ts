@@ -6,6 +6,7 @@ import type { CompiledVjp, Engine, KeptForward } from './engine.js';
 import { sizeOf, type Dtype, type Graph, type Value } from './onnxruntime/graph.js';
 import { graphMemory, type GraphMemory } from './onnxruntime/peak-memory.js';
 import { record, type Derivative, type Recording, type Spec } from './onnxruntime/record.js';
+import { ResidualMemory } from './onnxruntime/residual-memory.js';
 import { simplify } from './onnxruntime/simplify.js';
 import { split } from './onnxruntime/split.js';
 
@@ -71,8 +72,7 @@ export class DryRunEngine implements Engine {
   readonly #ids = new WeakMap<object, number>();
   readonly #sessions = new Map<string, GraphMemory>();
   readonly #loaded = new Map<object, number>();
-  readonly #spare = new Map<Recorded, number>();
-  readonly #kept = new Map<string, number>();
+  readonly #memory = new ResidualMemory();
   #count = 0;
   #copies = 0;
   #peak: EngineMemory = { running: 'nothing', weights: 0, activations: 0, kept: {}, copies: 0, sessions: 0 };
@@ -112,7 +112,7 @@ export class DryRunEngine implements Engine {
     };
     const keep: CompiledVjp['keep'] = async (params, inputs) => {
       const recorded = await recordedOf(params, inputs);
-      return this.#fits(recorded) ? this.#keep(recorded, params) : undefined;
+      return this.#memory.fits(recorded, recorded.residualBytes, this.#options.maxMemory) ? this.#keep(recorded, params) : undefined;
     };
     return this.#options.engine === 'tfjs' ? run : Object.assign(run, { keep });
   };
@@ -136,31 +136,18 @@ export class DryRunEngine implements Engine {
     };
   }
 
-  /** As ResidualMemory. */
-  #fits(recorded: Recorded): boolean {
-    const { maxMemory } = this.#options;
-    if (this.#spare.get(recorded)) return true;
-    if (this.#keptBytes + recorded.residualBytes > maxMemory) this.#forget();
-    return this.#keptBytes + recorded.residualBytes <= maxMemory;
-  }
-
-  #take(recorded: Recorded): void {
-    const spare = this.#spare.get(recorded) ?? 0;
-    if (spare > 0) this.#spare.set(recorded, spare - 1);
-    else this.#kept.set(recorded.name, (this.#kept.get(recorded.name) ?? 0) + recorded.residualBytes);
-  }
-
   #give(recorded: Recorded): void {
-    this.#spare.set(recorded, (this.#spare.get(recorded) ?? 0) + 1);
+    this.#memory.give(recorded, [], recorded.residualBytes);
   }
 
-  #forget(): void {
-    for (const [{ name, residualBytes }, count] of this.#spare) this.#kept.set(name, this.#kept.get(name)! - count * residualBytes);
-    this.#spare.clear();
-  }
-
-  get #keptBytes(): number {
-    return [...this.#kept.values()].reduce((sum, bytes) => sum + bytes, 0);
+  /** Bytes that forward runs leave, by the function's name. */
+  get #kept(): Record<string, number> {
+    const kept: Record<string, number> = {};
+    for (const [owner, bytes] of this.#memory.held) {
+      const { name } = owner as Recorded;
+      kept[name] = (kept[name] ?? 0) + bytes;
+    }
+    return kept;
   }
 
   #run(recorded: Recorded, part: keyof Recorded['graphs'], params: Params): void {
@@ -168,7 +155,7 @@ export class DryRunEngine implements Engine {
     const key = `${this.#id(recorded)} ${part}`;
     if (!this.#sessions.has(key)) this.#sessions.set(key, recorded.graphs[part]());
     const { activations, outputs } = this.#sessions.get(key)!;
-    if (part === 'forward') this.#take(recorded);
+    if (part === 'forward') this.#memory.take(recorded, recorded.residualBytes, () => []);
     if (this.#copies > collectedAt) this.#copies = 0;
     this.#copies += outputs;
     this.#note(`${recorded.name}: ${part}`, { activations, copies: this.#copies });
@@ -183,7 +170,7 @@ export class DryRunEngine implements Engine {
     const sessions = [...this.#sessions.values()];
     const sum = (of: (session: GraphMemory) => number) => sessions.reduce((total, session) => total + of(session), 0);
     const weights = sum((session) => session.weights + session.folded) + [...this.#loaded.values()].reduce((total, bytes) => total + bytes, 0);
-    const now: EngineMemory = { running, weights, activations, kept: Object.fromEntries(this.#kept), copies, sessions: bytesOfNode * sum(({ nodes }) => nodes) };
+    const now: EngineMemory = { running, weights, activations, kept: this.#kept, copies, sessions: bytesOfNode * sum(({ nodes }) => nodes) };
     if (totalOf(now) >= totalOf(this.#peak)) this.#peak = now;
   }
 

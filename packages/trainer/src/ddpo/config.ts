@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { alignPropConfigSchema, type CamelCase } from '../config.js';
-import { knownKeys } from '../config-keys.js';
+import { parseOptions } from '../config-keys.js';
 
 const shared = alignPropConfigSchema.shape;
 const positive = () => z.int().min(1);
@@ -97,10 +97,5 @@ export type DDPOConfigInput = Input & { readonly [K in keyof Input as CamelCase<
  *   each other, and an eta of 0
  */
 export function parseDDPOConfig(input: DDPOConfigInput | Readonly<Record<string, unknown>> = {}): DDPOConfig {
-  const { values, problems } = knownKeys(input, Object.keys(fields));
-  const result = ddpoConfigSchema.safeParse(values);
-  const issues = result.success ? [] : result.error.issues.map(({ path, message }) => `${path.join('.') || 'config'}: ${message}`);
-  const all = [...problems, ...issues];
-  if (all.length > 0) throw new Error(`DDPOConfig: ${all.join('\n  ')}`);
-  return result.data!;
+  return parseOptions('DDPOConfig', ddpoConfigSchema, Object.keys(fields), input);
 }

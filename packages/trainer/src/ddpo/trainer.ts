@@ -13,6 +13,7 @@ import { createOptimizer } from '../optim/create-optimizer.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { full } from '../plans.js';
 import { preparePipeline, type Prepared } from '../prepare-pipeline.js';
+import { samplingOptions } from '../walk-down.js';
 import { claimRunFolder, prepareRunFolder, runFolder, type RunFolder } from '../run-folder.js';
 import type { ImageSamples } from '../step-collector.js';
 import { createTrackers } from '../trackers/create-trackers.js';
@@ -267,8 +268,6 @@ export class DDPOTrainer<M = undefined> {
     }
   }
 }
-
-const samplingOptions = (config: DDPOConfig) => ({ numInferenceSteps: config.sample_num_steps, guidanceScale: config.sample_guidance_scale, eta: config.sample_eta });
 
 /** Fisher and Yates's; a new list. */
 function shuffle<T>(values: readonly T[], generator: TorchGenerator): T[] {

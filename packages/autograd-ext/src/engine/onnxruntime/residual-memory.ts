@@ -11,13 +11,18 @@ interface Block {
  */
 export class ResidualMemory {
   readonly #spare = new Map<object, Block[]>();
-  #bytes = 0;
+  readonly #held = new Map<object, number>();
+
+  /** Bytes by owner, in use or to spare. */
+  get held(): ReadonlyMap<object, number> {
+    return this.#held;
+  }
 
   /** Whether a run of `owner` finds so many bytes without more than `limit` being held; spare memory of others is given up for it. */
   fits(owner: object, bytes: number, limit: number): boolean {
     const more = this.#spare.get(owner)?.length ? 0 : bytes;
-    if (this.#bytes + more > limit) [...this.#spare.keys()].forEach((other) => other !== owner && this.forget(other));
-    return this.#bytes + more <= limit;
+    if (this.#total + more > limit) [...this.#spare.keys()].forEach((other) => other !== owner && this.forget(other));
+    return this.#total + more <= limit;
   }
 
   /** @param make called where there is none to spare */
@@ -25,7 +30,7 @@ export class ResidualMemory {
     const spare = this.#spare.get(owner)?.pop();
     if (spare) return spare.held;
     const held = make();
-    this.#bytes += bytes;
+    this.#held.set(owner, (this.#held.get(owner) ?? 0) + bytes);
     return held;
   }
 
@@ -35,7 +40,11 @@ export class ResidualMemory {
 
   /** Frees what `owner` has to spare. */
   forget(owner: object): void {
-    for (const { bytes } of this.#spare.get(owner) ?? []) this.#bytes -= bytes;
+    for (const { bytes } of this.#spare.get(owner) ?? []) this.#held.set(owner, this.#held.get(owner)! - bytes);
     this.#spare.delete(owner);
+  }
+
+  get #total(): number {
+    return [...this.#held.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 }
