@@ -7,6 +7,7 @@ import { pixelDiversity } from './diversity.js';
 import { rewardScorer } from './judge.js';
 import { meanAndStd } from './metrics.js';
 import { sizeOf } from './micro-batch.js';
+import { samplingOptions } from './walk-down.js';
 
 /** What a pipeline drew for the held-out prompts. */
 export interface Evaluation {
@@ -55,7 +56,7 @@ export function evaluator<M = undefined>(engine: Engine, { config, prompts, prom
     const rewards: number[] = [];
     try {
       for (const [i, prompt] of prompts.entries()) {
-        const made = await pipeline.generate(prompt, { ...samplingOptions(config), numImagesPerPrompt: count, generator, signal });
+        const made = await pipeline.generate(prompt, { ...generationOptions(config), numImagesPerPrompt: count, generator, signal });
         made.latents.dispose();
         images.push(made.images);
         rewards.push(...(await score(made.images, times(prompt), times(promptMetadata?.[i] as M))));
@@ -70,10 +71,8 @@ export function evaluator<M = undefined>(engine: Engine, { config, prompts, prom
   };
 }
 
-const samplingOptions = (config: AlignPropConfig) => ({
-  numInferenceSteps: config.sample_num_steps,
-  guidanceScale: config.sample_guidance_scale,
-  eta: config.sample_eta,
+const generationOptions = (config: AlignPropConfig) => ({
+  ...samplingOptions(config),
   negativePrompt: [config.negative_prompts ?? ''].flat()[0],
   ...sizeOf(config),
 });
