@@ -25,6 +25,7 @@ export function countingEngine(engine: Engine): { engine: Engine; calls: UNetCal
   const counting: Engine = {
     name: engine.name,
     records: engine.records,
+    precision: engine.precision,
     compile: (fn) => compile(engine.compile(fn)),
     compileVjp: (fn, options) => compileVjp(engine.compileVjp(fn, options)),
     dispose: () => engine.dispose(),

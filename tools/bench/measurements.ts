@@ -1,6 +1,6 @@
 import { dispose, scalar, tensor1d, type Tensor } from '@tensorflow/tfjs-core';
 import { random } from '@alignprop/autograd-ext';
-import { guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { DDIMScheduler, guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { jpegCompressibility } from '@alignprop/rewards';
 import { AlignPropTrainer } from '@alignprop/trainer';
 
@@ -43,8 +43,9 @@ async function unetCalls(pipeline: StableDiffusionPipeline, { batch, size, runs 
   return seconds;
 }
 
-/** Text to image: text encoder, denoising chain, decoder, pixels read back. */
-async function images(pipeline: StableDiffusionPipeline, { batch, size, steps, runs }: BenchOptions): Promise<number[]> {
+/** Text to image: text encoder, denoising chain by DDIM (one UNet call a step), decoder, pixels read back. */
+async function images(given: StableDiffusionPipeline, { batch, size, steps, runs }: BenchOptions): Promise<number[]> {
+  const pipeline = given.with({ scheduler: DDIMScheduler.fromConfig(given.scheduler.config) });
   return repeat(runs, async () => {
     const made = await pipeline.generate(prompt, { numInferenceSteps: steps, guidanceScale, seed: 0, numImagesPerPrompt: batch, height: size, width: size });
     await made.images.data();

@@ -6,6 +6,7 @@ export { createEngine, engineNames, type EngineName, type EngineOptions } from '
 export { DryRunEngine, totalOf, type DryRunOptions, type EngineMemory } from './engine/dry-run.js';
 export { devices, type Device } from './engine/onnxruntime/session.js';
 export { TfjsEngine } from './engine/tfjs.js';
+export { precisions, type Precision } from './engine/onnxruntime/mix-precision.js';
 export { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
 export type { CompileProgress } from './engine/onnxruntime/program.js';
 export { RecordingError } from './engine/onnxruntime/recorder.js';

@@ -23,7 +23,7 @@ export async function reportDryRun({ config, pipeline, reward, evalReward = rewa
   const engine = pipeline.engine.name === 'tfjs' ? 'tfjs' : 'onnxruntime';
   await useBackend('cpu'); // where zeros take no memory
   const evaluation = evalPrompts.length > 0 ? { prompts: evalPrompts, rewardFunction: evalReward } : undefined;
-  const run = await dryRun({ config, pipeline, rewardFunction: reward, evaluation, prompt: prompts[0], engine: { engine, maxMemory: maxMemory ?? 0.7 * free } });
+  const run = await dryRun({ config, pipeline, rewardFunction: reward, evaluation, prompt: prompts[0], engine: { engine, maxMemory: maxMemory ?? 0.7 * free, precision: pipeline.engine.precision } });
   const parts = { ...partsOf(run), program };
   const total = Object.values(parts).reduce((sum, bytes) => sum + bytes, 0);
   const writes = filesOf(config, evalPrompts.length > 0);

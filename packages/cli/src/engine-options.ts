@@ -1,6 +1,6 @@
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { backendNames, createEngine, devices, engineNames, type BackendName, type Device, type Engine, type EngineName } from '@alignprop/autograd-ext';
+import { backendNames, createEngine, devices, engineNames, type BackendName, type Device, type Engine, type EngineName, type Precision } from '@alignprop/autograd-ext';
 import type { Output } from './output.js';
 
 /** What computes. */
@@ -11,6 +11,7 @@ export interface EngineOptions {
   threads?: number;
   /** In bytes. */
   maxMemory?: number;
+  precision?: Precision;
 }
 
 /** Adds the options that say what computes. */
@@ -24,18 +25,22 @@ export function engineOptions(command: Command): Command {
 }
 
 /** @throws if what is asked for is not installed */
-export async function startEngine({ engine, backend, device, threads: count, maxMemory }: EngineOptions, output: Output): Promise<Engine> {
+export async function startEngine({ engine, backend, device, threads: count, maxMemory, precision }: EngineOptions, output: Output): Promise<Engine> {
   return createEngine({
     engine: engine ?? (device ? 'onnxruntime' : undefined),
     backend,
     ...(device && { device }),
     ...(count && { threads: count }),
     ...(maxMemory && { maxMemory }),
+    ...(precision && { precision }),
     onCompile: ({ name, nodes, seconds }) => {
       if (seconds !== undefined && seconds > 1) output.info(`Compiled ${name}: ${nodes} operators in ${seconds.toFixed(1)} s`);
     },
   });
 }
+
+/** Whether products in float16 gain anything there. */
+export const hasFloat16 = ({ engine = 'onnxruntime', device = 'cpu' }: EngineOptions): boolean => engine === 'onnxruntime' && device !== 'cpu';
 
 /**
  * What one of several processes takes of a machine by default: its part of the cores, and of the memory that is free before any of them has

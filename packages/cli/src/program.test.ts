@@ -78,6 +78,7 @@ describe('exit code 2', () => {
     [['score', 'a.png', '--reward', path('none.ts')], /image: cannot read 'a\.png'/],
     [['generate'], /missing required argument 'prompts'/],
     [['generate', 'crab', '--height', '60'], /'60' is invalid\. Expected a multiple of 8, such as 64/],
+    [['generate', 'crab', '--precision', 'float16'], /--precision: got float16 for cpu, expected float32 there\. Give --device webgpu/],
     [['generate', 'crab', '--steps', '1.5'], /Expected an integer of at least 1/],
     [['generate', 'crab', '--seed', 'x'], /Expected a number/],
     [['generate', 'crab', '--lora', 'a', '--lora', 'b'], /Only one adapter/],

@@ -5,6 +5,7 @@ import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { collect, tinyTrainer } from './__fixtures__/tiny-run.js';
+import type { AlignPropConfigInput } from './config.js';
 
 /** A trained model: in one with random weights, rounding grows from step to step. */
 const model = fileURLToPath(new URL('../../cli/models/tiny-emoji', import.meta.url));
@@ -13,10 +14,10 @@ const config = { sample_num_steps: 4, truncated_backprop_rand: false, truncated_
 /** Smooth: where a reward rounds, as those of JPEG do, a rounding of the image can turn its gradient. */
 const energy: RewardFunction = (images) => mul(mean(square(images), [1, 2, 3]), 10);
 
-async function run(engine: Engine, rewardFunction: RewardFunction, epochs: number, warnings: string[] = []) {
+async function run(engine: Engine, rewardFunction: RewardFunction, epochs: number, warnings: string[] = [], more: AlignPropConfigInput = {}) {
   const pipeline = await StableDiffusionPipeline.fromPretrained(model, { engine });
   const logger = { info: () => {}, warn: (message: string) => void warnings.push(message) };
-  const trainer = tinyTrainer<never>({ pipeline, rewardFunction, logger, config: { height: null, width: null, ...config, num_epochs: epochs } });
+  const trainer = tinyTrainer<never>({ pipeline, rewardFunction, logger, config: { height: null, width: null, ...config, num_epochs: epochs, ...more } });
   const metrics = await collect(trainer);
   trainer.dispose();
   engine.dispose();
@@ -39,6 +40,20 @@ describe('training on ONNX Runtime', () => {
         near(gradNorm, expected[i]!.gradNorm, 1e-3);
       });
     }
+  });
+
+  it('takes nearly the same steps with products in float16, and says so where mixed_precision has no effect', async () => {
+    const [exactly, rounding]: [string[], string[]] = [[], []];
+    const half = { mixed_precision: 'fp16', train_max_grad_norm: 1e9 } as const;
+    const expected = await run(new OnnxRuntimeEngine(), energy, 4, exactly, half);
+    const actual = await run(new OnnxRuntimeEngine({ precision: 'float16' }), energy, 4, rounding, half);
+    expect(exactly).toEqual(["mixed_precision 'fp16' has no effect: this engine computes in float32."]);
+    expect(rounding).toEqual([]);
+    actual.forEach(({ rewardMean, gradNorm }, i) => {
+      expect(Math.abs(rewardMean / expected[i]!.rewardMean - 1), `reward of step ${i}`).toBeLessThan(2e-3);
+      expect(Math.abs(gradNorm / expected[i]!.gradNorm - 1), `gradient of step ${i}`).toBeLessThan(3e-2);
+    });
+    expect(actual[0]!.rewardMean).not.toBe(expected[0]!.rewardMean);
   });
 
   it('takes the same steps again from the same seed', async () => {

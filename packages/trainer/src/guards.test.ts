@@ -1,25 +1,16 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fill } from '@tensorflow/tfjs-core';
-import { beforeAll, beforeEach, afterEach, describe, expect, it } from 'vitest';
-import { trainable, useBackend } from '@alignprop/autograd-ext';
+import { describe, expect, it } from 'vitest';
+import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { loadLora } from '@alignprop/lora';
 import type { RewardFunction } from '@alignprop/rewards';
-import { collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { collect, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { out, pipeline } from './__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from './config.js';
 import type { EvaluationMetrics } from './metrics.js';
 import type { AlignPropTrainerOptions } from './trainer.js';
-
-let pipeline: StableDiffusionPipeline;
-let out: string;
-beforeAll(async () => {
-  await useBackend('wasm');
-  pipeline = await tinyPipeline();
-});
-beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'guards-'))));
-afterEach(() => rm(out, { recursive: true, force: true }));
 
 const adapter = 'pytorch_lora_weights.safetensors';
 const quick: AlignPropConfigInput = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1 };

@@ -1,23 +1,14 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dispose, memory } from '@tensorflow/tfjs-core';
-import { trainable, useBackend } from '@alignprop/autograd-ext';
+import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraTensors } from '@alignprop/lora';
 import { capped, jpegCompressibility, normalised, weightedSum, type DetailedReward, type RewardFunction } from '@alignprop/rewards';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { describe, expect, it } from 'vitest';
+import { brightness, collect, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { out, pipeline } from './__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from './config.js';
-
-let pipeline: StableDiffusionPipeline;
-let out: string;
-beforeAll(async () => {
-  await useBackend('wasm');
-  pipeline = await tinyPipeline();
-});
-beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'alignprop-'))));
-afterEach(() => rm(out, { recursive: true, force: true }));
 
 const weights = (of: StableDiffusionPipeline) => Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 const checkpoints = async () => (await readdir(join(out, 'checkpoints'))).sort();

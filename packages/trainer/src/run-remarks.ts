@@ -1,3 +1,4 @@
+import type { Engine } from '@alignprop/autograd-ext';
 import type { AlignPropConfig } from './config.js';
 import type { Logger } from './logger.js';
 import type { KeptSteps } from './pipeline-chain.js';
@@ -15,9 +16,10 @@ export function keptReporter(logger: Logger): (steps: KeptSteps) => void {
 }
 
 /** Warns of what a configuration may not mean. */
-export function warnOf(config: AlignPropConfig, plan: Plan, logger: Logger): void {
+export function warnOf(config: AlignPropConfig, plan: Plan, { precision }: Engine, logger: Logger): void {
   const empty = emptyProbability(plan, config.sample_num_steps);
   if (empty > 0.01) logger.warn(`${(100 * empty).toFixed(1)} % of the truncation draws attach none of the ${config.sample_num_steps} steps; they are drawn again.`);
-  if (config.mixed_precision === 'fp16' || config.mixed_precision === 'bf16') logger.warn(`mixed_precision '${config.mixed_precision}' has no effect: everything is computed in float32.`);
+  const { mixed_precision: asked } = config;
+  if (asked === 'bf16' || (asked === 'fp16' && precision !== 'float16')) logger.warn(`mixed_precision '${asked}' has no effect: this engine computes in ${precision}.`);
   if (config.sample_guidance_scale <= 1 && config.negative_prompts !== null) logger.warn('negative_prompts have no effect without guidance (sample_guidance_scale above 1).');
 }

@@ -1,28 +1,19 @@
 // Several ranks in one process, in lock step: what they do together, without MPI. See open-mpi.test.ts for real ones.
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { mul } from '@tensorflow/tfjs-core';
-import { trainable, useBackend } from '@alignprop/autograd-ext';
+import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { normalised, weightedSum, type DetailedReward, type RewardFunction } from '@alignprop/rewards';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { checkCollective } from './__fixtures__/collective-contract.js';
 import { drawnByIndex, undrawn } from './__fixtures__/drawn-by-index.js';
 import { lockStep } from './__fixtures__/lock-step.js';
-import { brightness, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { brightness, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { out, pipeline } from './__fixtures__/tiny-suite.js';
 import { singleProcess, type Collective } from './collective/collective.js';
 import type { StepMetrics } from './metrics.js';
 import type { AlignPropTrainer, AlignPropTrainerOptions } from './trainer.js';
-
-let pipeline: StableDiffusionPipeline;
-let out: string;
-beforeAll(async () => {
-  await useBackend('wasm');
-  pipeline = await tinyPipeline();
-});
-beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'alignprop-'))));
-afterEach(() => rm(out, { recursive: true, force: true }));
 
 const quick = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1 } as const;
 const weights = (of: StableDiffusionPipeline): number[] => Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);

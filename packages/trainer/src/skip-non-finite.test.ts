@@ -1,27 +1,17 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { memory, mul, type Tensor4D } from '@tensorflow/tfjs-core';
-import { trainable, useBackend } from '@alignprop/autograd-ext';
+import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { brightness, collect, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { out, pipeline } from './__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from './config.js';
 import { NonFiniteError } from './non-finite.js';
 import { skipLimit } from './skip-non-finite.js';
 
-let pipeline: StableDiffusionPipeline;
-let out: string;
 let warnings: string[];
-beforeAll(async () => {
-  await useBackend('wasm');
-  pipeline = await tinyPipeline();
-});
-beforeEach(async () => {
-  out = await mkdtemp(join(tmpdir(), 'alignprop-'));
-  warnings = [];
-});
-afterEach(() => rm(out, { recursive: true, force: true }));
+beforeEach(() => void (warnings = []));
 
 const weights = (of: StableDiffusionPipeline) => Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 

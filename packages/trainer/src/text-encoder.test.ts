@@ -1,25 +1,15 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { add, clone, dispose, memory, mul, randomNormal, sum, tensor, tidy, type Tensor4D, type Variable } from '@tensorflow/tfjs-core';
-import { random, trainable, useBackend } from '@alignprop/autograd-ext';
+import { random, trainable } from '@alignprop/autograd-ext';
 import { DDIMScheduler, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addLora, applyLora, loadLora, loraTensors } from '@alignprop/lora';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { describe, expect, it } from 'vitest';
+import { brightness, collect, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { out, pipeline } from './__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from './config.js';
 import { alignPropGradients } from './gradients.js';
 import { draftLV, drawPlan, full, type Plan } from './plans.js';
 import { prefixed } from './trained-weights.js';
-
-let pipeline: StableDiffusionPipeline;
-let out: string;
-beforeAll(async () => {
-  await useBackend('wasm');
-  pipeline = await tinyPipeline();
-});
-beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'alignprop-'))));
-afterEach(() => rm(out, { recursive: true, force: true }));
 
 const config: AlignPropConfigInput = { train_text_encoder: true, sample_num_steps: 2, train_batch_size: 1, num_epochs: 4, negative_prompts: ['grey', 'dark'], train_learning_rate: 0.01 };
 const targets = { r: 2, loraAlpha: 2, targetModules: ['q_proj', 'v_proj'] };

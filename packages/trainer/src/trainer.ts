@@ -100,7 +100,7 @@ export class AlignPropTrainer<M = undefined> {
     this.#average = config.ema_decay > 0 ? new WeightsAverage(this.#prepared.weights.variables, config.ema_decay) : undefined;
     this.#heldOut = this.#judgedBy();
     this.#rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
-    warnOf(config, this.plan, logger);
+    warnOf(config, this.plan, this.pipeline.engine, logger);
   }
 
   /** The pipeline given, with the adapter that is trained and a DDIM scheduler: generate with it at any time. */

@@ -2,30 +2,21 @@
  * What TRL's AlignPropTrainer does wrong (versions 0.10 to 0.23), each with a test that its behaviour would fail.
  * config.test.ts, resume.test.ts and trainer.test.ts go further into most of them.
  */
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dispose, mean, neg, randomNormal, type Tensor1D } from '@tensorflow/tfjs-core';
-import { random, trainable, useBackend } from '@alignprop/autograd-ext';
+import { random, trainable } from '@alignprop/autograd-ext';
 import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraModules, loraTensors } from '@alignprop/lora';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { describe, expect, it } from 'vitest';
+import { collect, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { out, pipeline } from './__fixtures__/tiny-suite.js';
 import { alignPropConfigSchema, parseAlignPropConfig, type AlignPropConfigInput } from './config.js';
 import { uniform } from './cuts.js';
 import { ddpoConfigSchema } from './ddpo/config.js';
 import { drawPlan, emptyProbability, perStep } from './plans.js';
 import { AlignPropTrainer } from './trainer.js';
-
-let pipeline: StableDiffusionPipeline;
-let out: string;
-beforeAll(async () => {
-  await useBackend('wasm');
-  pipeline = await tinyPipeline();
-});
-beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'alignprop-trl-'))));
-afterEach(() => rm(out, { recursive: true, force: true }));
 
 /** One denoising step of one small image. */
 const quick: AlignPropConfigInput = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1, train_learning_rate: 0.1 };

@@ -1,25 +1,16 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { add, dispose, memory, mul, randomNormal, sum, tensor, tidy, type Tensor4D, type Variable } from '@tensorflow/tfjs-core';
-import { flattenTensors, random, trainable, useBackend, type StoredTensor } from '@alignprop/autograd-ext';
+import { flattenTensors, random, trainable, type StoredTensor } from '@alignprop/autograd-ext';
 import { DDIMScheduler, UNet2DConditionModel, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addLora, loraTensors } from '@alignprop/lora';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { describe, expect, it } from 'vitest';
+import { brightness, collect, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { out, pipeline } from './__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from './config.js';
 import { alignPropGradients } from './gradients.js';
 import { trainableUNet } from './prepare-pipeline.js';
 import { drawPlan, full } from './plans.js';
-
-let pipeline: StableDiffusionPipeline;
-let out: string;
-beforeAll(async () => {
-  await useBackend('wasm');
-  pipeline = await tinyPipeline();
-});
-beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'alignprop-'))));
-afterEach(() => rm(out, { recursive: true, force: true }));
 
 const variablesOf = (of: StableDiffusionPipeline) => trainable(of.unet.params);
 const values = (variables: Readonly<Record<string, Variable>>) => Object.fromEntries(Object.entries(variables).map(([path, x]) => [path, x.dataSync().slice()]));

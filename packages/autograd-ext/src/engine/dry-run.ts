@@ -3,11 +3,12 @@ import { flattenTensors, isTensor, trainable, type Params } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
 import type { EngineName } from './create-engine.js';
 import type { CompiledVjp, Engine, KeptForward } from './engine.js';
-import { sizeOf, type Dtype, type Graph, type Value } from './onnxruntime/graph.js';
+import { sizeOf, tensorType, type Dtype, type Graph, type Value } from './onnxruntime/graph.js';
+import type { Precision } from './onnxruntime/mix-precision.js';
+import { outputsOf } from './onnxruntime/program.js';
 import { graphMemory, type GraphMemory } from './onnxruntime/peak-memory.js';
 import { record, type Derivative, type Recording, type Spec } from './onnxruntime/record.js';
 import { ResidualMemory } from './onnxruntime/residual-memory.js';
-import { simplify } from './onnxruntime/simplify.js';
 import { split } from './onnxruntime/split.js';
 
 export interface DryRunOptions {
@@ -15,6 +16,8 @@ export interface DryRunOptions {
   readonly engine: EngineName;
   /** As `OnnxRuntimeEngineOptions.maxMemory`. */
   readonly maxMemory: number;
+  /** As `OnnxRuntimeEngineOptions.precision`. */
+  readonly precision?: Precision;
   /** What a function is called in the report, by its weights. */
   readonly nameOf?: (params: Params) => string;
 }
@@ -68,6 +71,7 @@ interface Held {
 export class DryRunEngine implements Engine {
   readonly name = 'dry-run';
   readonly records = true;
+  readonly precision: Precision;
   readonly #options: DryRunOptions;
   readonly #ids = new WeakMap<object, number>();
   readonly #sessions = new Map<string, GraphMemory>();
@@ -79,6 +83,7 @@ export class DryRunEngine implements Engine {
 
   constructor(options: DryRunOptions) {
     this.#options = options;
+    this.precision = options.precision ?? 'float32';
   }
 
   /** At the worst moment so far. */
@@ -191,7 +196,7 @@ export class DryRunEngine implements Engine {
       return [];
     });
     const weights = Object.values(flattenTensors(params)).reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
-    return describe(name, recording!, mostBytes(kernels, before + weights));
+    return describe(name, recording!, this.precision, mostBytes(kernels, before + weights));
   }
 
   #id(thing: object): number {
@@ -204,8 +209,9 @@ export class DryRunEngine implements Engine {
 export const totalOf = ({ weights, activations, kept, copies, sessions }: EngineMemory): number =>
   weights + activations + copies + sessions + Object.values(kept).reduce((sum, bytes) => sum + bytes, 0);
 
-function describe(name: string, { graph, outputs }: Recording, live: number): Recorded {
-  const all = simplify(graph.outputs);
+function describe(name: string, recording: Recording, precision: Precision, live: number): Recorded {
+  const { graph, outputs } = recording;
+  const all = outputsOf(recording, precision);
   const count = outputs.values.length;
   const cut = split(graph.inputs, all.slice(0, count), all.slice(count));
   const once = (of: () => Graph) => () => graphMemory(of(), { relayout: isSmall(all) });
@@ -256,7 +262,7 @@ let zeros = new Float32Array(0);
 function zerosOf({ shape, dtype }: Spec): Tensor {
   const size = sizeOf(shape);
   if (zeros.length < size) zeros = new Float32Array(size);
-  return tensor(dtype === 'float32' ? zeros.subarray(0, size) : new Int32Array(size), [...shape], dtype === 'int64' ? 'int32' : dtype);
+  return tensor(dtype === 'float32' ? zeros.subarray(0, size) : new Int32Array(size), [...shape], tensorType(dtype));
 }
 
 /** How often a frozen weight lies in tfjs's memory: as it is, and as kernels want it. */

@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Params } from '../params.js';
+import type { Precision } from './onnxruntime/mix-precision.js';
 import type { ModelFunction, Vjp } from '../vjp.js';
 
 /** A model function made ready to run. The caller owns the outputs. */
@@ -34,6 +35,8 @@ export interface Engine {
   readonly name: string;
   /** Whether a function is called only once for each shape, to be recorded: what it reads besides its arguments stays as it was then. */
   readonly records: boolean;
+  /** What products are computed in. */
+  readonly precision: Precision;
   compile(fn: ModelFunction): Compiled;
   /** @param wrt indices of the inputs whose gradients are wanted; none by default */
   compileVjp(fn: ModelFunction, options?: { wrt?: readonly number[] }): CompiledVjp;

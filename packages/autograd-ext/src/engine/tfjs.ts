@@ -8,6 +8,7 @@ import type { Engine } from './engine.js';
 export class TfjsEngine implements Engine {
   readonly name = 'tfjs';
   readonly records = false;
+  readonly precision = 'float32';
   readonly #loaded = new Map<StoredTensor, Tensor>();
   readonly #trees = new WeakMap<object, Params>();
 

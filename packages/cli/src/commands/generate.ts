@@ -1,11 +1,13 @@
 import { basename, dirname } from 'node:path';
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { precisions } from '@alignprop/autograd-ext';
 import { writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import { DDIMScheduler, encodePng, formatParameters, PNDMScheduler, toUint8, type Annealing, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, loadLora } from '@alignprop/lora';
 import { parseNumber } from '../config-options.js';
 import { embeddedModel } from '../embedded-model.js';
+import { hasFloat16 } from '../engine-options.js';
 import { UsageError } from '../errors.js';
 import { imageNames, prepareFolder } from '../image-files.js';
 import { interruptible } from '../interrupt.js';
@@ -31,6 +33,7 @@ interface GenerateOptions extends ModelOptions, OutputOptions {
 /** Gives `alignprop generate` its options and what it does. */
 export function defineGenerate(command: Command): void {
   modelOptions(command.argument('<prompts...>', 'What to draw; several prompts are drawn as one batch.'))
+    .addOption(new Option('--precision <name>', 'What products are computed in; float16 needs a device other than cpu.').choices(precisions).default('float32'))
     .option('--lora <file>', "Adapter: a .safetensors file in diffusers', peft's or kohya's layout, or a folder with one.", once)
     .option('--lora-scale <n>', 'Strength of the adapter.', parseNumber, 1)
     .option('--lora-anneal <n>', "Begin without the adapter and end with it: its share is progress to the power of n, linear for 1. Keeps more of the model's variety; twice the time.", parseNumber)
@@ -57,6 +60,7 @@ Examples:
   $ alignprop generate "a watercolor fox" --model stable-diffusion-v1-5/stable-diffusion-v1-5 --num-images 4`;
 
 async function generate(prompts: readonly string[], options: GenerateOptions): Promise<void> {
+  if (options.precision === 'float16' && !hasFloat16(options)) throw new UsageError(`--precision: got float16 for ${options.device ?? options.engine ?? 'cpu'}, expected float32 there. Give --device webgpu or another that has float16.`);
   const { lora, loraScale, steps, guidanceScale, eta, negativePrompt, numImages, seed, height, width } = options;
   if (!/\.png$/i.test(options.output)) throw new UsageError(`--output: got '${options.output}', expected a name that ends in .png.`);
   if (options.loraAnneal !== undefined && (lora === undefined || options.loraAnneal <= 0)) throw new UsageError(`--lora-anneal: got ${options.loraAnneal}${lora === undefined ? ' without an adapter. Give --lora <file>' : ', expected a number above 0'}.`);

@@ -4,7 +4,7 @@ import { acrossProcesses, exchange, launched, parseAlignPropConfig, ReportedByRa
 import { configOptions, givenFields, type ConfigOption } from '../config-options.js';
 import { reportDryRun } from '../dry-run.js';
 import { embeddedModel } from '../embedded-model.js';
-import { describeBinding, shareOfMachine } from '../engine-options.js';
+import { describeBinding, hasFloat16, shareOfMachine } from '../engine-options.js';
 import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../errors.js';
 import { canonicalFlags } from '../flags.js';
 import { prepareFolder } from '../image-files.js';
@@ -81,12 +81,13 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   const evalPrompts = options.evalPrompts ? await readPrompts(options.evalPrompts) : [];
   if (config.eval_freq !== null && evalPrompts.length === 0) throw new UsageError(`--eval-freq: got ${config.eval_freq} without prompts to judge by. Give --eval-prompts <file>.`);
   if (evalRewards && evalPrompts.length === 0) throw new UsageError(`--eval-reward: got ${evalRewards.names.join(', ')} without prompts to judge by. Give --eval-prompts <file>.`);
+  const precision = config.mixed_precision === 'fp16' && hasFloat16(options) ? 'float16' : 'float32';
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
     const localSize = launched(process.env)?.localSize ?? 1;
     if (!options.dryRun && collective.rank === 0) await prepareFolder(config.output_dir);
     const load = async () => ({
-      pipeline: await loadPipeline({ ...shareOfMachine(localSize), ...options, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output),
+      pipeline: await loadPipeline({ ...shareOfMachine(localSize), ...options, precision, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output),
       reward: await rewards.load((text) => output.info(text)),
       evalReward: await evalRewards?.load((text) => output.info(text)),
     });

@@ -1,4 +1,5 @@
 import protobuf from 'protobufjs/minimal.js';
+import { toFloat16 } from '../../weights/float16.js';
 import { bodyOf, elementTypes, nodesOf, sizeOf, type Attribute, type Dtype, type Graph, type GraphNode, type Value } from './graph.js';
 
 type Writer = ReturnType<typeof protobuf.Writer.create>;
@@ -22,7 +23,7 @@ const external = 1;
 const longestUniform = 1024;
 
 /** The graph as an ONNX model, its weights left in their files. */
-export function encodeModel(graph: Graph, locate: (leaf: object) => WeightLocation, name = 'alignprop'): Uint8Array {
+export function encodeModel(graph: Graph, locate: (leaf: object, dtype: Dtype) => WeightLocation, name = 'alignprop'): Uint8Array {
   const writer = protobuf.Writer.create();
   writer.uint32(field(1, 0)).int64(irVersion);
   writer.uint32(field(2, 2)).string('alignprop');
@@ -40,7 +41,7 @@ class GraphEncoder {
   readonly #names: Map<Value, string>;
   readonly #outputs = new Map<Value, string>();
 
-  constructor(readonly writer: Writer, readonly locate: (leaf: object) => WeightLocation, names: ReadonlyMap<Value, string> = new Map(), readonly prefix = '') {
+  constructor(readonly writer: Writer, readonly locate: (leaf: object, dtype: Dtype) => WeightLocation, names: ReadonlyMap<Value, string> = new Map(), readonly prefix = '') {
     this.#names = new Map(names);
   }
 
@@ -93,7 +94,7 @@ class GraphEncoder {
     if (known !== undefined) return known;
     const name = `${this.prefix}${value.source.kind}_${this.#names.size}`;
     this.#names.set(value, name);
-    if (value.source.kind === 'weight') this.#weight(name, value, this.locate(value.source.leaf));
+    if (value.source.kind === 'weight') this.#weight(name, value, this.locate(value.source.leaf, value.dtype));
     else if (value.source.kind === 'constant') this.#constant(name, value);
     else throw new Error(`encodeModel: a value of kind '${value.source.kind}' and shape [${value.shape}] is used before it is made.`);
     return name;
@@ -151,6 +152,7 @@ function tensorHead(w: Writer, name: string, { shape, dtype }: Value): void {
 function rawBytes(data: ArrayLike<number>, dtype: Dtype): Uint8Array {
   const values = {
     float32: () => Float32Array.from(data),
+    float16: () => toFloat16(Float32Array.from(data)),
     int32: () => Int32Array.from(data),
     int64: () => BigInt64Array.from(Array.from(data, BigInt)),
     bool: () => Uint8Array.from(data),

@@ -2,7 +2,9 @@ import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isLinearMap, isTensor, trainable, type Leaf, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, KeptForward } from '../engine.js';
+import { checkAttention } from './device-faults.js';
 import type { Dtype } from './graph.js';
+import type { Precision } from './mix-precision.js';
 import { Program, type CompileProgress } from './program.js';
 import { record, type Derivative, type Spec } from './record.js';
 import { ResidualMemory } from './residual-memory.js';
@@ -12,6 +14,10 @@ import { WeightFiles } from './weight-files.js';
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   /** Bytes that may hold what forward runs leave to their gradients; by default 70 % of the memory that is free when the first asks. */
   readonly maxMemory?: number;
+  /**
+   * What products are computed in, 'float32' by default; see `mixPrecision`. The CPU has no float16: it only rounds to it, slowly.
+   */
+  readonly precision?: Precision;
   /** Told of every graph that is compiled, before and after. */
   readonly onCompile?: (progress: CompileProgress) => void;
 }
@@ -20,12 +26,14 @@ type Programs = Map<string, Program>;
 
 /**
  * Records model functions once for each shape, and runs them with ONNX Runtime. Weights that lie in files as float32 are
- * used in place; others are written to a temporary file first, widened to float32.
+ * used in place; others are written to a temporary file first, widened to float32. With `precision: 'float16'`, matrices that
+ * lie as float16 are used in place, and others written as that.
  * A tree of weights is recognised by its frozen leaves and stand-ins: make these once, not for every call.
  */
 export class OnnxRuntimeEngine implements Engine {
   readonly name = 'onnxruntime';
   readonly records = true;
+  readonly precision: Precision;
   readonly #options: OnnxRuntimeEngineOptions;
   readonly #weights = new WeightFiles();
   readonly #programs = new Set<Program>();
@@ -33,11 +41,13 @@ export class OnnxRuntimeEngine implements Engine {
   readonly #weightKeys = new WeakMap<object, string>();
   readonly #memory = new ResidualMemory();
   #count = 0;
+  #checked: Promise<void> | undefined;
   #maxMemory: number | undefined;
 
   constructor(options: OnnxRuntimeEngineOptions = {}) {
     this.#options = options;
     this.#maxMemory = options.maxMemory;
+    this.precision = options.precision ?? 'float32';
   }
 
   compile: Engine['compile'] = (fn) => {
@@ -91,7 +101,9 @@ export class OnnxRuntimeEngine implements Engine {
     const known = programs.get(key);
     if (known && this.#programs.has(known)) return known;
     const { device = 'cpu', threads, profile, onCompile } = this.#options;
-    const program = new Program(fn, params, inputs.map(specOf), derivative, { session: { device, threads, profile }, weights: this.#weights, memory: this.#memory, onCompile });
+    const session = { device, threads, profile };
+    const checked = () => (this.#checked ??= device === 'cpu' ? Promise.resolve() : checkAttention(session));
+    const program = new Program(fn, params, inputs.map(specOf), derivative, { session, weights: this.#weights, memory: this.#memory, precision: this.precision, checkAttention: checked, onCompile });
     programs.set(key, program);
     this.#programs.add(program);
     return program;

@@ -20,6 +20,6 @@ export async function foldConstants(outputs: readonly Value[], evaluate: (graph:
   return replaceValues(outputs, new Map(results.map((value, i) => [value, constantOf(values[i]!, value)])));
 }
 
-const isSmall = ({ shape, dtype }: Value): boolean => sizeOf(shape) <= largestResult && dtype !== 'int64';
+const isSmall = ({ shape, dtype }: Value): boolean => sizeOf(shape) <= largestResult && dtype !== 'int64' && dtype !== 'float16';
 
 const constantOf = (values: ArrayLike<number>, { shape, dtype }: Value): Value => constant(dtype === 'float32' ? Float32Array.from(values) : Int32Array.from(values), shape, dtype);

@@ -1,10 +1,13 @@
 import type { StoredTensor } from '../../params.js';
 
-/** Element types of recorded values, as tfjs names them. int64, which tfjs lacks, is what ONNX counts in: it never leaves the graph. */
-export type Dtype = 'float32' | 'int32' | 'bool' | 'int64';
+/** Element types of recorded values, as tfjs names them. It lacks float16, and int64, which ONNX counts in: these never leave the graph. */
+export type Dtype = 'float32' | 'float16' | 'int32' | 'bool' | 'int64';
+
+/** The type of the tensor that a value becomes which leaves the graph. */
+export const tensorType = (dtype: Dtype): 'float32' | 'int32' | 'bool' => (dtype === 'int64' ? 'int32' : dtype === 'float16' ? 'float32' : dtype);
 
 /** What ONNX's files call the element types. */
-export const elementTypes: Readonly<Record<Dtype, number>> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+export const elementTypes: Readonly<Record<Dtype, number>> = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10 };
 
 /** Values of a constant, row by row; a number where all are the same. */
 export type ConstantData = number | Float32Array | Int32Array;

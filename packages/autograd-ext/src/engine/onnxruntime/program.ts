@@ -1,6 +1,7 @@
 import { dispose, type Tensor } from '@tensorflow/tfjs-core';
 import { trainable, type Params } from '../../params.js';
 import type { ModelFunction, Vjp } from '../../vjp.js';
+import { refuseFaults } from './device-faults.js';
 import { encodeModel } from './encode.js';
 import { foldConstants } from './fold-constants.js';
 import { dependencies, nodesOf, type Graph, type GraphNode, type Value } from './graph.js';
@@ -9,13 +10,17 @@ import type { ResidualMemory } from './residual-memory.js';
 import { startSession, type Held, type Session, type SessionOptions } from './session.js';
 import { bytesOf, simplify } from './simplify.js';
 import { residualName, split } from './split.js';
-import type { WeightFiles } from './weight-files.js';
+import { mixPrecision, scaleGradients, type Precision } from './mix-precision.js';
+import type { Placed, WeightFiles } from './weight-files.js';
 
 /** What a program is compiled with. */
 export interface ProgramOptions {
   readonly session: SessionOptions;
   readonly weights: WeightFiles;
   readonly memory: ResidualMemory;
+  readonly precision: Precision;
+  /** Awaited before a graph with attention runs. */
+  readonly checkAttention: () => Promise<void>;
   /** Told of every graph that is compiled, before and after. */
   readonly onCompile?: (progress: CompileProgress) => void;
 }
@@ -45,7 +50,7 @@ export class Program {
   constructor(fn: ModelFunction, params: Params, inputs: readonly Spec[], derivative: Derivative | undefined, options: ProgramOptions) {
     this.#name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
     this.#recording = record(fn, params, inputs, derivative);
-    this.#outputs = simplify(this.#recording.graph.outputs);
+    this.#outputs = outputsOf(this.#recording, options.precision);
     this.#options = options;
   }
 
@@ -120,17 +125,19 @@ export class Program {
   }
 
   async #start(name: string, recorded: Graph): Promise<Session> {
-    const { weights, session: options, onCompile } = this.#options;
+    const { weights, session: options, onCompile, checkAttention } = this.#options;
     const started = performance.now();
     onCompile?.({ name });
     const outputs = await foldConstants(recorded.outputs, evaluate);
     const nodes = nodesOf(outputs);
+    refuseFaults(name, nodes, options.device);
     const used = new Set([...nodes.flatMap(dependencies), ...outputs]);
     await weights.place(weightsOf([...used]));
     const graph: Graph = { inputs: recorded.inputs.filter((input) => used.has(input)), outputs }; // those declared have to be fed
     const model = encodeModel(graph, weights.locate, name);
     const relayout = [...used].reduce((sum, value) => sum + (value?.source.kind === 'weight' ? bytesOf(value) : 0), 0) <= smallModel;
     const session = await startSession(model, outputs, { relayout, ...options }).catch(explain(name, nodes, options));
+    if (nodes.some(({ op }) => op === 'MultiHeadAttention')) await checkAttention();
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
     return {
       ...session,
@@ -162,11 +169,19 @@ function explain(name: string, nodes: readonly GraphNode[], { device }: SessionO
   };
 }
 
+/** What a recorded function returns, and its gradients, ready to be compiled. */
+export function outputsOf({ graph, outputs: { values } }: Recording, precision: Precision): readonly Value[] {
+  const simple = simplify(graph.outputs);
+  if (precision === 'float32') return simple;
+  const dy = graph.inputs.find(({ source }) => source.kind === 'input' && source.name === gradientName);
+  return mixPrecision(dy ? scaleGradients(simple, values.length, dy) : simple);
+}
+
 function feedsOf(params: Params, inputs: readonly Tensor[]): Record<string, Tensor> {
   const leaves = Object.entries(trainable(params)).map(([path, leaf]) => [leafName(path), leaf as Tensor] as const);
   return Object.fromEntries([...inputs.map((x, i) => [inputName(i), x] as const), ...leaves]);
 }
 
-function weightsOf(values: readonly (Value | undefined)[]): Set<object> {
-  return new Set(values.flatMap((value) => (value?.source.kind === 'weight' ? [value.source.leaf] : [])));
+function weightsOf(values: readonly (Value | undefined)[]): Placed[] {
+  return values.flatMap((value) => (value?.source.kind === 'weight' ? [{ leaf: value.source.leaf, dtype: value.dtype }] : []));
 }

@@ -24,7 +24,14 @@ const kernelCases = [...elementCases, ...tensorCases, ...networkCases];
 describe('recorded', () => {
   const tfjs = new TfjsEngine();
   const onnxruntime = new OnnxRuntimeEngine({ threads: 1 });
-  afterAll(() => onnxruntime.dispose());
+  const rounding = new OnnxRuntimeEngine({ threads: 1, precision: 'float16' });
+  afterAll(() => [onnxruntime, rounding].forEach((engine) => engine.dispose()));
+
+  it.each(networkCases)('$name, products in float16', async (kernelCase) => {
+    const { fn, wrt, make } = prepared(kernelCase, order);
+    await useBackend('cpu');
+    compare(await run(rounding, fn, make(), wrt), await run(onnxruntime, fn, make(), wrt), 1e-2, 'float32', 0.1);
+  });
 
   it.each(kernelCases)('$name', async (kernelCase) => {
     for (const layout of layouts) {
@@ -168,11 +175,11 @@ async function run(engine: Engine, fn: ModelFunction, inputs: Tensor[], wrt: rea
   return results;
 }
 
-function compare(recorded: readonly Result[], expected: readonly Result[], tolerance: number, where: string): void {
+function compare(recorded: readonly Result[], expected: readonly Result[], tolerance: number, where: string, smallest = 1e-6): void {
   expect(recorded.map(({ what, shape, dtype }) => ({ what, shape, dtype })), where).toEqual(expected.map(({ what, shape, dtype }) => ({ what, shape, dtype })));
   expected.forEach(({ what, values }, at) => {
     const largest = Array.from(values).reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
-    const allowed = tolerance * Math.max(largest, 1e-6);
+    const allowed = tolerance * Math.max(largest, smallest);
     const worst = Array.from(values).findIndex((x, i) => !(Object.is(x, recorded[at]!.values[i]) || Math.abs(x - recorded[at]!.values[i]!) <= allowed));
     expect(worst < 0 ? '' : `${what}, entry ${worst}: ${recorded[at]!.values[worst]}, on ${where} ${values[worst]}, allowed ${allowed}`).toBe('');
   });

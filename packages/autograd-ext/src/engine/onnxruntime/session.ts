@@ -2,7 +2,7 @@ import { tensor, Tensor } from '@tensorflow/tfjs-core';
 import type * as OnnxRuntime from 'onnxruntime-node';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { outputName } from './encode.js';
-import { sizeOf, type Value } from './graph.js';
+import { sizeOf, tensorType, type Value } from './graph.js';
 
 /** Where a session runs; which of them there are depends on the platform and on what is installed beside ONNX Runtime. */
 export const devices = ['cpu', 'webgpu', 'cuda', 'tensorrt', 'coreml', 'dml'] as const;
@@ -104,12 +104,12 @@ async function collectGarbage(): Promise<void> {
   (runInNewContext('gc') as () => void)();
 }
 
-const arrays = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array } as const;
+const arrays = { float32: Float32Array, float16: Uint16Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array } as const;
 
 const allocate = ({ Tensor: Ort }: Runtime, { shape, dtype }: Value): OrtTensor => new Ort(dtype, new arrays[dtype](sizeOf(shape)) as never, shape);
 
 function fromRuntime(result: OrtTensor, { shape, dtype }: Value): Tensor {
-  return tensor(result.data as Float32Array, [...shape], dtype === 'int64' ? 'int32' : dtype);
+  return tensor(result.data as Float32Array, [...shape], tensorType(dtype));
 }
 
 /** Bytes of memory that nobody uses. */

@@ -1,4 +1,4 @@
-import { bodyOf, constant, nodesOf, sizeOf, type Attribute, type Graph, type GraphNode, type Value } from './graph.js';
+import { bodyOf, constant, nodesOf, sizeOf, type Attribute, type Dtype, type Graph, type GraphNode, type Value } from './graph.js';
 
 /**
  * The same outputs with less work: equal nodes become one, and what changes nothing is left out. Nodes that no output
@@ -101,4 +101,6 @@ function neutral({ op, inputs }: GraphNode, output: Value): Value | undefined {
 }
 
 /** Bytes of a value in memory. */
-export const bytesOf = ({ shape, dtype }: Value): number => sizeOf(shape) * (dtype === 'bool' ? 1 : dtype === 'int64' ? 8 : 4);
+export const bytesOf = ({ shape, dtype }: Value): number => sizeOf(shape) * elementBytes[dtype];
+
+const elementBytes: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, int32: 4, bool: 1, int64: 8 };

@@ -1,19 +1,31 @@
 import { isStoredTensor, type StoredTensor } from '../../params.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { toFloat16 } from '../../weights/float16.js';
 import type { WeightLocation } from './encode.js';
+import type { Dtype } from './graph.js';
 
-/** Where an engine's frozen weights lie: in place where a file has them as float32 or int32, else in a temporary file. */
+/** A weight as a graph wants it. */
+export interface Placed {
+  readonly leaf: object;
+  readonly dtype: Dtype;
+}
+
+/** Where an engine's frozen weights lie: in place where a file has them in the type that is wanted, else in a temporary file. */
 export class WeightFiles {
-  readonly #located = new Map<object, WeightLocation>();
+  readonly #located = new Map<object, Map<Dtype, WeightLocation>>();
   #spill: Promise<SpillFile> | undefined;
 
-  /** Makes sure that all the leaves lie in files. */
-  async place(leaves: Iterable<object>): Promise<void> {
-    for (const leaf of leaves) if (!this.#located.has(leaf)) this.#located.set(leaf, await this.#find(leaf as Tensor | StoredTensor));
+  /** Makes sure that all the weights lie in files. */
+  async place(weights: Iterable<Placed>): Promise<void> {
+    for (const { leaf, dtype } of weights) {
+      const known = this.#located.get(leaf) ?? new Map<Dtype, WeightLocation>();
+      this.#located.set(leaf, known);
+      if (!known.has(dtype)) known.set(dtype, await this.#find(leaf as Tensor | StoredTensor, dtype));
+    }
   }
 
-  /** Where a leaf lies, below the root folder of the file system. */
-  locate = (leaf: object): WeightLocation => this.#located.get(leaf)!;
+  /** Where a weight lies, below the root folder of the file system. */
+  locate = (leaf: object, dtype: Dtype): WeightLocation => this.#located.get(leaf)!.get(dtype)!;
 
   async dispose(): Promise<void> {
     this.#located.clear();
@@ -22,15 +34,16 @@ export class WeightFiles {
     await (await spill)?.remove();
   }
 
-  async #find(leaf: Tensor | StoredTensor): Promise<WeightLocation> {
-    if (isStoredTensor(leaf) && leaf.location && inPlace.has(leaf.dtype)) return { ...leaf.location, file: await fromRoot(leaf.location.file) };
+  async #find(leaf: Tensor | StoredTensor, dtype: Dtype): Promise<WeightLocation> {
+    if (isStoredTensor(leaf) && leaf.location && stored[leaf.dtype] === dtype) return { ...leaf.location, file: await fromRoot(leaf.location.file) };
     const values = isStoredTensor(leaf) ? await leaf.read() : await leaf.data();
     this.#spill ??= openSpill();
-    return (await this.#spill).append(values as Float32Array | Int32Array);
+    return (await this.#spill).append(dtype === 'float16' ? toFloat16(values as Float32Array) : (values as Float32Array | Int32Array));
   }
 }
 
-const inPlace = new Set(['F32', 'float32', 'I32', 'int32']);
+/** What files call the types that are used as they lie. */
+const stored: Readonly<Record<string, Dtype>> = { F32: 'float32', float32: 'float32', F16: 'float16', I32: 'int32', int32: 'int32' };
 
 /** ONNX Runtime takes paths relative to a folder, which here is the root, and follows no links. */
 async function fromRoot(file: string): Promise<string> {
@@ -40,7 +53,7 @@ async function fromRoot(file: string): Promise<string> {
 }
 
 interface SpillFile {
-  append(values: Float32Array | Int32Array): Promise<WeightLocation>;
+  append(values: Float32Array | Int32Array | Uint16Array): Promise<WeightLocation>;
   remove(): Promise<void>;
 }
 

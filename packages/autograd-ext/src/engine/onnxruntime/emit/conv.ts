@@ -1,5 +1,6 @@
-import { integers, node, type Value } from '../graph.js';
+import { integers, node, sizeOf, type Value } from '../graph.js';
 import { bytesOf } from '../simplify.js';
+import { beforeRepeating, convRepeated, inputGradients, isThreeByThree } from './conv-repeated.js';
 import { recordKernel } from '../recorder.js';
 import { ordered, plain, viewOf, type View } from '../view.js';
 
@@ -17,6 +18,8 @@ recordKernel<ConvAttrs>('ConvOIHW', ({ x, weight, bias }, { stride, pads: [top, 
   const [batch, , height, width] = image(x!).shape as [number, number, number, number];
   const [outputs, , kh, kw] = weight!.shape as [number, number, number, number];
   const shape = [batch, outputs, Math.floor((height + top + bottom - kh) / stride) + 1, Math.floor((width + left + right - kw) / stride) + 1];
+  const small = isThreeByThree(plain(weight!), stride, [top, bottom, left, right]) && isWorthACopy(plain(weight!), sizeOf(shape) / outputs) && beforeRepeating(image(x!));
+  if (small) return imageView(convRepeated(small, plain(weight!), bias && plain(bias)));
   const attributes = { kernel_shape: { ints: [kh, kw] }, strides: { ints: [stride, stride] }, pads: { ints: [top, left, bottom, right] } };
   const inputs = bias ? [image(x!), plain(weight!), plain(bias)] : [image(x!), plain(weight!)];
   return imageView(node('Conv', inputs, shape, { attributes }));
@@ -26,13 +29,16 @@ interface InputGradAttrs extends ConvAttrs {
   readonly size: readonly [height: number, width: number];
 }
 
-/** Whether a turned copy of a weight is worth its memory: it is small, or a call uses it often. The weights of small images are the largest. */
+/** Whether a copy of a weight, turned or summed up, is worth its memory: it is small, or a call uses it often. The weights of small images are the largest. */
 const isWorthACopy = (weight: Value, uses: number): boolean => uses >= 1024 || bytesOf(weight) <= 2 ** 22;
 
 recordKernel<InputGradAttrs>('ConvOIHWInputGrad', ({ dy, weight }, attrs) => {
   const [gradient, kernel] = [image(dy!), plain(weight!)];
   const uses = gradient.shape[0]! * gradient.shape[2]! * gradient.shape[3]!;
-  return imageView(attrs.stride === 1 && isWorthACopy(kernel, uses) ? turned(gradient, kernel, attrs) : transposedConv(gradient, kernel, attrs));
+  const isWorthIt = isWorthACopy(kernel, uses);
+  const result = attrs.stride === 1 && isWorthIt ? turned(gradient, kernel, attrs) : transposedConv(gradient, kernel, attrs);
+  if (isWorthIt && isThreeByThree(kernel, attrs.stride, attrs.pads)) inputGradients.set(result, { dy: gradient, weight: kernel });
+  return imageView(result);
 });
 
 /**

@@ -3,6 +3,7 @@ import { resizeWeights } from '../../../ops/resize-weights.js';
 import { constant, node, type Value } from '../graph.js';
 import { recordKernel } from '../recorder.js';
 import { scalar } from './elementwise.js';
+import { convRepeatedGrad, inputGradients } from './conv-repeated.js';
 import { image, imageView } from './conv.js';
 
 recordKernel<ResizeAttrs>('Resize', ({ x }, attrs) => {
@@ -14,6 +15,8 @@ recordKernel<ResizeAttrs>('Resize', ({ x }, attrs) => {
 
 recordKernel<ResizeAttrs>('ResizeGrad', ({ dy }, attrs) => {
   const factor = repeats(attrs);
+  const origin = inputGradients.get(image(dy!));
+  if (origin && factor?.every((n) => n === 2)) return imageView(convRepeatedGrad(origin.dy, origin.weight));
   if (factor) return imageView(summed(image(dy!), factor));
   const [down, across] = matrices(attrs);
   return imageView(products(image(dy!), transposedMatrix(down), across));
