@@ -8,13 +8,15 @@ import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vit
 import { useBackend } from '../../backend.js';
 import type { ModelFunction } from '../../vjp.js';
 import { elementCases } from './__fixtures__/element-cases.js';
+import type { KernelCase } from './__fixtures__/kernel-case.js';
 import { networkCases } from './__fixtures__/network-cases.js';
 import { tensorCases } from './__fixtures__/tensor-cases.js';
 import { encodeModel } from './encode.js';
 import { constant, integers, microsoft, node, nodeOutputs, type Dtype, type Graph, type Value } from './graph.js';
-import { record, type Spec } from './record.js';
+import type { Precision } from './mix-precision.js';
+import { outputsOf } from './program.js';
+import { record, type Recording, type Spec } from './record.js';
 import { startSession } from './session.js';
-import { simplify } from './simplify.js';
 
 const python = process.env.PYTHON ?? 'python3';
 const run = promisify(execFile);
@@ -49,22 +51,29 @@ async function check(context: TestContext, models: Readonly<Record<string, Uint8
   return stdout.split('\n').filter((line) => line && !line.startsWith('OK')).map((line) => line.replaceAll(own, ''));
 }
 
+/** A case and its gradient, if it has one, each under a name that is a file's. */
+const modelsOf = (precision: Precision) => ({ name, inputs, op, wrt }: KernelCase, i: number): [string, Uint8Array][] => {
+  const fn = ((_: unknown, ...xs: Tensor[]) => op(...xs)) as ModelFunction;
+  const specs = inputs.map(({ shape, dtype }): Spec => ({ shape, dtype: dtype ?? 'float32' }));
+  const indices = wrt ?? inputs.flatMap(({ dtype }, at) => (dtype ? [] : [at]));
+  const encoded = (recording: Recording) => encodeModel({ inputs: recording.graph.inputs, outputs: outputsOf(recording, precision) }, nowhere, name);
+  const forward = record(fn, {}, specs);
+  const label = `${String(i).padStart(3, '0')} ${name.replaceAll('/', ' ')}`;
+  if (indices.length === 0) return [[label, encoded(forward)]];
+  const dy: Spec = { shape: forward.outputs.values[0]!.shape, dtype: 'float32' };
+  return [[label, encoded(forward)], [`${label}, gradient`, encoded(record(fn, {}, specs, { wrt: indices, dy }))]];
+};
+
 const input = (name: string, shape: number[], dtype: Dtype = 'float32'): Value => ({ shape, dtype, source: { kind: 'input', name } });
 
 describe('ONNX\'s checker accepts', () => {
   it('every recorded kernel and its gradient', async (context) => {
-    const models: Record<string, Uint8Array> = {};
-    [...elementCases, ...tensorCases, ...networkCases].forEach(({ name, inputs, op, wrt }, i) => {
-      const fn = ((_: unknown, ...xs: Tensor[]) => op(...xs)) as ModelFunction;
-      const specs = inputs.map(({ shape, dtype }): Spec => ({ shape, dtype: dtype ?? 'float32' }));
-      const indices = wrt ?? inputs.flatMap(({ dtype }, at) => (dtype ? [] : [at]));
-      const encoded = ({ graph }: ReturnType<typeof record>) => encodeModel({ inputs: graph.inputs, outputs: simplify(graph.outputs) }, nowhere, name);
-      const forward = record(fn, {}, specs);
-      const label = `${String(i).padStart(3, '0')} ${name.replaceAll('/', ' ')}`;
-      models[label] = encoded(forward);
-      if (indices.length > 0) models[`${label}, gradient`] = encoded(record(fn, {}, specs, { wrt: indices, dy: { shape: forward.outputs.values[0]!.shape, dtype: 'float32' } }));
-    });
-    expect(await check(context, models)).toEqual([]);
+    const models = [...elementCases, ...tensorCases, ...networkCases].flatMap(modelsOf('float32'));
+    expect(await check(context, Object.fromEntries(models))).toEqual([]);
+  }, 120_000);
+
+  it('products in float16, and their gradients', async (context) => {
+    expect(await check(context, Object.fromEntries(networkCases.flatMap(modelsOf('float16'))))).toEqual([]);
   }, 120_000);
 
   it('weights that lie in another file', async (context) => {

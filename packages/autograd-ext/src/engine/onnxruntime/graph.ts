@@ -108,6 +108,14 @@ export function nodesOf(outputs: readonly Value[]): GraphNode[] {
   return order;
 }
 
+/** Of nodes in order, those that depend on no input: they run once, when the session starts. */
+export function constantNodes(nodes: readonly GraphNode[]): ReadonlySet<GraphNode> {
+  const fixed = new Set<GraphNode>();
+  const isFixed = (value: Value | undefined) => value === undefined || value.source.kind === 'weight' || value.source.kind === 'constant' || (value.source.kind === 'node' && fixed.has(value.source.node));
+  for (const node of nodes) if (dependencies(node).every(isFixed)) fixed.add(node);
+  return fixed;
+}
+
 /** What a subgraph is made of: the nodes inside it, and the values from outside that these use. */
 export interface Body {
   readonly nodes: readonly GraphNode[];

@@ -9,7 +9,7 @@ export type Precision = (typeof precisions)[number];
 // As torch's autocast sorts them: what gains most, and what only hands on or combines what it is given. All others need the range of float32.
 const products = new Set(['MatMul', 'Gemm', 'Conv', 'ConvTranspose', 'MultiHeadAttention']);
 const followers = new Set([
-  'Reshape', 'Transpose', 'Split', 'Slice', 'Concat', 'Expand', 'Pad', 'Gather', 'Identity', 'Resize', 'AveragePool', 'MaxPool', 'Where', 'Clip',
+  'Reshape', 'Transpose', 'Split', 'Slice', 'Concat', 'Expand', 'Pad', 'Gather', 'DepthToSpace', 'Identity', 'Resize', 'AveragePool', 'MaxPool', 'Where', 'Clip',
   'Add', 'Sub', 'Mul', 'Neg', 'Relu', 'Gelu', 'QuickGelu', 'Sigmoid', 'Tanh',
 ]);
 

@@ -1,4 +1,4 @@
-import { bodyOf, dependencies, nodesOf, sizeOf, type Attribute, type Graph, type GraphNode, type Value } from './graph.js';
+import { bodyOf, constantNodes, dependencies, nodesOf, sizeOf, type Attribute, type Graph, type GraphNode, type Value } from './graph.js';
 import { bytesOf } from './simplify.js';
 
 /** What a session needs memory for, in bytes. */
@@ -28,14 +28,6 @@ export function graphMemory(graph: Graph, { relayout = false }: { relayout?: boo
     folded: sum([...used].map((value) => (value?.source.kind === 'node' && fixed.has(value.source.node) ? bytesOf(value) : 0))),
     nodes: nodes.length,
   };
-}
-
-/** Nodes that depend on no input: they run once, when the session starts. */
-function constantNodes(nodes: readonly GraphNode[]): ReadonlySet<GraphNode> {
-  const fixed = new Set<GraphNode>();
-  const isFixed = (value: Value | undefined) => value === undefined || value.source.kind === 'weight' || value.source.kind === 'constant' || (value.source.kind === 'node' && fixed.has(value.source.node));
-  for (const node of nodes) if (dependencies(node).every(isFixed)) fixed.add(node);
-  return fixed;
 }
 
 /**

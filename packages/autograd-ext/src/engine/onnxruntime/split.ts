@@ -1,4 +1,4 @@
-import { dependencies, nodesOf, sizeOf, type Graph, type GraphNode, type Value } from './graph.js';
+import { constantNodes, dependencies, nodesOf, sizeOf, type Graph, type GraphNode, type Value } from './graph.js';
 import { replaceValues } from './replace-values.js';
 import { bytesOf } from './simplify.js';
 
@@ -51,7 +51,8 @@ export function split(inputs: readonly Value[], values: readonly Value[], gradie
 /** What the gradient has to be told of the function: from its end to its beginning, what is cheap is traced to what it is made of. */
 function residualsOf(forward: ReadonlySet<GraphNode>, all: readonly GraphNode[], gradients: readonly Value[]): Value[] {
   const needed = new Set<Value>();
-  const need = (value: Value | undefined) => value?.source.kind === 'node' && forward.has(value.source.node) && needed.add(value);
+  const fixed = constantNodes(all); // what is made of weights alone, each session has
+  const need = (value: Value | undefined) => value?.source.kind === 'node' && forward.has(value.source.node) && !fixed.has(value.source.node) && needed.add(value);
   for (const node of all) if (!forward.has(node)) dependencies(node).forEach(need);
   gradients.forEach(need);
   for (const node of all.filter((n) => forward.has(n)).reverse()) {

@@ -50,6 +50,12 @@ describe('a convolution of repeated pixels', () => {
     expect(ops.includes('AveragePool')).toBe(!isMerged);
   });
 
+  it('leaves sums of weights to nobody: each session has them', async () => {
+    const kept = await engine.compileVjp(upsample, { wrt: [0] }).keep!({ weight: normal([3, 2, 3, 3], 1) }, [normal([1, 4, 4, 2], 2)]);
+    expect(kept!.bytes).toBe(0);
+    kept!.release();
+  });
+
   it('is not made of weights that are trained', async () => {
     const fn: ModelFunction = (_, x, weight) => upsample({ weight: weight! }, x!);
     await engine.compile(fn)({}, normal([1, 4, 4, 2], 1), normal([3, 2, 3, 3], 2));

@@ -1,0 +1,30 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+
+/** The path of a Chromium that is installed, if one is; CHROMIUM says which. */
+export function findChromium(): string | undefined {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  const names = ['chromium', 'chromium-browser', 'google-chrome'];
+  return process.env.CHROMIUM ?? names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path));
+}
+
+/** Opens a page, and closes it when `until` settles. */
+export async function openPage<T>(chromium: string, url: string, until: Promise<T>): Promise<T> {
+  const profile = await mkdtemp(join(tmpdir(), 'alignprop-chromium-'));
+  const child = spawn(chromium, ['--headless=new', '--no-sandbox', '--disable-gpu', `--user-data-dir=${profile}`, url], { stdio: 'ignore' });
+  const ended = once(child, 'exit').then(() => {
+    throw new Error(`openPage: ${chromium} ended before the page was done.`);
+  });
+  try {
+    return await Promise.race([until, ended]);
+  } finally {
+    ended.catch(() => {});
+    child.kill();
+    await ended.catch(() => {});
+    await rm(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  }
+}

@@ -1,0 +1,19 @@
+// Runs in a browser: draws an image with a model that the server has, judges it, and posts the pixels and the reward.
+import { memory } from '@alignprop/autograd-ext/weights';
+import { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { jpegCompressibility } from '@alignprop/rewards';
+import { drawing } from './drawing.js';
+
+async function main(): Promise<Float32Array<ArrayBuffer>> {
+  const paths = (await (await fetch('/model.json')).json()) as string[];
+  const contents = await Promise.all(paths.map(async (path) => [path, new Uint8Array(await (await fetch(`/model/${path}`)).arrayBuffer())] as const));
+  const pipeline = await StableDiffusionPipeline.fromPretrained(memory(Object.fromEntries(contents)));
+  const { images } = await pipeline.generate(drawing.prompt, drawing.options);
+  const rewards = jpegCompressibility()(images, [drawing.prompt], []);
+  return Float32Array.of(...(await rewards.data()), ...(await images.data()));
+}
+
+main().then(
+  (values) => fetch('/result', { method: 'POST', body: values }),
+  (error: unknown) => fetch('/error', { method: 'POST', body: String((error as Error).stack ?? error) }),
+);
