@@ -3,7 +3,7 @@ import { scaledDotProductAttention } from '../../ops/scaled-dot-product-attentio
 import { randn, random } from '../../random.js';
 import type { ModelFunction } from '../../vjp.js';
 import { encodeModel } from './encode.js';
-import { type GraphNode } from './graph.js';
+import type { GraphNode } from './graph.js';
 import { inputName, record } from './record.js';
 import { startSession, type Device, type SessionOptions } from './session.js';
 

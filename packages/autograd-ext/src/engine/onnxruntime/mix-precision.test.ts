@@ -90,6 +90,14 @@ describe('products in float16', () => {
     expect(inputs[0]!.dataSync().every((x) => x === 0)).toBe(true);
   });
 
+  it('hold the constants of masks', () => {
+    const fn: ModelFunction = (_, x) => scaledDotProductAttention(x as Tensor3D, x as Tensor3D, x as Tensor3D, { heads: 2, causal: true });
+    const { graph } = record(fn, {}, [{ shape: [2, 20, 32], dtype: 'float32' }], { wrt: [0], dy: { shape: [2, 20, 32], dtype: 'float32' } });
+    const constants = nodesOf(mixPrecision(graph.outputs)).flatMap(({ inputs }) => inputs).filter((value) => value?.dtype === 'float16' && value.source.kind === 'constant');
+    const numbers = constants.flatMap((value) => [(value!.source as { data: number | Float32Array }).data].flatMap((data) => (typeof data === 'number' ? [data] : [...data])));
+    expect(Math.min(...numbers)).toBe(-65504);
+  });
+
   it('leave half as much to the gradient', async () => {
     const keep = async (precision: 'float32' | 'float16') => (await engine({ precision }).compileVjp(block as ModelFunction).keep!(weights() as unknown as Params, [normal([2, 20, 32], 9)]))!;
     const [exact, rounded] = [await keep('float32'), await keep('float16')];

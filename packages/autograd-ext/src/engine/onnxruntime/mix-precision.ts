@@ -62,7 +62,7 @@ class Mixer {
   half(value: Value): Value {
     if (value.dtype !== 'float32') return value;
     return remembered(this.#half, value, () => {
-      const half: Value = value.source.kind === 'weight' || value.source.kind === 'constant' ? { ...value, dtype: 'float16' } : cast(value, 'float16');
+      const half = rounded(value);
       this.#full.set(half, value);
       return half;
     });
@@ -90,6 +90,18 @@ class Mixer {
     for (const each of nodes) inner.visit(each);
     return { inputs: graph.inputs, outputs: graph.outputs.map((value) => inner.full(inner.now(value))) };
   }
+}
+
+const largestHalf = 65504;
+
+/** A value in float16. Constants such as the -1e30 of masks become its largest numbers, not infinite. */
+function rounded(value: Value): Value {
+  const { source } = value;
+  if (source.kind === 'weight') return { ...value, dtype: 'float16' };
+  if (source.kind !== 'constant') return cast(value, 'float16');
+  const held = (x: number) => (Number.isFinite(x) ? Math.max(-largestHalf, Math.min(largestHalf, x)) : x);
+  const data = typeof source.data === 'number' ? held(source.data) : Float32Array.from(source.data, held);
+  return { ...value, dtype: 'float16', source: { kind: 'constant', data } };
 }
 
 const isFloat = ({ dtype }: Value): boolean => dtype === 'float32' || dtype === 'float16';
