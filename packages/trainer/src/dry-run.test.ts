@@ -41,7 +41,7 @@ describe('dryRun', () => {
   it('keeps fewer steps without memory for them, and knows of penalties, averages and whole UNets', async () => {
     const plain = await ask({ truncated_backprop_timestep: 0 });
     expect((await ask({ truncated_backprop_timestep: 0 }, 0)).memory.kept.UNet!).toBeLessThan(plain.memory.kept.UNet!);
-    expect((await ask({ kl_weight: 1 })).memory.weights).toBeGreaterThan(plain.memory.weights);
+    expect((await ask({ kl_weight: 1 })).memory.sessions).toBeGreaterThan(plain.memory.sessions);
     expect((await ask({ ema_decay: 0.9 })).optimizer - plain.optimizer).toBe(4 * plain.trainableParameters);
     const whole = await ask({ use_lora: false });
     expect(whole.trainableParameters).toBeGreaterThan(10 * plain.trainableParameters);

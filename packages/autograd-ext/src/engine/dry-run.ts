@@ -173,8 +173,9 @@ export class DryRunEngine implements Engine {
 
   #note(running: string, { activations, copies }: Held): void {
     const sessions = [...this.#sessions.values()];
-    const sum = (of: (session: GraphMemory) => number) => sessions.reduce((total, session) => total + of(session), 0);
-    const weights = sum((session) => session.weights + session.folded) + [...this.#loaded.values()].reduce((total, bytes) => total + bytes, 0);
+    const sum = (of: (session: GraphMemory) => number) => sessions.reduce((all, session) => all + of(session), 0);
+    const lying = new Map([...this.#loaded, ...sessions.flatMap((session) => [...session.weights])]);
+    const weights = total(lying) + sum(({ folded }) => folded);
     const now: EngineMemory = { running, weights, activations, kept: this.#kept, copies, sessions: bytesOfNode * sum(({ nodes }) => nodes) };
     if (totalOf(now) >= totalOf(this.#peak)) this.#peak = now;
   }
@@ -250,7 +251,9 @@ function mostBytes(kernels: Awaited<ReturnType<typeof profile>>['kernels'], befo
   return most;
 }
 
-const isSmall = (outputs: readonly Value[]): boolean => graphMemory({ inputs: [], outputs }).weights <= 2 ** 28;
+const isSmall = (outputs: readonly Value[]): boolean => total(graphMemory({ inputs: [], outputs }).weights) <= 2 ** 28;
+
+const total = (bytes: ReadonlyMap<object, number>): number => [...bytes.values()].reduce((sum, each) => sum + each, 0);
 
 function gradientsOf({ gradients, paths }: Recorded): { inputs: Tensor[]; params: Record<string, Tensor> } {
   return { inputs: gradients.map(zerosOf), params: Object.fromEntries(paths.map((path) => [path, scalar(0)])) };

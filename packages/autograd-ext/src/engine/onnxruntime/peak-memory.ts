@@ -7,8 +7,8 @@ export interface GraphMemory {
   readonly activations: number;
   /** What the graph returns. */
   readonly outputs: number;
-  /** Weights that nodes read, each once. */
-  readonly weights: number;
+  /** Weights that nodes read, by leaf: sessions share the pages that they map. */
+  readonly weights: ReadonlyMap<object, number>;
   /** What a session computes of weights and constants when it starts, and keeps. */
   readonly folded: number;
   readonly nodes: number;
@@ -24,7 +24,7 @@ export function graphMemory(graph: Graph, { relayout = false }: { relayout?: boo
   return {
     activations: peakOf(nodes, graph, relayout),
     outputs: sum(graph.outputs.map(bytesOf)),
-    weights: sum([...leaves.values()]),
+    weights: leaves,
     folded: sum([...used].map((value) => (value?.source.kind === 'node' && fixed.has(value.source.node) ? bytesOf(value) : 0))),
     nodes: nodes.length,
   };
