@@ -15,7 +15,7 @@ export function findChromium(): string | undefined {
 /** Opens a page, and closes it when `until` settles. */
 export async function openPage<T>(chromium: string, url: string, until: Promise<T>): Promise<T> {
   const profile = await mkdtemp(join(tmpdir(), 'alignprop-chromium-'));
-  const child = spawn(chromium, ['--headless=new', '--no-sandbox', '--disable-gpu', `--user-data-dir=${profile}`, url], { stdio: 'ignore' });
+  const child = spawn(chromium, ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', `--user-data-dir=${profile}`, url], { stdio: 'ignore' });
   const ended = once(child, 'exit').then(() => {
     throw new Error(`openPage: ${chromium} ended before the page was done.`);
   });
