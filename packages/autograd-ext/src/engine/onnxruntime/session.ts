@@ -106,7 +106,12 @@ async function collectGarbage(): Promise<void> {
 
 const arrays = { float32: Float32Array, float16: Uint16Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array } as const;
 
-const allocate = ({ Tensor: Ort }: Runtime, { shape, dtype }: Value): OrtTensor => new Ort(dtype, new arrays[dtype](sizeOf(shape)) as never, shape);
+function allocate({ Tensor: Ort }: Runtime, { shape, dtype }: Value): OrtTensor {
+  const data = new arrays[dtype](sizeOf(shape));
+  const made = new Ort(dtype, data as never, shape);
+  // From Node 24 on the class takes the same memory as a Float16Array, which the binding does not know.
+  return dtype === 'float16' ? Object.assign(made, { cpuData: data }) : made;
+}
 
 function fromRuntime(result: OrtTensor, { shape, dtype }: Value): Tensor {
   return tensor(result.data as Float32Array, [...shape], tensorType(dtype));
