@@ -38,7 +38,7 @@ const fields = {
   push_to_hub: z.boolean().default(false).describe('Upload the adapter at the end. Not there yet.'),
   // numbers
   mixed_precision: z.enum(['no', 'none', 'fp16', 'bf16']).default('no')
-    .describe('Accepted so that TRL configurations load; everything is computed in float32 whatever it says.'),
+    .describe('fp16: products in float16, on devices other than the CPU. bf16, and fp16 elsewhere: float32, with a warning.'),
   allow_tf32: z.boolean().default(true).describe('Accepted so that TRL configurations load; no engine here uses TF32.'),
   // sampling
   sample_num_steps: positive().max(1000).default(50).describe('Denoising steps.'),
