@@ -15,7 +15,7 @@ import { simpleAnimals } from './prompt-list.js';
 
 const main = fileURLToPath(new URL('main.ts', import.meta.url));
 const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
-const sources = ['--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources];
+const sources = ['--disable-warning=DEP0205', '--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources];
 const short = ['--sample-num-steps', '2', '--truncated-rand-backprop-minmax', '0', '1', '--sample_guidance_scale', '2'];
 
 let folder: string;

@@ -46,7 +46,7 @@ async function run(folder: string): Promise<void> {
 
 const program = fileURLToPath(new URL('__fixtures__/killed-run.ts', import.meta.url));
 const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
-const sources = ['--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources];
+const sources = ['--disable-warning=DEP0205', '--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources];
 
 /**
  * The same in a process of its own, after a shell's `limits`. It kills itself within its `atOperation`th operation on files, or is killed

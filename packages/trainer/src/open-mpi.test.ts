@@ -15,7 +15,7 @@ import { singleProcess, type Collective } from './collective/collective.js';
 
 const program = fileURLToPath(new URL('__fixtures__/mpi-program.ts', import.meta.url));
 const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
-const sources = ['--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources];
+const sources = ['--disable-warning=DEP0205', '--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources];
 const twoRanks = ['--allow-run-as-root', '--oversubscribe', '--bind-to', 'none', '--mca', 'btl_vader_single_copy_mechanism', 'none', '--mca', 'mpi_yield_when_idle', '1', '-np', '2'];
 
 const isInstalled = spawnSync('mpirun', ['--version']).error === undefined;
