@@ -43,12 +43,17 @@ export function convRepeated(x: Value, weight: Value, bias: Value | undefined): 
  */
 export function convRepeatedGrad(dy: Value, weight: Value): Value {
   const [batch, , height, width] = dy.shape as [number, number, number, number];
-  const [outputs, inputs] = weight.shape as [number, number];
-  const exchanged = node('Transpose', [sumsOfWeights(weight)], [inputs, outputs, 4, 4], { attributes: { perm: { ints: [1, 0, 2, 3] } } });
-  const [starts, ends, axes] = [[-1, -1], [-5, -5], [2, 3]].map(integers) as [Value, Value, Value];
-  const kernel = node('Slice', [exchanged, starts, ends, axes, starts], exchanged.shape);
+  const kernel = turnedKernel(sumsOfWeights(weight));
   const attributes = { kernel_shape: { ints: [4, 4] }, strides: { ints: [2, 2] }, pads: { ints: [1, 1, 1, 1] } };
-  return node('Conv', [dy, kernel], [batch, inputs, height / 2, width / 2], { attributes });
+  return node('Conv', [dy, kernel], [batch, weight.shape[1]!, height / 2, width / 2], { attributes });
+}
+
+/** The kernel of the gradient, `[in, out, kh, kw]`: turned by half a turn, inputs and outputs exchanged. */
+export function turnedKernel(weight: Value): Value {
+  const [outputs, inputs, kh, kw] = weight.shape as [number, number, number, number];
+  const exchanged = node('Transpose', [weight], [inputs, outputs, kh, kw], { attributes: { perm: { ints: [1, 0, 2, 3] } } });
+  const [starts, ends, axes] = [[-1, -1], [-kh - 1, -kw - 1], [2, 3]].map(integers) as [Value, Value, Value];
+  return kh * kw === 1 ? exchanged : node('Slice', [exchanged, starts, ends, axes, starts], exchanged.shape);
 }
 
 /** `[…, 3, 3]` to `[…, 4, 4]`: along each axis w0, w0 + w1, w1 + w2, w2. */

@@ -1,6 +1,6 @@
-import { integers, node, sizeOf, type Value } from '../graph.js';
+import { node, sizeOf, type Value } from '../graph.js';
 import { bytesOf } from '../simplify.js';
-import { beforeRepeating, convRepeated, inputGradients, isThreeByThree } from './conv-repeated.js';
+import { beforeRepeating, convRepeated, inputGradients, isThreeByThree, turnedKernel } from './conv-repeated.js';
 import { recordKernel } from '../recorder.js';
 import { ordered, plain, viewOf, type View } from '../view.js';
 
@@ -46,12 +46,9 @@ recordKernel<InputGradAttrs>('ConvOIHWInputGrad', ({ dy, weight }, attrs) => {
  * weight when the session starts; on large images it then convolves twice as fast as it does transposed.
  */
 function turned(dy: Value, weight: Value, { pads: [top, bottom, left, right], size }: InputGradAttrs): Value {
-  const [outputs, inputs, kh, kw] = weight.shape as [number, number, number, number];
-  const exchanged = node('Transpose', [weight], [inputs, outputs, kh, kw], { attributes: { perm: { ints: [1, 0, 2, 3] } } });
-  const [starts, ends, axes] = [[-1, -1], [-kh - 1, -kw - 1], [2, 3]].map(integers) as [Value, Value, Value];
-  const kernel = kh * kw === 1 ? exchanged : node('Slice', [exchanged, starts, ends, axes, starts], exchanged.shape);
+  const [, inputs, kh, kw] = weight.shape as [number, number, number, number];
   const attributes = { kernel_shape: { ints: [kh, kw] }, pads: { ints: [kh - 1 - top, kw - 1 - left, kh - 1 - bottom, kw - 1 - right] } };
-  return node('Conv', [dy, kernel], [dy.shape[0]!, inputs, ...size], { attributes });
+  return node('Conv', [dy, turnedKernel(weight)], [dy.shape[0]!, inputs, ...size], { attributes });
 }
 
 /** Takes the weight as it lies. */
