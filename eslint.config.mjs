@@ -1,4 +1,5 @@
-// One flat config for the workspace. Every boundary rule below has a snippet that must fail in tools/boundaries.test.ts.
+// One flat config for the workspace. Every boundary rule below has a snippet that must fail in
+// tools/boundaries.test.ts.
 import js from '@eslint/js';
 import nx from '@nx/eslint-plugin';
 import { createNodeResolver, importX } from 'eslint-plugin-import-x';
@@ -10,7 +11,10 @@ const librarySources = libraries.map((name) => `packages/${name}/src/**/*.ts`);
 const sources = [...librarySources, 'packages/cli/src/**/*.ts'];
 const tests = ['**/*.test.ts', '**/__fixtures__/**', 'fixtures/**'];
 
-/** The only library files that may reach for Node, and only by a dynamic import inside a function: bundles for browsers stay possible. */
+/**
+ * The only library files that may reach for Node, and only by a dynamic import inside a function: bundles for browsers
+ * stay possible.
+ */
 const nodeSeams = [
   'packages/autograd-ext/src/backend.ts',
   'packages/autograd-ext/src/engine/onnxruntime/{session,weight-files}.ts',
@@ -24,12 +28,26 @@ const tfjs = [
     group: ['@tensorflow/tfjs', '@tensorflow/tfjs/*', '@tensorflow/tfjs-core/dist/*'],
     message: "Import '@tensorflow/tfjs-core' only: any other entry is a second copy of the library.",
   },
-  { group: ['@alignprop/*/src', '@alignprop/*/src/*', '@alignprop/*/dist/*'], message: "Import the package's public entries." },
+  {
+    group: ['@alignprop/*/src', '@alignprop/*/src/*', '@alignprop/*/dist/*'],
+    message: "Import the package's public entries.",
+  },
 ];
-const node = { group: ['node:*'], message: 'Import node:* inside the function that needs it, in a seam file (nodeSeams in eslint.config.mjs).', allowTypeImports: true };
+const node = {
+  group: ['node:*'],
+  message: 'Import node:* inside the function that needs it, in a seam file (nodeSeams in eslint.config.mjs).',
+  allowTypeImports: true,
+};
 const fixtures = { regex: '/fixtures/', message: 'Fixtures are for tests.' };
-const clipOnly = { regex: '^@alignprop/diffusion(?!/clip$)', message: "Rewards see the diffusion package through '@alignprop/diffusion/clip' only." };
-const rewardTypes = { group: ['@alignprop/rewards', '@alignprop/rewards/*'], message: 'The trainer knows rewards as a type: users hand the function in.', allowTypeImports: true };
+const clipOnly = {
+  regex: '^@alignprop/diffusion(?!/clip$)',
+  message: "Rewards see the diffusion package through '@alignprop/diffusion/clip' only.",
+};
+const rewardTypes = {
+  group: ['@alignprop/rewards', '@alignprop/rewards/*'],
+  message: 'The trainer knows rewards as a type: users hand the function in.',
+  allowTypeImports: true,
+};
 
 /** One rule has one set of options per file, so each scope names all of its patterns. */
 const restrictImports = (...patterns) => ({ '@typescript-eslint/no-restricted-imports': ['error', { patterns }] });
@@ -46,7 +64,17 @@ const scopes = {
 const scopeTag = (name) => (name === '*' ? '*' : `scope:${name}`);
 
 export default tseslint.config(
-  { ignores: ['**/dist/**', '**/dist-ts/**', '**/node_modules/**', '.nx/**', '**/*.md', 'packages/cli/models/**', '**/tsup.config.bundled_*'] },
+  {
+    ignores: [
+      '**/dist/**',
+      '**/dist-ts/**',
+      '**/node_modules/**',
+      '.nx/**',
+      '**/*.md',
+      'packages/cli/models/**',
+      '**/tsup.config.bundled_*',
+    ],
+  },
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   js.configs.recommended,
 
@@ -57,7 +85,11 @@ export default tseslint.config(
     plugins: { '@nx': nx, 'import-x': importX },
     settings: {
       'import-x/resolver-next': [
-        createNodeResolver({ extensions: ['.ts', '.js', '.json'], extensionAlias: { '.js': ['.ts', '.js'] }, conditionNames: ['@alignprop/source', 'node', 'import', 'default'] }),
+        createNodeResolver({
+          extensions: ['.ts', '.js', '.json'],
+          extensionAlias: { '.js': ['.ts', '.js'] },
+          conditionNames: ['@alignprop/source', 'node', 'import', 'default'],
+        }),
       ],
       'import-x/parsers': { '@typescript-eslint/parser': ['.ts'] },
     },
@@ -79,15 +111,22 @@ export default tseslint.config(
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
       '@typescript-eslint/switch-exhaustiveness-check': 'error',
       '@typescript-eslint/no-non-null-assertion': 'off', // array reads in numeric code under noUncheckedIndexedAccess
-      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true, allowArray: true, allowNullish: true }],
+      '@typescript-eslint/restrict-template-expressions': [
+        'error',
+        { allowNumber: true, allowBoolean: true, allowArray: true, allowNullish: true },
+      ],
       '@typescript-eslint/no-confusing-void-expression': 'off',
       '@typescript-eslint/no-unnecessary-condition': 'off', // checks at the boundary doubt the types on purpose
       '@typescript-eslint/no-unnecessary-type-parameters': 'off',
       '@typescript-eslint/no-unnecessary-type-assertion': 'off', // it takes tfjs's rank type arguments for inference
       '@typescript-eslint/no-misused-spread': 'off', // strings that are spread are ASCII here, classes never are
       '@typescript-eslint/unbound-method': 'off', // functions are taken out of options objects by destructuring
-      '@typescript-eslint/no-unsafe-class-instance-assignment': 'off', // a tfjs backend is looked up by name and then taken for what it is
-      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_', ignoreRestSiblings: true }],
+      // a tfjs backend is looked up by name and then taken for what it is
+      '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',
+      '@typescript-eslint/no-unused-vars': [
+        'error',
+        { argsIgnorePattern: '^_', varsIgnorePattern: '^_', ignoreRestSiblings: true },
+      ],
       eqeqeq: 'error',
       'prefer-const': 'error',
       'no-console': 'error',
@@ -105,13 +144,26 @@ export default tseslint.config(
   { files: ['packages/cli/src/**/*.ts', 'tools/**/*.ts'], rules: { 'no-console': 'off', ...restrictImports(...tfjs) } },
   { files: ['packages/cli/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, fixtures) },
   { files: librarySources, ignores: tests, rules: restrictImports(...tfjs, fixtures, node) },
-  { files: ['packages/rewards/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, fixtures, node, clipOnly) },
-  { files: ['packages/trainer/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, fixtures, node, rewardTypes) },
-  { files: ['packages/autograd-ext/src/register-gradients.ts'], rules: { '@typescript-eslint/no-restricted-imports': 'off' } }, // the one exception; see the file
+  {
+    files: ['packages/rewards/src/**/*.ts'],
+    ignores: tests,
+    rules: restrictImports(...tfjs, fixtures, node, clipOnly),
+  },
+  {
+    files: ['packages/trainer/src/**/*.ts'],
+    ignores: tests,
+    rules: restrictImports(...tfjs, fixtures, node, rewardTypes),
+  },
+  {
+    files: ['packages/autograd-ext/src/register-gradients.ts'],
+    rules: { '@typescript-eslint/no-restricted-imports': 'off' },
+  }, // the one exception; see the file
   {
     files: librarySources,
     ignores: [...tests, ...nodeSeams],
-    rules: { 'no-restricted-syntax': ['error', { selector: "ImportExpression[source.value=/^node:/]", message: node.message }] },
+    rules: {
+      'no-restricted-syntax': ['error', { selector: 'ImportExpression[source.value=/^node:/]', message: node.message }],
+    },
   },
 
   {
@@ -131,7 +183,8 @@ export default tseslint.config(
       '@typescript-eslint/no-dynamic-delete': 'off',
     },
   },
-  { files: ['packages/*/tsup.config.ts'], rules: { '@nx/enforce-module-boundaries': 'off' } }, // read by tsup, not part of the package
+  // read by tsup, not part of the package
+  { files: ['packages/*/tsup.config.ts'], rules: { '@nx/enforce-module-boundaries': 'off' } },
   { files: ['**/*.mjs'], languageOptions: { globals: { process: 'readonly', URL: 'readonly', console: 'readonly' } } },
 
   {
@@ -139,7 +192,16 @@ export default tseslint.config(
     languageOptions: { parser: jsonc },
     plugins: { '@nx': nx },
     rules: {
-      '@nx/dependency-checks': ['error', { ignoredFiles: ['{projectRoot}/tsup.config.ts', '{projectRoot}/src/**/*.test.ts', '{projectRoot}/src/**/__fixtures__/**'] }],
+      '@nx/dependency-checks': [
+        'error',
+        {
+          ignoredFiles: [
+            '{projectRoot}/tsup.config.ts',
+            '{projectRoot}/src/**/*.test.ts',
+            '{projectRoot}/src/**/__fixtures__/**',
+          ],
+        },
+      ],
     },
   },
 );

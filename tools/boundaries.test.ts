@@ -1,4 +1,5 @@
-// Every boundary of eslint.config.mjs has a snippet here that it must refuse, and one beside it that it must let through.
+// Every boundary of eslint.config.mjs has a snippet here that it must refuse, and one beside it that it must let
+// through.
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -13,12 +14,19 @@ const imports = '@typescript-eslint/no-restricted-imports';
 // Without type information: the snippets belong to no program.
 const eslint = new ESLint({
   cwd: root,
-  overrideConfig: [{ ...tseslint.configs.disableTypeChecked, files: ['**/*.ts'] }, { files: ['**/*.ts'], languageOptions: { parserOptions: { project: false, program: null } } }],
+  overrideConfig: [
+    { ...tseslint.configs.disableTypeChecked, files: ['**/*.ts'] },
+    { files: ['**/*.ts'], languageOptions: { parserOptions: { project: false, program: null } } },
+  ],
 });
 
 beforeAll(() => {
   // The Nx rule reads the project graph from Nx's cache and lets everything pass when there is none.
-  execFileSync('npx', ['nx', 'show', 'projects'], { cwd: root, env: { ...process.env, NX_DAEMON: 'false' }, stdio: 'ignore' });
+  execFileSync('npx', ['nx', 'show', 'projects'], {
+    cwd: root,
+    env: { ...process.env, NX_DAEMON: 'false' },
+    stdio: 'ignore',
+  });
 });
 
 /** The ids of the rules that refuse `code` in `file`. */
@@ -44,10 +52,22 @@ const refused: readonly (readonly [file: string, code: string, rule: string])[] 
   ['packages/diffusion/src/x.ts', "export { vjp } from '@alignprop/autograd-ext/src/vjp.js';", imports],
   ['packages/lora/src/x.ts', "export { add } from '@tensorflow/tfjs-core/dist/ops/add.js';", imports],
   ['packages/cli/src/x.ts', "export { add } from '@tensorflow/tfjs';", imports],
-  ['packages/diffusion/src/models/x.ts', "import { readFileSync } from 'node:fs'; export const x = readFileSync;", imports],
-  ['packages/autograd-ext/src/weights/directory.ts', "import { open } from 'node:fs/promises'; export const x = open;", imports],
+  [
+    'packages/diffusion/src/models/x.ts',
+    "import { readFileSync } from 'node:fs'; export const x = readFileSync;",
+    imports,
+  ],
+  [
+    'packages/autograd-ext/src/weights/directory.ts',
+    "import { open } from 'node:fs/promises'; export const x = open;",
+    imports,
+  ],
   ['packages/diffusion/src/models/x.ts', "export const x = () => import('node:fs');", 'no-restricted-syntax'],
-  ['packages/lora/src/config.ts', "import { addLora } from './index.js'; export const x = addLora;", 'import-x/no-cycle'],
+  [
+    'packages/lora/src/config.ts',
+    "import { addLora } from './index.js'; export const x = addLora;",
+    'import-x/no-cycle',
+  ],
   ['packages/lora/src/x.ts', "export { expectClose } from '../../../fixtures/index.js';", imports],
   ['packages/cli/src/x.ts', "export { expectClose } from '../../../fixtures/index.js';", imports],
   ['packages/trainer/src/x.ts', "console.log('hello');", 'no-console'],
@@ -59,19 +79,31 @@ const allowed: readonly (readonly [file: string, code: string])[] = [
   ['packages/diffusion/src/x.ts', "export { vjp } from '@alignprop/autograd-ext';"],
   ['packages/lora/src/x.ts', "export { vjp } from '@alignprop/autograd-ext';"],
   ['packages/rewards/src/x.ts', "export { CLIPTextModel } from '@alignprop/diffusion/clip';"],
-  ['packages/trainer/src/x.ts', "export { addLora } from '@alignprop/lora'; export { StableDiffusionPipeline } from '@alignprop/diffusion';"],
+  [
+    'packages/trainer/src/x.ts',
+    "export { addLora } from '@alignprop/lora'; export { StableDiffusionPipeline } from '@alignprop/diffusion';",
+  ],
   ['packages/trainer/src/x.ts', "export type { RewardFunction } from '@alignprop/rewards';"],
-  ['packages/cli/src/x.ts', "import { readFileSync } from 'node:fs'; export { jpegCompressibility } from '@alignprop/rewards'; console.log(readFileSync);"],
-  ['packages/autograd-ext/src/weights/directory.ts', "import type { FileHandle } from 'node:fs/promises'; export const x = (): Promise<unknown> => import('node:fs/promises'); export type Handle = FileHandle;"],
+  [
+    'packages/cli/src/x.ts',
+    "import { readFileSync } from 'node:fs'; export { jpegCompressibility } from '@alignprop/rewards'; console.log(readFileSync);",
+  ],
+  [
+    'packages/autograd-ext/src/weights/directory.ts',
+    "import type { FileHandle } from 'node:fs/promises'; export const x = (): Promise<unknown> => import('node:fs/promises'); export type Handle = FileHandle;",
+  ],
   ['packages/diffusion/src/x.test.ts', "import { readFileSync } from 'node:fs'; export const x = readFileSync;"],
   ['packages/lora/src/x.test.ts', "export { expectClose } from '../../../fixtures/index.js';"],
   ['packages/lora/src/x.ts', "export { LoraLinear } from './lora-linear.js';"],
 ];
 
 describe('package boundaries', () => {
-  it.each(refused.map(([file, code, rule]) => ({ file, code, rule, line: code.split('\n')[0] })))('$file: "$line" is refused by $rule', async ({ file, code, rule }) => {
-    expect(await refusals(file, code)).toContain(rule);
-  });
+  it.each(refused.map(([file, code, rule]) => ({ file, code, rule, line: code.split('\n')[0] })))(
+    '$file: "$line" is refused by $rule',
+    async ({ file, code, rule }) => {
+      expect(await refusals(file, code)).toContain(rule);
+    },
+  );
 
   it.each(allowed.map(([file, code]) => ({ file, code })))('$file: "$code" is allowed', async ({ file, code }) => {
     expect(await refusals(file, code)).toEqual([]);

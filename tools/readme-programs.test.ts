@@ -1,5 +1,6 @@
-// The programs of the READMEs run as written: every block that opens with ```ts run is type-checked, then executed in a process
-// of its own in an empty folder. Hub ids are answered by a loopback hub that serves the embedded model whatever the id.
+// The programs of the READMEs run as written: every block that opens with ```ts run is type-checked, then executed in a
+// process of its own in an empty folder. Hub ids are answered by a loopback hub that serves the embedded model whatever
+// the id.
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -59,10 +60,21 @@ describe('README programs', () => {
       writeFileSync(file, `${code}\nexport {};\n`);
       return file;
     });
-    const { options } = ts.parseJsonConfigFileContent(ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config, ts.sys, root);
-    const checked = ts.createProgram(files, { ...options, noUnusedLocals: false, types: ['node'], typeRoots: [join(root, 'node_modules/@types')] });
+    const { options } = ts.parseJsonConfigFileContent(
+      ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config,
+      ts.sys,
+      root,
+    );
+    const checked = ts.createProgram(files, {
+      ...options,
+      noUnusedLocals: false,
+      types: ['node'],
+      typeRoots: [join(root, 'node_modules/@types')],
+    });
     const errors = files.flatMap((file, i) =>
-      ts.getPreEmitDiagnostics(checked, checked.getSourceFile(file)).map(({ messageText }) => `${programs[i]!.title}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`),
+      ts
+        .getPreEmitDiagnostics(checked, checked.getSourceFile(file))
+        .map(({ messageText }) => `${programs[i]!.title}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`),
     );
     expect(errors).toEqual([]);
   });
@@ -71,8 +83,15 @@ describe('README programs', () => {
     const home = mkdtempSync(join(folder, 'run-'));
     symlinkSync(join(root, 'node_modules'), join(home, 'node_modules')); // for paths from the working folder
     writeFileSync(join(home, 'program.ts'), code);
-    const sources = ['--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', new URL('run-sources/register.mjs', import.meta.url).href];
+    const sources = [
+      '--conditions=@alignprop/source',
+      '--import',
+      import.meta.resolve('tsx'),
+      '--import',
+      new URL('run-sources/register.mjs', import.meta.url).href,
+    ];
     const env = { ...process.env, NODE_OPTIONS: '', HF_ENDPOINT: hub.endpoint, HF_HOME: join(home, 'hf') };
-    await promisify(execFile)(process.execPath, [...sources, 'program.ts'], { cwd: home, env }); // rejects, with what it printed, on a non-zero exit
+    // rejects, with what it printed, on a non-zero exit
+    await promisify(execFile)(process.execPath, [...sources, 'program.ts'], { cwd: home, env });
   });
 });

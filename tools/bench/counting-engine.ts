@@ -10,18 +10,31 @@ export interface UNetCalls {
 export function countingEngine(engine: Engine): { engine: Engine; calls: UNetCalls } {
   const calls: UNetCalls = { forward: 0, backward: 0 };
   const count = (params: Params, inputs: readonly { shape: number[] }[], kinds: readonly (keyof UNetCalls)[]) => {
-    if ('time_embedding' in params) for (const kind of kinds) calls[kind] += inputs[2]!.shape[0]!; // the embeddings: one a prediction
+    // the embeddings: one a prediction
+    if ('time_embedding' in params) for (const kind of kinds) calls[kind] += inputs[2]!.shape[0]!;
   };
-  const compile = (run: Compiled): Compiled => (params, ...inputs) => (count(params, inputs, ['forward']), run(params, ...inputs));
+  const compile =
+    (run: Compiled): Compiled =>
+    (params, ...inputs) => (count(params, inputs, ['forward']), run(params, ...inputs));
   const compileVjp = (run: CompiledVjp): CompiledVjp =>
-    Object.assign(((params, inputs, dy) => (count(params, inputs, ['forward', 'backward']), run(params, inputs, dy))) as CompiledVjp, {
-      async keep(params: Params, inputs: Parameters<CompiledVjp>[1]): Promise<KeptForward | undefined> {
-        const kept = await run.keep?.(params, inputs);
-        if (!kept) return undefined;
-        count(params, inputs, ['forward']);
-        return { ...kept, backward: (dy) => (count(params, inputs, ['backward']), kept.backward(dy)), release: () => kept.release() };
+    Object.assign(
+      ((params, inputs, dy) => (
+        count(params, inputs, ['forward', 'backward']),
+        run(params, inputs, dy)
+      )) as CompiledVjp,
+      {
+        async keep(params: Params, inputs: Parameters<CompiledVjp>[1]): Promise<KeptForward | undefined> {
+          const kept = await run.keep?.(params, inputs);
+          if (!kept) return undefined;
+          count(params, inputs, ['forward']);
+          return {
+            ...kept,
+            backward: (dy) => (count(params, inputs, ['backward']), kept.backward(dy)),
+            release: () => kept.release(),
+          };
+        },
       },
-    });
+    );
   const counting: Engine = {
     name: engine.name,
     records: engine.records,

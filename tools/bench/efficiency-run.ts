@@ -3,17 +3,32 @@ import { dispose, tensor1d, type Tensor4D } from '@tensorflow/tfjs-core';
 import { OnnxRuntimeEngine, random, useBackend } from '@alignprop/autograd-ext';
 import { StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
 import { jpegCompressibility, jpegSize } from '@alignprop/rewards';
-import { AlignPropTrainer, DDPOTrainer, evaluator, parseAlignPropConfig, type AlignPropConfigInput, type DDPOConfigInput, type PromptFunction } from '@alignprop/trainer';
+import {
+  AlignPropTrainer,
+  DDPOTrainer,
+  evaluator,
+  parseAlignPropConfig,
+  type AlignPropConfigInput,
+  type DDPOConfigInput,
+  type PromptFunction,
+} from '@alignprop/trainer';
 import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
 import { countingEngine } from './counting-engine.js';
 
 /** A trainer with its options, watched for so many queries, with an evaluation every so many. */
 export type Method = { readonly evalEvery: number; readonly queries: number } & (
   | { readonly trainer: 'alignprop'; readonly config: AlignPropConfigInput }
-  | { readonly trainer: 'ddpo'; readonly config: DDPOConfigInput; /** Rewards are drawn at random instead: what happens then is not learnt. */ readonly control?: boolean }
+  | {
+      readonly trainer: 'ddpo';
+      readonly config: DDPOConfigInput;
+      /** Rewards are drawn at random instead: what happens then is not learnt. */ readonly control?: boolean;
+    }
 );
 
-/** An evaluation on held-out prompts, and all that training had taken until then; evaluations themselves are not counted. */
+/**
+ * An evaluation on held-out prompts, and all that training had taken until then; evaluations themselves are not
+ * counted.
+ */
 export interface Row {
   /** Images judged in training. */
   readonly queries: number;
@@ -35,22 +50,44 @@ export interface Setting {
 }
 
 /**
- * Trains and evaluates, writing a row to `file` after every evaluation. A finished file is read instead, an unfinished one begun anew.
+ * Trains and evaluates, writing a row to `file` after every evaluation. A finished file is read instead, an unfinished
+ * one begun anew.
  */
-export async function run(method: Method, seed: number, { steps, guidance, size }: Setting, file: string): Promise<readonly Row[]> {
+export async function run(
+  method: Method,
+  seed: number,
+  { steps, guidance, size }: Setting,
+  file: string,
+): Promise<readonly Row[]> {
   if (existsSync(file)) return read(file);
   const partial = `${file}.partial`;
   rmSync(partial, { force: true });
   await useBackend('wasm');
   const { engine, calls } = countingEngine(new OnnxRuntimeEngine({ threads: 1 }));
   const pipeline = await StableDiffusionPipeline.fromPretrained(embeddedModel.path, { engine });
-  const sampling = { sample_num_steps: steps, sample_guidance_scale: guidance, sample_eta: 1, height: size, width: size };
-  const promptFunction: PromptFunction<undefined> = (generator) => embeddedModel.prompts[generator.randint(0, embeddedModel.prompts.length, 1)[0]!]!;
+  const sampling = {
+    sample_num_steps: steps,
+    sample_guidance_scale: guidance,
+    sample_eta: 1,
+    height: size,
+    width: size,
+  };
+  const promptFunction: PromptFunction<undefined> = (generator) =>
+    embeddedModel.prompts[generator.randint(0, embeddedModel.prompts.length, 1)[0]!]!;
   const common = { ...sampling, seed, num_epochs: 1_000_000 };
   const options = { pipeline, promptFunction, imageSamplesHook: () => {} };
-  const trainer = method.trainer === 'alignprop'
-    ? new AlignPropTrainer({ ...options, config: { ...common, ...method.config }, rewardFunction: jpegCompressibility() })
-    : new DDPOTrainer({ ...options, config: { ...common, ...method.config }, rewardFunction: method.control ? randomReward(seed) : smallness });
+  const trainer =
+    method.trainer === 'alignprop'
+      ? new AlignPropTrainer({
+          ...options,
+          config: { ...common, ...method.config },
+          rewardFunction: jpegCompressibility(),
+        })
+      : new DDPOTrainer({
+          ...options,
+          config: { ...common, ...method.config },
+          rewardFunction: method.control ? randomReward(seed) : smallness,
+        });
   const evaluate = heldOut(pipeline, sampling);
   const spent = { queries: 0, forward: 0, backward: 0, seconds: 0, cpuSeconds: 0 };
   const rows: Row[] = [];
@@ -77,7 +114,11 @@ export async function run(method: Method, seed: number, { steps, guidance, size 
   return rows;
 }
 
-const read = (file: string): Row[] => readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Row);
+const read = (file: string): Row[] =>
+  readFileSync(file, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Row);
 
 /** Images judged an epoch. */
 function imagesOf({ config }: AlignPropTrainer | DDPOTrainer): number {
@@ -86,9 +127,13 @@ function imagesOf({ config }: AlignPropTrainer | DDPOTrainer): number {
 }
 
 /** The mean size of what a pipeline draws for prompts that nothing is trained on, always from the same noise. */
-function heldOut({ engine }: StableDiffusionPipeline, sampling: AlignPropConfigInput): (pipeline: StableDiffusionPipeline) => Promise<number> {
+function heldOut(
+  { engine }: StableDiffusionPipeline,
+  sampling: AlignPropConfigInput,
+): (pipeline: StableDiffusionPipeline) => Promise<number> {
   const config = parseAlignPropConfig({ ...sampling, seed: 20_000, eval_images_per_prompt: 4, estimator: 'full' });
-  const brightness = (images: Tensor4D) => tensor1d(new Float32Array(images.shape[0])); // sizes are taken of all images below
+  // sizes are taken of all images below
+  const brightness = (images: Tensor4D) => tensor1d(new Float32Array(images.shape[0]));
   const evaluate = evaluator(engine, { config, prompts: embeddedModel.evalPrompts, rewardFunction: brightness });
   return async (pipeline) => {
     const { images } = await evaluate(pipeline);

@@ -1,6 +1,6 @@
-// npm run efficiency -w tools [-- --seeds 0,1,2 --runs FOLDER --output PATH]
-// AlignProp against DDPO: what both take to the same held-out reward. A run that is in FOLDER is not run again, so that all of it can be
-// stopped and continued. Writes tables into PATH.md, the plot to PATH.svg, all evaluations to PATH.json (docs/efficiency by default).
+// npm run efficiency -w tools [-- --seeds 0,1,2 --runs FOLDER --output PATH] AlignProp against DDPO: what both take to
+// the same held-out reward. A run that is in FOLDER is not run again, so that all of it can be stopped and continued.
+// Writes tables into PATH.md, the plot to PATH.svg, all evaluations to PATH.json (docs/efficiency by default).
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -9,7 +9,11 @@ import { run, type Method, type Row, type Setting } from './efficiency-run.js';
 
 const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const { values: flags } = parseArgs({
-  options: { seeds: { type: 'string', default: '0,1,2' }, runs: { type: 'string', default: beside('../dist/efficiency') }, output: { type: 'string', default: beside('../../docs/efficiency') } },
+  options: {
+    seeds: { type: 'string', default: '0,1,2' },
+    runs: { type: 'string', default: beside('../dist/efficiency') },
+    output: { type: 'string', default: beside('../../docs/efficiency') },
+  },
 });
 
 /** Without guidance, and small: a run takes minutes on one core. */
@@ -25,7 +29,12 @@ const ddpo = (queries: number, train_learning_rate: number, control = false): Me
 
 /** What was tried besides is in docs/efficiency.md. */
 const methods: Readonly<Record<RunName, Method>> = {
-  AlignProp: { trainer: 'alignprop', queries: 64, evalEvery: 4, config: { train_batch_size: 4, train_learning_rate: 1e-2, truncated_rand_backprop_minmax: [0, setting.steps] } },
+  AlignProp: {
+    trainer: 'alignprop',
+    queries: 64,
+    evalEvery: 4,
+    config: { train_batch_size: 4, train_learning_rate: 1e-2, truncated_rand_backprop_minmax: [0, setting.steps] },
+  },
   'DDPO, rate 1e-2': ddpo(480, 1e-2),
   'DDPO, rate 3e-3': ddpo(768, 3e-3),
   'random rewards': ddpo(480, 1e-2, true),
@@ -33,18 +42,32 @@ const methods: Readonly<Record<RunName, Method>> = {
 
 const seeds = flags.seeds.split(',').map(Number);
 mkdirSync(flags.runs, { recursive: true });
-const runs = Object.fromEntries(Object.keys(methods).map((name) => [name, []])) as unknown as Record<RunName, (readonly Row[])[]>;
+const runs = Object.fromEntries(Object.keys(methods).map((name) => [name, []])) as unknown as Record<
+  RunName,
+  (readonly Row[])[]
+>;
 for (const [name, method] of Object.entries(methods) as [RunName, Method][]) {
   for (const seed of method.trainer === 'ddpo' && method.control ? seeds.slice(0, 1) : seeds) {
     const rows = await run(method, seed, setting, `${flags.runs}/${name.replaceAll(/[^\w-]+/g, '-')}-${seed}.jsonl`);
     const { queries, kilobytes, cpuSeconds } = rows.at(-1)!;
-    console.log(`${name}, seed ${seed}: ${kilobytes.toFixed(3)} kB after ${queries} queries, ${cpuSeconds.toFixed(0)} s`);
+    console.log(
+      `${name}, seed ${seed}: ${kilobytes.toFixed(3)} kB after ${queries} queries, ${cpuSeconds.toFixed(0)} s`,
+    );
     runs[name].push(rows);
   }
 }
 const table = `${tableOf(runs)}\n\n${bestTable(runs)}`;
 console.log(`\n${table}`);
-writeFileSync(`${flags.output}.json`, `${JSON.stringify({ setting, methods, seeds, runs }, (_, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value))}\n`);
+writeFileSync(
+  `${flags.output}.json`,
+  `${JSON.stringify({ setting, methods, seeds, runs }, (_, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value))}\n`,
+);
 writeFileSync(`${flags.output}.svg`, plotOf(runs));
 const page = readFileSync(`${flags.output}.md`, 'utf8');
-writeFileSync(`${flags.output}.md`, page.replace(/(<!-- table -->\n)[^]*(<!-- end of table -->)/, (_, begin: string, end: string) => `${begin}${table}\n${end}`));
+writeFileSync(
+  `${flags.output}.md`,
+  page.replace(
+    /(<!-- table -->\n)[^]*(<!-- end of table -->)/,
+    (_, begin: string, end: string) => `${begin}${table}\n${end}`,
+  ),
+);

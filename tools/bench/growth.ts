@@ -1,5 +1,5 @@
-// tsx tools/bench/growth.ts [--engine onnxruntime] [--output docs/growth]
-// How time and memory of a training step grow with steps, attached steps, batch and image size: a table on stdout, a plot as SVG.
+// tsx tools/bench/growth.ts [--engine onnxruntime] [--output docs/growth] How time and memory of a training step grow
+// with steps, attached steps, batch and image size: a table on stdout, a plot as SVG.
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +7,9 @@ import { parseArgs } from 'node:util';
 import { plot } from './plot.js';
 import { median, type Row } from './table.js';
 
-const { values: flags } = parseArgs({ options: { engine: { type: 'string', default: 'onnxruntime' }, output: { type: 'string', default: 'docs/growth' } } });
+const { values: flags } = parseArgs({
+  options: { engine: { type: 'string', default: 'onnxruntime' }, output: { type: 'string', default: 'docs/growth' } },
+});
 
 interface Setting {
   readonly steps: number;
@@ -22,24 +24,63 @@ interface Point {
 }
 
 const base: Setting = { steps: 10, attached: 5, batch: 1, size: 32 };
-const sweeps: Readonly<Record<keyof Setting, readonly number[]>> = { steps: [5, 10, 20, 40], attached: [1, 2, 5, 10], batch: [1, 2, 4, 8], size: [32, 64, 96, 128] };
-const titles: Readonly<Record<keyof Setting, string>> = { steps: 'denoising steps', attached: 'attached steps', batch: 'batch', size: 'image size in pixels' };
+const sweeps: Readonly<Record<keyof Setting, readonly number[]>> = {
+  steps: [5, 10, 20, 40],
+  attached: [1, 2, 5, 10],
+  batch: [1, 2, 4, 8],
+  size: [32, 64, 96, 128],
+};
+const titles: Readonly<Record<keyof Setting, string>> = {
+  steps: 'denoising steps',
+  attached: 'attached steps',
+  batch: 'batch',
+  size: 'image size in pixels',
+};
 
-const measured = Object.entries(sweeps).map(([name, xs]) => ({ name: name as keyof Setting, points: xs.map((x) => measure({ ...base, [name]: x }, x)) }));
+const measured = Object.entries(sweeps).map(([name, xs]) => ({
+  name: name as keyof Setting,
+  points: xs.map((x) => measure({ ...base, [name]: x }, x)),
+}));
 for (const { name, points } of measured) {
-  console.log(`\n| ${titles[name]} | ${points.map(({ x }) => x).join(' | ')} |\n| --- |${' ---: |'.repeat(points.length)}`);
-  console.log(`| seconds | ${points.map(({ seconds }) => seconds.toFixed(2)).join(' | ')} |\n| peak RSS, MB | ${points.map(({ megabytes }) => megabytes.toFixed(0)).join(' | ')} |`);
+  console.log(
+    `\n| ${titles[name]} | ${points.map(({ x }) => x).join(' | ')} |\n| --- |${' ---: |'.repeat(points.length)}`,
+  );
+  console.log(
+    `| seconds | ${points.map(({ seconds }) => seconds.toFixed(2)).join(' | ')} |\n| peak RSS, MB | ${points.map(({ megabytes }) => megabytes.toFixed(0)).join(' | ')} |`,
+  );
 }
-const kinds = [['seconds', 'seconds a step', '#2563eb'], ['megabytes', 'peak RSS, MB', '#dc2626']] as const;
+const kinds = [
+  ['seconds', 'seconds a step', '#2563eb'],
+  ['megabytes', 'peak RSS, MB', '#dc2626'],
+] as const;
 const panels = kinds.map(([key, label, color]) =>
-  measured.map(({ name, points }) => ({ title: `${label} against ${titles[name]}`, labelled: true, series: [{ color, points: points.map((point) => [point.x, point[key]] as const) }] })),
+  measured.map(({ name, points }) => ({
+    title: `${label} against ${titles[name]}`,
+    labelled: true,
+    series: [{ color, points: points.map((point) => [point.x, point[key]] as const) }],
+  })),
 );
 writeFileSync(`${flags.output}.svg`, plot(panels));
 
 function measure({ steps, attached, batch, size }: Setting, x: number): Point {
   const main = fileURLToPath(new URL('main.ts', import.meta.url));
-  const numbers = ['--steps', steps, '--attached', Math.min(attached, steps), '--batch', batch, '--size', size, '--runs', 2].map(String);
-  const output = execFileSync(process.execPath, [...process.execArgv, main, '--engine', flags.engine, '--row', 'train', ...numbers], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const numbers = [
+    '--steps',
+    steps,
+    '--attached',
+    Math.min(attached, steps),
+    '--batch',
+    batch,
+    '--size',
+    size,
+    '--runs',
+    2,
+  ].map(String);
+  const output = execFileSync(
+    process.execPath,
+    [...process.execArgv, main, '--engine', flags.engine, '--row', 'train', ...numbers],
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] },
+  );
   const row = JSON.parse(output.trim().split('\n').at(-1)!) as Row;
   return { x, seconds: median(row.seconds), megabytes: row.peakResident / 2 ** 20 };
 }

@@ -1,7 +1,7 @@
-// npm run guards -w tools [-- --steps 40 --only none,kl --runs FILE --output docs/guards]
-// Over-optimisation, and what guards do about it: the same run with and without them, judged on held-out prompts by what is trained, by
-// whether the untouched model still recognises them, and by how far images of one prompt are apart. Writes a plot and a sheet of images, prints a table.
-// What is in --runs is not run again.
+// npm run guards -w tools [-- --steps 40 --only none,kl --runs FILE --output docs/guards] Over-optimisation, and what
+// guards do about it: the same run with and without them, judged on held-out prompts by what is trained, by whether the
+// untouched model still recognises them, and by how far images of one prompt are apart. Writes a plot and a sheet of
+// images, prints a table. What is in --runs is not run again.
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,13 @@ import { dispose } from '@tensorflow/tfjs-core';
 import { createEngine } from '@alignprop/autograd-ext';
 import { encodePng, imageGrid, StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
 import { capped, jpegCompressibility, weightedSum, type ModelReward } from '@alignprop/rewards';
-import { AlignPropTrainer, evaluator, parseAlignPropConfig, type AlignPropConfigInput, type HeldOutOptions } from '@alignprop/trainer';
+import {
+  AlignPropTrainer,
+  evaluator,
+  parseAlignPropConfig,
+  type AlignPropConfigInput,
+  type HeldOutOptions,
+} from '@alignprop/trainer';
 import { plot, type Panel } from './plot.js';
 import { recognition } from './recognition.js';
 
@@ -26,10 +32,22 @@ const { values: flags } = parseArgs({
 });
 const [steps, every] = [Number(flags.steps), Number(flags.every)];
 
-/** What all runs share. The learning rate is three times what `alignprop demo` takes, so that it happens within a few minutes. */
+/**
+ * What all runs share. The learning rate is three times what `alignprop demo` takes, so that it happens within a few
+ * minutes.
+ */
 const common = {
-  seed: 5, num_epochs: steps, train_batch_size: 2, train_learning_rate: 4e-3, sample_num_steps: 10, sample_guidance_scale: 4, sample_eta: 0,
-  truncated_backprop_rand: false, truncated_backprop_timestep: 8, eval_images_per_prompt: 3, save_freq: 1000,
+  seed: 5,
+  num_epochs: steps,
+  train_batch_size: 2,
+  train_learning_rate: 4e-3,
+  sample_num_steps: 10,
+  sample_guidance_scale: 4,
+  sample_eta: 0,
+  truncated_backprop_rand: false,
+  truncated_backprop_timestep: 8,
+  eval_images_per_prompt: 3,
+  save_freq: 1000,
 } as const satisfies AlignPropConfigInput;
 
 interface Guard {
@@ -48,7 +66,12 @@ const guards: Readonly<Record<string, Guard>> = {
   kl: { label: 'kl_weight 1', color: '#2563eb', config: { kl_weight: 1 } },
   cap: { label: 'cap -2.8', color: '#059669', cap: -2.8 },
   ema: { label: 'ema_decay 0.9', color: '#9333ea', dash: '2 4', config: { ema_decay: 0.9 } },
-  stop: { label: 'early stopping', color: '#d97706', dash: '6 5', config: { eval_freq: every, early_stopping_patience: 2 } },
+  stop: {
+    label: 'early stopping',
+    color: '#d97706',
+    dash: '6 5',
+    config: { eval_freq: every, early_stopping_patience: 2 },
+  },
 };
 
 /** On held-out prompts, after so many steps. */
@@ -68,14 +91,45 @@ interface Run {
 }
 
 const prompts = [
-  'sunflower', 'frog', 'dog face', 'tropical fish', 'cherries', 'grapes', 'lemon', 'banana', 'tangerine', 'pig face', 'cow face', 'rabbit face',
-  'cat face', 'rose', 'tulip', 'cactus', 'maple leaf', 'carrot', 'tomato', 'avocado', 'doughnut', 'cookie', 'bread', 'egg', 'cheese wedge', 'lobster',
+  'sunflower',
+  'frog',
+  'dog face',
+  'tropical fish',
+  'cherries',
+  'grapes',
+  'lemon',
+  'banana',
+  'tangerine',
+  'pig face',
+  'cow face',
+  'rabbit face',
+  'cat face',
+  'rose',
+  'tulip',
+  'cactus',
+  'maple leaf',
+  'carrot',
+  'tomato',
+  'avocado',
+  'doughnut',
+  'cookie',
+  'bread',
+  'egg',
+  'cheese wedge',
+  'lobster',
 ];
 const evalPrompts = ['crab', 'red apple', 'panda face', 'hamburger', 'mushroom', 'tiger face'];
 const engine = await createEngine({ engine: 'onnxruntime', threads: 1 });
-const pipeline = await StableDiffusionPipeline.fromPretrained(fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url)), { engine });
+const pipeline = await StableDiffusionPipeline.fromPretrained(
+  fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url)),
+  { engine },
+);
 const judge = await recognition(pipeline, evalPrompts);
-const evaluate = evaluator(engine, { config: parseAlignPropConfig(common), prompts: evalPrompts, rewardFunction: judge });
+const evaluate = evaluator(engine, {
+  config: parseAlignPropConfig(common),
+  prompts: evalPrompts,
+  rewardFunction: judge,
+});
 
 const runs = existsSync(flags.runs) ? (JSON.parse(readFileSync(flags.runs, 'utf8')) as Record<string, Run>) : {};
 for (const name of flags.only?.split(',') ?? Object.keys(guards)) {
@@ -89,7 +143,10 @@ engine.dispose();
 
 async function train({ label, config, cap }: Guard): Promise<Run> {
   const folder = mkdtempSync(join(tmpdir(), 'guards-'));
-  const held: HeldOutOptions<undefined> = { prompts: evalPrompts, rewardFunction: weightedSum({ small: [jpegCompressibility(), 1], recognised: [judge, recognised] }) };
+  const held: HeldOutOptions<undefined> = {
+    prompts: evalPrompts,
+    rewardFunction: weightedSum({ small: [jpegCompressibility(), 1], recognised: [judge, recognised] }),
+  };
   const reward: ModelReward<undefined> = cap === undefined ? jpegCompressibility() : capped(jpegCompressibility(), cap);
   let kept = steps;
   const trainer = new AlignPropTrainer<undefined>({
@@ -106,7 +163,9 @@ async function train({ label, config, cap }: Guard): Promise<Run> {
     if ((globalStep + 1) % every !== 0) continue;
     seen.push(await trainer.averaged(() => look(trainer.pipeline, globalStep + 1)));
     const { point } = seen.at(-1)!;
-    console.log(`${label}: after ${point.step} steps ${point.kilobytes.toFixed(2)} kB, recognised ${point.recognised.toFixed(2)}, diversity ${point.diversity.toFixed(4)}`);
+    console.log(
+      `${label}: after ${point.step} steps ${point.kilobytes.toFixed(2)} kB, recognised ${point.recognised.toFixed(2)}, diversity ${point.diversity.toFixed(4)}`,
+    );
   }
   trainer.dispose();
   rmSync(folder, { recursive: true });
@@ -122,16 +181,28 @@ async function look(drawn: StableDiffusionPipeline, step: number): Promise<{ poi
   dispose([images, scores]);
   const firsts = pixels.filter((_, i) => i % common.eval_images_per_prompt === 0);
   const kilobytes = -sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
-  return { point: { step, kilobytes, recognised: mean, diversity: diversity! }, images: firsts.map((bytes) => Buffer.from(bytes).toString('base64')) };
+  return {
+    point: { step, kilobytes, recognised: mean, diversity: diversity! },
+    images: firsts.map((bytes) => Buffer.from(bytes).toString('base64')),
+  };
 }
 
 function report(): void {
   const panel = (title: string, key: keyof Point, range?: [number, number]): Panel => ({
     title,
     range,
-    series: Object.entries(guards).map(([name, { label, color, dash }]) => ({ name: label, color, dash, points: runs[name]!.points.map((point) => [point.step, point[key]] as const) })),
+    series: Object.entries(guards).map(([name, { label, color, dash }]) => ({
+      name: label,
+      color,
+      dash,
+      points: runs[name]!.points.map((point) => [point.step, point[key]] as const),
+    })),
   });
-  const panels = [panel('JPEG, kB: the reward is minus it', 'kilobytes'), panel('recognised (chance is 0.17)', 'recognised', [0, 1]), panel('diversity', 'diversity')];
+  const panels = [
+    panel('JPEG, kB: the reward is minus it', 'kilobytes'),
+    panel('recognised (chance is 0.17)', 'recognised', [0, 1]),
+    panel('diversity', 'diversity'),
+  ];
   writeFileSync(`${flags.output}.svg`, plot([panels]));
   writeFileSync(`${flags.output}.png`, sheet(['base', ...Object.keys(guards)].flatMap((name) => runs[name]!.images)));
   console.log(table());
@@ -139,13 +210,27 @@ function report(): void {
 
 function sheet(images: readonly string[]): Uint8Array {
   const [height, width] = pipeline.defaultSize;
-  const grid = imageGrid(images.map((image) => Uint8Array.from(Buffer.from(image, 'base64'))), { height, width, columns: evalPrompts.length, gutter: 4 });
+  const grid = imageGrid(
+    images.map((image) => Uint8Array.from(Buffer.from(image, 'base64'))),
+    { height, width, columns: evalPrompts.length, gutter: 4 },
+  );
   return encodePng(grid.data, { ...grid });
 }
 
 function table(): string {
   const start = runs.none!.points[0]!;
-  const row = (label: string, { kilobytes, recognised: sure, diversity }: Point) => `| ${label} | ${kilobytes.toFixed(2)} | ${sure.toFixed(2)} | ${diversity.toFixed(4)} |`;
-  const ends = Object.entries(guards).map(([name, { label }]) => row(`${label}, after ${runs[name]!.kept} steps`, runs[name]!.points.find(({ step }) => step === runs[name]!.kept)!));
-  return ['| | JPEG, kB | recognised | diversity |', '| --- | ---: | ---: | ---: |', row('before training', start), ...ends].join('\n');
+  const row = (label: string, { kilobytes, recognised: sure, diversity }: Point) =>
+    `| ${label} | ${kilobytes.toFixed(2)} | ${sure.toFixed(2)} | ${diversity.toFixed(4)} |`;
+  const ends = Object.entries(guards).map(([name, { label }]) =>
+    row(
+      `${label}, after ${runs[name]!.kept} steps`,
+      runs[name]!.points.find(({ step }) => step === runs[name]!.kept)!,
+    ),
+  );
+  return [
+    '| | JPEG, kB | recognised | diversity |',
+    '| --- | ---: | ---: | ---: |',
+    row('before training', start),
+    ...ends,
+  ].join('\n');
 }

@@ -1,5 +1,6 @@
-// npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2 --runs 5 --only unet,image,train]
-// Each row of the table is measured in a process of its own, so that its peak memory is its own too.
+// npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2
+// --runs 5 --only unet,image,train] Each row of the table is measured in a process of its own, so that its peak memory
+// is its own too.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpus, totalmem } from 'node:os';
@@ -27,29 +28,53 @@ const { values: flags } = parseArgs({
     row: { type: 'string' }, // this process is the one that measures it
   },
 });
-const options: BenchOptions = { batch: Number(flags.batch), size: flags.size ? Number(flags.size) : undefined, steps: Number(flags.steps), attached: flags.attached === 'all' ? Number(flags.steps) : Number(flags.attached), runs: Number(flags.runs) };
+const options: BenchOptions = {
+  batch: Number(flags.batch),
+  size: flags.size ? Number(flags.size) : undefined,
+  steps: Number(flags.steps),
+  attached: flags.attached === 'all' ? Number(flags.steps) : Number(flags.attached),
+  runs: Number(flags.runs),
+};
 
 if (flags.row) console.log(JSON.stringify(await measureRow(flags.row)));
 else await printTable();
 
 async function measureRow(name: string): Promise<Row> {
-  const { engine, heapBytes } = await known(engines, flags.engine, 'engine')(flags.threads ? Number(flags.threads) : undefined);
+  const { engine, heapBytes } = await known(
+    engines,
+    flags.engine,
+    'engine',
+  )(flags.threads ? Number(flags.threads) : undefined);
   const pipeline = await StableDiffusionPipeline.fromPretrained(flags.model, { engine });
   const { label, measure } = known(measurements, name, 'row');
   const [first, ...seconds] = await measure(pipeline, options);
-  return { label: label(options), first: first!, seconds, peakResident: process.resourceUsage().maxRSS * 1024, heap: heapBytes(), tensors: memory().numBytes };
+  return {
+    label: label(options),
+    first: first!,
+    seconds,
+    peakResident: process.resourceUsage().maxRSS * 1024,
+    heap: heapBytes(),
+    tensors: memory().numBytes,
+  };
 }
 
 /** Engines take turns, so that what else the machine does falls on all of them. */
 async function printTable(): Promise<void> {
-  console.log(`${flags.model} · ${cpus().length} × ${cpus()[0]!.model} · ${(totalmem() / 2 ** 30).toFixed(0)} GiB · Node ${process.versions.node} · tfjs-core ${tfjs}\n`);
+  console.log(
+    `${flags.model} · ${cpus().length} × ${cpus()[0]!.model} · ${(totalmem() / 2 ** 30).toFixed(0)} GiB · Node ${process.versions.node} · tfjs-core ${tfjs}\n`,
+  );
   const rows: WatchedRow[] = [];
-  for (const row of flags.only.split(',')) for (const engine of flags.engine.split(',')) rows.push(await watchedRow(row, engine));
+  for (const row of flags.only.split(','))
+    for (const engine of flags.engine.split(',')) rows.push(await watchedRow(row, engine));
   console.log(formatTable(rows));
 }
 
 async function watchedRow(row: string, engine: string): Promise<WatchedRow> {
-  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1), '--engine', engine, '--row', row], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(
+    process.execPath,
+    [...process.execArgv, ...process.argv.slice(1), '--engine', engine, '--row', row],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
   const peakInUse = watchMemory(child.pid!);
   const [output, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   if (status !== 0) throw new Error(`bench: ${row} on ${engine} ended with status ${status}.`);

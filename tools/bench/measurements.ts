@@ -22,13 +22,24 @@ const guidanceScale = 5;
 const prompt = 'crab';
 
 /** The rows of the table, in its order. */
-export const measurements: Readonly<Record<string, { readonly label: (options: BenchOptions) => string; readonly measure: Measurement }>> = {
+export const measurements: Readonly<
+  Record<string, { readonly label: (options: BenchOptions) => string; readonly measure: Measurement }>
+> = {
   unet: { label: ({ batch }) => `UNet call, guidance (batch ${2 * batch})`, measure: unetCalls },
-  image: { label: ({ batch, steps }) => `${batch === 1 ? 'image' : `${batch} images`}, ${steps} steps`, measure: images },
-  train: { label: ({ batch, steps, attached }) => `training step, batch ${batch}, ${attached} of ${steps} attached`, measure: trainingSteps },
+  image: {
+    label: ({ batch, steps }) => `${batch === 1 ? 'image' : `${batch} images`}, ${steps} steps`,
+    measure: images,
+  },
+  train: {
+    label: ({ batch, steps, attached }) => `training step, batch ${batch}, ${attached} of ${steps} attached`,
+    measure: trainingSteps,
+  },
 };
 
-/** The guided prediction at one timestep: the UNet on twice the batch, its text drawn at random, so that the text encoder takes no memory. */
+/**
+ * The guided prediction at one timestep: the UNet on twice the batch, its text drawn at random, so that the text
+ * encoder takes no memory.
+ */
 async function unetCalls(pipeline: StableDiffusionPipeline, { batch, size, runs }: BenchOptions): Promise<number[]> {
   const predict = pipeline.engine.compile(guidedPrediction(pipeline.unet.config));
   const latents = pipeline.prepareLatents({ batch, height: size, width: size, generator: random(0) });
@@ -48,14 +59,24 @@ async function unetCalls(pipeline: StableDiffusionPipeline, { batch, size, runs 
 async function images(given: StableDiffusionPipeline, { batch, size, steps, runs }: BenchOptions): Promise<number[]> {
   const pipeline = given.with({ scheduler: DDIMScheduler.fromConfig(given.scheduler.config) });
   return repeat(runs, async () => {
-    const made = await pipeline.generate(prompt, { numInferenceSteps: steps, guidanceScale, seed: 0, numImagesPerPrompt: batch, height: size, width: size });
+    const made = await pipeline.generate(prompt, {
+      numInferenceSteps: steps,
+      guidanceScale,
+      seed: 0,
+      numImagesPerPrompt: batch,
+      height: size,
+      width: size,
+    });
     await made.images.data();
     dispose([made.images, made.latents]);
   });
 }
 
 /** One optimizer step of AlignProp with the gradient entering the last `attached` UNet calls. */
-async function trainingSteps(pipeline: StableDiffusionPipeline, { batch, size, steps, attached, runs }: BenchOptions): Promise<number[]> {
+async function trainingSteps(
+  pipeline: StableDiffusionPipeline,
+  { batch, size, steps, attached, runs }: BenchOptions,
+): Promise<number[]> {
   const trainer = new AlignPropTrainer({
     pipeline,
     promptFunction: () => [prompt, undefined],

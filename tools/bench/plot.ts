@@ -23,13 +23,27 @@ const margin = 20;
 
 /** Rows of panels as an SVG file. */
 export function plot(rows: readonly (readonly Panel[])[]): string {
-  const names = new Map(rows.flat(2).flatMap(({ series }) => series).flatMap(({ name, color, dash }) => (name === undefined ? [] : [[name, { color, dash }] as const])));
+  const names = new Map(
+    rows
+      .flat(2)
+      .flatMap(({ series }) => series)
+      .flatMap(({ name, color, dash }) => (name === undefined ? [] : [[name, { color, dash }] as const])),
+  );
   const width = Math.max(...rows.map((row) => row.length)) * cell.width + margin;
   const height = rows.length * cell.height + margin + (names.size > 0 ? margin : 0);
-  const panels = rows.flatMap((row, y) => row.map((panel, x) => draw(panel, margin + x * cell.width, margin + y * cell.height)));
+  const panels = rows.flatMap((row, y) =>
+    row.map((panel, x) => draw(panel, margin + x * cell.width, margin + y * cell.height)),
+  );
   const legend = [...names].map(([name, { color, dash }], i) => {
     const left = margin + 30 + (i * (width - 2 * margin)) / names.size;
-    return `${line([[left, height - 14], [left + 20, height - 14]], color, dash)}<text x="${left + 26}" y="${height - 10}">${name}</text>`;
+    return `${line(
+      [
+        [left, height - 14],
+        [left + 20, height - 14],
+      ],
+      color,
+      dash,
+    )}<text x="${left + 26}" y="${height - 10}">${name}</text>`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11"><rect width="${width}" height="${height}" fill="white"/>${panels.join('')}${legend.join('')}</svg>\n`;
 }
@@ -40,10 +54,14 @@ function draw({ title, series, labelled = false, range }: Panel, left: number, t
   const maxX = Math.max(...xs);
   const [low, high] = range ?? [Math.min(0, ...ys), 1.1 * Math.max(0, ...ys) || 1];
   const [x0, y0] = [left + 30, top + 20 + size.height];
-  const at = ([x, y]: readonly [number, number]) => [x0 + (x / maxX) * size.width, y0 - ((y - low) / (high - low)) * size.height] as const;
+  const at = ([x, y]: readonly [number, number]) =>
+    [x0 + (x / maxX) * size.width, y0 - ((y - low) / (high - low)) * size.height] as const;
   const lines = series.map(({ points: own, color, dash }) => {
     const places = own.map(at);
-    const dots = places.map(([x, y], i) => `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${labelled ? 3 : 2}" fill="${color}"/>${labelled ? text(label(own[i]![1]), x, y - 6) : ''}`);
+    const dots = places.map(
+      ([x, y], i) =>
+        `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${labelled ? 3 : 2}" fill="${color}"/>${labelled ? text(label(own[i]![1]), x, y - 6) : ''}`,
+    );
     return line(places, color, dash) + dots.join('');
   });
   const marks = labelled ? [...new Set(xs)] : [0, maxX / 2, maxX];
@@ -55,6 +73,8 @@ function draw({ title, series, labelled = false, range }: Panel, left: number, t
 const line = (places: readonly (readonly [number, number])[], color: string, dash?: string): string =>
   `<polyline points="${places.map((place) => place.map((n) => n.toFixed(1)).join()).join(' ')}" fill="none" stroke="${color}" stroke-width="2"${dash ? ` stroke-dasharray="${dash}"` : ''}/>`;
 
-const text = (content: string, x: number, y: number, anchor = 'middle'): string => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${content}</text>`;
+const text = (content: string, x: number, y: number, anchor = 'middle'): string =>
+  `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${content}</text>`;
 
-const label = (value: number): string => (Number.isInteger(value) || Math.abs(value) >= 10 ? value.toFixed(0) : value.toFixed(2));
+const label = (value: number): string =>
+  Number.isInteger(value) || Math.abs(value) >= 10 ? value.toFixed(0) : value.toFixed(2);

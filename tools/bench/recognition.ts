@@ -1,17 +1,35 @@
-import { concat, mean, mul, reshape, softmax, squaredDifference, sub, sum, tensor1d, tensor2d, tensor4d, tile, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  concat,
+  mean,
+  mul,
+  reshape,
+  softmax,
+  squaredDifference,
+  sub,
+  sum,
+  tensor1d,
+  tensor2d,
+  tensor4d,
+  tile,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { random, type Params } from '@alignprop/autograd-ext';
 import { unet2DCondition, vaeEncode, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { defineReward, type ModelReward } from '@alignprop/rewards';
 
-/** Where on the way from image to noise the prompts are compared: late enough for prompts to matter, early enough for the image to. */
+/**
+ * Where on the way from image to noise the prompts are compared: late enough for prompts to matter, early enough for
+ * the image to.
+ */
 const timesteps = [400, 650];
 /** Logits a unit of the mean squared error, so that images of the untouched model are told apart with few doubts. */
 const certainty = 2000;
 
 /**
- * How sure the untouched model is that an image shows its prompt and none of the others, from 0 to 1: the image is noised, and
- * the prompt with which the model finds that noise best is the likeliest (a diffusion classifier, arXiv 2303.16203). Chance is
- * 1 / prompts.
+ * How sure the untouched model is that an image shows its prompt and none of the others, from 0 to 1: the image is
+ * noised, and the prompt with which the model finds that noise best is the likeliest (a diffusion classifier, arXiv
+ * 2303.16203). Chance is 1 / prompts.
  * @param pipeline with the UNet that training starts from
  */
 export async function recognition(pipeline: StableDiffusionPipeline, prompts: readonly string[]): Promise<ModelReward> {
@@ -24,7 +42,10 @@ export async function recognition(pipeline: StableDiffusionPipeline, prompts: re
   const errors = (params: Params, latents: Tensor4D, t: number, noise: Tensor4D): Tensor => {
     const batch = latents.shape[0];
     const noisy = scheduler.addNoise(latents, tile(noise, [batch, 1, 1, 1]), new Array<number>(batch).fill(t));
-    const each = reshape(tile(reshape(noisy, [batch, 1, -1]), [1, prompts.length, 1]), [batch * prompts.length, ...shape]) as Tensor4D;
+    const each = reshape(tile(reshape(noisy, [batch, 1, -1]), [1, prompts.length, 1]), [
+      batch * prompts.length,
+      ...shape,
+    ]) as Tensor4D;
     const found = unet2DCondition(unet.config, params, each, tensor1d([t]), tile(embeds, [batch, 1, 1]));
     return reshape(mean(squaredDifference(found, noise), [1, 2, 3]), [batch, prompts.length]);
   };
@@ -33,8 +54,13 @@ export async function recognition(pipeline: StableDiffusionPipeline, prompts: re
     inputs: (shown) => [tensor2d(shown.map((prompt) => prompts.map((other) => Number(other === prompt))))],
     score: (params, images, shown) => {
       const models = params as Readonly<Record<'vae' | 'unet', Params>>;
-      const latents = mul(vaeEncode(vae.config, models.vae, sub(mul(images!, 2), 1) as Tensor4D).mean, vae.config.scaling_factor) as Tensor4D;
-      const all = timesteps.map((t, i) => reshape(errors(models.unet, latents, t, noises[i]!), [1, images!.shape[0]!, -1]));
+      const latents = mul(
+        vaeEncode(vae.config, models.vae, sub(mul(images!, 2), 1) as Tensor4D).mean,
+        vae.config.scaling_factor,
+      ) as Tensor4D;
+      const all = timesteps.map((t, i) =>
+        reshape(errors(models.unet, latents, t, noises[i]!), [1, images!.shape[0]!, -1]),
+      );
       return sum(mul(softmax(mul(mean(concat(all), 0), -certainty)), shown!), 1);
     },
   });

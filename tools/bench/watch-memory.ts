@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * Looks once a second at what a process has in memory. Unlike its resident size, this counts pages of a file that it maps twice once
- * (Linux's proportional set size).
+ * Looks once a second at what a process has in memory. Unlike its resident size, this counts pages of a file that it
+ * maps twice once (Linux's proportional set size).
  * @returns ends it, and gives the highest number of bytes seen; undefined where the system does not say
  */
 export function watchMemory(pid: number): () => number | undefined {

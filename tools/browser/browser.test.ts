@@ -15,7 +15,10 @@ import { findChromium, openPage } from './chromium.js';
 import { drawing } from './drawing.js';
 
 const model = fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url));
-const wasm = join(dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json')), 'dist');
+const wasm = join(
+  dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json')),
+  'dist',
+);
 const chromium = findChromium();
 
 /** The page's program, from the packages' sources. */
@@ -40,7 +43,9 @@ describe('in a browser', () => {
   beforeAll(async () => {
     const program = await bundle();
     const entries = await readdir(model, { recursive: true, withFileTypes: true });
-    const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(model.length + 1));
+    const paths = entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name).slice(model.length + 1));
     let [resolve, reject]: [(values: Float32Array) => void, (error: Error) => void] = [() => {}, () => {}];
     posted = new Promise((...both) => ([resolve, reject] = both));
     const answer = async (request: IncomingMessage): Promise<[type: string, body: string | Uint8Array]> => {
@@ -48,10 +53,12 @@ describe('in a browser', () => {
       if (url === '/') return ['text/html', '<!doctype html><script type="module" src="/page.js"></script>'];
       if (url === '/page.js') return ['text/javascript', program];
       if (url === '/model.json') return ['application/json', JSON.stringify(paths)];
-      if (url.startsWith('/model/')) return ['application/octet-stream', await readFile(join(model, url.slice('/model/'.length)))];
+      if (url.startsWith('/model/'))
+        return ['application/octet-stream', await readFile(join(model, url.slice('/model/'.length)))];
       if (url.endsWith('.wasm')) return ['application/wasm', await readFile(join(wasm, url))];
       const body = await buffer(request);
-      if (url === '/result') resolve(new Float32Array(body.buffer.slice(body.byteOffset, body.byteOffset + body.length)));
+      if (url === '/result')
+        resolve(new Float32Array(body.buffer.slice(body.byteOffset, body.byteOffset + body.length)));
       if (url === '/error') reject(new Error(`the page says: ${body.toString()}`));
       return ['text/plain', ''];
     };

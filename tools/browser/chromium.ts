@@ -9,13 +9,20 @@ import { delimiter, join } from 'node:path';
 export function findChromium(): string | undefined {
   const folders = (process.env.PATH ?? '').split(delimiter);
   const names = ['chromium', 'chromium-browser', 'google-chrome'];
-  return process.env.CHROMIUM ?? names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path));
+  return (
+    process.env.CHROMIUM ??
+    names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path))
+  );
 }
 
 /** Opens a page, and closes it when `until` settles. */
 export async function openPage<T>(chromium: string, url: string, until: Promise<T>): Promise<T> {
   const profile = await mkdtemp(join(tmpdir(), 'alignprop-chromium-'));
-  const child = spawn(chromium, ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', `--user-data-dir=${profile}`, url], { stdio: 'ignore' });
+  const child = spawn(
+    chromium,
+    ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', `--user-data-dir=${profile}`, url],
+    { stdio: 'ignore' },
+  );
   const ended = once(child, 'exit').then(() => {
     throw new Error(`openPage: ${chromium} ended before the page was done.`);
   });

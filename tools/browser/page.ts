@@ -6,7 +6,9 @@ import { drawing } from './drawing.js';
 
 async function main(): Promise<Float32Array<ArrayBuffer>> {
   const paths = (await (await fetch('/model.json')).json()) as string[];
-  const contents = await Promise.all(paths.map(async (path) => [path, new Uint8Array(await (await fetch(`/model/${path}`)).arrayBuffer())] as const));
+  const contents = await Promise.all(
+    paths.map(async (path) => [path, new Uint8Array(await (await fetch(`/model/${path}`)).arrayBuffer())] as const),
+  );
   const pipeline = await StableDiffusionPipeline.fromPretrained(memory(Object.fromEntries(contents)));
   const { images } = await pipeline.generate(drawing.prompt, drawing.options);
   const rewards = jpegCompressibility()(images, [drawing.prompt], []);

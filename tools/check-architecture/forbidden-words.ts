@@ -1,7 +1,9 @@
 /** @returns one message for each line of `text` that holds one of `words`, whatever its case */
 export function findWords(file: string, text: string, words: readonly string[]): string[] {
   const wanted = words.map((word) => word.toLowerCase());
-  return text.split('\n').flatMap((line, i) =>
-    wanted.filter((word) => line.toLowerCase().includes(word)).map((word) => `${file}:${i + 1}: mentions '${word}'.`),
-  );
+  return text
+    .split('\n')
+    .flatMap((line, i) =>
+      wanted.filter((word) => line.toLowerCase().includes(word)).map((word) => `${file}:${i + 1}: mentions '${word}'.`),
+    );
 }

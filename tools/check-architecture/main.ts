@@ -1,4 +1,5 @@
-// Checks of the workspace that no linter does: npm run check [-- --forbid-words FILE], a file with a word or phrase a line.
+// Checks of the workspace that no linter does: npm run check [-- --forbid-words FILE], a file with a word or phrase a
+// line.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -14,17 +15,28 @@ const binary = /\.(png|jpe?g|safetensors|pth?|bin|npy|ckpt)$/;
 const { values } = parseArgs({ options: { 'forbid-words': { type: 'string' } } });
 const words = values['forbid-words'] ? readFileSync(values['forbid-words'], 'utf8').split('\n').filter(Boolean) : [];
 
-const tracked = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root, encoding: 'utf8' }).split('\0').filter(Boolean);
-const sources = tracked.filter((file) => /^packages\/[^/]+\/src\/.*\.ts$/.test(file) && !/\.test\.ts$|__fixtures__/.test(file));
+const tracked = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+  cwd: root,
+  encoding: 'utf8',
+})
+  .split('\0')
+  .filter(Boolean);
+const sources = tracked.filter(
+  (file) => /^packages\/[^/]+\/src\/.*\.ts$/.test(file) && !/\.test\.ts$|__fixtures__/.test(file),
+);
 const copies = tracked.filter((file) => /^packages\/[^/]+\/(LICENSE|NOTICE)$/.test(file));
 
 const problems = [
   ...compareFileTable(read('ARCHITECTURE.md'), sources),
   ...findAddresses(read('package-lock.json')),
-  ...copies.filter((file) => read(file) !== read(file.split('/').at(-1)!)).map((file) => `${file}: differs from the one at the root. Copy that one.`),
+  ...copies
+    .filter((file) => read(file) !== read(file.split('/').at(-1)!))
+    .map((file) => `${file}: differs from the one at the root. Copy that one.`),
   ...tracked.filter((file) => !binary.test(file)).flatMap((file) => findWords(file, read(file), words)),
 ];
 
 for (const problem of problems) console.error(problem);
-console.log(problems.length === 0 ? `${sources.length} source files, all in ARCHITECTURE.md.` : `${problems.length} problems.`);
+console.log(
+  problems.length === 0 ? `${sources.length} source files, all in ARCHITECTURE.md.` : `${problems.length} problems.`,
+);
 process.exitCode = problems.length === 0 ? 0 : 1;

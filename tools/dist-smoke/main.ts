@@ -1,5 +1,6 @@
-// What a user gets from npm: packs every package, installs the tarballs into empty folders outside the repository and runs them
-// in bare Node. This is what notices a file missing from a package, a wrong export, or gradients shaken out of a build.
+// What a user gets from npm: packs every package, installs the tarballs into empty folders outside the repository and
+// runs them in bare Node. This is what notices a file missing from a package, a wrong export, or gradients shaken out
+// of a build.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +10,9 @@ import { checkRewardsBundle } from './rewards-bundle.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const programs = fileURLToPath(new URL('programs', import.meta.url));
-const { version: tfjs } = JSON.parse(readFileSync(join(root, 'node_modules/@tensorflow/tfjs-core/package.json'), 'utf8')) as { version: string };
+const { version: tfjs } = JSON.parse(
+  readFileSync(join(root, 'node_modules/@tensorflow/tfjs-core/package.json'), 'utf8'),
+) as { version: string };
 const pngSignature = '89504e470d0a1a0a';
 
 const folder = mkdtempSync(join(tmpdir(), 'alignprop-smoke-'));
@@ -31,7 +34,8 @@ function pack(): Record<string, string> {
       const output = run('npm', ['pack', '--json', '--pack-destination', folder], join(root, 'packages', name));
       const [{ filename, files }] = JSON.parse(output) as [{ filename: string; files: { path: string }[] }];
       const paths = files.map(({ path }) => path);
-      for (const file of ['LICENSE', 'NOTICE', 'README.md', 'package.json']) check(paths.includes(file), `${name} lacks ${file}`);
+      for (const file of ['LICENSE', 'NOTICE', 'README.md', 'package.json'])
+        check(paths.includes(file), `${name} lacks ${file}`);
       check(!paths.some((path) => path.includes('.test.') || path.includes('__fixtures__')), `${name} contains tests`);
       return [name, join(folder, filename)];
     }),
@@ -50,7 +54,12 @@ function smokeLibraries(tarballs: Record<string, string>): void {
 
 /** The rewards with what they depend on and no more: a score in bare Node, and what a bundle of them holds. */
 async function smokeRewards(tarballs: Record<string, string>): Promise<void> {
-  const home = install('rewards', [tarballs['autograd-ext']!, tarballs.diffusion!, tarballs.rewards!, `@tensorflow/tfjs-core@${tfjs}`]);
+  const home = install('rewards', [
+    tarballs['autograd-ext']!,
+    tarballs.diffusion!,
+    tarballs.rewards!,
+    `@tensorflow/tfjs-core@${tfjs}`,
+  ]);
   console.log(run('node', ['score.mjs'], home).trim());
   console.log(await checkRewardsBundle(home));
 }
@@ -60,16 +69,34 @@ function smokeCommand(tarballs: Record<string, string>): void {
   const home = install('command', Object.values(tarballs));
   const alignprop = (...args: string[]): string => run('npx', ['--no-install', 'alignprop', ...args], home);
   check(alignprop('--help').includes('train'), 'alignprop --help does not mention train');
-  const steps = ['--num-epochs', '1', '--train-batch-size', '1', '--train-gradient-accumulation-steps', '1', '--sample-num-steps', '3', '--truncated-rand-backprop-minmax', '0', '2'];
+  const steps = [
+    '--num-epochs',
+    '1',
+    '--train-batch-size',
+    '1',
+    '--train-gradient-accumulation-steps',
+    '1',
+    '--sample-num-steps',
+    '3',
+    '--truncated-rand-backprop-minmax',
+    '0',
+    '2',
+  ];
   alignprop('train', '--reward', 'jpeg-compressibility', '--output-dir', 'out', ...steps);
   const adapter = 'out/pytorch_lora_weights.safetensors';
   for (const file of ['out/config.json', adapter]) check(statSync(join(home, file)).size > 0, `${file} is empty`);
-  const [metrics] = readFileSync(join(home, 'out/metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
-  for (const key of ['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'seconds']) check(Number.isFinite(metrics?.[key]), `metrics.jsonl has no number ${key}`);
+  const [metrics] = readFileSync(join(home, 'out/metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, number>);
+  for (const key of ['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'seconds'])
+    check(Number.isFinite(metrics?.[key]), `metrics.jsonl has no number ${key}`);
   check(readdirSync(join(home, 'out/checkpoints')).length > 0, 'out/checkpoints is empty');
   alignprop('generate', 'crab', '--lora', adapter, '--steps', '2', '--seed', '7', '-o', 'crab.png');
   check(readFileSync(join(home, 'crab.png')).subarray(0, 8).toString('hex') === pngSignature, 'crab.png is no PNG');
-  const scored = JSON.parse(alignprop('score', 'crab.png', '--reward', 'jpeg-compressibility', '--json')) as { score: number };
+  const scored = JSON.parse(alignprop('score', 'crab.png', '--reward', 'jpeg-compressibility', '--json')) as {
+    score: number;
+  };
   check(scored.score < -0.6, `crab.png scores ${scored.score}, expected minus its kilobytes`);
   console.log(`command: one step, reward ${metrics!.reward_mean}; crab.png written`);
 }
@@ -85,7 +112,13 @@ function install(name: string, packages: readonly string[]): string {
 
 function run(command: string, args: readonly string[], cwd: string): string {
   console.log(`$ ${command} ${args.join(' ')}`);
-  return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 2 ** 26, env: { ...process.env, NODE_OPTIONS: '' } });
+  return execFileSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    maxBuffer: 2 ** 26,
+    env: { ...process.env, NODE_OPTIONS: '' },
+  });
 }
 
 function check(condition: boolean, problem: string): void {

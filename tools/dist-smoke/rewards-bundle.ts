@@ -1,16 +1,39 @@
-// What an application gets that bundles the rewards for a browser: not the UNet, the VAE, adapters or the trainer, and not much.
+// What an application gets that bundles the rewards for a browser: not the UNet, the VAE, adapters or the trainer, and
+// not much.
 import { builtinModules } from 'node:module';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
-/** Found in the code of what rewards must not bring along: class and function names that errors and files keep readable. */
-const foreign = ['UNet2DConditionModel', 'AutoencoderKL', 'DDIMScheduler', 'StableDiffusionPipeline', 'AlignPropTrainer', 'loraAlpha', 'encodePng'];
+/**
+ * Found in the code of what rewards must not bring along: class and function names that errors and files keep readable.
+ */
+const foreign = [
+  'UNet2DConditionModel',
+  'AutoencoderKL',
+  'DDIMScheduler',
+  'StableDiffusionPipeline',
+  'AlignPropTrainer',
+  'loraAlpha',
+  'encodePng',
+];
 
-/** Kilobytes of 1000 bytes, minified and zipped, tfjs-core and optional packages left out: what was measured, and some room to grow. */
+/**
+ * Kilobytes of 1000 bytes, minified and zipped, tfjs-core and optional packages left out: what was measured, and some
+ * room to grow.
+ */
 const limit = 150;
 
 // Peers and optional packages are the application's own; Node's modules are behind imports that browsers never reach.
-const external = ['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-*', '@tensorflow/tfjs-converter', '@tensorflow/tfjs-layers', 'onnxruntime-*', 'nsfwjs/*', 'node:*', ...builtinModules];
+const external = [
+  '@tensorflow/tfjs-core',
+  '@tensorflow/tfjs-backend-*',
+  '@tensorflow/tfjs-converter',
+  '@tensorflow/tfjs-layers',
+  'onnxruntime-*',
+  'nsfwjs/*',
+  'node:*',
+  ...builtinModules,
+];
 
 /**
  * Bundles all of @alignprop/rewards as it is installed in a folder.
@@ -19,8 +42,14 @@ const external = ['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-*', '@tenso
 export async function checkRewardsBundle(home: string): Promise<string> {
   const all = await bundle(home, "export * from '@alignprop/rewards';");
   const found = foreign.filter((name) => all.text.includes(name));
-  if (found.length > 0) throw new Error(`dist-smoke: the bundle of @alignprop/rewards contains ${found.join(', ')}. Import '@alignprop/diffusion/clip' only, and look into its chunks.`);
-  if (all.zipped > limit) throw new Error(`dist-smoke: the bundle of @alignprop/rewards has ${all.zipped} kB zipped, expected at most ${limit}. Find out what was added, or raise the limit on purpose.`);
+  if (found.length > 0)
+    throw new Error(
+      `dist-smoke: the bundle of @alignprop/rewards contains ${found.join(', ')}. Import '@alignprop/diffusion/clip' only, and look into its chunks.`,
+    );
+  if (all.zipped > limit)
+    throw new Error(
+      `dist-smoke: the bundle of @alignprop/rewards has ${all.zipped} kB zipped, expected at most ${limit}. Find out what was added, or raise the limit on purpose.`,
+    );
   const one = await bundle(home, "export { jpegCompressibility } from '@alignprop/rewards';");
   const size = ({ minified, zipped }: Bundle): string => `${minified} kB, ${zipped} kB zipped`;
   return `rewards: all of them bundle to ${size(all)} (at most ${limit}), jpegCompressibility alone to ${size(one)}; tfjs-core not counted`;

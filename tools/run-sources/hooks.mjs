@@ -1,4 +1,5 @@
-// Node cannot load tfjs-core's gradients (an ES module in a CommonJS package): bundle them, as the build of autograd-ext does.
+// Node cannot load tfjs-core's gradients (an ES module in a CommonJS package): bundle them, as the build of
+// autograd-ext does.
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 
@@ -10,10 +11,19 @@ export const resolve = (specifier, context, next) =>
   specifier === gradients ? { url, format: 'module', shortCircuit: true } : next(specifier, context);
 
 /** @type {import('node:module').LoadHook} */
-export const load = (from, context, next) => (from === url ? { source: bundleGradients(), format: 'module', shortCircuit: true } : next(from, context));
+export const load = (from, context, next) =>
+  from === url ? { source: bundleGradients(), format: 'module', shortCircuit: true } : next(from, context);
 
 function bundleGradients() {
   const absWorkingDir = fileURLToPath(new URL('../..', import.meta.url));
-  const { outputFiles } = buildSync({ entryPoints: [gradients], absWorkingDir, bundle: true, write: false, format: 'esm', platform: 'neutral', mainFields: ['module', 'main'] });
+  const { outputFiles } = buildSync({
+    entryPoints: [gradients],
+    absWorkingDir,
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'neutral',
+    mainFields: ['module', 'main'],
+  });
   return outputFiles[0].text;
 }

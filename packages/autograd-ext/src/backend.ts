@@ -19,7 +19,8 @@ export async function useBackend(name: BackendName = 'wasm'): Promise<void> {
   enableProdMode();
   if (!findBackend(name)) await load();
   correctTfjs();
-  if (!(await setBackend(name))) throw new Error(`useBackend: the '${name}' backend did not start. Try another of ${backendNames.join(', ')}.`);
+  if (!(await setBackend(name)))
+    throw new Error(`useBackend: the '${name}' backend did not start. Try another of ${backendNames.join(', ')}.`);
 }
 
 /** Makes sure that some backend is active: the one in use, else the best that the program registered, else `wasm`. */

@@ -1,4 +1,16 @@
-import { add, matMul, memory, mul, randomNormal, sin, tanh, tidy, variable, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  matMul,
+  memory,
+  mul,
+  randomNormal,
+  sin,
+  tanh,
+  tidy,
+  variable,
+  type Tensor,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from './backend.js';
 import { checkpoint } from './checkpoint.js';
@@ -12,12 +24,17 @@ const twoLayers: ModelFunction = (params, x) => {
   const [first, second] = params as readonly Params[];
   return add(layer(second!, layer(first!, x!) as Tensor) as Tensor, x!);
 };
-const chained = (wrap: (fn: ModelFunction) => ModelFunction): ModelFunction => (params, x, y) => {
-  const [first, second] = params as readonly Params[];
-  return mul(wrap(layer)(second!, wrap(layer)(first!, x!) as Tensor) as Tensor, sin(y!));
-};
+const chained =
+  (wrap: (fn: ModelFunction) => ModelFunction): ModelFunction =>
+  (params, x, y) => {
+    const [first, second] = params as readonly Params[];
+    return mul(wrap(layer)(second!, wrap(layer)(first!, x!) as Tensor) as Tensor, sin(y!));
+  };
 const plain = (fn: ModelFunction): ModelFunction => fn;
-const checkpointed = (fn: ModelFunction): ModelFunction => (params, ...xs) => checkpoint(fn, params, ...xs);
+const checkpointed =
+  (fn: ModelFunction): ModelFunction =>
+  (params, ...xs) =>
+    checkpoint(fn, params, ...xs);
 
 const random = (seed: number) => randomNormal([3, 3], 0, 1, 'float32', seed);
 const values = (x: Tensor) => [...x.dataSync()];

@@ -3,13 +3,14 @@ import { trainable, type Params } from './params.js';
 import { gradients, type ModelFunction } from './vjp.js';
 
 /**
- * `fn(params, ...inputs)` whose intermediate results are not kept for the backward pass but computed again there.
- * All inputs and trainable leaves are differentiated together; a tensor that needs no gradient is better captured by `fn`.
+ * `fn(params, ...inputs)` whose intermediate results are not kept for the backward pass but computed again there. All
+ * inputs and trainable leaves are differentiated together; a tensor that needs no gradient is better captured by `fn`.
  * A tensor to be differentiated must not be captured: the gradient does not see it.
  * @param fn gives one tensor; outputs after the first are dropped
  */
 export function checkpoint(fn: ModelFunction, params: Params, ...inputs: Tensor[]): Tensor {
-  // The leaves are inputs of the operation, or the tape would not connect them with its result; fn reads them from params.
+  // The leaves are inputs of the operation, or the tape would not connect them with its result; fn reads them from
+  // params.
   const variables = Object.values(trainable(params));
   const run = (xs: Tensor[]) => [fn(params, ...xs)].flat()[0] as Tensor;
   return customGrad((...args) => {

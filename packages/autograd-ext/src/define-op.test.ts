@@ -28,7 +28,11 @@ describe.each(['wasm', 'cpu'] as const)('defineOp on %s', (backend) => {
 
   it('computes the gradients of all inputs that are asked for', () => {
     asked.length = 0;
-    const grads = tidy(() => vjp((_, x, w) => product({ x: x!, weight: w! }, {}), {}, [scalar(2), scalar(3)]).inputs.map((g: Tensor) => g.dataSync()[0]));
+    const grads = tidy(() =>
+      vjp((_, x, w) => product({ x: x!, weight: w! }, {}), {}, [scalar(2), scalar(3)]).inputs.map(
+        (g: Tensor) => g.dataSync()[0],
+      ),
+    );
     expect(grads).toEqual([3, 2]);
     expect(asked).toEqual(['x', 'weight']);
   });

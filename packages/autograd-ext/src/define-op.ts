@@ -1,4 +1,12 @@
-import { engine, getBackend, getKernel, registerGradient, registerKernel, tidy, type Tensor } from '@tensorflow/tfjs-core';
+import {
+  engine,
+  getBackend,
+  getKernel,
+  registerGradient,
+  registerKernel,
+  tidy,
+  type Tensor,
+} from '@tensorflow/tfjs-core';
 
 type Named<T> = Readonly<Record<string, T>>;
 
@@ -12,7 +20,10 @@ export interface OpDefinition<A extends object> {
   readonly inputsToSave?: readonly string[];
   /** Whether the gradient reads the output, given after the saved inputs. */
   readonly saveOutput?: boolean;
-  /** One thunk an input: only those whose gradient is asked for are run, so a frozen weight costs nothing. None: not differentiable. */
+  /**
+   * One thunk an input: only those whose gradient is asked for are run, so a frozen weight costs nothing. None: not
+   * differentiable.
+   */
   gradient?(dy: Tensor, saved: readonly Tensor[], attrs: A): Named<() => Tensor>;
 }
 
@@ -22,12 +33,13 @@ export interface OpDefinition<A extends object> {
  */
 export function defineOp<A extends object>(op: OpDefinition<A>): (inputs: Named<Tensor>, attrs: A) => Tensor {
   const { gradient } = op;
-  if (gradient) registerGradient({
-    kernelName: op.name,
-    inputsToSave: [...(op.inputsToSave ?? [])],
-    outputsToSave: op.saveOutput ? [true] : [],
-    gradFunc: (dy, saved, attrs) => gradient(dy as Tensor, saved, attrs as unknown as A),
-  });
+  if (gradient)
+    registerGradient({
+      kernelName: op.name,
+      inputsToSave: [...(op.inputsToSave ?? [])],
+      outputsToSave: op.saveOutput ? [true] : [],
+      gradFunc: (dy, saved, attrs) => gradient(dy as Tensor, saved, attrs as unknown as A),
+    });
   return (inputs, attrs) => {
     ensureKernel(op);
     return engine().runKernel(op.name, inputs as never, attrs as never) as Tensor;
@@ -40,6 +52,7 @@ function ensureKernel<A extends object>(op: OpDefinition<A>): void {
   registerKernel({
     kernelName: op.name,
     backendName,
-    kernelFunc: ({ inputs, attrs }) => tidy(() => op.forward(inputs as unknown as Named<Tensor>, attrs as unknown as A)),
+    kernelFunc: ({ inputs, attrs }) =>
+      tidy(() => op.forward(inputs as unknown as Named<Tensor>, attrs as unknown as A)),
   });
 }

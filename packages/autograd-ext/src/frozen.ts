@@ -28,7 +28,9 @@ export function disposeFrozen(weight: Tensor): void {
   weight.dispose();
 }
 
-/** `pack(tensor)`, computed once for a frozen tensor and kept until `unfreeze`; for any other tensor computed each time. */
+/**
+ * `pack(tensor)`, computed once for a frozen tensor and kept until `unfreeze`; for any other tensor computed each time.
+ */
 export function packedLayout(tensor: Tensor, name: string, pack: (tensor: Tensor) => Tensor): Tensor {
   const layouts = packed.get(tensor.dataId);
   if (!layouts) return pack(tensor);

@@ -43,7 +43,9 @@ const join = (path: string, key: string | number) => (path ? `${path}.${key}` : 
 export function mapLeaves(params: Params, fn: (path: string, leaf: Leaf) => Params, path = ''): Params {
   if (isLeaf(params)) return fn(path, params);
   if (Array.isArray(params)) return params.map((child, i) => mapLeaves(child as Params, fn, join(path, i)));
-  return Object.fromEntries(Object.entries(params).map(([key, child]) => [key, mapLeaves(child as Params, fn, join(path, key))]));
+  return Object.fromEntries(
+    Object.entries(params).map(([key, child]) => [key, mapLeaves(child as Params, fn, join(path, key))]),
+  );
 }
 
 /** The same tree with every tensor replaced, those inside stand-ins included. */
@@ -54,7 +56,9 @@ export function mapTensors(
   return mapLeaves(params, (path, leaf) => {
     if (!isLinearMap(leaf)) return fn(path, leaf);
     const module = path.slice(0, path.lastIndexOf('.'));
-    return leaf.with(Object.fromEntries(Object.entries(leaf.parts()).map(([name, part]) => [name, fn(join(module, name), part)])));
+    return leaf.with(
+      Object.fromEntries(Object.entries(leaf.parts()).map(([name, part]) => [name, fn(join(module, name), part)])),
+    );
   });
 }
 
@@ -104,10 +108,13 @@ function fromMap(node: unknown): unknown {
 
 /** The trainable tensors by path. */
 export function trainable(params: Params): Record<string, Variable> {
-  return Object.fromEntries(Object.entries(flattenTensors(params)).filter((entry): entry is [string, Variable] => isTrainable(entry[1])));
+  return Object.fromEntries(
+    Object.entries(flattenTensors(params)).filter((entry): entry is [string, Variable] => isTrainable(entry[1])),
+  );
 }
 
-const isTrainable = (tensor: Tensor | StoredTensor): tensor is Variable => tensor instanceof Variable && tensor.trainable;
+const isTrainable = (tensor: Tensor | StoredTensor): tensor is Variable =>
+  tensor instanceof Variable && tensor.trainable;
 
 /** The same tree with the named tensors replaced. */
 export function withTensors(params: Params, named: Readonly<Record<string, Tensor>>): Params {

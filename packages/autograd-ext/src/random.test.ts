@@ -13,7 +13,8 @@ interface Golden {
 }
 const golden: Golden = JSON.parse(readFileSync(new URL('./__fixtures__/torch-random.json', import.meta.url), 'utf8'));
 
-const draw = (generator: TorchGenerator, [kind, ...args]: Call) => (generator[kind] as (...args: number[]) => ArrayLike<number>)(...args);
+const draw = (generator: TorchGenerator, [kind, ...args]: Call) =>
+  (generator[kind] as (...args: number[]) => ArrayLike<number>)(...args);
 
 function expectNormals(actual: ArrayLike<number>, expected: readonly number[]): void {
   expect(actual.length).toBe(expected.length);
@@ -22,7 +23,9 @@ function expectNormals(actual: ArrayLike<number>, expected: readonly number[]): 
 }
 
 describe('TorchGenerator draws what torch draws', () => {
-  it.each(golden.randn)('randn($n), seed $seed', ({ seed, n, values }) => expectNormals(random(BigInt(seed)).randn(n), values));
+  it.each(golden.randn)('randn($n), seed $seed', ({ seed, n, values }) =>
+    expectNormals(random(BigInt(seed)).randn(n), values),
+  );
 
   it.each(golden.seeds)('seed $seed', ({ seed, randn, rand, randint }) => {
     expect(random(BigInt(seed)).rand(20)).toEqual(Float32Array.from(rand));
@@ -46,7 +49,10 @@ describe('TorchGenerator draws what torch draws', () => {
 
 describe('TorchGenerator', () => {
   const calls = fc.array(
-    fc.oneof(fc.tuple(fc.constantFrom('rand' as const, 'randn' as const), fc.nat(40)), fc.tuple(fc.constant('randint' as const), fc.constant(-3), fc.constant(9), fc.nat(20))),
+    fc.oneof(
+      fc.tuple(fc.constantFrom('rand' as const, 'randn' as const), fc.nat(40)),
+      fc.tuple(fc.constant('randint' as const), fc.constant(-3), fc.constant(9), fc.nat(20)),
+    ),
   );
 
   it('continues exactly from a state that went through JSON', () => {
@@ -75,11 +81,22 @@ describe('TorchGenerator', () => {
     expect(() => random(seed)).toThrow(/^TorchGenerator: seed got .*, expected an integer/);
   });
 
-  it.each([[0, 0], [1, 0], [0.5, 3], [0, 2 ** 31 + 1], [-(2 ** 31) - 1, 0]])('refuses the range [%d, %d)', (low, high) => {
+  it.each([
+    [0, 0],
+    [1, 0],
+    [0.5, 3],
+    [0, 2 ** 31 + 1],
+    [-(2 ** 31) - 1, 0],
+  ])('refuses the range [%d, %d)', (low, high) => {
     expect(() => random(0).randint(low, high, 1)).toThrow(/^TorchGenerator: range got/);
   });
 
-  it.each([{ engine: [1, 2], nextNormal: null }, { engine: random(0).getState().engine, nextNormal: NaN }, { engine: 'x', nextNormal: null }, {}])('refuses the state %j', (state) => {
+  it.each([
+    { engine: [1, 2], nextNormal: null },
+    { engine: random(0).getState().engine, nextNormal: NaN },
+    { engine: 'x', nextNormal: null },
+    {},
+  ])('refuses the state %j', (state) => {
     expect(() => random(0).setState(state as never)).toThrow(/^TorchGenerator: (engine )?state got/);
   });
 });

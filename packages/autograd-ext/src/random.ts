@@ -13,8 +13,8 @@ const BLOCK = 16;
 const TWO_PI = Math.fround(2 * Math.PI);
 
 /**
- * The numbers of `torch.Generator('cpu').manual_seed(seed)`, call for call: `rand` and `randint` are equal, `randn` differs
- * by the rounding of torch's vectorised logarithm and sine (2.4e-7). Not for cryptography.
+ * The numbers of `torch.Generator('cpu').manual_seed(seed)`, call for call: `rand` and `randint` are equal, `randn`
+ * differs by the rounding of torch's vectorised logarithm and sine (2.4e-7). Not for cryptography.
  */
 export class TorchGenerator {
   #engine: { next(): number; getState(): readonly number[] };
@@ -52,8 +52,12 @@ export class TorchGenerator {
    * @throws if there is none, or they do not fit int32
    */
   randint(low: number, high: number, n: number): Int32Array {
-    const inRange = Number.isInteger(low) && Number.isInteger(high) && low >= -(2 ** 31) && high <= 2 ** 31 && low < high;
-    if (!inRange) throw new RangeError(`TorchGenerator: range got [${low}, ${high}), expected integers with -2^31 <= low < high <= 2^31.`);
+    const inRange =
+      Number.isInteger(low) && Number.isInteger(high) && low >= -(2 ** 31) && high <= 2 ** 31 && low < high;
+    if (!inRange)
+      throw new RangeError(
+        `TorchGenerator: range got [${low}, ${high}), expected integers with -2^31 <= low < high <= 2^31.`,
+      );
     const range = high - low;
     // The modulus of 32 bits would be visibly uneven for large ranges: torch >= 2.7 takes 64 bits for them.
     const draw = range >= 2 ** 28 ? () => Number(this.#next64() % BigInt(range)) : () => this.#next32() % range;
@@ -66,12 +70,18 @@ export class TorchGenerator {
 
   /** Continues where `getState` was called. @throws if it is not such a state */
   setState({ engine, nextNormal }: GeneratorState): void {
-    const valid = Array.isArray(engine) && engine.every(Number.isInteger) && (nextNormal === null || Number.isFinite(nextNormal));
-    if (!valid) throw new Error('TorchGenerator: state got other values, expected what getState returned. Use a state of this version.');
+    const valid =
+      Array.isArray(engine) && engine.every(Number.isInteger) && (nextNormal === null || Number.isFinite(nextNormal));
+    if (!valid)
+      throw new Error(
+        'TorchGenerator: state got other values, expected what getState returned. Use a state of this version.',
+      );
     try {
       this.#engine = mersenneFromState(engine);
     } catch (cause) {
-      throw new Error(`TorchGenerator: engine state got ${engine.length} numbers, expected a position and 624 words.`, { cause });
+      throw new Error(`TorchGenerator: engine state got ${engine.length} numbers, expected a position and 624 words.`, {
+        cause,
+      });
     }
     this.#nextNormal = nextNormal;
   }
@@ -125,6 +135,9 @@ function boxMuller(block: Float32Array): void {
 
 function checkedSeed(seed: number | bigint): bigint {
   const valid = (typeof seed === 'bigint' || Number.isSafeInteger(seed)) && seed >= -(2n ** 63n) && seed < 2n ** 64n;
-  if (!valid) throw new RangeError(`TorchGenerator: seed got ${seed}, expected an integer between -2^63 and 2^64 - 1 (a bigint beyond 2^53).`);
+  if (!valid)
+    throw new RangeError(
+      `TorchGenerator: seed got ${seed}, expected an integer between -2^63 and 2^64 - 1 (a bigint beyond 2^53).`,
+    );
   return BigInt(seed);
 }

@@ -1,4 +1,17 @@
-import { add, matMul, memory, mul, scalar, square, sum, tensor1d, tensor2d, tidy, variable, type Tensor } from '@tensorflow/tfjs-core';
+import {
+  add,
+  matMul,
+  memory,
+  mul,
+  scalar,
+  square,
+  sum,
+  tensor1d,
+  tensor2d,
+  tidy,
+  variable,
+  type Tensor,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from './backend.js';
 import { gradients, vjp } from './vjp.js';

@@ -2,7 +2,9 @@ import { clone, engine, keep, tidy, zerosLike, type Tensor } from '@tensorflow/t
 import { trainable, type Params } from './params.js';
 import { correctTfjs } from './register-gradients.js';
 
-/** A pure, synchronous function of weights and tensors; the first of several outputs is the one that is differentiated. */
+/**
+ * A pure, synchronous function of weights and tensors; the first of several outputs is the one that is differentiated.
+ */
 export type ModelFunction = (params: Params, ...inputs: Tensor[]) => Tensor | readonly [Tensor, ...Tensor[]];
 
 /** A function's value and the product of an output gradient with its Jacobian. */
@@ -38,11 +40,15 @@ export function vjp(
     wrt.forEach((index, i) => (all[index] = differentiated[i]!));
     const xs = [...differentiated, ...Object.values(variables)];
     const kept: Tensor[] = [];
-    const { value, grads } = gradients(() => {
-      const [first, ...rest] = [fn(params, ...all)].flat() as [Tensor, ...Tensor[]];
-      kept.push(...rest.map((tensor) => keep(tensor)));
-      return first;
-    }, xs, dy);
+    const { value, grads } = gradients(
+      () => {
+        const [first, ...rest] = [fn(params, ...all)].flat() as [Tensor, ...Tensor[]];
+        kept.push(...rest.map((tensor) => keep(tensor)));
+        return first;
+      },
+      xs,
+      dy,
+    );
     const aux = kept.map((tensor) => clone(tensor));
     kept.forEach((tensor) => tensor.dispose());
     const filled = xs.map((x, i) => grads[i] ?? zerosLike(x));
@@ -59,7 +65,11 @@ export function vjp(
  * `engine().gradients`, usable inside another gradient: tfjs forgets the outer tape when an inner call ends.
  * A gradient is undefined where the output does not depend on the tensor.
  */
-export function gradients(fn: () => Tensor, xs: Tensor[], dy?: Tensor): { value: Tensor; grads: (Tensor | undefined)[] } {
+export function gradients(
+  fn: () => Tensor,
+  xs: Tensor[],
+  dy?: Tensor,
+): { value: Tensor; grads: (Tensor | undefined)[] } {
   correctTfjs(); // the umbrella package may have been imported since
   const { state } = engine();
   const outer = state.activeTape;

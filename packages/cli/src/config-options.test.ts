@@ -37,7 +37,10 @@ const examples: Record<string, [written: string[], value: unknown]> = {
   sample_num_steps: [['20'], 20],
   sample_eta: [['0.5'], 0.5],
   sample_guidance_scale: [['7.5'], 7.5],
-  negative_prompts: [['blurry, dark', 'ugly'], ['blurry, dark', 'ugly']],
+  negative_prompts: [
+    ['blurry, dark', 'ugly'],
+    ['blurry, dark', 'ugly'],
+  ],
   height: [['256'], 256],
   width: [['none'], null],
   train_batch_size: [['2'], 2],
@@ -64,14 +67,20 @@ const examples: Record<string, [written: string[], value: unknown]> = {
   on_nonfinite: [['skip'], 'skip'],
   truncated_backprop_rand: [['false'], false],
   truncated_backprop_timestep: [['10'], 10],
-  truncated_rand_backprop_minmax: [['0', '20'], [0, 20]],
+  truncated_rand_backprop_minmax: [
+    ['0', '20'],
+    [0, 20],
+  ],
   backprop_strategy: [['gaussian'], 'gaussian'],
   backprop_kwargs: [['{"fixed": {"value": 3}}'], { fixed: { value: 3 } }],
   use_lora: [['false'], false],
   train_text_encoder: [['true'], true],
   lora_rank: [['8'], 8],
   lora_alpha: [['8'], 8],
-  lora_target_modules: [['to_q', 'to_k'], ['to_q', 'to_k']],
+  lora_target_modules: [
+    ['to_q', 'to_k'],
+    ['to_q', 'to_k'],
+  ],
   lora_init: [['kaiming-uniform'], 'kaiming-uniform'],
 };
 
@@ -82,9 +91,13 @@ describe('configOptions', () => {
     expect(Object.keys(examples).sort()).toEqual([...fields].sort());
   });
 
-  it.each(Object.entries(examples))('%s in kebab case, snake case and behind the old prefix', (field, [written, value]) => {
-    for (const flag of [`--${field.replaceAll('_', '-')}`, `--${field}`, `--alignprop_config.${field}`]) expect(parse(flag, ...written)).toEqual({ [field]: value });
-  });
+  it.each(Object.entries(examples))(
+    '%s in kebab case, snake case and behind the old prefix',
+    (field, [written, value]) => {
+      for (const flag of [`--${field.replaceAll('_', '-')}`, `--${field}`, `--alignprop_config.${field}`])
+        expect(parse(flag, ...written)).toEqual({ [field]: value });
+    },
+  );
 
   it.each(Object.entries(alignPropConfigSchema.shape))('%s shows its default and what it is', (field, schema) => {
     const [option] = configOptions().find((candidate) => candidate.field === field)!.options;
@@ -98,7 +111,11 @@ describe('configOptions', () => {
   });
 
   it('reads none as null where a field can be null', () => {
-    expect(parse('--log-with', 'none', '--height', 'null', '--run-name', 'none')).toEqual({ log_with: null, height: null, run_name: 'none' });
+    expect(parse('--log-with', 'none', '--height', 'null', '--run-name', 'none')).toEqual({
+      log_with: null,
+      height: null,
+      run_name: 'none',
+    });
   });
 
   it('reads switches with and without a value', () => {

@@ -32,12 +32,20 @@ const groups: readonly (readonly [RegExp, string])[] = [
   [/(^|_)lora(_|$)/, 'Adapter:'],
 ];
 
-/** Every field of `AlignPropConfig` as flags, made from its schema. Ranges are left to the schema, which sees the whole configuration. */
+/**
+ * Every field of `AlignPropConfig` as flags, made from its schema. Ranges are left to the schema, which sees the whole
+ * configuration.
+ */
 export function configOptions(): ConfigOption[] {
   const { properties } = alignPropJsonSchema() as { properties: Readonly<Record<string, FieldSchema>> };
   return Object.entries(properties).map(([field, schema]) => {
     const options = makeOptions(`--${field.replaceAll('_', '-')}`, schema);
-    return { field, key: options[0]!.attributeName(), group: groups.find(([pattern]) => pattern.test(field))?.[1] ?? 'Run:', options };
+    return {
+      field,
+      key: options[0]!.attributeName(),
+      group: groups.find(([pattern]) => pattern.test(field))?.[1] ?? 'Run:',
+      options,
+    };
   });
 }
 
@@ -55,14 +63,20 @@ export function givenFields(command: Command, fields: readonly ConfigOption[]): 
 
 function makeOptions(flag: string, schema: FieldSchema): Option[] {
   const types = typesOf(schema);
-  const option = (value: string): Option => new Option(`${flag} ${value}`, schema.description).default(schema.default, shown(schema.default));
+  const option = (value: string): Option =>
+    new Option(`${flag} ${value}`, schema.description).default(schema.default, shown(schema.default));
   const choices = types.find((type) => type.enum)?.enum;
   const has = (type: FieldSchema['type']): boolean => types.some((candidate) => candidate.type === type);
   if (has('boolean')) {
     const positive = option('[true|false]').argParser(parseBoolean);
     return [positive, new Option(flag.replace('--', '--no-')).hideHelp()];
   }
-  if (choices) return [option('<name>').choices(has('null') ? [...choices, 'none'] : choices).argParser(parseChoice(choices, has('null')))];
+  if (choices)
+    return [
+      option('<name>')
+        .choices(has('null') ? [...choices, 'none'] : choices)
+        .argParser(parseChoice(choices, has('null'))),
+    ];
   if (has('array') && has('string')) return [option('<text...>').argParser(collectTexts)];
   if (types.some((type) => type.prefixItems)) return [option('<min max...>').argParser(collectNumbers)];
   if (has('array')) return [option('<names...>').argParser(collectNames)];
@@ -100,11 +114,13 @@ const orNull =
   (text: string): T | null =>
     isNull(text) ? null : parse(text);
 
-const parseChoice = (choices: readonly string[], nullable: boolean) => (text: string): string | null => {
-  if (choices.includes(text)) return text;
-  if (nullable && isNull(text)) return null;
-  throw new InvalidArgumentError(`Expected ${choices.join(', ')}${nullable ? ' or none' : ''}.`);
-};
+const parseChoice =
+  (choices: readonly string[], nullable: boolean) =>
+  (text: string): string | null => {
+    if (choices.includes(text)) return text;
+    if (nullable && isNull(text)) return null;
+    throw new InvalidArgumentError(`Expected ${choices.join(', ')}${nullable ? ' or none' : ''}.`);
+  };
 
 function parseJson(text: string): unknown {
   try {

@@ -14,7 +14,9 @@ export class Interrupted extends Error {
 /** An error that all processes of a run have, in one of those that do not report it. */
 export class ReportedElsewhere extends Error {}
 
-/** 0 for help that was asked for, 2 for wrong usage, 130 and 143 for signals as shells count them, 1 for anything else. */
+/**
+ * 0 for help that was asked for, 2 for wrong usage, 130 and 143 for signals as shells count them, 1 for anything else.
+ */
 export function exitCode(error: unknown): number {
   if (error instanceof ReportedElsewhere) return exitCode(error.cause);
   if (error instanceof Interrupted) return error.signal === 'SIGINT' ? 130 : 143;
@@ -23,7 +25,8 @@ export function exitCode(error: unknown): number {
 }
 
 /** Whether errors are printed with everything there is to know. @param options those of the program */
-export const isDebugging = ({ debug }: { debug?: boolean }): boolean => debug ?? ['1', 'true'].includes(process.env.DEBUG ?? '');
+export const isDebugging = ({ debug }: { debug?: boolean }): boolean =>
+  debug ?? ['1', 'true'].includes(process.env.DEBUG ?? '');
 
 /** One clear message; with `debug` everything there is to know, causes and stacks included. */
 export function errorMessage(error: unknown, debug: boolean): string {

@@ -24,7 +24,9 @@ describe('prepareFolder', () => {
     await prepareFolder(join(folder, 'a/b'));
     expect((await stat(join(folder, 'a/b'))).isDirectory()).toBe(true);
     await writeFile(join(folder, 'file'), '');
-    await expect(prepareFolder(join(folder, 'file/x'))).rejects.toThrow(/output: cannot write to '.*file.x': .*Choose another folder/);
+    await expect(prepareFolder(join(folder, 'file/x'))).rejects.toThrow(
+      /output: cannot write to '.*file.x': .*Choose another folder/,
+    );
   });
 });
 
@@ -32,7 +34,10 @@ describe('writeSheet', () => {
   it('enlarges small images and sets them in rows', async () => {
     await useBackend('cpu');
     await expectNoLeaks(async () => {
-      const images = tensor4d(Float32Array.from({ length: 3 * 32 * 32 * 3 }, (_, i) => Math.floor(i / (32 * 32 * 3)) / 2), [3, 32, 32, 3]);
+      const images = tensor4d(
+        Float32Array.from({ length: 3 * 32 * 32 * 3 }, (_, i) => Math.floor(i / (32 * 32 * 3)) / 2),
+        [3, 32, 32, 3],
+      );
       await writeSheet(join(folder, 's.png'), images, { columns: 2, parameters: 'three' });
       images.dispose();
     });

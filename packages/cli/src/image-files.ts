@@ -16,15 +16,23 @@ export async function prepareFolder(path: string): Promise<void> {
     await mkdir(path, { recursive: true });
     await access(path, constants.W_OK);
   } catch (cause) {
-    throw new Error(`output: cannot write to '${path}': ${(cause as Error).message}. Choose another folder.`, { cause });
+    throw new Error(`output: cannot write to '${path}': ${(cause as Error).message}. Choose another folder.`, {
+      cause,
+    });
   }
 }
 
 /** Writes images `[B, H, W, 3]` in [0, 1], which stay the caller's, side by side into one PNG file. */
-export async function writeSheet(path: string, images: Tensor4D, { columns, parameters }: { columns?: number; parameters?: string } = {}): Promise<void> {
+export async function writeSheet(
+  path: string,
+  images: Tensor4D,
+  { columns, parameters }: { columns?: number; parameters?: string } = {},
+): Promise<void> {
   const [, height, width] = images.shape;
   const scale = Math.ceil(sheetHeight / height);
-  const enlarged = tidy(() => (scale > 1 ? upsampleNearest(images, [height * scale, width * scale]) : div(images, 1)) as Tensor4D);
+  const enlarged = tidy(
+    () => (scale > 1 ? upsampleNearest(images, [height * scale, width * scale]) : div(images, 1)) as Tensor4D,
+  );
   const pixels = await toUint8(enlarged);
   enlarged.dispose();
   const sheet = imageGrid(pixels, { height: height * scale, width: width * scale, columns, gutter: 4 });

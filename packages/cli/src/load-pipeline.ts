@@ -17,14 +17,20 @@ export interface ModelOptions extends EngineOptions {
 export function modelOptions(command: Command): Command {
   const model = command
     .optionsGroup('Model:')
-    .option('--model <folder|hub id>', `Stable Diffusion 1.x or 2.x in diffusers' layout. (default: ${embeddedModel.name}, which comes with this package)`)
+    .option(
+      '--model <folder|hub id>',
+      `Stable Diffusion 1.x or 2.x in diffusers' layout. (default: ${embeddedModel.name}, which comes with this package)`,
+    )
     .option('--revision <name>', 'Branch, tag or commit of a hub repository. (default: main)')
     .option('--variant <name>', "Weight files' variant, such as fp16.");
   return engineOptions(model);
 }
 
 /** @throws if there is no such model, or a file of it is missing or damaged */
-export async function loadPipeline({ model, revision, variant, token, ...options }: ModelOptions, output: Output): Promise<StableDiffusionPipeline> {
+export async function loadPipeline(
+  { model, revision, variant, token, ...options }: ModelOptions,
+  output: Output,
+): Promise<StableDiffusionPipeline> {
   const source = await resolveSource(model ?? embeddedModel.path, { revision, token, onProgress: downloads(output) });
   output.info(`Loading ${model ?? embeddedModel.name}`);
   return StableDiffusionPipeline.fromPretrained(source, { variant, engine: await startEngine(options, output) });

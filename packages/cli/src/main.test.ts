@@ -15,7 +15,14 @@ import { simpleAnimals } from './prompt-list.js';
 
 const main = fileURLToPath(new URL('main.ts', import.meta.url));
 const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
-const sources = ['--disable-warning=DEP0205', '--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources];
+const sources = [
+  '--disable-warning=DEP0205',
+  '--conditions=@alignprop/source',
+  '--import',
+  import.meta.resolve('tsx'),
+  '--import',
+  runSources,
+];
 const short = ['--sample-num-steps', '2', '--truncated-rand-backprop-minmax', '0', '1', '--sample_guidance_scale', '2'];
 
 let folder: string;
@@ -29,8 +36,16 @@ interface Run {
 }
 
 /** @param onStderr is told all that stderr said so far, with the means to send a signal */
-async function alignprop(args: readonly string[], onStderr: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {}, more: NodeJS.ProcessEnv = {}): Promise<Run> {
-  const child = spawn(process.execPath, [...sources, main, ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '', DEBUG: '', ...more } });
+async function alignprop(
+  args: readonly string[],
+  onStderr: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {},
+  more: NodeJS.ProcessEnv = {},
+): Promise<Run> {
+  const child = spawn(process.execPath, [...sources, main, ...args], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NODE_OPTIONS: '', DEBUG: '', ...more },
+  });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (data: Buffer) => void (stdout += data.toString()));
   child.stderr.on('data', (data: Buffer) => onStderr((stderr += data.toString()), (signal) => child.kill(signal)));
@@ -40,7 +55,11 @@ async function alignprop(args: readonly string[], onStderr: (text: string, kill:
 
 const file = (path: string): string => resolve(folder, path);
 const text = (path: string): string => readFileSync(file(path), 'utf8');
-const lines = (jsonl: string): Record<string, unknown>[] => jsonl.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+const lines = (jsonl: string): Record<string, unknown>[] =>
+  jsonl
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
 const image = (path: string) => decodePng(readFileSync(file(path)));
 
 function differences(a: string, b: string): number[] {
@@ -52,42 +71,104 @@ function differences(a: string, b: string): number[] {
 describe('alignprop train', () => {
   let trained: Run;
   beforeAll(async () => {
-    await writeFile(file('config.json'), JSON.stringify({ num_epochs: 7, trainBatchSize: 2, seed: 5, prompt: ['frog', 'rose'] }));
+    await writeFile(
+      file('config.json'),
+      JSON.stringify({ num_epochs: 7, trainBatchSize: 2, seed: 5, prompt: ['frog', 'rose'] }),
+    );
     await writeFile(file('judge.txt'), '# held out\ncrab\n\nred apple\n');
-    trained = await alignprop(['train', '--config', 'config.json', '--num_epochs', '2', '--output-dir', 'run', '--eval-prompts', 'judge.txt', '--json', ...short]);
+    trained = await alignprop([
+      'train',
+      '--config',
+      'config.json',
+      '--num_epochs',
+      '2',
+      '--output-dir',
+      'run',
+      '--eval-prompts',
+      'judge.txt',
+      '--json',
+      ...short,
+    ]);
   });
 
   it('writes everything it says', async () => {
     expect(trained).toMatchObject({ code: 0 });
-    expect(readdirSync(file('run')).sort()).toEqual(['before-after.png', 'checkpoints', 'config.json', 'metrics.jsonl', 'pytorch_lora_weights.safetensors', 'samples']);
+    expect(readdirSync(file('run')).sort()).toEqual([
+      'before-after.png',
+      'checkpoints',
+      'config.json',
+      'metrics.jsonl',
+      'pytorch_lora_weights.safetensors',
+      'samples',
+    ]);
     expect(readdirSync(file('run/checkpoints'))).toEqual(['checkpoint_1', 'checkpoint_2']);
     expect(readdirSync(file('run/samples'))).toEqual(['step_000000.png', 'step_000001.png']);
-    expect(image('run/samples/step_000000.png')).toMatchObject({ height: 128 + 8, width: 2 * 128 + 12, text: { parameters: expect.stringMatching(/^(frog|rose) \(reward -\d/) as string } });
+    expect(image('run/samples/step_000000.png')).toMatchObject({
+      height: 128 + 8,
+      width: 2 * 128 + 12,
+      text: { parameters: expect.stringMatching(/^(frog|rose) \(reward -\d/) as string },
+    });
     expect(image('run/before-after.png')).toMatchObject({ height: 2 * 128 + 12, width: 2 * 128 + 12 });
     const { tensors } = await openSafetensors(directory(file('run')), 'pytorch_lora_weights.safetensors');
-    expect([...tensors.keys()]).toContain('unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora.down.weight');
+    expect([...tensors.keys()]).toContain(
+      'unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora.down.weight',
+    );
   });
 
   it('trains any model on animals when no prompts are given', async () => {
-    const run = await alignprop(['train', '--model', embeddedModel.path, '--reward', 'jpeg-compressibility', '--num-epochs', '1', '--output-dir', 'animals', '--quiet', ...short]);
+    const run = await alignprop([
+      'train',
+      '--model',
+      embeddedModel.path,
+      '--reward',
+      'jpeg-compressibility',
+      '--num-epochs',
+      '1',
+      '--output-dir',
+      'animals',
+      '--quiet',
+      ...short,
+    ]);
     expect(run).toMatchObject({ code: 0 });
     const { parameters } = image('animals/samples/step_000000.png').text;
     expect(simpleAnimals).toContain(parameters!.split(' (')[0]);
   });
 
   it('judges held-out prompts by another reward with --eval-reward', async () => {
-    const judge = ['--eval-prompts', 'judge.txt', '--eval-freq', '1', '--eval-reward', 'jpeg-incompressibility:2', '--reward-option', 'jpeg-incompressibility.quality=50'];
+    const judge = [
+      '--eval-prompts',
+      'judge.txt',
+      '--eval-freq',
+      '1',
+      '--eval-reward',
+      'jpeg-incompressibility:2',
+      '--reward-option',
+      'jpeg-incompressibility.quality=50',
+    ];
     const run = await alignprop(['train', '--num-epochs', '1', '--output-dir', 'judged', '--json', ...judge, ...short]);
     expect(run).toMatchObject({ code: 0 });
     const { reward_mean: trained } = lines(text('judged/metrics.jsonl'))[0]!;
     expect(trained).toBeLessThan(0);
-    const [before, after] = lines(text('judged/evaluations.jsonl')).map(({ eval_reward_mean }) => eval_reward_mean as number);
+    const [before, after] = lines(text('judged/evaluations.jsonl')).map(
+      ({ eval_reward_mean }) => eval_reward_mean as number,
+    );
     expect(before).toBeGreaterThan(0);
-    expect(lines(run.stdout).at(-1)).toMatchObject({ event: 'done', reward_before: expect.closeTo(before!, 6) as number, reward_after: expect.closeTo(after!, 6) as number });
+    expect(lines(run.stdout).at(-1)).toMatchObject({
+      event: 'done',
+      reward_before: expect.closeTo(before!, 6) as number,
+      reward_after: expect.closeTo(after!, 6) as number,
+    });
   });
 
   it('puts flags before the file, and the file before defaults', () => {
-    expect(JSON.parse(text('run/config.json'))).toMatchObject({ num_epochs: 2, train_batch_size: 2, seed: 5, sample_num_steps: 2, truncated_rand_backprop_minmax: [0, 1], save_freq: 1 });
+    expect(JSON.parse(text('run/config.json'))).toMatchObject({
+      num_epochs: 2,
+      train_batch_size: 2,
+      seed: 5,
+      sample_num_steps: 2,
+      truncated_rand_backprop_minmax: [0, 1],
+      save_freq: 1,
+    });
   });
 
   it('prints an object a line with --json, and progress elsewhere', () => {
@@ -95,9 +176,23 @@ describe('alignprop train', () => {
     expect(records.map(({ event }) => event)).toEqual(['step', 'step', 'judged', 'done']);
     const steps = lines(text('run/metrics.jsonl'));
     expect(records.slice(0, 2)).toEqual(steps.map((step) => ({ event: 'step', ...step })));
-    expect(Object.keys(steps[0]!)).toEqual(['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'learning_rate', 'seconds']);
+    expect(Object.keys(steps[0]!)).toEqual([
+      'epoch',
+      'global_step',
+      'reward_mean',
+      'reward_std',
+      'loss',
+      'grad_norm',
+      'learning_rate',
+      'seconds',
+    ]);
     expect(records[2]).toMatchObject({ prompts: ['crab', 'red apple'] });
-    expect(records[3]).toMatchObject({ output_dir: 'run', global_step: 2, reward_before: expect.any(Number) as number, reward_after: expect.any(Number) as number });
+    expect(records[3]).toMatchObject({
+      output_dir: 'run',
+      global_step: 2,
+      reward_before: expect.any(Number) as number,
+      reward_after: expect.any(Number) as number,
+    });
     expect(trained.stderr).toMatch(/Epoch 2\/2 reward -\d\.\d{3}, loss \d\.\d{3}, grad \d\.\d{3}, \d+\.\d s\/step\n/);
   });
 
@@ -106,13 +201,27 @@ describe('alignprop train', () => {
     await truncate(file('damaged/checkpoints/checkpoint_2/optimizer.safetensors'), 1000);
     const run = await alignprop(['train', '--resume-from', 'damaged', '--output-dir', 'damaged', '--quiet', ...short]);
     expect(run).toMatchObject({ code: 1, stdout: '' });
-    expect(run.stderr).toMatch(/^(warning.*\n)?error: Checkpoint: cannot resume from .*optimizer\.safetensors: .*Resume from another checkpoint\.\n$/);
+    expect(run.stderr).toMatch(
+      /^(warning.*\n)?error: Checkpoint: cannot resume from .*optimizer\.safetensors: .*Resume from another checkpoint\.\n$/,
+    );
   });
 
   it('draws the adapter it wrote', async () => {
     const drawn = ['generate', 'crab', '--seed', '7', '--steps', '2', '--quiet'];
-    expect(await alignprop([...drawn, '-o', 'with.png', '--lora', 'run/pytorch_lora_weights.safetensors', '--lora-scale', '4'])).toEqual({ code: 0, stdout: '', stderr: '' });
-    expect(await alignprop([...drawn, '-o', 'off.png', '--lora', 'run', '--lora-scale', '0'])).toMatchObject({ code: 0 });
+    expect(
+      await alignprop([
+        ...drawn,
+        '-o',
+        'with.png',
+        '--lora',
+        'run/pytorch_lora_weights.safetensors',
+        '--lora-scale',
+        '4',
+      ]),
+    ).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(await alignprop([...drawn, '-o', 'off.png', '--lora', 'run', '--lora-scale', '0'])).toMatchObject({
+      code: 0,
+    });
     expect(await alignprop([...drawn, '-o', 'without.png'])).toMatchObject({ code: 0 });
     expect(await alignprop([...drawn, '-o', 'again.png'])).toMatchObject({ code: 0 });
     expect(readFileSync(file('again.png'))).toEqual(readFileSync(file('without.png')));
@@ -122,16 +231,25 @@ describe('alignprop train', () => {
   });
 
   it('exports the adapter to the layout of other programs', async () => {
-    expect(await alignprop(['export', 'run', '-o', 'kohya.safetensors'])).toEqual({ code: 0, stdout: 'kohya.safetensors\n', stderr: '' });
+    expect(await alignprop(['export', 'run', '-o', 'kohya.safetensors'])).toEqual({
+      code: 0,
+      stdout: 'kohya.safetensors\n',
+      stderr: '',
+    });
     const { tensors } = await openSafetensors(directory(folder), 'kohya.safetensors');
-    expect([...tensors.keys()]).toContain('lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight');
+    expect([...tensors.keys()]).toContain(
+      'lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight',
+    );
   });
 
   it('writes a checkpoint on Ctrl-C and on SIGTERM, which the command that it names goes on from', async () => {
     const args = ['train', '--output-dir', 'stopped', '--prompt', 'red rose', ...short];
     const secret = ['--hf_user_access_token', 'secret'];
     let step = 0;
-    for (const [signal, code, more] of [['SIGINT', 130, secret], ['SIGTERM', 143, ['--resume-from', 'stopped']]] as const) {
+    for (const [signal, code, more] of [
+      ['SIGINT', 130, secret],
+      ['SIGTERM', 143, ['--resume-from', 'stopped']],
+    ] as const) {
       let sent = false;
       const stopped = await alignprop([...args, ...more, '--num-epochs', '1000'], (said, kill) => {
         if (sent || !/Epoch \d+\/1000/.test(said)) return;
@@ -139,29 +257,61 @@ describe('alignprop train', () => {
         kill(signal);
       });
       expect(stopped.code).toBe(code);
-      const [, steps, command] = /stopped after step (\d+) of 1000. Go on with:\n {2}alignprop (.*)\n/.exec(stopped.stderr)!;
-      expect(command).toBe(`train --output-dir stopped --prompt "red rose" --sample-num-steps 2 --truncated-rand-backprop-minmax 0 1 --sample-guidance-scale 2 --num-epochs 1000 --resume-from stopped/checkpoints/checkpoint_${steps!}`);
+      const [, steps, command] = /stopped after step (\d+) of 1000. Go on with:\n {2}alignprop (.*)\n/.exec(
+        stopped.stderr,
+      )!;
+      expect(command).toBe(
+        `train --output-dir stopped --prompt "red rose" --sample-num-steps 2 --truncated-rand-backprop-minmax 0 1 --sample-guidance-scale 2 --num-epochs 1000 --resume-from stopped/checkpoints/checkpoint_${steps!}`,
+      );
       expect(existsSync(file('stopped/pytorch_lora_weights.safetensors'))).toBe(true);
       expect(Number(steps)).toBeGreaterThan(step);
       step = Number(steps);
     }
-    const resumed = await alignprop([...args, '--resume-from', `stopped/checkpoints/checkpoint_${step}`, '--num-epochs', `${step + 1}`]);
+    const resumed = await alignprop([
+      ...args,
+      '--resume-from',
+      `stopped/checkpoints/checkpoint_${step}`,
+      '--num-epochs',
+      `${step + 1}`,
+    ]);
     expect(resumed.code).toBe(0);
-    expect(lines(text('stopped/metrics.jsonl')).map(({ global_step }) => global_step)).toEqual(Array.from({ length: step + 1 }, (_, i) => i));
+    expect(lines(text('stopped/metrics.jsonl')).map(({ global_step }) => global_step)).toEqual(
+      Array.from({ length: step + 1 }, (_, i) => i),
+    );
     expect(readdirSync(file('stopped'))).not.toContain('run.lock');
   });
 });
 
 describe('alignprop generate', () => {
   it('draws the pixels that diffusers draws', async () => {
-    // diffusers 0.40, torch 2.13 on a CPU: pipe('crab', negative_prompt='blue', num_inference_steps=5, guidance_scale=5, eta=0.5, generator=torch.Generator().manual_seed(7))
-    const drawn = await alignprop(['generate', 'crab', '--negative_prompt', 'blue', '--steps', '5', '--guidance-scale=5', '--eta', '0.5', '--seed', '7', '-o', 'new/crab.png', '--json']);
+    // diffusers 0.40, torch 2.13 on a CPU: pipe('crab', negative_prompt='blue', num_inference_steps=5,
+    // guidance_scale=5, eta=0.5, generator=torch.Generator().manual_seed(7))
+    const drawn = await alignprop([
+      'generate',
+      'crab',
+      '--negative_prompt',
+      'blue',
+      '--steps',
+      '5',
+      '--guidance-scale=5',
+      '--eta',
+      '0.5',
+      '--seed',
+      '7',
+      '-o',
+      'new/crab.png',
+      '--json',
+    ]);
     expect(drawn.code).toBe(0);
-    expect(lines(drawn.stdout)).toEqual([{ event: 'image', path: 'new/crab.png', prompt: 'crab', seed: 7, height: 64, width: 64 }]);
+    expect(lines(drawn.stdout)).toEqual([
+      { event: 'image', path: 'new/crab.png', prompt: 'crab', seed: 7, height: 64, width: 64 },
+    ]);
     const off = differences('new/crab.png', fileURLToPath(new URL('__fixtures__/crab.png', import.meta.url)));
     expect(Math.max(...off)).toBeLessThanOrEqual(1); // values that lie between two bytes may be rounded to either
     expect(off.filter((difference) => difference > 0).length).toBeLessThan(20);
-    expect(image('new/crab.png').text.parameters).toBe('crab\nNegative prompt: blue\nSteps: 5, Sampler: DDIM, CFG scale: 5, Seed: 7, Size: 64x64, Model: tiny-emoji, Eta: 0.5');
+    expect(image('new/crab.png').text.parameters).toBe(
+      'crab\nNegative prompt: blue\nSteps: 5, Sampler: DDIM, CFG scale: 5, Seed: 7, Size: 64x64, Model: tiny-emoji, Eta: 0.5',
+    );
   });
 
   it('downloads a model from the hub once', async () => {
@@ -180,7 +330,27 @@ describe('alignprop generate', () => {
 
   it('numbers several images, and says what the text encoder leaves out', async () => {
     const long = `crab ${'red '.repeat(40)}`;
-    const drawn = await alignprop(['generate', long, 'rose', '--num-images', '2', '--steps', '1', '--guidance-scale', '1', '--height', '32', '--width', '40', '--scheduler', 'pndm', '--seed', '1', '-o', 'many.png']);
+    const drawn = await alignprop([
+      'generate',
+      long,
+      'rose',
+      '--num-images',
+      '2',
+      '--steps',
+      '1',
+      '--guidance-scale',
+      '1',
+      '--height',
+      '32',
+      '--width',
+      '40',
+      '--scheduler',
+      'pndm',
+      '--seed',
+      '1',
+      '-o',
+      'many.png',
+    ]);
     expect(drawn.code).toBe(0);
     expect([1, 2, 3, 4].map((i) => image(`many-${i}.png`))).toMatchObject(Array(4).fill({ height: 32, width: 40 }));
     expect(image('many-4.png').text.parameters).toMatch(/^rose\n.*Sampler: PLMS.*Batch size: 4, Batch pos: 3$/);

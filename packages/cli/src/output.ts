@@ -36,7 +36,8 @@ export class Output {
   }
 
   info(text: string): void {
-    if (!this.#options.quiet && !this.#options.silent) this.#clear(() => process.stderr.write(`${this.#stderr.dim(text)}\n`));
+    if (!this.#options.quiet && !this.#options.silent)
+      this.#clear(() => process.stderr.write(`${this.#stderr.dim(text)}\n`));
   }
 
   warn(text: string): void {

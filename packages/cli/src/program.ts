@@ -7,11 +7,23 @@ import { canonicalFlags } from './flags.js';
 
 /** The commands. What they need is loaded when one is used, so that help and version come at once. */
 const commands: Readonly<Record<string, { summary: string; define: () => Promise<(command: Command) => void> }>> = {
-  train: { summary: 'fine-tune a LoRA adapter with a differentiable reward', define: async () => (await import('./commands/train.js')).defineTrain },
-  generate: { summary: 'draw images from prompts', define: async () => (await import('./commands/generate.js')).defineGenerate },
+  train: {
+    summary: 'fine-tune a LoRA adapter with a differentiable reward',
+    define: async () => (await import('./commands/train.js')).defineTrain,
+  },
+  generate: {
+    summary: 'draw images from prompts',
+    define: async () => (await import('./commands/generate.js')).defineGenerate,
+  },
   score: { summary: 'score images by rewards', define: async () => (await import('./commands/score.js')).defineScore },
-  export: { summary: 'write an adapter in the layout of another program', define: async () => (await import('./commands/export.js')).defineExport },
-  demo: { summary: 'train the embedded model for two minutes and compare before and after', define: async () => (await import('./commands/demo.js')).defineDemo },
+  export: {
+    summary: 'write an adapter in the layout of another program',
+    define: async () => (await import('./commands/export.js')).defineExport,
+  },
+  demo: {
+    summary: 'train the embedded model for two minutes and compare before and after',
+    define: async () => (await import('./commands/demo.js')).defineDemo,
+  },
 };
 
 /**
@@ -25,13 +37,15 @@ export async function run(args: readonly string[]): Promise<number> {
     await program.parseAsync(withoutHelpCommand(canonicalFlags(args)), { from: 'user' });
     return 0;
   } catch (error) {
-    if (![CommanderError, Interrupted, ReportedElsewhere].some((silent) => error instanceof silent)) report(error, program);
+    if (![CommanderError, Interrupted, ReportedElsewhere].some((silent) => error instanceof silent))
+      report(error, program);
     return exitCode(error);
   }
 }
 
 /** Commander answers `help train` before it knows the options of train; `train --help` is the same with them. */
-const withoutHelpCommand = (args: readonly string[]): readonly string[] => (args[0] === 'help' && args[1] !== undefined && args[1] in commands ? [args[1], '--help'] : args);
+const withoutHelpCommand = (args: readonly string[]): readonly string[] =>
+  args[0] === 'help' && args[1] !== undefined && args[1] in commands ? [args[1], '--help'] : args;
 
 function createProgram(): Command {
   const program = new Command('alignprop')
@@ -45,7 +59,8 @@ function createProgram(): Command {
     .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20, styleTitle: (text) => colors.bold(text) })
     .exitOverride()
     .addHelpText('after', footer);
-  for (const [name, { summary }] of Object.entries(commands)) program.command(name).description(sentence(summary)).summary(summary);
+  for (const [name, { summary }] of Object.entries(commands))
+    program.command(name).description(sentence(summary)).summary(summary);
   return program.hook('preSubcommand', async (_, command) => (await commands[command.name()]?.define())?.(command));
 }
 
@@ -61,11 +76,15 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM.`;
 
 function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
   return version;
 }
 
 function report(error: unknown, program: Command): void {
   const message = errorMessage(error, isDebugging(program.opts()));
-  process.stderr.write(`${colors.createColors(colors.isColorSupported && isatty(process.stderr.fd)).red('error:')} ${message}\n`);
+  process.stderr.write(
+    `${colors.createColors(colors.isColorSupported && isatty(process.stderr.fd)).red('error:')} ${message}\n`,
+  );
 }

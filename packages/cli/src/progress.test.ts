@@ -2,7 +2,13 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { clock, startProgress } from './progress.js';
 
 describe('clock', () => {
-  it.each([[0, '0:00'], [41.2, '0:42'], [59.9, '1:00'], [723, '12:03'], [12000, '3:20:00']])('%d seconds are %s', (seconds, text) => expect(clock(seconds)).toBe(text));
+  it.each([
+    [0, '0:00'],
+    [41.2, '0:42'],
+    [59.9, '1:00'],
+    [723, '12:03'],
+    [12000, '3:20:00'],
+  ])('%d seconds are %s', (seconds, text) => expect(clock(seconds)).toBe(text));
 });
 
 describe('startProgress', () => {
@@ -15,6 +21,9 @@ describe('startProgress', () => {
     progress.update(8, 'reward 1.0');
     progress.update(10);
     progress.stop();
-    expect(write.mock.calls.map(([text]) => text)).toEqual(['Training 8/10 reward 1.0, 0:20 left\n', 'Training 10/10\n']);
+    expect(write.mock.calls.map(([text]) => text)).toEqual([
+      'Training 8/10 reward 1.0, 0:20 left\n',
+      'Training 10/10\n',
+    ]);
   });
 });

@@ -16,15 +16,28 @@ export interface ProgressOptions {
 /**
  * Shows how far work has come, on stderr: as a bar in a terminal, as a line a step elsewhere.
  */
-export function startProgress(label: string, total: number, { from = 0, started = performance.now() }: ProgressOptions = {}): Progress {
+export function startProgress(
+  label: string,
+  total: number,
+  { from = 0, started = performance.now() }: ProgressOptions = {},
+): Progress {
   const text = (done: number, details: string): string => {
     const left = done > from ? ((performance.now() - started) / (done - from)) * (total - done) : undefined;
     return [details, left !== undefined && done < total && `${clock(left / 1000)} left`].filter(Boolean).join(', ');
   };
   if (!process.stderr.isTTY) return lines(label, total, text);
   const barsize = Math.min(20, Math.max(5, process.stderr.columns - 80));
-  // Without its own handling of Ctrl-C, and without hiding the cursor: a process that is killed could not show it again.
-  const bar = new SingleBar({ format: `${label} {value}/{total} {bar} {text}`, stream: process.stderr, barsize, gracefulExit: false, hideCursor: false, barCompleteChar: '█', barIncompleteChar: '░' });
+  // Without its own handling of Ctrl-C, and without hiding the cursor: a process that is killed could not show it
+  // again.
+  const bar = new SingleBar({
+    format: `${label} {value}/{total} {bar} {text}`,
+    stream: process.stderr,
+    barsize,
+    gracefulExit: false,
+    hideCursor: false,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+  });
   bar.start(total, from, { text: '' });
   return {
     update(done, details = '') {
@@ -37,7 +50,8 @@ export function startProgress(label: string, total: number, { from = 0, started 
 
 function lines(label: string, total: number, text: (done: number, details: string) => string): Progress {
   return {
-    update: (done, details = '') => void process.stderr.write(`${`${label} ${done}/${total} ${text(done, details)}`.trimEnd()}\n`),
+    update: (done, details = '') =>
+      void process.stderr.write(`${`${label} ${done}/${total} ${text(done, details)}`.trimEnd()}\n`),
     stop: () => {},
   };
 }

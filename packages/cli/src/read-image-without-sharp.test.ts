@@ -7,7 +7,12 @@ vi.mock('sharp', () => {
 });
 
 it('reads PNG files without sharp, and says what reads others', async () => {
-  expect(await readImage(fileURLToPath(new URL('__fixtures__/crab.png', import.meta.url)))).toMatchObject({ height: 64, width: 64 });
+  expect(await readImage(fileURLToPath(new URL('__fixtures__/crab.png', import.meta.url)))).toMatchObject({
+    height: 64,
+    width: 64,
+  });
   const other = fileURLToPath(import.meta.url);
-  await expect(readImage(other)).rejects.toThrow(/this is no PNG file, and other formats are read by the package sharp, which is not installed here\. Convert it to PNG, or 'npm install sharp'/);
+  await expect(readImage(other)).rejects.toThrow(
+    /this is no PNG file, and other formats are read by the package sharp, which is not installed here\. Convert it to PNG, or 'npm install sharp'/,
+  );
 });

@@ -28,7 +28,9 @@ describe('readImage', () => {
   });
 
   it('makes RGB of grey and of transparent pictures, and turns those that say so', async () => {
-    await sharp({ create: { height, width, channels: 4, background: { r: 10, g: 20, b: 30, alpha: 0 } } }).webp({ lossless: true, exact: true }).toFile(path('clear.webp'));
+    await sharp({ create: { height, width, channels: 4, background: { r: 10, g: 20, b: 30, alpha: 0 } } })
+      .webp({ lossless: true, exact: true })
+      .toFile(path('clear.webp'));
     expect([...(await readImage(path('clear.webp'))).data.slice(0, 4)]).toEqual([10, 20, 30, 10]);
     await raw().greyscale().webp({ lossless: true }).toFile(path('grey.webp'));
     const grey = await readImage(path('grey.webp'));
@@ -44,6 +46,8 @@ describe('readImage', () => {
     writeFileSync(path('text.png'), 'hello');
     await expect(readImage(path('text.png'))).rejects.toThrow(/image: '.*text\.png': .*unsupported image format/);
     writeFileSync(path('cut.png'), encodePng(data, { height, width }).subarray(0, 60));
-    await expect(readImage(path('cut.png'))).rejects.toThrow(/image: '.*cut\.png': decodePng: 60 bytes are no PNG file, or a damaged one/);
+    await expect(readImage(path('cut.png'))).rejects.toThrow(
+      /image: '.*cut\.png': decodePng: 60 bytes are no PNG file, or a damaged one/,
+    );
   });
 });

@@ -22,9 +22,17 @@ export async function readImage(path: string): Promise<Pixels> {
 
 async function decodeBySharp(file: Uint8Array): Promise<Pixels> {
   const { default: sharp } = await import('sharp').catch((cause: unknown) => {
-    throw new Error("this is no PNG file, and other formats are read by the package sharp, which is not installed here. Convert it to PNG, or 'npm install sharp'.", { cause });
+    throw new Error(
+      "this is no PNG file, and other formats are read by the package sharp, which is not installed here. Convert it to PNG, or 'npm install sharp'.",
+      { cause },
+    );
   });
   // Turned as its camera says; what is transparent is left out, as in PNG files.
-  const { data, info } = await sharp(file).rotate().removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  const { data, info } = await sharp(file)
+    .rotate()
+    .removeAlpha()
+    .toColourspace('srgb')
+    .raw()
+    .toBuffer({ resolveWithObject: true });
   return { data: new Uint8Array(data), height: info.height, width: info.width };
 }

@@ -11,19 +11,25 @@ export const isRewardFile = (name: string): boolean => /\.[cm]?[jt]s$/.test(name
 export const rewardFileName = (path: string): string => basename(path).replace(/\.[cm]?[jt]s$/, '');
 
 /**
- * The reward that a user's own module exports by default: a RewardFunction, or a function without parameters that returns one
- * or a promise of one.
+ * The reward that a user's own module exports by default: a RewardFunction, or a function without parameters that
+ * returns one or a promise of one.
  * @throws if there is no such file, it cannot be run, or exports something else
  */
 export async function rewardFile(path: string): Promise<RewardFunction> {
-  if (!(await stat(path).catch(() => undefined))?.isFile()) throw new UsageError(`--reward: there is no file '${path}'.`);
+  if (!(await stat(path).catch(() => undefined))?.isFile())
+    throw new UsageError(`--reward: there is no file '${path}'.`);
   const module = await load(path);
   const exported = module.default;
-  if (typeof exported !== 'function') throw new UsageError(`--reward: the default export of '${path}' got ${kindOf(exported)}, expected a function: ${shape}`);
+  if (typeof exported !== 'function')
+    throw new UsageError(
+      `--reward: the default export of '${path}' got ${kindOf(exported)}, expected a function: ${shape}`,
+    );
   if (exported.length > 0 || 'outputs' in exported) return exported as RewardFunction;
   const made = await (exported as () => unknown)();
   if (typeof made === 'function') return made as RewardFunction;
-  throw new UsageError(`--reward: the default export of '${path}' has no parameters, so it was called to make a reward. It returned ${kindOf(made)}, expected a function: ${shape}`);
+  throw new UsageError(
+    `--reward: the default export of '${path}' has no parameters, so it was called to make a reward. It returned ${kindOf(made)}, expected a function: ${shape}`,
+  );
 }
 
 const shape = '(images, prompts, metadata) => scores, or () => such a function.';
@@ -32,7 +38,10 @@ async function load(path: string): Promise<{ default?: unknown }> {
   try {
     return (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
   } catch (cause) {
-    throw new Error(`--reward: cannot load '${path}': ${(cause as Error).message}${advice(cause as NodeJS.ErrnoException)}`, { cause });
+    throw new Error(
+      `--reward: cannot load '${path}': ${(cause as Error).message}${advice(cause as NodeJS.ErrnoException)}`,
+      { cause },
+    );
   }
 }
 
@@ -44,4 +53,11 @@ function advice({ code, message }: NodeJS.ErrnoException): string {
   return '';
 }
 
-const kindOf = (value: unknown): string => (value === null ? 'null' : typeof value === 'object' ? 'an object' : value === undefined ? 'nothing' : `a ${typeof value}`);
+const kindOf = (value: unknown): string =>
+  value === null
+    ? 'null'
+    : typeof value === 'object'
+      ? 'an object'
+      : value === undefined
+        ? 'nothing'
+        : `a ${typeof value}`;

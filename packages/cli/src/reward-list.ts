@@ -35,7 +35,8 @@ const from =
     factory({ ...options, load: false } as O);
 
 /** An output's name, or its place. */
-const place = (text?: string): string | number | undefined => (text !== undefined && /^\d+$/.test(text) ? Number(text) : text);
+const place = (text?: string): string | number | undefined =>
+  text !== undefined && /^\d+$/.test(text) ? Number(text) : text;
 
 const clip = { weights: 'text', tokenizer: 'text' } as const;
 
@@ -43,14 +44,24 @@ const rewards: Readonly<Record<string, ListedReward>> = {
   aesthetic: { options: { weights: 'text', head: 'text' }, make: from(aesthetic) },
   'clip-score': { options: { ...clip, form: ['cosine', 'paper', 'percent'] }, usesPrompt: true, make: from(clipScore) },
   'pick-score': { options: clip, usesPrompt: true, make: from(pickScore) },
-  'hps-v2': { options: { ...clip, version: ['v2', 'v2.1'], mode: ['bilinear', 'bicubic'] }, usesPrompt: true, make: from(hpsV2) },
+  'hps-v2': {
+    options: { ...clip, version: ['v2', 'v2.1'], mode: ['bilinear', 'bicubic'] },
+    usesPrompt: true,
+    make: from(hpsV2),
+  },
   'image-reward': { options: { ...clip, visionHeads: 'number' }, usesPrompt: true, make: from(imageReward) },
   'object-detection': {
     options: { target: 'text', goal: ['absent', 'present'], weights: 'text', threshold: 'number', height: 'number' },
     required: ['target'],
     make: from(objectDetection),
   },
-  'graph-model': { options: { model: 'text', output: 'text', score: 'numbers' }, required: ['model', 'score'], make: from(({ output, ...options }: { output?: string } & Omit<GraphModelOptions, 'output'>) => graphModel({ ...options, output: place(output) })) },
+  'graph-model': {
+    options: { model: 'text', output: 'text', score: 'numbers' },
+    required: ['model', 'score'],
+    make: from(({ output, ...options }: { output?: string } & Omit<GraphModelOptions, 'output'>) =>
+      graphModel({ ...options, output: place(output) }),
+    ),
+  },
   'nsfw-safety': { options: { model: 'text' }, make: from(nsfwSafety) },
   'jpeg-compressibility': { options: { quality: 'number' }, make: from(jpegCompressibility) },
   'jpeg-incompressibility': { options: { quality: 'number' }, make: from(jpegIncompressibility) },
@@ -58,7 +69,8 @@ const rewards: Readonly<Record<string, ListedReward>> = {
 
 export const rewardNames: readonly string[] = Object.keys(rewards);
 export const isListedReward = (name: string): boolean => Object.hasOwn(rewards, name);
-export const hasWeights = (name: string): boolean => isListedReward(name) && ['weights', 'model'].some((option) => option in rewards[name]!.options);
+export const hasWeights = (name: string): boolean =>
+  isListedReward(name) && ['weights', 'model'].some((option) => option in rewards[name]!.options);
 export const usesPrompt = (name: string): boolean => isListedReward(name) && rewards[name]!.usesPrompt === true;
 
 /**
@@ -67,10 +79,20 @@ export const usesPrompt = (name: string): boolean => isListedReward(name) && rew
  */
 export function listedReward(name: string, written: Readonly<Record<string, unknown>>): () => Promise<ModelReward> {
   const { options, required = [], make } = rewards[name]!;
-  const given = Object.fromEntries(Object.entries(written).map(([option, value]) => {
-    const key = option.replace(/[-_](.)/g, (_, letter: string) => letter.toUpperCase());
-    return [key, readOption(`${name}.${option}`, value, options[key], Object.keys(options).map((known) => `${name}.${kebab(known)}`))];
-  }));
+  const given = Object.fromEntries(
+    Object.entries(written).map(([option, value]) => {
+      const key = option.replace(/[-_](.)/g, (_, letter: string) => letter.toUpperCase());
+      return [
+        key,
+        readOption(
+          `${name}.${option}`,
+          value,
+          options[key],
+          Object.keys(options).map((known) => `${name}.${kebab(known)}`),
+        ),
+      ];
+    }),
+  );
   const missing = required.find((option) => !(option in given));
   if (missing) throw new UsageError(`--reward: '${name}' needs an option: --reward-option ${name}.${kebab(missing)}=…`);
   return async () => make(given);
@@ -78,7 +100,12 @@ export function listedReward(name: string, written: Readonly<Record<string, unkn
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
-function readOption(name: string, value: unknown, kind: OptionKind | undefined, known: readonly string[]): Options[string] {
+function readOption(
+  name: string,
+  value: unknown,
+  kind: OptionKind | undefined,
+  known: readonly string[],
+): Options[string] {
   const text = Array.isArray(value) ? value.join(',') : String(value);
   const problem = (expected: string) => new UsageError(`--reward-option: ${name} got '${text}', expected ${expected}.`);
   if (kind === undefined) throw new UsageError(`--reward-option: got '${name}', expected one of ${known.join(', ')}.`);
@@ -86,7 +113,8 @@ function readOption(name: string, value: unknown, kind: OptionKind | undefined, 
   if (kind === 'text') return text;
   if (kind === 'number' || kind === 'numbers') {
     const numbers = text.split(',').map(Number);
-    if (!numbers.every(Number.isFinite) || (kind === 'number' && numbers.length > 1)) throw problem(kind === 'number' ? 'a number' : 'numbers with commas between them');
+    if (!numbers.every(Number.isFinite) || (kind === 'number' && numbers.length > 1))
+      throw problem(kind === 'number' ? 'a number' : 'numbers with commas between them');
     return kind === 'number' ? numbers[0]! : numbers;
   }
   if (kind.includes(text)) return text;

@@ -31,7 +31,11 @@ interface TermOptions {
  * @returns the names, and what makes their weighted sum; of one term with weight 1, that reward itself
  * @throws if a name is unknown or comes twice, a weight is no number, or an option is unknown or belongs to no term
  */
-export function rewardTerms(terms: readonly string[], options: RewardOptions = [], { flag = '--reward', others = [] }: TermOptions = {}): RewardTerms {
+export function rewardTerms(
+  terms: readonly string[],
+  options: RewardOptions = [],
+  { flag = '--reward', others = [] }: TermOptions = {},
+): RewardTerms {
   const given = readOptions(options);
   const parts = terms.map((term) => parseTerm(term, given, flag));
   const names = parts.map(({ name }) => name);
@@ -39,7 +43,10 @@ export function rewardTerms(terms: readonly string[], options: RewardOptions = [
   if (twice) throw new UsageError(`${flag}: '${twice}' is given twice. Give it once, with the sum of the weights.`);
   const listed = [...names, ...others.map((term) => splitTerm(term).name)].filter(isListedReward);
   const stray = Object.keys(given).find((name) => !listed.includes(name));
-  if (stray) throw new UsageError(`--reward-option: got an option of '${stray}', expected one of ${[...new Set(listed)].join(', ') || 'a listed reward'}.`);
+  if (stray)
+    throw new UsageError(
+      `--reward-option: got an option of '${stray}', expected one of ${[...new Set(listed)].join(', ') || 'a listed reward'}.`,
+    );
   return { names, load: (onLoad) => join(parts, onLoad) };
 }
 
@@ -51,15 +58,25 @@ async function join(parts: readonly Term[], onLoad: (text: string) => void = () 
   }
   if (rewards.length === 1 && parts[0]!.weight === 1) return rewards[0]!;
   // Beside a plain function no engine compiles the others, so they have to be in memory.
-  const all = rewards.every(isModelReward) ? rewards : await Promise.all(rewards.map(async (reward) => (isModelReward(reward) ? loadReward(reward) : reward)));
+  const all = rewards.every(isModelReward)
+    ? rewards
+    : await Promise.all(rewards.map(async (reward) => (isModelReward(reward) ? loadReward(reward) : reward)));
   return weightedSum(Object.fromEntries(parts.map(({ name, weight }, i) => [name, [all[i]!, weight]])));
 }
 
-function parseTerm(term: string, options: Readonly<Record<string, Readonly<Record<string, unknown>>>>, flag: string): Term {
+function parseTerm(
+  term: string,
+  options: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
+  flag: string,
+): Term {
   const { name, weight } = splitTerm(term);
   const isFile = isRewardFile(name);
-  if (!isFile && !isListedReward(name)) throw new UsageError(`${flag}: got '${name}', expected a .js, .mjs or .ts file, or one of ${rewardNames.join(', ')}.`);
-  if (weight.trim() === '' || !Number.isFinite(Number(weight))) throw new UsageError(`${flag}: weight of '${name}' got '${weight}', expected a number.`);
+  if (!isFile && !isListedReward(name))
+    throw new UsageError(
+      `${flag}: got '${name}', expected a .js, .mjs or .ts file, or one of ${rewardNames.join(', ')}.`,
+    );
+  if (weight.trim() === '' || !Number.isFinite(Number(weight)))
+    throw new UsageError(`${flag}: weight of '${name}' got '${weight}', expected a number.`);
   if (isFile) return { name: rewardFileName(name), weight: Number(weight), load: () => rewardFile(name) };
   return { name, weight: Number(weight), load: listedReward(name, options[name] ?? {}) };
 }
@@ -72,11 +89,15 @@ function splitTerm(term: string): { name: string; weight: string } {
 }
 
 function readOptions(options: RewardOptions): Record<string, Record<string, unknown>> {
-  if (typeof options === 'object' && !Array.isArray(options)) return { ...options } as Record<string, Record<string, unknown>>;
+  if (typeof options === 'object' && !Array.isArray(options))
+    return { ...options } as Record<string, Record<string, unknown>>;
   const given: Record<string, Record<string, unknown>> = {};
   for (const written of [options].flat() as readonly string[]) {
     const [, name, option, value] = /^([^.=]+)\.([^=]+)=(.*)$/s.exec(written) ?? [];
-    if (name === undefined) throw new UsageError(`--reward-option: got '${written}', expected reward.option=value, such as aesthetic.head=./head.pth.`);
+    if (name === undefined)
+      throw new UsageError(
+        `--reward-option: got '${written}', expected reward.option=value, such as aesthetic.head=./head.pth.`,
+      );
     (given[name] ??= {})[option!] = value;
   }
   return given;

@@ -2,7 +2,22 @@ import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { AlignPropTrainer, evaluationRecord, evaluator, exchange, logSamples, metricsRecord, shared, singleProcess, trainableUNet, type AlignPropConfig, type AlignPropConfigInput, type Collective, type ImageSamples, type StepMetrics } from '@alignprop/trainer';
+import {
+  AlignPropTrainer,
+  evaluationRecord,
+  evaluator,
+  exchange,
+  logSamples,
+  metricsRecord,
+  shared,
+  singleProcess,
+  trainableUNet,
+  type AlignPropConfig,
+  type AlignPropConfigInput,
+  type Collective,
+  type ImageSamples,
+  type StepMetrics,
+} from '@alignprop/trainer';
 import { Interrupted } from './errors.js';
 import { writeSheet } from './image-files.js';
 import { interruptible } from './interrupt.js';
@@ -41,7 +56,13 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
       await logSamples(samples, step, tracker);
     },
     ...(evalPrompts.length > 0 && { evaluation: { prompts: evalPrompts, rewardFunction: evalReward } }),
-    trackers: [{ log: () => {}, logEvaluation: (metrics) => output.result({ event: 'evaluation', ...evaluationRecord(metrics) }), close: () => {} }],
+    trackers: [
+      {
+        log: () => {},
+        logEvaluation: (metrics) => output.result({ event: 'evaluation', ...evaluationRecord(metrics) }),
+        close: () => {},
+      },
+    ],
     logger: output,
     collective,
   });
@@ -51,16 +72,24 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
       await train(trainer, signal, output);
       const interruption = await interruptionOf(collective, 'the end of training', signal);
       if (interruption) {
-        output.warn(`stopped after step ${trainer.globalStep} of ${config.num_epochs}. Go on with:\n  ${job.resumeCommand(await trainer.saveCheckpoint())}`);
+        output.warn(
+          `stopped after step ${trainer.globalStep} of ${config.num_epochs}. Go on with:\n  ${job.resumeCommand(await trainer.saveCheckpoint())}`,
+        );
         throw interruption;
       }
       const comparing = () => compare(job, trainer.pipeline, signal, output).catch(unless(signal));
-      const compared = evalPrompts.length === 0 || collective.rank > 0 ? {} : await (config.ema_export ? trainer.averaged(comparing) : comparing());
+      const compared =
+        evalPrompts.length === 0 || collective.rank > 0
+          ? {}
+          : await (config.ema_export ? trainer.averaged(comparing) : comparing());
       const late = await interruptionOf(collective, 'the end of judging', signal);
       if (late) throw late;
       const [name, path] = config.use_lora ? ['lora', 'pytorch_lora_weights.safetensors'] : ['unet', 'unet'];
       const trained = `${config.output_dir}/${path}`;
-      output.result({ event: 'done', output_dir: config.output_dir, global_step: trainer.globalStep, [name]: trained, ...compared }, `${config.use_lora ? 'LoRA' : 'UNet'}     ${trained}`);
+      output.result(
+        { event: 'done', output_dir: config.output_dir, global_step: trainer.globalStep, [name]: trained, ...compared },
+        `${config.use_lora ? 'LoRA' : 'UNet'}     ${trained}`,
+      );
     }, stopping);
   } finally {
     trainer.dispose();
@@ -69,16 +98,22 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
 }
 
 /** What all processes throw if one of them was interrupted. */
-async function interruptionOf(collective: Collective, at: string, signal: AbortSignal): Promise<Interrupted | undefined> {
+async function interruptionOf(
+  collective: Collective,
+  at: string,
+  signal: AbortSignal,
+): Promise<Interrupted | undefined> {
   const names = await exchange(collective, at, signal.aborted ? (signal.reason as Interrupted).signal : null);
   const name = names.find((one) => one !== null);
   return name && shared(new Interrupted(name));
 }
 
 /** Lets errors pass, but for the signal's: all processes have to hear of it. */
-const unless = (signal: AbortSignal) => (error: unknown): undefined => {
-  if (!signal.aborted || error !== signal.reason) throw error;
-};
+const unless =
+  (signal: AbortSignal) =>
+  (error: unknown): undefined => {
+    if (!signal.aborted || error !== signal.reason) throw error;
+  };
 
 async function train(trainer: AlignPropTrainer, signal: AbortSignal, output: Output): Promise<void> {
   const started = performance.now();
@@ -99,11 +134,18 @@ const describe = ({ rewardMean, loss, gradNorm, seconds }: StepMetrics): string 
 
 async function writeSamples(path: string, { images, prompts, rewards }: ImageSamples<undefined>): Promise<void> {
   const judged = await rewards.data();
-  await writeSheet(path, images, { parameters: prompts.map((prompt, i) => `${prompt} (reward ${judged[i]!.toFixed(4)})`).join('\n') });
+  await writeSheet(path, images, {
+    parameters: prompts.map((prompt, i) => `${prompt} (reward ${judged[i]!.toFixed(4)})`).join('\n'),
+  });
 }
 
 /** Draws the same prompts from the same noise without the adapter and with it, one row each. */
-async function compare(job: TrainingJob, trained: StableDiffusionPipeline, signal: AbortSignal, output: Output): Promise<Record<string, unknown>> {
+async function compare(
+  job: TrainingJob,
+  trained: StableDiffusionPipeline,
+  signal: AbortSignal,
+  output: Output,
+): Promise<Record<string, unknown>> {
   const { config, evalReward = job.reward, evalPrompts: prompts = [] } = job;
   const progress = output.progress('Judging', 2 * prompts.length);
   let drawn = 0;
@@ -118,8 +160,10 @@ async function compare(job: TrainingJob, trained: StableDiffusionPipeline, signa
     progress.stop();
     const sheet = `${config.output_dir}/before-after.png`;
     await writeComparison(sheet, images, prompts);
-    output.result({ event: 'judged', prompts, before: before.rewards, after: after.rewards },
-      `Reward   ${before.mean.toFixed(3)} before, ${after.mean.toFixed(3)} after, on prompts that were not trained on: ${prompts.join(', ')}\nImages   ${sheet}, the row above before, the row below after`);
+    output.result(
+      { event: 'judged', prompts, before: before.rewards, after: after.rewards },
+      `Reward   ${before.mean.toFixed(3)} before, ${after.mean.toFixed(3)} after, on prompts that were not trained on: ${prompts.join(', ')}\nImages   ${sheet}, the row above before, the row below after`,
+    );
     return { reward_before: before.mean, reward_after: after.mean, images: sheet };
   } finally {
     progress.stop();
@@ -129,6 +173,9 @@ async function compare(job: TrainingJob, trained: StableDiffusionPipeline, signa
 
 async function writeComparison(path: string, rows: readonly Tensor4D[], prompts: readonly string[]): Promise<void> {
   const images = concat([...rows]);
-  await writeSheet(path, images, { columns: rows[0]!.shape[0], parameters: `${prompts.join(', ')}\nabove before, below after` });
+  await writeSheet(path, images, {
+    columns: rows[0]!.shape[0],
+    parameters: `${prompts.join(', ')}\nabove before, below after`,
+  });
   images.dispose();
 }

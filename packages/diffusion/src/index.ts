@@ -1,4 +1,12 @@
-export { clipText, CLIPTextModel, CLIPTokenizer, type CLIPTextConfig, type CLIPTextOutput, type Encoded, type EncodeOptions } from './clip/index.js';
+export {
+  clipText,
+  CLIPTextModel,
+  CLIPTokenizer,
+  type CLIPTextConfig,
+  type CLIPTextOutput,
+  type Encoded,
+  type EncodeOptions,
+} from './clip/index.js';
 export { imageGrid, type ImageGridOptions } from './image/image-grid.js';
 export { formatParameters, type GenerationSettings } from './image/parameters.js';
 export { decodePng, encodePng, type EncodePngOptions, type RgbImage } from './image/png.js';
@@ -9,7 +17,15 @@ export { unet2DCondition, UNet2DConditionModel, type UNet2DConditionConfig } fro
 export { createScheduler, createStableDiffusionScheduler, schedulerClasses } from './schedulers/create-scheduler.js';
 export { DDIMScheduler, type DDIMConfig, type DDIMStepOptions } from './schedulers/ddim.js';
 export { PNDMScheduler, type PNDMConfig } from './schedulers/pndm.js';
-export type { ModelCall, Scheduler, SchedulerConfig, Step, StepCoefficients, StepOptions, StepOutput } from './schedulers/scheduler.js';
+export type {
+  ModelCall,
+  Scheduler,
+  SchedulerConfig,
+  Step,
+  StepCoefficients,
+  StepOptions,
+  StepOutput,
+} from './schedulers/scheduler.js';
 export { annealedPrediction, type Annealing } from './pipelines/annealed.js';
 export { denoise, guidedEmbeds, type Denoised, type DenoiseOptions } from './pipelines/denoise.js';
 export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';

@@ -6,7 +6,9 @@ import { moduleOf } from './modules.js';
 
 /** The adapters of a tree by the path of their module, in tree order; those fused into a weight do not count. */
 export function loraModules(params: Params): Record<string, LoraLinear> {
-  const adapters = Object.entries(flatten(params)).filter((entry): entry is [string, LoraLinear] => entry[1] instanceof LoraLinear);
+  const adapters = Object.entries(flatten(params)).filter(
+    (entry): entry is [string, LoraLinear] => entry[1] instanceof LoraLinear,
+  );
   return Object.fromEntries(adapters.map(([path, adapter]) => [moduleOf(path), adapter]));
 }
 
@@ -28,7 +30,9 @@ export function loraTensors(params: Params): Record<string, Tensor> {
 export function scaleLora(params: Params, scale: number): Params {
   if (!Number.isFinite(scale)) throw new Error(`scaleLora: scale got ${scale}, expected a finite number.`);
   if (Object.keys(loraModules(params)).length === 0)
-    throw new Error('scaleLora: the tree has no adapter. Call addLora or applyLora first, and unfuseLora where it is fused.');
+    throw new Error(
+      'scaleLora: the tree has no adapter. Call addLora or applyLora first, and unfuseLora where it is fused.',
+    );
   return mapLeaves(params, (_, leaf) => (leaf instanceof LoraLinear ? leaf.withScale(leaf.scale * scale) : leaf));
 }
 

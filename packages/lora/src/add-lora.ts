@@ -1,4 +1,12 @@
-import { flatten, isLinearMap, mapLeaves, type Leaf, type Params, type StoredTensor, type TorchGenerator } from '@alignprop/autograd-ext';
+import {
+  flatten,
+  isLinearMap,
+  mapLeaves,
+  type Leaf,
+  type Params,
+  type StoredTensor,
+  type TorchGenerator,
+} from '@alignprop/autograd-ext';
 import { tensor, tidy, variable, zeros, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { checkLoraConfig, type LoraConfig } from './config.js';
 import { LoraLinear } from './lora-linear.js';
@@ -41,14 +49,22 @@ function unsuitable(targets: [string, Leaf][]): string[] {
   const notLinear = targets.filter(([, leaf]) => leaf.shape.length !== 2);
   const name = ([path, { shape }]: [string, Leaf]) => `${moduleOf(path)} [${shape}]`;
   return [
-    ...(adapted.length ? [`already adapted: ${list(adapted.map(name))}. Fuse or remove the adapter that is there first.`] : []),
+    ...(adapted.length
+      ? [`already adapted: ${list(adapted.map(name))}. Fuse or remove the adapter that is there first.`]
+      : []),
     ...(notLinear.length
-      ? [`only linear modules (weights of two dimensions) can be adapted, got ${list(notLinear.map(name))}. Name other targets.`]
+      ? [
+          `only linear modules (weights of two dimensions) can be adapted, got ${list(notLinear.map(name))}. Name other targets.`,
+        ]
       : []),
   ];
 }
 
-function newAdapter(base: Matrix, { r, loraAlpha, initLoraWeights = 'gaussian' }: LoraConfig, generator: TorchGenerator): LoraLinear {
+function newAdapter(
+  base: Matrix,
+  { r, loraAlpha, initLoraWeights = 'gaussian' }: LoraConfig,
+  generator: TorchGenerator,
+): LoraLinear {
   const [outSize, inSize] = base.shape as [number, number];
   const values = initialA[initLoraWeights](generator, r, inSize);
   return new LoraLinear(

@@ -1,4 +1,12 @@
-import { flatten, isLinearMap, isTensor, mapLeaves, type Leaf, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import {
+  flatten,
+  isLinearMap,
+  isTensor,
+  mapLeaves,
+  type Leaf,
+  type Params,
+  type StoredTensor,
+} from '@alignprop/autograd-ext';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { asVariable } from './add-lora.js';
 import { LoraLinear } from './lora-linear.js';
@@ -22,7 +30,8 @@ export async function applyLora(
   if (!Number.isFinite(scale)) throw new Error(`applyLora: scale got ${scale}, expected a finite number.`);
   const matched = matchModules(flatten(params), state);
   const values: (readonly [Values, Values])[] = [];
-  for (const { a, b } of matched) values.push([await readValues(a), await readValues(b)]); // all reads before the first tensor is made
+  // all reads before the first tensor is made
+  for (const { a, b } of matched) values.push([await readValues(a), await readValues(b)]);
   const make = (value: Values, shape: readonly number[]): Tensor => {
     const create = () => tensor(value, [...shape], 'float32');
     return trainable ? asVariable(create) : create();
@@ -30,7 +39,10 @@ export async function applyLora(
   const adapters = new Map(
     matched.map(({ path, base, a, b, alpha }, i) => {
       const [valuesA, valuesB] = values[i]!;
-      return [path, new LoraLinear(base, make(valuesA, a.shape), make(valuesB, b.shape), (scale * alpha) / a.shape[0]!)];
+      return [
+        path,
+        new LoraLinear(base, make(valuesA, a.shape), make(valuesB, b.shape), (scale * alpha) / a.shape[0]!),
+      ];
     }),
   );
   return mapLeaves(params, (path, leaf) => adapters.get(path) ?? leaf);
@@ -58,14 +70,26 @@ function matchModules(leaves: Readonly<Record<string, Leaf>>, { tensors, config,
     const [a, b] = [tensors[`${module}.lora_A.weight`], tensors[`${module}.lora_B.weight`]];
     const problem = findProblem(paths, leaves, a, b);
     if (problem) problems.push(`${module}: ${problem}`);
-    else matched.push({ path: paths[0]!, base: leaves[paths[0]!] as Matrix, a: a!, b: b!, alpha: alphas?.[module] ?? config.loraAlpha });
+    else
+      matched.push({
+        path: paths[0]!,
+        base: leaves[paths[0]!] as Matrix,
+        a: a!,
+        b: b!,
+        alpha: alphas?.[module] ?? config.loraAlpha,
+      });
   }
   if (problems.length === 0 && modules.size > 0) return matched;
-  const reason = problems.length ? `${problems.length} of ${modules.size} modules do not fit: ${list(problems)}` : 'the adapter is empty';
+  const reason = problems.length
+    ? `${problems.length} of ${modules.size} modules do not fit: ${list(problems)}`
+    : 'the adapter is empty';
   throw new Error(`applyLora: ${reason}. Use an adapter made for this model.`);
 }
 
-/** Paths of the weights that a module's name can mean: its own, or, for kohya's names, all with the same underscored path. */
+/**
+ * Paths of the weights that a module's name can mean: its own, or, for kohya's names, all with the same underscored
+ * path.
+ */
 function resolver(leaves: Readonly<Record<string, Leaf>>): (module: string) => readonly string[] {
   const byName = new Map<string, string[]>();
   for (const path of Object.keys(leaves)) {
@@ -76,7 +100,12 @@ function resolver(leaves: Readonly<Record<string, Leaf>>): (module: string) => r
   return (module) => (leaves[weightOf(module)] ? [weightOf(module)] : (byName.get(module) ?? []));
 }
 
-function findProblem(paths: readonly string[], leaves: Readonly<Record<string, Leaf>>, a?: Matrix, b?: Matrix): string | undefined {
+function findProblem(
+  paths: readonly string[],
+  leaves: Readonly<Record<string, Leaf>>,
+  a?: Matrix,
+  b?: Matrix,
+): string | undefined {
   if (paths.length === 0) return 'not in the model';
   if (paths.length > 1) return `can mean ${paths.map(moduleOf).join(' or ')}`;
   const base = leaves[paths[0]!]!;
@@ -84,7 +113,12 @@ function findProblem(paths: readonly string[], leaves: Readonly<Record<string, L
   if (base.shape.length !== 2) return `not linear (weight [${base.shape}]), and only linear modules can be adapted`;
   if (!a || !b) return `lacks ${a ? 'B' : 'A'}`;
   const [out, size] = base.shape;
-  const fits = a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === size && b.shape[0] === out && a.shape[0] === b.shape[1];
+  const fits =
+    a.shape.length === 2 &&
+    b.shape.length === 2 &&
+    a.shape[1] === size &&
+    b.shape[0] === out &&
+    a.shape[0] === b.shape[1];
   return fits ? undefined : `A [${a.shape}] and B [${b.shape}] got, expected [r, ${size}] and [${out}, r]`;
 }
 

@@ -7,8 +7,8 @@ export interface LoraConfig {
   /** Ends of module paths, as in peft: `to_q` is every module called `to_q`, `attn1.to_q` those inside an `attn1`. */
   readonly targetModules: readonly string[];
   /**
-   * How A starts; B always starts at zero, so a new adapter changes nothing.
-   * `gaussian` (the default): normal with standard deviation 1/r. `kaiming-uniform` (peft's default): uniform in ±1/√in.
+   * How A starts; B always starts at zero, so a new adapter changes nothing. `gaussian` (the default): normal with
+   * standard deviation 1/r. `kaiming-uniform` (peft's default): uniform in ±1/√in.
    */
   readonly initLoraWeights?: 'gaussian' | 'kaiming-uniform';
 }
@@ -17,8 +17,13 @@ export interface LoraConfig {
 export function checkLoraConfig({ r, loraAlpha, targetModules, initLoraWeights = 'gaussian' }: LoraConfig): void {
   const problems: string[] = [];
   if (!Number.isInteger(r) || r < 1) problems.push(`r got ${r}, expected an integer of at least 1`);
-  if (!Number.isFinite(loraAlpha) || loraAlpha <= 0) problems.push(`loraAlpha got ${loraAlpha}, expected a number above 0`);
-  if (!Array.isArray(targetModules) || targetModules.length === 0 || targetModules.some((name) => typeof name !== 'string' || !name))
+  if (!Number.isFinite(loraAlpha) || loraAlpha <= 0)
+    problems.push(`loraAlpha got ${loraAlpha}, expected a number above 0`);
+  if (
+    !Array.isArray(targetModules) ||
+    targetModules.length === 0 ||
+    targetModules.some((name) => typeof name !== 'string' || !name)
+  )
     problems.push(`targetModules got ${JSON.stringify(targetModules)}, expected a list of names such as 'to_q'`);
   if (initLoraWeights !== 'gaussian' && initLoraWeights !== 'kaiming-uniform')
     problems.push(`initLoraWeights got '${String(initLoraWeights)}', expected 'gaussian' or 'kaiming-uniform'`);

@@ -18,7 +18,8 @@ export async function fuseLora(params: Params, { scale = 1 }: { scale?: number }
 }
 
 /**
- * Puts back the adapters that `fuseLora` folded in, the very same objects: nothing is subtracted, so nothing is rounded.
+ * Puts back the adapters that `fuseLora` folded in, the very same objects: nothing is subtracted, so nothing is
+ * rounded.
  * @throws if nothing in the tree was fused
  */
 export function unfuseLora(params: Params): Params {

@@ -46,7 +46,8 @@ async function findFile(source: string | FileSource, file?: string): Promise<Fou
   }
   const resolved = await resolveSource(source);
   const weights = (await resolved.list()).filter((name) => name.endsWith('.safetensors'));
-  const found = file ?? fileNames.find((name) => weights.includes(name)) ?? (weights.length === 1 ? weights[0] : undefined);
+  const found =
+    file ?? fileNames.find((name) => weights.includes(name)) ?? (weights.length === 1 ? weights[0] : undefined);
   if (found) return { source: resolved, file: found };
   throw new Error(
     `loadLora: no LoRA file in ${resolved.location}, which has ${list(weights) || 'no .safetensors file'}, expected ${fileNames.join(' or ')}. Name it with the option 'file'.`,
@@ -57,7 +58,11 @@ type Part = 'lora_A' | 'lora_B' | 'alpha';
 type Modules = Map<string, Partial<Record<Part, StoredTensor>>>;
 
 /** The file's tensors by component, module and part. */
-function readComponents(tensors: ReadonlyMap<string, StoredTensor>, prefix: string, location: string): Map<string, Modules> {
+function readComponents(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  prefix: string,
+  location: string,
+): Map<string, Modules> {
   const components = new Map<string, Modules>();
   const unknown: string[] = [];
   for (const [key, tensor] of tensors) {
@@ -67,11 +72,18 @@ function readComponents(tensors: ReadonlyMap<string, StoredTensor>, prefix: stri
   }
   if (unknown.length) throw new Error(`loadLora: ${location} has keys of no known LoRA layout: ${list(unknown)}.`);
   if (!components.has(prefix))
-    throw new Error(`loadLora: ${location} has nothing for '${prefix}', only for ${[...components.keys()].join(', ') || 'nothing'}.`);
+    throw new Error(
+      `loadLora: ${location} has nothing for '${prefix}', only for ${[...components.keys()].join(', ') || 'nothing'}.`,
+    );
   return components;
 }
 
-function addPart(components: Map<string, Modules>, component: string, { module, part }: LoraKey, tensor: StoredTensor): void {
+function addPart(
+  components: Map<string, Modules>,
+  component: string,
+  { module, part }: LoraKey,
+  tensor: StoredTensor,
+): void {
   const modules = components.get(component) ?? (new Map() as Modules);
   components.set(component, modules.set(module, { ...modules.get(module), [part]: tensor }));
 }
@@ -91,12 +103,18 @@ function readMetadata(metadata: Readonly<Record<string, string>>, prefix: string
     const fields = Object.entries(JSON.parse(text) as Fields).filter(([key]) => key.startsWith(`${prefix}.`));
     return Object.fromEntries(fields.map(([key, value]) => [key.slice(prefix.length + 1), value]));
   } catch (cause) {
-    throw new Error(`loadLora: lora_adapter_metadata in the header of ${location} is not JSON. Remove it from the file.`, { cause });
+    throw new Error(
+      `loadLora: lora_adapter_metadata in the header of ${location} is not JSON. Remove it from the file.`,
+      { cause },
+    );
   }
 }
 
 /** A tensor of the file goes before the configuration, as in diffusers. */
-async function readAlphas(modules: Modules, fromConfig: (module: string, r: number) => number): Promise<Record<string, number>> {
+async function readAlphas(
+  modules: Modules,
+  fromConfig: (module: string, r: number) => number,
+): Promise<Record<string, number>> {
   const alphas: Record<string, number> = {};
   for (const [module, { alpha, lora_A: a }] of modules)
     alphas[module] = alpha ? (await alpha.read())[0]! : fromConfig(module, a?.shape[0] ?? 1);
@@ -111,5 +129,9 @@ function toState(modules: Modules, alphas: Readonly<Record<string, number>>): Lo
     if (b) tensors[`${module}.lora_B.weight`] = b;
   }
   const targetModules = [...new Set([...modules.keys()].map(lastName))];
-  return { config: { r: modules.get(first!)?.lora_A?.shape[0] ?? 1, loraAlpha: alphas[first!]!, targetModules }, tensors, alphas };
+  return {
+    config: { r: modules.get(first!)?.lora_A?.shape[0] ?? 1, loraAlpha: alphas[first!]!, targetModules },
+    tensors,
+    alphas,
+  };
 }

@@ -9,16 +9,30 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { applyLora, loadLora, LoraLinear, loraModules, saveLora, type LoraFormat } from './index.js';
 import { readKey } from './spellings.js';
 
-const filled = (shape: number[], value: number) => ({ dtype: 'F32' as const, shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value) });
-const file = (tensors: Record<string, ReturnType<typeof filled>>, metadata?: Record<string, string>) => encodeSafetensors(tensors, metadata);
+const filled = (shape: number[], value: number) => ({
+  dtype: 'F32' as const,
+  shape,
+  data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value),
+});
+const file = (tensors: Record<string, ReturnType<typeof filled>>, metadata?: Record<string, string>) =>
+  encodeSafetensors(tensors, metadata);
 
 const weight = (shape: number[]): StoredTensor => ({ shape, dtype: 'F32', read: async () => new Float32Array(24) });
-const tree: Params = { attn1: { to_q: { weight: weight([6, 4]) }, to_out: [{ weight: weight([4, 6]) }] }, attn2: { to_q: { weight: weight([6, 4]) } } };
+const tree: Params = {
+  attn1: { to_q: { weight: weight([6, 4]) }, to_out: [{ weight: weight([4, 6]) }] },
+  attn2: { to_q: { weight: weight([6, 4]) } },
+};
 
 /** The scale of each module of an adapter when it is on the tree. */
-async function scales(name: string, data: Uint8Array, more: Record<string, string> = {}): Promise<Record<string, number>> {
+async function scales(
+  name: string,
+  data: Uint8Array,
+  more: Record<string, string> = {},
+): Promise<Record<string, number>> {
   const state = await loadLora(memory({ [name]: data, ...more }));
-  return Object.fromEntries(Object.entries(loraModules(await applyLora(tree, state))).map(([module, { scale }]) => [module, scale]));
+  return Object.fromEntries(
+    Object.entries(loraModules(await applyLora(tree, state))).map(([module, { scale }]) => [module, scale]),
+  );
 }
 
 let folder: string;
@@ -39,11 +53,16 @@ describe('loadLora', () => {
     ['unet.attn1.processor.to_q_lora.down.weight', 'unet.attn1.processor.to_q_lora.up.weight'],
     ['attn1.processor.to_q_lora.down.weight', 'attn1.processor.to_q_lora.up.weight'],
   ])('reads %s, alpha being the rank where the file names none', async (keyA, keyB) => {
-    expect(await scales('pytorch_lora_weights.safetensors', file({ [keyA]: a, [keyB]: b }))).toEqual({ 'attn1.to_q': 1 });
+    expect(await scales('pytorch_lora_weights.safetensors', file({ [keyA]: a, [keyB]: b }))).toEqual({
+      'attn1.to_q': 1,
+    });
   });
 
   it('takes to_out of the oldest layout for to_out.0', async () => {
-    const data = file({ 'attn1.processor.to_out_lora.down.weight': filled([2, 6], 1), 'attn1.processor.to_out_lora.up.weight': filled([4, 2], 1) });
+    const data = file({
+      'attn1.processor.to_out_lora.down.weight': filled([2, 6], 1),
+      'attn1.processor.to_out_lora.up.weight': filled([4, 2], 1),
+    });
     expect(await scales('pytorch_lora_weights.safetensors', data)).toEqual({ 'attn1.to_out.0': 1 });
   });
 
@@ -52,35 +71,59 @@ describe('loadLora', () => {
     const json = (fields: object) => ({ lora_adapter_metadata: JSON.stringify(fields) });
     const tensors = { ...two('attn1.to_q'), ...two('attn2.to_q') };
     const name = 'pytorch_lora_weights.safetensors';
-    expect(await scales(name, file(tensors, json({ 'unet.lora_alpha': 6, 'unet.alpha_pattern': { 'attn2.to_q': 1 } })))).toEqual({ 'attn1.to_q': 3, 'attn2.to_q': 0.5 });
-    expect(await scales(name, file({ ...tensors, 'unet.attn1.to_q.alpha': filled([], 8) }, json({ 'unet.lora_alpha': 6 })))).toEqual({ 'attn1.to_q': 4, 'attn2.to_q': 3 });
-    expect((await scales(name, file(tensors, json({ 'unet.lora_alpha': 6, 'unet.use_rslora': true }))))['attn1.to_q']).toBeCloseTo(6 / Math.SQRT2);
+    expect(
+      await scales(name, file(tensors, json({ 'unet.lora_alpha': 6, 'unet.alpha_pattern': { 'attn2.to_q': 1 } }))),
+    ).toEqual({ 'attn1.to_q': 3, 'attn2.to_q': 0.5 });
+    expect(
+      await scales(name, file({ ...tensors, 'unet.attn1.to_q.alpha': filled([], 8) }, json({ 'unet.lora_alpha': 6 }))),
+    ).toEqual({ 'attn1.to_q': 4, 'attn2.to_q': 3 });
+    expect(
+      (await scales(name, file(tensors, json({ 'unet.lora_alpha': 6, 'unet.use_rslora': true }))))['attn1.to_q'],
+    ).toBeCloseTo(6 / Math.SQRT2);
     const config = JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 5 });
-    expect(await scales('adapter_model.safetensors', file(tensors), { 'adapter_config.json': config })).toEqual({ 'attn1.to_q': 2.5, 'attn2.to_q': 2.5 });
+    expect(await scales('adapter_model.safetensors', file(tensors), { 'adapter_config.json': config })).toEqual({
+      'attn1.to_q': 2.5,
+      'attn2.to_q': 2.5,
+    });
   });
 
   it('reads one part of a pipeline and names the others', async () => {
     const data = file({
-      'lora_unet_attn1_to_q.lora_down.weight': a, 'lora_unet_attn1_to_q.lora_up.weight': b, 'lora_unet_attn1_to_q.alpha': filled([], 1),
-      'lora_te_layers_0_q.lora_down.weight': a, 'lora_te_layers_0_q.lora_up.weight': b,
+      'lora_unet_attn1_to_q.lora_down.weight': a,
+      'lora_unet_attn1_to_q.lora_up.weight': b,
+      'lora_unet_attn1_to_q.alpha': filled([], 1),
+      'lora_te_layers_0_q.lora_down.weight': a,
+      'lora_te_layers_0_q.lora_up.weight': b,
     });
     const state = await loadLora(memory({ 'any name.safetensors': data }));
     expect(Object.keys(state.tensors)).toEqual(['attn1_to_q.lora_A.weight', 'attn1_to_q.lora_B.weight']);
     expect(state.config).toEqual({ r: 2, loraAlpha: 1, targetModules: ['attn1_to_q'] });
     expect([...state.components!].sort()).toEqual(['text_encoder', 'unet']);
-    expect(Object.keys((await loadLora(memory({ 'a.safetensors': data }), { prefix: 'text_encoder' })).tensors)[0]).toBe('layers_0_q.lora_A.weight');
-    await expect(loadLora(memory({ 'a.safetensors': data }), { prefix: 'transformer' })).rejects.toThrow("has nothing for 'transformer', only for");
+    expect(
+      Object.keys((await loadLora(memory({ 'a.safetensors': data }), { prefix: 'text_encoder' })).tensors)[0],
+    ).toBe('layers_0_q.lora_A.weight');
+    await expect(loadLora(memory({ 'a.safetensors': data }), { prefix: 'transformer' })).rejects.toThrow(
+      "has nothing for 'transformer', only for",
+    );
   });
 
   it('says what is wrong with a file', async () => {
     const good = { 'unet.attn1.to_q.lora_A.weight': a, 'unet.attn1.to_q.lora_B.weight': b };
-    await expect(loadLora(memory({ 'a.safetensors': file({ ...good, 'unet.attn1.to_q.hada_w1_a': a, 'conv.weight': a }) }))).rejects.toThrow(
-      'a.safetensors has keys of no known LoRA layout: conv.weight, unet.attn1.to_q.hada_w1_a.',
+    await expect(
+      loadLora(memory({ 'a.safetensors': file({ ...good, 'unet.attn1.to_q.hada_w1_a': a, 'conv.weight': a }) })),
+    ).rejects.toThrow('a.safetensors has keys of no known LoRA layout: conv.weight, unet.attn1.to_q.hada_w1_a.');
+    await expect(loadLora(memory({ 'a.safetensors': file(good, { lora_adapter_metadata: '{' }) }))).rejects.toThrow(
+      'is not JSON',
     );
-    await expect(loadLora(memory({ 'a.safetensors': file(good, { lora_adapter_metadata: '{' }) }))).rejects.toThrow('is not JSON');
-    const metadata = { lora_adapter_metadata: JSON.stringify({ 'unet.use_dora': true, 'unet.lora_alpha': 'x', 'unet.alpha_pattern': { '.*q': 2 } }) };
+    const metadata = {
+      lora_adapter_metadata: JSON.stringify({
+        'unet.use_dora': true,
+        'unet.lora_alpha': 'x',
+        'unet.alpha_pattern': { '.*q': 2 },
+      }),
+    };
     await expect(loadLora(memory({ 'a.safetensors': file(good, metadata) }))).rejects.toThrow(
-      "use_dora got true, expected false; alpha_pattern got the regular expression '.*q', expected names of modules; alpha got \"x\", expected a number.",
+      'use_dora got true, expected false; alpha_pattern got the regular expression \'.*q\', expected names of modules; alpha got "x", expected a number.',
     );
     await expect(loadLora(memory({ 'b.safetensors': file(good), 'a.safetensors': file(good) }))).rejects.toThrow(
       'no LoRA file in memory, which has a.safetensors, b.safetensors, expected pytorch_lora_weights.safetensors or adapter_model.safetensors',
@@ -109,26 +152,42 @@ describe('saveLora', () => {
     return scale * loraA.shape[0]! * loraA.dataSync()[0]! * loraB.dataSync()[0]!;
   };
 
-  it.each(['diffusers-old', 'diffusers', 'peft', 'kohya'] as const)('in %s, what is read back computes the same, alpha and ranks included', async (format) => {
-    const params = await applyLora(tree, await loadLora(await saved(format)));
-    expect(await product(params, 'attn1.to_q')).toBeCloseTo(1.5 * 2, 6);
-    expect(await product(params, 'attn1.to_out.0')).toBeCloseTo(1.5 * 3, 6);
-    const isExact = Object.values(loraModules(params)).every(({ scale }) => scale === 1.5);
-    expect(isExact).toBe(format !== 'diffusers-old'); // which has no place for alpha: B carries the scale
-  });
+  it.each(['diffusers-old', 'diffusers', 'peft', 'kohya'] as const)(
+    'in %s, what is read back computes the same, alpha and ranks included',
+    async (format) => {
+      const params = await applyLora(tree, await loadLora(await saved(format)));
+      expect(await product(params, 'attn1.to_q')).toBeCloseTo(1.5 * 2, 6);
+      expect(await product(params, 'attn1.to_out.0')).toBeCloseTo(1.5 * 3, 6);
+      const isExact = Object.values(loraModules(params)).every(({ scale }) => scale === 1.5);
+      expect(isExact).toBe(format !== 'diffusers-old'); // which has no place for alpha: B carries the scale
+    },
+  );
 
   it('names targets by their ends only where these mean no other module, and ranks and alphas that differ', async () => {
-    const config = JSON.parse(await readFile(join(await saved('peft'), 'adapter_config.json'), 'utf8')) as Record<string, unknown>;
+    const config = JSON.parse(await readFile(join(await saved('peft'), 'adapter_config.json'), 'utf8')) as Record<
+      string,
+      unknown
+    >;
     expect(config.target_modules).toEqual(['attn1.to_q', 'to_out.0']);
-    expect([config.r, config.lora_alpha, config.rank_pattern, config.alpha_pattern]).toEqual([2, 3, { 'attn1.to_out.0': 3 }, { 'attn1.to_out.0': 4.5 }]);
+    expect([config.r, config.lora_alpha, config.rank_pattern, config.alpha_pattern]).toEqual([
+      2,
+      3,
+      { 'attn1.to_out.0': 3 },
+      { 'attn1.to_out.0': 4.5 },
+    ]);
   });
 
   it('keeps the part of the pipeline in the names', async () => {
     const path = join(folder, 'text.safetensors');
     await saveLora(path, adapted(), { format: 'kohya', prefix: 'text_encoder' });
-    expect([...(await openSafetensors(directory(folder), 'text.safetensors')).tensors.keys()][0]).toBe('lora_te_attn1_to_out_0.alpha');
+    expect([...(await openSafetensors(directory(folder), 'text.safetensors')).tensors.keys()][0]).toBe(
+      'lora_te_attn1_to_out_0.alpha',
+    );
     await saveLora(path, adapted(), { format: 'diffusers', prefix: 'text_encoder' });
-    expect((await loadLora(path, { prefix: 'text_encoder' })).alphas).toEqual({ 'attn1.to_q': 3, 'attn1.to_out.0': 4.5 });
+    expect((await loadLora(path, { prefix: 'text_encoder' })).alphas).toEqual({
+      'attn1.to_q': 3,
+      'attn1.to_out.0': 4.5,
+    });
   });
 
   it.each(['diffusers', 'kohya'] as const)('puts several parts of a pipeline into one file: %s', async (format) => {
@@ -137,7 +196,9 @@ describe('saveLora', () => {
     for (const prefix of ['unet', 'text_encoder']) {
       const state = await loadLora(path, { prefix });
       expect([...state.components!].sort()).toEqual(['text_encoder', 'unet']);
-      expect(Object.values(loraModules(await applyLora(tree, state))).map(({ scale }) => scale)).toEqual(Object.values(loraModules(adapted())).map(({ scale }) => scale));
+      expect(Object.values(loraModules(await applyLora(tree, state))).map(({ scale }) => scale)).toEqual(
+        Object.values(loraModules(adapted())).map(({ scale }) => scale),
+      );
     }
   });
 
@@ -145,24 +206,42 @@ describe('saveLora', () => {
     const before = await readdir(folder);
     await expect(saveLora(join(folder, 'x.safetensors'), tree)).rejects.toThrow('saveLora: the tree has no adapter');
     await expect(saveLora(join(folder, 'x'), adapted())).rejects.toThrow('expected a file that ends in .safetensors');
-    await expect(saveLora(join(folder, 'x.safetensors'), adapted(), { format: 'peft' })).rejects.toThrow('expected a folder for the peft format');
-    await expect(saveLora(join(folder, 'x'), adapted(), { format: 'peft', others: { text_encoder: adapted() } })).rejects.toThrow("format got 'peft' for several parts");
-    await expect(saveLora(join(folder, 'x.safetensors'), adapted(), { others: { text_encoder: tree } })).rejects.toThrow('the tree has no adapter, that of text_encoder');
-    await expect(saveLora(join(folder, 'x.safetensors'), adapted(), { format: 'onnx' as never })).rejects.toThrow("format got 'onnx', expected one of diffusers-old, diffusers, peft, kohya");
+    await expect(saveLora(join(folder, 'x.safetensors'), adapted(), { format: 'peft' })).rejects.toThrow(
+      'expected a folder for the peft format',
+    );
+    await expect(
+      saveLora(join(folder, 'x'), adapted(), { format: 'peft', others: { text_encoder: adapted() } }),
+    ).rejects.toThrow("format got 'peft' for several parts");
+    await expect(
+      saveLora(join(folder, 'x.safetensors'), adapted(), { others: { text_encoder: tree } }),
+    ).rejects.toThrow('the tree has no adapter, that of text_encoder');
+    await expect(saveLora(join(folder, 'x.safetensors'), adapted(), { format: 'onnx' as never })).rejects.toThrow(
+      "format got 'onnx', expected one of diffusers-old, diffusers, peft, kohya",
+    );
     expect(await readdir(folder)).toEqual(before);
   });
 });
 
 describe('readKey', () => {
   it('reads every key of a known layout and throws at none', () => {
-    const name = fc.stringMatching(/^[a-z][a-z0-9_]{0,8}$/).filter((part) => !['unet', 'transformer', 'text_encoder', 'text_encoder_2', 'processor', 'lora'].includes(part));
+    const name = fc
+      .stringMatching(/^[a-z][a-z0-9_]{0,8}$/)
+      .filter((part) => !['unet', 'transformer', 'text_encoder', 'text_encoder_2', 'processor', 'lora'].includes(part));
     const module = fc.array(name, { minLength: 1, maxLength: 5 }).map((parts) => parts.join('.'));
     fc.assert(
       fc.property(module, (path) => {
         expect(readKey(`unet.${path}.lora.down.weight`)).toEqual({ component: 'unet', module: path, part: 'lora_A' });
         expect(readKey(`unet.${path}.lora_B.weight`)).toEqual({ component: 'unet', module: path, part: 'lora_B' });
-        expect(readKey(`base_model.model.${path}.lora_A.weight`)).toEqual({ component: undefined, module: path, part: 'lora_A' });
-        expect(readKey(`lora_unet_${path.replaceAll('.', '_')}.alpha`)).toEqual({ component: 'unet', module: path.replaceAll('.', '_'), part: 'alpha' });
+        expect(readKey(`base_model.model.${path}.lora_A.weight`)).toEqual({
+          component: undefined,
+          module: path,
+          part: 'lora_A',
+        });
+        expect(readKey(`lora_unet_${path.replaceAll('.', '_')}.alpha`)).toEqual({
+          component: 'unet',
+          module: path.replaceAll('.', '_'),
+          part: 'alpha',
+        });
         expect(readKey(`${path}.weight`)).toBeUndefined();
       }),
     );

@@ -2,8 +2,8 @@ import { linear, type LinearMap, type StoredTensor } from '@alignprop/autograd-e
 import { add, mul, type Tensor } from '@tensorflow/tfjs-core';
 
 /**
- * A matrix with a low-rank adapter: y = x·Wᵀ + scale·(x·Aᵀ)·Bᵀ (Hu et al. 2021, "LoRA", equation 3; scale is their α/r).
- * It stands at a module's `weight`. W, A and B belong to whoever made them; this object frees nothing.
+ * A matrix with a low-rank adapter: y = x·Wᵀ + scale·(x·Aᵀ)·Bᵀ (Hu et al. 2021, "LoRA", equation 3; scale is their
+ * α/r). It stands at a module's `weight`. W, A and B belong to whoever made them; this object frees nothing.
  */
 export class LoraLinear implements LinearMap {
   /**

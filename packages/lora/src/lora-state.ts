@@ -6,7 +6,10 @@ import type { LoraConfig } from './config.js';
 export interface LoraState {
   /** Rank and alpha of the adapter's first module, and its modules' last names. */
   readonly config: Pick<LoraConfig, 'r' | 'loraAlpha' | 'targetModules'>;
-  /** `<module>.lora_A.weight` `[r, in]` and `<module>.lora_B.weight` `[out, r]`; from kohya files, modules with underscores. */
+  /**
+   * `<module>.lora_A.weight` `[r, in]` and `<module>.lora_B.weight` `[out, r]`; from kohya files, modules with
+   * underscores.
+   */
   readonly tensors: Readonly<Record<string, Tensor | StoredTensor>>;
   /** α of each module where it differs from `config.loraAlpha`. */
   readonly alphas?: Readonly<Record<string, number>>;

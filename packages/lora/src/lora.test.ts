@@ -1,9 +1,42 @@
-import { flatten, flattenTensors, linear, random, TfjsEngine, trainable, useBackend, type LinearMap, type ModelFunction, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import {
+  flatten,
+  flattenTensors,
+  linear,
+  random,
+  TfjsEngine,
+  trainable,
+  useBackend,
+  type LinearMap,
+  type ModelFunction,
+  type Params,
+  type StoredTensor,
+} from '@alignprop/autograd-ext';
 import { checkGradient, expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import { add, matMul, mul, ones, randomNormal, tensor, tidy, transpose, zeros, type Tensor } from '@tensorflow/tfjs-core';
+import {
+  add,
+  matMul,
+  mul,
+  ones,
+  randomNormal,
+  tensor,
+  tidy,
+  transpose,
+  zeros,
+  type Tensor,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../fixtures/index.js';
-import { addLora, applyLora, fuseLora, LoraLinear, loraTensors, removeLora, scaleLora, unfuseLora, type LoraState } from './index.js';
+import {
+  addLora,
+  applyLora,
+  fuseLora,
+  LoraLinear,
+  loraTensors,
+  removeLora,
+  scaleLora,
+  unfuseLora,
+  type LoraState,
+} from './index.js';
 
 const stored = (shape: number[], seed: number): StoredTensor => ({
   shape,
@@ -14,14 +47,25 @@ const stored = (shape: number[], seed: number): StoredTensor => ({
 /** A tree as a UNet's, in miniature: two attentions, a convolution and a norm. */
 const tree = () => ({
   blocks: [
-    { attn: { to_q: { weight: stored([6, 4], 1) }, to_out: [{ weight: stored([4, 6], 2), bias: zeros([4]) }] }, norm: { weight: ones([4]) } },
-    { attn: { to_q: { weight: stored([6, 4], 3) }, to_out: [{ weight: stored([4, 6], 4), bias: zeros([4]) }] }, norm: { weight: ones([4]) } },
+    {
+      attn: { to_q: { weight: stored([6, 4], 1) }, to_out: [{ weight: stored([4, 6], 2), bias: zeros([4]) }] },
+      norm: { weight: ones([4]) },
+    },
+    {
+      attn: { to_q: { weight: stored([6, 4], 3) }, to_out: [{ weight: stored([4, 6], 4), bias: zeros([4]) }] },
+      norm: { weight: ones([4]) },
+    },
   ],
   conv: { weight: zeros([4, 4, 3, 3]) },
 });
-type Tree = { blocks: { attn: { to_q: { weight: Tensor | LinearMap }; to_out: { weight: Tensor | LinearMap; bias: Tensor }[] } }[] };
+type Tree = {
+  blocks: { attn: { to_q: { weight: Tensor | LinearMap }; to_out: { weight: Tensor | LinearMap; bias: Tensor }[] } }[];
+};
 const model: ModelFunction = (params, x) =>
-  (params as unknown as Tree).blocks.reduce((h, { attn }) => linear(linear(h!, attn.to_q.weight), attn.to_out[0]!.weight, attn.to_out[0]!.bias), x!);
+  (params as unknown as Tree).blocks.reduce(
+    (h, { attn }) => linear(linear(h!, attn.to_q.weight), attn.to_out[0]!.weight, attn.to_out[0]!.bias),
+    x!,
+  );
 const config = { r: 2, loraAlpha: 3, targetModules: ['to_q', 'to_out.0'] };
 
 describe.each(['wasm', 'cpu'] as const)('LoraLinear on %s', (backend) => {
@@ -65,7 +109,9 @@ describe('addLora', () => {
   it('puts trainable A and B beside the base, and nothing else', () => {
     const adapted = addLora(params(), config, random(0));
     expect(Object.keys(trainable(adapted))).toEqual(
-      [0, 1].flatMap((i) => ['to_q', 'to_out.0'].flatMap((m) => ['A', 'B'].map((p) => `blocks.${i}.attn.${m}.lora_${p}.weight`))),
+      [0, 1].flatMap((i) =>
+        ['to_q', 'to_out.0'].flatMap((m) => ['A', 'B'].map((p) => `blocks.${i}.attn.${m}.lora_${p}.weight`)),
+      ),
     );
     expect(Object.keys(flattenTensors(adapted))).toContain('blocks.0.attn.to_q.base_layer.weight');
     expect(Object.keys(loraTensors(adapted))).toEqual(Object.keys(trainable(adapted)));
@@ -73,32 +119,55 @@ describe('addLora', () => {
 
   it('starts A as asked and B at zero', () => {
     const wide = { to_q: { weight: stored([2, 5000], 1) } } as unknown as Params;
-    const of = (init?: 'gaussian' | 'kaiming-uniform') => (flatten(addLora(wide, { r: 4, loraAlpha: 4, targetModules: ['to_q'], initLoraWeights: init }, random(0)))['to_q.weight'] as LoraLinear);
-    const spread = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, v) => sum + v * v, 0) / values.length);
+    const of = (init?: 'gaussian' | 'kaiming-uniform') =>
+      flatten(addLora(wide, { r: 4, loraAlpha: 4, targetModules: ['to_q'], initLoraWeights: init }, random(0)))[
+        'to_q.weight'
+      ] as LoraLinear;
+    const spread = (values: ArrayLike<number>) =>
+      Math.sqrt(Array.from(values).reduce((sum, v) => sum + v * v, 0) / values.length);
     expect(of().scale).toBe(1);
     expect(spread(of().loraA.dataSync())).toBeCloseTo(1 / 4, 2);
     expect(spread(of('kaiming-uniform').loraA.dataSync())).toBeCloseTo(1 / Math.sqrt(3 * 5000), 4);
     expect(Math.max(...of('kaiming-uniform').loraA.dataSync().map(Math.abs))).toBeLessThanOrEqual(1 / Math.sqrt(5000));
-    expect(of().loraB.dataSync().every((v) => v === 0)).toBe(true);
+    expect(
+      of()
+        .loraB.dataSync()
+        .every((v) => v === 0),
+    ).toBe(true);
   });
 
   it('draws the same adapter from the same seed, whatever the order of the keys', () => {
     const one = { a: { weight: stored([3, 3], 1) }, b: { weight: stored([3, 3], 2) } } as unknown as Params;
     const other = { b: { weight: stored([3, 3], 2) }, a: { weight: stored([3, 3], 1) } } as unknown as Params;
-    const draw = (tree: Params) => loraTensors(addLora(tree, { r: 1, loraAlpha: 1, targetModules: ['a', 'b'] }, random(5)))['b.lora_A.weight']!.dataSync();
+    const draw = (tree: Params) =>
+      loraTensors(addLora(tree, { r: 1, loraAlpha: 1, targetModules: ['a', 'b'] }, random(5)))[
+        'b.lora_A.weight'
+      ]!.dataSync();
     expect(draw(one)).toEqual(draw(other));
   });
 
   it('lists what it cannot adapt', () => {
-    const attempt = (targetModules: string[], tree = params()) => () => addLora(tree, { r: 2, loraAlpha: 2, targetModules }, random(0));
-    expect(attempt(['to_q', 'to_k', 'q'])).toThrow("targetModules got to_k, q, which end no module's path. Linear modules here: blocks.0.attn.to_q, blocks.0.attn.to_out.0,");
-    expect(attempt(['conv', 'norm'])).toThrow('only linear modules (weights of two dimensions) can be adapted, got blocks.0.norm [4], blocks.1.norm [4], conv [4,4,3,3]');
-    expect(attempt(['to_q'], addLora(params(), config, random(0)))).toThrow('already adapted: blocks.0.attn.to_q [6,4], blocks.1.attn.to_q [6,4]');
+    const attempt =
+      (targetModules: string[], tree = params()) =>
+      () =>
+        addLora(tree, { r: 2, loraAlpha: 2, targetModules }, random(0));
+    expect(attempt(['to_q', 'to_k', 'q'])).toThrow(
+      "targetModules got to_k, q, which end no module's path. Linear modules here: blocks.0.attn.to_q, blocks.0.attn.to_out.0,",
+    );
+    expect(attempt(['conv', 'norm'])).toThrow(
+      'only linear modules (weights of two dimensions) can be adapted, got blocks.0.norm [4], blocks.1.norm [4], conv [4,4,3,3]',
+    );
+    expect(attempt(['to_q'], addLora(params(), config, random(0)))).toThrow(
+      'already adapted: blocks.0.attn.to_q [6,4], blocks.1.attn.to_q [6,4]',
+    );
   });
 
   it.each([
     [{ r: 0 }, 'r got 0, expected an integer of at least 1'],
-    [{ r: 1.5, loraAlpha: NaN }, 'r got 1.5, expected an integer of at least 1; loraAlpha got NaN, expected a number above 0'],
+    [
+      { r: 1.5, loraAlpha: NaN },
+      'r got 1.5, expected an integer of at least 1; loraAlpha got NaN, expected a number above 0',
+    ],
     [{ targetModules: [] }, 'targetModules got [], expected a list of names'],
     [{ initLoraWeights: 'pissa' as never }, "initLoraWeights got 'pissa', expected 'gaussian' or 'kaiming-uniform'"],
   ])('refuses %o', (wrong, message) => {
@@ -109,38 +178,64 @@ describe('addLora', () => {
 describe('applyLora', () => {
   beforeAll(() => useBackend('wasm'));
   const params = () => tree() as unknown as Params;
-  const state = (tensors: LoraState['tensors']): LoraState => ({ config: { r: 2, loraAlpha: 4, targetModules: ['to_q'] }, tensors });
-  const pair = (module: string, out = 6, size = 4, r = 2) => ({ [`${module}.lora_A.weight`]: stored([r, size], 7), [`${module}.lora_B.weight`]: stored([out, r], 8) });
+  const state = (tensors: LoraState['tensors']): LoraState => ({
+    config: { r: 2, loraAlpha: 4, targetModules: ['to_q'] },
+    tensors,
+  });
+  const pair = (module: string, out = 6, size = 4, r = 2) => ({
+    [`${module}.lora_A.weight`]: stored([r, size], 7),
+    [`${module}.lora_B.weight`]: stored([out, r], 8),
+  });
 
   it('multiplies scale with alpha/r', async () => {
     const adapted = await applyLora(params(), state(pair('blocks.1.attn.to_q')), { scale: 0.25 });
     expect((flatten(adapted)['blocks.1.attn.to_q.weight'] as LoraLinear).scale).toBe(0.5);
     expect(Object.keys(trainable(adapted))).toEqual([]);
-    expect(Object.keys(trainable(await applyLora(params(), state(pair('blocks.1.attn.to_q')), { trainable: true })))).toHaveLength(2);
+    expect(
+      Object.keys(trainable(await applyLora(params(), state(pair('blocks.1.attn.to_q')), { trainable: true }))),
+    ).toHaveLength(2);
   });
 
   it("finds kohya's modules by their underscored paths, and says where these are ambiguous", async () => {
     const adapted = await applyLora(params(), state(pair('blocks_0_attn_to_out_0', 4, 6)));
     expect(Object.keys(loraTensors(adapted))[0]).toBe('blocks.0.attn.to_out.0.lora_A.weight');
-    const twins = { a: { b_c: { weight: stored([6, 4], 1) } }, a_b: { c: { weight: stored([6, 4], 2) } } } as unknown as Params;
+    const twins = {
+      a: { b_c: { weight: stored([6, 4], 1) } },
+      a_b: { c: { weight: stored([6, 4], 2) } },
+    } as unknown as Params;
     await expect(applyLora(twins, state(pair('a_b_c')))).rejects.toThrow('a_b_c: can mean a.b_c or a_b.c');
   });
 
   it('says everything that does not fit at once', async () => {
-    const wrong = { ...pair('nowhere.to_q'), ...pair('conv'), ...pair('blocks.0.attn.to_q', 6, 5), ...pair('blocks.1.attn.to_q') };
+    const wrong = {
+      ...pair('nowhere.to_q'),
+      ...pair('conv'),
+      ...pair('blocks.0.attn.to_q', 6, 5),
+      ...pair('blocks.1.attn.to_q'),
+    };
     delete (wrong as Record<string, unknown>)['blocks.1.attn.to_q.lora_B.weight'];
     await expect(applyLora(params(), state(wrong))).rejects.toThrow(
       'applyLora: 4 of 4 modules do not fit: nowhere.to_q: not in the model, conv: not linear (weight [4,4,3,3]), and only linear modules can be adapted, blocks.0.attn.to_q: A [2,5] and B [6,2] got, expected [r, 4] and [6, r], blocks.1.attn.to_q: lacks B.',
     );
-    const mixed = { 'blocks.0.attn.to_q.lora_A.weight': stored([2, 4], 1), 'blocks.0.attn.to_q.lora_B.weight': stored([6, 3], 1) };
+    const mixed = {
+      'blocks.0.attn.to_q.lora_A.weight': stored([2, 4], 1),
+      'blocks.0.attn.to_q.lora_B.weight': stored([6, 3], 1),
+    };
     await expect(applyLora(params(), state(mixed))).rejects.toThrow('A [2,4] and B [6,3] got');
     await expect(applyLora(params(), state({}))).rejects.toThrow('the adapter is empty');
-    await expect(applyLora(await applyLora(params(), state(pair('blocks.0.attn.to_q'))), state(pair('blocks.0.attn.to_q')))).rejects.toThrow('adapted already');
-    await expect(applyLora(params(), state(pair('blocks.0.attn.to_q')), { scale: NaN })).rejects.toThrow('scale got NaN');
+    await expect(
+      applyLora(await applyLora(params(), state(pair('blocks.0.attn.to_q'))), state(pair('blocks.0.attn.to_q'))),
+    ).rejects.toThrow('adapted already');
+    await expect(applyLora(params(), state(pair('blocks.0.attn.to_q')), { scale: NaN })).rejects.toThrow(
+      'scale got NaN',
+    );
   });
 
   it('leaves nothing behind where a read fails', async () => {
-    const broken = { ...pair('blocks.0.attn.to_q'), 'blocks.0.attn.to_q.lora_B.weight': { ...stored([6, 2], 1), read: () => Promise.reject(new Error('disk')) } };
+    const broken = {
+      ...pair('blocks.0.attn.to_q'),
+      'blocks.0.attn.to_q.lora_B.weight': { ...stored([6, 2], 1), read: () => Promise.reject(new Error('disk')) },
+    };
     const tree = params();
     await expectNoLeaks(async () => {
       await expect(applyLora(tree, state(broken))).rejects.toThrow('disk');
@@ -156,7 +251,10 @@ describe('fuseLora, scaleLora, removeLora', () => {
     for (const variable of Object.values(trainable(params))) variable.assign(ones(variable.shape));
     const fused = await fuseLora(params, { scale: 2 });
     for (const variable of Object.values(trainable(params))) variable.assign(zeros(variable.shape));
-    const [weight, base] = await Promise.all([(flatten(fused)['blocks.0.attn.to_q.weight'] as StoredTensor).read(), stored([6, 4], 1).read()]);
+    const [weight, base] = await Promise.all([
+      (flatten(fused)['blocks.0.attn.to_q.weight'] as StoredTensor).read(),
+      stored([6, 4], 1).read(),
+    ]);
     weight.forEach((value, i) => expect(value).toBeCloseTo(base[i]! + 2 * 1.5 * 2, 5)); // scale · α/r · Σ over r
   });
 
@@ -166,7 +264,8 @@ describe('fuseLora, scaleLora, removeLora', () => {
     const fused = await fuseLora(params);
     expect(loraTensors(fused)).toEqual({});
     for (const [path, leaf] of Object.entries(flatten(unfuseLora(fused)))) expect(leaf).toBe(flatten(params)[path]);
-    for (const tree of [fused, params]) for (const [path, leaf] of Object.entries(flatten(removeLora(tree)))) expect(leaf).toBe(flatten(base)[path]);
+    for (const tree of [fused, params])
+      for (const [path, leaf] of Object.entries(flatten(removeLora(tree)))) expect(leaf).toBe(flatten(base)[path]);
     expect((flatten(scaleLora(scaleLora(params, 0.5), 4))['blocks.0.attn.to_q.weight'] as LoraLinear).scale).toBe(3);
   });
 

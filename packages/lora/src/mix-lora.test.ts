@@ -5,26 +5,45 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../fixtures/index.js';
 import { applyLora, loraModules, loraTensors, mixLora, type LoraState } from './index.js';
 
-const stored = (shape: number[], seed: number): StoredTensor => ({ shape, dtype: 'F32', read: async () => random(seed).randn(shape[0]! * shape[1]!) });
+const stored = (shape: number[], seed: number): StoredTensor => ({
+  shape,
+  dtype: 'F32',
+  read: async () => random(seed).randn(shape[0]! * shape[1]!),
+});
 
 /** An adapter of [6, 4] matrices. */
 const adapter = (names: readonly string[], seed: number, { r = 2, loraAlpha = 3, size = 4 } = {}): LoraState => ({
   config: { r, loraAlpha, targetModules: ['to_q'] },
-  tensors: Object.fromEntries(names.flatMap((name, i) => [[`${name}.lora_A.weight`, stored([r, size], seed + 10 * i)], [`${name}.lora_B.weight`, stored([6, r], seed + 10 * i + 1)]])),
+  tensors: Object.fromEntries(
+    names.flatMap((name, i) => [
+      [`${name}.lora_A.weight`, stored([r, size], seed + 10 * i)],
+      [`${name}.lora_B.weight`, stored([6, r], seed + 10 * i + 1)],
+    ]),
+  ),
   components: ['unet'],
 });
-const base = { one: { to_q: { weight: stored([6, 4], 1) } }, two: { to_q: { weight: stored([6, 4], 2) } } } as unknown as Params;
+const base = {
+  one: { to_q: { weight: stored([6, 4], 1) } },
+  two: { to_q: { weight: stored([6, 4], 2) } },
+} as unknown as Params;
 
 /** ΔW of both modules, 0 where there is none. */
 async function deltas(state: LoraState): Promise<Tensor[]> {
   const params = await applyLora(base, state);
   const made = loraTensors(params);
   const modules = loraModules(params);
-  const found = ['one.to_q', 'two.to_q'].map((name) => tidy(() => (modules[name] ? mul(matMul(modules[name].loraB as never, modules[name].loraA as never), modules[name].scale) : zeros([6, 4]))));
+  const found = ['one.to_q', 'two.to_q'].map((name) =>
+    tidy(() =>
+      modules[name]
+        ? mul(matMul(modules[name].loraB as never, modules[name].loraA as never), modules[name].scale)
+        : zeros([6, 4]),
+    ),
+  );
   Object.values(made).forEach((x) => x.dispose());
   return found;
 }
-const values = async (state: LoraState, key: string) => tensor(await (state.tensors[key] as StoredTensor).read(), state.tensors[key]!.shape as [number, number]);
+const values = async (state: LoraState, key: string) =>
+  tensor(await (state.tensors[key] as StoredTensor).read(), state.tensors[key]!.shape as [number, number]);
 
 describe('mixLora', () => {
   beforeAll(() => useBackend('cpu'));
@@ -37,13 +56,20 @@ describe('mixLora', () => {
     z.forEach((delta, i) => expectClose(delta, add(mul(x[i]!, 0.3), mul(y[i]!, 0.7)), 1e-5));
     expect(mixed.tensors['two.to_q.lora_A.weight']!.shape).toEqual([5, 4]);
     expect(mixed).toMatchObject({ config: { r: 2, loraAlpha: 2, targetModules: ['to_q'] }, components: ['unet'] });
-    (await deltas(mixLora(first, undefined, { coefficient: 0.25 }))).forEach((delta, i) => expectClose(delta, mul(x[i]!, 0.25), 1e-5));
+    (await deltas(mixLora(first, undefined, { coefficient: 0.25 }))).forEach((delta, i) =>
+      expectClose(delta, mul(x[i]!, 0.25), 1e-5),
+    );
   });
 
   it('factor: interpolates A and B, which with the bare model shrinks the change by c²', async () => {
     const [first, second] = [adapter(both, 1), adapter(both, 5)];
     const mixed = mixLora(first, second, { coefficient: 0.3, mode: 'factor' });
-    for (const key of Object.keys(mixed.tensors)) expectClose(await values(mixed, key), add(mul(await values(first, key), 0.3), mul(await values(second, key), 0.7)), 1e-6);
+    for (const key of Object.keys(mixed.tensors))
+      expectClose(
+        await values(mixed, key),
+        add(mul(await values(first, key), 0.3), mul(await values(second, key), 0.7)),
+        1e-6,
+      );
     const alone = await deltas(mixLora(first, undefined, { coefficient: 0.3, mode: 'factor' }));
     (await deltas(first)).forEach((delta, i) => expectClose(alone[i]!, mul(delta, 0.09), 1e-5));
     const notDelta = await deltas(mixed);
@@ -60,7 +86,9 @@ describe('mixLora', () => {
   it('leaks nothing, and refuses what does not go together', () =>
     expectNoLeaks(async () => {
       const first = adapter(both, 1);
-      expect(() => mixLora(first, adapter(both, 2, { r: 3 }), { mode: 'factor' })).toThrow("one.to_q has ranks 2 and 3, scales 1.5 and 1, two.to_q has ranks 2 and 3, scales 1.5 and 1. Try mode 'delta'.");
+      expect(() => mixLora(first, adapter(both, 2, { r: 3 }), { mode: 'factor' })).toThrow(
+        "one.to_q has ranks 2 and 3, scales 1.5 and 1, two.to_q has ranks 2 and 3, scales 1.5 and 1. Try mode 'delta'.",
+      );
       expect(() => mixLora(first, adapter(both, 2, { size: 5 }))).toThrow('one.to_q has [6, 4] and [6, 5]');
       expect(() => mixLora(first, first, { coefficient: NaN })).toThrow('coefficient got NaN');
       expect(() => mixLora(first, first, { mode: 'sum' as never })).toThrow("mode got 'sum', expected delta or factor");

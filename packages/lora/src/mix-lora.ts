@@ -18,21 +18,34 @@ export interface MixOptions {
 /**
  * Mixes two adapters of one model, such as those of two rewards, into one.
  * - `delta`, the default: ΔW = c·ΔW₁ + (1 - c)·ΔW₂, exactly. Ranks add up, so that the two need not have the same.
- * - `factor`: A = c·A₁ + (1 - c)·A₂ and B likewise, as AlignProp's authors do. Since ΔW = B·A, this is c²·ΔW₁ + (1 - c)²·ΔW₂ and two
- *   mixed terms, B₁·A₂ and B₂·A₁, that mean something only if the runs began with the same A. Ranks and scales must agree.
+ * - `factor`: A = c·A₁ + (1 - c)·A₂ and B likewise, as AlignProp's authors do. Since ΔW = B·A, this is c²·ΔW₁ + (1 -
+ *   c)²·ΔW₂ and two mixed terms, B₁·A₂ and B₂·A₁, that mean something only if the runs began with the same A. Ranks and
+ *   scales must agree.
  *
  * A module that only one adapts has ΔW = 0 (or A = B = 0) in the other.
  * @param second undefined for the model itself, without an adapter: `delta` gives c·ΔW₁, `factor` c²·ΔW₁
  * @returns values are computed as they are read; the states given are read then
  * @throws if a shape, or for `factor` a rank or scale, differs: one error with every such module
  */
-export function mixLora(first: LoraState, second: LoraState | undefined, { coefficient = 0.5, mode = 'delta' }: MixOptions = {}): LoraState {
-  if (!Number.isFinite(coefficient)) throw new Error(`mixLora: coefficient got ${coefficient}, expected a finite number.`);
-  if (!mixModes.includes(mode)) throw new Error(`mixLora: mode got '${mode as string}', expected ${mixModes.join(' or ')}.`);
+export function mixLora(
+  first: LoraState,
+  second: LoraState | undefined,
+  { coefficient = 0.5, mode = 'delta' }: MixOptions = {},
+): LoraState {
+  if (!Number.isFinite(coefficient))
+    throw new Error(`mixLora: coefficient got ${coefficient}, expected a finite number.`);
+  if (!mixModes.includes(mode))
+    throw new Error(`mixLora: mode got '${mode as string}', expected ${mixModes.join(' or ')}.`);
   const sides = [readModules(first), second ? readModules(second) : new Map<string, Module>()] as const;
-  const pairs = [...new Set([...sides[0].keys(), ...sides[1].keys()])].map((name): Pair => [sides[0].get(name), sides[1].get(name)]);
+  const pairs = [...new Set([...sides[0].keys(), ...sides[1].keys()])].map((name): Pair => [
+    sides[0].get(name),
+    sides[1].get(name),
+  ]);
   const problems = pairs.flatMap(([one, two]) => (one && two ? (mismatch(one, two, mode) ?? []) : []));
-  if (problems.length > 0) throw new Error(`mixLora: the adapters do not go together: ${list(problems)}.${mode === 'factor' ? " Try mode 'delta'." : ''}`);
+  if (problems.length > 0)
+    throw new Error(
+      `mixLora: the adapters do not go together: ${list(problems)}.${mode === 'factor' ? " Try mode 'delta'." : ''}`,
+    );
   const mixed = pairs.map((pair) => (mode === 'delta' ? mixDeltas(pair, coefficient) : mixFactors(pair, coefficient)));
   return toState(mixed, [...new Set([...(first.components ?? []), ...(second?.components ?? [])])]);
 }
@@ -54,7 +67,12 @@ function readModules({ tensors, config, alphas }: LoraState): Map<string, Module
   const names = Object.keys(tensors).flatMap((key) => /^(.*)\.lora_A\.weight$/.exec(key)?.[1] ?? []);
   const lacking = names.filter((name) => !tensors[`${name}.lora_B.weight`]);
   if (lacking.length > 0) throw new Error(`mixLora: ${list(lacking)} got A without B. The file is not complete.`);
-  const read = (name: string): Module => ({ name, a: tensors[`${name}.lora_A.weight`]!, b: tensors[`${name}.lora_B.weight`]!, alpha: alphas?.[name] ?? config.loraAlpha });
+  const read = (name: string): Module => ({
+    name,
+    a: tensors[`${name}.lora_A.weight`]!,
+    b: tensors[`${name}.lora_B.weight`]!,
+    alpha: alphas?.[name] ?? config.loraAlpha,
+  });
   return new Map(names.map((name) => [underscored(name), read(name)]));
 }
 
@@ -70,7 +88,10 @@ function mismatch(one: Module, two: Module, mode: MixMode): string | undefined {
 
 /** A₁ above A₂, and s₁c·B₁ beside s₂(1 - c)·B₂: their product is the sum. */
 function mixDeltas([one, two]: Pair, coefficient: number): Module {
-  const parts = [...(one ? [{ ...one, share: scaleOf(one) * coefficient }] : []), ...(two ? [{ ...two, share: scaleOf(two) * (1 - coefficient) }] : [])];
+  const parts = [
+    ...(one ? [{ ...one, share: scaleOf(one) * coefficient }] : []),
+    ...(two ? [{ ...two, share: scaleOf(two) * (1 - coefficient) }] : []),
+  ];
   const ranks = parts.map(rank);
   const alpha = ranks.reduce((sum, r) => sum + r, 0);
   const [size, out] = [parts[0]!.a.shape[1]!, parts[0]!.b.shape[0]!];
@@ -80,7 +101,11 @@ function mixDeltas([one, two]: Pair, coefficient: number): Module {
   });
   const b = computed([out, alpha], async () => {
     const values = await Promise.all(parts.map((part) => valuesOf(part.b)));
-    const rows = Array.from({ length: out }, (_, row) => values.flatMap((part, i) => [...part.subarray(row * ranks[i]!, (row + 1) * ranks[i]!)].map((value) => value * parts[i]!.share)));
+    const rows = Array.from({ length: out }, (_, row) =>
+      values.flatMap((part, i) =>
+        [...part.subarray(row * ranks[i]!, (row + 1) * ranks[i]!)].map((value) => value * parts[i]!.share),
+      ),
+    );
     return Float32Array.from(rows.flat());
   });
   return { name: dotted(one, two), a, b, alpha };
@@ -96,16 +121,31 @@ function mixFactors([one, two]: Pair, coefficient: number): Module {
 }
 
 /** kohya's files lack the dots; where the other adapter has them, its name says more. */
-const dotted = (...[one, two]: Pair): string => [one, two].flatMap((module) => module?.name ?? []).toSorted((x, y) => y.split('.').length - x.split('.').length)[0]!;
+const dotted = (...[one, two]: Pair): string =>
+  [one, two].flatMap((module) => module?.name ?? []).toSorted((x, y) => y.split('.').length - x.split('.').length)[0]!;
 
-const computed = (shape: readonly number[], read: () => Promise<Float32Array>): StoredTensor => ({ shape, dtype: 'F32', read });
-const valuesOf = (matrix: Matrix): Promise<Float32Array | Int32Array> => (isTensor(matrix) ? matrix.data<'float32'>() : matrix.read());
+const computed = (shape: readonly number[], read: () => Promise<Float32Array>): StoredTensor => ({
+  shape,
+  dtype: 'F32',
+  read,
+});
+const valuesOf = (matrix: Matrix): Promise<Float32Array | Int32Array> =>
+  isTensor(matrix) ? matrix.data<'float32'>() : matrix.read();
 
 function toState(modules: readonly Module[], components: readonly string[]): LoraState {
   if (modules.length === 0) throw new Error('mixLora: both adapters are empty.');
   return {
-    config: { r: rank(modules[0]!), loraAlpha: modules[0]!.alpha, targetModules: [...new Set(modules.map(({ name }) => lastName(name)))] },
-    tensors: Object.fromEntries(modules.flatMap(({ name, a, b }) => [[`${name}.lora_A.weight`, a], [`${name}.lora_B.weight`, b]])),
+    config: {
+      r: rank(modules[0]!),
+      loraAlpha: modules[0]!.alpha,
+      targetModules: [...new Set(modules.map(({ name }) => lastName(name)))],
+    },
+    tensors: Object.fromEntries(
+      modules.flatMap(({ name, a, b }) => [
+        [`${name}.lora_A.weight`, a],
+        [`${name}.lora_B.weight`, b],
+      ]),
+    ),
     alphas: Object.fromEntries(modules.map(({ name, alpha }) => [name, alpha])),
     components,
   };

@@ -50,7 +50,10 @@ const defaults = {
 };
 
 /** peft's JSON: keys in alphabetical order, two spaces. `prefix` goes before every key, as in diffusers' metadata. */
-export function peftJson(config: PeftConfig, { prefix = '', inferenceMode = false }: { prefix?: string; inferenceMode?: boolean }): string {
+export function peftJson(
+  config: PeftConfig,
+  { prefix = '', inferenceMode = false }: { prefix?: string; inferenceMode?: boolean },
+): string {
   const fields = { ...defaults, ...config, inference_mode: inferenceMode };
   const named = Object.entries(fields).map(([key, value]) => [prefix ? `${prefix}.${key}` : key, value] as const);
   return JSON.stringify(Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1))), null, 2);
@@ -64,7 +67,8 @@ type Fields = Readonly<Record<string, unknown>>;
  */
 export function peftAlpha(fields: Fields, location: string): (module: string, r: number) => number {
   const problems = unsupported(fields);
-  if (problems.length) throw new Error(`loadLora: ${location}: ${problems.join('; ')}. Merge the adapter with peft instead.`);
+  if (problems.length)
+    throw new Error(`loadLora: ${location}: ${problems.join('; ')}. Merge the adapter with peft instead.`);
   const patterns = Object.entries((fields.alpha_pattern ?? {}) as Record<string, number>);
   return (module, r) => {
     const pattern = patterns.find(([key]) => matches(module, key));
@@ -73,10 +77,17 @@ export function peftAlpha(fields: Fields, location: string): (module: string, r:
   };
 }
 
-function unsupported({ peft_type: type = 'LORA', lora_alpha: alpha = 1, alpha_pattern: pattern, ...fields }: Fields): string[] {
+function unsupported({
+  peft_type: type = 'LORA',
+  lora_alpha: alpha = 1,
+  alpha_pattern: pattern,
+  ...fields
+}: Fields): string[] {
   const switches = ['use_dora', 'lora_bias', 'fan_in_fan_out'].filter((name) => fields[name]);
   const regular = Object.keys((pattern ?? {}) as Fields).filter((key) => !/^[\w.-]+$/.test(key));
-  const alphas = [alpha, ...Object.values((pattern ?? {}) as Fields)].filter((value) => typeof value !== 'number' || !Number.isFinite(value));
+  const alphas = [alpha, ...Object.values((pattern ?? {}) as Fields)].filter(
+    (value) => typeof value !== 'number' || !Number.isFinite(value),
+  );
   return [
     ...(type === 'LORA' ? [] : [`peft_type got '${String(type)}', expected 'LORA'`]),
     ...switches.map((name) => `${name} got true, expected false`),

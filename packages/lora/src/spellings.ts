@@ -35,12 +35,19 @@ export function readKey(key: string): LoraKey | undefined {
   return undefined;
 }
 
-const kohyaComponents: Readonly<Record<string, string>> = { unet: 'unet', te: 'text_encoder', te1: 'text_encoder', te2: 'text_encoder_2' };
+const kohyaComponents: Readonly<Record<string, string>> = {
+  unet: 'unet',
+  te: 'text_encoder',
+  te1: 'text_encoder',
+  te2: 'text_encoder_2',
+};
 
 // kohya, A1111, ComfyUI: lora_unet_mid_block_attentions_0_…_to_out_0.lora_down.weight, .lora_up.weight, .alpha
 function readKohya(key: string): LoraKey | undefined {
   const found = /^lora_(unet|te[12]?)_([^.]+)\.(?:(lora_down|lora_up)\.weight|(alpha))$/.exec(key);
-  return found ? { component: kohyaComponents[found[1]!], module: found[2]!, part: parts[found[3] ?? found[4]!]! } : undefined;
+  return found
+    ? { component: kohyaComponents[found[1]!], module: found[2]!, part: parts[found[3] ?? found[4]!]! }
+    : undefined;
 }
 
 // diffusers' attention processors of 2023: unet.….attn1.processor.to_out_lora.down.weight
@@ -51,9 +58,13 @@ function readOldest(key: string): LoraKey | undefined {
   return { ...splitComponent(`${found[1]}.${layer}`), part: parts[found[3] ?? found[4]!]! };
 }
 
-// TRL and diffusers: unet.….to_q.lora.down.weight; diffusers and peft: unet.….to_q.lora_A.weight, base_model.model.….lora_A.weight
+// TRL and diffusers: unet.….to_q.lora.down.weight; diffusers and peft: unet.….to_q.lora_A.weight,
+// base_model.model.….lora_A.weight
 function readDotted(key: string): LoraKey | undefined {
-  const found = /^(?:base_model\.model\.)?(.+)\.(?:(?:lora\.(down|up)|(lora_A|lora_B|lora_down|lora_up))\.weight|(alpha))$/.exec(key);
+  const found =
+    /^(?:base_model\.model\.)?(.+)\.(?:(?:lora\.(down|up)|(lora_A|lora_B|lora_down|lora_up))\.weight|(alpha))$/.exec(
+      key,
+    );
   return found ? { ...splitComponent(found[1]!), part: parts[(found[2] ?? found[3] ?? found[4])!]! } : undefined;
 }
 

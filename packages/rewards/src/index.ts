@@ -35,4 +35,10 @@ export {
   type RewardMemory,
   type RewardModel,
 } from './reward.js';
-export { scoreImages, type ImageScores, type Pixels, type ScorableImage, type ScoreImagesOptions } from './score-images.js';
+export {
+  scoreImages,
+  type ImageScores,
+  type Pixels,
+  type ScorableImage,
+  type ScoreImagesOptions,
+} from './score-images.js';

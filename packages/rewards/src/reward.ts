@@ -1,4 +1,13 @@
-import { disposeFrozen, flattenTensors, isTensor, mapTensors, readFrozen, type ModelFunction, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import {
+  disposeFrozen,
+  flattenTensors,
+  isTensor,
+  mapTensors,
+  readFrozen,
+  type ModelFunction,
+  type Params,
+  type StoredTensor,
+} from '@alignprop/autograd-ext';
 import { tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 
 /**
@@ -21,12 +30,19 @@ export interface DetailedReward<M = unknown> extends RewardFunction<M> {
   /** What the outputs after the scores are called. */
   readonly terms: readonly string[];
   /** As the function itself: the scores, then each of `terms`, `[B]` each. */
-  readonly outputs: (images: Tensor4D, prompts: readonly string[], promptMetadata: readonly M[]) => readonly [Tensor1D, ...Tensor1D[]];
+  readonly outputs: (
+    images: Tensor4D,
+    prompts: readonly string[],
+    promptMetadata: readonly M[],
+  ) => readonly [Tensor1D, ...Tensor1D[]];
   /** What it learns from its scores between calls; rewards without are the same at every call. */
   readonly memory?: RewardMemory;
 }
 
-/** What a reward knows of the scores that it gave. A trainer shows it those of each step, and keeps its state in checkpoints. */
+/**
+ * What a reward knows of the scores that it gave. A trainer shows it those of each step, and keeps its state in
+ * checkpoints.
+ */
 export interface RewardMemory {
   /**
    * Takes note of a step. The scores of one call are not changed by it, those of later calls are.
@@ -45,7 +61,10 @@ export interface RewardModel<M = unknown> {
   readonly params: Params;
   /** What the score depends on besides the images, such as token ids; shapes depend on the number of prompts alone. */
   inputs?(prompts: readonly string[], promptMetadata: readonly M[]): readonly Tensor[];
-  /** `(params, images, ...inputs)` to scores `[B]`, as pure as a `RewardFunction`; further outputs, `[B]` each, are what `terms` names. */
+  /**
+   * `(params, images, ...inputs)` to scores `[B]`, as pure as a `RewardFunction`; further outputs, `[B]` each, are what
+   * `terms` names.
+   */
   readonly score: ModelFunction;
   readonly terms?: readonly string[];
   /** What it knows reaches `score` through `inputs`. */
@@ -63,7 +82,13 @@ export interface ModelReward<M = unknown> extends DetailedReward<M> {
 export function defineReward<M = unknown>(model: RewardModel<M>): ModelReward<M> {
   const outputs: DetailedReward<M>['outputs'] = (images, prompts, metadata) => {
     checkLoaded(model.params);
-    return tidy(() => [model.score(model.params, images, ...(model.inputs?.(prompts, metadata) ?? []))].flat() as [Tensor1D, ...Tensor1D[]]);
+    return tidy(
+      () =>
+        [model.score(model.params, images, ...(model.inputs?.(prompts, metadata) ?? []))].flat() as [
+          Tensor1D,
+          ...Tensor1D[],
+        ],
+    );
   };
   const { terms = [], memory } = model;
   return Object.assign(scoresOf(outputs), { outputs, terms, memory, model, dispose: () => {} });
@@ -79,7 +104,10 @@ export const scoresOf =
 export function detailed<M>(reward: RewardFunction<M>): DetailedReward<M> {
   if (typeof (reward as Partial<DetailedReward<M>>).outputs === 'function') return reward as DetailedReward<M>;
   const plain: RewardFunction<M> = (...args) => reward(...args);
-  return Object.assign(plain, { terms: [], outputs: (...args: Parameters<RewardFunction<M>>) => [reward(...args)] as const });
+  return Object.assign(plain, {
+    terms: [],
+    outputs: (...args: Parameters<RewardFunction<M>>) => [reward(...args)] as const,
+  });
 }
 
 /** Whether an engine can compile it. */
@@ -103,7 +131,10 @@ const checked = new WeakSet<object>();
 function checkLoaded(params: Params): void {
   if (checked.has(params)) return;
   const missing = Object.entries(flattenTensors(params)).find(([, leaf]) => !isTensor(leaf));
-  if (missing) throw new Error(`reward: the weight '${missing[0]}' is still in its file, expected it in memory. Call the reward that 'await loadReward(reward)' gives.`);
+  if (missing)
+    throw new Error(
+      `reward: the weight '${missing[0]}' is still in its file, expected it in memory. Call the reward that 'await loadReward(reward)' gives.`,
+    );
   checked.add(params);
 }
 

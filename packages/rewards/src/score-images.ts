@@ -18,7 +18,9 @@ export interface ScoreImagesOptions<M = unknown> {
   readonly prompts?: string | readonly string[];
   /** One an image. */
   readonly metadata?: readonly M[];
-  /** Runs a reward that is had in parts, and reads its weights. Without one the reward is called, and has to be loaded. */
+  /**
+   * Runs a reward that is had in parts, and reads its weights. Without one the reward is called, and has to be loaded.
+   */
   readonly engine?: Engine;
 }
 
@@ -30,11 +32,11 @@ export interface ImageScores {
 }
 
 /**
- * Scores images, which may differ in size, one after the other. What is wrong with an image is found before any is scored;
- * rewards themselves never look at values.
+ * Scores images, which may differ in size, one after the other. What is wrong with an image is found before any is
+ * scored; rewards themselves never look at values.
  * @param images at least one, or a tensor `[B, H, W, 3]` in [0, 1]
- * @throws if an image is not RGB, has a value that is NaN or out of range (the error names image, row, column and channel), or if
- *   there are not as many prompts or metadata as images; if a score is not finite
+ * @throws if an image is not RGB, has a value that is NaN or out of range (the error names image, row, column and
+ *   channel), or if there are not as many prompts or metadata as images; if a score is not finite
  */
 export async function scoreImages<M = unknown>(
   reward: RewardFunction<M>,
@@ -49,15 +51,23 @@ export async function scoreImages<M = unknown>(
   const judge = judgeOf(reward, engine);
   const columns = Array.from({ length: 1 + terms.length }, () => new Float32Array(pixels.length));
   for (const [i, { data, height, width }] of pixels.entries()) {
-    const values = await firstValues(tensor4d(data, [1, height, width, 3]), (image) => judge(image, [texts[i]!], [metadata?.[i] as M]));
+    const values = await firstValues(tensor4d(data, [1, height, width, 3]), (image) =>
+      judge(image, [texts[i]!], [metadata?.[i] as M]),
+    );
     columns.forEach((column, j) => (column[i] = values[j]!));
-    if (!Number.isFinite(columns[0]![i])) throw new Error(`scoreImages: the score of image ${i} got ${columns[0]![i]}, expected a finite number. The image is finite, so it comes from the reward.`);
+    if (!Number.isFinite(columns[0]![i]))
+      throw new Error(
+        `scoreImages: the score of image ${i} got ${columns[0]![i]}, expected a finite number. The image is finite, so it comes from the reward.`,
+      );
   }
   return { scores: columns[0]!, terms: Object.fromEntries(terms.map((term, j) => [term, columns[j + 1]!])) };
 }
 
 /** Of every output; the image is freed. */
-async function firstValues(image: Tensor4D, judge: (image: Tensor4D) => ReturnType<Judge<unknown>>): Promise<readonly number[]> {
+async function firstValues(
+  image: Tensor4D,
+  judge: (image: Tensor4D) => ReturnType<Judge<unknown>>,
+): Promise<readonly number[]> {
   try {
     const outputs = await judge(image);
     const values = await Promise.all(outputs.map((output) => output.data()));
@@ -68,7 +78,11 @@ async function firstValues(image: Tensor4D, judge: (image: Tensor4D) => ReturnTy
   }
 }
 
-type Judge<M> = (image: Tensor4D, prompts: readonly string[], metadata: readonly M[]) => readonly Tensor[] | Promise<readonly Tensor[]>;
+type Judge<M> = (
+  image: Tensor4D,
+  prompts: readonly string[],
+  metadata: readonly M[],
+) => readonly Tensor[] | Promise<readonly Tensor[]>;
 
 function judgeOf<M>(reward: RewardFunction<M>, engine?: Engine): Judge<M> {
   if (!engine || !isModelReward(reward)) return (...args) => detailed(reward).outputs(...args);
@@ -102,7 +116,8 @@ async function readImages(images: readonly ScorableImage[] | Tensor4D): Promise<
     if (images.length === 0) throw new Error('scoreImages: images got none, expected at least one.');
     return Promise.all(images.map(readImage));
   }
-  if (images.rank !== 4) throw new Error(`scoreImages: images got shape [${images.shape}], expected [B, H, W, 3] or a list of images.`);
+  if (images.rank !== 4)
+    throw new Error(`scoreImages: images got shape [${images.shape}], expected [B, H, W, 3] or a list of images.`);
   const list = unstack(images) as Tensor3D[];
   return Promise.all(list.map(readImage)).finally(() => dispose(list));
 }
@@ -111,18 +126,27 @@ async function readImage(image: ScorableImage, index: number): Promise<FloatImag
   const { data, height, width } = isTensor(image) ? await readTensor(image, index) : image;
   if (!(height > 0 && width > 0) || data.length !== height * width * 3) {
     const hint = data.length === height * width * 4 ? 'Leave the alpha channel out.' : 'Give RGB values, row by row.';
-    throw new Error(`scoreImages: image ${index} got ${data.length} values for ${height}×${width} pixels, expected three a pixel. ${hint}`);
+    throw new Error(
+      `scoreImages: image ${index} got ${data.length} values for ${height}×${width} pixels, expected three a pixel. ${hint}`,
+    );
   }
   if (!(data instanceof Float32Array)) return { data: Float32Array.from(data, (byte) => byte / 255), height, width };
   const bad = data.findIndex((value) => !(value >= 0 && value <= 1)); // NaN is neither
-  if (bad >= 0) throw new Error(`scoreImages: image ${index}, ${place(bad, width)}, got ${data[bad]}, expected a number from 0 to 1. ${advice(data[bad]!)}`);
+  if (bad >= 0)
+    throw new Error(
+      `scoreImages: image ${index}, ${place(bad, width)}, got ${data[bad]}, expected a number from 0 to 1. ${advice(data[bad]!)}`,
+    );
   return { data, height, width };
 }
 
 async function readTensor(image: Tensor3D, index: number): Promise<Pixels> {
   const [height, width, channels] = image.shape;
-  if (image.rank !== 3 || channels !== 3) throw new Error(`scoreImages: image ${index} got shape [${image.shape}], expected [H, W, 3], channels last.`);
-  if (image.dtype !== 'float32') throw new Error(`scoreImages: image ${index} got ${image.dtype} values, expected float32 from 0 to 1. For bytes: div(cast(image, 'float32'), 255).`);
+  if (image.rank !== 3 || channels !== 3)
+    throw new Error(`scoreImages: image ${index} got shape [${image.shape}], expected [H, W, 3], channels last.`);
+  if (image.dtype !== 'float32')
+    throw new Error(
+      `scoreImages: image ${index} got ${image.dtype} values, expected float32 from 0 to 1. For bytes: div(cast(image, 'float32'), 255).`,
+    );
   return { data: await image.data<'float32'>(), height, width };
 }
 
@@ -131,9 +155,12 @@ const place = (at: number, width: number): string =>
 
 const advice = (value: number): string => {
   if (!Number.isFinite(value)) return 'Find out what made it.';
-  return value > 1 ? 'Divide bytes by 255, or give them as a Uint8Array.' : 'Images in [-1, 1] are x · 0.5 + 0.5 in [0, 1].';
+  return value > 1
+    ? 'Divide bytes by 255, or give them as a Uint8Array.'
+    : 'Images in [-1, 1] are x · 0.5 + 0.5 in [0, 1].';
 };
 
 function checkCount(what: string, list: readonly unknown[], expected: number): void {
-  if (list.length !== expected) throw new Error(`scoreImages: ${what} got ${list.length}, expected ${expected}, one an image.`);
+  if (list.length !== expected)
+    throw new Error(`scoreImages: ${what} got ${list.length}, expected ${expected}, one an image.`);
 }

@@ -35,22 +35,38 @@ type Golden = Record<string, Tensor>;
 
 const folders = ['alignprop-sd15', 'alignprop-sd2'] as const;
 const cases = folders.flatMap((folder) =>
-  Object.entries(fixtureJson<{ cases: Record<string, GoldenCase> }>(`${folder}/case.json`).cases).map(([name, golden]) => ({ folder, name, golden })),
+  Object.entries(fixtureJson<{ cases: Record<string, GoldenCase> }>(`${folder}/case.json`).cases).map(
+    ([name, golden]) => ({ folder, name, golden }),
+  ),
 );
 const options = { learningRate: 1e-3, beta1: 0.9, beta2: 0.999, weightDecay: 1e-4, epsilon: 1e-8 };
 const row = (x: Tensor, i: number): Tensor => tidy(() => reshape(gather(x, [i]), x.shape.slice(1)));
 
 /** The pipeline with TRL's scheduler and the fixture's adapter. */
-async function goldenPipeline(engine: Engine, { base, r, lora_alpha, b_zero }: GoldenCase, common: Golden): Promise<StableDiffusionPipeline> {
+async function goldenPipeline(
+  engine: Engine,
+  { base, r, lora_alpha, b_zero }: GoldenCase,
+  common: Golden,
+): Promise<StableDiffusionPipeline> {
   const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath(`alignprop-sd15/${base}`), { engine });
   const adapter = Object.entries(common).filter(([name]) => /\.lora_[AB]\.weight$/.test(name));
-  const tensors = Object.fromEntries(adapter.map(([name, value]) => [name, b_zero && name.includes('lora_B') ? mul(value, 0) : value]));
-  const params = await applyLora(pipeline.unet.params, { config: { r, loraAlpha: lora_alpha, targetModules: [] }, tensors }, { trainable: true });
-  return pipeline.with({ unet: pipeline.unet.withParams(params), scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config) });
+  const tensors = Object.fromEntries(
+    adapter.map(([name, value]) => [name, b_zero && name.includes('lora_B') ? mul(value, 0) : value]),
+  );
+  const params = await applyLora(
+    pipeline.unet.params,
+    { config: { r, loraAlpha: lora_alpha, targetModules: [] }, tensors },
+    { trainable: true },
+  );
+  return pipeline.with({
+    unet: pipeline.unet.withParams(params),
+    scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config),
+  });
 }
 
 async function goldenReward({ reward, scale = 40 }: GoldenCase, common: Golden): Promise<RewardFunction> {
-  if (reward === 'aesthetic') return aesthetic({ weights: fixturePath('reward-aesthetic/clip'), head: fixturePath('reward-aesthetic') });
+  if (reward === 'aesthetic')
+    return aesthetic({ weights: fixturePath('reward-aesthetic/clip'), head: fixturePath('reward-aesthetic') });
   const pattern = toNHWC(common.pattern!);
   return (images) => mul(mean(mul(images, pattern), [1, 2, 3]), scale);
 }
@@ -75,18 +91,24 @@ function checkFirstBatch(made: AlignPropGradients, io: Golden): void {
     const expected = row(io.grad_latents!, i);
     // torch has none either where no attached step lies before: the fixture holds zeros.
     if (gradient) expectClose(toNCHW(gradient), expected, 1e-3, `gradient of latents ${i}`);
-    else expect(expected.dataSync().every((value) => value === 0), `gradient of latents ${i}`).toBe(true);
+    else
+      expect(
+        expected.dataSync().every((value) => value === 0),
+        `gradient of latents ${i}`,
+      ).toBe(true);
   });
 }
 
 const largest = (x: Tensor) => x.dataSync<'float32'>().reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
 /**
- * Attention over a single position has weight 1 whatever q and k are: here in the middle of a UNet of four levels at 8 x 8. Torch's
- * gradients there are rounding noise, far below AdamW's epsilon: at most one rounding of the largest gradient is asked for.
+ * Attention over a single position has weight 1 whatever q and k are: here in the middle of a UNet of four levels at 8
+ * x 8. Torch's gradients there are rounding noise, far below AdamW's epsilon: at most one rounding of the largest
+ * gradient is asked for.
  */
 const rounding = 2 ** -23;
-const isZero = (folder: string, path: string) => folder === 'alignprop-sd15' && /^mid_block\..*\.attn1\.to_[qk]\./.test(path);
+const isZero = (folder: string, path: string) =>
+  folder === 'alignprop-sd15' && /^mid_block\..*\.attn1\.to_[qk]\./.test(path);
 
 function checkGradients(actual: Gradients, expected: Golden, folder: string): void {
   expect(Object.keys(actual).sort()).toEqual(Object.keys(expected).sort());
@@ -98,7 +120,13 @@ function checkGradients(actual: Gradients, expected: Golden, folder: string): vo
 }
 
 /** Within 2e-5 for 99 % of the values, and for all whose gradient was not next to zero. */
-function checkParameters(variables: Readonly<Record<string, Variable>>, io: Golden, step: number, gradients: Golden, folder: string): void {
+function checkParameters(
+  variables: Readonly<Record<string, Variable>>,
+  io: Golden,
+  step: number,
+  gradients: Golden,
+  folder: string,
+): void {
   const prefix = `param_after_${step}.`;
   let [total, far] = [0, 0];
   for (const [name, expected] of Object.entries(io).filter(([key]) => key.startsWith(prefix))) {
@@ -109,7 +137,8 @@ function checkParameters(variables: Readonly<Record<string, Variable>>, io: Gold
       const isFar = Math.abs(value - wanted[i]!) > 2e-5;
       total++;
       far += Number(isFar);
-      if (step === 1 && Math.abs(gradient[i]!) > 1e-6) expect(isFar, `${name}[${i}] got ${value}, expected ${wanted[i]}`).toBe(false);
+      if (step === 1 && Math.abs(gradient[i]!) > 1e-6)
+        expect(isFar, `${name}[${i}] got ${value}, expected ${wanted[i]}`).toBe(false);
     });
   }
   expect(total).toBeGreaterThan(0);
@@ -122,51 +151,61 @@ describe.each(engineNames)('AlignProp steps of TRL on %s', (engineName) => {
     engine = await startEngine(engineName);
   });
 
-  it.each(cases)('$folder $name', async ({ folder, name, golden }) => {
-    const common = await fixtureTensors(`${folder}/common.safetensors`);
-    const io = await fixtureTensors(`${folder}/${name}.safetensors`);
-    const pipeline = await goldenPipeline(engine, golden, common);
-    const sampling = { numInferenceSteps: golden.steps, guidanceScale: golden.cfg, eta: golden.eta };
-    const gradientsOf = alignPropGradients(pipeline, await goldenReward(golden, common), sampling);
-    const negative = await pipeline.encodePrompt([golden.negative_prompt]);
-    expectClose(negative, common.neg_prompt_embed!, 1e-4, 'negative prompt');
-    const variables = trainable(pipeline.unet.params);
-    const optimizer = new AdamW(variables, options);
-    let first: Golden = {};
+  it.each(cases)(
+    '$folder $name',
+    async ({ folder, name, golden }) => {
+      const common = await fixtureTensors(`${folder}/common.safetensors`);
+      const io = await fixtureTensors(`${folder}/${name}.safetensors`);
+      const pipeline = await goldenPipeline(engine, golden, common);
+      const sampling = { numInferenceSteps: golden.steps, guidanceScale: golden.cfg, eta: golden.eta };
+      const gradientsOf = alignPropGradients(pipeline, await goldenReward(golden, common), sampling);
+      const negative = await pipeline.encodePrompt([golden.negative_prompt]);
+      expectClose(negative, common.neg_prompt_embed!, 1e-4, 'negative prompt');
+      const variables = trainable(pipeline.unet.params);
+      const optimizer = new AdamW(variables, options);
+      let first: Golden = {};
 
-    for (let step = 0; step < golden.opt; step++) {
-      let sum: Gradients = {};
-      for (let round = 0; round < golden.accum; round++) {
-        const batch = step * golden.accum + round;
-        const made = await gradientsOf({
-          latents: toNHWC(row(io.initial_latents!, batch)),
-          noise: ({ index }) => toNHWC(row(row(io.noise!, batch), index)),
-          promptEmbeds: await pipeline.encodePrompt(golden.prompts[batch]!),
-          negativePromptEmbeds: gather(negative, new Array(golden.batch).fill(0)),
-          plan: goldenPlan(golden, io, batch),
-          prompts: golden.prompts[batch]!,
-          promptMetadata: [],
-          lossScale: 1 / golden.accum,
-        });
-        if (batch === 0) checkFirstBatch(made, io);
-        const rewards = [...made.rewards.dataSync()];
-        rewards.forEach((reward, i) => expectRelative(reward, io.rewards!.dataSync()[batch * golden.batch + i]!, `reward ${batch}.${i}`));
-        expectRelative(10 - rewards.reduce((a, b) => a + b) / golden.batch, golden.loss[batch]!, `loss ${batch}`);
-        sum = accumulate(sum, made.params);
+      for (let step = 0; step < golden.opt; step++) {
+        let sum: Gradients = {};
+        for (let round = 0; round < golden.accum; round++) {
+          const batch = step * golden.accum + round;
+          const made = await gradientsOf({
+            latents: toNHWC(row(io.initial_latents!, batch)),
+            noise: ({ index }) => toNHWC(row(row(io.noise!, batch), index)),
+            promptEmbeds: await pipeline.encodePrompt(golden.prompts[batch]!),
+            negativePromptEmbeds: gather(negative, new Array(golden.batch).fill(0)),
+            plan: goldenPlan(golden, io, batch),
+            prompts: golden.prompts[batch]!,
+            promptMetadata: [],
+            lossScale: 1 / golden.accum,
+          });
+          if (batch === 0) checkFirstBatch(made, io);
+          const rewards = [...made.rewards.dataSync()];
+          rewards.forEach((reward, i) =>
+            expectRelative(reward, io.rewards!.dataSync()[batch * golden.batch + i]!, `reward ${batch}.${i}`),
+          );
+          expectRelative(10 - rewards.reduce((a, b) => a + b) / golden.batch, golden.loss[batch]!, `loss ${batch}`);
+          sum = accumulate(sum, made.params);
+        }
+        if (step === 0) {
+          first = Object.fromEntries(
+            Object.entries(io).flatMap(([key, value]) => (key.startsWith('grad.') ? [[key.slice(5), value]] : [])),
+          );
+          checkGradients(sum, first, folder);
+        }
+        const norm = globalNorm(sum);
+        expect(Math.abs(norm.dataSync()[0]! - golden.grad_norm[step]!), `norm ${step}`).toBeLessThanOrEqual(
+          1e-3 * golden.grad_norm[step]!,
+        );
+        optimizer.step(clipByGlobalNorm(sum, norm, 1));
+        checkParameters(variables, io, step + 1, first, folder);
       }
-      if (step === 0) {
-        first = Object.fromEntries(Object.entries(io).flatMap(([key, value]) => (key.startsWith('grad.') ? [[key.slice(5), value]] : [])));
-        checkGradients(sum, first, folder);
-      }
-      const norm = globalNorm(sum);
-      expect(Math.abs(norm.dataSync()[0]! - golden.grad_norm[step]!), `norm ${step}`).toBeLessThanOrEqual(1e-3 * golden.grad_norm[step]!);
-      optimizer.step(clipByGlobalNorm(sum, norm, 1));
-      checkParameters(variables, io, step + 1, first, folder);
-    }
-    pipeline.dispose();
-    optimizer.dispose();
-    dispose([common, io, variables]);
-  }, 600_000);
+      pipeline.dispose();
+      optimizer.dispose();
+      dispose([common, io, variables]);
+    },
+    600_000,
+  );
 });
 
 const expectRelative = (actual: number, expected: number, label: string) =>

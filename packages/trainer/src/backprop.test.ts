@@ -1,4 +1,26 @@
-import { add, concat, dispose, fill, keep, matMul, mean, mul, randomNormal, reshape, scalar, square, stack, sub, sum, tanh, tensor, variable, zerosLike, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  dispose,
+  fill,
+  keep,
+  matMul,
+  mean,
+  mul,
+  randomNormal,
+  reshape,
+  scalar,
+  square,
+  stack,
+  sub,
+  sum,
+  tanh,
+  tensor,
+  variable,
+  zerosLike,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { trainable, useBackend, vjp, type ModelFunction, type Params } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { DDIMScheduler, type DDIMConfig, type Step } from '@alignprop/diffusion';
@@ -22,8 +44,18 @@ const newParams = () => ({
   second: variable(randomNormal([7, 4], 0, 0.7, 'float32', 2)),
 });
 
-/** The whole chain as one graph, a prediction detached where the plan says so: what a framework with a tape would run. */
-function nested(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], noise: readonly Tensor4D[], plan: readonly StepPlan[], shown: Shown = 'x_0', predictions: [input: Tensor, output: Tensor][] = []): ModelFunction {
+/**
+ * The whole chain as one graph, a prediction detached where the plan says so: what a framework with a tape would run.
+ */
+function nested(
+  scheduler: DDIMScheduler,
+  eta: number,
+  steps: readonly Step[],
+  noise: readonly Tensor4D[],
+  plan: readonly StepPlan[],
+  shown: Shown = 'x_0',
+  predictions: [input: Tensor, output: Tensor][] = [],
+): ModelFunction {
   return (params, start) => {
     let x = start as Tensor4D;
     for (const [i, step] of steps.entries()) {
@@ -49,7 +81,15 @@ const newChain = (scheduler: DDIMScheduler, eta: number, params: Params): Chain 
   },
 });
 
-function walkDown(scheduler: DDIMScheduler, eta: number, steps: readonly Step[], start: Tensor4D, noise: readonly Tensor4D[], params: Params, shown: Shown = 'x_0'): Trajectory {
+function walkDown(
+  scheduler: DDIMScheduler,
+  eta: number,
+  steps: readonly Step[],
+  start: Tensor4D,
+  noise: readonly Tensor4D[],
+  params: Params,
+  shown: Shown = 'x_0',
+): Trajectory {
   const latents = [start];
   const modelOutputs = steps.map((step, i) => {
     const output = model(params, latents[i]!, tensor([step.t])) as Tensor4D;
@@ -104,13 +144,20 @@ describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
     );
   });
 
-  it.each([['010011', false, 'x_0'], ['100101', true, 'x_0'], ['0101', false, 'predicted-x_0']] as const)(
+  it.each([
+    ['010011', false, 'x_0'],
+    ['100101', true, 'x_0'],
+    ['0101', false, 'predicted-x_0'],
+  ] as const)(
     'equals the nested graph with a penalty on leaving a reference, for mask %s, input detached %s, showing %s',
     async (mask, inputDetached, shown) => {
       const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
       const scheduler = new DDIMScheduler({ clip_sample: false });
       const steps = scheduler.timesteps(6).slice(0, mask.length);
-      const [params, reference] = [newParams(), { first: randomNormal([5, 7], 0, 0.7, 'float32', 5), second: randomNormal([7, 4], 0, 0.7, 'float32', 6) }];
+      const [params, reference] = [
+        newParams(),
+        { first: randomNormal([5, 7], 0, 0.7, 'float32', 5), second: randomNormal([7, 4], 0, 0.7, 'float32', 6) },
+      ];
       const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
       const noise = steps.map((_, i): Tensor4D => randomNormal(shape, 0, 1, 'float32', 10 + i));
       const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
@@ -119,13 +166,20 @@ describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
       const loss: ModelFunction = (weights, x) => {
         const predictions: [Tensor, Tensor][] = [];
         const image = nested(scheduler, 0.5, steps, noise, plan, shown, predictions)(weights, x!) as Tensor;
-        const differences = predictions.map(([input, output], i) => sub(output, stopGradient(model(reference, input, tensor([steps[i]!.t])) as Tensor)));
+        const differences = predictions.map(([input, output], i) =>
+          sub(output, stopGradient(model(reference, input, tensor([steps[i]!.t])) as Tensor)),
+        );
         kl = keep(mean(square(stack(differences.filter((_, i) => plan[i]!.attached)))));
         return add(sum(mul(image, dy)), mul(kl, klWeight));
       };
       const whole = vjp(loss, params, [start], scalar(1), []);
-      const chain: Chain = { ...newChain(scheduler, 0.5, params), referencePrediction: async (x, step) => model(reference, x, tensor([step.t])) as Tensor4D };
-      const up = await walkUp(chain, walkDown(scheduler, 0.5, steps, start, noise, params, shown), plan, dy, { klWeight });
+      const chain: Chain = {
+        ...newChain(scheduler, 0.5, params),
+        referencePrediction: async (x, step) => model(reference, x, tensor([step.t])) as Tensor4D,
+      };
+      const up = await walkUp(chain, walkDown(scheduler, 0.5, steps, start, noise, params, shown), plan, dy, {
+        klWeight,
+      });
       for (const name of ['first', 'second']) expectClose(up.params[name]!, whole.params[name]!);
       expect(up.kl).toBeCloseTo(kl!.dataSync()[0]!, 4);
       const plain = await walkUp(chain, walkDown(scheduler, 0.5, steps, start, noise, params, shown), plan, dy);
@@ -145,7 +199,12 @@ describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
     const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
     const { latents } = await walkUp(newChain(scheduler, 0, params), trajectory, plan, dy);
     for (let i = 1; i < 4; i++) {
-      const rest = vjp(nested(scheduler, 0, steps.slice(i), noise.slice(i), plan.slice(i)), params, [trajectory.latents[i]!], dy);
+      const rest = vjp(
+        nested(scheduler, 0, steps.slice(i), noise.slice(i), plan.slice(i)),
+        params,
+        [trajectory.latents[i]!],
+        dy,
+      );
       expectClose(latents[i]!, rest.inputs[0]!);
     }
   });
@@ -155,15 +214,28 @@ describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
     const steps = scheduler.timesteps(6);
     const params = newParams();
     const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
-    const trajectory = walkDown(scheduler, 0, steps, start, steps.map(() => zerosLike(start)), params);
+    const trajectory = walkDown(
+      scheduler,
+      0,
+      steps,
+      start,
+      steps.map(() => zerosLike(start)),
+      params,
+    );
     const plan = [...'010010'].map((digit) => ({ attached: digit === '1', inputDetached: false }));
     const chain = newChain(scheduler, 0, params);
     const controller = new AbortController();
     const calls: number[] = [];
-    const counting: Chain = { ...chain, predictionVjp: (x, step, ...rest) => (calls.push(step.index), chain.predictionVjp(x, step, ...rest)) };
+    const counting: Chain = {
+      ...chain,
+      predictionVjp: (x, step, ...rest) => (calls.push(step.index), chain.predictionVjp(x, step, ...rest)),
+    };
     await expectNoLeaks(() => walkUp(counting, trajectory, plan, start));
     expect(calls).toEqual([4, 1]);
-    const aborting: Chain = { ...chain, predictionVjp: (...args) => (controller.abort(), chain.predictionVjp(...args)) };
+    const aborting: Chain = {
+      ...chain,
+      predictionVjp: (...args) => (controller.abort(), chain.predictionVjp(...args)),
+    };
     await expectNoLeaks(async () => {
       await expect(walkUp(aborting, trajectory, plan, start, { signal: controller.signal })).rejects.toThrow(/aborted/);
       await expect(walkUp(chain, trajectory, plan.slice(1), start)).rejects.toThrow(/expected 6 entries/);

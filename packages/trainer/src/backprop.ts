@@ -1,4 +1,17 @@
-import { add, clone, dispose, mean, mul, square, sub, tidy, zerosLike, type Scalar, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  clone,
+  dispose,
+  mean,
+  mul,
+  square,
+  sub,
+  tidy,
+  zerosLike,
+  type Scalar,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { vjp } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '@alignprop/diffusion';
 import type { Gradients } from './optim/clip-by-global-norm.js';
@@ -21,10 +34,17 @@ export interface Chain {
   readonly scheduler: Scheduler;
   readonly eta: number;
   /**
-   * The product of `dy` with the Jacobian of the prediction at a step, run again from `latents` unless the walk down kept it.
-   * `index` is the step's place in the walk. `inputs` holds the gradient of the latents when `inputGradient` asks for it.
+   * The product of `dy` with the Jacobian of the prediction at a step, run again from `latents` unless the walk down
+   * kept it. `index` is the step's place in the walk. `inputs` holds the gradient of the latents when `inputGradient`
+   * asks for it.
    */
-  predictionVjp(latents: Tensor4D, step: Step, dy: Tensor4D, inputGradient: boolean, index: number): Promise<{ params: Gradients; inputs: readonly Tensor[] }>;
+  predictionVjp(
+    latents: Tensor4D,
+    step: Step,
+    dy: Tensor4D,
+    inputGradient: boolean,
+    index: number,
+  ): Promise<{ params: Gradients; inputs: readonly Tensor[] }>;
   /** The prediction of the model that training must not leave, run from the same latents; the caller's. */
   referencePrediction?(latents: Tensor4D, step: Step): Promise<Tensor4D>;
 }
@@ -33,9 +53,15 @@ export interface Chain {
 export interface ChainGradients {
   /** Sums over the attached steps, by parameter path. */
   readonly params: Gradients;
-  /** dL/dx_T … dL/dx_0, as `Trajectory.latents`, what is shown last; undefined at and above (noisier than) the input of the earliest attached step. */
+  /**
+   * dL/dx_T … dL/dx_0, as `Trajectory.latents`, what is shown last; undefined at and above (noisier than) the input of
+   * the earliest attached step.
+   */
   readonly latents: readonly (Tensor4D | undefined)[];
-  /** The mean squared difference from the reference predictions, over attached steps and elements; with a `klWeight` only. */
+  /**
+   * The mean squared difference from the reference predictions, over attached steps and elements; with a `klWeight`
+   * only.
+   */
   readonly kl?: number;
 }
 
@@ -45,12 +71,13 @@ export interface ChainGradients {
  *
  *   dL/dx = (∂S/∂x)ᵀ g + a·d·(∂E/∂x)ᵀ (∂S/∂ε)ᵀ g,   dL/dθ += a·(∂E/∂θ)ᵀ (∂S/∂ε)ᵀ g,
  *
- * where a is 1 at attached steps and d is 0 where the model's input is detached. A detached step therefore costs only the
- * scheduler's own path, never the model. Where the reward is shown a predicted x_0, S is that prediction at the last step. The loop
- * ends at the earliest attached step. Memory: one model call and T latents.
+ * where a is 1 at attached steps and d is 0 where the model's input is detached. A detached step therefore costs only
+ * the scheduler's own path, never the model. Where the reward is shown a predicted x_0, S is that prediction at the
+ * last step. The loop ends at the earliest attached step. Memory: one model call and T latents.
  *
- * With a `klWeight` λ the loss has λ·mean(ε - ε_ref)² besides, a mean over attached steps and elements (DRaFT+), which is added to
- * (∂S/∂ε)ᵀ g. As in torch under `no_grad`, ε_ref counts as a constant, also where the gradient of the latents goes through ε.
+ * With a `klWeight` λ the loss has λ·mean(ε - ε_ref)² besides, a mean over attached steps and elements (DRaFT+), which
+ * is added to (∂S/∂ε)ᵀ g. As in torch under `no_grad`, ε_ref counts as a constant, also where the gradient of the
+ * latents goes through ε.
  * @param gradient that of what the reward is shown, the last of the latents; stays the caller's
  * @throws the signal's reason, between steps; nothing stays allocated then
  */
@@ -64,7 +91,9 @@ export async function walkUp(
   const { steps } = trajectory;
   const earliest = plan.findIndex(({ attached }) => attached);
   if (plan.length !== steps.length || earliest < 0) {
-    throw new Error(`walkUp: plan got ${plan.length} entries with the first attached at ${earliest}, expected ${steps.length} entries with at least one attached.`);
+    throw new Error(
+      `walkUp: plan got ${plan.length} entries with the first attached at ${earliest}, expected ${steps.length} entries with at least one attached.`,
+    );
   }
   const latents: (Tensor4D | undefined)[] = steps.map(() => undefined);
   let params: Gradients = {};
@@ -75,7 +104,15 @@ export async function walkUp(
     for (let i = steps.length - 1; i >= earliest; i--) {
       signal?.throwIfAborted();
       const inputGradient = i > earliest && !plan[i]!.inputDetached;
-      const up = await stepUp(chain, trajectory, i, latents[i + 1]!, plan[i]!.attached, inputGradient, klWeight * share);
+      const up = await stepUp(
+        chain,
+        trajectory,
+        i,
+        latents[i + 1]!,
+        plan[i]!.attached,
+        inputGradient,
+        klWeight * share,
+      );
       params = accumulate(params, up.params);
       kl += up.kl * share;
       if (i > earliest) latents[i] = up.latents;
@@ -91,7 +128,13 @@ export async function walkUp(
 /** Adds gradients by path, freeing both sides; a path that only one side has keeps its value. */
 export function accumulate(sum: Gradients, gradients: Gradients): Gradients {
   const paths = [...new Set([...Object.keys(sum), ...Object.keys(gradients)])];
-  const added = paths.map((path) => [path, sum[path] && gradients[path] ? add(sum[path], gradients[path]) : clone((sum[path] ?? gradients[path])!)] as const);
+  const added = paths.map(
+    (path) =>
+      [
+        path,
+        sum[path] && gradients[path] ? add(sum[path], gradients[path]) : clone((sum[path] ?? gradients[path])!),
+      ] as const,
+  );
   dispose([sum, gradients]);
   return Object.fromEntries(added);
 }
@@ -110,7 +153,13 @@ async function stepUp(
   // The noise only adds, so that its values do not matter here.
   const step = (x: Tensor, modelOutput: Tensor) =>
     scheduler.step(modelOutput as Tensor4D, steps[i]!, x as Tensor4D, { eta, noise: zerosLike(sample) })[output];
-  const path = vjp((_, x, modelOutput) => step(x!, modelOutput!), {}, [sample, modelOutputs[i]!], gradient, attached ? [0, 1] : [0]);
+  const path = vjp(
+    (_, x, modelOutput) => step(x!, modelOutput!),
+    {},
+    [sample, modelOutputs[i]!],
+    gradient,
+    attached ? [0, 1] : [0],
+  );
   path.value.dispose();
   const [direct, dy] = path.inputs as readonly [Tensor4D, Tensor4D];
   if (!attached) return { params: {}, latents: direct, kl: 0 };
@@ -129,7 +178,12 @@ async function stepUp(
 }
 
 /** The gradient of a prediction, with that of weight·mean(difference²). */
-const penalised = (dy: Tensor4D, prediction: Tensor4D, reference: Tensor4D, weight: number): { dy: Tensor4D; kl: Scalar } =>
+const penalised = (
+  dy: Tensor4D,
+  prediction: Tensor4D,
+  reference: Tensor4D,
+  weight: number,
+): { dy: Tensor4D; kl: Scalar } =>
   tidy(() => {
     const difference = sub(prediction, reference);
     return { dy: add(dy, mul(difference, (2 * weight) / difference.size)), kl: mean(square(difference)) };

@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import type { GeneratorState, StoredTensor } from '@alignprop/autograd-ext';
-import { directory, openSafetensors, saveSafetensors, syncFolder, writeFileAtomic } from '@alignprop/autograd-ext/weights';
+import {
+  directory,
+  openSafetensors,
+  saveSafetensors,
+  syncFolder,
+  writeFileAtomic,
+} from '@alignprop/autograd-ext/weights';
 import type { Optimizer } from './optim/optimizer.js';
 import type { TrainedWeights } from './trained-weights.js';
 
@@ -28,7 +34,9 @@ const stateSchema = z.strictObject({
   /** For the reader; a resumed run goes by its own configuration. */
   config: z.record(z.string(), z.unknown()),
   /** Of the other files, those in folders included. */
-  sha256: z.record(z.string(), z.string()).refine((hashes) => files.optimizer in hashes, `expected an entry for ${files.optimizer}`),
+  sha256: z
+    .record(z.string(), z.string())
+    .refine((hashes) => files.optimizer in hashes, `expected an entry for ${files.optimizer}`),
 });
 
 type State = z.output<typeof stateSchema>;
@@ -58,13 +66,21 @@ export interface Checkpoint extends TrainingState {
 }
 
 /**
- * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors, ema.safetensors and state.json.
- * Everything is written to a folder beside it first, flushed to the disk, and renamed, so that a folder of this name is complete.
+ * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors, ema.safetensors
+ * and state.json. Everything is written to a folder beside it first, flushed to the disk, and renamed, so that a folder
+ * of this name is complete.
  * @param average moving averages of the weights by parameter path, if there are
  * @returns its path
- * @throws if it cannot be written: with the bytes that it wants, those that are left, and the newest checkpoint there is
+ * @throws if it cannot be written: with the bytes that it wants, those that are left, and the newest checkpoint there
+ *   is
  */
-export async function writeCheckpoint(folder: string, weights: TrainedWeights, optimizer: Optimizer, state: TrainingState, average?: Readonly<Record<string, Tensor>>): Promise<string> {
+export async function writeCheckpoint(
+  folder: string,
+  weights: TrainedWeights,
+  optimizer: Optimizer,
+  state: TrainingState,
+  average?: Readonly<Record<string, Tensor>>,
+): Promise<string> {
   const { rename, rm } = await import('node:fs/promises');
   const path = `${folder}/checkpoint_${state.globalStep}`;
   const partial = `${path}${suffixes.partial}`;
@@ -76,37 +92,70 @@ export async function writeCheckpoint(folder: string, weights: TrainedWeights, o
   } catch (cause) {
     await rm(partial, { recursive: true, force: true }).catch(() => {}); // the first error is the one to report
     const size = optimizer.bytes + bytesOf(weights.variables) + bytesOf(average ?? {});
-    throw new Error(`Checkpoint: cannot write ${path} (${size} bytes${await spaceLeft(folder)}): ${(cause as Error).message} ${await newestIn(folder)}`, { cause });
+    throw new Error(
+      `Checkpoint: cannot write ${path} (${size} bytes${await spaceLeft(folder)}): ${(cause as Error).message} ${await newestIn(folder)}`,
+      { cause },
+    );
   }
   return path;
 }
 
-async function writePartial(partial: string, weights: TrainedWeights, optimizer: Optimizer, state: TrainingState, average?: Readonly<Record<string, Tensor>>): Promise<void> {
+async function writePartial(
+  partial: string,
+  weights: TrainedWeights,
+  optimizer: Optimizer,
+  state: TrainingState,
+  average?: Readonly<Record<string, Tensor>>,
+): Promise<void> {
   const { mkdir, rm } = await import('node:fs/promises');
   await rm(partial, { recursive: true, force: true });
   await mkdir(partial, { recursive: true });
   const written = [...(await weights.save(partial)), files.optimizer, ...(average ? [files.average] : [])];
   await saveSafetensors(`${partial}/${files.optimizer}`, optimizer.save(), { format: 'pt' });
   if (average) await saveSafetensors(`${partial}/${files.average}`, average, { format: 'pt' });
-  await writeFileAtomic(`${partial}/${files.state}`, JSON.stringify(await stateRecord(partial, written, optimizer, state)));
+  await writeFileAtomic(
+    `${partial}/${files.state}`,
+    JSON.stringify(await stateRecord(partial, written, optimizer, state)),
+  );
 }
 
-const bytesOf = (tensors: Readonly<Record<string, Tensor>>): number => 4 * Object.values(tensors).reduce((sum, { size }) => sum + size, 0);
+const bytesOf = (tensors: Readonly<Record<string, Tensor>>): number =>
+  4 * Object.values(tensors).reduce((sum, { size }) => sum + size, 0);
 
 async function spaceLeft(folder: string): Promise<string> {
   const { statfs } = await import('node:fs/promises');
-  return statfs(folder).then(({ bavail, bsize }) => `; ${bavail * bsize} are free there`, () => '');
+  return statfs(folder).then(
+    ({ bavail, bsize }) => `; ${bavail * bsize} are free there`,
+    () => '',
+  );
 }
 
 async function newestIn(folder: string): Promise<string> {
   const newest = (await listCheckpoints(folder)).at(-1);
-  return newest === undefined ? 'There is no earlier one.' : `The newest is ${folder}/checkpoint_${newest}: make room or choose another output_dir, and resume from it.`;
+  return newest === undefined
+    ? 'There is no earlier one.'
+    : `The newest is ${folder}/checkpoint_${newest}: make room or choose another output_dir, and resume from it.`;
 }
 
-async function stateRecord(folder: string, written: readonly string[], optimizer: Optimizer, { globalStep, generators, otherRanks, reward, evaluation, config }: TrainingState): Promise<State> {
+async function stateRecord(
+  folder: string,
+  written: readonly string[],
+  optimizer: Optimizer,
+  { globalStep, generators, otherRanks, reward, evaluation, config }: TrainingState,
+): Promise<State> {
   const sha256: Record<string, string> = {};
   for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
-  return { version: 1, global_step: globalStep, optimizer_step: optimizer.steps, generators: generators as State['generators'], other_ranks: otherRanks as State['other_ranks'], reward, evaluation, config, sha256 };
+  return {
+    version: 1,
+    global_step: globalStep,
+    optimizer_step: optimizer.steps,
+    generators: generators as State['generators'],
+    other_ranks: otherRanks as State['other_ranks'],
+    reward,
+    evaluation,
+    config,
+    sha256,
+  };
 }
 
 async function fileHash(path: string): Promise<string> {
@@ -120,7 +169,10 @@ async function fileHash(path: string): Promise<string> {
 export async function listCheckpoints(folder: string): Promise<readonly number[]> {
   const { readdir } = await import('node:fs/promises');
   const names = await readdir(folder).catch(() => [] as string[]);
-  return names.flatMap((name) => /^checkpoint_(\d+)$/.exec(name)?.[1] ?? []).map(Number).sort((a, b) => a - b);
+  return names
+    .flatMap((name) => /^checkpoint_(\d+)$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
 }
 
 /** Deletes all but the newest checkpoints of a folder. */
@@ -145,7 +197,8 @@ function unlessMissing(error: unknown): void {
 }
 
 /** Whether a file or folder among checkpoints is what a killed process was writing or deleting. */
-export const isUnfinished = (name: string): boolean => new RegExp(`^checkpoint_\\d+(${suffixes.partial}|${suffixes.deleted})$`).test(name);
+export const isUnfinished = (name: string): boolean =>
+  new RegExp(`^checkpoint_\\d+(${suffixes.partial}|${suffixes.deleted})$`).test(name);
 
 /**
  * The checkpoint that `resume_from` means: itself, or the newest of the folder (or of its `checkpoints/`).
@@ -153,12 +206,15 @@ export const isUnfinished = (name: string): boolean => new RegExp(`^checkpoint_\
  */
 export async function findCheckpoint(location: string): Promise<string> {
   const { stat } = await import('node:fs/promises');
-  if (/(^|[\\/])checkpoint_\d+[\\/]*$/.test(location) && (await stat(location).catch(() => undefined))?.isDirectory()) return location;
+  if (/(^|[\\/])checkpoint_\d+[\\/]*$/.test(location) && (await stat(location).catch(() => undefined))?.isDirectory())
+    return location;
   for (const folder of [location, `${location}/checkpoints`]) {
     const newest = (await listCheckpoints(folder)).at(-1);
     if (newest !== undefined) return `${folder}/checkpoint_${newest}`;
   }
-  throw new Error(`resume_from: no checkpoint in '${location}', looked for checkpoint_<number> there and in checkpoints/. Give a checkpoint or the folder it is in.`);
+  throw new Error(
+    `resume_from: no checkpoint in '${location}', looked for checkpoint_<number> there and in checkpoints/. Give a checkpoint or the folder it is in.`,
+  );
 }
 
 /**
@@ -171,11 +227,13 @@ export async function readCheckpoint(path: string, weights: TrainedWeights, opti
   const [first = 'its weights'] = Object.keys(hashes);
   for (const [name, expected] of Object.entries(state.sha256)) {
     await named(path, name, async () => {
-      if ((await fileHash(`${path}/${name}`)) !== expected) throw new Error('its content is not what was written (sha256 differs)');
+      if ((await fileHash(`${path}/${name}`)) !== expected)
+        throw new Error('its content is not what was written (sha256 differs)');
     });
   }
   const found = await named(path, first, () => weights.open(path));
-  const open = (file: string) => named(path, file, async () => Object.fromEntries((await openSafetensors(directory(path), file)).tensors));
+  const open = (file: string) =>
+    named(path, file, async () => Object.fromEntries((await openSafetensors(directory(path), file)).tensors));
   const stored = await open(files.optimizer);
   const average = averaged === undefined ? undefined : await open(files.average);
   await named(path, first, () => checkLike(found, weights.variables, 'adapter or model'));
@@ -199,7 +257,10 @@ async function named<T>(path: string, file: string, read: () => T | Promise<T>):
   try {
     return await read();
   } catch (cause) {
-    throw new Error(`Checkpoint: cannot resume from ${path}/${file}: ${(cause as Error).message}. Resume from another checkpoint.`, { cause });
+    throw new Error(
+      `Checkpoint: cannot resume from ${path}/${file}: ${(cause as Error).message}. Resume from another checkpoint.`,
+      { cause },
+    );
   }
 }
 
@@ -217,16 +278,26 @@ function checkLike(stored: Shapes, expected: Shapes, what: string): void {
   const problems = Object.entries(expected).flatMap(([key, { shape }]) => {
     const found = stored[key];
     if (!found) return [`${key} is missing`];
-    return found.shape.join() === shape.join() ? [] : [`${key} has shape [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
+    return found.shape.join() === shape.join()
+      ? []
+      : [`${key} has shape [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
   });
-  problems.push(...Object.keys(stored).filter((key) => !(key in expected)).map((key) => `${key} belongs to nothing that is trained`));
+  problems.push(
+    ...Object.keys(stored)
+      .filter((key) => !(key in expected))
+      .map((key) => `${key} belongs to nothing that is trained`),
+  );
   if (problems.length === 0) return;
   const rest = problems.length > 5 ? ` and ${problems.length - 5} more` : '';
   throw new Error(`it was written for another ${what}: ${problems.slice(0, 5).join('; ')}${rest}`);
 }
 
-async function readAll(stored: Readonly<Record<string, Tensor | StoredTensor>>, like: Shapes): Promise<Record<string, Tensor>> {
-  const read = async ([path, { shape }]: [string, Shapes[string]]) => [path, tensor(await valuesOf(stored[path]!), [...shape])] as const;
+async function readAll(
+  stored: Readonly<Record<string, Tensor | StoredTensor>>,
+  like: Shapes,
+): Promise<Record<string, Tensor>> {
+  const read = async ([path, { shape }]: [string, Shapes[string]]) =>
+    [path, tensor(await valuesOf(stored[path]!), [...shape])] as const;
   return Object.fromEntries(await Promise.all(Object.entries(like).map(read)));
 }
 

@@ -48,18 +48,35 @@ const defaults = {
 };
 
 const presets: Readonly<Record<Estimator, Preset>> = {
-  'per-step': preset('truncated_rand_backprop_minmax', ({ truncated_rand_backprop_minmax: [min, max] }) => perStep(uniform(min, max + 1))),
-  fixed: preset('truncated_backprop_timestep', ({ truncated_backprop_timestep: timestep, backprop_kwargs: kwargs }) => perTrajectory('fixed', fixed(kwargs.fixed?.value ?? timestep))),
+  'per-step': preset('truncated_rand_backprop_minmax', ({ truncated_rand_backprop_minmax: [min, max] }) =>
+    perStep(uniform(min, max + 1)),
+  ),
+  fixed: preset('truncated_backprop_timestep', ({ truncated_backprop_timestep: timestep, backprop_kwargs: kwargs }) =>
+    perTrajectory('fixed', fixed(kwargs.fixed?.value ?? timestep)),
+  ),
   // The authors' code draws again until 1 <= cut < T.
-  uniform: preset('backprop_kwargs', ({ backprop_kwargs: { uniform: kwargs } }) => perTrajectory('uniform', uniform(kwargs.min, kwargs.max), 1)),
-  gaussian: preset('backprop_kwargs', ({ backprop_kwargs: { gaussian: kwargs } }) => perTrajectory('gaussian', gaussian(kwargs.mean, kwargs.std), 1)),
+  uniform: preset('backprop_kwargs', ({ backprop_kwargs: { uniform: kwargs } }) =>
+    perTrajectory('uniform', uniform(kwargs.min, kwargs.max), 1),
+  ),
+  gaussian: preset('backprop_kwargs', ({ backprop_kwargs: { gaussian: kwargs } }) =>
+    perTrajectory('gaussian', gaussian(kwargs.mean, kwargs.std), 1),
+  ),
   full: preset('estimator', full),
-  'draft-k': preset('estimator_steps', ({ estimator_steps: count }) => lastK(count ?? defaults.draftK()), ['estimator_steps']),
-  'draft-lv': preset('estimator_copies', ({ estimator_copies: copies }) => draftLV(copies ?? defaults.draftLV()), ['estimator_copies']),
-  refl: preset('estimator_last', ({ sample_num_steps: steps, estimator_last: last }) => refl(last ?? defaults.reflLast(steps)), ['estimator_last']),
+  'draft-k': preset('estimator_steps', ({ estimator_steps: count }) => lastK(count ?? defaults.draftK()), [
+    'estimator_steps',
+  ]),
+  'draft-lv': preset('estimator_copies', ({ estimator_copies: copies }) => draftLV(copies ?? defaults.draftLV()), [
+    'estimator_copies',
+  ]),
+  refl: preset(
+    'estimator_last',
+    ({ sample_num_steps: steps, estimator_last: last }) => refl(last ?? defaults.reflLast(steps)),
+    ['estimator_last'],
+  ),
   drtune: preset(
     'estimator_steps',
-    ({ sample_num_steps: steps, estimator_steps: count, estimator_last: last }) => drTune(count ?? defaults.drTuneSteps(steps), last ?? defaults.drTuneLast(steps)),
+    ({ sample_num_steps: steps, estimator_steps: count, estimator_last: last }) =>
+      drTune(count ?? defaults.drTuneSteps(steps), last ?? defaults.drTuneLast(steps)),
     ['estimator_steps', 'estimator_last'],
   ),
 };
@@ -82,35 +99,69 @@ interface Problem {
   readonly message: string;
 }
 
-/** The check that TRL's documentation promises: does the gradient reach the model at all in `sample_num_steps` steps? */
+/**
+ * The check that TRL's documentation promises: does the gradient reach the model at all in `sample_num_steps` steps?
+ */
 export function checkBackpropPlan(options: BackpropOptions): readonly Problem[] {
   const problems = [...contradictions(options), ...outOfRange(options)];
   if (problems.length > 0) return problems;
-  const { sample_num_steps: steps, truncated_rand_backprop_minmax: [min, max], backprop_kwargs: kwargs } = options;
+  const {
+    sample_num_steps: steps,
+    truncated_rand_backprop_minmax: [min, max],
+    backprop_kwargs: kwargs,
+  } = options;
   const estimator = estimatorOf(options);
   const empty = emptyProbability(backpropPlan(options), steps);
   if (empty <= maxEmptyProbability) return [];
   const key = estimator === 'fixed' && kwargs.fixed ? 'backprop_kwargs' : presets[estimator].key;
-  const value = estimator === 'per-step' ? `[${min}, ${max}]` : estimator === 'fixed' ? (kwargs.fixed?.value ?? options.truncated_backprop_timestep) : estimator;
+  const value =
+    estimator === 'per-step'
+      ? `[${min}, ${max}]`
+      : estimator === 'fixed'
+        ? (kwargs.fixed?.value ?? options.truncated_backprop_timestep)
+        : estimator;
   const percent = `${(100 * empty).toFixed(1)} %`;
-  return [{ key, message: `got ${value}: with sample_num_steps ${steps} the gradient reaches no step of ${percent} of the trajectories. ${advice(estimator, steps)}` }];
+  return [
+    {
+      key,
+      message: `got ${value}: with sample_num_steps ${steps} the gradient reaches no step of ${percent} of the trajectories. ${advice(estimator, steps)}`,
+    },
+  ];
 }
 
 /** Options that say different things, or that the estimator does not read. */
 function contradictions(options: BackpropOptions): readonly Problem[] {
   const { estimator, backprop_strategy: strategy } = options;
   const chosen = estimatorOf(options);
-  const two = estimator && strategy && estimator !== strategy ? [{ key: 'backprop_strategy' as const, message: `got '${strategy}' beside estimator '${estimator}'. Keep one.` }] : [];
-  const unread = (['estimator_steps', 'estimator_copies', 'estimator_last'] as const).filter((key) => typeof options[key] === 'number' && !presets[chosen].parameters.includes(key));
-  return [...two, ...unread.map((key) => ({ key, message: `got ${options[key]}, which the estimator '${chosen}' does not read. Leave it out.` }))];
+  const two =
+    estimator && strategy && estimator !== strategy
+      ? [{ key: 'backprop_strategy' as const, message: `got '${strategy}' beside estimator '${estimator}'. Keep one.` }]
+      : [];
+  const unread = (['estimator_steps', 'estimator_copies', 'estimator_last'] as const).filter(
+    (key) => typeof options[key] === 'number' && !presets[chosen].parameters.includes(key),
+  );
+  return [
+    ...two,
+    ...unread.map((key) => ({
+      key,
+      message: `got ${options[key]}, which the estimator '${chosen}' does not read. Leave it out.`,
+    })),
+  ];
 }
 
 function outOfRange(options: BackpropOptions): readonly Problem[] {
-  const { sample_num_steps: steps, truncated_rand_backprop_minmax: [min, max], backprop_kwargs: { uniform: bounds } } = options;
+  const {
+    sample_num_steps: steps,
+    truncated_rand_backprop_minmax: [min, max],
+    backprop_kwargs: { uniform: bounds },
+  } = options;
   const estimator = estimatorOf(options);
-  if (estimator === 'per-step' && min > max) return [{ key: 'truncated_rand_backprop_minmax', message: `got [${min}, ${max}], expected min <= max.` }];
+  if (estimator === 'per-step' && min > max)
+    return [{ key: 'truncated_rand_backprop_minmax', message: `got [${min}, ${max}], expected min <= max.` }];
   if (estimator === 'uniform' && bounds.min >= bounds.max) {
-    return [{ key: 'backprop_kwargs', message: `uniform got min ${bounds.min} and max ${bounds.max}, expected min < max.` }];
+    return [
+      { key: 'backprop_kwargs', message: `uniform got min ${bounds.min} and max ${bounds.max}, expected min < max.` },
+    ];
   }
   const beyond = (['estimator_steps', 'estimator_last'] as const).filter((key) => (options[key] ?? 0) > steps);
   return beyond.map((key) => ({ key, message: `got ${options[key]}, expected at most sample_num_steps, ${steps}.` }));

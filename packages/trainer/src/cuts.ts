@@ -10,7 +10,10 @@ export interface Cut {
 /** Always the same cut; nothing is drawn. */
 export const fixed = (value: number): Cut => ({ draw: () => value, cdf: (step) => (step >= value ? 1 : 0) });
 
-/** An integer in [min, max), as `torch.randint`; for Python's `random.randint`, whose upper bound is included, pass max + 1. */
+/**
+ * An integer in [min, max), as `torch.randint`; for Python's `random.randint`, whose upper bound is included, pass max
+ * + 1.
+ */
 export const uniform = (min: number, max: number): Cut => ({
   draw: (generator) => generator.randint(min, max, 1)[0]!,
   cdf: (step) => Math.min(1, Math.max(0, (Math.floor(step) - min + 1) / (max - min))),

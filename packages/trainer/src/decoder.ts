@@ -10,7 +10,10 @@ export interface Decoded {
   release(): void;
 }
 
-/** Decodes latents, which stay the caller's: once, if the engine can keep what the gradient needs, else once more for the gradient. */
+/**
+ * Decodes latents, which stay the caller's: once, if the engine can keep what the gradient needs, else once more for
+ * the gradient.
+ */
 export function differentiableDecoder(pipeline: StableDiffusionPipeline): (latents: Tensor4D) => Promise<Decoded> {
   const { engine, vae } = pipeline;
   const decodeVjp = engine.compileVjp(decodeImages(vae.config), { wrt: [0] });

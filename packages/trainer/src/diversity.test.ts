@@ -9,7 +9,10 @@ describe('pixelDiversity', () => {
 
   it('compares the images of each prompt, pair by pair', () =>
     expectNoLeaks(async () => {
-      const images = tensor([0, 0, 1, 1, 0, 1, /* the other prompt */ 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [6, 1, 2, 1]) as never;
+      const images = tensor(
+        [0, 0, 1, 1, 0, 1, /* the other prompt */ 0.5, 0.5, 0.5, 0.5, 0.5, 0.5],
+        [6, 1, 2, 1],
+      ) as never;
       const distances = [1, Math.sqrt(0.5), Math.sqrt(0.5), 0, 0, 0];
       expect(await pixelDiversity(images, 3)).toBeCloseTo(distances.reduce((a, b) => a + b) / 6, 6);
       await expect(pixelDiversity(images, 1)).rejects.toThrow('perPrompt got 1 for 6 images');

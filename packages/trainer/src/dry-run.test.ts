@@ -15,7 +15,12 @@ beforeAll(async () => {
 
 const attached = { sample_num_steps: 4, truncated_backprop_rand: false, truncated_backprop_timestep: 2 };
 const ask = (config: AlignPropConfigInput, maxMemory = 1e9) =>
-  dryRun({ config: parseAlignPropConfig({ ...attached, ...config }), pipeline, rewardFunction: jpegCompressibility(), engine: { engine: 'onnxruntime', maxMemory } });
+  dryRun({
+    config: parseAlignPropConfig({ ...attached, ...config }),
+    pipeline,
+    rewardFunction: jpegCompressibility(),
+    engine: { engine: 'onnxruntime', maxMemory },
+  });
 
 describe('dryRun', () => {
   it('counts kept steps, images and parameters, and leaves nothing allocated', async () => {
@@ -33,7 +38,11 @@ describe('dryRun', () => {
   });
 
   it('takes the draw of this seed that attaches most', async () => {
-    const { mostAttached, attachProbabilities } = await ask({ truncated_backprop_rand: true, truncated_rand_backprop_minmax: [0, 4], num_epochs: 50 });
+    const { mostAttached, attachProbabilities } = await ask({
+      truncated_backprop_rand: true,
+      truncated_rand_backprop_minmax: [0, 4],
+      num_epochs: 50,
+    });
     expect(mostAttached).toBe(4); // two of fifty draws attach no step or all; with this seed one does
     expect(attachProbabilities[3]).toBeCloseTo(0.8 / (1 - 0.8 * 0.6 * 0.4 * 0.2), 12);
   });

@@ -1,5 +1,12 @@
 import { dispose, tensor, tidy, variable, type Variable } from '@tensorflow/tfjs-core';
-import { DryRunEngine, mapTensors, trainable, type DryRunOptions, type EngineMemory, type Params } from '@alignprop/autograd-ext';
+import {
+  DryRunEngine,
+  mapTensors,
+  trainable,
+  type DryRunOptions,
+  type EngineMemory,
+  type Params,
+} from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from './config.js';
@@ -22,7 +29,10 @@ export interface DryRun {
   readonly effectiveBatch: number;
   readonly trainableParameters: number;
   readonly memory: EngineMemory;
-  /** Bytes of the trained weights, what the optimizer remembers of them and needs to move them, their gradients and their average. */
+  /**
+   * Bytes of the trained weights, what the optimizer remembers of them and needs to move them, their gradients and
+   * their average.
+   */
   readonly optimizer: number;
 }
 
@@ -38,11 +48,23 @@ export interface DryRunInputs<M> {
 }
 
 /**
- * Goes through a step of training, and through an evaluation, with an engine that runs nothing, at the draw that attaches most of all
- * that this run would make: what is learned is what they would hold. Needs tfjs's cpu backend, on which zeros take no memory.
+ * Goes through a step of training, and through an evaluation, with an engine that runs nothing, at the draw that
+ * attaches most of all that this run would make: what is learned is what they would hold. Needs tfjs's cpu backend, on
+ * which zeros take no memory.
  */
-export async function dryRun<M>({ config, pipeline: given, rewardFunction, evaluation, prompt = '', engine: options }: DryRunInputs<M>): Promise<DryRun> {
-  const names = new Map<Params, string>([[given.vae.params, 'decoder'], [given.textEncoder.params, 'text encoder'], [given.unet.params, 'UNet']]);
+export async function dryRun<M>({
+  config,
+  pipeline: given,
+  rewardFunction,
+  evaluation,
+  prompt = '',
+  engine: options,
+}: DryRunInputs<M>): Promise<DryRun> {
+  const names = new Map<Params, string>([
+    [given.vae.params, 'decoder'],
+    [given.textEncoder.params, 'text encoder'],
+    [given.unet.params, 'UNet'],
+  ]);
   const engine = new DryRunEngine({ ...options, nameOf: (params) => names.get(params) ?? 'reward' });
   const generators = seededGenerators(config.seed);
   const whole = config.use_lora ? given : given.with({ unet: given.unet.withParams(phantoms(given.unet.params)) });
@@ -50,11 +72,19 @@ export async function dryRun<M>({ config, pipeline: given, rewardFunction, evalu
   names.set(pipeline.unet.params, 'UNet').set(pipeline.textEncoder.params, 'text encoder');
   const plan = backpropPlan(config);
   const batches = new MicroBatches<M>(pipeline, () => [prompt, undefined as M], config, plan, generators);
-  const largest = largestOf(Array.from({ length: draws(config) }, () => drawPlan(plan, config.sample_num_steps, generators.plan)));
-  const gradients = alignPropGradients(pipeline, rewardFunction, { ...samplingOptions(config), klWeight: config.kl_weight });
+  const largest = largestOf(
+    Array.from({ length: draws(config) }, () => drawPlan(plan, config.sample_num_steps, generators.plan)),
+  );
+  const gradients = alignPropGradients(pipeline, rewardFunction, {
+    ...samplingOptions(config),
+    klWeight: config.kl_weight,
+  });
   try {
-    for (let step = 0; step < 2; step++) await batches.draw(0, async (inputs) => dispose((await gradients({ ...inputs, plan: largest })) as never));
-    if (evaluation) for (const drawn of [pipeline, given.with({ engine, scheduler: pipeline.scheduler })]) await evaluate(drawn, config, evaluation);
+    for (let step = 0; step < 2; step++)
+      await batches.draw(0, async (inputs) => dispose((await gradients({ ...inputs, plan: largest })) as never));
+    if (evaluation)
+      for (const drawn of [pipeline, given.with({ engine, scheduler: pipeline.scheduler })])
+        await evaluate(drawn, config, evaluation);
     const sizes = Object.values(weights.variables).map(({ size }) => size);
     return {
       attachProbabilities: attachProbabilities(plan, config.sample_num_steps),
@@ -70,13 +100,18 @@ export async function dryRun<M>({ config, pipeline: given, rewardFunction, evalu
   }
 }
 
-async function evaluate<M>(drawn: StableDiffusionPipeline, config: AlignPropConfig, { prompts, rewardFunction }: NonNullable<DryRunInputs<M>['evaluation']>): Promise<void> {
+async function evaluate<M>(
+  drawn: StableDiffusionPipeline,
+  config: AlignPropConfig,
+  { prompts, rewardFunction }: NonNullable<DryRunInputs<M>['evaluation']>,
+): Promise<void> {
   const { images } = await evaluator(drawn.engine, { config, prompts: prompts.slice(0, 1), rewardFunction })(drawn);
   images.dispose();
 }
 
 /** As many as the run makes, short of a very long one. */
-const draws = ({ num_epochs, train_gradient_accumulation_steps }: AlignPropConfig): number => Math.min(num_epochs * train_gradient_accumulation_steps, 1000);
+const draws = ({ num_epochs, train_gradient_accumulation_steps }: AlignPropConfig): number =>
+  Math.min(num_epochs * train_gradient_accumulation_steps, 1000);
 
 /** The one that attaches most steps. */
 function largestOf(drawn: readonly DrawnPlan[]): DrawnPlan {
@@ -95,12 +130,19 @@ function phantoms(params: Params): Params {
 }
 
 /**
- * Weights, moments, an average, gradients of two steps, and what AdamW has at once of each when it moves: 14 results in float32, in 8 bits the new
- * weights alone.
+ * Weights, moments, an average, gradients of two steps, and what AdamW has at once of each when it moves: 14 results in
+ * float32, in 8 bits the new weights alone.
  * @param spare memory that is there already when it moves
  */
-function optimizerBytes(sizes: readonly number[], { train_use_8bit_adam: eight, ema_decay }: AlignPropConfig, spare: number): number {
+function optimizerBytes(
+  sizes: readonly number[],
+  { train_use_8bit_adam: eight, ema_decay }: AlignPropConfig,
+  spare: number,
+): number {
   const total = 4 * sizes.reduce((sum, size) => sum + size, 0);
-  const moments = sizes.reduce((sum, size) => sum + (eight && size >= 4096 ? 2 * (size + 4 * Math.ceil(size / 256)) : 8 * size), 0);
+  const moments = sizes.reduce(
+    (sum, size) => sum + (eight && size >= 4096 ? 2 * (size + 4 * Math.ceil(size / 256)) : 8 * size),
+    0,
+  );
   return moments + total * (3 + (ema_decay > 0 ? 1 : 0)) + Math.max(0, total * (eight ? 1 : 14) - spare);
 }

@@ -9,15 +9,31 @@ import type { AlignPropConfigInput } from './config.js';
 
 /** A trained model: in one with random weights, rounding grows from step to step. */
 const model = fileURLToPath(new URL('../../cli/models/tiny-emoji', import.meta.url));
-const config = { sample_num_steps: 4, truncated_backprop_rand: false, truncated_backprop_timestep: 1, train_batch_size: 1 };
+const config = {
+  sample_num_steps: 4,
+  truncated_backprop_rand: false,
+  truncated_backprop_timestep: 1,
+  train_batch_size: 1,
+};
 
 /** Smooth: where a reward rounds, as those of JPEG do, a rounding of the image can turn its gradient. */
 const energy: RewardFunction = (images) => mul(mean(square(images), [1, 2, 3]), 10);
 
-async function run(engine: Engine, rewardFunction: RewardFunction, epochs: number, warnings: string[] = [], more: AlignPropConfigInput = {}) {
+async function run(
+  engine: Engine,
+  rewardFunction: RewardFunction,
+  epochs: number,
+  warnings: string[] = [],
+  more: AlignPropConfigInput = {},
+) {
   const pipeline = await StableDiffusionPipeline.fromPretrained(model, { engine });
   const logger = { info: () => {}, warn: (message: string) => void warnings.push(message) };
-  const trainer = tinyTrainer<never>({ pipeline, rewardFunction, logger, config: { height: null, width: null, ...config, num_epochs: epochs, ...more } });
+  const trainer = tinyTrainer<never>({
+    pipeline,
+    rewardFunction,
+    logger,
+    config: { height: null, width: null, ...config, num_epochs: epochs, ...more },
+  });
   const metrics = await collect(trainer);
   trainer.dispose();
   engine.dispose();
@@ -34,7 +50,8 @@ describe('training on ONNX Runtime', () => {
     for (const actual of [kept, recomputed]) {
       expect(actual).toHaveLength(10);
       actual.forEach(({ rewardMean, loss, gradNorm }, i) => {
-        const near = (value: number, wanted: number, tolerance: number) => expect(Math.abs(value - wanted), `step ${i}`).toBeLessThanOrEqual(tolerance * Math.abs(wanted));
+        const near = (value: number, wanted: number, tolerance: number) =>
+          expect(Math.abs(value - wanted), `step ${i}`).toBeLessThanOrEqual(tolerance * Math.abs(wanted));
         near(rewardMean, expected[i]!.rewardMean, 1e-4);
         near(loss, expected[i]!.loss, 1e-4);
         near(gradNorm, expected[i]!.gradNorm, 1e-3);
@@ -63,7 +80,8 @@ describe('training on ONNX Runtime', () => {
 
   it('compiles a plain reward of the images; runs one that reads prompts on tfjs, and says so once', async () => {
     const plain: RewardFunction = (images) => mean(images, [1, 2, 3]) as Tensor1D;
-    const reading: RewardFunction = (images, prompts) => mul(mean(images, [1, 2, 3]), prompts[0]!.length > 0 ? 1 : 0) as Tensor1D;
+    const reading: RewardFunction = (images, prompts) =>
+      mul(mean(images, [1, 2, 3]), prompts[0]!.length > 0 ? 1 : 0) as Tensor1D;
     const warnings: string[] = [];
     const compiled = await run(new OnnxRuntimeEngine(), plain, 2, warnings);
     expect(warnings).toEqual([]);

@@ -1,7 +1,28 @@
-import { add, dispose, div, mean, mul, neg, randomNormal, scalar, square, sub, tensor1d, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  dispose,
+  div,
+  mean,
+  mul,
+  neg,
+  randomNormal,
+  scalar,
+  square,
+  sub,
+  tensor1d,
+  tidy,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { random, trainable, useBackend, type ModelFunction, type Params } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import { DDIMScheduler, decodeImages, guidedEmbeds, guidedPrediction, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
+import {
+  DDIMScheduler,
+  decodeImages,
+  guidedEmbeds,
+  guidedPrediction,
+  type StableDiffusionPipeline,
+  type Step,
+} from '@alignprop/diffusion';
 import { addLora } from '@alignprop/lora';
 import type { RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -10,7 +31,19 @@ import { stopGradient } from './__fixtures__/stop-gradient.js';
 import { collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
 import { gaussian, uniform } from './cuts.js';
 import { alignPropGradients, type GradientInputs } from './gradients.js';
-import { draftLV, drawPlan, drTune, full, lastK, perStep, perTrajectory, refl, type DrawnPlan, type Plan, type StepPlan } from './plans.js';
+import {
+  draftLV,
+  drawPlan,
+  drTune,
+  full,
+  lastK,
+  perStep,
+  perTrajectory,
+  refl,
+  type DrawnPlan,
+  type Plan,
+  type StepPlan,
+} from './plans.js';
 
 const sampling = { numInferenceSteps: 4, guidanceScale: 3, eta: 0.6 };
 const size = { height: 16, width: 16 };
@@ -23,8 +56,12 @@ beforeAll(async () => {
   await useBackend('wasm');
   const base = await tinyPipeline();
   const params = addLora(base.unet.params, { r: 2, loraAlpha: 2, targetModules: ['to_q', 'to_out.0'] }, random(5));
-  for (const variable of Object.values(trainable(params))) variable.assign(randomNormal(variable.shape, 0, 0.2, 'float32', 6)); // B starts at 0, where A has no gradient
-  pipeline = base.with({ unet: base.unet.withParams(params), scheduler: DDIMScheduler.fromConfig(base.scheduler.config) });
+  for (const variable of Object.values(trainable(params)))
+    variable.assign(randomNormal(variable.shape, 0, 0.2, 'float32', 6)); // B starts at 0, where A has no gradient
+  pipeline = base.with({
+    unet: base.unet.withParams(params),
+    scheduler: DDIMScheduler.fromConfig(base.scheduler.config),
+  });
 });
 
 /** The same noise for the same call. */
@@ -43,7 +80,10 @@ async function newInputs(plan: DrawnPlan): Promise<GradientInputs<unknown>> {
   };
 }
 
-/** All that an estimator does as one graph with detached parts, as the papers' code has it: the loss of `(params, x_T, embeddings, guidance)`. */
+/**
+ * All that an estimator does as one graph with detached parts, as the papers' code has it: the loss of `(params, x_T,
+ * embeddings, guidance)`.
+ */
 function nested({ steps: planned, shown, renoised }: DrawnPlan, eta: number): ModelFunction {
   const { scheduler, unet, vae } = pipeline;
   const predict = guidedPrediction(unet.config);
@@ -52,13 +92,25 @@ function nested({ steps: planned, shown, renoised }: DrawnPlan, eta: number): Mo
     const weights = params as { unet: Params; vae: Params };
     let call = 0;
     const denoise = (x: Tensor4D, step: Step, { attached, inputDetached }: StepPlan) => {
-      const output = predict(weights.unet, inputDetached ? stopGradient(x) : x, tensor1d([step.t]), embeds!, scale!) as Tensor4D;
-      return scheduler.step(attached ? output : stopGradient(output), step, x, { eta, noise: eta > 0 ? noiseOf(call++) : undefined });
+      const output = predict(
+        weights.unet,
+        inputDetached ? stopGradient(x) : x,
+        tensor1d([step.t]),
+        embeds!,
+        scale!,
+      ) as Tensor4D;
+      return scheduler.step(attached ? output : stopGradient(output), step, x, {
+        eta,
+        noise: eta > 0 ? noiseOf(call++) : undefined,
+      });
     };
     const last = schedule.at(-1)!;
-    const end = (x: Tensor4D, step: StepPlan) => denoise(x, last, step)[shown === 'x_0' ? 'prevSample' : 'predOriginalSample'];
+    const end = (x: Tensor4D, step: StepPlan) =>
+      denoise(x, last, step)[shown === 'x_0' ? 'prevSample' : 'predOriginalSample'];
     const score = (x: Tensor4D) => mean(reward(decodeImages(vae.config)(weights.vae, x) as Tensor4D, prompts, []));
-    const before = schedule.slice(0, -1).reduce((x, step, i) => denoise(x, step, planned[i]!).prevSample, start as Tensor4D);
+    const before = schedule
+      .slice(0, -1)
+      .reduce((x, step, i) => denoise(x, step, planned[i]!).prevSample, start as Tensor4D);
     const judged = end(before, planned.at(-1)!);
     let total = score(judged);
     for (let copy = 0; copy < renoised; copy++) {
@@ -82,29 +134,47 @@ const plans: readonly (readonly [Plan, eta: number])[] = [
 ];
 
 describe('the gradient of a UNet', () => {
-  it.each(plans.map(([plan, eta]) => [plan.name, eta, plan] as const))('%s at eta %d is that of one graph', async (_, eta, plan) => {
-    const drawn = drawPlan(plan, sampling.numInferenceSteps, random(3));
-    const inputs = await newInputs(drawn);
-    const made = await alignPropGradients(pipeline, reward, { ...sampling, eta })(inputs);
-    const embeds = guidedEmbeds(inputs.promptEmbeds, inputs.negativePromptEmbeds, sampling.guidanceScale);
-    const whole = pipeline.engine.compileVjp(nested(drawn, eta));
-    const params = { unet: pipeline.unet.params, vae: pipeline.vae.params };
-    const expected = await whole(params, [inputs.latents, embeds, scalar(sampling.guidanceScale)], scalar(1));
-    const paths = Object.keys(made.params);
-    expect(paths.length).toBeGreaterThan(8);
-    expect(paths.map((path) => `unet.${path}`).sort()).toEqual(Object.keys(expected.params).sort());
-    for (const path of paths) expectClose(made.params[path]!, expected.params[`unet.${path}`]!, 1e-4, path);
-    if (drawn.renoised === 0) expectClose(tidy(() => neg(mean(made.rewards))), expected.value, 1e-5, 'loss');
-    expect(made.images.shape).toEqual([2, 16, 16, 3]);
-    expect(made.trajectory.steps).toHaveLength(drawn.steps.length);
-    dispose([made, expected] as never);
-  });
+  it.each(plans.map(([plan, eta]) => [plan.name, eta, plan] as const))(
+    '%s at eta %d is that of one graph',
+    async (_, eta, plan) => {
+      const drawn = drawPlan(plan, sampling.numInferenceSteps, random(3));
+      const inputs = await newInputs(drawn);
+      const made = await alignPropGradients(pipeline, reward, { ...sampling, eta })(inputs);
+      const embeds = guidedEmbeds(inputs.promptEmbeds, inputs.negativePromptEmbeds, sampling.guidanceScale);
+      const whole = pipeline.engine.compileVjp(nested(drawn, eta));
+      const params = { unet: pipeline.unet.params, vae: pipeline.vae.params };
+      const expected = await whole(params, [inputs.latents, embeds, scalar(sampling.guidanceScale)], scalar(1));
+      const paths = Object.keys(made.params);
+      expect(paths.length).toBeGreaterThan(8);
+      expect(paths.map((path) => `unet.${path}`).sort()).toEqual(Object.keys(expected.params).sort());
+      for (const path of paths) expectClose(made.params[path]!, expected.params[`unet.${path}`]!, 1e-4, path);
+      if (drawn.renoised === 0)
+        expectClose(
+          tidy(() => neg(mean(made.rewards))),
+          expected.value,
+          1e-5,
+          'loss',
+        );
+      expect(made.images.shape).toEqual([2, 16, 16, 3]);
+      expect(made.trajectory.steps).toHaveLength(drawn.steps.length);
+      dispose([made, expected] as never);
+    },
+  );
 
   it('divides by the micro-batches and by the copies alike', async () => {
     const drawn = drawPlan(draftLV(2), 4, random(0));
     const gradientsOf = alignPropGradients(pipeline, reward, sampling);
-    const [one, half] = [await gradientsOf(await newInputs(drawn)), await gradientsOf({ ...(await newInputs(drawn)), lossScale: 0.5 })];
-    for (const [path, gradient] of Object.entries(half.params)) expectClose(tidy(() => mul(gradient, 2)), one.params[path]!, 1e-5, path);
+    const [one, half] = [
+      await gradientsOf(await newInputs(drawn)),
+      await gradientsOf({ ...(await newInputs(drawn)), lossScale: 0.5 }),
+    ];
+    for (const [path, gradient] of Object.entries(half.params))
+      expectClose(
+        tidy(() => mul(gradient, 2)),
+        one.params[path]!,
+        1e-5,
+        path,
+      );
   });
 });
 
@@ -136,24 +206,31 @@ describe('alignPropGradients', () => {
 
   it('refuses a plan that is not one for the schedule', async () => {
     const inputs = await newInputs(drawPlan(full(), 3, random(0)));
-    await expect(alignPropGradients(pipeline, reward, sampling)(inputs)).rejects.toThrow(/plan got 3 entries and shows x_0, expected 4 entries\./);
+    await expect(alignPropGradients(pipeline, reward, sampling)(inputs)).rejects.toThrow(
+      /plan got 3 entries and shows x_0, expected 4 entries\./,
+    );
     const long = await newInputs(drawPlan(refl(1), 5, random(0)));
-    await expect(alignPropGradients(pipeline, reward, sampling)(long)).rejects.toThrow(/plan got 5 entries and shows predicted-x_0, expected 4 entries or fewer\./);
+    await expect(alignPropGradients(pipeline, reward, sampling)(long)).rejects.toThrow(
+      /plan got 5 entries and shows predicted-x_0, expected 4 entries or fewer\./,
+    );
   });
 });
 
-it.each(['full', 'draft-k', 'draft-lv', 'refl', 'drtune'] as const)('AlignPropTrainer trains by %s, the same from the same seed', async (estimator) => {
-  const base = await tinyPipeline();
-  const run = async () => {
-    const trainer = tinyTrainer({
-      pipeline: base,
-      config: { estimator, num_epochs: 1, train_batch_size: 1 },
-    });
-    const metrics = await collect(trainer);
-    trainer.dispose();
-    return metrics[0]!;
-  };
-  const first = await run();
-  expect(first.gradNorm).toBeGreaterThan(0);
-  expect(await run()).toEqual(first);
-});
+it.each(['full', 'draft-k', 'draft-lv', 'refl', 'drtune'] as const)(
+  'AlignPropTrainer trains by %s, the same from the same seed',
+  async (estimator) => {
+    const base = await tinyPipeline();
+    const run = async () => {
+      const trainer = tinyTrainer({
+        pipeline: base,
+        config: { estimator, num_epochs: 1, train_batch_size: 1 },
+      });
+      const metrics = await collect(trainer);
+      trainer.dispose();
+      return metrics[0]!;
+    };
+    const first = await run();
+    expect(first.gradNorm).toBeGreaterThan(0);
+    expect(await run()).toEqual(first);
+  },
+);

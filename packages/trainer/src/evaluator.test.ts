@@ -12,19 +12,33 @@ describe('evaluator', () => {
   beforeAll(async () => {
     await useBackend('wasm');
     pipeline = await tinyPipeline();
-    await evaluator(pipeline.engine, { config, prompts: ['crab'], rewardFunction: brightness })(pipeline).then(({ images }) => images.dispose()); // reads the weights
+    await evaluator(pipeline.engine, { config, prompts: ['crab'], rewardFunction: brightness })(pipeline).then(
+      ({ images }) => images.dispose(),
+    ); // reads the weights
   });
   const config = parseAlignPropConfig(tinyConfig);
 
   it('draws the same for the same pipeline: every prompt from noise of its own', () =>
     expectNoLeaks(async () => {
       const seen: unknown[] = [];
-      const rewardFunction: RewardFunction<number> = (images, prompts, metadata) => (seen.push([prompts, metadata]), brightness(images, prompts, metadata));
-      const evaluate = evaluator(pipeline.engine, { config, prompts: ['crab', 'fox', 'crab'], promptMetadata: [1, 2, 3], rewardFunction });
+      const rewardFunction: RewardFunction<number> = (images, prompts, metadata) => (
+        seen.push([prompts, metadata]),
+        brightness(images, prompts, metadata)
+      );
+      const evaluate = evaluator(pipeline.engine, {
+        config,
+        prompts: ['crab', 'fox', 'crab'],
+        promptMetadata: [1, 2, 3],
+        rewardFunction,
+      });
       let drawn = 0;
       const [first, second] = [await evaluate(pipeline, { onImage: () => drawn++ }), await evaluate(pipeline)];
       expect(drawn).toBe(3);
-      expect(seen.slice(0, 3)).toEqual([[['crab'], [1]], [['fox'], [2]], [['crab'], [3]]]);
+      expect(seen.slice(0, 3)).toEqual([
+        [['crab'], [1]],
+        [['fox'], [2]],
+        [['crab'], [3]],
+      ]);
       expect(first.images.shape).toEqual([3, 16, 16, 3]);
       expect(second.rewards).toEqual(first.rewards);
       expect(new Set(first.rewards).size).toBe(3);
@@ -34,7 +48,11 @@ describe('evaluator', () => {
 
   it('draws a prompt several times, and says how far its images are apart', () =>
     expectNoLeaks(async () => {
-      const evaluate = evaluator(pipeline.engine, { config: { ...config, eval_images_per_prompt: 2 }, prompts: ['crab', 'fox'], rewardFunction: brightness });
+      const evaluate = evaluator(pipeline.engine, {
+        config: { ...config, eval_images_per_prompt: 2 },
+        prompts: ['crab', 'fox'],
+        rewardFunction: brightness,
+      });
       const { images, rewards, diversity } = await evaluate(pipeline);
       expect([images.shape[0], rewards.length]).toEqual([4, 4]);
       expect(diversity).toBeGreaterThan(0);
@@ -45,6 +63,8 @@ describe('evaluator', () => {
   it('stops when it is told to, and needs prompts', async () => {
     const evaluate = evaluator(pipeline.engine, { config, prompts: ['crab'], rewardFunction: brightness });
     await expect(evaluate(pipeline, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
-    expect(() => evaluator(pipeline.engine, { config, prompts: [], rewardFunction: brightness })).toThrow('evaluator: prompts got none');
+    expect(() => evaluator(pipeline.engine, { config, prompts: [], rewardFunction: brightness })).toThrow(
+      'evaluator: prompts got none',
+    );
   });
 });

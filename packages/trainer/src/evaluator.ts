@@ -40,12 +40,15 @@ export interface EvaluateOptions {
 export type Evaluate = (pipeline: StableDiffusionPipeline, options?: EvaluateOptions) => Promise<Evaluation>;
 
 /**
- * Makes a function that draws each prompt, `eval_images_per_prompt` times, sampled as in training and always from the configuration's seed, and judges it:
- * two calls differ by their pipelines only.
+ * Makes a function that draws each prompt, `eval_images_per_prompt` times, sampled as in training and always from the
+ * configuration's seed, and judges it: two calls differ by their pipelines only.
  * @param engine runs the reward; that of the pipelines
  * @throws if there is no prompt
  */
-export function evaluator<M = undefined>(engine: Engine, { config, prompts, promptMetadata, rewardFunction }: EvaluatorOptions<M>): Evaluate {
+export function evaluator<M = undefined>(
+  engine: Engine,
+  { config, prompts, promptMetadata, rewardFunction }: EvaluatorOptions<M>,
+): Evaluate {
   if (prompts.length === 0) throw new Error('evaluator: prompts got none, expected at least one.');
   const score = rewardScorer(engine, rewardFunction);
   const { eval_images_per_prompt: count } = config;
@@ -56,7 +59,12 @@ export function evaluator<M = undefined>(engine: Engine, { config, prompts, prom
     const rewards: number[] = [];
     try {
       for (const [i, prompt] of prompts.entries()) {
-        const made = await pipeline.generate(prompt, { ...generationOptions(config), numImagesPerPrompt: count, generator, signal });
+        const made = await pipeline.generate(prompt, {
+          ...generationOptions(config),
+          numImagesPerPrompt: count,
+          generator,
+          signal,
+        });
         made.latents.dispose();
         images.push(made.images);
         rewards.push(...(await score(made.images, times(prompt), times(promptMetadata?.[i] as M))));

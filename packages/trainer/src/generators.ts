@@ -6,10 +6,13 @@ const names = ['adapter', 'prompts', 'noise', 'plan'] as const;
 export type Generators = Readonly<Record<(typeof names)[number], TorchGenerator>>;
 
 /**
- * The generators of a process: all ranks start from the same adapter, and draw the rest from seed + rank, as accelerate's
- * device-specific seeds do.
+ * The generators of a process: all ranks start from the same adapter, and draw the rest from seed + rank, as
+ * accelerate's device-specific seeds do.
  */
-export const seededGenerators = (seed: number, rank = 0): Generators => ({ ...seeded(seed + rank), adapter: seeded(seed).adapter });
+export const seededGenerators = (seed: number, rank = 0): Generators => ({
+  ...seeded(seed + rank),
+  adapter: seeded(seed).adapter,
+});
 
 function seeded(seed: number): Generators {
   const seeds = random(seed).randint(0, 2 ** 31 - 1, names.length);
@@ -24,7 +27,8 @@ export const saveGenerators = (generators: Generators): GeneratorStates =>
 /** @throws if a state is missing */
 export function restoreGenerators(generators: Generators, states: GeneratorStates): void {
   for (const [name, generator] of Object.entries(generators)) {
-    if (!states[name]) throw new Error(`restoreGenerators: no state for '${name}', got ${Object.keys(states).join(', ') || 'none'}.`);
+    if (!states[name])
+      throw new Error(`restoreGenerators: no state for '${name}', got ${Object.keys(states).join(', ') || 'none'}.`);
     generator.setState(states[name]);
   }
 }
@@ -34,7 +38,11 @@ export function restoreGenerators(generators: Generators, states: GeneratorState
  * @param ranks the states of all processes of the run that is resumed
  * @returns what to say about draws that are not those of a run that went on
  */
-export function restoreRank(generators: Generators, ranks: readonly GeneratorStates[], { rank, size }: { rank: number; size: number }): string | undefined {
+export function restoreRank(
+  generators: Generators,
+  ranks: readonly GeneratorStates[],
+  { rank, size }: { rank: number; size: number },
+): string | undefined {
   const states = ranks[rank];
   if (states) restoreGenerators(generators, states);
   if (ranks.length === size) return undefined;

@@ -14,27 +14,48 @@ import type { AlignPropTrainerOptions } from './trainer.js';
 
 const adapter = 'pytorch_lora_weights.safetensors';
 const quick: AlignPropConfigInput = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1 };
-const weights = (of: StableDiffusionPipeline) => Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
+const weights = (of: StableDiffusionPipeline) =>
+  Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 
 async function fileWeights(path: string): Promise<number[]> {
   const { tensors } = await loadLora(path);
-  const read = await Promise.all(Object.keys(tensors).sort().map(async (name) => [...(await (tensors[name] as { read(): Promise<Float32Array> }).read())]));
+  const read = await Promise.all(
+    Object.keys(tensors)
+      .sort()
+      .map(async (name) => [...(await (tensors[name] as { read(): Promise<Float32Array> }).read())]),
+  );
   return read.flat();
 }
 
 /** Trains and returns what can be seen of it. */
 async function run(config: AlignPropConfigInput, options: Partial<AlignPropTrainerOptions<undefined>> = {}) {
   const evaluations: EvaluationMetrics[] = [];
-  const tracker = { log: () => {}, logEvaluation: (metrics: EvaluationMetrics) => void evaluations.push(metrics), close: () => {} };
-  const trainer = tinyTrainer({ pipeline, ...options, trackers: [tracker], config: { ...quick, output_dir: out, ...config } });
+  const tracker = {
+    log: () => {},
+    logEvaluation: (metrics: EvaluationMetrics) => void evaluations.push(metrics),
+    close: () => {},
+  };
+  const trainer = tinyTrainer({
+    pipeline,
+    ...options,
+    trackers: [tracker],
+    config: { ...quick, output_dir: out, ...config },
+  });
   const steps = await collect(trainer);
-  const seen = { steps: steps.length, evaluations, weights: weights(trainer.pipeline), averaged: await trainer.averaged(async () => weights(trainer.pipeline)) };
+  const seen = {
+    steps: steps.length,
+    evaluations,
+    weights: weights(trainer.pipeline),
+    averaged: await trainer.averaged(async () => weights(trainer.pipeline)),
+  };
   trainer.dispose();
   return seen;
 }
 const evaluation = { prompts: ['fox'] };
 
-/** Evaluations that come out like this, one after the other: so small a model does not learn anything that generalises. */
+/**
+ * Evaluations that come out like this, one after the other: so small a model does not learn anything that generalises.
+ */
 function scripted(...values: number[]) {
   const left = [...values];
   const rewardFunction: RewardFunction<undefined> = (images) => fill([images.shape[0]], left.shift()!);
@@ -51,7 +72,10 @@ describe('ema_decay', () => {
     const resumed = await run({ num_epochs: 4, ema_decay: 0.5, ema_export: true, resume_from: out });
     expect(resumed.averaged).toEqual(straight.averaged);
     expect(resumed.weights).toEqual(straight.weights);
-    const [final, checkpoint] = [await fileWeights(join(out, 'pytorch_lora_weights.safetensors')), await fileWeights(join(out, 'checkpoints/checkpoint_4/pytorch_lora_weights.safetensors'))];
+    const [final, checkpoint] = [
+      await fileWeights(join(out, 'pytorch_lora_weights.safetensors')),
+      await fileWeights(join(out, 'checkpoints/checkpoint_4/pytorch_lora_weights.safetensors')),
+    ];
     expect(final.toSorted()).toEqual(resumed.averaged.toSorted());
     expect(checkpoint.toSorted()).toEqual(resumed.weights.toSorted());
   });
@@ -72,10 +96,19 @@ describe('eval_freq', () => {
       { globalStep: 4, rewardMean: 2, isBest: false, bestStep: 2 },
     ]);
     for (const { diversity } of evaluations) expect(diversity).toBeGreaterThan(0);
-    const lines = (await readFile(join(out, 'evaluations.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
-    expect(lines).toMatchObject([{ global_step: 0, eval_reward_mean: 1, eval_best_step: 0 }, { global_step: 2, eval_reward_mean: 3 }, { global_step: 4, eval_reward_mean: 2, eval_best_step: 2 }]);
+    const lines = (await readFile(join(out, 'evaluations.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, number>);
+    expect(lines).toMatchObject([
+      { global_step: 0, eval_reward_mean: 1, eval_best_step: 0 },
+      { global_step: 2, eval_reward_mean: 3 },
+      { global_step: 4, eval_reward_mean: 2, eval_best_step: 2 },
+    ]);
     expect(lines[0]).toHaveProperty('eval_diversity');
-    expect(await fileWeights(join(out, 'best', adapter))).toEqual(await fileWeights(join(out, 'checkpoints/checkpoint_2', adapter)));
+    expect(await fileWeights(join(out, 'best', adapter))).toEqual(
+      await fileWeights(join(out, 'checkpoints/checkpoint_2', adapter)),
+    );
   });
 
   it('judges the average of ema_decay', async () => {
@@ -88,8 +121,12 @@ describe('eval_freq', () => {
 
   it('does not change what is trained, and needs prompts', async () => {
     const plain = await run({ num_epochs: 2, output_dir: '' });
-    expect((await run({ num_epochs: 2, output_dir: '', eval_freq: 1, ema_decay: 0.9 }, { evaluation })).weights).toEqual(plain.weights);
-    expect(() => tinyTrainer({ pipeline, config: { eval_freq: 1 } })).toThrow('eval_freq got 1 without held-out prompts');
+    expect(
+      (await run({ num_epochs: 2, output_dir: '', eval_freq: 1, ema_decay: 0.9 }, { evaluation })).weights,
+    ).toEqual(plain.weights);
+    expect(() => tinyTrainer({ pipeline, config: { eval_freq: 1 } })).toThrow(
+      'eval_freq got 1 without held-out prompts',
+    );
   });
 });
 
@@ -106,7 +143,9 @@ describe('early_stopping_patience', () => {
     expect(resumed.evaluations).toEqual(straight.evaluations.slice(3));
     expect(resumed.weights).toEqual(straight.weights);
     expect(await readdir(join(out, 'checkpoints'))).toContain('checkpoint_3');
-    expect(await fileWeights(join(out, 'best', adapter))).toEqual(await fileWeights(join(out, 'checkpoints/checkpoint_1', adapter)));
+    expect(await fileWeights(join(out, 'best', adapter))).toEqual(
+      await fileWeights(join(out, 'checkpoints/checkpoint_1', adapter)),
+    );
     expect((await run({ ...config, resume_from: out }, scripted())).steps).toBe(0);
   });
 });
@@ -114,7 +153,11 @@ describe('early_stopping_patience', () => {
 describe('kl_weight', () => {
   it('keeps predictions near those without the adapter', async () => {
     const train = async (kl_weight: number) => {
-      const trainer = tinyTrainer({ pipeline, promptFunction: () => 'fox', config: { ...quick, sample_num_steps: 2, num_epochs: 8, train_learning_rate: 0.002, kl_weight } });
+      const trainer = tinyTrainer({
+        pipeline,
+        promptFunction: () => 'fox',
+        config: { ...quick, sample_num_steps: 2, num_epochs: 8, train_learning_rate: 0.002, kl_weight },
+      });
       const steps = await collect(trainer);
       trainer.dispose();
       return steps;

@@ -13,13 +13,18 @@ export interface HeldOutOptions<M> {
   /** One a prompt. */
   promptMetadata?: readonly M[];
   /**
-   * By default the reward that is trained, which cannot see that it is over-optimised: another one can. One that changes with what it
-   * has seen (`normalised`) makes evaluations of different steps incomparable.
+   * By default the reward that is trained, which cannot see that it is over-optimised: another one can. One that
+   * changes with what it has seen (`normalised`) makes evaluations of different steps incomparable.
    */
   rewardFunction?: RewardFunction<M>;
 }
 
-const stateSchema = z.strictObject({ step: z.int().min(0), best: z.number(), best_step: z.int().min(0), stale: z.int().min(0) });
+const stateSchema = z.strictObject({
+  step: z.int().min(0),
+  best: z.number(),
+  best_step: z.int().min(0),
+  stale: z.int().min(0),
+});
 
 /** Evaluations in the course of a run: when, how many since the best, and whether that is enough. */
 export class HeldOut<M> {
@@ -29,7 +34,12 @@ export class HeldOut<M> {
   #state: z.output<typeof stateSchema> | undefined;
 
   /** @throws if there is no prompt */
-  constructor(pipeline: StableDiffusionPipeline, config: AlignPropConfig, frequency: number, options: Required<Pick<HeldOutOptions<M>, 'rewardFunction'>> & HeldOutOptions<M>) {
+  constructor(
+    pipeline: StableDiffusionPipeline,
+    config: AlignPropConfig,
+    frequency: number,
+    options: Required<Pick<HeldOutOptions<M>, 'rewardFunction'>> & HeldOutOptions<M>,
+  ) {
     this.#frequency = frequency;
     this.#patience = config.early_stopping_patience ?? Infinity;
     this.#evaluate = evaluator(pipeline.engine, { ...options, config });

@@ -34,7 +34,12 @@ export { NonFiniteError } from './non-finite.js';
 export { AdamW, updateAdamW, type AdamWOptions, type AdamWState } from './optim/adamw.js';
 export { AdamW8bit, type AdamW8bitOptions } from './optim/adamw-8bit.js';
 export { clipByGlobalNorm, globalNorm, type Gradients } from './optim/clip-by-global-norm.js';
-export { learningRate, learningRateSchedules, type LearningRateOptions, type LearningRateSchedule } from './optim/learning-rate.js';
+export {
+  learningRate,
+  learningRateSchedules,
+  type LearningRateOptions,
+  type LearningRateSchedule,
+} from './optim/learning-rate.js';
 export type { Optimizer } from './optim/optimizer.js';
 export {
   attachProbabilities,

@@ -1,4 +1,15 @@
-import { add, dispose, mean, mul, randomUniform, square, tensor1d, tensor4d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  dispose,
+  mean,
+  mul,
+  randomUniform,
+  square,
+  tensor1d,
+  tensor4d,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
@@ -12,7 +23,8 @@ const stored = () => {
   const reward = defineReward({
     params: { w },
     inputs: (prompts) => [tensor1d(prompts.map(({ length }) => length))],
-    score: (params, images, lengths) => add(mul(mean(square(images!), [1, 2, 3]), (params as { w: Tensor }).w), lengths!),
+    score: (params, images, lengths) =>
+      add(mul(mean(square(images!), [1, 2, 3]), (params as { w: Tensor }).w), lengths!),
   });
   return { w, reward };
 };
@@ -23,8 +35,17 @@ describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
   const judge = async (reward: RewardFunction) => {
     const engine = new TfjsEngine();
     const images = randomUniform([2, 4, 4, 3], 0, 1, 'float32', 1) as Tensor4D;
-    const { rewards, terms, imageGradients } = await rewardJudge(engine, reward)(images, { prompts: ['a', 'crab'], promptMetadata: [{}, {}], lossScale: 0.5 });
-    const result = { pixels: [...images.dataSync()], rewards: [...rewards.dataSync()], terms, gradients: [...imageGradients.dataSync()] };
+    const { rewards, terms, imageGradients } = await rewardJudge(engine, reward)(images, {
+      prompts: ['a', 'crab'],
+      promptMetadata: [{}, {}],
+      lossScale: 0.5,
+    });
+    const result = {
+      pixels: [...images.dataSync()],
+      rewards: [...rewards.dataSync()],
+      terms,
+      gradients: [...imageGradients.dataSync()],
+    };
     dispose([images, rewards, imageGradients]);
     engine.dispose();
     return result;
@@ -60,7 +81,8 @@ describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
       const { rewards, terms } = await judge(make());
       expect(Object.keys(terms)).toEqual(['a', 'b']);
       rewards.forEach((reward, i) => expect(reward).toBeCloseTo(terms.a![i]! + terms.b![i]!, 5));
-    }));
+    }),
+  );
 
   it.each([
     ['a function', () => brightness],
@@ -71,17 +93,23 @@ describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
       const { pixels, rewards } = await judge(make());
       const engine = new TfjsEngine();
       const images = tensor4d(pixels, [2, 4, 4, 3]);
-      expect([...(await rewardScorer(engine, make() as RewardFunction)(images, ['a', 'crab'], [{}, {}]))]).toEqual(rewards);
+      expect([...(await rewardScorer(engine, make() as RewardFunction)(images, ['a', 'crab'], [{}, {}]))]).toEqual(
+        rewards,
+      );
       engine.dispose();
       images.dispose();
-    }));
+    }),
+  );
 
   it.each<[string, unknown]>([
     ['a function', (x: Tensor4D) => mean(x)],
     ['a reward in parts', defineReward({ params: {}, score: (_, x) => mean(x!) })],
   ])('refuses scores of another shape from %s', async (_, reward) => {
     const images = randomUniform([2, 4, 4, 3]) as Tensor4D;
-    const judged = rewardJudge(new TfjsEngine(), reward as RewardFunction)(images, { prompts: ['', ''], promptMetadata: [{}, {}] });
+    const judged = rewardJudge(new TfjsEngine(), reward as RewardFunction)(images, {
+      prompts: ['', ''],
+      promptMetadata: [{}, {}],
+    });
     await expect(judged).rejects.toThrow('rewardFunction: returned shape [], expected [2], one reward an image.');
     images.dispose();
   });

@@ -23,11 +23,16 @@ export interface Judged {
 export type Judge<M> = (images: Tensor4D, inputs: JudgeInputs<M>) => Promise<Judged>;
 
 /**
- * Makes a judge of a reward. What can be compiled runs on the engine: a reward that comes in parts, and a plain function of the
- * images. An engine that records functions cannot take one that reads prompts or values; such a reward runs on tfjs instead.
+ * Makes a judge of a reward. What can be compiled runs on the engine: a reward that comes in parts, and a plain
+ * function of the images. An engine that records functions cannot take one that reads prompts or values; such a reward
+ * runs on tfjs instead.
  * @param warn told once if it does
  */
-export function rewardJudge<M>(engine: Engine, rewardFunction: RewardFunction<M>, warn: (message: string) => void = () => {}): Judge<M> {
+export function rewardJudge<M>(
+  engine: Engine,
+  rewardFunction: RewardFunction<M>,
+  warn: (message: string) => void = () => {},
+): Judge<M> {
   const { model, terms = [] } = rewardFunction as Partial<ModelReward<M>>;
   const eagerly = model ? compiled(new TfjsEngine(), model) : called(rewardFunction);
   let run = model ? compiled(engine, model) : engine.records ? recorded(engine, rewardFunction) : eagerly;
@@ -47,12 +52,20 @@ export function rewardJudge<M>(engine: Engine, rewardFunction: RewardFunction<M>
     const { value, aux, inputs } = await runOrFallBack(images, dy, prompts, promptMetadata).finally(() => dy.dispose());
     const values = await Promise.all(aux.map((term) => term.data<'float32'>()));
     dispose([...aux]);
-    return { rewards: value as Tensor1D, terms: Object.fromEntries(terms.map((name, i) => [name, values[i]!])), imageGradients: inputs[0] as Tensor4D };
+    return {
+      rewards: value as Tensor1D,
+      terms: Object.fromEntries(terms.map((name, i) => [name, values[i]!])),
+      imageGradients: inputs[0] as Tensor4D,
+    };
   };
 }
 
 /** Scores alone, without a gradient. */
-export type Scorer<M> = (images: Tensor4D, prompts: readonly string[], promptMetadata: readonly M[]) => Promise<Float32Array>;
+export type Scorer<M> = (
+  images: Tensor4D,
+  prompts: readonly string[],
+  promptMetadata: readonly M[],
+) => Promise<Float32Array>;
 
 /** Makes a scorer of a reward, as `rewardJudge` makes a judge. */
 export function rewardScorer<M>(engine: Engine, rewardFunction: RewardFunction<M>): Scorer<M> {
@@ -60,7 +73,9 @@ export function rewardScorer<M>(engine: Engine, rewardFunction: RewardFunction<M
   const score = model && engine.compile(model.score);
   return async (images, prompts, metadata) => {
     const inputs = model?.inputs?.(prompts, metadata) ?? [];
-    const outputs = score ? await score(model.params, images, ...inputs).finally(() => dispose([...inputs])) : [tidy(() => rewardFunction(images, prompts, metadata))];
+    const outputs = score
+      ? await score(model.params, images, ...inputs).finally(() => dispose([...inputs]))
+      : [tidy(() => rewardFunction(images, prompts, metadata))];
     const values = await checkedShape(outputs as unknown as Outputs, images)[0].data<'float32'>();
     dispose([...outputs]);
     return values;
@@ -70,7 +85,8 @@ export function rewardScorer<M>(engine: Engine, rewardFunction: RewardFunction<M
 type Run<M> = (images: Tensor4D, dy: Tensor, prompts: readonly string[], metadata: readonly M[]) => Promise<Vjp>;
 
 function compiled<M>(engine: Engine, model: RewardModel<M>): Run<M> {
-  const reward: ModelFunction = (params, images, ...rest) => checkedShape([model.score(params, images!, ...rest)].flat() as unknown as Outputs, images!);
+  const reward: ModelFunction = (params, images, ...rest) =>
+    checkedShape([model.score(params, images!, ...rest)].flat() as unknown as Outputs, images!);
   const score = engine.compileVjp(reward, { wrt: [0] });
   return async (images, dy, prompts, metadata) => {
     const inputs = model.inputs?.(prompts, metadata) ?? [];
@@ -80,14 +96,20 @@ function compiled<M>(engine: Engine, model: RewardModel<M>): Run<M> {
 
 /** A plain function, recorded: it must not depend on what is not in the graph. */
 function recorded<M>(engine: Engine, rewardFunction: RewardFunction<M>): Run<M> {
-  const reward: ModelFunction = (_, images) => checkedShape(outputsOf(rewardFunction)(images as Tensor4D, unreadable('prompts'), unreadable('promptMetadata')), images!);
+  const reward: ModelFunction = (_, images) =>
+    checkedShape(
+      outputsOf(rewardFunction)(images as Tensor4D, unreadable('prompts'), unreadable('promptMetadata')),
+      images!,
+    );
   const score = engine.compileVjp(reward, { wrt: [0] });
   return (images, dy) => score({}, [images], dy);
 }
 
 function unreadable<T>(name: string): readonly T[] {
   const refuse = () => {
-    throw new RecordingError(`it reads ${name}, which change from call to call. Make it with defineReward and hand what it needs of them in as tensors, by 'inputs'.`);
+    throw new RecordingError(
+      `it reads ${name}, which change from call to call. Make it with defineReward and hand what it needs of them in as tensors, by 'inputs'.`,
+    );
   };
   return new Proxy<T[]>([], { get: refuse, has: refuse, ownKeys: refuse });
 }
@@ -95,10 +117,14 @@ function unreadable<T>(name: string): readonly T[] {
 function called<M>(rewardFunction: RewardFunction<M>): Run<M> {
   const outputs = outputsOf(rewardFunction);
   return (images, dy, prompts, metadata) =>
-    Promise.resolve().then(() => vjp((_, x) => checkedShape(outputs(x as Tensor4D, prompts, metadata), images), {}, [images], dy));
+    Promise.resolve().then(() =>
+      vjp((_, x) => checkedShape(outputs(x as Tensor4D, prompts, metadata), images), {}, [images], dy),
+    );
 }
 
-const outputsOf = <M>(reward: RewardFunction<M>) => (reward as Partial<ModelReward<M>>).outputs ?? ((...args: Parameters<RewardFunction<M>>): Outputs => [reward(...args)]);
+const outputsOf = <M>(reward: RewardFunction<M>) =>
+  (reward as Partial<ModelReward<M>>).outputs ??
+  ((...args: Parameters<RewardFunction<M>>): Outputs => [reward(...args)]);
 
 type Outputs = readonly [Tensor, ...Tensor[]];
 

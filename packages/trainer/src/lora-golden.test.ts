@@ -1,12 +1,41 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { flatten, random, trainable, type Engine, type ModelFunction, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import {
+  flatten,
+  random,
+  trainable,
+  type Engine,
+  type ModelFunction,
+  type Params,
+  type StoredTensor,
+} from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { unet2DCondition, UNet2DConditionModel } from '@alignprop/diffusion';
-import { addLora, applyLora, fuseLora, loadLora, loraTensors, removeLora, saveLora, scaleLora, unfuseLora, type LoraFormat } from '@alignprop/lora';
-import { cast, dispose, mul, reshape, sum, tensor, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  addLora,
+  applyLora,
+  fuseLora,
+  loadLora,
+  loraTensors,
+  removeLora,
+  saveLora,
+  scaleLora,
+  unfuseLora,
+  type LoraFormat,
+} from '@alignprop/lora';
+import {
+  cast,
+  dispose,
+  mul,
+  reshape,
+  sum,
+  tensor,
+  type Tensor,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../fixtures/index.js';
@@ -32,7 +61,13 @@ const largest = (x: Tensor) => Math.max(...Array.from(x.dataSync(), Math.abs));
 
 describe.each(engineNames)('LoRA on %s', (backend) => {
   describe.each(['lora-r4', 'lora-r4-sd2'])('%s', (folder) => {
-    const { base, fuse_scale: fuseScale, n_modules: moduleCount, formats, torch_f32_vs_f64: noise } = fixtureJson<Case>(`${folder}/case.json`);
+    const {
+      base,
+      fuse_scale: fuseScale,
+      n_modules: moduleCount,
+      formats,
+      torch_f32_vs_f64: noise,
+    } = fixtureJson<Case>(`${folder}/case.json`);
     const floor = noise.lora_grads.max_abs; // how far PyTorch's own gradients in float32 are from those in float64
     const isZero = (name: string) => largest(golden[name]!) < floor;
     let engine: Engine;
@@ -53,7 +88,8 @@ describe.each(engineNames)('LoRA on %s', (backend) => {
       engine = await startEngine(backend);
       unet = await UNet2DConditionModel.fromPretrained(join(fixturePath(folder), base), { subfolder: 'unet' });
       golden = await fixtureTensors(`${folder}/io.safetensors`);
-      model = (params, sample, timestep, context) => unet2DCondition(unet.config, params, sample as Tensor4D, timestep!, context as Tensor3D);
+      model = (params, sample, timestep, context) =>
+        unet2DCondition(unet.config, params, sample as Tensor4D, timestep!, context as Tensor3D);
     });
     afterEach(() => engine.dispose());
 
@@ -64,7 +100,11 @@ describe.each(engineNames)('LoRA on %s', (backend) => {
     it.each(formats)('reads %s: output, loss and every gradient', async (format) => {
       const params = await applyLora(unet.params, await load(format), { trainable: true });
       expect(Object.keys(trainable(params))).toHaveLength(2 * moduleCount);
-      const { value, inputs: gradients, params: ofParams } = await engine.compileVjp(model, { wrt: [0] })(params, inputs(), toNHWC(golden.R!));
+      const {
+        value,
+        inputs: gradients,
+        params: ofParams,
+      } = await engine.compileVjp(model, { wrt: [0] })(params, inputs(), toNHWC(golden.R!));
       expectClose(toNCHW(value), golden.out!, 1e-4, 'out');
       expectClose(reshape(sum(mul(toNCHW(value), golden.R!)), [1]), golden.loss!, 1e-4, 'loss');
       expectClose(toNCHW(gradients[0]!), golden.grad_sample!, 1e-3, 'grad_sample');
@@ -74,7 +114,10 @@ describe.each(engineNames)('LoRA on %s', (backend) => {
       for (const name of usual) expectClose(ofParams[name.slice('grad.'.length)]!, golden[name]!, 1e-3, name);
       for (const name of zero) expect(largest(ofParams[name.slice('grad.'.length)]!), name).toBeLessThan(floor);
       // Attention over a single position has weight 1 whatever q and k are.
-      expect(zero.every((name) => /^grad\.mid_block\..*\.attn1\.to_[qk]\./.test(name)), zero.join()).toBe(true);
+      expect(
+        zero.every((name) => /^grad\.mid_block\..*\.attn1\.to_[qk]\./.test(name)),
+        zero.join(),
+      ).toBe(true);
       dispose(loraTensors(params));
     });
 
@@ -114,17 +157,21 @@ describe.each(engineNames)('LoRA on %s', (backend) => {
       ['kohya', 'kohya'],
       ['peft', 'peft'],
     ];
-    it.each(written.filter(([, name]) => formats.includes(name)))('writes %s as the reference does', async (format, name) => {
-      const out = await mkdtemp(join(tmpdir(), 'lora-'));
-      const params = await applyLora(unet.params, await load('trl'));
-      await saveLora(format === 'peft' ? out : join(out, 'lora.safetensors'), params, { format });
-      const file = format === 'peft' ? 'adapter_model.safetensors' : 'lora.safetensors';
-      const reference = goldenFiles[name]! + (format === 'peft' ? '/adapter_model.safetensors' : '');
-      await expectSameFile(join(out, file), fixturePath(`${folder}/${reference}`));
-      if (format === 'peft') await expectSameConfig(join(out, 'adapter_config.json'), fixturePath(`${folder}/peft/adapter_config.json`));
-      dispose(loraTensors(params));
-      await rm(out, { recursive: true });
-    });
+    it.each(written.filter(([, name]) => formats.includes(name)))(
+      'writes %s as the reference does',
+      async (format, name) => {
+        const out = await mkdtemp(join(tmpdir(), 'lora-'));
+        const params = await applyLora(unet.params, await load('trl'));
+        await saveLora(format === 'peft' ? out : join(out, 'lora.safetensors'), params, { format });
+        const file = format === 'peft' ? 'adapter_model.safetensors' : 'lora.safetensors';
+        const reference = goldenFiles[name]! + (format === 'peft' ? '/adapter_model.safetensors' : '');
+        await expectSameFile(join(out, file), fixturePath(`${folder}/${reference}`));
+        if (format === 'peft')
+          await expectSameConfig(join(out, 'adapter_config.json'), fixturePath(`${folder}/peft/adapter_config.json`));
+        dispose(loraTensors(params));
+        await rm(out, { recursive: true });
+      },
+    );
   });
 });
 
@@ -135,7 +182,10 @@ function expectSameLeaves(actual: Params, expected: Params): void {
   expect(Object.keys(e).filter((path) => a[path] !== e[path])).toEqual([]);
 }
 
-/** The same names in the same order, dtypes, shapes, values and metadata; but the order of the target modules is peft's own, a set's. */
+/**
+ * The same names in the same order, dtypes, shapes, values and metadata; but the order of the target modules is peft's
+ * own, a set's.
+ */
 async function expectSameFile(actual: string, expected: string): Promise<void> {
   const [a, e] = [await open(actual), await open(expected)];
   expect(describeTensors(a.tensors)).toEqual(describeTensors(e.tensors));
@@ -144,12 +194,18 @@ async function expectSameFile(actual: string, expected: string): Promise<void> {
 }
 
 const open = (path: string) => openSafetensors(directory('/'), path);
-const describeTensors = (tensors: ReadonlyMap<string, StoredTensor>) => [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
-const parseMetadata = ({ lora_adapter_metadata: json, ...rest }: Record<string, string>) => ({ ...rest, ...(json && sortTargets(json)) });
+const describeTensors = (tensors: ReadonlyMap<string, StoredTensor>) =>
+  [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
+const parseMetadata = ({ lora_adapter_metadata: json, ...rest }: Record<string, string>) => ({
+  ...rest,
+  ...(json && sortTargets(json)),
+});
 
 function sortTargets(json: string): Record<string, unknown> {
   const entries = Object.entries(JSON.parse(json) as Record<string, unknown>);
-  return Object.fromEntries(entries.map(([key, value]) => [key, key.endsWith('target_modules') ? [...(value as string[])].sort() : value]));
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key, key.endsWith('target_modules') ? [...(value as string[])].sort() : value]),
+  );
 }
 
 /** Which Python class an adapter was trained on is all that a file written here does not say. */

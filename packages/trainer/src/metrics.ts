@@ -6,13 +6,22 @@ export interface StepMetrics {
   readonly globalStep: number;
   /** Over all images of the step. */
   readonly rewardMean: number;
-  /** As TRL: the population's standard deviation (ddof 0) of each micro-batch, averaged over them; 0 for batches of one image. */
+  /**
+   * As TRL: the population's standard deviation (ddof 0) of each micro-batch, averaged over them; 0 for batches of one
+   * image.
+   */
   readonly rewardStd: number;
   /** The mean over all images of each term that the reward names, such as those of a weighted sum. */
   readonly rewardTerms: Readonly<Record<string, number>>;
-  /** With `kl_weight`, the mean squared difference between the predictions with and without the adapter at attached steps, before the update. */
+  /**
+   * With `kl_weight`, the mean squared difference between the predictions with and without the adapter at attached
+   * steps, before the update.
+   */
   readonly kl?: number;
-  /** -rewardMean, and with `kl_weight` its product with `kl` added. TRL reports 10 - rewardMean; a constant has no gradient, and the reward's own scale is easier to read. */
+  /**
+   * -rewardMean, and with `kl_weight` its product with `kl` added. TRL reports 10 - rewardMean; a constant has no
+   * gradient, and the reward's own scale is easier to read.
+   */
   readonly loss: number;
   /** The L2 norm of all gradients together, before clipping. */
   readonly gradNorm: number;
@@ -28,12 +37,43 @@ export interface StepMetrics {
 }
 
 /** A line of `metrics.jsonl`, in TRL's spelling; a term of the reward is `reward/<term>`. */
-export function metricsRecord({ epoch, globalStep, rewardMean, rewardStd, rewardTerms, kl, loss, gradNorm, skipped, learningRate, seconds, approxKl, clipFraction }: StepMetrics): Record<string, number> {
-  const policy = { ...(approxKl !== undefined && { approx_kl: approxKl }), ...(clipFraction !== undefined && { clipfrac: clipFraction }) };
-  return { epoch, global_step: globalStep, reward_mean: rewardMean, reward_std: rewardStd, ...termRecord(rewardTerms), ...(kl !== undefined && { kl }), loss, grad_norm: gradNorm, ...(skipped !== undefined && { skipped }), learning_rate: learningRate, ...policy, seconds };
+export function metricsRecord({
+  epoch,
+  globalStep,
+  rewardMean,
+  rewardStd,
+  rewardTerms,
+  kl,
+  loss,
+  gradNorm,
+  skipped,
+  learningRate,
+  seconds,
+  approxKl,
+  clipFraction,
+}: StepMetrics): Record<string, number> {
+  const policy = {
+    ...(approxKl !== undefined && { approx_kl: approxKl }),
+    ...(clipFraction !== undefined && { clipfrac: clipFraction }),
+  };
+  return {
+    epoch,
+    global_step: globalStep,
+    reward_mean: rewardMean,
+    reward_std: rewardStd,
+    ...termRecord(rewardTerms),
+    ...(kl !== undefined && { kl }),
+    loss,
+    grad_norm: gradNorm,
+    ...(skipped !== undefined && { skipped }),
+    learning_rate: learningRate,
+    ...policy,
+    seconds,
+  };
 }
 
-const termRecord = (terms: StepMetrics['rewardTerms']) => Object.fromEntries(Object.entries(terms).map(([name, mean]) => [`reward/${name}`, mean]));
+const termRecord = (terms: StepMetrics['rewardTerms']) =>
+  Object.fromEntries(Object.entries(terms).map(([name, mean]) => [`reward/${name}`, mean]));
 
 /** What an evaluation of held-out prompts reports. */
 export interface EvaluationMetrics {
@@ -52,8 +92,20 @@ export interface EvaluationMetrics {
 }
 
 /** A line of `evaluations.jsonl`. */
-export function evaluationRecord({ globalStep, rewardMean, rewardStd, diversity, bestStep }: EvaluationMetrics): Record<string, number> {
-  return { global_step: globalStep, eval_reward_mean: rewardMean, eval_reward_std: rewardStd, ...(diversity !== undefined && { eval_diversity: diversity }), eval_best_step: bestStep };
+export function evaluationRecord({
+  globalStep,
+  rewardMean,
+  rewardStd,
+  diversity,
+  bestStep,
+}: EvaluationMetrics): Record<string, number> {
+  return {
+    global_step: globalStep,
+    eval_reward_mean: rewardMean,
+    eval_reward_std: rewardStd,
+    ...(diversity !== undefined && { eval_diversity: diversity }),
+    eval_best_step: bestStep,
+  };
 }
 
 /** An evaluation in words. */

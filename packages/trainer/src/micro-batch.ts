@@ -7,10 +7,16 @@ import type { GradientInputs } from './gradients.js';
 import { drawPlan, type Plan } from './plans.js';
 import { trainsTextEncoder } from './text-encoder-gradients.js';
 
-/** Gives a prompt, alone or with metadata for the reward. Draw from `generator`, which checkpoints keep, for an exact resume. */
+/**
+ * Gives a prompt, alone or with metadata for the reward. Draw from `generator`, which checkpoints keep, for an exact
+ * resume.
+ */
 export type PromptFunction<M> = (generator: TorchGenerator) => string | readonly [prompt: string, metadata: M];
 
-type DrawConfig = Pick<AlignPropConfig, 'train_batch_size' | 'sample_guidance_scale' | 'sample_num_steps' | 'negative_prompts' | 'height' | 'width'>;
+type DrawConfig = Pick<
+  AlignPropConfig,
+  'train_batch_size' | 'sample_guidance_scale' | 'sample_num_steps' | 'negative_prompts' | 'height' | 'width'
+>;
 
 /** Draws what a micro-batch starts from: prompts, latents, plan. */
 export class MicroBatches<M> {
@@ -25,7 +31,8 @@ export class MicroBatches<M> {
   ) {}
 
   /**
-   * @param first the number of images that the run made before this micro-batch: a list of negative prompts goes on from there
+   * @param first the number of images that the run made before this micro-batch: a list of negative prompts goes on
+   *   from there
    * @param use its result is handed on; the tensors given to it are freed after it
    */
   async draw<T>(first: number, use: (inputs: GradientInputs<M>) => Promise<T>): Promise<T> {
@@ -39,7 +46,16 @@ export class MicroBatches<M> {
     try {
       const plan = drawPlan(this.plan, config.sample_num_steps, generators.plan);
       const promptMetadata = drawn.map(([, metadata]) => metadata);
-      return await use({ latents, promptEmbeds, negativePromptEmbeds, noise: generators.noise, plan, prompts, promptMetadata, negativePrompts });
+      return await use({
+        latents,
+        promptEmbeds,
+        negativePromptEmbeds,
+        noise: generators.noise,
+        plan,
+        prompts,
+        promptMetadata,
+        negativePrompts,
+      });
     } finally {
       dispose([latents, promptEmbeds, negativePromptEmbeds] as never);
     }
@@ -72,12 +88,21 @@ export class MicroBatches<M> {
     if (trainsTextEncoder(this.pipeline)) return this.pipeline.encodePrompt(prompts);
     const texts = this.#negativeTexts;
     const embeds = await (this.#negativeEmbeds ??= this.pipeline.encodePrompt(texts));
-    return tidy(() => gather(embeds, prompts.map((prompt) => texts.indexOf(prompt))) as Tensor3D);
+    return tidy(
+      () =>
+        gather(
+          embeds,
+          prompts.map((prompt) => texts.indexOf(prompt)),
+        ) as Tensor3D,
+    );
   }
 }
 
 /** In pixels; empty where the model's own size is meant. */
-export const sizeOf = ({ height, width }: Pick<AlignPropConfig, 'height' | 'width'>): { height?: number; width?: number } => ({
+export const sizeOf = ({
+  height,
+  width,
+}: Pick<AlignPropConfig, 'height' | 'width'>): { height?: number; width?: number } => ({
   ...(height !== null && { height }),
   ...(width !== null && { width }),
 });

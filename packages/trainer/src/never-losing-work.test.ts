@@ -46,14 +46,28 @@ async function run(folder: string): Promise<void> {
 
 const program = fileURLToPath(new URL('__fixtures__/killed-run.ts', import.meta.url));
 const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
-const sources = ['--disable-warning=DEP0205', '--conditions=@alignprop/source', '--import', import.meta.resolve('tsx'), '--import', runSources];
+const sources = [
+  '--disable-warning=DEP0205',
+  '--conditions=@alignprop/source',
+  '--import',
+  import.meta.resolve('tsx'),
+  '--import',
+  runSources,
+];
 
 /**
- * The same in a process of its own, after a shell's `limits`. It kills itself within its `atOperation`th operation on files, or is killed
- * `afterMs` after its model is loaded.
+ * The same in a process of its own, after a shell's `limits`. It kills itself within its `atOperation`th operation on
+ * files, or is killed `afterMs` after its model is loaded.
  */
-async function runChild(folder: string, { atOperation = 0, afterMs, limits = '' }: { atOperation?: number; afterMs?: number; limits?: string } = {}) {
-  const child = spawn('bash', ['-c', `${limits} exec "$0" "$@"`, process.execPath, ...sources, program, folder, `${atOperation}`], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '' } });
+async function runChild(
+  folder: string,
+  { atOperation = 0, afterMs, limits = '' }: { atOperation?: number; afterMs?: number; limits?: string } = {},
+) {
+  const child = spawn(
+    'bash',
+    ['-c', `${limits} exec "$0" "$@"`, process.execPath, ...sources, program, folder, `${atOperation}`],
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '' } },
+  );
   let stderr = '';
   child.stderr.on('data', (data: Buffer) => void (stderr += data.toString()));
   child.stdout.once('data', () => afterMs !== undefined && setTimeout(() => child.kill('SIGKILL'), afterMs));
@@ -104,15 +118,28 @@ describe('a run that is killed', () => {
     for (const [i, draw] of draws.entries()) {
       const kill = i % 3 === 2 ? { afterMs: 300 * draw } : { atOperation: 1 + Math.floor((draw * operations) / 2) };
       const { code, signal, stderr } = await runChild(out, kill);
-      expect([[0, null], [null, 'SIGKILL']], stderr).toContainEqual([code, signal]); // what is left may be less than half of the operations
+      expect(
+        [
+          [0, null],
+          [null, 'SIGKILL'],
+        ],
+        stderr,
+      ).toContainEqual([code, signal]); // what is left may be less than half of the operations
     }
     expect(await runChild(out)).toEqual({ code: 0, signal: null, stderr: '' });
     expect(await filesOf(out)).toEqual(expected);
   });
 });
 
-/** Does something, killed within its first operation on files, then within its second, and so on, each time after `prepare`. */
-async function killedEverywhere(prepare: () => Promise<void>, work: () => Promise<unknown>, check: () => Promise<void>): Promise<void> {
+/**
+ * Does something, killed within its first operation on files, then within its second, and so on, each time after
+ * `prepare`.
+ */
+async function killedEverywhere(
+  prepare: () => Promise<void>,
+  work: () => Promise<unknown>,
+  check: () => Promise<void>,
+): Promise<void> {
   for (let n = 1, isDone = false; !isDone; n++) {
     await prepare();
     const { crashed, end } = crashingDisk(out, n);
@@ -128,18 +155,27 @@ describe('a process that is killed', () => {
       await mkdir(checkpoint, { recursive: true });
       for (const name of ['state.json', 'weights']) await writeFile(join(checkpoint, name), name);
     };
-    await killedEverywhere(prepare, () => removeCheckpoints(out, [7]), async () => {
-      if ((await listCheckpoints(out)).length > 0) expect(await readdir(checkpoint)).toEqual(['state.json', 'weights']);
-    });
+    await killedEverywhere(
+      prepare,
+      () => removeCheckpoints(out, [7]),
+      async () => {
+        if ((await listCheckpoints(out)).length > 0)
+          expect(await readdir(checkpoint)).toEqual(['state.json', 'weights']);
+      },
+    );
     expect(await readdir(out)).toEqual([]);
   });
 
   it('while it removes the rows of later steps leaves those of earlier ones', async () => {
     const metrics = join(out, 'metrics.jsonl');
     const row = (step: number) => `{"global_step":${step}}\n`;
-    await killedEverywhere(() => writeFile(metrics, [0, 1, 2, 3].map(row).join('')), () => jsonlTracker(metrics, 2), async () => {
-      expect(await readFile(metrics, 'utf8')).toMatch(row(0) + row(1));
-    });
+    await killedEverywhere(
+      () => writeFile(metrics, [0, 1, 2, 3].map(row).join('')),
+      () => jsonlTracker(metrics, 2),
+      async () => {
+        expect(await readFile(metrics, 'utf8')).toMatch(row(0) + row(1));
+      },
+    );
     expect(await readFile(metrics, 'utf8')).toBe(row(0) + row(1));
   });
 });
@@ -149,8 +185,17 @@ describe('a disk that is full', () => {
     for (const n of sample(4, 2)) {
       const folder = join(out, `${n}`);
       const end = fullDisk(folder, n);
-      const error = await run(folder).then(() => undefined, (caught: unknown) => caught as Error).finally(end);
-      expect(error?.message ?? '', `full from operation ${n} of ${operations} on`).toMatch(n === operations ? /^$/ : /^(output_dir|Checkpoint|writeFileAtomic|\/.*jsonl): cannot (write|append) .*ENOSPC.*(Choose|Make room|Check)/s);
+      const error = await run(folder)
+        .then(
+          () => undefined,
+          (caught: unknown) => caught as Error,
+        )
+        .finally(end);
+      expect(error?.message ?? '', `full from operation ${n} of ${operations} on`).toMatch(
+        n === operations
+          ? /^$/
+          : /^(output_dir|Checkpoint|writeFileAtomic|\/.*jsonl): cannot (write|append) .*ENOSPC.*(Choose|Make room|Check)/s,
+      );
       expect(await readdir(folder).catch(() => [])).not.toContain('run.lock');
       await run(folder);
       expect(await filesOf(folder)).toEqual(expected);
@@ -161,7 +206,9 @@ describe('a disk that is full', () => {
     // KiB: adapters fit, the optimizer's file does not
     const { code, stderr } = await runChild(out, { limits: 'ulimit -f 96; trap "" XFSZ;' });
     expect(code).toBe(1);
-    expect(stderr).toMatch(/Checkpoint: cannot write .*checkpoint_1 \(\d+ bytes; \d+ are free there\): .*optimizer\.safetensors': EFBIG.*There is no earlier one\./);
+    expect(stderr).toMatch(
+      /Checkpoint: cannot write .*checkpoint_1 \(\d+ bytes; \d+ are free there\): .*optimizer\.safetensors': EFBIG.*There is no earlier one\./,
+    );
     expect(await readdir(join(out, 'checkpoints'))).toEqual([]);
   });
 });

@@ -6,7 +6,9 @@ export class NonFiniteError extends Error {
 }
 
 /** The first named tensor that holds a NaN or an infinity; undefined where all are finite. */
-export async function firstNonFinite(named: Iterable<readonly [string, Tensor | undefined]>): Promise<string | undefined> {
+export async function firstNonFinite(
+  named: Iterable<readonly [string, Tensor | undefined]>,
+): Promise<string | undefined> {
   for (const [name, tensor] of named) {
     if (tensor && !(await tensor.data()).every((value) => Number.isFinite(value))) return name;
   }

@@ -16,8 +16,8 @@ interface Conditioning {
 export interface PipelineChain {
   readonly chain: Chain;
   /**
-   * The prediction for one walk down, called once a step: at attached steps it keeps what the walk up needs, while the engine
-   * finds memory for it. The last steps, which the walk up meets first, are worth as much as any other.
+   * The prediction for one walk down, called once a step: at attached steps it keeps what the walk up needs, while the
+   * engine finds memory for it. The last steps, which the walk up meets first, are worth as much as any other.
    */
   predictDown(plan: readonly StepPlan[]): Compiled;
   /** Forgets what a walk down has kept. */
@@ -39,7 +39,12 @@ export interface KeptSteps {
  */
 export function pipelineChain(
   pipeline: StableDiffusionPipeline,
-  { guidanceScale, eta, reference = false, onKept }: { guidanceScale: number; eta: number; reference?: boolean; onKept?: (steps: KeptSteps) => void },
+  {
+    guidanceScale,
+    eta,
+    reference = false,
+    onKept,
+  }: { guidanceScale: number; eta: number; reference?: boolean; onKept?: (steps: KeptSteps) => void },
 ): (conditioning: Conditioning) => PipelineChain {
   const { engine, unet, scheduler } = pipeline;
   const predict = guidedPrediction(unet.config);
@@ -49,7 +54,8 @@ export function pipelineChain(
   const referred = reference ? { run: engine.compile(predict), params: removeLora(unet.params) } : undefined;
   const both = engine.compileVjp(predict, { wrt: [0, ...embedsInput] });
   const weightsOnly = engine.compileVjp(predict, { wrt: embedsInput });
-  // One of them serves a whole walk, also the step that needs no more than the other gives: each maps the weights once more.
+  // One of them serves a whole walk, also the step that needs no more than the other gives: each maps the weights once
+  // more.
   let predictVjp = weightsOnly;
 
   return ({ promptEmbeds, negativePromptEmbeds }) => {
@@ -66,7 +72,11 @@ export function pipelineChain(
       async predictionVjp(latents, step, dy, inputGradient, index) {
         const asked = { latents: inputGradient, embeds: trainsEmbeds };
         const forward = kept.get(index);
-        if (forward) return forward.backward(dy).then((gradients) => pick(gradients, asked)).finally(() => (kept.delete(index), forward.release()));
+        if (forward)
+          return forward
+            .backward(dy)
+            .then((gradients) => pick(gradients, asked))
+            .finally(() => (kept.delete(index), forward.release()));
         if (inputGradient) predictVjp = both;
         const timestep = tensor1d([step.t]);
         const { value, params, inputs } = await predictVjp(unet.params, [latents, timestep, embeds, scale], dy);
@@ -76,7 +86,9 @@ export function pipelineChain(
       ...(referred && {
         async referencePrediction(latents, step) {
           const timestep = tensor1d([step.t]);
-          const [prediction] = await referred.run(referred.params, latents, timestep, embeds, scale).finally(() => timestep.dispose());
+          const [prediction] = await referred
+            .run(referred.params, latents, timestep, embeds, scale)
+            .finally(() => timestep.dispose());
           return prediction as Tensor4D;
         },
       }),
@@ -90,7 +102,12 @@ export function pipelineChain(
         const { attached } = plan[index]!;
         const forward = attached ? await predictVjp.keep?.(params, inputs) : undefined;
         if (forward) kept.set(index, forward);
-        if (attached && index === plan.length - 1) onKept?.({ kept: kept.size, recomputed: plan.filter((step) => step.attached).length - kept.size, bytes: forward?.bytes ?? 0 });
+        if (attached && index === plan.length - 1)
+          onKept?.({
+            kept: kept.size,
+            recomputed: plan.filter((step) => step.attached).length - kept.size,
+            bytes: forward?.bytes ?? 0,
+          });
         return forward ? forward.outputs : plain(params, ...inputs);
       };
     };
@@ -98,8 +115,13 @@ export function pipelineChain(
   };
 }
 
-/** Of a gradient, what is asked for: that of the embeddings, which comes last, is summed up with those of the weights. */
-function pick({ params, inputs }: Pick<Vjp, 'params' | 'inputs'>, { latents, embeds }: { latents: boolean; embeds: boolean }): Pick<Vjp, 'params' | 'inputs'> {
+/**
+ * Of a gradient, what is asked for: that of the embeddings, which comes last, is summed up with those of the weights.
+ */
+function pick(
+  { params, inputs }: Pick<Vjp, 'params' | 'inputs'>,
+  { latents, embeds }: { latents: boolean; embeds: boolean },
+): Pick<Vjp, 'params' | 'inputs'> {
   const ofEmbeds: Vjp['params'] = embeds ? { [embedsPath]: inputs.at(-1)! } : {};
   const ofLatents = inputs.slice(0, inputs.length - (embeds ? 1 : 0));
   if (!latents) dispose(ofLatents);

@@ -1,7 +1,19 @@
 import { random } from '@alignprop/autograd-ext';
 import { describe, expect, it } from 'vitest';
 import { fixed, gaussian, uniform } from './cuts.js';
-import { attachProbabilities, draftLV, drawPlan, drTune, emptyProbability, full, lastK, perStep, perTrajectory, refl, type Plan } from './plans.js';
+import {
+  attachProbabilities,
+  draftLV,
+  drawPlan,
+  drTune,
+  emptyProbability,
+  full,
+  lastK,
+  perStep,
+  perTrajectory,
+  refl,
+  type Plan,
+} from './plans.js';
 
 const plans: [string, Plan, number][] = [
   ["TRL's default at 50 steps", perStep(uniform(0, 51)), 50],
@@ -21,9 +33,17 @@ const plans: [string, Plan, number][] = [
   ['ReFL with a wider range than the chain', refl(10), 4],
   ['DRTune', drTune(3, 8), 20],
   ['DRTune on more steps than there are', drTune(5, 2), 4],
-  ['one random step, the input cut off, and the whole chain', { name: 'custom', attached: { by: 'spacing', count: 1 }, detachInput: true }, 7],
+  [
+    'one random step, the input cut off, and the whole chain',
+    { name: 'custom', attached: { by: 'spacing', count: 1 }, detachInput: true },
+    7,
+  ],
   ["TRL's draws, and a chain that ends early", { ...perStep(uniform(2, 7)), predictedWithin: 4 }, 6],
-  ["the authors' draws, and a chain that ends early", { ...perTrajectory('uniform', uniform(0, 6), 1), predictedWithin: 4 }, 6],
+  [
+    "the authors' draws, and a chain that ends early",
+    { ...perTrajectory('uniform', uniform(0, 6), 1), predictedWithin: 4 },
+    6,
+  ],
 ];
 
 describe.each(plans)('%s', (_, plan, steps) => {
@@ -31,7 +51,8 @@ describe.each(plans)('%s', (_, plan, steps) => {
     const generator = random(7);
     const draws = 4000;
     const counts = new Array<number>(steps).fill(0);
-    for (let n = 0; n < draws; n++) drawPlan(plan, steps, generator).steps.forEach(({ attached }, i) => (counts[i]! += Number(attached)));
+    for (let n = 0; n < draws; n++)
+      drawPlan(plan, steps, generator).steps.forEach(({ attached }, i) => (counts[i]! += Number(attached)));
     const expected = attachProbabilities(plan, steps);
     counts.forEach((count, i) => {
       const deviation = Math.sqrt((expected[i]! * (1 - expected[i]!)) / draws);
@@ -55,7 +76,8 @@ describe('drawPlan', () => {
 
   it('never gives a plan that attaches nothing, and refuses one that cannot attach', () => {
     const generator = random(1);
-    for (let n = 0; n < 200; n++) expect(drawPlan(perStep(uniform(0, 51)), 4, generator).steps.some(({ attached }) => attached)).toBe(true);
+    for (let n = 0; n < 200; n++)
+      expect(drawPlan(perStep(uniform(0, 51)), 4, generator).steps.some(({ attached }) => attached)).toBe(true);
     const none = perTrajectory('fixed', fixed(49));
     expect(emptyProbability(none, 49)).toBe(1);
     expect(attachProbabilities(none, 49)).toEqual(new Array(49).fill(0));
@@ -64,9 +86,15 @@ describe('drawPlan', () => {
 
   it('draws per step with holes, per trajectory without', () => {
     const generator = random(3);
-    const hasHole = (plan: Plan) => drawPlan(plan, 20, generator).steps.map(({ attached }) => Number(attached)).join('').includes('10');
+    const hasHole = (plan: Plan) =>
+      drawPlan(plan, 20, generator)
+        .steps.map(({ attached }) => Number(attached))
+        .join('')
+        .includes('10');
     expect(Array.from({ length: 50 }, () => hasHole(perStep(uniform(0, 20)))).some(Boolean)).toBe(true);
-    expect(Array.from({ length: 50 }, () => hasHole(perTrajectory('uniform', uniform(0, 20)))).some(Boolean)).toBe(false);
+    expect(Array.from({ length: 50 }, () => hasHole(perTrajectory('uniform', uniform(0, 20)))).some(Boolean)).toBe(
+      false,
+    );
   });
 
   it('is a function of the generator', () => {
@@ -76,7 +104,10 @@ describe('drawPlan', () => {
 });
 
 /** One digit a step: 1 where it is attached. */
-const mask = (plan: Plan, steps: number, seed: number) => drawPlan(plan, steps, random(seed)).steps.map(({ attached }) => Number(attached)).join('');
+const mask = (plan: Plan, steps: number, seed: number) =>
+  drawPlan(plan, steps, random(seed))
+    .steps.map(({ attached }) => Number(attached))
+    .join('');
 /** Every mask that comes up, and how often. */
 function masks(plan: Plan, steps: number, draws: number): Map<string, number> {
   const counts = new Map<string, number>();
@@ -90,7 +121,10 @@ function masks(plan: Plan, steps: number, draws: number): Map<string, number> {
 function expectUniform(counts: Map<string, number>, expected: readonly string[]): void {
   expect([...counts.keys()].sort()).toEqual([...expected].sort());
   const draws = [...counts.values()].reduce((a, b) => a + b);
-  const chiSquared = [...counts.values()].reduce((sum, count) => sum + (count - draws / expected.length) ** 2 / (draws / expected.length), 0);
+  const chiSquared = [...counts.values()].reduce(
+    (sum, count) => sum + (count - draws / expected.length) ** 2 / (draws / expected.length),
+    0,
+  );
   expect(chiSquared).toBeLessThan(expected.length - 1 + 4 * Math.sqrt(2 * expected.length)); // four deviations
 }
 
@@ -118,7 +152,10 @@ describe('the estimators', () => {
     const seven = ['1001000', '0100100', '0010010', '0001001'];
     const six = ['100100', '010010', '001001'];
     const counts = masks(drTune(2, 2), 7, 3000);
-    for (const [length, expected] of [[7, seven], [6, six]] as const) {
+    for (const [length, expected] of [
+      [7, seven],
+      [6, six],
+    ] as const) {
       const ofLength = [...counts].filter(([drawn]) => drawn.length === length);
       expectUniform(new Map(ofLength), expected);
       expect(ofLength.reduce((sum, [, count]) => sum + count, 0) / 3000).toBeCloseTo(0.5, 1);

@@ -3,9 +3,14 @@ import type { Cut } from './cuts.js';
 
 /** What the walk up does at one denoising step. */
 export interface StepPlan {
-  /** Whether the gradient enters the model at this step; where it does not, it only follows the scheduler's own path. */
+  /**
+   * Whether the gradient enters the model at this step; where it does not, it only follows the scheduler's own path.
+   */
   readonly attached: boolean;
-  /** Whether the model's input is cut off, so that an attached step trains the weights but passes nothing back through the model. */
+  /**
+   * Whether the model's input is cut off, so that an attached step trains the weights but passes nothing back through
+   * the model.
+   */
   readonly inputDetached: boolean;
 }
 
@@ -33,14 +38,16 @@ export type Attachment =
   | { readonly by: 'spacing'; readonly count: number };
 
 /**
- * How the reward's gradient is estimated, as data: which steps of the chain are attached, whether the model's input is cut off there,
- * and what the reward is shown.
+ * How the reward's gradient is estimated, as data: which steps of the chain are attached, whether the model's input is
+ * cut off there, and what the reward is shown.
  */
 export interface Plan {
   readonly name: string;
   readonly attached: Attachment;
   readonly detachInput?: boolean;
-  /** Shows the reward the predicted x_0 of a step drawn from the last so many, where the chain ends; without it, x_0. */
+  /**
+   * Shows the reward the predicted x_0 of a step drawn from the last so many, where the chain ends; without it, x_0.
+   */
   readonly predictedWithin?: number;
   /** See `DrawnPlan`; none by default. */
   readonly renoised?: number;
@@ -50,7 +57,10 @@ export interface Plan {
 export const perStep = (cut: Cut): Plan => ({ name: 'per-step', attached: { by: 'cut-per-step', cut } });
 
 /** One draw for the whole chain, as the authors' later code does: the last T - cut steps are attached. */
-export const perTrajectory = (name: string, cut: Cut, lowest?: number): Plan => ({ name, attached: { by: 'cut-per-trajectory', cut, lowest } });
+export const perTrajectory = (name: string, cut: Cut, lowest?: number): Plan => ({
+  name,
+  attached: { by: 'cut-per-trajectory', cut, lowest },
+});
 
 /** DRaFT (arXiv 2309.17400): all steps. */
 export const full = (): Plan => ({ name: 'full', attached: { by: 'last', count: Infinity } });
@@ -58,17 +68,32 @@ export const full = (): Plan => ({ name: 'full', attached: { by: 'last', count: 
 /** DRaFT-K: the last K steps. */
 export const lastK = (count: number): Plan => ({ name: 'draft-k', attached: { by: 'last', count } });
 
-/** DRaFT-LV: the last step, of the chain and of n chains of one step that start from x_0 noised again; their mean has less variance. */
+/**
+ * DRaFT-LV: the last step, of the chain and of n chains of one step that start from x_0 noised again; their mean has
+ * less variance.
+ */
 export const draftLV = (renoised: number): Plan => ({ name: 'draft-lv', attached: { by: 'last', count: 1 }, renoised });
 
-/** ReFL (arXiv 2304.05977, algorithm 1): one step, drawn from the last `within`; the reward judges the x_0 predicted there. */
-export const refl = (within: number): Plan => ({ name: 'refl', attached: { by: 'last', count: 1 }, predictedWithin: within });
+/**
+ * ReFL (arXiv 2304.05977, algorithm 1): one step, drawn from the last `within`; the reward judges the x_0 predicted
+ * there.
+ */
+export const refl = (within: number): Plan => ({
+  name: 'refl',
+  attached: { by: 'last', count: 1 },
+  predictedWithin: within,
+});
 
 /**
- * DRTune (arXiv 2405.00760): K equally spaced steps train, with the model's input cut off, so that the gradient reaches early steps
- * along the scheduler's path alone; the reward judges the x_0 predicted at one of the last `within` steps.
+ * DRTune (arXiv 2405.00760): K equally spaced steps train, with the model's input cut off, so that the gradient reaches
+ * early steps along the scheduler's path alone; the reward judges the x_0 predicted at one of the last `within` steps.
  */
-export const drTune = (count: number, within: number): Plan => ({ name: 'drtune', attached: { by: 'spacing', count }, detachInput: true, predictedWithin: within });
+export const drTune = (count: number, within: number): Plan => ({
+  name: 'drtune',
+  attached: { by: 'spacing', count },
+  detachInput: true,
+  predictedWithin: within,
+});
 
 /**
  * A draw that would attach nothing has no gradient (TRL crashes on it) and is drawn again.
@@ -98,7 +123,11 @@ function drawLength(plan: Plan, steps: number, generator: TorchGenerator): numbe
 }
 
 /** One entry a step; undefined for a draw that is refused. */
-function drawAttached(attachment: Attachment, steps: number, generator: TorchGenerator): readonly boolean[] | undefined {
+function drawAttached(
+  attachment: Attachment,
+  steps: number,
+  generator: TorchGenerator,
+): readonly boolean[] | undefined {
   const each = (isAttached: (step: number) => boolean) => Array.from({ length: steps }, (_, i) => isAttached(i));
   if (attachment.by === 'cut-per-step') return each((i) => i >= attachment.cut.draw(generator));
   if (attachment.by === 'last') return each((i) => i >= steps - attachment.count);
@@ -117,7 +146,10 @@ export function attachProbabilities(plan: Plan, steps: number): readonly number[
   const accepted = 1 - emptyProbability(plan, steps);
   if (accepted === 0) return Array.from({ length: steps }, () => 0);
   const each = lengths.map((length) => probabilities(plan.attached, length));
-  return Array.from({ length: steps }, (_, i) => each.reduce((sum, of) => sum + (of[i] ?? 0), 0) / lengths.length / accepted);
+  return Array.from(
+    { length: steps },
+    (_, i) => each.reduce((sum, of) => sum + (of[i] ?? 0), 0) / lengths.length / accepted,
+  );
 }
 
 /** The probability that one draw attaches nothing, or is refused, so that `drawPlan` draws again. */
@@ -137,7 +169,8 @@ function probabilities(attachment: Attachment, steps: number): readonly number[]
   if (attachment.by === 'last') return each((i) => Number(i >= steps - attachment.count));
   if (attachment.by === 'spacing') {
     const { count, stride, offsets } = spacing(attachment.count, steps);
-    const hits = (i: number) => Array.from({ length: count }, (_, k) => i - k * stride).filter((first) => first >= 0 && first < offsets).length;
+    const hits = (i: number) =>
+      Array.from({ length: count }, (_, k) => i - k * stride).filter((first) => first >= 0 && first < offsets).length;
     return each((i) => hits(i) / offsets);
   }
   const refused = attachment.by === 'cut-per-trajectory' ? attachment.cut.cdf((attachment.lowest ?? -Infinity) - 1) : 0;

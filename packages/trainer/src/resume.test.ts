@@ -4,15 +4,27 @@ import { dispose, memory } from '@tensorflow/tfjs-core';
 import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraTensors } from '@alignprop/lora';
-import { capped, jpegCompressibility, normalised, weightedSum, type DetailedReward, type RewardFunction } from '@alignprop/rewards';
+import {
+  capped,
+  jpegCompressibility,
+  normalised,
+  weightedSum,
+  type DetailedReward,
+  type RewardFunction,
+} from '@alignprop/rewards';
 import { describe, expect, it } from 'vitest';
 import { brightness, collect, tinyTrainer } from './__fixtures__/tiny-run.js';
 import { out, pipeline } from './__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from './config.js';
 
-const weights = (of: StableDiffusionPipeline) => Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
+const weights = (of: StableDiffusionPipeline) =>
+  Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 const checkpoints = async () => (await readdir(join(out, 'checkpoints'))).sort();
-const lines = async () => (await readFile(join(out, 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
+const lines = async () =>
+  (await readFile(join(out, 'metrics.jsonl'), 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, number>);
 
 /** Everything random is on: noise at every step, a random plan, prompts, negative prompts in turn. */
 const busy: AlignPropConfigInput = {
@@ -42,15 +54,33 @@ describe('resuming', () => {
     expect([...first.metrics, ...second.metrics]).toEqual(straight.metrics);
     expect(second.weights).toEqual(straight.weights);
     expect((await lines()).map(({ global_step }) => global_step)).toEqual([0, 1, 2, 3, 4, 5]);
-    expect(await checkpoints()).toEqual(['checkpoint_2', 'checkpoint_3', 'checkpoint_4', 'checkpoint_5', 'checkpoint_6']);
+    expect(await checkpoints()).toEqual([
+      'checkpoint_2',
+      'checkpoint_3',
+      'checkpoint_4',
+      'checkpoint_5',
+      'checkpoint_6',
+    ]);
   });
 
   it('goes on with what the reward learnt of its scores, and starts it anew where the checkpoint has nothing of it', async () => {
     const warnings: string[] = [];
-    const learning = async (config: AlignPropConfigInput, make = () => weightedSum({ bright: [normalised(brightness), 1], size: [jpegCompressibility(), 0.1] })) => {
+    const learning = async (
+      config: AlignPropConfigInput,
+      make = () => weightedSum({ bright: [normalised(brightness), 1], size: [jpegCompressibility(), 0.1] }),
+    ) => {
       const rewardFunction = make() as RewardFunction<undefined>;
-      const trainer = tinyTrainer({ pipeline, rewardFunction, config: { ...busy, output_dir: out, ...config }, logger: { info: () => {}, warn: (text) => void warnings.push(text) } });
-      const result = { metrics: await collect(trainer), weights: weights(trainer.pipeline), state: (rewardFunction as DetailedReward).memory?.state() };
+      const trainer = tinyTrainer({
+        pipeline,
+        rewardFunction,
+        config: { ...busy, output_dir: out, ...config },
+        logger: { info: () => {}, warn: (text) => void warnings.push(text) },
+      });
+      const result = {
+        metrics: await collect(trainer),
+        weights: weights(trainer.pipeline),
+        state: (rewardFunction as DetailedReward).memory?.state(),
+      };
       trainer.dispose();
       return result;
     };
@@ -64,13 +94,20 @@ describe('resuming', () => {
     const last = straight.metrics.at(-1)!;
     expect(Object.keys(last.rewardTerms)).toEqual(['bright', 'size', 'bright.raw']);
     expect(last.rewardMean).toBeCloseTo(last.rewardTerms.bright! + last.rewardTerms.size!, 5);
-    expect((await lines()).at(-1)).toMatchObject({ 'reward/bright': last.rewardTerms.bright, 'reward/bright.raw': last.rewardTerms['bright.raw'], reward_mean: last.rewardMean });
+    expect((await lines()).at(-1)).toMatchObject({
+      'reward/bright': last.rewardTerms.bright,
+      'reward/bright.raw': last.rewardTerms['bright.raw'],
+      reward_mean: last.rewardMean,
+    });
     expect(warnings.filter((text) => text.includes('anew'))).toEqual([]);
     await learning({ num_epochs: 5, resume_from: out }, () => normalised(brightness));
     await learning({ num_epochs: 6, resume_from: out }, () => capped(brightness, 100));
     await learning({ num_epochs: 7, resume_from: out }, () => normalised(brightness));
     const anew = 'What the reward learnt of its scores is not resumed, it starts anew: ';
-    expect(warnings.filter((text) => text.startsWith(anew))).toEqual([expect.stringMatching(/normalised: state got .*It was written for another reward\.$/), `${anew}The checkpoint has none.`]);
+    expect(warnings.filter((text) => text.startsWith(anew))).toEqual([
+      expect.stringMatching(/normalised: state got .*It was written for another reward\.$/),
+      `${anew}The checkpoint has none.`,
+    ]);
   });
 
   it('takes a checkpoint, the folder it is in, or the run; removes the metrics beyond it', async () => {
@@ -91,7 +128,11 @@ describe('resuming', () => {
     expect(metrics).toHaveLength(1);
     expect(await readdir(join(other, 'checkpoints'))).toEqual(['checkpoint_3']);
     const warnings: string[] = [];
-    const done = tinyTrainer({ pipeline, config: { ...quick, num_epochs: 3, resume_from: other }, logger: { info: () => {}, warn: (message) => void warnings.push(message) } });
+    const done = tinyTrainer({
+      pipeline,
+      config: { ...quick, num_epochs: 3, resume_from: other },
+      logger: { info: () => {}, warn: (message) => void warnings.push(message) },
+    });
     expect(await collect(done)).toEqual([]);
     expect(warnings.join()).toMatch(/Nothing to train: the checkpoint has 3 steps, num_epochs is 3/);
     done.dispose();
@@ -117,11 +158,17 @@ describe('resuming', () => {
   });
 
   it('names missing files, a folder without checkpoints, and a checkpoint of another adapter', async () => {
-    await expect(run({ ...quick, resume_from: join(out, 'nowhere') })).rejects.toThrow(/resume_from: no checkpoint in '.*nowhere'/);
+    await expect(run({ ...quick, resume_from: join(out, 'nowhere') })).rejects.toThrow(
+      /resume_from: no checkpoint in '.*nowhere'/,
+    );
     await run({ ...quick, num_epochs: 1 });
     const resume = { ...quick, num_epochs: 2, resume_from: out };
-    await expect(run({ ...resume, lora_rank: 2 })).rejects.toThrow(/pytorch_lora_weights\.safetensors: it was written for another adapter or model: .* has shape \[4, 16\], expected \[2, 16\].* and \d+ more/);
-    await expect(run({ ...resume, lora_target_modules: ['to_q'] })).rejects.toThrow(/belongs to nothing that is trained/);
+    await expect(run({ ...resume, lora_rank: 2 })).rejects.toThrow(
+      /pytorch_lora_weights\.safetensors: it was written for another adapter or model: .* has shape \[4, 16\], expected \[2, 16\].* and \d+ more/,
+    );
+    await expect(run({ ...resume, lora_target_modules: ['to_q'] })).rejects.toThrow(
+      /belongs to nothing that is trained/,
+    );
     await rm(join(out, 'checkpoints/checkpoint_1/optimizer.safetensors'));
     await expect(run(resume)).rejects.toThrow(/checkpoint_1\/optimizer\.safetensors: ENOENT/);
   });
@@ -131,11 +178,33 @@ describe('the run folder', () => {
   it('T9: keeps num_checkpoint_limit checkpoints, saves every save_freq epochs and the last', async () => {
     await run({ ...quick, num_epochs: 5, save_freq: 2, num_checkpoint_limit: 2 });
     expect(await checkpoints()).toEqual(['checkpoint_4', 'checkpoint_5']);
-    expect((await readdir(join(out, 'checkpoints/checkpoint_5'))).sort()).toEqual(['optimizer.safetensors', 'pytorch_lora_weights.safetensors', 'state.json']);
-    expect((await readdir(out)).sort()).toEqual(['checkpoints', 'config.json', 'metrics.jsonl', 'pytorch_lora_weights.safetensors']);
+    expect((await readdir(join(out, 'checkpoints/checkpoint_5'))).sort()).toEqual([
+      'optimizer.safetensors',
+      'pytorch_lora_weights.safetensors',
+      'state.json',
+    ]);
+    expect((await readdir(out)).sort()).toEqual([
+      'checkpoints',
+      'config.json',
+      'metrics.jsonl',
+      'pytorch_lora_weights.safetensors',
+    ]);
     const [line] = await lines();
-    expect(Object.keys(line!)).toEqual(['epoch', 'global_step', 'reward_mean', 'reward_std', 'loss', 'grad_norm', 'learning_rate', 'seconds']);
-    expect(JSON.parse(await readFile(join(out, 'config.json'), 'utf8'))).toMatchObject({ num_epochs: 5, save_freq: 2, train_learning_rate: 1e-3 });
+    expect(Object.keys(line!)).toEqual([
+      'epoch',
+      'global_step',
+      'reward_mean',
+      'reward_std',
+      'loss',
+      'grad_norm',
+      'learning_rate',
+      'seconds',
+    ]);
+    expect(JSON.parse(await readFile(join(out, 'config.json'), 'utf8'))).toMatchObject({
+      num_epochs: 5,
+      save_freq: 2,
+      train_learning_rate: 1e-3,
+    });
   });
 
   it('T5: the adapter it writes loads, and draws what the trainer draws', async () => {
@@ -157,8 +226,12 @@ describe('the run folder', () => {
 
   it('refuses the folder of another run, unless told to overwrite it', async () => {
     await run({ ...quick, num_epochs: 2 });
-    await expect(run({ ...quick, num_epochs: 1 })).rejects.toThrow(/already holds checkpoint_1, checkpoint_2 of another run.*resume_from.*overwrite_output_dir/);
-    await expect(run({ ...quick, num_epochs: 3, resume_from: join(out, 'checkpoints/checkpoint_1') })).rejects.toThrow(/already holds checkpoint_2 beyond step 1/);
+    await expect(run({ ...quick, num_epochs: 1 })).rejects.toThrow(
+      /already holds checkpoint_1, checkpoint_2 of another run.*resume_from.*overwrite_output_dir/,
+    );
+    await expect(run({ ...quick, num_epochs: 3, resume_from: join(out, 'checkpoints/checkpoint_1') })).rejects.toThrow(
+      /already holds checkpoint_2 beyond step 1/,
+    );
     await run({ ...quick, num_epochs: 1, overwrite_output_dir: true });
     expect(await checkpoints()).toEqual(['checkpoint_1']);
     expect(await lines()).toHaveLength(1);
@@ -167,7 +240,11 @@ describe('the run folder', () => {
   it('fails before any step where it cannot write', async () => {
     await writeFile(join(out, 'file'), '');
     let drawn = 0;
-    const trainer = tinyTrainer({ pipeline, promptFunction: () => (drawn++, 'cat'), config: { ...quick, output_dir: join(out, 'file', 'inside') } });
+    const trainer = tinyTrainer({
+      pipeline,
+      promptFunction: () => (drawn++, 'cat'),
+      config: { ...quick, output_dir: join(out, 'file', 'inside') },
+    });
     await expect(collect(trainer)).rejects.toThrow(/output_dir: cannot write to .*inside: ENOTDIR/);
     expect(drawn).toBe(0);
     trainer.dispose();

@@ -12,7 +12,10 @@ import { takeRunLock } from './run-lock.js';
 
 let out: string;
 const messages: string[] = [];
-const logger = { info: (message: string) => void messages.push(message), warn: (message: string) => void messages.push(message) };
+const logger = {
+  info: (message: string) => void messages.push(message),
+  warn: (message: string) => void messages.push(message),
+};
 const take = () => takeRunLock(out, logger);
 
 beforeEach(async () => {
@@ -46,7 +49,11 @@ async function gonePid(): Promise<number> {
 describe('the lock of a run folder', () => {
   it('is held by one at a time', async () => {
     const lock = await take();
-    await expect(take()).rejects.toThrow(new RegExp(`^output_dir: .*run\\.lock is held by process ${process.pid} on '${hostname()}' since 20.*, which is this one: another run trains there\\. Wait for it, end it, or choose another output_dir\\.$`));
+    await expect(take()).rejects.toThrow(
+      new RegExp(
+        `^output_dir: .*run\\.lock is held by process ${process.pid} on '${hostname()}' since 20.*, which is this one: another run trains there\\. Wait for it, end it, or choose another output_dir\\.$`,
+      ),
+    );
     expect(await readdir(out)).toEqual(['run.lock']);
     await lock.release();
     await lock.release();
@@ -76,39 +83,56 @@ describe('the lock of a run folder', () => {
     for (const other of [{ pid: await gonePid() }, ...(hasProc ? [{ began: '1' }, { boot: 'an earlier one' }] : [])]) {
       await leaveLock({ ...owner, ...other });
       const lock = await take();
-      expect(messages.pop()).toMatch(/^Taking over .*run\.lock of process \d+, which held it since 20.* and is gone\.$/);
+      expect(messages.pop()).toMatch(
+        /^Taking over .*run\.lock of process \d+, which held it since 20.* and is gone\.$/,
+      );
       await lock.release();
     }
   });
 
-  it.runIf(process.platform === 'linux')('is taken over from a process that ended and whose parent has not asked how', async () => {
-    // The shell becomes a program that fetches no children; then its child may end.
-    const parent = spawn('sh', ['-c', 'cat <&3 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore', 'pipe'] });
-    const [line] = (await once(parent.stdout!, 'data')) as [Buffer];
-    const pid = Number(line.toString());
-    const becomes = async (path: string, pattern: RegExp) => {
-      while (!pattern.test(await readFile(path, 'utf8'))) await new Promise((resolve) => setTimeout(resolve, 10));
-    };
-    await becomes(`/proc/${parent.pid}/comm`, /^sleep$/m);
-    (parent.stdio[3] as Writable).end();
-    await becomes(`/proc/${pid}/stat`, /\) Z/);
-    await leaveLock({ ...(await ownLock()), pid });
-    await (await take()).release();
-    parent.kill();
-    await once(parent, 'close');
-  });
+  it.runIf(process.platform === 'linux')(
+    'is taken over from a process that ended and whose parent has not asked how',
+    async () => {
+      // The shell becomes a program that fetches no children; then its child may end.
+      const parent = spawn('sh', ['-c', 'cat <&3 & echo $!; exec sleep 60'], {
+        stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
+      });
+      const [line] = (await once(parent.stdout!, 'data')) as [Buffer];
+      const pid = Number(line.toString());
+      const becomes = async (path: string, pattern: RegExp) => {
+        while (!pattern.test(await readFile(path, 'utf8'))) await new Promise((resolve) => setTimeout(resolve, 10));
+      };
+      await becomes(`/proc/${parent.pid}/comm`, /^sleep$/m);
+      (parent.stdio[3] as Writable).end();
+      await becomes(`/proc/${pid}/stat`, /\) Z/);
+      await leaveLock({ ...(await ownLock()), pid });
+      await (await take()).release();
+      parent.kill();
+      await once(parent, 'close');
+    },
+  );
 
   it('of a process that runs, of another machine, or that cannot be read is left alone, and the error says how to remove it', async () => {
     const owner = await ownLock();
     const child = spawn(process.execPath, ['--eval', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
     await leaveLock({ ...owner, pid: child.pid, began: undefined });
-    await expect(take()).rejects.toThrow(new RegExp(`held by process ${child.pid} .*another run trains there.*If that is another program by now, remove ${out}/run\\.lock\\.$`));
+    await expect(take()).rejects.toThrow(
+      new RegExp(
+        `held by process ${child.pid} .*another run trains there.*If that is another program by now, remove ${out}/run\\.lock\\.$`,
+      ),
+    );
     child.kill();
     await once(child, 'close');
     await leaveLock({ ...owner, host: 'far-away', pid: 1 });
-    await expect(take()).rejects.toThrow(new RegExp(`held by process 1 on 'far-away' since 20.*, another machine than this \\('${hostname()}'\\)\\. If no run uses this folder any more, remove ${out}/run\\.lock; else choose another`));
+    await expect(take()).rejects.toThrow(
+      new RegExp(
+        `held by process 1 on 'far-away' since 20.*, another machine than this \\('${hostname()}'\\)\\. If no run uses this folder any more, remove ${out}/run\\.lock; else choose another`,
+      ),
+    );
     await leaveLock('');
-    await expect(take()).rejects.toThrow(/another\.json got what is no lock, expected process and host: .*If no run uses this folder, remove .*run\.lock\.$/s);
+    await expect(take()).rejects.toThrow(
+      /another\.json got what is no lock, expected process and host: .*If no run uses this folder, remove .*run\.lock\.$/s,
+    );
     expect(await readdir(out)).toEqual(['run.lock']);
   });
 });
@@ -120,7 +144,17 @@ describe('a run', () => {
     pipeline = await tinyPipeline();
   });
   const trainer = (options: Partial<Parameters<typeof tinyTrainer>[0]> = {}) =>
-    tinyTrainer({ pipeline, ...options, config: { num_epochs: 3, sample_num_steps: 1, truncated_backprop_timestep: 0, output_dir: out, ...options.config } });
+    tinyTrainer({
+      pipeline,
+      ...options,
+      config: {
+        num_epochs: 3,
+        sample_num_steps: 1,
+        truncated_backprop_timestep: 0,
+        output_dir: out,
+        ...options.config,
+      },
+    });
 
   it('refuses the folder of another until that ends, whichever way', async () => {
     const first = trainer();
@@ -130,7 +164,12 @@ describe('a run', () => {
       expect(await readdir(join(out, 'checkpoints'))).toEqual(['checkpoint_1']);
       if (globalStep === 0) break;
     }
-    const failing = trainer({ config: { resume_from: out }, promptFunction: () => { throw new Error('no more prompts'); } });
+    const failing = trainer({
+      config: { resume_from: out },
+      promptFunction: () => {
+        throw new Error('no more prompts');
+      },
+    });
     await expect(collect(failing)).rejects.toThrow(/no more prompts/);
     const refused = trainer(); // by what is in the folder
     await expect(collect(refused)).rejects.toThrow(/already holds checkpoint_1/);
@@ -148,7 +187,12 @@ describe('a run', () => {
     const failing = trainer({ config: { save_freq: 100 }, promptFunction });
     await expect(collect(failing)).rejects.toThrow(/no more prompts/);
     expect(await readdir(join(out, 'checkpoints'))).toEqual(['checkpoint_2']);
-    const hook = trainer({ config: { save_freq: 100, resume_from: out }, imageSamplesHook: () => { throw new Error('no screen'); } });
+    const hook = trainer({
+      config: { save_freq: 100, resume_from: out },
+      imageSamplesHook: () => {
+        throw new Error('no screen');
+      },
+    });
     await expect(collect(hook)).rejects.toThrow(/no screen/);
     expect(await readdir(join(out, 'checkpoints'))).toEqual(['checkpoint_2']); // the third was not told of
     const rest = trainer({ config: { resume_from: out } });

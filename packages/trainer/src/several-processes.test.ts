@@ -16,7 +16,8 @@ import type { StepMetrics } from './metrics.js';
 import type { AlignPropTrainer, AlignPropTrainerOptions } from './trainer.js';
 
 const quick = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1 } as const;
-const weights = (of: StableDiffusionPipeline): number[] => Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
+const weights = (of: StableDiffusionPipeline): number[] =>
+  Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 
 type Options = Partial<AlignPropTrainerOptions<undefined>>;
 interface Ended {
@@ -45,7 +46,11 @@ async function rank(collective: Collective, options: Options, signal?: AbortSign
 }
 
 /** Trains two ranks. @param of the options of a rank */
-async function both(of: (rank: number) => Options, signals: readonly (AbortSignal | undefined)[] = [], until: readonly number[] = []): Promise<{ ranks: readonly [Ended, Ended]; aborted: ReturnType<typeof lockStep>['aborted'] }> {
+async function both(
+  of: (rank: number) => Options,
+  signals: readonly (AbortSignal | undefined)[] = [],
+  until: readonly number[] = [],
+): Promise<{ ranks: readonly [Ended, Ended]; aborted: ReturnType<typeof lockStep>['aborted'] }> {
   const { ranks, aborted } = lockStep(2);
   const ended = await Promise.all(ranks.map((collective, i) => rank(collective, of(i), signals[i], until[i])));
   return { ranks: ended as [Ended, Ended], aborted };
@@ -63,17 +68,37 @@ describe('Collective', () => {
 
 describe('several processes', () => {
   it('are one process with a batch of all of theirs: weights, rewards, deviations, terms, penalty, what the reward learns', async () => {
-    const config = { ...undrawn, num_epochs: 2, train_gradient_accumulation_steps: 2, kl_weight: 3, negative_prompts: ['grey', 'red', 'dark'] };
-    const learning = () => weightedSum({ bright: [normalised(brightness), 1], raw: [brightness, 0.1] }) as RewardFunction<undefined>;
+    const config = {
+      ...undrawn,
+      num_epochs: 2,
+      train_gradient_accumulation_steps: 2,
+      kl_weight: 3,
+      negative_prompts: ['grey', 'red', 'dark'],
+    };
+    const learning = () =>
+      weightedSum({ bright: [normalised(brightness), 1], raw: [brightness, 0.1] }) as RewardFunction<undefined>;
     const rewards = [learning(), learning(), learning()] as const;
-    const { ranks } = await both((i) => ({ ...drawnByIndex(pipeline, 2, { rank: i, size: 2 }), rewardFunction: rewards[i]!, config: { ...config, train_batch_size: 2 } }));
-    const one = await rank(singleProcess, { ...drawnByIndex(pipeline, 4), rewardFunction: rewards[2], config: { ...config, train_batch_size: 4 } });
+    const { ranks } = await both((i) => ({
+      ...drawnByIndex(pipeline, 2, { rank: i, size: 2 }),
+      rewardFunction: rewards[i]!,
+      config: { ...config, train_batch_size: 2 },
+    }));
+    const one = await rank(singleProcess, {
+      ...drawnByIndex(pipeline, 4),
+      rewardFunction: rewards[2],
+      config: { ...config, train_batch_size: 4 },
+    });
     expect(ranks.map(({ error }) => error)).toEqual([undefined, undefined]);
     expect(ranks[1]).toEqual(ranks[0]);
     expect(relativeDifference(ranks[0].weights, one.weights)).toBeLessThan(1e-6);
-    for (const [i, step] of one.metrics.entries()) expect(flat(ranks[0].metrics[i]!)).toEqual(flat(step).map(([name, value]) => [name, expect.closeTo(value, 3) as number])); // the reward is divided by a small deviation
+    for (const [i, step] of one.metrics.entries())
+      expect(flat(ranks[0].metrics[i]!)).toEqual(
+        flat(step).map(([name, value]) => [name, expect.closeTo(value, 3) as number]),
+      ); // the reward is divided by a small deviation
     expect(one.metrics[1]!.kl).toBeGreaterThan(0);
-    const [first, second, all] = rewards.map((reward) => (reward as DetailedReward).memory!.state() as { parts: { bright: { mean: number; count: number } } });
+    const [first, second, all] = rewards.map(
+      (reward) => (reward as DetailedReward).memory!.state() as { parts: { bright: { mean: number; count: number } } },
+    );
     expect(second).toEqual(first);
     expect(first!.parts.bright.count).toBe(16);
     expect(first!.parts.bright.mean).toBeCloseTo(all!.parts.bright.mean, 5);
@@ -88,25 +113,37 @@ describe('several processes', () => {
     expect(ranks[1]).toEqual(ranks[0]);
     expect(seen[0]).not.toEqual(seen[1]);
     const alone: string[] = []; // rank 1 draws what a run with the next seed draws
-    await rank(singleProcess, { config: { ...quick, num_epochs: 4, seed: 1 }, promptFunction: (generator) => `${alone.push(`${generator.randint(0, 1000, 1)[0]}`)}` });
+    await rank(singleProcess, {
+      config: { ...quick, num_epochs: 4, seed: 1 },
+      promptFunction: (generator) => `${alone.push(`${generator.randint(0, 1000, 1)[0]}`)}`,
+    });
     expect(seen[1]).toEqual(alone);
   });
 
   it('let rank 0 alone write, log and judge, and go on to the bit', async () => {
     const told: string[][] = [[], []];
     const config = { ...quick, output_dir: out, eval_freq: 2, ema_decay: 0.9, save_freq: 2 };
-    const options = (more: object) => (i: number): Options => ({
-      config: { ...config, ...more },
-      evaluation: { prompts: ['snail'] },
-      logger: { info: (text) => void told[i]!.push(text), warn: (text) => void told[i]!.push(text) },
-      imageSamplesHook: () => void told[i]!.push('images'),
-      trackers: [{ log: () => void told[i]!.push('log'), close: () => void told[i]!.push('close') }],
-    });
+    const options =
+      (more: object) =>
+      (i: number): Options => ({
+        config: { ...config, ...more },
+        evaluation: { prompts: ['snail'] },
+        logger: { info: (text) => void told[i]!.push(text), warn: (text) => void told[i]!.push(text) },
+        imageSamplesHook: () => void told[i]!.push('images'),
+        trackers: [{ log: () => void told[i]!.push('log'), close: () => void told[i]!.push('close') }],
+      });
     const straight = await both(options({ num_epochs: 4, output_dir: '' }));
     expect(told[1]).toEqual(['close']);
     expect(told[0]).toContain('2 processes: 2 × 1 = 2 images a step.');
     const first = await both(options({ num_epochs: 2 }));
-    expect((await readdir(out)).sort()).toEqual(['best', 'checkpoints', 'config.json', 'evaluations.jsonl', 'metrics.jsonl', 'pytorch_lora_weights.safetensors']);
+    expect((await readdir(out)).sort()).toEqual([
+      'best',
+      'checkpoints',
+      'config.json',
+      'evaluations.jsonl',
+      'metrics.jsonl',
+      'pytorch_lora_weights.safetensors',
+    ]);
     const second = await both(options({ num_epochs: 4, resume_from: out }));
     for (const i of [0, 1] as const) {
       expect([...first.ranks[i].metrics, ...second.ranks[i].metrics]).toEqual(straight.ranks[i].metrics);
@@ -117,9 +154,20 @@ describe('several processes', () => {
     told[0]!.length = 0;
     const alone = await rank(singleProcess, options({ num_epochs: 5, resume_from: out })(0));
     expect(alone.metrics).toHaveLength(1);
-    expect(told[0]!.join()).toMatch(/written by 2 processes, it is resumed by 1 process: a step has another number of images/);
+    expect(told[0]!.join()).toMatch(
+      /written by 2 processes, it is resumed by 1 process: a step has another number of images/,
+    );
     const three = lockStep(3); // one more than wrote any of the checkpoints
-    const more = await Promise.all(three.ranks.map((collective, i) => rank(collective, i === 0 ? options({ num_epochs: 6, resume_from: out })(0) : { ...options({ num_epochs: 6, resume_from: out })(1) })));
+    const more = await Promise.all(
+      three.ranks.map((collective, i) =>
+        rank(
+          collective,
+          i === 0
+            ? options({ num_epochs: 6, resume_from: out })(0)
+            : { ...options({ num_epochs: 6, resume_from: out })(1) },
+        ),
+      ),
+    );
     expect(more.map(({ metrics }) => metrics.length)).toEqual([1, 1, 1]);
     expect(more[2]).toEqual(more[0]);
   });
@@ -129,38 +177,54 @@ describe('several processes', () => {
       config: { ...quick, num_epochs: 9, eval_freq: 1, early_stopping_patience: 2 },
       evaluation: { prompts: ['snail'], rewardFunction: (images) => mul(brightness(images, [], []), 0) as never },
     }));
-    expect(ranks.map(({ metrics, error }) => [metrics.length, error])).toEqual([[2, undefined], [2, undefined]]);
+    expect(ranks.map(({ metrics, error }) => [metrics.length, error])).toEqual([
+      [2, undefined],
+      [2, undefined],
+    ]);
   });
 
   it('end after the same step when one of them is told to stop, and rank 0 writes a checkpoint', async () => {
     const controller = new AbortController();
     let calls = 0;
-    const { ranks, aborted } = await both((i) => ({
-      config: { ...quick, num_epochs: 9, output_dir: out, save_freq: 9 },
-      promptFunction: () => {
-        if (i === 1 && ++calls === 3) controller.abort(new Error('stop'));
-        return 'cat';
-      },
-    }), [undefined, controller.signal]);
-    expect(ranks.map(({ metrics, error }) => [metrics.length, error])).toEqual([[2, undefined], [2, undefined]]);
+    const { ranks, aborted } = await both(
+      (i) => ({
+        config: { ...quick, num_epochs: 9, output_dir: out, save_freq: 9 },
+        promptFunction: () => {
+          if (i === 1 && ++calls === 3) controller.abort(new Error('stop'));
+          return 'cat';
+        },
+      }),
+      [undefined, controller.signal],
+    );
+    expect(ranks.map(({ metrics, error }) => [metrics.length, error])).toEqual([
+      [2, undefined],
+      [2, undefined],
+    ]);
     expect(ranks[1].weights).toEqual(ranks[0].weights);
     expect(aborted).toEqual([]);
     expect(await readdir(join(out, 'checkpoints'))).toEqual(['checkpoint_2']);
   });
 
-  it.each(['stop', 'skip'] as const)('throw together what is not finite on one of them, and %s', async (on_nonfinite) => {
-    let calls = 0;
-    const { ranks, aborted } = await both((i) => ({
-      config: { ...quick, num_epochs: 2, on_nonfinite },
-      rewardFunction: (images) => mul(brightness(images, [], []), i === 1 && ++calls === 2 ? NaN : 1),
-    }));
-    expect(aborted).toEqual([]);
-    expect(ranks[1].weights).toEqual(ranks[0].weights);
-    for (const { metrics, error } of ranks) {
-      if (on_nonfinite === 'skip') expect([error, metrics.map(({ skipped }) => skipped)]).toEqual([undefined, [0, 1]]);
-      else expect(error?.message).toMatch(/^AlignPropTrainer: at step 1 on rank 1 the reward of image 0 \('.*'\) is NaN\..*No weight was changed\.$/);
-    }
-  });
+  it.each(['stop', 'skip'] as const)(
+    'throw together what is not finite on one of them, and %s',
+    async (on_nonfinite) => {
+      let calls = 0;
+      const { ranks, aborted } = await both((i) => ({
+        config: { ...quick, num_epochs: 2, on_nonfinite },
+        rewardFunction: (images) => mul(brightness(images, [], []), i === 1 && ++calls === 2 ? NaN : 1),
+      }));
+      expect(aborted).toEqual([]);
+      expect(ranks[1].weights).toEqual(ranks[0].weights);
+      for (const { metrics, error } of ranks) {
+        if (on_nonfinite === 'skip')
+          expect([error, metrics.map(({ skipped }) => skipped)]).toEqual([undefined, [0, 1]]);
+        else
+          expect(error?.message).toMatch(
+            /^AlignPropTrainer: at step 1 on rank 1 the reward of image 0 \('.*'\) is NaN\..*No weight was changed\.$/,
+          );
+      }
+    },
+  );
 
   it('are aborted by an error on one of them, with its cause', async () => {
     const cause = new Error('out of paper');
@@ -177,18 +241,28 @@ describe('several processes', () => {
 
   it('are aborted where rank 0 cannot write', async () => {
     const { ranks, aborted } = await both(() => ({ config: { ...quick, num_epochs: 1, output_dir: '/dev/null/run' } }));
-    expect(aborted[0]).toMatchObject({ rank: 0, cause: { message: expect.stringContaining('cannot write to /dev/null/run') as string } });
+    expect(aborted[0]).toMatchObject({
+      rank: 0,
+      cause: { message: expect.stringContaining('cannot write to /dev/null/run') as string },
+    });
     expect(ranks[1].error?.message).toBe('another rank aborted');
   });
 
   it('refuse to begin differently, or to go apart', async () => {
     const different = await both((i) => ({ config: { ...quick, seed: i } }));
-    for (const { error } of different.ranks) expect(error?.message).toBe('AlignPropTrainer: seed got 0 on rank 0 and 1 on rank 1, expected the same on all. Give all processes the same options and files.');
+    for (const { error } of different.ranks)
+      expect(error?.message).toBe(
+        'AlignPropTrainer: seed got 0 on rank 0 and 1 on rank 1, expected the same on all. Give all processes the same options and files.',
+      );
     expect(different.aborted).toEqual([]);
     const apart = await both(() => ({ config: { ...quick, num_epochs: 3, output_dir: out } }), [], [1, 2]);
-    for (const { error } of apart.ranks) expect(error?.message).toMatch(/^Collective: rank [01] is at (step 1|the end after 1 steps), rank [01] at (step 1|the end after 1 steps), expected all ranks at one place\./);
+    for (const { error } of apart.ranks)
+      expect(error?.message).toMatch(
+        /^Collective: rank [01] is at (step 1|the end after 1 steps), rank [01] at (step 1|the end after 1 steps), expected all ranks at one place\./,
+      );
   });
 });
 
 /** Metrics by name, those of the reward's terms included. */
-const flat = ({ rewardTerms, ...rest }: Ended['metrics'][number]): readonly (readonly [string, number])[] => Object.entries({ ...rest, ...rewardTerms }).filter((entry): entry is [string, number] => entry[1] !== undefined);
+const flat = ({ rewardTerms, ...rest }: Ended['metrics'][number]): readonly (readonly [string, number])[] =>
+  Object.entries({ ...rest, ...rewardTerms }).filter((entry): entry is [string, number] => entry[1] !== undefined);

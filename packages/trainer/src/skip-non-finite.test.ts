@@ -13,7 +13,8 @@ import { skipLimit } from './skip-non-finite.js';
 let warnings: string[];
 beforeEach(() => void (warnings = []));
 
-const weights = (of: StableDiffusionPipeline) => Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
+const weights = (of: StableDiffusionPipeline) =>
+  Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 
 /** A run whose reward is no number for images of 'bad', which is drawn with this chance. */
 function trainer(chance: number, config: AlignPropConfigInput) {
@@ -26,7 +27,14 @@ function trainer(chance: number, config: AlignPropConfigInput) {
     },
     rewardFunction: (images: Tensor4D, prompts) => mul(brightness(images, [], []), prompts.includes('bad') ? NaN : 1),
     logger: { info: () => {}, warn: (message) => void warnings.push(message) },
-    config: { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1, ema_decay: 0.9, on_nonfinite: 'skip', ...config },
+    config: {
+      sample_num_steps: 1,
+      truncated_backprop_timestep: 0,
+      train_batch_size: 1,
+      ema_decay: 0.9,
+      on_nonfinite: 'skip',
+      ...config,
+    },
   });
   return { made, drawn };
 }
@@ -47,13 +55,18 @@ describe("on_nonfinite: 'skip'", () => {
     expect(straight.metrics.map(({ globalStep }) => globalStep)).toEqual([0, 1, 2, 3, 4, 5]);
     expect(straight.metrics.reduce((sum, { skipped }) => sum + skipped!, 0)).toBe(bad.length);
     expect(warnings).toHaveLength(bad.length);
-    expect(warnings[0]).toMatch(/^AlignPropTrainer: at step \d the reward of image 0 \('bad'\) is NaN\. The images are finite, so it comes from the reward function\. No weight was changed\. Drawn again \(1 of at most 9 times\)\.$/);
+    expect(warnings[0]).toMatch(
+      /^AlignPropTrainer: at step \d the reward of image 0 \('bad'\) is NaN\. The images are finite, so it comes from the reward function\. No weight was changed\. Drawn again \(1 of at most 9 times\)\.$/,
+    );
     const first = await finish(trainer(0.5, { num_epochs: 3, output_dir: out }));
     const second = await finish(trainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out }));
     expect([...first.metrics, ...second.metrics]).toEqual(straight.metrics);
     expect([...first.drawn, ...second.drawn]).toEqual(straight.drawn);
     expect(second.trained).toEqual(straight.trained);
-    const rows = (await readFile(join(out, 'metrics.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { skipped: number });
+    const rows = (await readFile(join(out, 'metrics.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { skipped: number });
     expect(rows.map(({ skipped }) => skipped)).toEqual(straight.metrics.map(({ skipped }) => skipped));
   });
 
@@ -64,7 +77,9 @@ describe("on_nonfinite: 'skip'", () => {
     const before = weights(run.made.pipeline);
     const error: unknown = await collect(run.made).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(NonFiniteError);
-    expect((error as Error).message).toMatch(/at step 0 the reward of image 0 \('bad'\) is NaN.* 10 times in a row: lower the learning rate/);
+    expect((error as Error).message).toMatch(
+      /at step 0 the reward of image 0 \('bad'\) is NaN.* 10 times in a row: lower the learning rate/,
+    );
     expect(run.drawn).toHaveLength(skipLimit);
     expect(warnings).toHaveLength(skipLimit - 1);
     expect(weights(run.made.pipeline)).toEqual(before);

@@ -15,7 +15,10 @@ import { gatherRounds, statisticsOf, termsOf, type Round } from './step-statisti
 
 /** What an image hook sees. Tensors stay the trainer's; clone what is to outlive the call. */
 export interface ImageSamples<M> {
-  /** The training images of the step's last micro-batch (of this process), made before its update, `[B, H, W, 3]` in [0, 1]. */
+  /**
+   * The training images of the step's last micro-batch (of this process), made before its update, `[B, H, W, 3]` in [0,
+   * 1].
+   */
   readonly images: Tensor4D;
   readonly prompts: readonly string[];
   readonly promptMetadata: readonly M[];
@@ -26,7 +29,10 @@ export interface ImageSamples<M> {
 export interface Collected<M> {
   readonly gradients: Gradients;
   readonly norm: Scalar;
-  readonly metrics: Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss' | 'gradNorm' | 'skipped'>;
+  readonly metrics: Pick<
+    StepMetrics,
+    'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss' | 'gradNorm' | 'skipped'
+  >;
   /** Of all images of all processes, by name. */
   readonly terms: Readonly<Record<string, Float32Array>>;
   readonly samples: ImageSamples<M>;
@@ -44,8 +50,8 @@ export interface StepCollectorOptions<M> {
 
 /**
  * Collects the gradients of one optimizer step.
- * @throws NonFiniteError; the signal's reason. Nothing stays allocated then and the generators are as before, but for a NonFiniteError with
- *   `on_nonfinite: 'skip'`: what it drew is not to come again
+ * @throws NonFiniteError; the signal's reason. Nothing stays allocated then and the generators are as before, but for a
+ *   NonFiniteError with `on_nonfinite: 'skip'`: what it drew is not to come again
  */
 export type StepCollector<M> = (globalStep: number, signal?: AbortSignal) => Promise<Collected<M>>;
 
@@ -57,10 +63,18 @@ interface Own<M> {
 }
 
 /**
- * Makes a function that draws the micro-batches of a step, walks each down and up, and adds up what they give; then takes the mean over
- * the processes. Errors of the kinds above are thrown on all ranks alike, others on the rank they happen on.
+ * Makes a function that draws the micro-batches of a step, walks each down and up, and adds up what they give; then
+ * takes the mean over the processes. Errors of the kinds above are thrown on all ranks alike, others on the rank they
+ * happen on.
  */
-export function stepCollector<M>({ config, batches, gradients: gradientsOf, generators, logger, collective = singleProcess }: StepCollectorOptions<M>): StepCollector<M> {
+export function stepCollector<M>({
+  config,
+  batches,
+  gradients: gradientsOf,
+  generators,
+  logger,
+  collective = singleProcess,
+}: StepCollectorOptions<M>): StepCollector<M> {
   const { train_gradient_accumulation_steps: rounds, train_batch_size: batch } = config;
 
   async function collectOwn(globalStep: number, signal?: AbortSignal): Promise<Own<M>> {
@@ -102,24 +116,43 @@ export function stepCollector<M>({ config, batches, gradients: gradientsOf, gene
       norm = globalNorm(gradients);
       const gradNorm = (await norm.data())[0]!;
       checkNorm(gradNorm, globalStep, logger);
-      return { gradients, norm, terms: termsOf(all), samples, metrics: { ...statisticsOf(all, config.kl_weight), gradNorm } };
+      return {
+        gradients,
+        norm,
+        terms: termsOf(all),
+        samples,
+        metrics: { ...statisticsOf(all, config.kl_weight), gradNorm },
+      };
     } catch (error) {
       const drawsAgain = error instanceof NonFiniteError && config.on_nonfinite === 'skip';
       if (!drawsAgain) restoreGenerators(generators, before);
       dispose([gradients, norm, own?.samples.images, own?.samples.rewards] as never);
       if (!(error instanceof NonFiniteError)) throw error;
-      throw shared(new NonFiniteError(`AlignPropTrainer: at step ${globalStep} ${error.message} No weight was changed.`, { cause: error }));
+      throw shared(
+        new NonFiniteError(`AlignPropTrainer: at step ${globalStep} ${error.message} No weight was changed.`, {
+          cause: error,
+        }),
+      );
     }
   };
 }
 
 function checkNorm(gradNorm: number, globalStep: number, logger: Logger): void {
   if (!Number.isFinite(gradNorm)) throw new NonFiniteError(`the norm of the accumulated gradients is ${gradNorm}.`);
-  if (gradNorm === 0) logger.warn(`The gradient of step ${globalStep} is zero: nothing is learned from it. Is the reward differentiable where these images are?`);
+  if (gradNorm === 0)
+    logger.warn(
+      `The gradient of step ${globalStep} is zero: nothing is learned from it. Is the reward differentiable where these images are?`,
+    );
 }
 
 /** Keeps what the image hook sees, and frees the rest. */
-function keepSamples({ images, rewards, trajectory, imageGradients, latentGradients }: Omit<AlignPropGradients, 'params' | 'terms' | 'kl'>): { images: Tensor4D; rewards: Tensor1D } {
+function keepSamples({
+  images,
+  rewards,
+  trajectory,
+  imageGradients,
+  latentGradients,
+}: Omit<AlignPropGradients, 'params' | 'terms' | 'kl'>): { images: Tensor4D; rewards: Tensor1D } {
   dispose([trajectory.latents, trajectory.modelOutputs, imageGradients, latentGradients] as never);
   return { images, rewards };
 }

@@ -12,17 +12,29 @@ export interface Round {
 }
 
 /**
- * The micro-batches of all ranks: round by round, the images in the order of ranks, as one process with a batch of that size has them.
+ * The micro-batches of all ranks: round by round, the images in the order of ranks, as one process with a batch of that
+ * size has them.
  * @param rounds this rank's: as many, of as many images, on each
  */
 export async function gatherRounds(collective: Collective, rounds: readonly Round[]): Promise<readonly Round[]> {
   if (collective.size === 1) return rounds;
   const ranks = (await gatherNumbers(collective, packed(rounds))).map((numbers) => unpacked(numbers, rounds));
-  return rounds.map((own, i) => joined(ranks.map((rank) => rank[i]!), own));
+  return rounds.map((own, i) =>
+    joined(
+      ranks.map((rank) => rank[i]!),
+      own,
+    ),
+  );
 }
 
 const packed = (rounds: readonly Round[]): Float64Array =>
-  Float64Array.from(rounds.flatMap(({ rewards, kl, terms }) => [...Array.from(rewards), ...(kl === undefined ? [] : [kl]), ...Object.values(terms).flatMap((values) => Array.from(values))]));
+  Float64Array.from(
+    rounds.flatMap(({ rewards, kl, terms }) => [
+      ...Array.from(rewards),
+      ...(kl === undefined ? [] : [kl]),
+      ...Object.values(terms).flatMap((values) => Array.from(values)),
+    ]),
+  );
 
 /** @param like rounds of the same sizes */
 function unpacked(numbers: Float64Array, like: readonly Round[]): readonly Round[] {
@@ -38,15 +50,22 @@ function unpacked(numbers: Float64Array, like: readonly Round[]): readonly Round
 const joined = (ranks: readonly Round[], { kl, terms }: Round): Round => ({
   rewards: ranks.flatMap(({ rewards }) => Array.from(rewards)),
   ...(kl !== undefined && { kl: meanAndStd(ranks.map((rank) => rank.kl!)).mean }),
-  terms: Object.fromEntries(Object.keys(terms).map((name) => [name, ranks.flatMap((rank) => Array.from(rank.terms[name]!))])),
+  terms: Object.fromEntries(
+    Object.keys(terms).map((name) => [name, ranks.flatMap((rank) => Array.from(rank.terms[name]!))]),
+  ),
 });
 
 /** What a step reports of its images: means over all of them, deviations over the micro-batches. */
-export function statisticsOf(rounds: readonly Round[], klWeight: number): Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss'> {
+export function statisticsOf(
+  rounds: readonly Round[],
+  klWeight: number,
+): Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss'> {
   const statistics = rounds.map(({ rewards }) => meanAndStd(rewards));
   const rewardMean = meanAndStd(statistics.map(({ mean }) => mean)).mean;
   const rewardStd = meanAndStd(statistics.map(({ std }) => std)).mean;
-  const rewardTerms = Object.fromEntries(Object.entries(termsOf(rounds)).map(([name, values]) => [name, meanAndStd(values).mean]));
+  const rewardTerms = Object.fromEntries(
+    Object.entries(termsOf(rounds)).map(([name, values]) => [name, meanAndStd(values).mean]),
+  );
   const kls = rounds.flatMap(({ kl }) => kl ?? []);
   if (kls.length === 0) return { rewardMean, rewardStd, rewardTerms, loss: -rewardMean };
   const kl = meanAndStd(kls).mean;
@@ -56,5 +75,7 @@ export function statisticsOf(rounds: readonly Round[], klWeight: number): Pick<S
 /** The values of all images, micro-batch by micro-batch, by name. */
 export function termsOf(rounds: readonly Round[]): Record<string, Float32Array> {
   const names = Object.keys(rounds[0]?.terms ?? {});
-  return Object.fromEntries(names.map((name) => [name, Float32Array.from(rounds.flatMap(({ terms }) => Array.from(terms[name]!)))]));
+  return Object.fromEntries(
+    names.map((name) => [name, Float32Array.from(rounds.flatMap(({ terms }) => Array.from(terms[name]!)))]),
+  );
 }

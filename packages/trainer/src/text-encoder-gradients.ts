@@ -8,14 +8,17 @@ import { prefixed } from './trained-weights.js';
 export const embedsPath = 'prompt_embeds';
 
 /** Whether a pipeline's text encoder has something to train, so that the gradient of the embeddings is needed. */
-export const trainsTextEncoder = ({ textEncoder }: StableDiffusionPipeline): boolean => Object.keys(trainable(textEncoder.params)).length > 0;
+export const trainsTextEncoder = ({ textEncoder }: StableDiffusionPipeline): boolean =>
+  Object.keys(trainable(textEncoder.params)).length > 0;
 
 /**
- * Takes the gradient of the embeddings, summed over the attached steps, through the text encoder: one vector-Jacobian product a
- * micro-batch. The function given back frees that gradient and adds those of the text encoder's weights in its place, under
- * `text_encoder.`; the texts are those of the embeddings, in their order.
+ * Takes the gradient of the embeddings, summed over the attached steps, through the text encoder: one vector-Jacobian
+ * product a micro-batch. The function given back frees that gradient and adds those of the text encoder's weights in
+ * its place, under `text_encoder.`; the texts are those of the embeddings, in their order.
  */
-export function textEncoderGradients(pipeline: StableDiffusionPipeline): (gradients: Gradients, texts: readonly string[]) => Promise<Gradients> {
+export function textEncoderGradients(
+  pipeline: StableDiffusionPipeline,
+): (gradients: Gradients, texts: readonly string[]) => Promise<Gradients> {
   if (!trainsTextEncoder(pipeline)) return (gradients) => Promise.resolve(gradients);
   const { engine, textEncoder, tokenizer } = pipeline;
   const vjp = engine.compileVjp((params, ids) => clipText(textEncoder.config, params, ids as never).lastHiddenState);

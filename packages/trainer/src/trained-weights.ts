@@ -33,7 +33,10 @@ function adapterWeights({ unet, textEncoder }: StableDiffusionPipeline): Trained
   return {
     variables: { ...trainable(unet.params), ...text },
     async save(folder) {
-      await saveLora(`${folder}/${adapterFile}`, unet.params, { format: isPlain ? 'diffusers-old' : 'diffusers', ...parts });
+      await saveLora(`${folder}/${adapterFile}`, unet.params, {
+        format: isPlain ? 'diffusers-old' : 'diffusers',
+        ...parts,
+      });
       return [adapterFile];
     },
     async open(folder) {
@@ -41,7 +44,10 @@ function adapterWeights({ unet, textEncoder }: StableDiffusionPipeline): Trained
       return { ...(await load('unet')), ...(hasText && prefixed(await load(textPrefix))) };
     },
     async export(folder) {
-      await saveLora(`${folder}/${adapterFile}`, unet.params, { format: hasText ? 'diffusers' : 'diffusers-old', ...parts });
+      await saveLora(`${folder}/${adapterFile}`, unet.params, {
+        format: hasText ? 'diffusers' : 'diffusers-old',
+        ...parts,
+      });
       return `${folder}/${adapterFile}`;
     },
   };

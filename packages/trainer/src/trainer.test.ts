@@ -1,4 +1,17 @@
-import { clone, dispose, mean, memory, mul, neg, sqrt, square, sub, tidy, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  clone,
+  dispose,
+  mean,
+  memory,
+  mul,
+  neg,
+  sqrt,
+  square,
+  sub,
+  tidy,
+  type Tensor1D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { random, trainable, useBackend } from '@alignprop/autograd-ext';
 import { DDIMScheduler, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addLora, loraTensors } from '@alignprop/lora';
@@ -14,7 +27,8 @@ beforeAll(async () => {
 });
 
 /** All trained values in one list. */
-const weights = (of: StableDiffusionPipeline) => Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
+const weights = (of: StableDiffusionPipeline) =>
+  Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 
 /** A pipeline that starts from the same latents every time. */
 function sameNoise(from: StableDiffusionPipeline): StableDiffusionPipeline {
@@ -26,14 +40,27 @@ function sameNoise(from: StableDiffusionPipeline): StableDiffusionPipeline {
 
 describe('AlignPropTrainer', () => {
   it('learns: the reward of held-out prompts and noise goes up', async () => {
-    const rewardFunction = (images: Tensor4D) => neg(mul(mean(square(sub(images, 0.5)), [1, 2, 3]), 10)) as Tensor1D; // grey is good
+    // grey is good
+    const rewardFunction = (images: Tensor4D) => neg(mul(mean(square(sub(images, 0.5)), [1, 2, 3]), 10)) as Tensor1D;
     const trainer = tinyTrainer({
       pipeline,
       rewardFunction,
-      config: { num_epochs: 10, train_learning_rate: 0.03, truncated_backprop_timestep: 0, sample_eta: 0, sample_num_steps: 2 },
+      config: {
+        num_epochs: 10,
+        train_learning_rate: 0.03,
+        truncated_backprop_timestep: 0,
+        sample_eta: 0,
+        sample_num_steps: 2,
+      },
     });
     const judge = async () => {
-      const { images, latents } = await trainer.pipeline.generate(['snail', 'zebra'], { seed: 99, numInferenceSteps: 2, guidanceScale: 5, height: 16, width: 16 });
+      const { images, latents } = await trainer.pipeline.generate(['snail', 'zebra'], {
+        seed: 99,
+        numInferenceSteps: 2,
+        guidanceScale: 5,
+        height: 16,
+        width: 16,
+      });
       const score = tidy(() => mean(rewardFunction(images)).dataSync()[0]!);
       dispose([images, latents]);
       return score;
@@ -67,7 +94,10 @@ describe('AlignPropTrainer', () => {
       imageSamplesHook: ({ rewards }) => void seen.push([...rewards.dataSync()]),
     });
     const metrics = await collect(trainer);
-    expect(metrics.map(({ epoch, globalStep }) => [epoch, globalStep])).toEqual([[0, 0], [1, 1]]);
+    expect(metrics.map(({ epoch, globalStep }) => [epoch, globalStep])).toEqual([
+      [0, 0],
+      [1, 1],
+    ]);
     for (const { loss, rewardMean, rewardStd, gradNorm } of metrics) {
       expect(loss).toBe(-rewardMean);
       expect(rewardStd).toBeGreaterThan(0);
@@ -110,7 +140,10 @@ describe('AlignPropTrainer', () => {
     const asked: string[][] = [];
     const spying = pipeline.with({});
     const encodePrompt = spying.encodePrompt.bind(spying);
-    const trainer = tinyTrainer({ pipeline: spying, config: { negative_prompts: ['blurry, dark', 'grey', 'red'], num_epochs: 1 } });
+    const trainer = tinyTrainer({
+      pipeline: spying,
+      config: { negative_prompts: ['blurry, dark', 'grey', 'red'], num_epochs: 1 },
+    });
     trainer.pipeline.encodePrompt = (prompts) => (asked.push([...prompts]), encodePrompt(prompts));
     await collect(trainer);
     expect(asked).toContainEqual(['blurry, dark', 'grey', 'red']);
@@ -123,11 +156,19 @@ describe('AlignPropTrainer', () => {
     const trainer = tinyTrainer<{ id: number }>({
       pipeline,
       promptFunction: () => ['cat', { id: 7 }],
-      rewardFunction: (images, prompts, metadata) => (seen.push([prompts, metadata]), brightness(images, prompts, metadata)),
+      rewardFunction: (images, prompts, metadata) => (
+        seen.push([prompts, metadata]),
+        brightness(images, prompts, metadata)
+      ),
       config: { num_epochs: 1 },
     });
     await collect(trainer);
-    expect(seen).toEqual([[['cat', 'cat'], [{ id: 7 }, { id: 7 }]]]);
+    expect(seen).toEqual([
+      [
+        ['cat', 'cat'],
+        [{ id: 7 }, { id: 7 }],
+      ],
+    ]);
     trainer.dispose();
     const wrong = tinyTrainer({ pipeline, promptFunction: (() => undefined) as never });
     await expect(collect(wrong)).rejects.toThrow(/promptFunction: returned undefined, expected a prompt/);
@@ -173,7 +214,10 @@ describe('AlignPropTrainer', () => {
 
   it('leaks no tensor: over steps, errors, and a whole life', async () => {
     const whole = memory().numTensors;
-    const trainer = tinyTrainer({ pipeline, config: { num_epochs: 3, train_gradient_accumulation_steps: 2, negative_prompts: 'grey' } });
+    const trainer = tinyTrainer({
+      pipeline,
+      config: { num_epochs: 3, train_gradient_accumulation_steps: 2, negative_prompts: 'grey' },
+    });
     const after: number[] = [];
     for await (const _ of trainer.train()) after.push(memory().numTensors);
     expect(after[1]).toBe(after[0]);
@@ -198,7 +242,9 @@ describe('what is not finite', () => {
     const [before, tensors] = [weights(trainer.pipeline), memory().numTensors];
     const error = await steps.next().catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(NonFiniteError);
-    expect((error as Error).message).toMatch(/at step 1 the reward of image 0 \('a red crab'\) is NaN\. The images are finite.*No weight was changed/);
+    expect((error as Error).message).toMatch(
+      /at step 1 the reward of image 0 \('a red crab'\) is NaN\. The images are finite.*No weight was changed/,
+    );
     expect(weights(trainer.pipeline)).toEqual(before);
     expect(memory().numTensors).toBe(tensors);
     expect(trainer.globalStep).toBe(1);
@@ -210,7 +256,9 @@ describe('what is not finite', () => {
     const rewardFunction = (images: Tensor4D) => mean(sqrt(sub(images, images)), [1, 2, 3]);
     const trainer = tinyTrainer({ pipeline, promptFunction: () => 'cat', rewardFunction: rewardFunction as never });
     const error = (await collect(trainer).catch((caught: unknown) => caught)) as Error;
-    expect(error.message).toMatch(/at step 0 a gradient is not finite for the prompts 'cat', 'cat'\. The first such tensor is the reward's gradient of the images\./);
+    expect(error.message).toMatch(
+      /at step 0 a gradient is not finite for the prompts 'cat', 'cat'\. The first such tensor is the reward's gradient of the images\./,
+    );
     trainer.dispose();
   });
 
@@ -221,7 +269,9 @@ describe('what is not finite', () => {
     const broken = tidy(() => mul(variable, NaN));
     variable.assign(broken);
     broken.dispose();
-    await expect(collect(trainer)).rejects.toThrow(/the denoising chain of the prompts .* the latents after denoising step 0 \(t = \d+\)/);
+    await expect(collect(trainer)).rejects.toThrow(
+      /the denoising chain of the prompts .* the latents after denoising step 0 \(t = \d+\)/,
+    );
     trainer.dispose();
   });
 

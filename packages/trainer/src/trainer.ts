@@ -19,7 +19,14 @@ import { learningRate } from './optim/learning-rate.js';
 import type { Optimizer } from './optim/optimizer.js';
 import type { Plan } from './plans.js';
 import { preparePipeline, type Prepared } from './prepare-pipeline.js';
-import { checkpointToResume, claimRunFolder, isOwnCheckpoint, prepareRunFolder, runFolder, type RunFolder } from './run-folder.js';
+import {
+  checkpointToResume,
+  claimRunFolder,
+  isOwnCheckpoint,
+  prepareRunFolder,
+  runFolder,
+  type RunFolder,
+} from './run-folder.js';
 import { keptReporter, warnOf } from './run-remarks.js';
 import { skippingNonFinite } from './skip-non-finite.js';
 import { stepCollector, type ImageSamples, type StepCollector } from './step-collector.js';
@@ -32,11 +39,16 @@ import { WeightsAverage } from './weights-average.js';
 export interface AlignPropTrainerOptions<M> {
   /** In TRL's spelling or in camel case; see `alignPropConfigSchema`. */
   config?: AlignPropConfigInput;
-  /** Stays the caller's. A UNet without trainable weights gets an adapter; one with a trainable adapter goes on with it. */
+  /**
+   * Stays the caller's. A UNet without trainable weights gets an adapter; one with a trainable adapter goes on with it.
+   */
   pipeline: StableDiffusionPipeline;
   promptFunction: PromptFunction<M>;
   rewardFunction: RewardFunction<M>;
-  /** Called on rank 0 every `log_image_freq` steps, from the first; without it the trackers get the images (`logSamples`). */
+  /**
+   * Called on rank 0 every `log_image_freq` steps, from the first; without it the trackers get the images
+   * (`logSamples`).
+   */
   imageSamplesHook?: (samples: ImageSamples<M>, globalStep: number, tracker: Tracker) => void | Promise<void>;
   /** Told on rank 0 of every step besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
@@ -51,8 +63,9 @@ export interface AlignPropTrainerOptions<M> {
 }
 
 /**
- * Fine-tunes a diffusion model, its LoRA adapter or all of its UNet, by backpropagating a differentiable reward through its denoising chain
- * (AlignProp, arXiv 2310.03739), step by step as TRL's `AlignPropTrainer`, with -mean(reward) as the loss.
+ * Fine-tunes a diffusion model, its LoRA adapter or all of its UNet, by backpropagating a differentiable reward through
+ * its denoising chain (AlignProp, arXiv 2310.03739), step by step as TRL's `AlignPropTrainer`, with -mean(reward) as
+ * the loss.
  */
 export class AlignPropTrainer<M = undefined> {
   readonly config: AlignPropConfig;
@@ -94,10 +107,23 @@ export class AlignPropTrainer<M = undefined> {
     this.#optimizer = createOptimizer(this.#prepared.weights.variables, config);
     this.#learningRate = learningRate(scheduleOptions(config));
     this.#batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, this.#generators);
-    const gradients = alignPropGradients(this.pipeline, rewardFunction, { ...samplingOptions(config), klWeight: config.kl_weight, warn: (message) => logger.warn(message), onKept: keptReporter(logger) });
-    const collect = stepCollector({ config, batches: this.#batches, gradients, generators: this.#generators, logger, collective });
+    const gradients = alignPropGradients(this.pipeline, rewardFunction, {
+      ...samplingOptions(config),
+      klWeight: config.kl_weight,
+      warn: (message) => logger.warn(message),
+      onKept: keptReporter(logger),
+    });
+    const collect = stepCollector({
+      config,
+      batches: this.#batches,
+      gradients,
+      generators: this.#generators,
+      logger,
+      collective,
+    });
     this.#collect = config.on_nonfinite === 'skip' ? skippingNonFinite(collect, this.#generators, logger) : collect;
-    this.#average = config.ema_decay > 0 ? new WeightsAverage(this.#prepared.weights.variables, config.ema_decay) : undefined;
+    this.#average =
+      config.ema_decay > 0 ? new WeightsAverage(this.#prepared.weights.variables, config.ema_decay) : undefined;
     this.#heldOut = this.#judgedBy();
     this.#rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
     warnOf(config, this.plan, this.pipeline.engine, logger);
@@ -114,18 +140,19 @@ export class AlignPropTrainer<M = undefined> {
   }
 
   /**
-   * Trains up to `num_epochs`, yielding after every optimizer step: the caller owns the loop, and may `break` out of it. However it
-   * ends, a checkpoint of the last complete step is written, and short of an error the adapter. An aborted `signal` ends it after the last
-   * complete step. Until it ends no other run can have the folder.
+   * Trains up to `num_epochs`, yielding after every optimizer step: the caller owns the loop, and may `break` out of
+   * it. However it ends, a checkpoint of the last complete step is written, and short of an error the adapter. An
+   * aborted `signal` ends it after the last complete step. Until it ends no other run can have the folder.
    *
-   * Of several processes all have to leave the loop after the same step. A `signal` on one of them ends all; so does an error, by
-   * `Collective.abort`.
-   * @throws if the run folder is another run's or cannot be written, or the checkpoint to resume from cannot be read, before any step;
-   *   NonFiniteError, with weights, optimizer and generators as they were before the step
+   * Of several processes all have to leave the loop after the same step. A `signal` on one of them ends all; so does an
+   * error, by `Collective.abort`.
+   * @throws if the run folder is another run's or cannot be written, or the checkpoint to resume from cannot be read,
+   *   before any step; NonFiniteError, with weights, optimizer and generators as they were before the step
    */
   async *train({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<StepMetrics, void, void> {
     try {
-      const lock = this.#folder && this.#collective.rank === 0 ? await claimRunFolder(this.#folder, this.#logger) : undefined;
+      const lock =
+        this.#folder && this.#collective.rank === 0 ? await claimRunFolder(this.#folder, this.#logger) : undefined;
       try {
         yield* this.#run(signal);
       } finally {
@@ -161,34 +188,49 @@ export class AlignPropTrainer<M = undefined> {
   }
 
   /**
-   * Writes `checkpoints/checkpoint_<globalStep>/` and deletes the oldest beyond `num_checkpoint_limit`. Of several processes all have to
-   * call it.
+   * Writes `checkpoints/checkpoint_<globalStep>/` and deletes the oldest beyond `num_checkpoint_limit`. Of several
+   * processes all have to call it.
    * @returns its path
    * @throws if the run has no folder
    */
   async saveCheckpoint(): Promise<string> {
-    if (!this.#folder) throw new Error('AlignPropTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
+    if (!this.#folder)
+      throw new Error('AlignPropTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
     const { checkpoints } = this.#folder;
     const path = `${checkpoints}/checkpoint_${this.#globalStep}`;
     if (this.#savedStep !== this.#globalStep) {
-      const states = await exchange(this.#collective, `checkpoint ${this.#globalStep}`, saveGenerators(this.#generators));
+      const states = await exchange(
+        this.#collective,
+        `checkpoint ${this.#globalStep}`,
+        saveGenerators(this.#generators),
+      );
       const wasWhole = this.#isWhole;
       this.#isWhole = false; // until it is written
       if (this.#collective.rank === 0) await this.#write(checkpoints, states);
       this.#savedStep = this.#globalStep;
       this.#isWhole = wasWhole;
     }
-    if (this.#collective.rank === 0) await pruneCheckpoints(checkpoints, this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit);
+    if (this.#collective.rank === 0)
+      await pruneCheckpoints(checkpoints, this.config.project_kwargs.total_limit ?? this.config.num_checkpoint_limit);
     return path;
   }
 
   async #write(folder: string, [generators, ...otherRanks]: readonly GeneratorStates[]): Promise<void> {
     const ranks = { generators: generators!, ...(otherRanks.length > 0 && { otherRanks }) };
-    const state = { globalStep: this.#globalStep, ...ranks, reward: this.#rewardMemory?.state(), evaluation: this.#heldOut?.state(), config: this.config };
+    const state = {
+      globalStep: this.#globalStep,
+      ...ranks,
+      reward: this.#rewardMemory?.state(),
+      evaluation: this.#heldOut?.state(),
+      config: this.config,
+    };
     await writeCheckpoint(folder, this.#prepared.weights, this.#optimizer, state, this.#average?.values);
   }
 
-  /** After an error: what was trained since the last checkpoint, unless the error came in the midst of a step or of writing. */
+  /**
+   * After an error: what was trained since the last checkpoint, unless the error came in the midst of a step or of
+   * writing.
+   */
   async #saveWhatIsWhole(): Promise<void> {
     if (!this.#folder || !this.#isWhole || this.#globalStep === 0) return;
     await this.saveCheckpoint().catch((error: unknown) => this.#logger.warn((error as Error).message));
@@ -210,7 +252,8 @@ export class AlignPropTrainer<M = undefined> {
   /** Resumes, once, and makes the run's folder and trackers. */
   async #start(): Promise<Tracker> {
     const { resume_from: location } = this.config;
-    const checkpoint = !this.#started && location ? await checkpointToResume(location, this.#folder, this.#logger) : undefined;
+    const checkpoint =
+      !this.#started && location ? await checkpointToResume(location, this.#folder, this.#logger) : undefined;
     if (checkpoint) await this.#resume(checkpoint);
     if (!this.#started) await this.#join();
     const resumedStep = this.#started || checkpoint ? this.#globalStep : undefined;
@@ -219,7 +262,11 @@ export class AlignPropTrainer<M = undefined> {
     if (this.#collective.rank > 0) return { log: () => {}, close: () => given.close() };
     if (this.#folder) await prepareRunFolder(this.#folder, this.config, resumedStep);
     const isEvaluated = this.#heldOut ? !this.#heldOut.isDue(this.#globalStep) : this.#globalStep > 0;
-    const own = await createTrackers(this.config, this.#folder, { fromStep: this.#globalStep, fromEvaluation: this.#globalStep + (isEvaluated ? 1 : 0), warn: (message) => this.#logger.warn(message) });
+    const own = await createTrackers(this.config, this.#folder, {
+      fromStep: this.#globalStep,
+      fromEvaluation: this.#globalStep + (isEvaluated ? 1 : 0),
+      warn: (message) => this.#logger.warn(message),
+    });
     return allTrackers([...own, given]);
   }
 
@@ -232,7 +279,16 @@ export class AlignPropTrainer<M = undefined> {
   }
 
   async #resume(path: string): Promise<void> {
-    const { globalStep, generators, otherRanks = [], reward, evaluation, weights, average, optimizer } = await readCheckpoint(path, this.#prepared.weights, this.#optimizer);
+    const {
+      globalStep,
+      generators,
+      otherRanks = [],
+      reward,
+      evaluation,
+      weights,
+      average,
+      optimizer,
+    } = await readCheckpoint(path, this.#prepared.weights, this.#optimizer);
     await this.#optimizer.load(optimizer.steps, optimizer.stored);
     const differs = restoreRank(this.#generators, [generators, ...otherRanks], this.#collective);
     if (differs) this.#logger.warn(differs);
@@ -245,7 +301,9 @@ export class AlignPropTrainer<M = undefined> {
     if (this.#folder && (await isOwnCheckpoint(this.#folder, path, globalStep))) this.#savedStep = globalStep;
     this.#logger.info(`Resumed from ${path} after ${globalStep} steps.`);
     if (globalStep >= this.config.num_epochs) {
-      this.#logger.warn(`Nothing to train: the checkpoint has ${globalStep} steps, num_epochs is ${this.config.num_epochs}.`);
+      this.#logger.warn(
+        `Nothing to train: the checkpoint has ${globalStep} steps, num_epochs is ${this.config.num_epochs}.`,
+      );
     }
   }
 
@@ -255,7 +313,9 @@ export class AlignPropTrainer<M = undefined> {
       if (this.#rewardMemory && state === undefined) throw new Error('The checkpoint has none.');
       this.#rewardMemory?.restore(state);
     } catch (error) {
-      this.#logger.warn(`What the reward learnt of its scores is not resumed, it starts anew: ${(error as Error).message}`);
+      this.#logger.warn(
+        `What the reward learnt of its scores is not resumed, it starts anew: ${(error as Error).message}`,
+      );
     }
   }
 
@@ -272,8 +332,14 @@ export class AlignPropTrainer<M = undefined> {
   #judgedBy(): HeldOut<M> | undefined {
     const { config, evaluation, rewardFunction } = { ...this.#options, config: this.config };
     if (config.eval_freq === null) return undefined;
-    if (!evaluation) throw new Error(`AlignPropTrainer: eval_freq got ${config.eval_freq} without held-out prompts. Pass evaluation: { prompts } (--eval-prompts).`);
-    return new HeldOut(this.pipeline, config, config.eval_freq, { ...evaluation, rewardFunction: evaluation.rewardFunction ?? rewardFunction });
+    if (!evaluation)
+      throw new Error(
+        `AlignPropTrainer: eval_freq got ${config.eval_freq} without held-out prompts. Pass evaluation: { prompts } (--eval-prompts).`,
+      );
+    return new HeldOut(this.pipeline, config, config.eval_freq, {
+      ...evaluation,
+      rewardFunction: evaluation.rewardFunction ?? rewardFunction,
+    });
   }
 
   /** Judges the weights, or their average, on rank 0, and keeps them where they are the best so far. */
@@ -285,13 +351,18 @@ export class AlignPropTrainer<M = undefined> {
       if (metrics.isBest && this.#folder) await this.#prepared.weights.export(`${this.#folder.path}/best`);
       return { metrics, state: heldOut.state() };
     };
-    const judged = await byRankZero(this.#collective, `evaluation ${this.#globalStep}`, signal, async () => (signal?.aborted ? undefined : this.averaged(judge)));
+    const judged = await byRankZero(this.#collective, `evaluation ${this.#globalStep}`, signal, async () =>
+      signal?.aborted ? undefined : this.averaged(judge),
+    );
     if (!judged) return;
     const { metrics, state } = judged;
     heldOut.restore(state);
     await tracker.logEvaluation?.(metrics);
     this.#logger.info(describeEvaluation(metrics));
-    if (heldOut.isExhausted) this.#logger.info(`Stopped early: ${this.config.early_stopping_patience} evaluations without a higher reward than after ${metrics.bestStep} steps.`);
+    if (heldOut.isExhausted)
+      this.#logger.info(
+        `Stopped early: ${this.config.early_stopping_patience} evaluations without a higher reward than after ${metrics.bestStep} steps.`,
+      );
   }
 
   /** One optimizer step: draw, walk down and up for every micro-batch, clip, move, tell. */
@@ -307,8 +378,15 @@ export class AlignPropTrainer<M = undefined> {
       this.#average?.update(this.#optimizer.steps);
       this.#rewardMemory?.observe(terms);
       const epoch = this.#globalStep++;
-      if (this.#collective.rank === 0 && epoch % this.config.log_image_freq === 0) await (this.#options.imageSamplesHook ?? logSamples)(samples, epoch, tracker);
-      return { epoch, globalStep: epoch, ...metrics, learningRate: rate, seconds: (performance.now() - started) / 1000 };
+      if (this.#collective.rank === 0 && epoch % this.config.log_image_freq === 0)
+        await (this.#options.imageSamplesHook ?? logSamples)(samples, epoch, tracker);
+      return {
+        epoch,
+        globalStep: epoch,
+        ...metrics,
+        learningRate: rate,
+        seconds: (performance.now() - started) / 1000,
+      };
     } finally {
       dispose([gradients, norm, samples.images, samples.rewards]);
     }

@@ -1,8 +1,9 @@
 import { add, dispose, mul, tidy, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 
 /**
- * An exponential moving average of trained weights: avg ← d·avg + (1 - d)·w after every optimizer step, with d = 0 after the first step,
- * n / (9 + n) after the n + 1st until that reaches `decay`, as diffusers' `EMAModel`: a short run is not held back by where it started.
+ * An exponential moving average of trained weights: avg ← d·avg + (1 - d)·w after every optimizer step, with d = 0
+ * after the first step, n / (9 + n) after the n + 1st until that reaches `decay`, as diffusers' `EMAModel`: a short run
+ * is not held back by where it started.
  */
 export class WeightsAverage {
   readonly #variables: Readonly<Record<string, Variable>>;
@@ -24,7 +25,8 @@ export class WeightsAverage {
   /** @param steps optimizer steps taken, the one just taken included */
   update(steps: number): void {
     const decay = steps <= 1 ? 0 : Math.min(this.#decay, steps / (9 + steps));
-    const moved = ([path, average]: [string, Tensor]) => [path, tidy(() => add(mul(average, decay), mul(this.#variables[path]!, 1 - decay)))] as const;
+    const moved = ([path, average]: [string, Tensor]) =>
+      [path, tidy(() => add(mul(average, decay), mul(this.#variables[path]!, 1 - decay)))] as const;
     this.#replace(Object.fromEntries(Object.entries(this.#values).map(moved)));
   }
 

@@ -1,6 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { add, dispose, memory, mul, randomNormal, sum, tensor, tidy, type Tensor4D, type Variable } from '@tensorflow/tfjs-core';
+import {
+  add,
+  dispose,
+  memory,
+  mul,
+  randomNormal,
+  sum,
+  tensor,
+  tidy,
+  type Tensor4D,
+  type Variable,
+} from '@tensorflow/tfjs-core';
 import { flattenTensors, random, trainable, type StoredTensor } from '@alignprop/autograd-ext';
 import { DDIMScheduler, UNet2DConditionModel, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addLora, loraTensors } from '@alignprop/lora';
@@ -13,7 +24,8 @@ import { trainableUNet } from './prepare-pipeline.js';
 import { drawPlan, full } from './plans.js';
 
 const variablesOf = (of: StableDiffusionPipeline) => trainable(of.unet.params);
-const values = (variables: Readonly<Record<string, Variable>>) => Object.fromEntries(Object.entries(variables).map(([path, x]) => [path, x.dataSync().slice()]));
+const values = (variables: Readonly<Record<string, Variable>>) =>
+  Object.fromEntries(Object.entries(variables).map(([path, x]) => [path, x.dataSync().slice()]));
 const free = (of: StableDiffusionPipeline) => dispose(variablesOf(of));
 
 const config: AlignPropConfigInput = {
@@ -29,7 +41,9 @@ const config: AlignPropConfigInput = {
 
 describe('training the whole UNet', () => {
   it('has the gradient of every weight: along it the loss falls as steeply as its norm says', async () => {
-    const whole = (await trainableUNet(pipeline)).with({ scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config) });
+    const whole = (await trainableUNet(pipeline)).with({
+      scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config),
+    });
     const variables = variablesOf(whole);
     expect(Object.keys(variables).sort()).toEqual(Object.keys(flattenTensors(pipeline.unet.params)).sort());
     const gradientsOf = alignPropGradients(whole, brightness, { numInferenceSteps: 2, guidanceScale: 5, eta: 0 });
@@ -50,9 +64,16 @@ describe('training the whole UNet', () => {
       return value;
     };
     const { params } = await gradientsOf(inputs);
-    const norm = Math.sqrt(Object.values(params).reduce((total, g) => total + tidy(() => sum(mul(g, g)).dataSync()[0]!), 0));
+    const norm = Math.sqrt(
+      Object.values(params).reduce((total, g) => total + tidy(() => sum(mul(g, g)).dataSync()[0]!), 0),
+    );
     const before = values(variables);
-    const move = (distance: number) => tidy(() => Object.entries(variables).forEach(([path, variable]) => variable.assign(add(tensor(before[path]!, variable.shape), mul(params[path]!, distance / norm)))));
+    const move = (distance: number) =>
+      tidy(() =>
+        Object.entries(variables).forEach(([path, variable]) =>
+          variable.assign(add(tensor(before[path]!, variable.shape), mul(params[path]!, distance / norm))),
+        ),
+      );
     const distance = 2e-4;
     move(distance);
     const ahead = await loss();
@@ -81,9 +102,12 @@ describe('training the whole UNet', () => {
 
     const saved = await UNet2DConditionModel.fromPretrained(join(out, 'unet'));
     expect(saved.config).toEqual(pipeline.unet.config);
-    expect(JSON.parse(await readFile(join(out, 'unet/config.json'), 'utf8'))).toMatchObject({ _class_name: 'UNet2DConditionModel' });
+    expect(JSON.parse(await readFile(join(out, 'unet/config.json'), 'utf8'))).toMatchObject({
+      _class_name: 'UNet2DConditionModel',
+    });
     const loaded = flattenTensors(saved.params) as Record<string, StoredTensor>;
-    for (const [path, variable] of Object.entries(variablesOf(resumed))) expect(await loaded[path]!.read(), path).toEqual(variable.dataSync());
+    for (const [path, variable] of Object.entries(variablesOf(resumed)))
+      expect(await loaded[path]!.read(), path).toEqual(variable.dataSync());
     for (const trainer of [reference, first, second]) trainer.dispose();
     for (const used of [straight, interrupted, resumed]) free(used);
   });
@@ -100,9 +124,13 @@ describe('training the whole UNet', () => {
   });
 
   it('says what to do where nothing, or something else, is trainable', async () => {
-    expect(() => tinyTrainer({ pipeline, config })).toThrow(/no weight of the UNet is trainable\. Pass `await trainableUNet\(pipeline\)`/);
+    expect(() => tinyTrainer({ pipeline, config })).toThrow(
+      /no weight of the UNet is trainable\. Pass `await trainableUNet\(pipeline\)`/,
+    );
     const params = addLora(pipeline.unet.params, { r: 1, loraAlpha: 1, targetModules: ['to_q'] }, random(0));
-    expect(() => tinyTrainer({ pipeline: pipeline.with({ unet: pipeline.unet.withParams(params) }), config })).toThrow(/use_lora is false, but the UNet has an adapter/);
+    expect(() => tinyTrainer({ pipeline: pipeline.with({ unet: pipeline.unet.withParams(params) }), config })).toThrow(
+      /use_lora is false, but the UNet has an adapter/,
+    );
     dispose(loraTensors(params));
     const whole = await trainableUNet(pipeline);
     expect(() => tinyTrainer({ pipeline: whole })).toThrow(/set use_lora to false to train the whole UNet/);

@@ -12,9 +12,13 @@ beforeAll(() => useBackend('cpu'));
 
 const model = (params: Params, x: Tensor) => {
   const { a, b, scale } = params as unknown as Record<'a' | 'b' | 'scale', Tensor>;
-  return mul(conv2d(silu(conv2d(x as Tensor4D, a, undefined, { padding: 1 })) as Tensor4D, b, undefined, { padding: 1 }), scale);
+  return mul(
+    conv2d(silu(conv2d(x as Tensor4D, a, undefined, { padding: 1 })) as Tensor4D, b, undefined, { padding: 1 }),
+    scale,
+  );
 };
-const weights = () => ({ a: ones([8, 8, 3, 3]), b: ones([3, 8, 3, 3]), scale: tidy(() => variable(tensor1d([1, 1, 1]))) }) as Params;
+const weights = () =>
+  ({ a: ones([8, 8, 3, 3]), b: ones([3, 8, 3, 3]), scale: tidy(() => variable(tensor1d([1, 1, 1]))) }) as Params;
 const input = () => ones([2, 16, 16, 8]);
 
 describe('DryRunEngine', () => {
@@ -25,9 +29,21 @@ describe('DryRunEngine', () => {
       const engine = new DryRunEngine({ engine: 'onnxruntime', maxMemory: 1e9 });
       const [value] = await engine.compile(model)(params, x);
       const product = await engine.compileVjp(model, { wrt: [0] })(params, [x]);
-      expect([value!.shape, product.value.shape, product.inputs[0]!.shape, Object.keys(product.params)]).toEqual([[2, 16, 16, 3], [2, 16, 16, 3], [2, 16, 16, 8], ['scale']]);
+      expect([value!.shape, product.value.shape, product.inputs[0]!.shape, Object.keys(product.params)]).toEqual([
+        [2, 16, 16, 3],
+        [2, 16, 16, 3],
+        [2, 16, 16, 8],
+        ['scale'],
+      ]);
       expect([...value!.dataSync()].every((number) => number === 0)).toBe(true);
-      return [value, product.value, ...product.inputs, ...Object.values(product.params), x, ...Object.values(params as Record<string, Tensor>)] as Tensor[];
+      return [
+        value,
+        product.value,
+        ...product.inputs,
+        ...Object.values(product.params),
+        x,
+        ...Object.values(params as Record<string, Tensor>),
+      ] as Tensor[];
     }).then((tensors) => tensors.forEach((tensor) => tensor.dispose())));
 
   it('keeps what the engine asked about keeps, as long as there is room, and takes back what is released', async () => {

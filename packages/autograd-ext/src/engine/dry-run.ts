@@ -65,8 +65,8 @@ interface Held {
 }
 
 /**
- * Runs nothing: records functions as the engine asked about would, answers with zeros, and adds up what that engine would hold. The gradients of
- * weights are scalars, since nobody reads them.
+ * Runs nothing: records functions as the engine asked about would, answers with zeros, and adds up what that engine
+ * would hold. The gradients of weights are scalars, since nobody reads them.
  */
 export class DryRunEngine implements Engine {
   readonly name = 'dry-run';
@@ -117,7 +117,9 @@ export class DryRunEngine implements Engine {
     };
     const keep: CompiledVjp['keep'] = async (params, inputs) => {
       const recorded = await recordedOf(params, inputs);
-      return this.#memory.fits(recorded, recorded.residualBytes, this.#options.maxMemory) ? this.#keep(recorded, params) : undefined;
+      return this.#memory.fits(recorded, recorded.residualBytes, this.#options.maxMemory)
+        ? this.#keep(recorded, params)
+        : undefined;
     };
     return this.#options.engine === 'tfjs' ? run : Object.assign(run, { keep });
   };
@@ -167,7 +169,8 @@ export class DryRunEngine implements Engine {
   }
 
   #runEagerly(recorded: Recorded, params: Params): void {
-    for (const leaf of Object.values(flattenTensors(params))) if (!isTrainable(leaf)) this.#loaded.set(leaf, layoutsOf(leaf.shape) * 4 * sizeOf(leaf.shape));
+    for (const leaf of Object.values(flattenTensors(params)))
+      if (!isTrainable(leaf)) this.#loaded.set(leaf, layoutsOf(leaf.shape) * 4 * sizeOf(leaf.shape));
     this.#note(recorded.name, { activations: heapFactor * recorded.live, copies: 0 });
   }
 
@@ -176,11 +179,24 @@ export class DryRunEngine implements Engine {
     const sum = (of: (session: GraphMemory) => number) => sessions.reduce((all, session) => all + of(session), 0);
     const lying = new Map([...this.#loaded, ...sessions.flatMap((session) => [...session.weights])]);
     const weights = total(lying) + sum(({ folded }) => folded);
-    const now: EngineMemory = { running, weights, activations, kept: this.#kept, copies, sessions: bytesOfNode * sum(({ nodes }) => nodes) };
+    const now: EngineMemory = {
+      running,
+      weights,
+      activations,
+      kept: this.#kept,
+      copies,
+      sessions: bytesOfNode * sum(({ nodes }) => nodes),
+    };
     if (totalOf(now) >= totalOf(this.#peak)) this.#peak = now;
   }
 
-  #record(known: Map<string, Promise<Recorded>>, fn: ModelFunction, params: Params, inputs: readonly Spec[], derivative?: Derivative): Promise<Recorded> {
+  #record(
+    known: Map<string, Promise<Recorded>>,
+    fn: ModelFunction,
+    params: Params,
+    inputs: readonly Spec[],
+    derivative?: Derivative,
+  ): Promise<Recorded> {
     const leaves = Object.values(flattenTensors(params)).map((leaf) => this.#id(leaf));
     const key = `${leaves.join()} ${inputs.map(({ dtype, shape }) => `${dtype}[${shape.join()}]`).join(' ')}`;
     const recorded = known.get(key) ?? this.#measure(fn, params, inputs, derivative);
@@ -188,7 +204,12 @@ export class DryRunEngine implements Engine {
     return recorded;
   }
 
-  async #measure(fn: ModelFunction, params: Params, inputs: readonly Spec[], derivative?: Derivative): Promise<Recorded> {
+  async #measure(
+    fn: ModelFunction,
+    params: Params,
+    inputs: readonly Spec[],
+    derivative?: Derivative,
+  ): Promise<Recorded> {
     const name = this.#options.nameOf?.(params) ?? (fn.name || 'function');
     let recording: Recording | undefined;
     const before = memory().numBytes;
@@ -222,7 +243,11 @@ function describe(name: string, recording: Recording, precision: Precision, live
     gradients: outputs.inputs.map(specOfValue),
     paths: Object.keys(outputs.params),
     residualBytes: cut.residualBytes,
-    graphs: { plain: once(() => ({ inputs: graph.inputs, outputs: all.slice(0, count) })), forward: once(() => cut.forward), backward: once(() => cut.backward) },
+    graphs: {
+      plain: once(() => ({ inputs: graph.inputs, outputs: all.slice(0, count) })),
+      forward: once(() => cut.forward),
+      backward: once(() => cut.backward),
+    },
     live,
   };
 }
@@ -230,12 +255,15 @@ function describe(name: string, recording: Recording, precision: Precision, live
 /** What tfjs returns under another shape, or as a copy, shares memory with what it was; tfjs counts it twice. */
 const sharing = new Set(['Reshape', 'Identity', 'ExpandDims']);
 
-/** The most that lives after any of the kernels, apart from `before`. Taken to be freed is what was made last, as tidies do it. */
+/**
+ * The most that lives after any of the kernels, apart from `before`. Taken to be freed is what was made last, as tidies
+ * do it.
+ */
 function mostBytes(kernels: Awaited<ReturnType<typeof profile>>['kernels'], before: number): number {
   const stack: { bytes: number; readonly isShared: boolean }[] = [];
   let [counted, own, most] = [before, 0, 0];
   for (const { name, bytesAdded, totalBytesSnapshot } of kernels) {
-    for (let freed = counted + bytesAdded - totalBytesSnapshot; freed > 0 && stack.length > 0; ) {
+    for (let freed = counted + bytesAdded - totalBytesSnapshot; freed > 0 && stack.length > 0;) {
       const last = stack.at(-1)!;
       const part = Math.min(freed, last.bytes);
       last.bytes -= part;
@@ -271,6 +299,7 @@ function zerosOf({ shape, dtype }: Spec): Tensor {
 /** How often a frozen weight lies in tfjs's memory: as it is, and as kernels want it. */
 const layoutsOf = (shape: readonly number[]): number => (shape.length === 4 ? 3 : shape.length === 2 ? 2 : 1);
 
-const isTrainable = (leaf: object): boolean => isTensor(leaf as never) && Object.keys(trainable(leaf as never)).length > 0;
+const isTrainable = (leaf: object): boolean =>
+  isTensor(leaf as never) && Object.keys(trainable(leaf as never)).length > 0;
 const specOf = ({ shape, dtype }: Tensor): Spec => ({ shape, dtype: dtype as Dtype });
 const specOfValue = ({ shape, dtype }: Value): Spec => ({ shape, dtype });

@@ -10,8 +10,8 @@ export type Compiled = (params: Params, ...inputs: Tensor[]) => Promise<readonly
 export interface CompiledVjp {
   (params: Params, inputs: readonly Tensor[], dy?: Tensor): Promise<Vjp>;
   /**
-   * Runs the function alone and keeps its intermediate results for the gradient, if this engine can and has memory left for
-   * them: time for memory. Undefined where it does not; then call the function for both together.
+   * Runs the function alone and keeps its intermediate results for the gradient, if this engine can and has memory left
+   * for them: time for memory. Undefined where it does not; then call the function for both together.
    */
   keep?(params: Params, inputs: readonly Tensor[]): Promise<KeptForward | undefined>;
 }
@@ -33,7 +33,10 @@ export interface KeptForward {
  */
 export interface Engine {
   readonly name: string;
-  /** Whether a function is called only once for each shape, to be recorded: what it reads besides its arguments stays as it was then. */
+  /**
+   * Whether a function is called only once for each shape, to be recorded: what it reads besides its arguments stays as
+   * it was then.
+   */
   readonly records: boolean;
   /** What products are computed in. */
   readonly precision: Precision;

@@ -8,7 +8,12 @@ import { TfjsEngine } from './tfjs.js';
 beforeAll(() => useBackend('wasm'));
 
 function stored(values: number[]): StoredTensor & { reads: number } {
-  const tensor = { shape: [values.length], dtype: 'F32', reads: 0, read: async () => (tensor.reads++, Float32Array.from(values)) };
+  const tensor = {
+    shape: [values.length],
+    dtype: 'F32',
+    reads: 0,
+    read: async () => (tensor.reads++, Float32Array.from(values)),
+  };
   return tensor;
 }
 type Weights = { w: Tensor; b: Tensor };
@@ -60,7 +65,12 @@ describe('TfjsEngine', () => {
     const x = tensor1d([1]);
     const before = memory().numTensors;
     const engine = new TfjsEngine();
-    const run = engine.compile((p, y) => mul(packedLayout((p as Weights).w, 'negated', (w) => mul(w, -1)), y!));
+    const run = engine.compile((p, y) =>
+      mul(
+        packedLayout((p as Weights).w, 'negated', (w) => mul(w, -1)),
+        y!,
+      ),
+    );
     const params = { w: stored([2]) };
     for (let i = 0; i < 3; i++) {
       const [y] = await run(params, x);

@@ -12,19 +12,26 @@ export class TfjsEngine implements Engine {
   readonly #loaded = new Map<StoredTensor, Tensor>();
   readonly #trees = new WeakMap<object, Params>();
 
-  compile: Engine['compile'] = (fn) => async (params, ...inputs) => {
-    const loaded = await this.#load(params);
-    await events();
-    return tidy(() => [fn(loaded, ...inputs)].flat() as Tensor[]);
-  };
+  compile: Engine['compile'] =
+    (fn) =>
+    async (params, ...inputs) => {
+      const loaded = await this.#load(params);
+      await events();
+      return tidy(() => [fn(loaded, ...inputs)].flat() as Tensor[]);
+    };
 
-  compileVjp: Engine['compileVjp'] = (fn, { wrt = [] } = {}) => async (params, inputs, dy) => {
-    const loaded = await this.#load(params);
-    await events();
-    return vjp(fn, loaded, inputs, dy, wrt);
-  };
+  compileVjp: Engine['compileVjp'] =
+    (fn, { wrt = [] } = {}) =>
+    async (params, inputs, dy) => {
+      const loaded = await this.#load(params);
+      await events();
+      return vjp(fn, loaded, inputs, dy, wrt);
+    };
 
-  /** Frees the weights read from files and everything derived from them; the engine reads them again when it is used again. */
+  /**
+   * Frees the weights read from files and everything derived from them; the engine reads them again when it is used
+   * again.
+   */
   dispose(): void {
     this.#loaded.forEach(disposeFrozen);
     this.#loaded.clear();

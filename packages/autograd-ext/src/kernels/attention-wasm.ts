@@ -1,11 +1,22 @@
-import { registerKernel, tidy, type DataType, type KernelBackend, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
+import {
+  registerKernel,
+  tidy,
+  type DataType,
+  type KernelBackend,
+  type Tensor,
+  type TensorInfo,
+} from '@tensorflow/tfjs-core';
 import type { AttentionAttrs } from '../ops/attention-heads.js';
 import { simdOn, type Simd, type WasmMemory } from './simd/instance.js';
 
 type Inputs = Readonly<Record<string, Tensor>>;
 type Composite = (inputs: Inputs, attrs: AttentionAttrs) => Tensor;
 type WasmBackend = KernelBackend & {
-  readonly wasm: { readonly asm: { readonly memory?: WasmMemory }; _malloc(bytes: number): number; _free(address: number): void };
+  readonly wasm: {
+    readonly asm: { readonly memory?: WasmMemory };
+    _malloc(bytes: number): number;
+    _free(address: number): void;
+  };
   readonly dataIdMap: { get(dataId: object): { memoryOffset: number } };
   makeOutput(shape: number[], dtype: DataType): TensorInfo;
 };
@@ -13,20 +24,38 @@ type WasmBackend = KernelBackend & {
 const blockRows = 64; // queries at once: their scores stay in the cache
 
 /**
- * Attention on wasm in one pass over the heads, in place: no head is split off, no score matrix is kept. Takes the place
- * of the composite (tfjs's batched matrix product runs at about 1 GFLOP/s) where the heads' width is a multiple of 4.
+ * Attention on wasm in one pass over the heads, in place: no head is split off, no score matrix is kept. Takes the
+ * place of the composite (tfjs's batched matrix product runs at about 1 GFLOP/s) where the heads' width is a multiple
+ * of 4.
  */
-export function registerAttentionKernels(composites: { readonly forward: Composite; readonly gradient: Composite }): void {
+export function registerAttentionKernels(composites: {
+  readonly forward: Composite;
+  readonly gradient: Composite;
+}): void {
   register('ScaledDotProductAttention', composites.forward, ({ q }) => q!.shape, forward);
-  register('ScaledDotProductAttentionGrad', composites.gradient, ({ q, k }) => [q!.shape[0]!, q!.shape[1]! + 2 * k!.shape[1]!, q!.shape[2]!], gradient);
+  register(
+    'ScaledDotProductAttentionGrad',
+    composites.gradient,
+    ({ q, k }) => [q!.shape[0]!, q!.shape[1]! + 2 * k!.shape[1]!, q!.shape[2]!],
+    gradient,
+  );
 }
 
-function register(kernelName: string, composite: Composite, outputShape: (inputs: Inputs) => number[], run: (work: Work, output: number) => void): void {
+function register(
+  kernelName: string,
+  composite: Composite,
+  outputShape: (inputs: Inputs) => number[],
+  run: (work: Work, output: number) => void,
+): void {
   registerKernel({
     kernelName,
     backendName: 'wasm',
     kernelFunc: (call) => {
-      const [inputs, attrs, backend] = [call.inputs as unknown as Inputs, call.attrs as unknown as AttentionAttrs, call.backend as WasmBackend];
+      const [inputs, attrs, backend] = [
+        call.inputs as unknown as Inputs,
+        call.attrs as unknown as AttentionAttrs,
+        call.backend as WasmBackend,
+      ];
       const { memory } = backend.wasm.asm;
       const simd = memory && simdOn(memory);
       if (!simd || (inputs['q']!.shape[2]! / attrs.heads) % 4) return tidy(() => composite(inputs, attrs));
@@ -51,7 +80,13 @@ class Work {
   readonly scratch: number;
   readonly at: Readonly<Record<string, number>>;
 
-  constructor(inputs: Inputs, readonly attrs: AttentionAttrs, backend: WasmBackend, readonly simd: Simd, readonly memory: WasmMemory) {
+  constructor(
+    inputs: Inputs,
+    readonly attrs: AttentionAttrs,
+    backend: WasmBackend,
+    readonly simd: Simd,
+    readonly memory: WasmMemory,
+  ) {
     [this.batch, this.queries, this.channels] = inputs['q']!.shape as [number, number, number];
     this.keys = inputs['k']!.shape[1]!;
     this.width = this.channels / attrs.heads;
@@ -72,12 +107,14 @@ class Work {
 
   forEachHead(visit: (query: number, key: number) => void): void {
     for (let b = 0; b < this.batch; b++) {
-      for (let h = 0; h < this.attrs.heads; h++) visit(b * this.queries * this.row + h * this.width * 4, b * this.keys * this.row + h * this.width * 4);
+      for (let h = 0; h < this.attrs.heads; h++)
+        visit(b * this.queries * this.row + h * this.width * 4, b * this.keys * this.row + h * this.width * 4);
     }
   }
 
   forEachBlock(visit: (first: number, rows: number) => void): void {
-    for (let first = 0; first < this.queries; first += blockRows) visit(first, Math.min(blockRows, this.queries - first));
+    for (let first = 0; first < this.queries; first += blockRows)
+      visit(first, Math.min(blockRows, this.queries - first));
   }
 
   /** Copies a head `[keys, width]` to `[width, padded]`, times `scale`. */
@@ -85,14 +122,27 @@ class Work {
     const values = new Float32Array(this.memory.buffer);
     const [source, target] = [from / 4, to / 4];
     for (let c = 0; c < this.width; c++) {
-      for (let key = 0; key < this.keys; key++) values[target + c * this.padded + key] = values[source + key * this.channels + c]! * scale;
+      for (let key = 0; key < this.keys; key++)
+        values[target + c * this.padded + key] = values[source + key * this.channels + c]! * scale;
       values.fill(0, target + c * this.padded + this.keys, target + (c + 1) * this.padded);
     }
   }
 
   /** `[rows, width]` of a head times a transposed head, into a block of scores. */
   scores(rowsAt: number, transposed: number, into: number, rows: number): void {
-    this.simd.matmul(rowsAt, this.row, 4, transposed, this.padded * 4, into, this.padded * 4, rows, this.padded, this.width, 0);
+    this.simd.matmul(
+      rowsAt,
+      this.row,
+      4,
+      transposed,
+      this.padded * 4,
+      into,
+      this.padded * 4,
+      rows,
+      this.padded,
+      this.width,
+      0,
+    );
   }
 
   /** Fills `p` with the probabilities of a block of queries. */
@@ -111,7 +161,19 @@ function forward(work: Work, output: number): void {
     work.transpose(at['k']! + key, at['keysT']!, work.attrs.scale);
     work.forEachBlock((first, rows) => {
       work.probabilities(query, first, rows);
-      simd.matmul(at['p']!, padded * 4, 4, at['v']! + key, row, output + query + first * row, row, rows, width, keys, 0);
+      simd.matmul(
+        at['p']!,
+        padded * 4,
+        4,
+        at['v']! + key,
+        row,
+        output + query + first * row,
+        row,
+        rows,
+        width,
+        keys,
+        0,
+      );
     });
   });
 }
@@ -121,7 +183,11 @@ function gradient(work: Work, output: number): void {
   const example = (queries + 2 * keys) * row; // the gradients of q, k and v, one after the other
   work.forEachHead((query, key) => {
     const head = (query % row) + Math.floor(query / (queries * row)) * example;
-    const [dq, dk, dv] = [0, queries * row, (queries + keys) * row].map((offset) => output + head + offset) as [number, number, number];
+    const [dq, dk, dv] = [0, queries * row, (queries + keys) * row].map((offset) => output + head + offset) as [
+      number,
+      number,
+      number,
+    ];
     work.transpose(at['k']! + key, at['keysT']!, attrs.scale);
     work.transpose(at['v']! + key, at['valuesT']!, 1);
     work.forEachBlock((first, rows) => {
@@ -129,7 +195,8 @@ function gradient(work: Work, output: number): void {
       work.probabilities(query, first, rows);
       work.scores(dy, at['valuesT']!, at['dp']!, rows);
       simd.matmul(at['p']!, 4, padded * 4, dy, row, dv, row, keys, width, rows, Number(first > 0)); // pᵀ · dy
-      for (let i = 0; i < rows; i++) simd.softmaxGradRow(at['p']! + i * padded * 4, at['dp']! + i * padded * 4, padded, attrs.scale);
+      for (let i = 0; i < rows; i++)
+        simd.softmaxGradRow(at['p']! + i * padded * 4, at['dp']! + i * padded * 4, padded, attrs.scale);
       simd.matmul(at['dp']!, padded * 4, 4, at['k']! + key, row, dq + first * row, row, rows, width, keys, 0);
       simd.matmul(at['dp']!, 4, padded * 4, q, row, dk, row, keys, width, rows, Number(first > 0)); // dsᵀ · q
     });

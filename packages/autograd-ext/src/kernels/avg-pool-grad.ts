@@ -1,7 +1,10 @@
 import type { HostKernel } from './host-kernel.js';
 import { forEachWindow, type PoolAttrs } from './pool-windows.js';
 
-/** The gradient of avgPool is shared by the places inside the image, over which the mean was taken. (tfjs's kernels divide by the whole window.) */
+/**
+ * The gradient of avgPool is shared by the places inside the image, over which the mean was taken. (tfjs's kernels
+ * divide by the whole window.)
+ */
 export const avgPoolGradKernel: HostKernel<PoolAttrs> = {
   name: 'AvgPoolInputGrad',
   outputShape: ({ x }) => x!,

@@ -1,7 +1,10 @@
 import { backend_util, reshape, sum, type Tensor } from '@tensorflow/tfjs-core';
 import { replaceGradient } from './correct-gradient.js';
 
-/** Sums gradients over the axes along which an operand was repeated, where tfjs hands them on in the shape of the result. */
+/**
+ * Sums gradients over the axes along which an operand was repeated, where tfjs hands them on in the shape of the
+ * result.
+ */
 export function reduceBroadcastGradients(): void {
   for (const kernel of ['Maximum', 'Minimum', 'SquaredDifference', 'BatchMatMul']) {
     replaceGradient(kernel, (_dy, [a, b], _attrs, original) => {

@@ -6,7 +6,15 @@ describe.each(['wasm', 'cpu'] as const)('clipping on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('keeps what is within, and NaN', () => {
-    expect([...clipByValue(tensor([-2, -1, 0.25, 3, NaN, Infinity, -Infinity]), -1, 2).dataSync()]).toEqual([-1, -1, 0.25, 2, NaN, 2, -1]);
+    expect([...clipByValue(tensor([-2, -1, 0.25, 3, NaN, Infinity, -Infinity]), -1, 2).dataSync()]).toEqual([
+      -1,
+      -1,
+      0.25,
+      2,
+      NaN,
+      2,
+      -1,
+    ]);
   });
 
   it('of integers gives integers', () => {

@@ -6,7 +6,10 @@ type WasmBackend = KernelBackend & {
   typedArrayFromHeap(tensor: TensorInfo): Float32Array | Int32Array;
 };
 
-/** Lets NaN through clipping, as every other backend does: on wasm tfjs makes it the minimum, which hides that a model went wrong. */
+/**
+ * Lets NaN through clipping, as every other backend does: on wasm tfjs makes it the minimum, which hides that a model
+ * went wrong.
+ */
 export const keepNaNWhenClippingOnWasm = () =>
   wrapKernel('ClipByValue', 'wasm', ({ inputs, attrs, backend }) => {
     const { x } = inputs as { x: TensorInfo };

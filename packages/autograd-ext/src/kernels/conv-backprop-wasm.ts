@@ -1,4 +1,19 @@
-import { backend_util, conv2d, depthwiseConv2d, mul, registerKernel, reshape, reverse, slice, stack, sum, tidy, transpose, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  backend_util,
+  conv2d,
+  depthwiseConv2d,
+  mul,
+  registerKernel,
+  reshape,
+  reverse,
+  slice,
+  stack,
+  sum,
+  tidy,
+  transpose,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { filterGradient, seenByPosition, type Windows } from './filter-gradient.js';
 import { neededPadding } from './padding-wasm.js';
 import { spreadAlong } from './spread-along.js';
@@ -15,19 +30,24 @@ interface ConvAttrs {
   readonly inputShape: Shape4D;
 }
 
-/** The kernels that gradients of tf.conv2d and tf.depthwiseConv2d ask for and that the wasm backend lacks, made of other ops. */
+/**
+ * The kernels that gradients of tf.conv2d and tf.depthwiseConv2d ask for and that the wasm backend lacks, made of other
+ * ops.
+ */
 export function addConvBackpropOnWasm(): void {
   register('Conv2DBackpropFilter', ({ x, dy }, attrs) => {
     const gradient = filterGradient(x!, dy!, windows('Conv2D', x!.shape, attrs.filterShape, attrs));
     return reshape(transpose(gradient, [0, 2, 1]), attrs.filterShape);
   });
   register('DepthwiseConv2dNativeBackpropFilter', ({ x, dy }, attrs) => depthwiseFilterGradient(x!, dy!, attrs));
-  register('DepthwiseConv2dNativeBackpropInput', ({ dy, filter }, attrs) => depthwiseInputGradient(dy!, filter!, attrs));
+  register('DepthwiseConv2dNativeBackpropInput', ({ dy, filter }, attrs) =>
+    depthwiseInputGradient(dy!, filter!, attrs),
+  );
 }
 
 /**
- * Makes the input gradient of tf.conv2d on wasm, and tf.conv2dTranspose, a convolution of dy, which is several times as fast as
- * tfjs's loops there.
+ * Makes the input gradient of tf.conv2d on wasm, and tf.conv2dTranspose, a convolution of dy, which is several times as
+ * fast as tfjs's loops there.
  */
 export const convolveInputGradientOnWasm = () =>
   wrapKernel('Conv2DBackpropInput', 'wasm', (call, original) => {
@@ -35,7 +55,11 @@ export const convolveInputGradientOnWasm = () =>
     const attrs = call.attrs as unknown as Omit<ConvAttrs, 'filterShape'> & { readonly dataFormat: 'NHWC' | 'NCHW' };
     if (attrs.dataFormat !== 'NHWC') return original(call);
     return tidy(() => {
-      const { inside, border, size } = spreadOut(dy!, attrs.inputShape, windows('Conv2D', attrs.inputShape, filter!.shape, attrs));
+      const { inside, border, size } = spreadOut(
+        dy!,
+        attrs.inputShape,
+        windows('Conv2D', attrs.inputShape, filter!.shape, attrs),
+      );
       const transposed = transpose(filter!, [0, 1, 3, 2]); // [kh, kw, out, in]
       const flipped = Math.max(...size) > 1 ? reverse(transposed, [0, 1]) : transposed;
       return conv2d(inside, flipped as Tensor4D, 1, border);
@@ -46,12 +70,26 @@ function register(kernelName: string, composite: (inputs: Record<string, Tensor>
   registerKernel({
     kernelName,
     backendName: 'wasm',
-    kernelFunc: ({ inputs, attrs }) => tidy(() => composite(inputs as Record<string, Tensor>, attrs as unknown as ConvAttrs)),
+    kernelFunc: ({ inputs, attrs }) =>
+      tidy(() => composite(inputs as Record<string, Tensor>, attrs as unknown as ConvAttrs)),
   });
 }
 
-function windows(name: string, inputShape: readonly number[], filterShape: readonly number[], { strides, pad: padding, dimRoundingMode }: Omit<ConvAttrs, 'filterShape'>): Windows {
-  const info = backend_util.computeConv2DInfo([...inputShape] as Shape4D, [...filterShape] as Shape4D, strides, 1, padding, dimRoundingMode, name !== 'Conv2D');
+function windows(
+  name: string,
+  inputShape: readonly number[],
+  filterShape: readonly number[],
+  { strides, pad: padding, dimRoundingMode }: Omit<ConvAttrs, 'filterShape'>,
+): Windows {
+  const info = backend_util.computeConv2DInfo(
+    [...inputShape] as Shape4D,
+    [...filterShape] as Shape4D,
+    strides,
+    1,
+    padding,
+    dimRoundingMode,
+    name !== 'Conv2D',
+  );
   return {
     size: [info.filterHeight, info.filterWidth],
     strides: [info.strideHeight, info.strideWidth],
@@ -70,13 +108,20 @@ function depthwiseFilterGradient(x: Tensor, dy: Tensor, attrs: ConvAttrs): Tenso
 /** `dy`, spread over the places of a stride-1 convolution, convolved with the flipped filter. */
 function depthwiseInputGradient(dy: Tensor, filter: Tensor, attrs: ConvAttrs): Tensor {
   const [batch, height, width, channels] = attrs.inputShape;
-  const { inside, border, size } = spreadOut(dy, attrs.inputShape, windows('DepthwiseConv2dNative', attrs.inputShape, filter.shape, attrs));
+  const { inside, border, size } = spreadOut(
+    dy,
+    attrs.inputShape,
+    windows('DepthwiseConv2dNative', attrs.inputShape, filter.shape, attrs),
+  );
   const flipped = reshape(reverse(filter, [0, 1]), [...size, dy.shape[3]!, 1]) as Tensor4D;
   const each = depthwiseConv2d(inside, flipped, 1, border);
   return channels === dy.shape[3] ? each : sum(reshape(each, [batch, height, width, channels, -1]), -1);
 }
 
-/** A convolution's `dy` with zeros between, and the zeros around, such that a stride-1 convolution of it has the size of the input. */
+/**
+ * A convolution's `dy` with zeros between, and the zeros around, such that a stride-1 convolution of it has the size of
+ * the input.
+ */
 function spreadOut(dy: Tensor, inputShape: Shape4D, { size, strides, places, pads }: Windows) {
   const spans = places.map((count, i) => (count - 1) * strides[i]! + 1);
   const spread = strides.reduce((x, stride, i) => spreadAlong(x, i + 1, 0, stride, spans[i]!), dy);
@@ -84,7 +129,8 @@ function spreadOut(dy: Tensor, inputShape: Shape4D, { size, strides, places, pad
     const before = size[i]! - 1 - pads[i]![0];
     return [before, inputShape[i + 1]! - spans[i]! - before + size[i]! - 1];
   });
-  const unseen = border.map((zeros) => zeros.map((count) => Math.max(0, -count))); // by the input: windows that lie in the padding
+  // by the input: windows that lie in the padding
+  const unseen = border.map((zeros) => zeros.map((count) => Math.max(0, -count)));
   const begin = [0, unseen[0]![0]!, unseen[1]![0]!, 0];
   const rest = [-1, spans[0]! - begin[1]! - unseen[0]![1]!, spans[1]! - begin[2]! - unseen[1]![1]!, -1];
   const inside = (unseen.flat().some(Boolean) ? slice(spread, begin, rest) : spread) as Tensor4D;

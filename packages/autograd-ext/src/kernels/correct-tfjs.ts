@@ -23,9 +23,9 @@ import { correctTile } from './tile-grad.js';
 import { addTopKGradient } from './topk-grad.js';
 
 /**
- * Replaces the gradients of tfjs-core 4.22 that are wrong, and adds gradients and kernels that it lacks. Needs its own to be registered.
- * Called again, it costs next to nothing, and corrects what was registered since: a backend, or tfjs's own gradients, which come
- * back with the umbrella package `@tensorflow/tfjs`.
+ * Replaces the gradients of tfjs-core 4.22 that are wrong, and adds gradients and kernels that it lacks. Needs its own
+ * to be registered. Called again, it costs next to nothing, and corrects what was registered since: a backend, or
+ * tfjs's own gradients, which come back with the umbrella package `@tensorflow/tfjs`.
  */
 export function correctTfjs(): void {
   if (!areAdded) addWhatIsMissing();

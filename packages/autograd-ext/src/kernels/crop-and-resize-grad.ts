@@ -6,7 +6,10 @@ interface CropAttrs {
   readonly method: 'bilinear' | 'nearest';
 }
 
-/** The gradients of tf.image.cropAndResize, which tfjs lacks: of the images, and of the boxes where pixels are interpolated. */
+/**
+ * The gradients of tf.image.cropAndResize, which tfjs lacks: of the images, and of the boxes where pixels are
+ * interpolated.
+ */
 export function addCropAndResizeGradient(): void {
   registerHostKernel(imageGradKernel);
   registerHostKernel(boxesGradKernel);
@@ -14,8 +17,13 @@ export function addCropAndResizeGradient(): void {
     kernelName: 'CropAndResize',
     inputsToSave: ['image', 'boxes', 'boxInd'],
     gradFunc: (dy, [image, boxes, boxInd], attrs) => {
-      const run = ({ name }: HostKernel<CropAttrs>) => engine().runKernel(name, { dy, image, boxes, boxInd } as never, attrs) as Tensor;
-      return { image: () => run(imageGradKernel), boxes: () => run(boxesGradKernel), boxInd: () => zeros(boxInd!.shape) };
+      const run = ({ name }: HostKernel<CropAttrs>) =>
+        engine().runKernel(name, { dy, image, boxes, boxInd } as never, attrs) as Tensor;
+      return {
+        image: () => run(imageGradKernel),
+        boxes: () => run(boxesGradKernel),
+        boxInd: () => zeros(boxInd!.shape),
+      };
     },
   });
 }
@@ -47,11 +55,18 @@ const boxesGradKernel: HostKernel<CropAttrs> = {
     forEachPixel(image!.shape, boxes!, boxInd!, attrs, ({ from, box, row, column, offset }) => {
       let [down, across] = [0, 0]; // slopes of the value along y and x, times dy
       for (let c = 0; c < channels; c++) {
-        const [a, b, d, e] = [offset(row.low, column.low), offset(row.low, column.high), offset(row.high, column.low), offset(row.high, column.high)].map((at) => pixels[at + c]!) as [number, number, number, number];
+        const [a, b, d, e] = [
+          offset(row.low, column.low),
+          offset(row.low, column.high),
+          offset(row.high, column.low),
+          offset(row.high, column.high),
+        ].map((at) => pixels[at + c]!) as [number, number, number, number];
         down += dy!.values[from + c]! * ((d - a) * (1 - column.part) + (e - b) * column.part);
         across += dy!.values[from + c]! * ((b - a) * (1 - row.part) + (e - d) * row.part);
       }
-      [down * row.byStart, across * column.byStart, down * row.byEnd, across * column.byEnd].forEach((slope, i) => (dBoxes[4 * box + i]! += slope));
+      [down * row.byStart, across * column.byStart, down * row.byEnd, across * column.byEnd].forEach(
+        (slope, i) => (dBoxes[4 * box + i]! += slope),
+      );
     });
   },
 };
@@ -65,7 +80,11 @@ interface Place {
   readonly byEnd: number;
 }
 
-const weights = ({ low, high, part }: Place) => [[low, 1 - part], [high, part]] as const;
+const weights = ({ low, high, part }: Place) =>
+  [
+    [low, 1 - part],
+    [high, part],
+  ] as const;
 
 interface Pixel {
   /** Its offset in dy. */
@@ -77,28 +96,46 @@ interface Pixel {
 }
 
 /** Visits the pixels of all crops that lie within their image. */
-function forEachPixel(shape: readonly number[], boxes: HostTensor, boxInd: HostTensor, { cropSize, method }: CropAttrs, visit: (pixel: Pixel) => void): void {
+function forEachPixel(
+  shape: readonly number[],
+  boxes: HostTensor,
+  boxInd: HostTensor,
+  { cropSize, method }: CropAttrs,
+  visit: (pixel: Pixel) => void,
+): void {
   const [batch, height, width, channels] = shape as [number, number, number, number];
   for (let box = 0; box < boxes.shape[0]!; box++) {
-    const [image, [y1, x1, y2, x2]] = [boxInd.values[box]!, boxes.values.subarray(4 * box) as unknown as [number, number, number, number]];
+    const [image, [y1, x1, y2, x2]] = [
+      boxInd.values[box]!,
+      boxes.values.subarray(4 * box) as unknown as [number, number, number, number],
+    ];
     if (image >= batch) continue;
     const rows = places(y1, y2, height, cropSize[0], method);
     const columns = places(x1, x2, width, cropSize[1], method);
     const offset = (y: number, x: number) => ((image * height + y) * width + x) * channels;
-    rows.forEach((row, i) => columns.forEach((column, j) => {
-      const from = ((box * cropSize[0] + i) * cropSize[1] + j) * channels;
-      if (row && column) visit({ from, box, row, column, offset });
-    }));
+    rows.forEach((row, i) =>
+      columns.forEach((column, j) => {
+        const from = ((box * cropSize[0] + i) * cropSize[1] + j) * channels;
+        if (row && column) visit({ from, box, row, column, offset });
+      }),
+    );
   }
 }
 
 /** Where the pixels of a crop lie along an axis; undefined outside the image. */
-function places(start: number, end: number, size: number, count: number, method: CropAttrs['method']): (Place | undefined)[] {
+function places(
+  start: number,
+  end: number,
+  size: number,
+  count: number,
+  method: CropAttrs['method'],
+): (Place | undefined)[] {
   return Array.from({ length: count }, (_, i) => {
     const along = count > 1 ? i / (count - 1) : 0.5;
     const position = (start + (end - start) * along) * (size - 1);
     if (position < 0 || position > size - 1) return undefined;
-    const [low, high] = method === 'nearest' ? [Math.round(position), Math.round(position)] : [Math.floor(position), Math.ceil(position)];
+    const [low, high] =
+      method === 'nearest' ? [Math.round(position), Math.round(position)] : [Math.floor(position), Math.ceil(position)];
     return { low, high, part: position - low, byStart: (1 - along) * (size - 1), byEnd: along * (size - 1) };
   });
 }

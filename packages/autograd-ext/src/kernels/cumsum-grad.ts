@@ -9,4 +9,6 @@ interface CumsumAttrs {
 
 /** The gradient of tf.cumsum: summed from the other end. (tfjs transposes it where the axis is not the last.) */
 export const correctCumsum = () =>
-  replaceGradient<CumsumAttrs>('Cumsum', (dy, _saved, { axis, exclusive, reverse }) => ({ x: () => cumsum(dy, axis, exclusive, !reverse) }));
+  replaceGradient<CumsumAttrs>('Cumsum', (dy, _saved, { axis, exclusive, reverse }) => ({
+    x: () => cumsum(dy, axis, exclusive, !reverse),
+  }));

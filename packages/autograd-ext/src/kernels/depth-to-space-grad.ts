@@ -10,7 +10,9 @@ export const addDepthToSpaceGradient = () =>
   registerGradient({
     kernelName: 'DepthToSpace',
     inputsToSave: ['x'],
-    gradFunc: (dy, [x], attrs) => ({ x: () => gradient(dy as Tensor, x!.shape, attrs as unknown as DepthToSpaceAttrs) }),
+    gradFunc: (dy, [x], attrs) => ({
+      x: () => gradient(dy as Tensor, x!.shape, attrs as unknown as DepthToSpaceAttrs),
+    }),
   });
 
 function gradient(dy: Tensor, shape: number[], { blockSize, dataFormat }: DepthToSpaceAttrs): Tensor {
@@ -20,6 +22,7 @@ function gradient(dy: Tensor, shape: number[], { blockSize, dataFormat }: DepthT
     return reshape(transpose(rows, [0, 2, 1, 3]), shape);
   }
   const [batch, depth, height, width] = shape as [number, number, number, number];
-  const blocks = reshape(dy, [batch, depth / blockSize ** 2, height, blockSize, width, blockSize]); // [B, C, H, b, W, b]
+  // [B, C, H, b, W, b]
+  const blocks = reshape(dy, [batch, depth / blockSize ** 2, height, blockSize, width, blockSize]);
   return reshape(transpose(blocks, [0, 3, 5, 1, 2, 4]), shape);
 }

@@ -1,16 +1,31 @@
-import { backend_util, broadcastTo, einsum, matMul, registerGradient, registerKernel, reshape, sum, tidy, transpose, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
+import {
+  backend_util,
+  broadcastTo,
+  einsum,
+  matMul,
+  registerGradient,
+  registerKernel,
+  reshape,
+  sum,
+  tidy,
+  transpose,
+  type Tensor,
+  type Tensor3D,
+} from '@tensorflow/tfjs-core';
 
 /** The gradient of tf.einsum, which tfjs lacks, and the kernel that its wasm backend lacks. */
 export function addEinsum(): void {
   registerGradient({
     kernelName: 'Einsum',
     saveAllInputs: true,
-    gradFunc: (dy, operands, attrs) => operands.map((_, i) => () => gradient(dy as Tensor, operands, i, attrs as unknown as EinsumAttrs)) as never,
+    gradFunc: (dy, operands, attrs) =>
+      operands.map((_, i) => () => gradient(dy as Tensor, operands, i, attrs as unknown as EinsumAttrs)) as never,
   });
   registerKernel({
     kernelName: 'Einsum',
     backendName: 'wasm',
-    kernelFunc: ({ inputs, attrs }) => tidy(() => contract(Object.values(inputs) as Tensor[], attrs as unknown as EinsumAttrs)),
+    kernelFunc: ({ inputs, attrs }) =>
+      tidy(() => contract(Object.values(inputs) as Tensor[], attrs as unknown as EinsumAttrs)),
   });
 }
 
@@ -29,7 +44,13 @@ function gradient(dy: Tensor, operands: readonly Tensor[], index: number, attrs:
   const dx = equation === `${output}->${output}` ? dy : einsum(equation, dy, ...operands.filter((_, i) => i !== index));
   const { shape } = operands[index]!;
   if (shared === own) return dx;
-  return broadcastTo(reshape(dx, shape.map((n, axis) => (shared.includes(own[axis]!) ? n : 1))), shape);
+  return broadcastTo(
+    reshape(
+      dx,
+      shape.map((n, axis) => (shared.includes(own[axis]!) ? n : 1)),
+    ),
+    shape,
+  );
 }
 
 /** The product as one batched matrix product. */
@@ -39,14 +60,25 @@ export function contract(operands: readonly Tensor[], attrs: EinsumAttrs): Tenso
   backend_util.checkEinsumDimSizes(allDims.length, idDims, operands as Tensor[]);
   const [a, b] = terms as [string, string | undefined];
   if (b === undefined) return arrange(operands[0]!, a, output);
-  const size = (label: string) => (a.includes(label) ? operands[0]!.shape[a.indexOf(label)]! : operands[1]!.shape[b.indexOf(label)]!);
+  const size = (label: string) =>
+    a.includes(label) ? operands[0]!.shape[a.indexOf(label)]! : operands[1]!.shape[b.indexOf(label)]!;
   const sizes = (labels: string) => Array.from(labels).map(size);
   const total = (labels: string) => sizes(labels).reduce((x, y) => x * y, 1);
   const batch = only(a, (label) => b.includes(label) && output.includes(label));
   const inner = only(a, (label) => b.includes(label) && !output.includes(label));
-  const [left, right] = [only(a, (label) => !b.includes(label) && output.includes(label)), only(b, (label) => !a.includes(label) && output.includes(label))];
-  const matrices = reshape(arrange(operands[0]!, a, batch + left + inner), [total(batch), total(left), total(inner)]) as Tensor3D;
-  const product = matMul(matrices, reshape(arrange(operands[1]!, b, batch + inner + right), [total(batch), total(inner), total(right)]) as Tensor3D);
+  const [left, right] = [
+    only(a, (label) => !b.includes(label) && output.includes(label)),
+    only(b, (label) => !a.includes(label) && output.includes(label)),
+  ];
+  const matrices = reshape(arrange(operands[0]!, a, batch + left + inner), [
+    total(batch),
+    total(left),
+    total(inner),
+  ]) as Tensor3D;
+  const product = matMul(
+    matrices,
+    reshape(arrange(operands[1]!, b, batch + inner + right), [total(batch), total(inner), total(right)]) as Tensor3D,
+  );
   return arrange(reshape(product, sizes(batch + left + right)), batch + left + right, output);
 }
 
@@ -55,7 +87,10 @@ function arrange(x: Tensor, labels: string, order: string): Tensor {
   const kept = only(labels, (label) => order.includes(label));
   const axes = Array.from(labels).flatMap((label, axis) => (kept.includes(label) ? [] : [axis]));
   const summed = axes.length ? sum(x, axes) : x;
-  return transpose(summed, Array.from(order).map((label) => kept.indexOf(label)));
+  return transpose(
+    summed,
+    Array.from(order).map((label) => kept.indexOf(label)),
+  );
 }
 
 function parse({ equation }: EinsumAttrs) {

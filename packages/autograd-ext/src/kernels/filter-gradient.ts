@@ -1,4 +1,13 @@
-import { matMul, pad, reshape, stack, stridedSlice, transpose, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  matMul,
+  pad,
+  reshape,
+  stack,
+  stridedSlice,
+  transpose,
+  type Tensor,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 
 type Pair = readonly [number, number];
 
@@ -12,7 +21,10 @@ export interface Windows {
 }
 
 /** For each position in the window, row by row: the inputs it sees, `[B, H', W', C]`. */
-export function seenByPosition(x: Tensor, { size: [kh, kw], strides: [down, across], pads, places: [rows, columns] }: Windows): Tensor[] {
+export function seenByPosition(
+  x: Tensor,
+  { size: [kh, kw], strides: [down, across], pads, places: [rows, columns] }: Windows,
+): Tensor[] {
   const padded = pad(x, [[0, 0], [...pads[0]], [...pads[1]], [0, 0]]);
   return Array.from({ length: kh * kw }, (_, i) => {
     const [top, left] = [Math.floor(i / kw), i % kw];
@@ -21,7 +33,10 @@ export function seenByPosition(x: Tensor, { size: [kh, kw], strides: [down, acro
   });
 }
 
-/** The gradient of a convolution's filter, one matrix product a position: of the output gradient with the inputs seen. `[kh·kw, out, in]` */
+/**
+ * The gradient of a convolution's filter, one matrix product a position: of the output gradient with the inputs seen.
+ * `[kh·kw, out, in]`
+ */
 export function filterGradient(x: Tensor, dy: Tensor, windows: Windows): Tensor {
   const [inputs, outputs] = [x.shape[3]!, dy.shape[3]!];
   const dyT = transpose(reshape(dy, [-1, outputs])) as Tensor2D; // [out, B·H'·W']

@@ -46,7 +46,9 @@ export const gegluGradKernel: HostKernel<object> = {
     run(simd, { x, dy }, dx) {
       const width = x!.shape[1]! / 2;
       const shift = dx.byteOffset - x!.values.byteOffset;
-      forEachRow(x!, dy!.values.byteOffset, (value, gate, from) => simd.gegluGradRow(value, gate, from, value + shift, gate + shift, width));
+      forEachRow(x!, dy!.values.byteOffset, (value, gate, from) =>
+        simd.gegluGradRow(value, gate, from, value + shift, gate + shift, width),
+      );
     },
   },
 };
@@ -56,7 +58,11 @@ function suits({ x }: Readonly<Record<string, readonly number[]>>): boolean {
 }
 
 /** Addresses of each row's value and gate, and of a row of half the width elsewhere. */
-function forEachRow({ shape, values }: HostTensor, half: number, visit: (value: number, gate: number, half: number) => void): void {
+function forEachRow(
+  { shape, values }: HostTensor,
+  half: number,
+  visit: (value: number, gate: number, half: number) => void,
+): void {
   const [rows, channels] = shape as [number, number];
   for (let row = 0; row < rows; row++) {
     const value = values.byteOffset + row * channels * 4;

@@ -5,8 +5,8 @@ import type { Simd } from './simd/instance.js';
 type SimdVersion = NonNullable<HostKernel<GroupNormAttrs>['simd']>;
 type Shapes = Readonly<Record<string, readonly number[]>>;
 
-// Channels, not groups, are what lies four by four: sums and coefficients are those of channels, joined to groups between
-// the passes. Scratch: two float64 sums and four float32 coefficients a channel.
+// Channels, not groups, are what lies four by four: sums and coefficients are those of channels, joined to groups
+// between the passes. Scratch: two float64 sums and four float32 coefficients a channel.
 const suits = ({ x }: Shapes) => x![2]! % 4 === 0;
 const scratchBytes = ({ x }: Shapes) => x![2]! * 32;
 
@@ -61,7 +61,9 @@ function forEachExample({ shape }: HostTensor, visit: (offset: number, rows: num
 /** Mean and 1/sqrt(variance + eps) of each group. */
 function moments(simd: Simd, at: number, rows: number, views: Views, { groups, eps }: GroupNormAttrs) {
   simd.columnSums(at, at, rows, views.channels, views.sumsAt);
-  return views.groupMeans(groups, rows, () => 1).map(([mean, square]) => ({ mean, scale: 1 / Math.sqrt(Math.max(0, square - mean * mean) + eps) }));
+  return views
+    .groupMeans(groups, rows, () => 1)
+    .map(([mean, square]) => ({ mean, scale: 1 / Math.sqrt(Math.max(0, square - mean * mean) + eps) }));
 }
 
 /** The scratch memory. */
@@ -70,7 +72,11 @@ class Views {
   readonly #sums: Float64Array;
   readonly #coefficients: Float32Array;
 
-  constructor(memory: ArrayBuffer, readonly sumsAt: number, readonly channels: number) {
+  constructor(
+    memory: ArrayBuffer,
+    readonly sumsAt: number,
+    readonly channels: number,
+  ) {
     this.coefficientsAt = sumsAt + channels * 16;
     this.#sums = new Float64Array(memory, sumsAt, channels * 2);
     this.#coefficients = new Float32Array(memory, this.coefficientsAt, channels * 4);

@@ -17,7 +17,8 @@ export const groupNormKernel: HostKernel<GroupNormAttrs> = {
       const { mean, scale } = moments(xs, first, rows, stride, width, eps);
       for (let row = 0; row < rows; row++) {
         const start = first + row * stride;
-        for (let c = 0; c < width; c++) y[start + c] = (xs[start + c]! - mean) * scale * ws[channel + c]! + bs[channel + c]!;
+        for (let c = 0; c < width; c++)
+          y[start + c] = (xs[start + c]! - mean) * scale * ws[channel + c]! + bs[channel + c]!;
       }
     });
   },

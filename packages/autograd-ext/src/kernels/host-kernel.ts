@@ -13,36 +13,57 @@ export interface HostKernel<A extends object> {
   outputShape(shapes: Readonly<Record<string, readonly number[]>>, attrs: A): readonly number[];
   /** Writes every value of the output, whose memory is not cleared before. */
   run(inputs: Readonly<Record<string, HostTensor>>, output: Float32Array, attrs: A): void;
-  /** The same with SIMD, where the wasm backend has it and the shapes suit it. Addresses are the values' `byteOffset`. */
+  /**
+   * The same with SIMD, where the wasm backend has it and the shapes suit it. Addresses are the values' `byteOffset`.
+   */
   readonly simd?: {
     suits(shapes: Readonly<Record<string, readonly number[]>>): boolean;
     scratchBytes?(shapes: Readonly<Record<string, readonly number[]>>): number;
-    run(simd: Simd, inputs: Readonly<Record<string, HostTensor>>, output: Float32Array, attrs: A, scratch: number): void;
+    run(
+      simd: Simd,
+      inputs: Readonly<Record<string, HostTensor>>,
+      output: Float32Array,
+      attrs: A,
+      scratch: number,
+    ): void;
   };
 }
 
 /**
- * Registers a kernel for the backends whose tensors lie in this thread's memory, wasm and cpu. Such loops run at the speed
- * of memory, and may accumulate in float64.
+ * Registers a kernel for the backends whose tensors lie in this thread's memory, wasm and cpu. Such loops run at the
+ * speed of memory, and may accumulate in float64.
  */
-export function registerHostKernel<A extends object>(kernel: HostKernel<A>, backends: readonly (keyof typeof memories)[] = ['wasm', 'cpu']): void {
+export function registerHostKernel<A extends object>(
+  kernel: HostKernel<A>,
+  backends: readonly (keyof typeof memories)[] = ['wasm', 'cpu'],
+): void {
   for (const backendName of backends) {
     const memory = memories[backendName] as Memory<KernelBackend>;
     registerKernel({
       kernelName: kernel.name,
       backendName,
-      kernelFunc: ({ inputs, attrs, backend }) => run(kernel, memory, inputs as Record<string, TensorInfo>, attrs as unknown as A, backend as KernelBackend),
+      kernelFunc: ({ inputs, attrs, backend }) =>
+        run(kernel, memory, inputs as Record<string, TensorInfo>, attrs as unknown as A, backend as KernelBackend),
     });
   }
 }
 
-function run<A extends object>(kernel: HostKernel<A>, memory: Memory<KernelBackend>, inputs: Record<string, TensorInfo>, attrs: A, backend: KernelBackend): TensorInfo {
+function run<A extends object>(
+  kernel: HostKernel<A>,
+  memory: Memory<KernelBackend>,
+  inputs: Record<string, TensorInfo>,
+  attrs: A,
+  backend: KernelBackend,
+): TensorInfo {
   const shapes = mapValues(inputs, (input) => input.shape);
   const output = memory.allocate(backend, [...kernel.outputShape(shapes, attrs)]);
   const views = () => mapValues(inputs, (input) => ({ shape: input.shape, values: memory.view(backend, input) }));
   const version = kernel.simd?.suits(shapes) ? kernel.simd : undefined;
   const simd = version && memory.simd(backend);
-  if (simd) withScratch(backend as WasmBackend, version.scratchBytes?.(shapes) ?? 0, (scratch) => version.run(simd, views(), memory.view(backend, output), attrs, scratch));
+  if (simd)
+    withScratch(backend as WasmBackend, version.scratchBytes?.(shapes) ?? 0, (scratch) =>
+      version.run(simd, views(), memory.view(backend, output), attrs, scratch),
+    );
   else kernel.run(views(), memory.view(backend, output), attrs);
   return output;
 }
@@ -54,7 +75,11 @@ function withScratch({ wasm }: WasmBackend, bytes: number, use: (address: number
 }
 
 const mapValues = <V, W>(record: Record<string, V>, fn: (value: V) => W): Record<string, W> =>
-  Object.fromEntries(Object.entries(record).filter(([, value]) => value).map(([key, value]) => [key, fn(value)]));
+  Object.fromEntries(
+    Object.entries(record)
+      .filter(([, value]) => value)
+      .map(([key, value]) => [key, fn(value)]),
+  );
 
 /** How a backend gives out memory. */
 interface Memory<B> {
@@ -65,7 +90,11 @@ interface Memory<B> {
 }
 
 type WasmBackend = KernelBackend & {
-  readonly wasm: { readonly asm: { readonly memory?: WasmMemory }; _malloc(bytes: number): number; _free(address: number): void };
+  readonly wasm: {
+    readonly asm: { readonly memory?: WasmMemory };
+    _malloc(bytes: number): number;
+    _free(address: number): void;
+  };
   makeOutput(shape: number[], dtype: DataType): TensorInfo;
   typedArrayFromHeap(tensor: TensorInfo): Float32Array;
 };
@@ -82,7 +111,8 @@ const memories: { wasm: Memory<WasmBackend>; cpu: Memory<CpuBackend> } = {
   },
   cpu: {
     simd: () => undefined,
-    allocate: (backend, shape) => backend.makeTensorInfo(shape, 'float32', new Float32Array(shape.reduce((a, b) => a * b, 1))),
+    allocate: (backend, shape) =>
+      backend.makeTensorInfo(shape, 'float32', new Float32Array(shape.reduce((a, b) => a * b, 1))),
     view: (backend, tensor) => backend.data.get(tensor.dataId).values,
   },
 };

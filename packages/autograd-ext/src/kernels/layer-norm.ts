@@ -10,14 +10,16 @@ interface LayerNormAttrs {
 export const layerNormKernel = perRow('LayerNorm', groupNormKernel, (simd, { x, weight, bias }, y, eps) => {
   const [rows, channels] = x!.shape as [number, number];
   const [xs, ws, bs] = [x!, weight!, bias!].map(({ values }) => values.byteOffset) as [number, number, number];
-  for (let at = 0; at < rows * channels * 4; at += channels * 4) simd.layerNormRow(xs + at, ws, bs, y.byteOffset + at, channels, eps);
+  for (let at = 0; at < rows * channels * 4; at += channels * 4)
+    simd.layerNormRow(xs + at, ws, bs, y.byteOffset + at, channels, eps);
 });
 
 /** The gradient of the input. */
 export const layerNormGradKernel = perRow('LayerNormGrad', groupNormGradKernel, (simd, { x, weight, dy }, dx, eps) => {
   const [rows, channels] = x!.shape as [number, number];
   const [xs, ws, dys] = [x!, weight!, dy!].map(({ values }) => values.byteOffset) as [number, number, number];
-  for (let at = 0; at < rows * channels * 4; at += channels * 4) simd.layerNormGradRow(xs + at, ws, dys + at, dx.byteOffset + at, channels, eps);
+  for (let at = 0; at < rows * channels * 4; at += channels * 4)
+    simd.layerNormGradRow(xs + at, ws, dys + at, dx.byteOffset + at, channels, eps);
 });
 
 type SimdRun = (simd: Simd, inputs: Readonly<Record<string, HostTensor>>, output: Float32Array, eps: number) => void;

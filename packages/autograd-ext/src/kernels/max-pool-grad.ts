@@ -1,7 +1,10 @@
 import type { HostKernel } from './host-kernel.js';
 import { forEachWindow, type PoolAttrs } from './pool-windows.js';
 
-/** The gradient of maxPool goes to the first largest place of each window. (tfjs's wasm kernel misses windows whose largest value is not positive.) */
+/**
+ * The gradient of maxPool goes to the first largest place of each window. (tfjs's wasm kernel misses windows whose
+ * largest value is not positive.)
+ */
 export const maxPoolGradKernel: HostKernel<PoolAttrs> = {
   name: 'MaxPoolInputGrad',
   outputShape: ({ x }) => x!,

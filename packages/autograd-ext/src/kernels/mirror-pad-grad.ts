@@ -17,14 +17,22 @@ function fold(dy: Tensor, axis: number, [before, after]: readonly [number, numbe
   const size = dy.shape[axis]! - before - after;
   let dx = part(dy, axis, before, size);
   if (before) dx = add(dx, placed(reverse(part(dy, axis, 0, before), axis), axis, offset, size));
-  if (after) dx = add(dx, placed(reverse(part(dy, axis, before + size, after), axis), axis, size - offset - after, size));
+  if (after)
+    dx = add(dx, placed(reverse(part(dy, axis, before + size, after), axis), axis, size - offset - after, size));
   return dx;
 }
 
 function part(x: Tensor, axis: number, begin: number, size: number): Tensor {
-  return slice(x, x.shape.map((_, i) => (i === axis ? begin : 0)), x.shape.map((n, i) => (i === axis ? size : n)));
+  return slice(
+    x,
+    x.shape.map((_, i) => (i === axis ? begin : 0)),
+    x.shape.map((n, i) => (i === axis ? size : n)),
+  );
 }
 
 function placed(x: Tensor, axis: number, begin: number, size: number): Tensor {
-  return pad(x, x.shape.map((n, i) => (i === axis ? [begin, size - begin - n] : [0, 0]) as [number, number]));
+  return pad(
+    x,
+    x.shape.map((n, i) => (i === axis ? [begin, size - begin - n] : [0, 0]) as [number, number]),
+  );
 }

@@ -1,5 +1,5 @@
-// Φ and φ of the normal distribution at multiples of 1/64, from which a Taylor step of at most 1/128 reaches any x with an
-// error below 1e-10: exact in float32, and faster than erf.
+// Φ and φ of the normal distribution at multiples of 1/64, from which a Taylor step of at most 1/128 reaches any x with
+// an error below 1e-10: exact in float32, and faster than erf.
 const steps = 64;
 const reach = 8; // beyond, Φ is 0 or 1 in float32
 const cumulative = new Float64Array(2 * reach * steps + 1);

@@ -9,10 +9,22 @@ export interface PoolAttrs {
 }
 
 /**
- * Calls `visit` for each window of each example: the offset of its result in dy, and the offsets of its places in x (channel 0).
+ * Calls `visit` for each window of each example: the offset of its result in dy, and the offsets of its places in x
+ * (channel 0).
  */
-export function forEachWindow(shape: readonly number[], { filterSize, strides, pad, dimRoundingMode }: PoolAttrs, visit: (y: number, places: readonly number[]) => void): void {
-  const info = backend_util.computePool2DInfo([...shape] as [number, number, number, number], filterSize, strides, 1, pad, dimRoundingMode);
+export function forEachWindow(
+  shape: readonly number[],
+  { filterSize, strides, pad, dimRoundingMode }: PoolAttrs,
+  visit: (y: number, places: readonly number[]) => void,
+): void {
+  const info = backend_util.computePool2DInfo(
+    [...shape] as [number, number, number, number],
+    filterSize,
+    strides,
+    1,
+    pad,
+    dimRoundingMode,
+  );
   const channels = info.inChannels;
   let y = 0;
   for (let b = 0; b < info.batchSize; b++) {

@@ -3,7 +3,9 @@ import { replaceGradient } from './correct-gradient.js';
 
 /** The gradient of tf.prod: dy times the product of all other elements, zeros allowed. (tfjs's needs chained ops.) */
 export const correctProd = () =>
-  replaceGradient<{ axis?: number | number[] | null }>('Prod', (dy, [x], { axis }) => ({ x: () => gradient(dy, x!, axes(axis, x!.rank)) }));
+  replaceGradient<{ axis?: number | number[] | null }>('Prod', (dy, [x], { axis }) => ({
+    x: () => gradient(dy, x!, axes(axis, x!.rank)),
+  }));
 
 function axes(axis: number | number[] | null | undefined, rank: number): number[] {
   if (axis === null || axis === undefined) return Array.from({ length: rank }, (_, i) => i);
@@ -16,5 +18,8 @@ function gradient(dy: Tensor, x: Tensor, reduced: number[]): Tensor {
   const rows = reshape(last, [dy.size, -1]); // [kept, reduced]
   const others = mul(cumprod(rows, 1, true, false), cumprod(rows, 1, true, true));
   const dx = reshape(mul(others, reshape(dy, [-1, 1])), last.shape);
-  return transpose(dx, order.map((_, i) => order.indexOf(i)));
+  return transpose(
+    dx,
+    order.map((_, i) => order.indexOf(i)),
+  );
 }

@@ -9,6 +9,9 @@ export function bilinearSources(from: number, to: number, attrs: ResizeImageAttr
   return Array.from({ length: to }, (_, i) => {
     const position = Math.min(Math.max(attrs.halfPixelCenters ? ratio * (i + 0.5) - 0.5 : ratio * i, 0), from - 1);
     const first = Math.floor(position);
-    return [[first, first + 1 - position], [Math.min(first + 1, from - 1), position - first]];
+    return [
+      [first, first + 1 - position],
+      [Math.min(first + 1, from - 1), position - first],
+    ];
   });
 }

@@ -7,5 +7,7 @@ export const resizeNearestNeighborGradKernel = resizeGradKernel('ResizeNearestNe
 export function nearestSources(from: number, to: number, attrs: ResizeImageAttrs): Sources[] {
   const ratio = resizeRatio(from, to, attrs);
   const round = attrs.alignCorners ? Math.round : Math.floor;
-  return Array.from({ length: to }, (_, i) => [[Math.min(from - 1, round(ratio * (attrs.halfPixelCenters ? i + 0.5 : i))), 1]]);
+  return Array.from({ length: to }, (_, i) => [
+    [Math.min(from - 1, round(ratio * (attrs.halfPixelCenters ? i + 0.5 : i))), 1],
+  ]);
 }

@@ -15,19 +15,31 @@ export function resizeRatio(from: number, to: number, { alignCorners }: ResizeIm
 }
 
 /** A resize's gradient, from the source pixels that a resize from `from` to `to` takes along an axis. */
-export function resizeGradKernel(name: string, sources: (from: number, to: number, attrs: ResizeImageAttrs) => Sources[]): HostKernel<ResizeImageAttrs> {
+export function resizeGradKernel(
+  name: string,
+  sources: (from: number, to: number, attrs: ResizeImageAttrs) => Sources[],
+): HostKernel<ResizeImageAttrs> {
   return {
     name,
     outputShape: ({ images }) => images!,
     run({ dy, images }, dx, attrs) {
-      const [rows, columns] = [1, 2].map((axis) => sources(images!.shape[axis]!, dy!.shape[axis]!, attrs)) as [Sources[], Sources[]];
+      const [rows, columns] = [1, 2].map((axis) => sources(images!.shape[axis]!, dy!.shape[axis]!, attrs)) as [
+        Sources[],
+        Sources[],
+      ];
       scatterPixels(dy!.values, dx, images!.shape, rows, columns);
     },
   };
 }
 
 /** Adds each pixel of dy `[B, H', W', C]` to the pixels of dx `[B, H, W, C]` that it was made of. */
-function scatterPixels(dy: Float32Array, dx: Float32Array, shape: readonly number[], rows: readonly Sources[], columns: readonly Sources[]): void {
+function scatterPixels(
+  dy: Float32Array,
+  dx: Float32Array,
+  shape: readonly number[],
+  rows: readonly Sources[],
+  columns: readonly Sources[],
+): void {
   const [batch, height, width, channels] = shape as [number, number, number, number];
   dx.fill(0);
   let from = 0;

@@ -1,6 +1,9 @@
 import { registerHostKernel } from './host-kernel.js';
 
-/** tf.unsortedSegmentSum, which the wasm backend lacks and the gradient of tf.gather needs: row i of x is added to row `segmentIds[i]`. */
+/**
+ * tf.unsortedSegmentSum, which the wasm backend lacks and the gradient of tf.gather needs: row i of x is added to row
+ * `segmentIds[i]`.
+ */
 export const addSegmentSumOnWasm = () =>
   registerHostKernel<{ readonly numSegments: number }>(
     {

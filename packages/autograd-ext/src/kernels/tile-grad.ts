@@ -1,8 +1,12 @@
 import { reshape, sum, type Tensor } from '@tensorflow/tfjs-core';
 import { replaceGradient } from './correct-gradient.js';
 
-/** The gradient of tf.tile, and of tf.broadcastTo, at any rank: copies are summed. (tfjs stops at rank 4, and adds copy by copy.) */
-export const correctTile = () => replaceGradient<{ reps: number[] }>('Tile', (dy, [x], { reps }) => ({ x: () => gradient(dy, x!.shape, reps) }));
+/**
+ * The gradient of tf.tile, and of tf.broadcastTo, at any rank: copies are summed. (tfjs stops at rank 4, and adds copy
+ * by copy.)
+ */
+export const correctTile = () =>
+  replaceGradient<{ reps: number[] }>('Tile', (dy, [x], { reps }) => ({ x: () => gradient(dy, x!.shape, reps) }));
 
 function gradient(dy: Tensor, shape: number[], reps: number[]): Tensor {
   const summed = reps.reduce((copies, rep, axis) => {

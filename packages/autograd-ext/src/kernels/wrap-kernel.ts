@@ -4,7 +4,11 @@ type Call = Parameters<KernelFunc>[0];
 const wrappers = new WeakSet<object>();
 
 /** Puts `wrap` around a kernel of tfjs. Does nothing before its backend is loaded, or twice. */
-export function wrapKernel(kernelName: string, backendName: string, wrap: (call: Call, original: KernelFunc) => ReturnType<KernelFunc>): void {
+export function wrapKernel(
+  kernelName: string,
+  backendName: string,
+  wrap: (call: Call, original: KernelFunc) => ReturnType<KernelFunc>,
+): void {
   const kernel = getKernel(kernelName, backendName);
   if (!kernel || wrappers.has(kernel)) return;
   const wrapper = { ...kernel, kernelFunc: (call: Call) => wrap(call, kernel.kernelFunc) };

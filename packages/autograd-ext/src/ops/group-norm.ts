@@ -4,16 +4,26 @@ import { groupNormGradKernel, groupNormKernel, type GroupNormAttrs } from '../ke
 import { registerHostKernel } from '../kernels/host-kernel.js';
 
 /**
- * Group normalisation, as torch.nn.functional.group_norm: mean and variance over all places and the channels of a group.
+ * Group normalisation, as torch.nn.functional.group_norm: mean and variance over all places and the channels of a
+ * group.
  * @param x `[B, ..., C]`
  * @param weight `[C]`
  * @param bias `[C]`
  * @throws if the groups do not divide the channels
  */
-export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, { groups, eps }: { groups: number; eps: number }): Tensor {
+export function groupNorm(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  { groups, eps }: { groups: number; eps: number },
+): Tensor {
   const [batch, channels] = [x.shape[0]!, x.shape.at(-1)!];
-  if (channels % groups) throw new Error(`groupNorm: groups got ${groups}, expected a divisor of the ${channels} channels of x.`);
-  if (weight.size !== channels || bias.size !== channels) throw new Error(`groupNorm: weight and bias got shapes [${weight.shape}] and [${bias.shape}], expected [${channels}] for x [${x.shape}].`);
+  if (channels % groups)
+    throw new Error(`groupNorm: groups got ${groups}, expected a divisor of the ${channels} channels of x.`);
+  if (weight.size !== channels || bias.size !== channels)
+    throw new Error(
+      `groupNorm: weight and bias got shapes [${weight.shape}] and [${bias.shape}], expected [${channels}] for x [${x.shape}].`,
+    );
   return reshape(groupNormOp({ x: reshape(x, [batch, -1, channels]), weight, bias }, { groups, eps }), x.shape);
 }
 
@@ -41,7 +51,8 @@ const groupNormGrad = defineOp<GroupNormAttrs>({
   },
 });
 
-const grouped = (x: Tensor, groups: number) => reshape(x, [x.shape[0]!, -1, groups, x.shape.at(-1)! / groups]); // [B, S, G, C/G]
+// [B, S, G, C/G]
+const grouped = (x: Tensor, groups: number) => reshape(x, [x.shape[0]!, -1, groups, x.shape.at(-1)! / groups]);
 
 function normalise(x: Tensor, { groups, eps }: GroupNormAttrs) {
   const split = grouped(x, groups);

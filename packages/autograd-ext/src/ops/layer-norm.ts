@@ -11,7 +11,10 @@ import { layerNormGradKernel, layerNormKernel } from '../kernels/layer-norm.js';
  */
 export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, { eps }: { eps: number }): Tensor {
   const channels = x.shape.at(-1)!;
-  if (weight.size !== channels || bias.size !== channels) throw new Error(`layerNorm: weight and bias got shapes [${weight.shape}] and [${bias.shape}], expected [${channels}] for x [${x.shape}].`);
+  if (weight.size !== channels || bias.size !== channels)
+    throw new Error(
+      `layerNorm: weight and bias got shapes [${weight.shape}] and [${bias.shape}], expected [${channels}] for x [${x.shape}].`,
+    );
   return reshape(layerNormOp({ x: reshape(x, [-1, channels]), weight, bias }, { eps }), x.shape);
 }
 

@@ -1,4 +1,14 @@
-import { add, engine, matMul, reshape, sum, transpose, _FusedMatMul, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  engine,
+  matMul,
+  reshape,
+  sum,
+  transpose,
+  _FusedMatMul,
+  type Tensor,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
 import { packedLayout } from '../frozen.js';
 import { isLinearMap, type LinearMap } from '../params.js';
@@ -15,9 +25,14 @@ export type Matrix = Tensor | LinearMap;
  */
 export function linear(x: Tensor, weight: Matrix, bias?: Tensor): Tensor {
   const [outputs, inputs] = weight.shape as [number, number];
-  if (x.shape.at(-1) !== inputs) throw new Error(`linear: x got shape [${x.shape}], expected [..., ${inputs}] for a weight of shape [${weight.shape}].`);
+  if (x.shape.at(-1) !== inputs)
+    throw new Error(
+      `linear: x got shape [${x.shape}], expected [..., ${inputs}] for a weight of shape [${weight.shape}].`,
+    );
   const rows = reshape(x, [-1, inputs]); // [N, in]
-  const y = isLinearMap(weight) ? plusBias(weight.apply(rows), bias) : linearOp({ x: rows, weight, ...(bias && { bias }) }, {});
+  const y = isLinearMap(weight)
+    ? plusBias(weight.apply(rows), bias)
+    : linearOp({ x: rows, weight, ...(bias && { bias }) }, {});
   return reshape(y, [...x.shape.slice(0, -1), outputs]);
 }
 

@@ -21,17 +21,49 @@ type Op = (...xs: any[]) => Tensor;
 // name, shapes of the inputs, op: every op with odd sizes, a batch, and axes of length 1.
 const cases: [name: string, shapes: Shapes, op: Op][] = [
   ['linear', [[3, 5], [7, 5], [7]], linear],
-  ['linear without bias, rank 3', [[2, 3, 5], [1, 5]], linear],
+  [
+    'linear without bias, rank 3',
+    [
+      [2, 3, 5],
+      [1, 5],
+    ],
+    linear,
+  ],
   ['linear of one row and channel', [[1, 1], [3, 1], [3]], linear],
   ['conv2d 3x3', [[2, 5, 4, 3], [6, 3, 3, 3], [6]], (x, w, b) => conv2d(x, w, b, { padding: 1 })],
-  ['conv2d 3x3 without padding or bias', [[1, 4, 3, 2], [1, 2, 3, 3]], (x, w) => conv2d(x, w)],
+  [
+    'conv2d 3x3 without padding or bias',
+    [
+      [1, 4, 3, 2],
+      [1, 2, 3, 3],
+    ],
+    (x, w) => conv2d(x, w),
+  ],
   ['conv2d stride 2', [[2, 6, 5, 3], [4, 3, 3, 3], [4]], (x, w, b) => conv2d(x, w, b, { stride: 2, padding: 1 })],
   ['conv2d stride 2, even', [[2, 4, 6, 1], [2, 1, 3, 3], [2]], (x, w, b) => conv2d(x, w, b, { stride: 2, padding: 1 })],
-  ['conv2d of the VAE encoder', [[2, 6, 4, 2], [3, 2, 3, 3], [3]], (x, w, b) => conv2d(x, w, b, { stride: 2, padding: [0, 1, 0, 1] })],
-  ['conv2d of patches', [[2, 7, 8, 3], [4, 3, 3, 3]], (x, w) => conv2d(x, w, undefined, { stride: 3 })],
+  [
+    'conv2d of the VAE encoder',
+    [[2, 6, 4, 2], [3, 2, 3, 3], [3]],
+    (x, w, b) => conv2d(x, w, b, { stride: 2, padding: [0, 1, 0, 1] }),
+  ],
+  [
+    'conv2d of patches',
+    [
+      [2, 7, 8, 3],
+      [4, 3, 3, 3],
+    ],
+    (x, w) => conv2d(x, w, undefined, { stride: 3 }),
+  ],
   ['conv2d of a rectangle', [[1, 5, 7, 2], [2, 2, 1, 4], [2]], (x, w, b) => conv2d(x, w, b, { padding: [0, 0, 1, 2] })],
   ['conv2d 1x1', [[2, 3, 2, 4], [5, 4, 1, 1], [5]], (x, w, b) => conv2d(x, w, b)],
-  ['conv2d 1x1 stride 2', [[2, 3, 5, 4], [5, 4, 1, 1]], (x, w) => conv2d(x, w, undefined, { stride: 2 })],
+  [
+    'conv2d 1x1 stride 2',
+    [
+      [2, 3, 5, 4],
+      [5, 4, 1, 1],
+    ],
+    (x, w) => conv2d(x, w, undefined, { stride: 2 }),
+  ],
   ['groupNorm', [[2, 3, 4, 6], [6], [6]], (x, w, b) => groupNorm(x, w, b, { groups: 3, eps: 1e-5 })],
   ['groupNorm of one group', [[2, 3, 5], [5], [5]], (x, w, b) => groupNorm(x, w, b, { groups: 1, eps: 1e-6 })],
   ['groupNorm of single channels', [[1, 1, 7, 4], [4], [4]], (x, w, b) => groupNorm(x, w, b, { groups: 4, eps: 1e-5 })],
@@ -41,16 +73,76 @@ const cases: [name: string, shapes: Shapes, op: Op][] = [
   ['gelu', [[2, 3, 5]], gelu],
   ['geglu', [[2, 3, 10]], geglu],
   ['quickGelu', [[2, 3, 5]], quickGelu],
-  ['attention', [[2, 5, 6], [2, 3, 6], [2, 3, 6]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 })],
-  ['attention of wide heads', [[2, 67, 16], [2, 5, 16], [2, 5, 16]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 })],
-  ['attention of wide heads, causal', [[1, 66, 8], [1, 66, 8], [1, 66, 8]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2, causal: true })],
-  ['attention of heads of 12', [[2, 3, 24], [2, 9, 24], [2, 9, 24]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 })],
-  ['attention, causal', [[2, 5, 4], [2, 5, 4], [2, 5, 4]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2, causal: true })],
-  ['attention of one head, scaled', [[1, 3, 5], [1, 7, 5], [1, 7, 5]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 1, scale: 0.7 })],
-  ['attention to one key', [[2, 3, 3], [2, 1, 3], [2, 1, 3]], (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 3 })],
+  [
+    'attention',
+    [
+      [2, 5, 6],
+      [2, 3, 6],
+      [2, 3, 6],
+    ],
+    (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 }),
+  ],
+  [
+    'attention of wide heads',
+    [
+      [2, 67, 16],
+      [2, 5, 16],
+      [2, 5, 16],
+    ],
+    (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 }),
+  ],
+  [
+    'attention of wide heads, causal',
+    [
+      [1, 66, 8],
+      [1, 66, 8],
+      [1, 66, 8],
+    ],
+    (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2, causal: true }),
+  ],
+  [
+    'attention of heads of 12',
+    [
+      [2, 3, 24],
+      [2, 9, 24],
+      [2, 9, 24],
+    ],
+    (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2 }),
+  ],
+  [
+    'attention, causal',
+    [
+      [2, 5, 4],
+      [2, 5, 4],
+      [2, 5, 4],
+    ],
+    (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 2, causal: true }),
+  ],
+  [
+    'attention of one head, scaled',
+    [
+      [1, 3, 5],
+      [1, 7, 5],
+      [1, 7, 5],
+    ],
+    (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 1, scale: 0.7 }),
+  ],
+  [
+    'attention to one key',
+    [
+      [2, 3, 3],
+      [2, 1, 3],
+      [2, 1, 3],
+    ],
+    (q, k, v) => scaledDotProductAttention(q, k, v, { heads: 3 }),
+  ],
   ['resize bilinear', [[2, 5, 7, 3]], (x: Tensor4D) => resize(x, [3, 9], { mode: 'bilinear' })],
   ['resize bicubic', [[2, 6, 4, 1]], (x: Tensor4D) => resize(x, [4, 7], { mode: 'bicubic' })],
-  ['resize without antialiasing', [[1, 6, 4, 2]], (x: Tensor4D) => resize(x, [4, 7], { mode: 'bicubic', antialias: false })],
+  [
+    'resize without antialiasing',
+    [[1, 6, 4, 2]],
+    (x: Tensor4D) => resize(x, [4, 7], { mode: 'bicubic', antialias: false }),
+  ],
   ['upsampleNearest x2', [[2, 3, 4, 3]], (x: Tensor4D) => upsampleNearest(x, [6, 8])],
   ['upsampleNearest to an odd size', [[2, 3, 4, 2]], (x: Tensor4D) => upsampleNearest(x, [5, 7])],
 ];
@@ -69,7 +161,12 @@ describe.each(['wasm', 'cpu'] as const)('linear on %s', (backend) => {
 
   it('takes a stand-in for the matrix', () => {
     const calls: number[][] = [];
-    const double: LinearMap = { shape: [4, 4], apply: (x) => (calls.push(x.shape), mul(x, 2)), parts: () => ({}), with: () => double };
+    const double: LinearMap = {
+      shape: [4, 4],
+      apply: (x) => (calls.push(x.shape), mul(x, 2)),
+      parts: () => ({}),
+      with: () => double,
+    };
     const [x, bias] = [randomNormal([2, 3, 4]), randomNormal([4])];
     tidy(() => {
       const y = linear(x, double, bias);

@@ -5,9 +5,9 @@ export interface ResizeKernel {
 }
 
 /**
- * The matrix `[to, from]`, row-major, that resizes a line of pixels. Without antialiasing: torch's `align_corners=False`,
- * indices clamped at the ends, Keys' cubic with a = -0.75. With it: PIL's scheme, the filter widened by the scale when
- * shrinking, cut at the ends and normalised, a = -0.5.
+ * The matrix `[to, from]`, row-major, that resizes a line of pixels. Without antialiasing: torch's
+ * `align_corners=False`, indices clamped at the ends, Keys' cubic with a = -0.75. With it: PIL's scheme, the filter
+ * widened by the scale when shrinking, cut at the ends and normalised, a = -0.5.
  */
 export function resizeWeights(from: number, to: number, { mode, antialias }: ResizeKernel): Float32Array {
   const weights = new Float32Array(from * to);
@@ -39,7 +39,8 @@ function addInterpolated(row: number, from: number, to: number, mode: 'bilinear'
   const position = mode === 'bilinear' ? Math.max(centre, 0) : centre;
   const first = Math.floor(position);
   const reach = mode === 'bilinear' ? [0, 1] : [-1, 0, 1, 2];
-  for (const i of reach) add(row, Math.min(Math.max(first + i, 0), from - 1), filter(position - first - i, mode, -0.75));
+  for (const i of reach)
+    add(row, Math.min(Math.max(first + i, 0), from - 1), filter(position - first - i, mode, -0.75));
 }
 
 function filter(distance: number, mode: 'bilinear' | 'bicubic', a: number): number {

@@ -6,10 +6,22 @@ import { vjp } from '../vjp.js';
 import { resizeUint8 } from './resize-uint8.js';
 import { resize, shorterSide, upsampleNearest, type Size } from './resize.js';
 
-interface Case { from: Size; to: Size; size?: number; mode: 'nearest' | 'bilinear' | 'bicubic'; antialias?: boolean }
-const { interpolate, torchvision_resize: torchvision } = fixtureJson<{ interpolate: Case[]; torchvision_resize: Case[] }>('resize/case.json');
+interface Case {
+  from: Size;
+  to: Size;
+  size?: number;
+  mode: 'nearest' | 'bilinear' | 'bicubic';
+  antialias?: boolean;
+}
+const { interpolate, torchvision_resize: torchvision } = fixtureJson<{
+  interpolate: Case[];
+  torchvision_resize: Case[];
+}>('resize/case.json');
 const pil = fixtureJson<{ pil: Case[] }>('resize/case.json').pil;
-const cases = [...interpolate.map((c, i) => [`${i}`, c] as const), ...torchvision.map((c, i) => [`tv${i}`, c] as const)];
+const cases = [
+  ...interpolate.map((c, i) => [`${i}`, c] as const),
+  ...torchvision.map((c, i) => [`tv${i}`, c] as const),
+];
 
 describe.each(['wasm', 'cpu'] as const)('resize on %s', (backend) => {
   let io: Record<string, Tensor>;
@@ -21,7 +33,8 @@ describe.each(['wasm', 'cpu'] as const)('resize on %s', (backend) => {
   it.each(cases)('%s: %o', (name, { from, to, size, mode, antialias = true }) => {
     const target = size ? shorterSide(from, size) : to;
     expect(target).toEqual(to);
-    const fn = (x: Tensor4D) => (mode === 'nearest' ? upsampleNearest(x, target) : resize(x, target, { mode, antialias }));
+    const fn = (x: Tensor4D) =>
+      mode === 'nearest' ? upsampleNearest(x, target) : resize(x, target, { mode, antialias });
     const { value, inputs } = vjp((_, x) => sum(mul(fn(toNHWC(x!)), toNHWC(io[`${name}.R`]!))), {}, [io[`${name}.x`]!]);
     value.dispose();
     const y = toNCHW(fn(toNHWC(io[`${name}.x`]!)));

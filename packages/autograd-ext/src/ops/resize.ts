@@ -8,17 +8,22 @@ import { resizeWeights, type ResizeKernel } from './resize-weights.js';
 export type Size = readonly [height: number, width: number];
 
 /**
- * Resizes images as torch.nn.functional.interpolate does with `align_corners=False`, by two products with constant matrices.
- * `antialias` (the default, as in torchvision and PIL) widens the filter when shrinking.
+ * Resizes images as torch.nn.functional.interpolate does with `align_corners=False`, by two products with constant
+ * matrices. `antialias` (the default, as in torchvision and PIL) widens the filter when shrinking.
  * @param x `[B, H, W, C]`
  * @returns `[B, height, width, C]`; bicubic may leave the range of the input
  */
-export function resize(x: Tensor4D, size: Size, { mode, antialias = true }: { mode: 'bilinear' | 'bicubic'; antialias?: boolean }): Tensor4D {
+export function resize(
+  x: Tensor4D,
+  size: Size,
+  { mode, antialias = true }: { mode: 'bilinear' | 'bicubic'; antialias?: boolean },
+): Tensor4D {
   return resample(x, size, { mode, antialias });
 }
 
 /**
- * Resizes images by repeating or dropping pixels, as torch's `nearest`: pixel i of the result is pixel `floor(i · in / out)`.
+ * Resizes images by repeating or dropping pixels, as torch's `nearest`: pixel i of the result is pixel `floor(i · in /
+ * out)`.
  * @param x `[B, H, W, C]`
  * @returns `[B, height, width, C]`
  */
@@ -27,7 +32,8 @@ export function upsampleNearest(x: Tensor4D, size: Size): Tensor4D {
 }
 
 /**
- * The size whose shorter side is `size`, with the aspect ratio of `from`, as torchvision's `Resize(size)`: the longer side is rounded down.
+ * The size whose shorter side is `size`, with the aspect ratio of `from`, as torchvision's `Resize(size)`: the longer
+ * side is rounded down.
  */
 export function shorterSide([height, width]: Size, size: number): Size {
   return height <= width ? [size, Math.floor((size * width) / height)] : [Math.floor((size * height) / width), size];
@@ -35,7 +41,10 @@ export function shorterSide([height, width]: Size, size: number): Size {
 
 function resample(x: Tensor4D, [height, width]: Size, kernel: ResizeKernel): Tensor4D {
   const fits = x.rank === 4 && [height, width].every((n) => Number.isInteger(n) && n > 0);
-  if (!fits) throw new Error(`resize: x and size got shapes [${x.shape}] and [${height}, ${width}], expected [B, H, W, C] and two positive integers.`);
+  if (!fits)
+    throw new Error(
+      `resize: x and size got shapes [${x.shape}] and [${height}, ${width}], expected [B, H, W, C] and two positive integers.`,
+    );
   return resizeOp({ x }, { ...kernel, from: [x.shape[1], x.shape[2]], to: [height, width] }) as Tensor4D;
 }
 
@@ -58,7 +67,10 @@ const resizeGrad = defineOp<ResizeAttrs>({
 
 /** `[out, in]` for rows and for columns. */
 const matrices = ({ from, to, ...kernel }: ResizeAttrs) =>
-  [0, 1].map((axis) => tensor2d(resizeWeights(from[axis]!, to[axis]!, kernel), [to[axis]!, from[axis]!])) as [Tensor2D, Tensor2D];
+  [0, 1].map((axis) => tensor2d(resizeWeights(from[axis]!, to[axis]!, kernel), [to[axis]!, from[axis]!])) as [
+    Tensor2D,
+    Tensor2D,
+  ];
 
 /** Multiplies the columns of `x` `[B, H, W, C]` with a matrix `[H, H']` and its rows with one `[W, W']`. */
 function apply(x: Tensor, down: Tensor2D, across: Tensor2D): Tensor {

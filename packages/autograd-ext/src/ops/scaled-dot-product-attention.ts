@@ -16,19 +16,34 @@ export interface AttentionOptions {
 type Inputs = Readonly<Record<string, Tensor>>;
 
 /**
- * `softmax(q kᵀ · scale) v`, head by head (Attention is all you need, eq. 1), as torch.nn.functional.scaled_dot_product_attention.
- * The gradient computes the probabilities again: they are larger than all its inputs together.
+ * `softmax(q kᵀ · scale) v`, head by head (Attention is all you need, eq. 1), as
+ * torch.nn.functional.scaled_dot_product_attention. The gradient computes the probabilities again: they are larger than
+ * all its inputs together.
  * @param q `[B, N, C]`, C being heads times the head's width
  * @param k `[B, M, C]`
  * @param v `[B, M, C]`
  * @returns `[B, N, C]`
  * @throws if the heads do not divide the channels, or shapes do not fit
  */
-export function scaledDotProductAttention(q: Tensor, k: Tensor, v: Tensor, { heads, causal = false, scale }: AttentionOptions): Tensor3D {
+export function scaledDotProductAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  { heads, causal = false, scale }: AttentionOptions,
+): Tensor3D {
   const channels = q.shape.at(-1)!;
-  if (channels % heads) throw new Error(`scaledDotProductAttention: heads got ${heads}, expected a divisor of the ${channels} channels.`);
-  const fits = k.rank === 3 && q.rank === 3 && k.shape[0] === q.shape[0] && k.shape[2] === channels && `${k.shape}` === `${v.shape}`;
-  if (!fits) throw new Error(`scaledDotProductAttention: k and v got shapes [${k.shape}] and [${v.shape}], expected [B, M, C] with the B and C of q [${q.shape}].`);
+  if (channels % heads)
+    throw new Error(`scaledDotProductAttention: heads got ${heads}, expected a divisor of the ${channels} channels.`);
+  const fits =
+    k.rank === 3 &&
+    q.rank === 3 &&
+    k.shape[0] === q.shape[0] &&
+    k.shape[2] === channels &&
+    `${k.shape}` === `${v.shape}`;
+  if (!fits)
+    throw new Error(
+      `scaledDotProductAttention: k and v got shapes [${k.shape}] and [${v.shape}], expected [B, M, C] with the B and C of q [${q.shape}].`,
+    );
   return attentionOp({ q, k, v }, { heads, causal, scale: scale ?? 1 / Math.sqrt(channels / heads) }) as Tensor3D;
 }
 
@@ -37,12 +52,20 @@ const forward = ({ q, k, v }: Inputs, attrs: AttentionAttrs): Tensor =>
 
 // The gradients of q, k and v, one after the other: [B, N + 2M, C].
 function gradient({ q, k, v, dy }: Inputs, attrs: AttentionAttrs): Tensor {
-  const [qs, ks, vs, dys] = [q!, k!, v!, dy!].map((x) => splitHeads(x, attrs.heads)) as [Tensor3D, Tensor3D, Tensor3D, Tensor3D];
+  const [qs, ks, vs, dys] = [q!, k!, v!, dy!].map((x) => splitHeads(x, attrs.heads)) as [
+    Tensor3D,
+    Tensor3D,
+    Tensor3D,
+    Tensor3D,
+  ];
   const p = probabilities(q!, k!, attrs); // [B·heads, N, M]
   const dp = mul(p, matMul(dys, vs, false, true));
   const ds = mul(sub(dp, mul(p, sum(dp, -1, true))), attrs.scale) as Tensor3D;
   const grads = [matMul(ds, ks), matMul(ds, qs, true), matMul(p, dys, true)];
-  return concat(grads.map((grad) => mergeHeads(grad, attrs.heads)), 1);
+  return concat(
+    grads.map((grad) => mergeHeads(grad, attrs.heads)),
+    1,
+  );
 }
 
 registerAttentionKernels({ forward, gradient });
@@ -66,6 +89,7 @@ const attentionOp = defineOp<AttentionAttrs>({
 const attentionGrad = defineOp<AttentionAttrs>({ name: 'ScaledDotProductAttentionGrad', forward: gradient });
 
 function probabilities(q: Tensor, k: Tensor, { heads, causal, scale }: AttentionAttrs): Tensor3D {
-  const scores = matMul(splitHeads(mul(q, scale), heads), splitHeads(k, heads), false, true) as Tensor3D; // [B·heads, N, M]
+  // [B·heads, N, M]
+  const scores = matMul(splitHeads(mul(q, scale), heads), splitHeads(k, heads), false, true) as Tensor3D;
   return softmax(causal ? masked(scores) : scores);
 }

@@ -27,7 +27,9 @@ describe.each(['wasm', 'cpu'] as const)('checks on %s', (backend) => {
   it('pass a right gradient', () => checkGradient((y) => square(y), [x]));
 
   it('name the input and entry of a gradient that is 1 % off', () => {
-    expect(() => checkGradient((y, z) => mul(y, wrong({ x: z! }, {})), [scalar(3), x])).toThrow(/checkGradient: input 1 \[3,4\], entry \d+ got .*, expected/);
+    expect(() => checkGradient((y, z) => mul(y, wrong({ x: z! }, {})), [scalar(3), x])).toThrow(
+      /checkGradient: input 1 \[3,4\], entry \d+ got .*, expected/,
+    );
   });
 
   it('report a gradient that does not arrive', () => {
@@ -35,7 +37,9 @@ describe.each(['wasm', 'cpu'] as const)('checks on %s', (backend) => {
   });
 
   it('count the tensors left behind and those wrongly disposed', async () => {
-    await expect(expectNoLeaks(() => void square(x))).rejects.toThrow(/expectNoLeaks: number of tensors got \d+, expected \d+/);
+    await expect(expectNoLeaks(() => void square(x))).rejects.toThrow(
+      /expectNoLeaks: number of tensors got \d+, expected \d+/,
+    );
     const extra = scalar(1);
     await expect(expectNoLeaks(() => extra.dispose())).rejects.toThrow(/disposed tensors that it did not make/);
     await expectNoLeaks(() => square(x)); // what it returns is disposed

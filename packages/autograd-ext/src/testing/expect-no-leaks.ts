@@ -10,6 +10,9 @@ export async function expectNoLeaks<T>(fn: () => T | Promise<T>): Promise<T> {
   const result = await fn();
   dispose(result as never);
   const after = memory().numTensors;
-  if (after !== before) throw new Error(`expectNoLeaks: number of tensors got ${after}, expected ${before} as before. ${after > before ? 'Wrap the work in tidy, or dispose what it made.' : 'It disposed tensors that it did not make.'}`);
+  if (after !== before)
+    throw new Error(
+      `expectNoLeaks: number of tensors got ${after}, expected ${before} as before. ${after > before ? 'Wrap the work in tidy, or dispose what it made.' : 'It disposed tensors that it did not make.'}`,
+    );
   return result;
 }

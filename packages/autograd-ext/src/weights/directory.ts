@@ -10,12 +10,16 @@ export function directory(path: string): FileSource {
     location: path,
     has: async (file) => {
       const { stat } = await import('node:fs/promises');
-      return stat(await resolve(file)).then((entry) => entry.isFile(), () => false);
+      return stat(await resolve(file)).then(
+        (entry) => entry.isFile(),
+        () => false,
+      );
     },
     list: async (folder = '') => {
       const { readdir, stat } = await import('node:fs/promises');
       const names = await readdir(await resolve(folder)).catch(() => []);
-      const isFile = async (name: string) => (await stat(await resolve(`${folder}/${name}`)).catch(() => undefined))?.isFile();
+      const isFile = async (name: string) =>
+        (await stat(await resolve(`${folder}/${name}`)).catch(() => undefined))?.isFile();
       const kept = await Promise.all(names.map(isFile));
       return names.filter((_, i) => kept[i]).sort();
     },
@@ -38,11 +42,15 @@ export async function openLocalFile(path: string): Promise<RandomAccessFile> {
     size,
     close: () => handle.close(),
     read: async (offset, length) => {
-      if (offset + length > size) throw new RangeError(`directory: '${path}' got a read of bytes ${offset} to ${offset + length}, expected at most ${size}.`);
+      if (offset + length > size)
+        throw new RangeError(
+          `directory: '${path}' got a read of bytes ${offset} to ${offset + length}, expected at most ${size}.`,
+        );
       const bytes = new Uint8Array(length);
-      for (let at = 0; at < length; ) {
+      for (let at = 0; at < length;) {
         const { bytesRead } = await handle.read(bytes, at, Math.min(CHUNK, length - at), offset + at);
-        if (bytesRead === 0) throw new Error(`directory: '${path}' became shorter while it was read. Wait until it is complete.`);
+        if (bytesRead === 0)
+          throw new Error(`directory: '${path}' became shorter while it was read. Wait until it is complete.`);
         at += bytesRead;
       }
       return bytes;

@@ -3,8 +3,26 @@ import { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from './float16.js';
 /** Bits an element of each dtype that the format knows, in its spelling. Some have no reader here: see `widen`. */
 export const DTYPE_BITS = new Map<string, number>(
   Object.entries({
-    BOOL: 8, F4: 4, F6_E2M3: 6, F6_E3M2: 6, U8: 8, I8: 8, F8_E5M2: 8, F8_E4M3: 8, F8_E8M0: 8,
-    I16: 16, U16: 16, F16: 16, BF16: 16, I32: 32, U32: 32, F32: 32, F64: 64, I64: 64, U64: 64, C64: 64,
+    BOOL: 8,
+    F4: 4,
+    F6_E2M3: 6,
+    F6_E3M2: 6,
+    U8: 8,
+    I8: 8,
+    F8_E5M2: 8,
+    F8_E4M3: 8,
+    F8_E8M0: 8,
+    I16: 16,
+    U16: 16,
+    F16: 16,
+    BF16: 16,
+    I32: 32,
+    U32: 32,
+    F32: 32,
+    F64: 64,
+    I64: 64,
+    U64: 64,
+    C64: 64,
   }),
 );
 
@@ -34,7 +52,10 @@ const readers = new Map<string, (bytes: Uint8Array) => Values>(
  */
 export function widen(dtype: string, bytes: Uint8Array): Values {
   const read = readers.get(dtype);
-  if (!read) throw new Error(`dtype got '${dtype}', expected one of ${[...readers.keys()].join(', ')}. Convert the file to float16 or float32.`);
+  if (!read)
+    throw new Error(
+      `dtype got '${dtype}', expected one of ${[...readers.keys()].join(', ')}. Convert the file to float16 or float32.`,
+    );
   return read(bytes);
 }
 
@@ -77,7 +98,8 @@ function narrow(values: BigInt64Array | BigUint64Array | Uint32Array): Int32Arra
   for (let i = 0; i < values.length; i++) {
     const value = Number(values[i]);
     narrowed[i] = value;
-    if (narrowed[i] !== value) throw new RangeError(`value ${i} got ${values[i]}, expected an integer between -2^31 and 2^31 - 1.`);
+    if (narrowed[i] !== value)
+      throw new RangeError(`value ${i} got ${values[i]}, expected an integer between -2^31 and 2^31 - 1.`);
   }
   return narrowed;
 }

@@ -6,7 +6,12 @@ import { directory } from './directory.js';
 import { readJson, readText, subfolder, type FileSource } from './file-source.js';
 import { memory } from './memory.js';
 
-const files = { 'config.json': '{"a": [1, 2]}', 'unet/weights.bin': 'abcdef', 'unet/deep/x.json': 'not json', 'empty': '' };
+const files = {
+  'config.json': '{"a": [1, 2]}',
+  'unet/weights.bin': 'abcdef',
+  'unet/deep/x.json': 'not json',
+  empty: '',
+};
 let folder: string;
 
 beforeAll(async () => {
@@ -19,13 +24,24 @@ afterAll(() => rm(folder, { recursive: true }));
 const kinds: [string, () => FileSource][] = [
   ['directory', () => directory(folder)],
   ['memory', () => memory(files)],
-  ['a subfolder of memory', () => subfolder(memory(Object.fromEntries(Object.entries(files).map(([path, text]) => [`model/${path}`, text]))), 'model')],
+  [
+    'a subfolder of memory',
+    () =>
+      subfolder(
+        memory(Object.fromEntries(Object.entries(files).map(([path, text]) => [`model/${path}`, text]))),
+        'model',
+      ),
+  ],
 ];
 
 describe.each(kinds)('%s', (_, make) => {
   it('knows files, not folders', async () => {
     const source = make();
-    expect(await Promise.all(['config.json', 'unet/weights.bin', './unet//weights.bin', 'unet', 'nope', ''].map((path) => source.has(path)))).toEqual([true, true, true, false, false, false]);
+    expect(
+      await Promise.all(
+        ['config.json', 'unet/weights.bin', './unet//weights.bin', 'unet', 'nope', ''].map((path) => source.has(path)),
+      ),
+    ).toEqual([true, true, true, false, false, false]);
   });
 
   it('lists the files directly in a folder', async () => {
@@ -55,11 +71,15 @@ describe.each(kinds)('%s', (_, make) => {
   it('reads text and JSON', async () => {
     expect(await readText(make(), 'empty')).toBe('');
     expect(await readJson(make(), 'config.json')).toEqual({ a: [1, 2] });
-    await expect(readJson(make(), 'unet/deep/x.json')).rejects.toThrow(/^readJson: 'unet\/deep\/x\.json' in '.*' is not JSON\. Correct it or download it again\.$/);
+    await expect(readJson(make(), 'unet/deep/x.json')).rejects.toThrow(
+      /^readJson: 'unet\/deep\/x\.json' in '.*' is not JSON\. Correct it or download it again\.$/,
+    );
   });
 
   it('names a file that is not there', async () => {
-    await expect(make().open('unet/nope.json')).rejects.toThrow(/^(directory: cannot open|memory: there is no file) '.*unet\/nope\.json'/);
+    await expect(make().open('unet/nope.json')).rejects.toThrow(
+      /^(directory: cannot open|memory: there is no file) '.*unet\/nope\.json'/,
+    );
   });
 
   it('does not lead out of its folder', async () => {
@@ -69,13 +89,18 @@ describe.each(kinds)('%s', (_, make) => {
 
 describe('readJson', () => {
   it.each([
-    ['version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n', /is a git-lfs pointer, not the file itself\. Run 'git lfs pull'/],
+    [
+      'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n',
+      /is a git-lfs pointer, not the file itself\. Run 'git lfs pull'/,
+    ],
     ['<!DOCTYPE html><html></html>', /is a web page/],
   ])('recognises %j', async (text, message) => {
     await expect(readJson(memory({ 'config.json': text }), 'config.json')).rejects.toThrow(message);
   });
 
   it('refuses bytes that are not UTF-8', async () => {
-    await expect(readJson(memory({ 'config.json': Uint8Array.of(0xff, 0xfe) }), 'config.json')).rejects.toThrow(/cannot read 'memory\/config\.json' as UTF-8 text/);
+    await expect(readJson(memory({ 'config.json': Uint8Array.of(0xff, 0xfe) }), 'config.json')).rejects.toThrow(
+      /cannot read 'memory\/config\.json' as UTF-8 text/,
+    );
   });
 });

@@ -10,7 +10,14 @@ describe('float16', () => {
     const values = fromFloat16(all);
     for (const half of all) {
       const [sign, exponent, fraction] = [half & 0x8000 ? -1 : 1, (half >> 10) & 31, (half & 1023) / 1024];
-      const expected = exponent === 31 ? (fraction ? NaN : sign * Infinity) : exponent ? sign * 2 ** (exponent - 15) * (1 + fraction) : sign * 2 ** -14 * fraction;
+      const expected =
+        exponent === 31
+          ? fraction
+            ? NaN
+            : sign * Infinity
+          : exponent
+            ? sign * 2 ** (exponent - 15) * (1 + fraction)
+            : sign * 2 ** -14 * fraction;
       if (!Object.is(values[half], expected)) expect(values[half], `0x${half.toString(16)}`).toBe(expected);
     }
   });
@@ -33,7 +40,9 @@ describe('float16', () => {
   });
 
   it('overflows to infinity from 65520', () => {
-    expect([...toFloat16(Float32Array.of(65519.996, 65520, -65520, 1e30, -Infinity))]).toEqual([0x7bff, 0x7c00, 0xfc00, 0x7c00, 0xfc00]);
+    expect([...toFloat16(Float32Array.of(65519.996, 65520, -65520, 1e30, -Infinity))]).toEqual([
+      0x7bff, 0x7c00, 0xfc00, 0x7c00, 0xfc00,
+    ]);
     expect([...toFloat16(Float32Array.of(2 ** -25, next(2 ** -25, 1), 2 ** -40, -0))]).toEqual([0, 1, 0, 0x8000]);
   });
 });
@@ -55,7 +64,9 @@ describe('bfloat16', () => {
       }),
       { numRuns: 2000 },
     );
-    expect([...toBfloat16(Float32Array.of(1 + 2 ** -8, 1 + 3 * 2 ** -8, 1 + 2 ** -8 + 2 ** -20))]).toEqual([0x3f80, 0x3f82, 0x3f81]);
+    expect([...toBfloat16(Float32Array.of(1 + 2 ** -8, 1 + 3 * 2 ** -8, 1 + 2 ** -8 + 2 ** -20))]).toEqual([
+      0x3f80, 0x3f82, 0x3f81,
+    ]);
   });
 });
 

@@ -29,7 +29,10 @@ export async function hubCache(cacheDir: string, id: string): Promise<HubCache> 
     snapshot,
     commitOf: async (revision) => {
       if (COMMIT.test(revision)) return revision;
-      return readFile(reference(revision), 'utf8').then((text) => text.trim(), () => undefined);
+      return readFile(reference(revision), 'utf8').then(
+        (text) => text.trim(),
+        () => undefined,
+      );
     },
     setCommit: async (revision, commit) => {
       if (revision !== commit) await writeFileAtomic(reference(revision), commit);

@@ -17,22 +17,36 @@ export async function describeFile(url: string, settings: HubSettings, target: H
   const etag = (headers.get('x-linked-etag') ?? headers.get('etag'))?.replace(/^W\//, '').replaceAll('"', '');
   const size = Number(headers.get('x-linked-size') ?? headers.get('content-length') ?? NaN);
   if (etag && /^\w[\w.-]*$/.test(etag) && Number.isSafeInteger(size)) return { url, etag, size };
-  throw new Error(`hub: '${target.path}' of '${target.id}' got ETag ${etag} and length ${size}, expected both. Check that HF_ENDPOINT is a Hugging Face hub.`);
+  throw new Error(
+    `hub: '${target.path}' of '${target.id}' got ETag ${etag} and length ${size}, expected both. Check that HF_ENDPOINT is a Hugging Face hub.`,
+  );
 }
 
-/** Large files redirect to a store that knows nothing of etags: the answer before counts. Moved repositories redirect within the hub. */
+/**
+ * Large files redirect to a store that knows nothing of etags: the answer before counts. Moved repositories redirect
+ * within the hub.
+ */
 async function head(url: string, settings: HubSettings, target: HubTarget): Promise<Response> {
-  const response = await hubRequest(url, settings, target, { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(30_000) });
+  const response = await hubRequest(url, settings, target, {
+    method: 'HEAD',
+    redirect: 'manual',
+    signal: AbortSignal.timeout(30_000),
+  });
   const moved = response.headers.get('x-linked-etag') ? null : response.headers.get('location');
   return moved?.startsWith('/') ? head(new URL(moved, url).href, settings, target) : response;
 }
 
 /**
- * Downloads a file to `<blob>.incomplete`, checks it and renames it to `blob`. An interrupted download continues where it
- * ended: at once up to five times, and in a later call.
+ * Downloads a file to `<blob>.incomplete`, checks it and renames it to `blob`. An interrupted download continues where
+ * it ended: at once up to five times, and in a later call.
  * @throws if the hub cannot be reached or refuses, or if the file's size or sha256 is wrong
  */
-export async function downloadBlob(file: HubFile, blob: string, settings: HubSettings, target: HubTarget & { path: string }): Promise<void> {
+export async function downloadBlob(
+  file: HubFile,
+  blob: string,
+  settings: HubSettings,
+  target: HubTarget & { path: string },
+): Promise<void> {
   const { mkdir, rename, rm } = await import('node:fs/promises');
   const { dirname } = await import('node:path');
   const incomplete = `${blob}.incomplete`;
@@ -47,12 +61,19 @@ export async function downloadBlob(file: HubFile, blob: string, settings: HubSet
   const digest = /^[0-9a-f]{64}$/.test(file.etag) ? await sha256(incomplete) : file.etag;
   if (digest !== file.etag) {
     await rm(incomplete);
-    throw new Error(`hub: '${target.path}' of '${target.id}' got sha256 ${digest}, expected ${file.etag}: it was damaged on the way. Try again.`);
+    throw new Error(
+      `hub: '${target.path}' of '${target.id}' got sha256 ${digest}, expected ${file.etag}: it was damaged on the way. Try again.`,
+    );
   }
   await rename(incomplete, blob);
 }
 
-async function receive(file: HubFile, incomplete: string, settings: HubSettings, target: HubTarget & { path: string }): Promise<void> {
+async function receive(
+  file: HubFile,
+  incomplete: string,
+  settings: HubSettings,
+  target: HubTarget & { path: string },
+): Promise<void> {
   const { open } = await import('node:fs/promises');
   const here = (await sizeOf(incomplete)) ?? 0;
   const resume = here > 0 && here < file.size;
@@ -70,7 +91,8 @@ async function receive(file: HubFile, incomplete: string, settings: HubSettings,
   } finally {
     await output.close();
   }
-  if (received > file.size) throw new Error(`hub: '${target.path}' of '${target.id}' got ${received} bytes, expected ${file.size}. Try again.`);
+  if (received > file.size)
+    throw new Error(`hub: '${target.path}' of '${target.id}' got ${received} bytes, expected ${file.size}. Try again.`);
   if (received < file.size) throw interrupted(target);
 }
 
@@ -83,11 +105,17 @@ async function* bodyOf(response: Response, target: HubTarget): AsyncGenerator<Ui
 }
 
 const interrupted = ({ id, path }: HubTarget, cause?: unknown) =>
-  new HubUnreachableError(`hub: the download of '${path}' of '${id}' was interrupted. Try again: it continues where it ended.`, { cause });
+  new HubUnreachableError(
+    `hub: the download of '${path}' of '${id}' was interrupted. Try again: it continues where it ended.`,
+    { cause },
+  );
 
 async function sizeOf(path: string): Promise<number | undefined> {
   const { stat } = await import('node:fs/promises');
-  return stat(path).then(({ size }) => size, () => undefined);
+  return stat(path).then(
+    ({ size }) => size,
+    () => undefined,
+  );
 }
 
 async function sha256(path: string): Promise<string> {

@@ -46,7 +46,10 @@ export async function hubSettings({
   const home = await expand(env.HF_HOME || join(env.XDG_CACHE_HOME || '~/.cache', 'huggingface'));
   return {
     revision,
-    token: (token ?? (env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN || (await readToken(env.HF_TOKEN_PATH || join(home, 'token')))))?.trim(),
+    token: (
+      token ??
+      (env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN || (await readToken(env.HF_TOKEN_PATH || join(home, 'token'))))
+    )?.trim(),
     cacheDir: await expand(cacheDir ?? (env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(home, 'hub'))),
     localFilesOnly: localFilesOnly ?? /^(1|true|yes|on)$/i.test(env.HF_HUB_OFFLINE ?? ''),
     endpoint: (endpoint ?? (env.HF_ENDPOINT || 'https://huggingface.co')).replace(/\/+$/, ''),

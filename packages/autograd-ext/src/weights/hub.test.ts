@@ -42,7 +42,16 @@ beforeEach(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   cacheDir = await mkdtemp(join(tmpdir(), 'hub-'));
-  for (const name of ['HF_HOME', 'HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE', 'XDG_CACHE_HOME', 'HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN', 'HF_HUB_OFFLINE', 'HF_ENDPOINT'])
+  for (const name of [
+    'HF_HOME',
+    'HF_HUB_CACHE',
+    'HUGGINGFACE_HUB_CACHE',
+    'XDG_CACHE_HOME',
+    'HF_TOKEN',
+    'HUGGING_FACE_HUB_TOKEN',
+    'HF_HUB_OFFLINE',
+    'HF_ENDPOINT',
+  ])
     vi.stubEnv(name, '');
   vi.stubEnv('HF_TOKEN_PATH', join(cacheDir, 'no-token'));
 });
@@ -61,16 +70,30 @@ const stop = () => {
 function answer(request: IncomingMessage, response: ServerResponse): unknown {
   const path = decodeURIComponent(request.url!);
   if (path === '/api/models/org/name/revision/main' || path === '/api/models/org/name/revision/refs/pr/1')
-    return response.end(JSON.stringify({ sha: commit, siblings: Object.keys(files).map((rfilename) => ({ rfilename })) }));
+    return response.end(
+      JSON.stringify({ sha: commit, siblings: Object.keys(files).map((rfilename) => ({ rfilename })) }),
+    );
   const [, place, name] = /^\/(org\/name\/resolve\/[0-9a-f]{40}|store)\/(.*)$/.exec(path) ?? [];
   const data = files[name!];
   if (!data) return refuse(response, 404, place ? 'EntryNotFound' : 'RepoNotFound');
-  if (data !== weights) return response.writeHead(200, { etag: `W/"${sha1(name!)}"`, 'content-length': data.length }).end(request.method === 'HEAD' ? undefined : data);
+  if (data !== weights)
+    return response
+      .writeHead(200, { etag: `W/"${sha1(name!)}"`, 'content-length': data.length })
+      .end(request.method === 'HEAD' ? undefined : data);
   if (place !== 'store')
-    return response.writeHead(302, { 'x-linked-etag': `"${etag}"`, 'x-linked-size': data.length, etag: '"other"', location: `${endpoint.replace('127.0.0.1', 'localhost')}/store/${encodeURIComponent(name!)}` }).end();
+    return response
+      .writeHead(302, {
+        'x-linked-etag': `"${etag}"`,
+        'x-linked-size': data.length,
+        etag: '"other"',
+        location: `${endpoint.replace('127.0.0.1', 'localhost')}/store/${encodeURIComponent(name!)}`,
+      })
+      .end();
   const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
   if (request.headers.range) response.setHeader('content-range', `bytes ${start}-${data.length - 1}/${data.length}`);
-  return response.writeHead(request.headers.range ? 206 : 200, { 'content-length': data.length - start }).end(data.subarray(start));
+  return response
+    .writeHead(request.headers.range ? 206 : 200, { 'content-length': data.length - start })
+    .end(data.subarray(start));
 }
 
 function refuse(response: ServerResponse, status: number, code: string): true {
@@ -138,7 +161,9 @@ describe('hub', () => {
     await read(open({ onProgress: (step: DownloadProgress) => progress.push(step) }), large);
     expect(progress[0]).toEqual({ id: 'org/name', path: large, received: 0, total: weights.length });
     expect(progress.at(-1)!.received).toBe(weights.length);
-    expect(progress.map(({ received }) => received)).toEqual(progress.map(({ received }) => received).sort((a, b) => a - b));
+    expect(progress.map(({ received }) => received)).toEqual(
+      progress.map(({ received }) => received).sort((a, b) => a - b),
+    );
   });
 
   it('takes places and secrets from the environment', async () => {
@@ -188,12 +213,16 @@ describe('hub, interrupted', () => {
   it('continues where the connection broke', async () => {
     misbehave = cut(100_000, 2);
     expect(sha256(await read(open(), large))).toBe(etag);
-    expect(requests.filter((request) => request.startsWith('GET /store')).map((request) => request.split(' ')[2])).toEqual([undefined, 'bytes=100000-', 'bytes=200000-']);
+    expect(
+      requests.filter((request) => request.startsWith('GET /store')).map((request) => request.split(' ')[2]),
+    ).toEqual([undefined, 'bytes=100000-', 'bytes=200000-']);
   });
 
   it('continues in a later run', async () => {
     misbehave = cut(10_000, 5);
-    await expect(read(open(), large)).rejects.toThrow(/^hub: the download of 'unet\/weights #1\.safetensors' of 'org\/name' was interrupted\. Try again/);
+    await expect(read(open(), large)).rejects.toThrow(
+      /^hub: the download of 'unet\/weights #1\.safetensors' of 'org\/name' was interrupted\. Try again/,
+    );
     expect(await readdir(inCache('blobs'))).toEqual([`${etag}.incomplete`]);
     expect(sha256(await read(open(), large))).toBe(etag);
     expect(requests.at(-1)).toMatch(/ bytes=50000-$/);
@@ -203,15 +232,21 @@ describe('hub, interrupted', () => {
   it('begins anew where ranges are not served', async () => {
     await mkdir(inCache('blobs'), { recursive: true });
     await writeFile(inCache(`blobs/${etag}.incomplete`), 'rubbish');
-    misbehave = (request, response) => request.url!.startsWith('/store/') && Boolean(response.writeHead(200).end(weights));
+    misbehave = (request, response) =>
+      request.url!.startsWith('/store/') && Boolean(response.writeHead(200).end(weights));
     expect(sha256(await read(open(), large))).toBe(etag);
   });
 
   it('keeps no file whose sha256 is wrong', async () => {
     await mkdir(inCache('blobs'), { recursive: true });
-    await writeFile(inCache(`blobs/${etag}.incomplete`), weights.map((byte, i) => (i === 5 ? byte ^ 1 : byte)).subarray(0, 1000));
+    await writeFile(
+      inCache(`blobs/${etag}.incomplete`),
+      weights.map((byte, i) => (i === 5 ? byte ^ 1 : byte)).subarray(0, 1000),
+    );
     const source = open();
-    await expect(read(source, large)).rejects.toThrow(new RegExp(`got sha256 [0-9a-f]{64}, expected ${etag}: it was damaged on the way`));
+    await expect(read(source, large)).rejects.toThrow(
+      new RegExp(`got sha256 [0-9a-f]{64}, expected ${etag}: it was damaged on the way`),
+    );
     expect(await readdir(inCache('blobs'))).toEqual([]);
     expect(sha256(await read(source, large))).toBe(etag);
   });
@@ -220,16 +255,26 @@ describe('hub, interrupted', () => {
     await read(open(), large);
     await stop();
     expect(sha256(await read(open(), large))).toBe(etag);
-    await expect(read(open(), 'config.json')).rejects.toThrow(/^hub: 'config\.json' of 'org\/name' is not in the cache '.*'\. hub: no answer from http/);
+    await expect(read(open(), 'config.json')).rejects.toThrow(
+      /^hub: 'config\.json' of 'org\/name' is not in the cache '.*'\. hub: no answer from http/,
+    );
   });
 });
 
 describe('hub, refused', () => {
   it.each([
-    [401, 'RepoNotFound', "hub: 'org/name' got 401 from .*: there is no such repository, or it is private\\. .* set HF_TOKEN"],
+    [
+      401,
+      'RepoNotFound',
+      "hub: 'org/name' got 401 from .*: there is no such repository, or it is private\\. .* set HF_TOKEN",
+    ],
     [404, 'RepoNotFound', "hub: 'org/name' got 404 from .*: there is no such repository"],
     [404, 'RevisionNotFound', "hub: revision 'main' of 'org/name' got 404 from .*: it does not exist"],
-    [401, 'GatedRepo', "hub: 'org/name' got 401 from .*: it is gated\\. Accept its conditions at http://.*/org/name, then set HF_TOKEN"],
+    [
+      401,
+      'GatedRepo',
+      "hub: 'org/name' got 401 from .*: it is gated\\. Accept its conditions at http://.*/org/name, then set HF_TOKEN",
+    ],
     [403, '', "hub: 'org/name' got 403 from .*: it is gated"],
     [429, '', "hub: 'org/name' got 429 from .*\\. Wait, or set HF_TOKEN"],
     [500, '', "hub: 'org/name' got 500 from .*\\. Try again later"],
@@ -241,7 +286,9 @@ describe('hub, refused', () => {
 
   it('says that a file is gated though its repository is seen', async () => {
     misbehave = (request, response) => request.url!.includes('/resolve/') && refuse(response, 403, 'GatedRepo');
-    await expect(open().open('config.json')).rejects.toThrow(/^hub: 'config\.json' of 'org\/name' got 403 from .*: it is gated/);
+    await expect(open().open('config.json')).rejects.toThrow(
+      /^hub: 'config\.json' of 'org\/name' got 403 from .*: it is gated/,
+    );
   });
 
   it('names the files there are for one that is not', async () => {
@@ -264,7 +311,9 @@ describe('hub, refused', () => {
   });
 
   it('offline, says what is not cached and why nobody was asked', async () => {
-    await expect(open({ localFilesOnly: true }).list()).rejects.toThrow(/^hub: revision 'main' of 'org\/name' is not in the cache '.*models--org--name'\. This is an offline run/);
+    await expect(open({ localFilesOnly: true }).list()).rejects.toThrow(
+      /^hub: revision 'main' of 'org\/name' is not in the cache '.*models--org--name'\. This is an offline run/,
+    );
     expect(requests).toEqual([]);
   });
 
@@ -279,7 +328,9 @@ describe('resolveSource', () => {
     expect(await resolveSource(source)).toBe(source);
     expect((await resolveSource(cacheDir)).location).toBe(cacheDir);
     expect((await resolveSource('org/name', { revision: 'v1' })).location).toBe('org/name@v1');
-    await expect(resolveSource('/no/such/folder')).rejects.toThrow("resolveSource: location got '/no/such/folder', expected an existing folder or a hub id");
+    await expect(resolveSource('/no/such/folder')).rejects.toThrow(
+      "resolveSource: location got '/no/such/folder', expected an existing folder or a hub id",
+    );
     await writeFile(join(cacheDir, 'file'), '');
     await expect(resolveSource(join(cacheDir, 'file'))).rejects.toThrow(/got the file '.*', expected a folder/);
   });

@@ -16,10 +16,12 @@ export const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
  * A model repository of the Hugging Face hub. A file is downloaded when it is opened, into the cache that Python's
  * huggingface_hub uses too; without a connection, what is in the cache is used. Options not given come from the
  * environment (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE).
- * @throws if `id` is not `org/name`; its methods throw if the hub refuses, or cannot be reached and the cache lacks the file
+ * @throws if `id` is not `org/name`; its methods throw if the hub refuses, or cannot be reached and the cache lacks the
+ *   file
  */
 export function hub(id: string, options: HubOptions = {}): FileSource {
-  if (!HUB_ID.test(id)) throw new Error(`hub: id got '${id}', expected 'organisation/name'. Copy it from the model's page.`);
+  if (!HUB_ID.test(id))
+    throw new Error(`hub: id got '${id}', expected 'organisation/name'. Copy it from the model's page.`);
   const name = MOVED.get(id) ?? id;
   let opening: Promise<Repository> | undefined;
   const repository = () => {
@@ -55,11 +57,19 @@ async function openRepository(id: string, options: HubOptions): Promise<Reposito
   }
 }
 
-async function cachedRepository(id: string, { revision }: HubSettings, cache: HubCache, cause?: Error): Promise<Repository> {
+async function cachedRepository(
+  id: string,
+  { revision }: HubSettings,
+  cache: HubCache,
+  cause?: Error,
+): Promise<Repository> {
   const reason = cause ? cause.message : 'This is an offline run (HF_HUB_OFFLINE or localFilesOnly): run once online.';
   const commit = await cache.commitOf(revision);
   const files = commit === undefined ? undefined : directory(cache.snapshot(commit));
-  if (!files) throw new Error(`hub: revision '${revision}' of '${id}' is not in the cache '${cache.folder}'. ${reason}`, { cause });
+  if (!files)
+    throw new Error(`hub: revision '${revision}' of '${id}' is not in the cache '${cache.folder}'. ${reason}`, {
+      cause,
+    });
   return {
     has: files.has,
     list: files.list,
@@ -90,7 +100,10 @@ async function remoteRepository(id: string, settings: HubSettings, cache: HubCac
   async function fetchFile(path: string): Promise<string> {
     const { join } = await import('node:path');
     const target = { id, revision, path };
-    if (!paths.has(path)) throw new Error(`hub: '${path}' of '${id}' does not exist in revision '${revision}'. It has ${[...paths].sort().join(', ') || 'no file'}.`);
+    if (!paths.has(path))
+      throw new Error(
+        `hub: '${path}' of '${id}' does not exist in revision '${revision}'. It has ${[...paths].sort().join(', ') || 'no file'}.`,
+      );
     if (!(await local.has(path))) {
       const place = path.split('/').map(encodeURIComponent).join('/');
       const file = await describeFile(`${endpoint}/${id}/resolve/${commit}/${place}`, settings, target);
@@ -101,17 +114,26 @@ async function remoteRepository(id: string, settings: HubSettings, cache: HubCac
   }
 }
 
-async function listRepository(id: string, settings: HubSettings): Promise<{ commit: string; paths: ReadonlySet<string> }> {
+async function listRepository(
+  id: string,
+  settings: HubSettings,
+): Promise<{ commit: string; paths: ReadonlySet<string> }> {
   const { endpoint, revision } = settings;
   const url = `${endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}`;
   const response = await hubRequest(url, settings, { id, revision }, { signal: AbortSignal.timeout(30_000) });
-  const info = (await response.json().catch(() => undefined)) as { sha?: unknown; siblings?: { rfilename: string }[] } | undefined;
+  const info = (await response.json().catch(() => undefined)) as
+    { sha?: unknown; siblings?: { rfilename: string }[] } | undefined;
   if (typeof info?.sha !== 'string' || !/^[0-9a-f]{40}$/.test(info.sha) || !Array.isArray(info.siblings))
-    throw new Error(`hub: '${url}' got another answer, expected a repository's commit and files. Check that HF_ENDPOINT is a Hugging Face hub.`);
+    throw new Error(
+      `hub: '${url}' got another answer, expected a repository's commit and files. Check that HF_ENDPOINT is a Hugging Face hub.`,
+    );
   return { commit: info.sha, paths: new Set(info.siblings.map(({ rfilename }) => rfilename)) };
 }
 
 async function isFile(path: string): Promise<boolean> {
   const { stat } = await import('node:fs/promises');
-  return stat(path).then((entry) => entry.isFile(), () => false);
+  return stat(path).then(
+    (entry) => entry.isFile(),
+    () => false,
+  );
 }

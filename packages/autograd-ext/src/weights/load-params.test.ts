@@ -7,20 +7,43 @@ import { directory } from './directory.js';
 import { initParams, loadParams, type ParamsSpec } from './load-params.js';
 import { openSafetensors } from './open-safetensors.js';
 
-const stored = (...shape: number[]): StoredTensor => ({ shape, dtype: 'F32', read: async () => new Float32Array(shape.reduce((a, b) => a * b, 1)) });
-const spec: ParamsSpec = { conv: { weight: { shape: [2, 3] }, bias: { shape: [2] } }, blocks: [{ scale: { shape: [] } }, { shape: { shape: [1] } }] };
+const stored = (...shape: number[]): StoredTensor => ({
+  shape,
+  dtype: 'F32',
+  read: async () => new Float32Array(shape.reduce((a, b) => a * b, 1)),
+});
+const spec: ParamsSpec = {
+  conv: { weight: { shape: [2, 3] }, bias: { shape: [2] } },
+  blocks: [{ scale: { shape: [] } }, { shape: { shape: [1] } }],
+};
 const options = { owner: 'Model', location: 'here' };
 
 describe('loadParams', () => {
   it('builds the tree that the spec describes, whatever the order of the weights', () => {
-    const weights = new Map([['blocks.1.shape', stored(1)], ['conv.bias', stored(2)], ['blocks.0.scale', stored()], ['conv.weight', stored(2, 3)]]);
+    const weights = new Map([
+      ['blocks.1.shape', stored(1)],
+      ['conv.bias', stored(2)],
+      ['blocks.0.scale', stored()],
+      ['conv.weight', stored(2, 3)],
+    ]);
     const params = loadParams(spec, weights, options) as { blocks: unknown };
     expect(Array.isArray(params.blocks)).toBe(true);
-    expect(Object.keys(flatten(params as never))).toEqual(['conv.weight', 'conv.bias', 'blocks.0.scale', 'blocks.1.shape']);
+    expect(Object.keys(flatten(params as never))).toEqual([
+      'conv.weight',
+      'conv.bias',
+      'blocks.0.scale',
+      'blocks.1.shape',
+    ]);
   });
 
   it('lists everything that does not fit in one error', () => {
-    const weights = new Map([['conv.weight', stored(3, 2)], ['conv.bias', stored(2, 1)], ['extra.a', stored(1)], ['extra.b', stored(1)], ['position_ids', stored(1)]]);
+    const weights = new Map([
+      ['conv.weight', stored(3, 2)],
+      ['conv.bias', stored(2, 1)],
+      ['extra.a', stored(1)],
+      ['extra.b', stored(1)],
+      ['position_ids', stored(1)],
+    ]);
     expect(() => loadParams(spec, weights, { ...options, ignored: [/position_ids$/] })).toThrow(
       [
         "Model: the weights in 'here' do not fit its config.",
@@ -33,10 +56,15 @@ describe('loadParams', () => {
   });
 
   it('a weight that is not finite says so when it is read', async () => {
-    const { tensors } = await openSafetensors(directory(fixturePath('files/broken-safetensors')), 'nan-weights.safetensors');
+    const { tensors } = await openSafetensors(
+      directory(fixturePath('files/broken-safetensors')),
+      'nan-weights.safetensors',
+    );
     const { a } = loadParams({ a: { shape: [4] } }, tensors, options) as { a: StoredTensor };
     expect(a.location).toEqual(tensors.get('a')!.location);
-    await expect(a.read()).rejects.toThrow("Model: weight 'a' in 'here' got NaN at position 1, expected finite numbers.");
+    await expect(a.read()).rejects.toThrow(
+      "Model: weight 'a' in 'here' got NaN at position 1, expected finite numbers.",
+    );
     const infinite = { ...stored(1), read: async () => Float32Array.of(-Infinity) };
     const { b } = loadParams({ b: { shape: [1] } }, new Map([['b', infinite]]), options) as { b: StoredTensor };
     await expect(b.read()).rejects.toThrow("weight 'b' in 'here' got -Infinity at position 0");

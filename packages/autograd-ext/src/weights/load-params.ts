@@ -1,7 +1,8 @@
 import type { Leaf, Params, StoredTensor } from '../params.js';
 
 /** The shapes that a config demands: a tree like the `Params` it becomes. */
-export type ParamsSpec = { readonly shape: readonly number[] } | readonly ParamsSpec[] | { readonly [key: string]: ParamsSpec };
+export type ParamsSpec =
+  { readonly shape: readonly number[] } | readonly ParamsSpec[] | { readonly [key: string]: ParamsSpec };
 
 export interface LoadParamsOptions {
   /** Who asks, for messages: a class name. */
@@ -24,12 +25,20 @@ export function loadParams(
 ): Params {
   const shapes = new Map(shapesOf(spec));
   const problems = [
-    list('missing', [...shapes.keys()].filter((key) => !weights.has(key))),
-    list('unexpected', [...weights.keys()].filter((key) => !shapes.has(key) && !ignored.some((pattern) => pattern.test(key)))),
+    list(
+      'missing',
+      [...shapes.keys()].filter((key) => !weights.has(key)),
+    ),
+    list(
+      'unexpected',
+      [...weights.keys()].filter((key) => !shapes.has(key) && !ignored.some((pattern) => pattern.test(key))),
+    ),
     list('of another shape', wrongShapes(shapes, weights)),
   ].join('');
   if (problems)
-    throw new Error(`${owner}: the weights in '${location}' do not fit its config.${problems}\nCheck that the config and the weights belong to the same model.`);
+    throw new Error(
+      `${owner}: the weights in '${location}' do not fit its config.${problems}\nCheck that the config and the weights belong to the same model.`,
+    );
   return initParams(spec, (path) => checked(weights.get(path)!, path, owner, location));
 }
 
@@ -41,7 +50,9 @@ export function initParams(spec: ParamsSpec, init: (path: string, shape: readonl
 function build(spec: ParamsSpec, init: (path: string, shape: readonly number[]) => Leaf, path: string): Params {
   if (isShape(spec)) return init(path, spec.shape);
   if (Array.isArray(spec)) return spec.map((child: ParamsSpec, i) => build(child, init, join(path, `${i}`)));
-  return Object.fromEntries(Object.entries(spec).map(([key, child]) => [key, build(child as ParamsSpec, init, join(path, key))]));
+  return Object.fromEntries(
+    Object.entries(spec).map(([key, child]) => [key, build(child as ParamsSpec, init, join(path, key))]),
+  );
 }
 
 function shapesOf(spec: ParamsSpec, path = ''): [path: string, shape: readonly number[]][] {
@@ -56,14 +67,20 @@ const isShape = (spec: ParamsSpec): spec is { readonly shape: readonly number[] 
   return Array.isArray(shape) && shape.every((size) => typeof size === 'number');
 };
 
-function wrongShapes(shapes: ReadonlyMap<string, readonly number[]>, weights: ReadonlyMap<string, StoredTensor>): string[] {
+function wrongShapes(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  weights: ReadonlyMap<string, StoredTensor>,
+): string[] {
   return [...shapes].flatMap(([key, expected]) => {
     const got = weights.get(key)?.shape.join(', ');
-    return got === undefined || got === expected.join(', ') ? [] : [`${key} (got [${got}], expected [${expected.join(', ')}])`];
+    return got === undefined || got === expected.join(', ')
+      ? []
+      : [`${key} (got [${got}], expected [${expected.join(', ')}])`];
   });
 }
 
-const list = (what: string, keys: readonly string[]) => (keys.length ? `\n${keys.length} ${what}: ${keys.join(', ')}.` : '');
+const list = (what: string, keys: readonly string[]) =>
+  keys.length ? `\n${keys.length} ${what}: ${keys.join(', ')}.` : '';
 
 function checked(weight: StoredTensor, path: string, owner: string, location: string): StoredTensor {
   return {

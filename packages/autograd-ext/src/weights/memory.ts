@@ -3,7 +3,10 @@ import { joinPath, type FileSource, type RandomAccessFile } from './file-source.
 /** Files given as bytes or text, by path. */
 export function memory(files: Readonly<Record<string, Uint8Array | string>>, location = 'memory'): FileSource {
   const contents = new Map(
-    Object.entries(files).map(([path, data]) => [joinPath(path), typeof data === 'string' ? new TextEncoder().encode(data) : data]),
+    Object.entries(files).map(([path, data]) => [
+      joinPath(path),
+      typeof data === 'string' ? new TextEncoder().encode(data) : data,
+    ]),
   );
   return {
     location,
@@ -13,7 +16,9 @@ export function memory(files: Readonly<Record<string, Uint8Array | string>>, loc
       const data = contents.get(joinPath(path));
       const name = `${location}/${joinPath(path)}`;
       if (data) return Promise.resolve(openBytes(name, data));
-      return Promise.reject(new Error(`memory: there is no file '${name}'. Known: ${[...contents.keys()].join(', ') || 'none'}.`));
+      return Promise.reject(
+        new Error(`memory: there is no file '${name}'. Known: ${[...contents.keys()].join(', ') || 'none'}.`),
+      );
     },
   };
 }
@@ -26,7 +31,11 @@ function openBytes(name: string, data: Uint8Array): RandomAccessFile {
     close: () => Promise.resolve(),
     read: (offset, length) => {
       if (offset + length <= size) return Promise.resolve(data.slice(offset, offset + length));
-      return Promise.reject(new RangeError(`memory: '${name}' got a read of bytes ${offset} to ${offset + length}, expected at most ${size}.`));
+      return Promise.reject(
+        new RangeError(
+          `memory: '${name}' got a read of bytes ${offset} to ${offset + length}, expected at most ${size}.`,
+        ),
+      );
     },
   };
 }

@@ -31,12 +31,16 @@ const readX = async (bytes: Uint8Array) => (await openSafetensors(memory({ f: by
 
 describe('openSafetensors, fixtures', () => {
   it.each(cases.filter(([, { must }]) => must.startsWith('fail')))('%s fails', async (file) => {
-    await expect(openSafetensors(broken, file)).rejects.toThrow(new RegExp(`^openSafetensors: '.*${file}' is not a valid safetensors file: .+\\. .+\\.$`));
+    await expect(openSafetensors(broken, file)).rejects.toThrow(
+      new RegExp(`^openSafetensors: '.*${file}' is not a valid safetensors file: .+\\. .+\\.$`),
+    );
   });
 
   it.each(cases.filter(([, { must }]) => !must.startsWith('fail')))('%s loads', async (file, { expect: expected }) => {
     const { tensors } = await openSafetensors(broken, file);
-    const values = await Promise.all([...tensors].map(async ([name, tensor]) => [name, [...(await tensor.read())]] as const));
+    const values = await Promise.all(
+      [...tensors].map(async ([name, tensor]) => [name, [...(await tensor.read())]] as const),
+    );
     for (const [name, rows] of Object.entries(expected ?? {})) expect(new Map(values).get(name)).toEqual(rows.flat());
     expect(Object.getOwnPropertyNames(Object.prototype)).toContain('toString');
     expect(({} as Record<string, unknown>)['dtype']).toBeUndefined();
@@ -82,8 +86,12 @@ describe('openSafetensors, dtypes', () => {
 
   it('widens bytes that a source did not align', async () => {
     const bytes = fileOf('F32', [2], Float32Array.of(1, 2));
-    const read = async (offset: number, length: number) => Uint8Array.of(0, ...bytes.slice(offset, offset + length)).subarray(1);
-    const source = { ...memory({}), open: async () => ({ name: 'f', size: bytes.length, read, close: async () => {} }) };
+    const read = async (offset: number, length: number) =>
+      Uint8Array.of(0, ...bytes.slice(offset, offset + length)).subarray(1);
+    const source = {
+      ...memory({}),
+      open: async () => ({ name: 'f', size: bytes.length, read, close: async () => {} }),
+    };
     expect(await (await openSafetensors(source, 'f')).tensors.get('x')!.read()).toEqual(Float32Array.of(1, 2));
   });
 
@@ -93,18 +101,25 @@ describe('openSafetensors, dtypes', () => {
     ['U64', BigUint64Array.of(0n, 2n ** 64n - 1n), 18446744073709551615n],
     ['U32', Uint32Array.of(0, 2 ** 31), 2147483648],
   ])('%s beyond int32 is an error', async (dtype, data, value) => {
-    await expect(readX(fileOf(dtype, [2], data))).rejects.toThrow(`openSafetensors: tensor 'x' of 'memory/f': value 1 got ${value}, expected an integer between -2^31 and 2^31 - 1`);
+    await expect(readX(fileOf(dtype, [2], data))).rejects.toThrow(
+      `openSafetensors: tensor 'x' of 'memory/f': value 1 got ${value}, expected an integer between -2^31 and 2^31 - 1`,
+    );
   });
 
   it('a dtype without a reader opens, and fails when it is read', async () => {
-    await expect(readX(fileOf('F8_E4M3', [2], Uint8Array.of(0, 0)))).rejects.toThrow(/tensor 'x' of 'memory\/f': dtype got 'F8_E4M3', expected one of F32, F16/);
+    await expect(readX(fileOf('F8_E4M3', [2], Uint8Array.of(0, 0)))).rejects.toThrow(
+      /tensor 'x' of 'memory\/f': dtype got 'F8_E4M3', expected one of F32, F16/,
+    );
   });
 });
 
 describe('openSafetensors, files', () => {
   it('reads beyond 4 GiB', async () => {
     const far = 5 * 2 ** 30;
-    const header = JSON.stringify({ big: { dtype: 'U8', shape: [far], data_offsets: [0, far] }, x: { dtype: 'F32', shape: [2], data_offsets: [far, far + 8] } });
+    const header = JSON.stringify({
+      big: { dtype: 'U8', shape: [far], data_offsets: [0, far] },
+      x: { dtype: 'F32', shape: [2], data_offsets: [far, far + 8] },
+    });
     const prefix = Buffer.alloc(8);
     prefix.writeBigUInt64LE(BigInt(header.length));
     const file = await open(join(folder, 'far.safetensors'), 'w'); // sparse: it takes no space
@@ -113,17 +128,25 @@ describe('openSafetensors, files', () => {
     await file.close();
     const { tensors } = await openSafetensors(directory(folder), 'far.safetensors');
     expect(await tensors.get('x')!.read()).toEqual(Float32Array.of(1.5, -2));
-    expect(tensors.get('x')!.location).toEqual({ file: join(folder, 'far.safetensors'), offset: 8 + header.length + far, length: 8 });
+    expect(tensors.get('x')!.location).toEqual({
+      file: join(folder, 'far.safetensors'),
+      offset: 8 + header.length + far,
+      length: 8,
+    });
   });
 
   it('notices that a file changed', async () => {
     await writeFile(join(folder, 'changed.safetensors'), fileOf('F32', [1], Float32Array.of(1)));
     const { tensors } = await openSafetensors(directory(folder), 'changed.safetensors');
     await writeFile(join(folder, 'changed.safetensors'), fileOf('F32', [2], Float32Array.of(1, 2)));
-    await expect(tensors.get('x')!.read()).rejects.toThrow(/changed\.safetensors' got \d+ bytes, expected \d+: it changed after it was opened/);
+    await expect(tensors.get('x')!.read()).rejects.toThrow(
+      /changed\.safetensors' got \d+ bytes, expected \d+: it changed after it was opened/,
+    );
   });
 
   it('names a file that is missing', async () => {
-    await expect(openSafetensors(directory(folder), 'nope.safetensors')).rejects.toThrow(/nope\.safetensors': there is no such file\. Check the path\.$/);
+    await expect(openSafetensors(directory(folder), 'nope.safetensors')).rejects.toThrow(
+      /nope\.safetensors': there is no such file\. Check the path\.$/,
+    );
   });
 });

@@ -14,7 +14,8 @@ export interface Safetensors {
 /**
  * Opens a safetensors file and checks its header as the reference implementation does. No file stays open: a tensor's
  * `read` opens it again. Its dtype keeps the format's spelling (`F32`, `BF16`, …).
- * @throws if the file is missing or not a valid safetensors file; `read` throws if the file changed or a value does not fit
+ * @throws if the file is missing or not a valid safetensors file; `read` throws if the file changed or a value does not
+ *   fit
  */
 export async function openSafetensors(source: FileSource, path: string): Promise<Safetensors> {
   const file = await source.open(path);
@@ -22,10 +23,15 @@ export async function openSafetensors(source: FileSource, path: string): Promise
     const length = headerLength(await readPrefix(file), file.size);
     const dataStart = PREFIX + length;
     const { tensors, metadata } = parseHeader(await file.read(PREFIX, length), file.size - dataStart);
-    const stored = [...tensors].map(([name, info]) => [name, storedTensor({ source, path, file, name, info, dataStart })] as const);
+    const stored = [...tensors].map(
+      ([name, info]) => [name, storedTensor({ source, path, file, name, info, dataStart })] as const,
+    );
     return { tensors: new Map(stored), metadata: { ...metadata } };
   } catch (cause) {
-    throw new Error(`openSafetensors: '${file.name}' is not a valid safetensors file: ${await explain(file, cause as Error)}`, { cause });
+    throw new Error(
+      `openSafetensors: '${file.name}' is not a valid safetensors file: ${await explain(file, cause as Error)}`,
+      { cause },
+    );
   } finally {
     await file.close();
   }

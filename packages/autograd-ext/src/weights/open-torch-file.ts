@@ -21,15 +21,17 @@ export interface TorchFile {
 
 /**
  * Opens what `torch.save` wrote (`.pt`, `.pth`, `.bin`, `.ckpt`), as zip archive or in the format before torch 1.6, in
- * pickle protocols 2 to 5. Nothing that the file names is ever called or looked up: a name beyond tensors, storages, dtypes,
- * OrderedDict and a few inert ones refuses the file. Only the pickle is read, of 64 MiB at most; no file stays open.
+ * pickle protocols 2 to 5. Nothing that the file names is ever called or looked up: a name beyond tensors, storages,
+ * dtypes, OrderedDict and a few inert ones refuses the file. Only the pickle is read, of 64 MiB at most; no file stays
+ * open.
  *
- * Nested dicts and lists are flattened to dotted paths; `{'state_dict': {'w': …}}` gives `state_dict.w`. Numbers and text
- * become `metadata`; all other values are left out. Parameters are their tensors. A tensor's dtype is in the spelling of
- * safetensors (`F32`, `BF16`, …). Views (shared storages, strides) are resolved when they are read; contiguous tensors of
- * uncompressed storages have a `location`. `read` compares a storage with the archive's checksum at first use: an engine
- * that maps `location` does not.
- * @throws TorchFileError if the file is damaged, not a torch file, or names anything else; `read` throws it for damaged values
+ * Nested dicts and lists are flattened to dotted paths; `{'state_dict': {'w': …}}` gives `state_dict.w`. Numbers and
+ * text become `metadata`; all other values are left out. Parameters are their tensors. A tensor's dtype is in the
+ * spelling of safetensors (`F32`, `BF16`, …). Views (shared storages, strides) are resolved when they are read;
+ * contiguous tensors of uncompressed storages have a `location`. `read` compares a storage with the archive's checksum
+ * at first use: an engine that maps `location` does not.
+ * @throws TorchFileError if the file is damaged, not a torch file, or names anything else; `read` throws it for damaged
+ *   values
  */
 export async function openTorchFile(source: FileSource, path: string): Promise<TorchFile> {
   const file = await source.open(path);
@@ -59,10 +61,15 @@ async function openerOf({ file }: OpenedFile): Promise<OpenTorchArchive> {
   const beginning = await file.read(0, Math.min(BEGINNING, file.size));
   if (isZip(beginning)) return openTorchZip;
   if (isPickle(beginning)) return openTorchLegacy;
-  if (!beginning.length) throw new TorchFileError('it is empty, expected a zip archive or a pickle.', 'Download it again.');
+  if (!beginning.length)
+    throw new TorchFileError('it is empty, expected a zip archive or a pickle.', 'Download it again.');
   const hex = Array.from(beginning.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join(' ');
-  const advice = describeForeignText(new TextDecoder().decode(beginning)) ?? 'Check that it is a torch file, and complete.';
-  throw new TorchFileError(`it got the first bytes ${hex}, expected those of a zip archive (50 4b 03 04) or a pickle (80).`, advice);
+  const advice =
+    describeForeignText(new TextDecoder().decode(beginning)) ?? 'Check that it is a torch file, and complete.';
+  throw new TorchFileError(
+    `it got the first bytes ${hex}, expected those of a zip archive (50 4b 03 04) or a pickle (80).`,
+    advice,
+  );
 }
 
 function storedTensor(opened: OpenedFile, name: string, tensor: TorchTensor, bytes: StorageBytes): StoredTensor {

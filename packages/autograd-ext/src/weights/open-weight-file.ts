@@ -7,8 +7,8 @@ import { openTorchFile } from './open-torch-file.js';
 export const isWeightFile = (path: string): boolean => /\.(safetensors|bin|ckpt|pth?)$/.test(path);
 
 /**
- * Opens one file of weights, whatever its format: safetensors by the ending, else one that torch.save wrote. Of a training
- * checkpoint, its `state_dict` alone.
+ * Opens one file of weights, whatever its format: safetensors by the ending, else one that torch.save wrote. Of a
+ * training checkpoint, its `state_dict` alone.
  * @throws if it is missing or broken
  */
 export async function openWeightFile(source: FileSource, path: string): Promise<Map<string, StoredTensor>> {

@@ -13,9 +13,15 @@ beforeAll(() => useBackend('cpu'));
 
 const load = directory(fixturePath('load'));
 const open = (folder: string, variant?: string) =>
-  openWeights(subfolder(load, folder), folder.endsWith('text_encoder') ? 'model' : 'diffusion_pytorch_model', { variant });
+  openWeights(subfolder(load, folder), folder.endsWith('text_encoder') ? 'model' : 'diffusion_pytorch_model', {
+    variant,
+  });
 
-async function expectSame(actual: ReadonlyMap<string, StoredTensor>, expected: ReadonlyMap<string, StoredTensor>, relative = 0): Promise<void> {
+async function expectSame(
+  actual: ReadonlyMap<string, StoredTensor>,
+  expected: ReadonlyMap<string, StoredTensor>,
+  relative = 0,
+): Promise<void> {
   expect([...actual.keys()].sort()).toEqual([...expected.keys()].sort());
   for (const [key, stored] of expected) {
     expect(actual.get(key)!.shape, key).toEqual(stored.shape);
@@ -36,7 +42,9 @@ describe('openWeights', () => {
     ['sharded-fp16-variant/unet', 'plain/unet', 'fp16'],
     ['bin/unet', 'plain/unet', undefined],
     ['bin/text_encoder', 'plain/text_encoder', undefined],
-  ])('%s holds the values of %s', async (folder, plain, variant) => expectSame(await open(folder, variant), await open(plain)));
+  ])('%s holds the values of %s', async (folder, plain, variant) =>
+    expectSame(await open(folder, variant), await open(plain)),
+  );
 
   it('bf16/unet holds the values of plain/unet, rounded to 8 bits', async () => {
     const rounded = await open('bf16/unet');
@@ -46,10 +54,17 @@ describe('openWeights', () => {
 
   it('opens a file by its name', async () => {
     await expectSame(await openWeights(load, 'bin/legacy.bin'), await open('plain/unet'));
-    await expectSame(await openWeights(load, 'plain/unet/diffusion_pytorch_model.safetensors'), await open('plain/unet'));
+    await expectSame(
+      await openWeights(load, 'plain/unet/diffusion_pytorch_model.safetensors'),
+      await open('plain/unet'),
+    );
     const head = await openWeights(directory(fixturePath('reward-aesthetic')), 'sac+logos+ava1-l14-linearMSE.pth');
     expect(head.get('layers.0.weight')!.shape).toEqual([1024, 768]);
-    expect([...(await openWeights(directory(fixturePath('files/pt')), 'nested.pth')).keys()]).toEqual(['layers.0.weight', 'layers.0.bias', 'layers.2.weight']); // of its state_dict
+    expect([...(await openWeights(directory(fixturePath('files/pt')), 'nested.pth')).keys()]).toEqual([
+      'layers.0.weight',
+      'layers.0.bias',
+      'layers.2.weight',
+    ]); // of its state_dict
     await expect(openWeights(load, 'nowhere.ckpt')).rejects.toThrow(/there is no such file/);
   });
 
@@ -69,7 +84,9 @@ describe('openWeights', () => {
   });
 
   it('with other names says to name the file', async () => {
-    await expect(open('bin')).rejects.toThrow(/there is legacy\.bin\. Name the file if it is one of those: 'legacy\.bin'\.$/);
+    await expect(open('bin')).rejects.toThrow(
+      /there is legacy\.bin\. Name the file if it is one of those: 'legacy\.bin'\.$/,
+    );
   });
 
   it('says that a folder is empty or missing', async () => {
@@ -83,13 +100,21 @@ describe('openWeights, shards', () => {
   const shard = encodeSafetensors({ a: tensorOf(1) });
 
   it('reads an index of the other spelling', async () => {
-    const weights = await openWeights(memory({ 'model.fp16.safetensors.index.json': index({ a: 's.safetensors' }), 's.safetensors': shard }), 'model', { variant: 'fp16' });
+    const weights = await openWeights(
+      memory({ 'model.fp16.safetensors.index.json': index({ a: 's.safetensors' }), 's.safetensors': shard }),
+      'model',
+      { variant: 'fp16' },
+    );
     expect(await weights.get('a')!.read()).toEqual(Float32Array.of(1));
   });
 
   it('takes each tensor from the shard that the index names', async () => {
     const other = encodeSafetensors({ a: tensorOf(2), b: tensorOf(3) });
-    const weights = await openFiles({ 'model.safetensors.index.json': index({ a: 's.safetensors', b: 't.safetensors' }), 's.safetensors': shard, 't.safetensors': other });
+    const weights = await openFiles({
+      'model.safetensors.index.json': index({ a: 's.safetensors', b: 't.safetensors' }),
+      's.safetensors': shard,
+      't.safetensors': other,
+    });
     expect(await weights.get('a')!.read()).toEqual(Float32Array.of(1));
     expect(await weights.get('b')!.read()).toEqual(Float32Array.of(3));
   });
@@ -98,10 +123,18 @@ describe('openWeights, shards', () => {
     ['pytorch_model.bin.index.json', undefined],
     ['pytorch_model.bin.index.fp16.json', 'fp16'],
   ])('reads shards of torch that %s names', async (name, variant) => {
-    const files = { [name]: index({ w: 's.bin', frozen: 's.bin' }), 's.bin': new Uint8Array(readFileSync(fixturePath('files/pt/parameters.pt'))) };
+    const files = {
+      [name]: index({ w: 's.bin', frozen: 's.bin' }),
+      's.bin': new Uint8Array(readFileSync(fixturePath('files/pt/parameters.pt'))),
+    };
     const weights = await openWeights(memory(files), 'model', { variant });
-    expect([...weights].map(([key, { shape }]) => [key, shape])).toEqual([['w', [3, 3]], ['frozen', [2]]]);
-    await expect(openWeights(memory({ [name]: index({ w: 's.safetensors' }) }), 'model', { variant })).rejects.toThrow(/expected tensor names with \.bin files of the same folder/);
+    expect([...weights].map(([key, { shape }]) => [key, shape])).toEqual([
+      ['w', [3, 3]],
+      ['frozen', [2]],
+    ]);
+    await expect(openWeights(memory({ [name]: index({ w: 's.safetensors' }) }), 'model', { variant })).rejects.toThrow(
+      /expected tensor names with \.bin files of the same folder/,
+    );
   });
 
   it('takes safetensors before files of torch', async () => {
@@ -111,13 +144,28 @@ describe('openWeights, shards', () => {
 
   it('lists all shards and all tensors that are missing', async () => {
     const missing = index({ a: 's.safetensors', b: 't.safetensors', c: 'u.safetensors' });
-    await expect(openFiles({ 'model.safetensors.index.json': missing, 's.safetensors': shard })).rejects.toThrow(/names files that are not there: t\.safetensors, u\.safetensors\./);
+    await expect(openFiles({ 'model.safetensors.index.json': missing, 's.safetensors': shard })).rejects.toThrow(
+      /names files that are not there: t\.safetensors, u\.safetensors\./,
+    );
     const lacking = index({ a: 's.safetensors', b: 's.safetensors', c: 's.safetensors' });
-    await expect(openFiles({ 'model.safetensors.index.json': lacking, 's.safetensors': shard })).rejects.toThrow(/lack: b \(s\.safetensors\), c \(s\.safetensors\)\./);
+    await expect(openFiles({ 'model.safetensors.index.json': lacking, 's.safetensors': shard })).rejects.toThrow(
+      /lack: b \(s\.safetensors\), c \(s\.safetensors\)\./,
+    );
   });
 
-  it.each(['null', '{}', '[]', index({}), index({ a: 1 }), index({ a: '../s.safetensors' }), index({ a: '/etc/s.safetensors' }), index('x')])('refuses the index %s', async (text) => {
-    await expect(openFiles({ 'model.safetensors.index.json': text, 's.safetensors': shard })).rejects.toThrow(/weight_map of 'model\.safetensors\.index\.json' in 'memory' got/);
+  it.each([
+    'null',
+    '{}',
+    '[]',
+    index({}),
+    index({ a: 1 }),
+    index({ a: '../s.safetensors' }),
+    index({ a: '/etc/s.safetensors' }),
+    index('x'),
+  ])('refuses the index %s', async (text) => {
+    await expect(openFiles({ 'model.safetensors.index.json': text, 's.safetensors': shard })).rejects.toThrow(
+      /weight_map of 'model\.safetensors\.index\.json' in 'memory' got/,
+    );
   });
 
   function tensorOf(value: number) {

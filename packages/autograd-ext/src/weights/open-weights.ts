@@ -8,22 +8,39 @@ export interface OpenWeightsOptions {
 }
 
 /**
- * Opens a model's weights: one file, or the shards that an index names, in diffusers' and transformers' spellings. safetensors
- * come first, files of torch (`diffusion_pytorch_model.bin`, `pytorch_model.bin`; see `openTorchFile`) second.
- * @param baseName `diffusion_pytorch_model` or `model`; or a file by its name: `model.safetensors`, `head.pth`, `v1-5.ckpt`
- * @throws if there are none (listing what was looked for and what is there), or if a shard or one of its tensors is missing
+ * Opens a model's weights: one file, or the shards that an index names, in diffusers' and transformers' spellings.
+ * safetensors come first, files of torch (`diffusion_pytorch_model.bin`, `pytorch_model.bin`; see `openTorchFile`)
+ * second.
+ * @param baseName `diffusion_pytorch_model` or `model`; or a file by its name: `model.safetensors`, `head.pth`,
+ *   `v1-5.ckpt`
+ * @throws if there are none (listing what was looked for and what is there), or if a shard or one of its tensors is
+ *   missing
  */
-export async function openWeights(source: FileSource, baseName: string, { variant }: OpenWeightsOptions = {}): Promise<Map<string, StoredTensor>> {
+export async function openWeights(
+  source: FileSource,
+  baseName: string,
+  { variant }: OpenWeightsOptions = {},
+): Promise<Map<string, StoredTensor>> {
   if (isWeightFile(baseName)) return openWeightFile(source, baseName);
-  const names = [...namesOf(baseName, 'safetensors', variant), ...namesOf(baseName === 'model' ? 'pytorch_model' : baseName, 'bin', variant)];
-  for (const name of names) if (await source.has(name)) return name.endsWith('.json') ? openShards(source, name) : openWeightFile(source, name);
+  const names = [
+    ...namesOf(baseName, 'safetensors', variant),
+    ...namesOf(baseName === 'model' ? 'pytorch_model' : baseName, 'bin', variant),
+  ];
+  for (const name of names)
+    if (await source.has(name)) return name.endsWith('.json') ? openShards(source, name) : openWeightFile(source, name);
   throw new Error(await explainMissing(source, names, variant));
 }
 
 /** The file and the indices that may stand for it. */
 function namesOf(baseName: string, extension: string, variant: string | undefined): string[] {
   const name = variant ? `${baseName}.${variant}` : baseName;
-  return [...new Set([`${name}.${extension}`, `${baseName}.${extension}.index${variant ? `.${variant}` : ''}.json`, `${name}.${extension}.index.json`])];
+  return [
+    ...new Set([
+      `${name}.${extension}`,
+      `${baseName}.${extension}.index${variant ? `.${variant}` : ''}.json`,
+      `${name}.${extension}.index.json`,
+    ]),
+  ];
 }
 
 async function openShards(source: FileSource, index: string): Promise<Map<string, StoredTensor>> {
@@ -31,8 +48,13 @@ async function openShards(source: FileSource, index: string): Promise<Map<string
   const shards = [...new Set(weightMap.values())].sort();
   const present = await Promise.all(shards.map((shard) => source.has(shard)));
   const absent = shards.filter((_, i) => !present[i]);
-  if (absent.length) throw new Error(`openWeights: '${index}' in '${source.location}' names files that are not there: ${absent.join(', ')}. Download them.`);
-  const opened = new Map(await Promise.all(shards.map(async (shard) => [shard, await openWeightFile(source, shard)] as const)));
+  if (absent.length)
+    throw new Error(
+      `openWeights: '${index}' in '${source.location}' names files that are not there: ${absent.join(', ')}. Download them.`,
+    );
+  const opened = new Map(
+    await Promise.all(shards.map(async (shard) => [shard, await openWeightFile(source, shard)] as const)),
+  );
   const tensors = new Map<string, StoredTensor>();
   const missing: string[] = [];
   for (const [key, shard] of weightMap) {
@@ -40,7 +62,10 @@ async function openShards(source: FileSource, index: string): Promise<Map<string
     if (tensor) tensors.set(key, tensor);
     else missing.push(`${key} (${shard})`);
   }
-  if (missing.length) throw new Error(`openWeights: '${index}' in '${source.location}' names tensors that their files lack: ${missing.join(', ')}. Download the files again.`);
+  if (missing.length)
+    throw new Error(
+      `openWeights: '${index}' in '${source.location}' names tensors that their files lack: ${missing.join(', ')}. Download the files again.`,
+    );
   return tensors;
 }
 
@@ -49,12 +74,21 @@ async function readWeightMap(source: FileSource, index: string): Promise<Map<str
   const entries = Object.entries((weightMap ?? {}) as Record<string, unknown>);
   const extension = index.includes('.safetensors.index.') ? '.safetensors' : '.bin';
   // Plain file names only: an index must not lead out of its folder.
-  if (!entries.length || !entries.every(([, shard]) => typeof shard === 'string' && /^[^/\\]+$/.test(shard) && shard.endsWith(extension)))
-    throw new Error(`openWeights: weight_map of '${index}' in '${source.location}' got other values, expected tensor names with ${extension} files of the same folder. Download it again.`);
+  if (
+    !entries.length ||
+    !entries.every(([, shard]) => typeof shard === 'string' && /^[^/\\]+$/.test(shard) && shard.endsWith(extension))
+  )
+    throw new Error(
+      `openWeights: weight_map of '${index}' in '${source.location}' got other values, expected tensor names with ${extension} files of the same folder. Download it again.`,
+    );
   return new Map(entries as [string, string][]);
 }
 
-async function explainMissing(source: FileSource, wanted: readonly string[], variant: string | undefined): Promise<string> {
+async function explainMissing(
+  source: FileSource,
+  wanted: readonly string[],
+  variant: string | undefined,
+): Promise<string> {
   const present = await source.list();
   const weights = present.filter((name) => (isWeightFile(name) || name.endsWith('.json')) && name !== 'config.json');
   const facts = `openWeights: no weights in '${source.location}'. Looked for ${wanted.join(', ')}; there is ${weights.join(', ') || 'no weight file'}.`;
@@ -62,7 +96,9 @@ async function explainMissing(source: FileSource, wanted: readonly string[], var
 }
 
 function advice(present: readonly string[], variant: string | undefined): string {
-  const other = present.map((name) => variantOf(name)).find((found) => found !== undefined && found !== (variant ?? ''));
+  const other = present
+    .map((name) => variantOf(name))
+    .find((found) => found !== undefined && found !== (variant ?? ''));
   if (other) return `Pass variant '${other}'.`;
   if (other === '') return 'Leave out the variant.';
   const file = present.find(isWeightFile);

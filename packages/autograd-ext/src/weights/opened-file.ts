@@ -9,10 +9,16 @@ export interface OpenedFile {
 }
 
 /** Reads from the file once more, and closes it. @throws if its size has changed since */
-export async function reopened<T>({ source, path, file: { size } }: OpenedFile, read: (file: RandomAccessFile) => Promise<T>): Promise<T> {
+export async function reopened<T>(
+  { source, path, file: { size } }: OpenedFile,
+  read: (file: RandomAccessFile) => Promise<T>,
+): Promise<T> {
   const file = await source.open(path);
   try {
-    if (file.size !== size) throw new Error(`StoredTensor.read: '${file.name}' got ${file.size} bytes, expected ${size}: it changed after it was opened. Load the model again.`);
+    if (file.size !== size)
+      throw new Error(
+        `StoredTensor.read: '${file.name}' got ${file.size} bytes, expected ${size}: it changed after it was opened. Load the model again.`,
+      );
     return await read(file);
   } finally {
     await file.close();

@@ -24,7 +24,9 @@ export class PickleReader {
   skip(length: number): number {
     const start = this.at;
     if (length > this.source.length - start)
-      throw new PickleCutOff(`the pickle got ${this.source.length - start} more bytes at byte ${start}, expected ${length}: it was cut off.`);
+      throw new PickleCutOff(
+        `the pickle got ${this.source.length - start} more bytes at byte ${start}, expected ${length}: it was cut off.`,
+      );
     this.at += length;
     return start;
   }
@@ -49,7 +51,8 @@ export class PickleReader {
 
   /** Two's complement of any length: a number where it is safe, else a bigint. */
   integer(length: number): number | bigint {
-    if (length > MAX_INTEGER_BYTES) throw new TorchFileError(`the pickle got an integer of ${length} bytes, expected at most ${MAX_INTEGER_BYTES}.`);
+    if (length > MAX_INTEGER_BYTES)
+      throw new TorchFileError(`the pickle got an integer of ${length} bytes, expected at most ${MAX_INTEGER_BYTES}.`);
     const bytes = this.bytes(length);
     const magnitude = bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
     const value = BigInt.asIntN(8 * length, magnitude);
@@ -76,6 +79,7 @@ export class PickleReader {
 
   protocol(): void {
     const version = this.uint(1);
-    if (version > MAX_PROTOCOL) throw new TorchFileError(`the pickle's protocol got ${version}, expected at most ${MAX_PROTOCOL}.`);
+    if (version > MAX_PROTOCOL)
+      throw new TorchFileError(`the pickle's protocol got ${version}, expected at most ${MAX_PROTOCOL}.`);
   }
 }

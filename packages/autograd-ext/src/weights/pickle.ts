@@ -1,6 +1,6 @@
-// Python's pickle format, protocols 2 to 5, as values only. pickleparser (npm) was not taken: it calls what the file names,
-// assigns a file's keys to objects, overflows the stack on long lists, reads past the end of the stack as undefined, and has
-// no limit to what a small file makes it build.
+// Python's pickle format, protocols 2 to 5, as values only. pickleparser (npm) was not taken: it calls what the file
+// names, assigns a file's keys to objects, overflows the stack on long lists, reads past the end of the stack as
+// undefined, and has no limit to what a small file makes it build.
 import { PickleReader } from './pickle-reader.js';
 import { TorchFileError } from './torch-file-error.js';
 
@@ -18,27 +18,34 @@ export class Placeholder {
   constructor(readonly name: string) {}
 }
 
-// What one pickle may do, in instructions. A tensor takes about 90, so there is room for 90 thousand tensors; a hostile file
-// ends after some seconds and some hundred MB.
+// What one pickle may do, in instructions. A tensor takes about 90, so there is room for 90 thousand tensors; a hostile
+// file ends after some seconds and some hundred MB.
 const MAX_WORK = 2 ** 23;
 const CONTAINER = 4;
 const STOP = 0x2e;
 
 /**
- * Parses one pickle: numbers, text, bytes, arrays (lists and tuples), Maps (dicts), Sets and what `meaning` makes of the
- * rest. Attributes (BUILD) are dropped. Depth is not limited: walk the value with care.
+ * Parses one pickle: numbers, text, bytes, arrays (lists and tuples), Maps (dicts), Sets and what `meaning` makes of
+ * the rest. Attributes (BUILD) are dropped. Depth is not limited: walk the value with care.
  * @param start where it begins in `bytes`
  * @returns the value and where the pickle ends
  * @throws TorchFileError if it is not valid, too large or `meaning` refuses; PickleCutOff if it goes on after the bytes
  */
-export function unpickle(bytes: Uint8Array, start: number, meaning: PickleMeaning): { readonly value: unknown; readonly end: number } {
+export function unpickle(
+  bytes: Uint8Array,
+  start: number,
+  meaning: PickleMeaning,
+): { readonly value: unknown; readonly end: number } {
   const machine = new Machine(new PickleReader(bytes, start), meaning);
   for (;;) {
     const at = machine.reader.at;
     const code = machine.reader.uint(1);
     if (code === STOP) return { value: machine.pop(), end: machine.reader.at };
     const instruction = INSTRUCTIONS.get(code);
-    if (!instruction) throw new TorchFileError(`the pickle got instruction 0x${code.toString(16)} at byte ${at - start}, expected one that torch.save writes.`);
+    if (!instruction)
+      throw new TorchFileError(
+        `the pickle got instruction 0x${code.toString(16)} at byte ${at - start}, expected one that torch.save writes.`,
+      );
     machine.spend(1);
     instruction(machine);
   }
@@ -58,7 +65,11 @@ class Machine {
 
   spend(work: number): void {
     this.work += work;
-    if (this.work > MAX_WORK) throw new TorchFileError(`the pickle got more than ${MAX_WORK} instructions, expected fewer.`, 'Save the tensors alone: torch.save(module.state_dict(), path).');
+    if (this.work > MAX_WORK)
+      throw new TorchFileError(
+        `the pickle got more than ${MAX_WORK} instructions, expected fewer.`,
+        'Save the tensors alone: torch.save(module.state_dict(), path).',
+      );
   }
 
   push(value: unknown): void {
@@ -83,7 +94,8 @@ class Machine {
   }
 
   top(): unknown {
-    if (this.stack.length <= (this.marks.at(-1) ?? 0)) throw new TorchFileError('the pickle got an empty stack, expected a value on it.');
+    if (this.stack.length <= (this.marks.at(-1) ?? 0))
+      throw new TorchFileError('the pickle got an empty stack, expected a value on it.');
     return this.stack.at(-1);
   }
 
@@ -114,7 +126,8 @@ class Machine {
   }
 
   recall(index: number): void {
-    if (!this.memo.has(index)) throw new TorchFileError(`the pickle got memo entry ${index}, expected one that it had set.`);
+    if (!this.memo.has(index))
+      throw new TorchFileError(`the pickle got memo entry ${index}, expected one that it had set.`);
     this.push(this.memo.get(index));
   }
 
@@ -135,12 +148,14 @@ class Machine {
   setItems(items: readonly unknown[]): void {
     const dict = this.top();
     if (dict instanceof Placeholder) return;
-    if (!(dict instanceof Map) || items.length % 2) throw new TorchFileError('the pickle got another value, expected a dict and pairs to set in it.');
+    if (!(dict instanceof Map) || items.length % 2)
+      throw new TorchFileError('the pickle got another value, expected a dict and pairs to set in it.');
     for (let i = 0; i < items.length; i += 2) dict.set(items[i], items[i + 1]);
   }
 
   global(module: unknown, name: unknown): void {
-    if (typeof module !== 'string' || typeof name !== 'string') throw new TorchFileError('the pickle got another value, expected text that names a class.');
+    if (typeof module !== 'string' || typeof name !== 'string')
+      throw new TorchFileError('the pickle got another value, expected text that names a class.');
     this.push(this.meaning.global(`${module}.${name}`));
   }
 

@@ -13,7 +13,12 @@ export async function resolveSource(source: string | FileSource, options: HubOpt
   const { stat } = await import('node:fs/promises');
   const entry = await stat(source).catch(() => undefined);
   if (entry?.isDirectory()) return directory(source);
-  if (entry) throw new Error(`resolveSource: location got the file '${source}', expected a folder. Pass the folder that holds it.`);
+  if (entry)
+    throw new Error(
+      `resolveSource: location got the file '${source}', expected a folder. Pass the folder that holds it.`,
+    );
   if (HUB_ID.test(source)) return hub(source, options);
-  throw new Error(`resolveSource: location got '${source}', expected an existing folder or a hub id like 'organisation/name'. Check the path.`);
+  throw new Error(
+    `resolveSource: location got '${source}', expected an existing folder or a hub id like 'organisation/name'. Check the path.`,
+  );
 }

@@ -24,10 +24,13 @@ const MAX_HEADER = 100_000_000;
  * @throws if the file is too small, or the length exceeds 100 MB or the file
  */
 export function headerLength(prefix: Uint8Array, fileSize: number): number {
-  if (prefix.length < PREFIX) throw new Error(`size got ${fileSize} bytes, expected at least ${PREFIX}: the file is empty or was cut off.`);
+  if (prefix.length < PREFIX)
+    throw new Error(`size got ${fileSize} bytes, expected at least ${PREFIX}: the file is empty or was cut off.`);
   const length = new DataView(prefix.buffer, prefix.byteOffset, PREFIX).getBigUint64(0, true);
-  if (length > MAX_HEADER) throw new Error(`header length got ${length}, expected at most ${MAX_HEADER}: this is not a safetensors file.`);
-  if (PREFIX + Number(length) > fileSize) throw new Error(`header length got ${length}, expected at most ${fileSize - PREFIX}: the file was cut off.`);
+  if (length > MAX_HEADER)
+    throw new Error(`header length got ${length}, expected at most ${MAX_HEADER}: this is not a safetensors file.`);
+  if (PREFIX + Number(length) > fileSize)
+    throw new Error(`header length got ${length}, expected at most ${fileSize - PREFIX}: the file was cut off.`);
   return Number(length);
 }
 
@@ -53,18 +56,27 @@ function parseObject(bytes: Uint8Array): Record<string, unknown> {
   } catch (cause) {
     throw new Error(`the header is not JSON in UTF-8 (${(cause as Error).message}).`, { cause });
   }
-  if (!isRecord(value)) throw new Error(`the header got ${Array.isArray(value) ? 'an array' : JSON.stringify(value)}, expected an object.`);
+  if (!isRecord(value))
+    throw new Error(`the header got ${Array.isArray(value) ? 'an array' : JSON.stringify(value)}, expected an object.`);
   return value;
 }
 
 function parseInfo(name: string, value: unknown): TensorInfo {
-  if (!isRecord(value)) throw new Error(`tensor '${name}' got ${JSON.stringify(value)}, expected an object with dtype, shape and data_offsets.`);
+  if (!isRecord(value))
+    throw new Error(
+      `tensor '${name}' got ${JSON.stringify(value)}, expected an object with dtype, shape and data_offsets.`,
+    );
   const { dtype, shape, data_offsets: offsets } = value;
   if (typeof dtype !== 'string' || !DTYPE_BITS.has(dtype))
-    throw new Error(`tensor '${name}': dtype got ${JSON.stringify(dtype)}, expected one of ${[...DTYPE_BITS.keys()].join(', ')}.`);
-  if (!isCounts(shape)) throw new Error(`tensor '${name}': shape got ${JSON.stringify(shape)}, expected whole numbers from 0.`);
+    throw new Error(
+      `tensor '${name}': dtype got ${JSON.stringify(dtype)}, expected one of ${[...DTYPE_BITS.keys()].join(', ')}.`,
+    );
+  if (!isCounts(shape))
+    throw new Error(`tensor '${name}': shape got ${JSON.stringify(shape)}, expected whole numbers from 0.`);
   if (!isCounts(offsets) || offsets.length !== 2)
-    throw new Error(`tensor '${name}': data_offsets got ${JSON.stringify(offsets)}, expected two whole numbers from 0.`);
+    throw new Error(
+      `tensor '${name}': data_offsets got ${JSON.stringify(offsets)}, expected two whole numbers from 0.`,
+    );
   return { dtype, shape, begin: offsets[0]!, end: offsets[1]! };
 }
 
@@ -72,10 +84,14 @@ function checkCoverage(infos: readonly (readonly [string, TensorInfo])[], dataSi
   let covered = 0;
   for (const [name, { dtype, shape, begin, end }] of infos) {
     if (begin !== covered || end < begin)
-      throw new Error(`tensor '${name}': data_offsets got [${begin}, ${end}], expected to begin at ${covered}: data overlaps or has holes.`);
+      throw new Error(
+        `tensor '${name}': data_offsets got [${begin}, ${end}], expected to begin at ${covered}: data overlaps or has holes.`,
+      );
     const bytes = (shape.reduce(multiply, 1) * DTYPE_BITS.get(dtype)!) / 8;
     if (end - begin !== bytes)
-      throw new Error(`tensor '${name}': data_offsets got ${end - begin} bytes, expected ${bytes} for ${dtype} of shape [${shape.join(', ')}].`);
+      throw new Error(
+        `tensor '${name}': data_offsets got ${end - begin} bytes, expected ${bytes} for ${dtype} of shape [${shape.join(', ')}].`,
+      );
     covered = end;
   }
   if (covered !== dataSize) {
@@ -85,10 +101,12 @@ function checkCoverage(infos: readonly (readonly [string, TensorInfo])[], dataSi
 }
 
 function multiply(a: number, b: number): number {
-  if (a * b > Number.MAX_SAFE_INTEGER) throw new Error(`a shape got more than 2^53 elements, expected what a file can hold.`);
+  if (a * b > Number.MAX_SAFE_INTEGER)
+    throw new Error(`a shape got more than 2^53 elements, expected what a file can hold.`);
   return a * b;
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 const isCounts = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((count) => Number.isSafeInteger(count) && count >= 0);

@@ -41,7 +41,9 @@ const rawTensor = fc
   .chain(({ dtype, shape }) => {
     const size = shape.reduce((a, b) => a * b, 1);
     const Type = /F/.test(dtype) ? Float32Array : Int32Array;
-    return fc.array(values[dtype]!, { minLength: size, maxLength: size }).map((data): RawTensor => ({ dtype, shape, data: Type.from(data) }));
+    return fc
+      .array(values[dtype]!, { minLength: size, maxLength: size })
+      .map((data): RawTensor => ({ dtype, shape, data: Type.from(data) }));
   });
 const names = fc.string({ unit: 'grapheme', maxLength: 12 }).filter((name) => name !== '__metadata__');
 
@@ -65,7 +67,10 @@ describe('encodeSafetensors', () => {
   });
 
   it('writes tensors as float32, int32 and bool, keys sorted within a dtype', async () => {
-    const bytes = encodeSafetensors({ b: tensor2d([[1, 2]]), n: tensor([3], [1], 'int32'), a: scalar(0.5), t: tensor1d([true, false], 'bool') }, { format: 'pt' });
+    const bytes = encodeSafetensors(
+      { b: tensor2d([[1, 2]]), n: tensor([3], [1], 'int32'), a: scalar(0.5), t: tensor1d([true, false], 'bool') },
+      { format: 'pt' },
+    );
     expect(headerOf(bytes).text.trimEnd()).toBe(
       '{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1,2],"data_offsets":[4,12]},' +
         '"n":{"dtype":"I32","shape":[1],"data_offsets":[12,16]},"t":{"dtype":"BOOL","shape":[2],"data_offsets":[16,18]}}',
@@ -77,7 +82,9 @@ describe('encodeSafetensors', () => {
 
   it('puts wide dtypes first, so that each tensor is aligned', async () => {
     const odd = { dtype: 'F16', shape: [3], data: Float32Array.of(1, 2, 3) };
-    const { tensors } = await reopen(encodeSafetensors({ a: odd, b: tensor1d([1]), c: { ...odd, dtype: 'I64', shape: [3] } }));
+    const { tensors } = await reopen(
+      encodeSafetensors({ a: odd, b: tensor1d([1]), c: { ...odd, dtype: 'I64', shape: [3] } }),
+    );
     expect([...tensors.keys()]).toEqual(['c', 'b', 'a']);
   });
 
@@ -86,20 +93,33 @@ describe('encodeSafetensors', () => {
     expect(() => encodeSafetensors({ w: { dtype: 'F32', shape: [2, 2], data: new Float32Array(3) } })).toThrow(
       "saveSafetensors: tensor 'w' got 3 values, expected 4 for shape [2, 2].",
     );
-    expect(() => encodeSafetensors({ w: { dtype: 'F8_E4M3', shape: [1], data: new Float32Array(1) } })).toThrow(/'w': dtype got 'F8_E4M3', expected one of F32/);
+    expect(() => encodeSafetensors({ w: { dtype: 'F8_E4M3', shape: [1], data: new Float32Array(1) } })).toThrow(
+      /'w': dtype got 'F8_E4M3', expected one of F32/,
+    );
   });
 });
 
 describe('saveSafetensors', () => {
   it('writes what encodeSafetensors encodes, and nothing else', async () => {
-    const tensors = { a: tensor2d([[1, 2], [3, 4]]), b: { dtype: 'F16', shape: [2], data: Float32Array.of(0.5, -1) } };
+    const tensors = {
+      a: tensor2d([
+        [1, 2],
+        [3, 4],
+      ]),
+      b: { dtype: 'F16', shape: [2], data: Float32Array.of(0.5, -1) },
+    };
     await saveSafetensors(join(folder, 'new/sub/x.safetensors'), tensors, { format: 'pt' });
-    expect(await readFile(join(folder, 'new/sub/x.safetensors'))).toEqual(Buffer.from(encodeSafetensors(tensors, { format: 'pt' })));
+    expect(await readFile(join(folder, 'new/sub/x.safetensors'))).toEqual(
+      Buffer.from(encodeSafetensors(tensors, { format: 'pt' })),
+    );
     expect(await readdir(join(folder, 'new/sub'))).toEqual(['x.safetensors']);
   });
 
   it('copies tensors that lie in files, in their dtype', async () => {
-    const bytes = encodeSafetensors({ h: { dtype: 'BF16', shape: [2], data: Float32Array.of(1, 2.5) }, f: tensor1d([7]) });
+    const bytes = encodeSafetensors({
+      h: { dtype: 'BF16', shape: [2], data: Float32Array.of(1, 2.5) },
+      f: tensor1d([7]),
+    });
     const { tensors } = await reopen(bytes);
     await saveSafetensors(join(folder, 'copy.safetensors'), Object.fromEntries(tensors));
     expect(await readFile(join(folder, 'copy.safetensors'))).toEqual(Buffer.from(bytes));
@@ -110,14 +130,18 @@ describe('saveSafetensors', () => {
     await saveSafetensors(join(inside, 'x.safetensors'), { a: tensor1d([1]) });
     const before = await readFile(join(inside, 'x.safetensors'));
     const failing = { dtype: 'F32', shape: [1], read: () => Promise.reject(new Error('the disk is gone')) };
-    await expect(saveSafetensors(join(inside, 'x.safetensors'), { a: tensor1d([2]), b: failing })).rejects.toThrow(/cannot write '.*x\.safetensors': the disk is gone/);
+    await expect(saveSafetensors(join(inside, 'x.safetensors'), { a: tensor1d([2]), b: failing })).rejects.toThrow(
+      /cannot write '.*x\.safetensors': the disk is gone/,
+    );
     expect(await readdir(inside)).toEqual(['x.safetensors']);
     expect(await readFile(join(inside, 'x.safetensors'))).toEqual(before);
   });
 
   it('says which path cannot be written', async () => {
     await writeFile(join(folder, 'a-file'), '');
-    await expect(saveSafetensors(join(folder, 'a-file/x.safetensors'), {})).rejects.toThrow(/^writeFileAtomic: cannot write '.*a-file\/x\.safetensors': E.*Check/);
+    await expect(saveSafetensors(join(folder, 'a-file/x.safetensors'), {})).rejects.toThrow(
+      /^writeFileAtomic: cannot write '.*a-file\/x\.safetensors': E.*Check/,
+    );
   });
 
   it('tells where the values lie', async () => {

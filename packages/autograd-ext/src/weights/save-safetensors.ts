@@ -40,7 +40,9 @@ export function encodeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
   const entries = inFileOrder(Object.entries(tensors));
-  const values = entries.map(([name, entry]) => encodeValues(name, entry, isTensor(entry) ? entry.dataSync() : entry.data));
+  const values = entries.map(([name, entry]) =>
+    encodeValues(name, entry, isTensor(entry) ? entry.dataSync() : entry.data),
+  );
   return concat([encodeHeader(entries, metadata), ...values]);
 }
 
@@ -52,15 +54,23 @@ function dtypeOf(entry: Entry): string {
   return isTensor(entry) ? (fileDtypes[entry.dtype] ?? entry.dtype) : entry.dtype;
 }
 
-/** Wide dtypes first, so that every tensor is aligned to its dtype, then by name: as the reference implementation writes. */
+/**
+ * Wide dtypes first, so that every tensor is aligned to its dtype, then by name: as the reference implementation
+ * writes.
+ */
 function inFileOrder<T extends Entry>(entries: readonly (readonly [string, T])[]): (readonly [string, T])[] {
   const bits = (entry: Entry) => DTYPE_BITS.get(dtypeOf(entry)) ?? 0;
   return [...entries].sort(([a, x], [b, y]) => bits(y) - bits(x) || (a < b ? -1 : 1));
 }
 
-function encodeHeader(entries: readonly (readonly [string, Entry])[], metadata: Readonly<Record<string, string>>): Uint8Array {
+function encodeHeader(
+  entries: readonly (readonly [string, Entry])[],
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array {
   if (entries.some(([name]) => name === '__metadata__'))
-    throw new Error("saveSafetensors: a tensor's name got '__metadata__', expected any other: the format keeps it for comments. Rename it.");
+    throw new Error(
+      "saveSafetensors: a tensor's name got '__metadata__', expected any other: the format keeps it for comments. Rename it.",
+    );
   let end = 0;
   const infos = entries.map(([name, entry]) => {
     const begin = end;
@@ -84,7 +94,9 @@ async function valuesOf(entry: Entry): Promise<ArrayLike<number>> {
 function encodeValues(name: string, entry: Entry, values: ArrayLike<number>): Uint8Array {
   const size = sizeOf(entry.shape);
   if (values.length !== size)
-    throw new Error(`saveSafetensors: tensor '${name}' got ${values.length} values, expected ${size} for shape [${entry.shape.join(', ')}].`);
+    throw new Error(
+      `saveSafetensors: tensor '${name}' got ${values.length} values, expected ${size} for shape [${entry.shape.join(', ')}].`,
+    );
   try {
     return narrowTo(dtypeOf(entry), values);
   } catch (cause) {

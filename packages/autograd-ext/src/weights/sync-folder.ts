@@ -2,8 +2,8 @@
 const cannotFlush = ['EACCES', 'EBADF', 'EINVAL', 'EISDIR', 'ENOSYS', 'ENOTSUP', 'EPERM'];
 
 /**
- * Flushes the names in a folder to the disk, which flushing its files does not: what was made, renamed or removed there before is then
- * so after a loss of power, too. Does nothing where folders cannot be flushed.
+ * Flushes the names in a folder to the disk, which flushing its files does not: what was made, renamed or removed there
+ * before is then so after a loss of power, too. Does nothing where folders cannot be flushed.
  * @throws if there is no such folder, or the disk fails
  */
 export async function syncFolder(path: string): Promise<void> {

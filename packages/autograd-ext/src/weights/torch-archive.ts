@@ -27,11 +27,14 @@ export type OpenTorchArchive = (opened: OpenedFile) => Promise<TorchArchive>;
 export const MAX_PICKLE = 64 * 2 ** 20;
 
 /** In bytes; a storage without dtype is counted in bytes. */
-export const storageSize = ({ dtype, length }: TorchStorage): number => (length * (dtype ? DTYPE_BITS.get(dtype)! : 8)) / 8;
+export const storageSize = ({ dtype, length }: TorchStorage): number =>
+  (length * (dtype ? DTYPE_BITS.get(dtype)! : 8)) / 8;
 
 /** @throws TorchFileError if a storage has other than the bytes that the pickle says */
 export function checkStorageSize(storage: TorchStorage, got: number): void {
   const expected = storageSize(storage);
   if (got !== expected)
-    throw new TorchFileError(`storage '${storage.key}' got ${got} bytes, expected ${expected} for ${storage.length} elements of ${storage.dtype ?? 'U8'}.`);
+    throw new TorchFileError(
+      `storage '${storage.key}' got ${got} bytes, expected ${expected} for ${storage.length} elements of ${storage.dtype ?? 'U8'}.`,
+    );
 }

@@ -17,8 +17,8 @@ const MAX_CHARACTERS = 2 ** 26;
 const ADVICE = 'Save the tensors alone: torch.save(module.state_dict(), path).';
 
 /**
- * The tensors, and the numbers and text, of nested dicts and lists by dotted path: `state_dict.layers.0.weight`. A value
- * alone has the path ''. Other values, and what has other keys than numbers, text and booleans, are left out.
+ * The tensors, and the numbers and text, of nested dicts and lists by dotted path: `state_dict.layers.0.weight`. A
+ * value alone has the path ''. Other values, and what has other keys than numbers, text and booleans, are left out.
  * @throws TorchFileError if there is no tensor, two have the same path, or it nests deeper than 64 levels
  */
 export function flattenCheckpoint(value: unknown): Checkpoint {
@@ -27,16 +27,25 @@ export function flattenCheckpoint(value: unknown): Checkpoint {
 
   const visit = (item: unknown, path: string, depth: number): void => {
     budget.characters -= path.length;
-    if (budget.entries-- === 0) throw new TorchFileError(`the file's value got more than ${MAX_ENTRIES} entries, expected fewer.`, ADVICE);
-    if (budget.characters < 0) throw new TorchFileError(`the file's names got more than ${MAX_CHARACTERS} characters, expected fewer.`, ADVICE);
-    if (depth > MAX_DEPTH) throw new TorchFileError(`the file's value got more than ${MAX_DEPTH} nested lists or dicts, expected fewer.`, ADVICE);
+    if (budget.entries-- === 0)
+      throw new TorchFileError(`the file's value got more than ${MAX_ENTRIES} entries, expected fewer.`, ADVICE);
+    if (budget.characters < 0)
+      throw new TorchFileError(`the file's names got more than ${MAX_CHARACTERS} characters, expected fewer.`, ADVICE);
+    if (depth > MAX_DEPTH)
+      throw new TorchFileError(
+        `the file's value got more than ${MAX_DEPTH} nested lists or dicts, expected fewer.`,
+        ADVICE,
+      );
     const children = childrenOf(item);
     if (!children) add(checkpoint, path, item);
-    else for (const [key, child] of children) if (isKey(key)) visit(child, depth === 0 ? `${key}` : `${path}.${key}`, depth + 1);
+    else
+      for (const [key, child] of children)
+        if (isKey(key)) visit(child, depth === 0 ? `${key}` : `${path}.${key}`, depth + 1);
   };
 
   visit(value, '', 0);
-  if (!checkpoint.tensors.size) throw new TorchFileError('the file holds no tensors, expected a dict of them.', 'Check that it is a checkpoint.');
+  if (!checkpoint.tensors.size)
+    throw new TorchFileError('the file holds no tensors, expected a dict of them.', 'Check that it is a checkpoint.');
   return checkpoint;
 }
 
@@ -55,4 +64,5 @@ function add({ tensors, metadata }: Checkpoint, path: string, item: unknown): vo
   tensors.set(path, item);
 }
 
-const isKey = (value: unknown): value is CheckpointValue => ['string', 'number', 'bigint', 'boolean'].includes(typeof value);
+const isKey = (value: unknown): value is CheckpointValue =>
+  ['string', 'number', 'bigint', 'boolean'].includes(typeof value);

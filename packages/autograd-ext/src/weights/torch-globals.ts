@@ -1,5 +1,5 @@
-// The names that may occur in a torch file, and what each stands for. It is an allow-list: a file with any other name is
-// refused. Nothing here or in the file is looked up in a program, and nothing that a file names is called.
+// The names that may occur in a torch file, and what each stands for. It is an allow-list: a file with any other name
+// is refused. Nothing here or in the file is looked up in a program, and nothing that a file names is called.
 import { Placeholder, type PickleMeaning } from './pickle.js';
 import { TorchFileError } from './torch-file-error.js';
 
@@ -49,19 +49,31 @@ export const torchMeaning: PickleMeaning = {
   global: (name) => {
     const known = GLOBALS.get(name);
     if (known) return known;
-    throw new TorchFileError(`the pickle got the name '${name.slice(0, 200)}', expected only torch's tensors, storages and dtypes, and OrderedDict.`, STATE_DICT_ADVICE);
+    throw new TorchFileError(
+      `the pickle got the name '${name.slice(0, 200)}', expected only torch's tensors, storages and dtypes, and OrderedDict.`,
+      STATE_DICT_ADVICE,
+    );
   },
   call: (callee, args) => {
     if (callee instanceof Placeholder) return callee;
     if (callee instanceof Known && Array.isArray(args)) return callee.result(args);
-    throw new TorchFileError(`the pickle got a call of ${describe(callee)} with ${describe(args)}, expected an allowed function with a tuple.`, STATE_DICT_ADVICE);
+    throw new TorchFileError(
+      `the pickle got a call of ${describe(callee)} with ${describe(args)}, expected an allowed function with a tuple.`,
+      STATE_DICT_ADVICE,
+    );
   },
   persistent: (id) => {
     const [kind, type, key, , length] = Array.isArray(id) ? (id as unknown[]) : [];
     const view = Array.isArray(id) ? (id as unknown[])[5] : undefined;
     if (kind !== 'storage' || !(type instanceof StorageType) || !isKey(key) || !isCount(length))
-      throw new TorchFileError(`the pickle's persistent id got ${describe(id)}, expected ('storage', storage type, key, device, length).`);
-    if (view !== undefined && view !== null) throw new TorchFileError('the file holds a storage that is a view of another, as torch 0.3 wrote.', 'Save it again with a newer torch.');
+      throw new TorchFileError(
+        `the pickle's persistent id got ${describe(id)}, expected ('storage', storage type, key, device, length).`,
+      );
+    if (view !== undefined && view !== null)
+      throw new TorchFileError(
+        'the file holds a storage that is a view of another, as torch 0.3 wrote.',
+        'Save it again with a newer torch.',
+      );
     return new TorchStorage(`${key}`, type.dtype, length);
   },
 };
@@ -69,9 +81,18 @@ export const torchMeaning: PickleMeaning = {
 function rebuildTensor(args: readonly unknown[]): TorchTensor {
   const [storage, offset, shape, strides] = args;
   const dtype = args[6] instanceof Dtype ? args[6].name : storage instanceof TorchStorage ? storage.dtype : undefined;
-  if (storage instanceof TorchStorage && dtype && isCount(offset) && isCounts(shape) && isCounts(strides) && shape.length === strides.length)
+  if (
+    storage instanceof TorchStorage &&
+    dtype &&
+    isCount(offset) &&
+    isCounts(shape) &&
+    isCounts(strides) &&
+    shape.length === strides.length
+  )
     return new TorchTensor(storage, dtype, offset, shape, strides);
-  throw new TorchFileError(`the pickle got a tensor of ${describe(args)}, expected (storage, offset, shape, strides of the same length).`);
+  throw new TorchFileError(
+    `the pickle got a tensor of ${describe(args)}, expected (storage, offset, shape, strides of the same length).`,
+  );
 }
 
 /** Of a parameter, the tensor. */
@@ -83,7 +104,9 @@ function rebuildParameter([tensor]: readonly unknown[]): unknown {
 /** Of a tensor with attributes, the tensor. */
 function rebuildFromType([rebuild, , args]: readonly unknown[]): unknown {
   if (TENSORS.includes(rebuild as Known) && Array.isArray(args)) return (rebuild as Known).result(args);
-  throw new TorchFileError(`the pickle got a tensor made by ${describe(rebuild)}, expected one of ${TENSORS.map(({ name }) => name).join(', ')}.`);
+  throw new TorchFileError(
+    `the pickle got a tensor made by ${describe(rebuild)}, expected one of ${TENSORS.map(({ name }) => name).join(', ')}.`,
+  );
 }
 
 function orderedDict([pairs = []]: readonly unknown[]): Map<unknown, unknown> {
@@ -97,7 +120,9 @@ function size([sizes = []]: readonly unknown[]): readonly number[] {
   throw new TorchFileError(`the pickle got a torch.Size of ${describe(sizes)}, expected whole numbers.`);
 }
 
-const TENSORS = ['_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_tensor_v3'].map((name) => new Known(`torch._utils.${name}`, rebuildTensor));
+const TENSORS = ['_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_tensor_v3'].map(
+  (name) => new Known(`torch._utils.${name}`, rebuildTensor),
+);
 const KNOWN = [
   ...TENSORS,
   new Known('torch._utils._rebuild_parameter', rebuildParameter),
@@ -107,29 +132,62 @@ const KNOWN = [
   new Known('torch.Size', size),
 ];
 
-// Names of values that checkpoints hold beside their weights: bytes and sets, hyper-parameters, numpy's scalars, the keys of
-// Lightning's callbacks.
+// Names of values that checkpoints hold beside their weights: bytes and sets, hyper-parameters, numpy's scalars, the
+// keys of Lightning's callbacks.
 const IGNORED = [
-  '_codecs.encode', 'argparse.Namespace', 'collections.Counter', 'numpy._core.multiarray.scalar', 'numpy.core.multiarray.scalar', 'numpy.dtype',
-  'pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint', 'torch.Tensor', 'torch.device', 'torch.nn.parameter.Parameter',
+  '_codecs.encode',
+  'argparse.Namespace',
+  'collections.Counter',
+  'numpy._core.multiarray.scalar',
+  'numpy.core.multiarray.scalar',
+  'numpy.dtype',
+  'pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint',
+  'torch.Tensor',
+  'torch.device',
+  'torch.nn.parameter.Parameter',
   ...['bytearray', 'complex', 'set'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
 ];
 
 const STORAGES: Readonly<Record<string, string>> = {
-  FloatStorage: 'F32', HalfStorage: 'F16', BFloat16Storage: 'BF16', DoubleStorage: 'F64', LongStorage: 'I64', IntStorage: 'I32',
-  ShortStorage: 'I16', CharStorage: 'I8', ByteStorage: 'U8', BoolStorage: 'BOOL', ComplexFloatStorage: 'C64',
+  FloatStorage: 'F32',
+  HalfStorage: 'F16',
+  BFloat16Storage: 'BF16',
+  DoubleStorage: 'F64',
+  LongStorage: 'I64',
+  IntStorage: 'I32',
+  ShortStorage: 'I16',
+  CharStorage: 'I8',
+  ByteStorage: 'U8',
+  BoolStorage: 'BOOL',
+  ComplexFloatStorage: 'C64',
 };
 
 const DTYPES: Readonly<Record<string, string>> = {
-  float32: 'F32', float16: 'F16', bfloat16: 'BF16', float64: 'F64', int64: 'I64', int32: 'I32', int16: 'I16', int8: 'I8', uint8: 'U8',
-  uint16: 'U16', uint32: 'U32', uint64: 'U64', bool: 'BOOL', complex64: 'C64', float8_e4m3fn: 'F8_E4M3', float8_e5m2: 'F8_E5M2',
+  float32: 'F32',
+  float16: 'F16',
+  bfloat16: 'BF16',
+  float64: 'F64',
+  int64: 'I64',
+  int32: 'I32',
+  int16: 'I16',
+  int8: 'I8',
+  uint8: 'U8',
+  uint16: 'U16',
+  uint32: 'U32',
+  uint64: 'U64',
+  bool: 'BOOL',
+  complex64: 'C64',
+  float8_e4m3fn: 'F8_E4M3',
+  float8_e5m2: 'F8_E5M2',
 };
 
 const GLOBALS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ...KNOWN.map((known) => [known.name, known] as const),
   ...IGNORED.map((name) => [name, new Placeholder(name)] as const),
   ...Object.entries(DTYPES).map(([name, dtype]) => [`torch.${name}`, new Dtype(dtype)] as const),
-  ...Object.entries(STORAGES).flatMap(([name, dtype]) => ['torch', 'torch.cuda'].map((module) => [`${module}.${name}`, new StorageType(dtype)] as const)),
+  ...Object.entries(STORAGES).flatMap(([name, dtype]) =>
+    ['torch', 'torch.cuda'].map((module) => [`${module}.${name}`, new StorageType(dtype)] as const),
+  ),
   ['torch.storage.UntypedStorage', new StorageType(undefined)],
 ]);
 
@@ -137,12 +195,15 @@ const GLOBALS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
 const MAX_RANK = 64;
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-const isCounts = (value: unknown): value is number[] => Array.isArray(value) && value.length <= MAX_RANK && value.every(isCount);
-const isKey = (value: unknown): value is string | number | bigint => ['string', 'number', 'bigint'].includes(typeof value);
+const isCounts = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.length <= MAX_RANK && value.every(isCount);
+const isKey = (value: unknown): value is string | number | bigint =>
+  ['string', 'number', 'bigint'].includes(typeof value);
 
 /** A value in a few words: it may be as deep or as long as the file. */
 function describe(value: unknown): string {
-  if (Array.isArray(value)) return `(${value.slice(0, 6).map(describeItem).join(', ')}${value.length > 6 ? ', …' : ''})`;
+  if (Array.isArray(value))
+    return `(${value.slice(0, 6).map(describeItem).join(', ')}${value.length > 6 ? ', …' : ''})`;
   return describeItem(value);
 }
 

@@ -5,7 +5,10 @@ import { gather, viewOf } from './torch-view.js';
 
 /** The elements' positions, one by one. */
 function positions({ offset, shape, strides }: TorchTensor): number[] {
-  return shape.reduce<number[]>((starts, n, d) => starts.flatMap((start) => Array.from({ length: n }, (_, i) => start + i * strides[d]!)), [offset]);
+  return shape.reduce<number[]>(
+    (starts, n, d) => starts.flatMap((start) => Array.from({ length: n }, (_, i) => start + i * strides[d]!)),
+    [offset],
+  );
 }
 
 const types: Record<string, any> = { U8: Uint8Array, F16: Uint16Array, F32: Uint32Array, I64: BigUint64Array };
@@ -16,7 +19,16 @@ const tensors = fc
     offset: fc.nat(5),
     dimensions: fc.array(fc.tuple(fc.nat(4), fc.nat(7)), { maxLength: 4 }),
   })
-  .map(({ dtype, offset, dimensions }) => new TorchTensor(new TorchStorage('0', dtype, 150), dtype, offset, dimensions.map(([n]) => n), dimensions.map(([, stride]) => stride)));
+  .map(
+    ({ dtype, offset, dimensions }) =>
+      new TorchTensor(
+        new TorchStorage('0', dtype, 150),
+        dtype,
+        offset,
+        dimensions.map(([n]) => n),
+        dimensions.map(([, stride]) => stride),
+      ),
+  );
 
 const sizeOf = (dtype: string) => types[dtype].BYTES_PER_ELEMENT;
 const bytesOf = (size: number) => ({ size, read: () => Promise.reject(new Error('not read')) });
@@ -26,7 +38,9 @@ describe('viewOf and gather', () => {
     fc.assert(
       fc.property(tensors, fc.nat(3), (tensor, misalignment) => {
         const Type = types[tensor.dtype];
-        const storage = Type.from(Array.from({ length: 150 }, (_, i) => (Type === BigUint64Array ? 0x7ff4000000000001n + BigInt(i) : i)));
+        const storage = Type.from(
+          Array.from({ length: 150 }, (_, i) => (Type === BigUint64Array ? 0x7ff4000000000001n + BigInt(i) : i)),
+        );
         const { begin, end, contiguous } = viewOf('x', tensor, bytesOf(storage.byteLength));
         const viewed = new Uint8Array(end - begin + misalignment).subarray(misalignment);
         viewed.set(new Uint8Array(storage.buffer, begin, end - begin));
@@ -38,9 +52,15 @@ describe('viewOf and gather', () => {
     ));
 
   it('know contiguous tensors whatever the strides of dimensions of one', () => {
-    const contiguous = (shape: number[], strides: number[]) => viewOf('x', new TorchTensor(new TorchStorage('0', 'F32', 150), 'F32', 0, shape, strides), bytesOf(600)).contiguous;
+    const contiguous = (shape: number[], strides: number[]) =>
+      viewOf('x', new TorchTensor(new TorchStorage('0', 'F32', 150), 'F32', 0, shape, strides), bytesOf(600))
+        .contiguous;
     expect([contiguous([2, 1, 3], [3, 40, 1]), contiguous([1], [9]), contiguous([], [])]).toEqual([true, true, true]);
-    expect([contiguous([2, 3], [1, 2]), contiguous([2, 3], [4, 1]), contiguous([2], [0])]).toEqual([false, false, false]);
+    expect([contiguous([2, 3], [1, 2]), contiguous([2, 3], [4, 1]), contiguous([2], [0])]).toEqual([
+      false,
+      false,
+      false,
+    ]);
   });
 
   it('refuse a tensor exactly if an element lies beyond the storage', () =>

@@ -11,20 +11,31 @@ export interface TorchView {
   readonly contiguous: boolean;
 }
 
-// A view may show an element many times (`expand`). One that shows more than its storage holds must still fit in memory.
+// A view may show an element many times (`expand`). One that shows more than its storage holds must still fit in
+// memory.
 const MAX_REPEATED = 2 ** 26;
 
 /** @throws TorchFileError if a tensor reaches beyond its storage */
-export function viewOf(name: string, { storage, dtype, offset, shape, strides }: TorchTensor, { size }: StorageBytes): TorchView {
+export function viewOf(
+  name: string,
+  { storage, dtype, offset, shape, strides }: TorchTensor,
+  { size }: StorageBytes,
+): TorchView {
   const itemSize = DTYPE_BITS.get(dtype)! / 8;
   const held = Math.floor(size / itemSize);
   const count = shape.reduce((product, n) => product * n, 1);
   const what = `tensor '${name}' of shape [${shape.join(', ')}]`;
   if (count === 0) return { begin: 0, end: 0, contiguous: true };
   const last = shape.reduce((index, n, i) => index + (n - 1) * strides[i]!, offset);
-  if (last >= held) throw new TorchFileError(`${what} got elements up to ${last} of storage '${storage.key}', expected them below ${held}.`);
+  if (last >= held)
+    throw new TorchFileError(
+      `${what} got elements up to ${last} of storage '${storage.key}', expected them below ${held}.`,
+    );
   if (count > Math.max(held, MAX_REPEATED))
-    throw new TorchFileError(`${what} got ${count} elements that repeat the ${held} of storage '${storage.key}', expected at most ${MAX_REPEATED}.`, 'Save what it repeats.');
+    throw new TorchFileError(
+      `${what} got ${count} elements that repeat the ${held} of storage '${storage.key}', expected at most ${MAX_REPEATED}.`,
+      'Save what it repeats.',
+    );
   return { begin: offset * itemSize, end: (last + 1) * itemSize, contiguous: isContiguous(shape, strides) };
 }
 

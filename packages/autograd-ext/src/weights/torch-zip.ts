@@ -11,7 +11,10 @@ import { checkCrc, locateMember, readMember, readZipDirectory, type ZipMember } 
 const CHUNK = 2 ** 24;
 const MAX_NOTE = 64;
 
-/** Opens what torch has written since 1.6: a zip of `NAME/data.pkl` and `NAME/data/KEY`, of which only the former is read. */
+/**
+ * Opens what torch has written since 1.6: a zip of `NAME/data.pkl` and `NAME/data/KEY`, of which only the former is
+ * read.
+ */
 export async function openTorchZip(opened: OpenedFile): Promise<TorchArchive> {
   const { file } = opened;
   const members = await readZipDirectory(file);
@@ -22,9 +25,14 @@ export async function openTorchZip(opened: OpenedFile): Promise<TorchArchive> {
     value: unpickle(pickle, 0, torchMeaning).value,
     locate: async (storage) => {
       const member = members.get(`${folder}/data/${storage.key}`);
-      if (!member) throw new TorchFileError(`storage '${storage.key}' is not in the archive, expected a file '${folder}/data/${storage.key}'.`);
+      if (!member)
+        throw new TorchFileError(
+          `storage '${storage.key}' is not in the archive, expected a file '${folder}/data/${storage.key}'.`,
+        );
       checkStorageSize(storage, member.size);
-      return member.deflated ? deflatedBytes(opened, member) : storedBytes(opened, member, await locateMember(file, member));
+      return member.deflated
+        ? deflatedBytes(opened, member)
+        : storedBytes(opened, member, await locateMember(file, member));
     },
   };
 }
@@ -34,16 +42,26 @@ function findFolder(members: ReadonlyMap<string, ZipMember>): string {
   const [folder] = folders;
   if (folder === undefined || folders.length > 1) {
     const some = [...members.keys()].slice(0, 5).join(', ') || 'nothing';
-    throw new TorchFileError(`the archive got ${some}, expected one file 'NAME/data.pkl' as torch.save writes.`, 'Check that it is a checkpoint.');
+    throw new TorchFileError(
+      `the archive got ${some}, expected one file 'NAME/data.pkl' as torch.save writes.`,
+      'Check that it is a checkpoint.',
+    );
   }
   if (members.has(`${folder}/constants.pkl`))
-    throw new TorchFileError('the archive is a TorchScript program (torch.jit.save), expected tensors.', 'Open it with torch.jit.load and save its tensors: torch.save(module.state_dict(), path).');
+    throw new TorchFileError(
+      'the archive is a TorchScript program (torch.jit.save), expected tensors.',
+      'Open it with torch.jit.load and save its tensors: torch.save(module.state_dict(), path).',
+    );
   return folder;
 }
 
 async function checkByteOrder(file: RandomAccessFile, member: ZipMember | undefined): Promise<void> {
   const order = member ? new TextDecoder().decode(await readMember(file, member, MAX_NOTE)) : 'little';
-  if (order !== 'little') throw new TorchFileError(`the byte order got '${order}', expected 'little'.`, 'Save the file on a little-endian machine.');
+  if (order !== 'little')
+    throw new TorchFileError(
+      `the byte order got '${order}', expected 'little'.`,
+      'Save the file on a little-endian machine.',
+    );
 }
 
 /** Read by ranges; all of them pass the checksum before the first range is given out. */

@@ -12,8 +12,9 @@ interface DemoOptions extends EngineOptions, OutputOptions {
   outputDir: string;
 }
 
-// Two images a step, and the last two of ten denoising steps with gradient: the reward rises within two minutes on two cores, and
-// the pictures stay what they are. At twice the learning rate they fade to blank paper, which compresses best of all.
+// Two images a step, and the last two of ten denoising steps with gradient: the reward rises within two minutes on two
+// cores, and the pictures stay what they are. At twice the learning rate they fade to blank paper, which compresses
+// best of all.
 const settings = {
   seed: 1,
   num_epochs: 20,
@@ -42,10 +43,14 @@ async function demo(options: DemoOptions): Promise<void> {
   const config = parseAlignPropConfig({ ...settings, output_dir: options.outputDir });
   await prepareFolder(config.output_dir);
   const pipeline = await loadPipeline(options, output);
-  output.info(`Teaching ${embeddedModel.name} to draw pictures that make small JPEG files; then judging it by prompts it was not trained on.`);
+  output.info(
+    `Teaching ${embeddedModel.name} to draw pictures that make small JPEG files; then judging it by prompts it was not trained on.`,
+  );
   const { prompts, evalPrompts } = embeddedModel;
   const reward = await rewardTerms(['jpeg-compressibility']).load();
   const resumeCommand = () => 'alignprop demo';
   await trainingRun({ config, pipeline, reward, prompts, evalPrompts, resumeCommand }, output);
-  output.info(`Try it: alignprop generate "crab" --lora ${config.output_dir}/pytorch_lora_weights.safetensors -o crab.png --steps 10 --guidance-scale 4`);
+  output.info(
+    `Try it: alignprop generate "crab" --lora ${config.output_dir}/pytorch_lora_weights.safetensors -o crab.png --steps 10 --guidance-scale 4`,
+  );
 }

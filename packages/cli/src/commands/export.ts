@@ -2,7 +2,17 @@ import { Option, type Command } from 'commander';
 import { ensureBackend, type Params } from '@alignprop/autograd-ext';
 import { resolveSource } from '@alignprop/autograd-ext/weights';
 import { CLIPTextModel, UNet2DConditionModel } from '@alignprop/diffusion';
-import { applyLora, loadLora, loraFormats, mixLora, mixModes, saveLora, type LoraFormat, type LoraState, type MixMode } from '@alignprop/lora';
+import {
+  applyLora,
+  loadLora,
+  loraFormats,
+  mixLora,
+  mixModes,
+  saveLora,
+  type LoraFormat,
+  type LoraState,
+  type MixMode,
+} from '@alignprop/lora';
 import { parseNumber } from '../config-options.js';
 import { embeddedModel } from '../embedded-model.js';
 import { modelOptions, type ModelOptions } from '../load-pipeline.js';
@@ -21,16 +31,36 @@ export function defineExport(command: Command): void {
   modelOptions(command.argument('<lora>', 'The adapter: a file of any of these layouts, or a folder with one.'));
   outputOptions(command)
     .requiredOption('-o, --output <file>', 'The file to write; for peft a folder.')
-    .addOption(new Option('--format <name>', 'kohya is for ComfyUI and A1111; diffusers-old is what training writes.').choices(loraFormats).default('kohya'))
+    .addOption(
+      new Option('--format <name>', 'kohya is for ComfyUI and A1111; diffusers-old is what training writes.')
+        .choices(loraFormats)
+        .default('kohya'),
+    )
     .optionsGroup('Mixing:')
-    .option('--mix <lora>', "Another adapter to mix it with, for instance another reward's; 'base' is the model without one.")
+    .option(
+      '--mix <lora>',
+      "Another adapter to mix it with, for instance another reward's; 'base' is the model without one.",
+    )
     .option('--mix-coefficient <n>', 'Share of the first adapter, from 0 to 1.', parseNumber, 0.5)
-    .addOption(new Option('--mix-mode <name>', "delta mixes what they add to the weights, factor A and B each on its own, as AlignProp's authors do.").choices(mixModes).default('delta'))
-    .addHelpText('after', '\nExample:\n  $ alignprop export out/pytorch_lora_weights.safetensors -o name.safetensors --model stable-diffusion-v1-5/stable-diffusion-v1-5\n  $ alignprop export aesthetic.safetensors --mix small.safetensors --mix-coefficient 0.7 -o both.safetensors')
+    .addOption(
+      new Option(
+        '--mix-mode <name>',
+        "delta mixes what they add to the weights, factor A and B each on its own, as AlignProp's authors do.",
+      )
+        .choices(mixModes)
+        .default('delta'),
+    )
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ alignprop export out/pytorch_lora_weights.safetensors -o name.safetensors --model stable-diffusion-v1-5/stable-diffusion-v1-5\n  $ alignprop export aesthetic.safetensors --mix small.safetensors --mix-coefficient 0.7 -o both.safetensors',
+    )
     .action((lora: string, options: ExportOptions) => exportLora(lora, options));
 }
 
-async function exportLora(lora: string, { model = embeddedModel.path, revision, variant, output: path, format, ...options }: ExportOptions): Promise<void> {
+async function exportLora(
+  lora: string,
+  { model = embeddedModel.path, revision, variant, output: path, format, ...options }: ExportOptions,
+): Promise<void> {
   await ensureBackend();
   const state = (await loadMixed(lora, 'unet', options))!;
   const source = await resolveSource(model, { revision });
@@ -46,7 +76,11 @@ async function exportLora(lora: string, { model = embeddedModel.path, revision, 
 }
 
 /** What the file, or the mixture, has for a part of the pipeline; of the UNet it must have something. */
-async function loadMixed(lora: string, prefix: string, { mix, mixCoefficient: coefficient, mixMode: mode }: Pick<ExportOptions, 'mix' | 'mixCoefficient' | 'mixMode'>): Promise<LoraState | undefined> {
+async function loadMixed(
+  lora: string,
+  prefix: string,
+  { mix, mixCoefficient: coefficient, mixMode: mode }: Pick<ExportOptions, 'mix' | 'mixCoefficient' | 'mixMode'>,
+): Promise<LoraState | undefined> {
   const load = async (file: string) => {
     if (prefix !== 'unet' && !(await loadLora(file)).components?.includes(prefix)) return undefined;
     return loadLora(file, { prefix });

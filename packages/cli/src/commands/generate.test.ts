@@ -17,7 +17,20 @@ beforeEach(() => {
 });
 afterEach(() => void vi.restoreAllMocks());
 
-const settings = ['a cat', '--model', fixturePath('sd15-tiny/model'), '--steps', '3', '--seed', '7', '--height', '16', '--width', '16', '--quiet'];
+const settings = [
+  'a cat',
+  '--model',
+  fixturePath('sd15-tiny/model'),
+  '--steps',
+  '3',
+  '--seed',
+  '7',
+  '--height',
+  '16',
+  '--width',
+  '16',
+  '--quiet',
+];
 const lora = ['--lora', fixturePath('lora-r4/trl/pytorch_lora_weights.safetensors'), '--lora-scale', '4'];
 
 describe('alignprop generate --lora-anneal', () => {
@@ -27,7 +40,11 @@ describe('alignprop generate --lora-anneal', () => {
       expect(await run(['generate', ...settings, ...args, '-o', path])).toBe(0);
       return { pixels: [...decodePng(readFileSync(path)).data], text: readFileSync(path, 'latin1') };
     };
-    const [plain, tuned, annealed] = [await draw('plain.png'), await draw('tuned.png', ...lora), await draw('annealed.png', ...lora, '--lora-anneal', '1')];
+    const [plain, tuned, annealed] = [
+      await draw('plain.png'),
+      await draw('tuned.png', ...lora),
+      await draw('annealed.png', ...lora, '--lora-anneal', '1'),
+    ];
     expect(tuned.pixels).not.toEqual(plain.pixels);
     for (const other of [plain, tuned]) expect(annealed.pixels).not.toEqual(other.pixels);
     expect(annealed.text).toContain('Lora anneal: 1');

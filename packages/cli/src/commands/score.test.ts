@@ -12,9 +12,20 @@ const tfjs = import.meta.resolve('@tensorflow/tfjs-core');
 const path = (name: string): string => join(folder, name);
 const crab = fileURLToPath(new URL('../__fixtures__/crab.png', import.meta.url));
 writeFileSync(path('white.png'), encodePng(new Uint8Array(9 * 4 * 3).fill(255), { height: 9, width: 4 }));
-writeFileSync(path('bright.mjs'), `import { mean } from '${tfjs}'; export default (images, prompts) => mean(images, [1, 2, 3]);`);
-writeFileSync(path('nan.mjs'), `import { div, sub, mean } from '${tfjs}'; export default (images) => div(mean(sub(images, images), [1, 2, 3]), 0);`);
-const aesthetic = ['--reward-option', `aesthetic.weights=${fixturePath('reward-aesthetic/clip')}`, '--reward-option', `aesthetic.head=${fixturePath('reward-aesthetic/sac+logos+ava1-l14-linearMSE.pth')}`];
+writeFileSync(
+  path('bright.mjs'),
+  `import { mean } from '${tfjs}'; export default (images, prompts) => mean(images, [1, 2, 3]);`,
+);
+writeFileSync(
+  path('nan.mjs'),
+  `import { div, sub, mean } from '${tfjs}'; export default (images) => div(mean(sub(images, images), [1, 2, 3]), 0);`,
+);
+const aesthetic = [
+  '--reward-option',
+  `aesthetic.weights=${fixturePath('reward-aesthetic/clip')}`,
+  '--reward-option',
+  `aesthetic.head=${fixturePath('reward-aesthetic/sac+logos+ava1-l14-linearMSE.pth')}`,
+];
 afterAll(() => rmSync(folder, { recursive: true }));
 
 let stdout: string;
@@ -28,8 +39,21 @@ afterEach(() => void vi.restoreAllMocks());
 
 describe('alignprop score', () => {
   it('prints a table', async () => {
-    expect(await run(['score', path('white.png'), crab, '--reward', `${path('bright.mjs')}:2`, '--reward', 'jpeg-compressibility:0.5'])).toBe(0);
-    const [head, white, red] = stdout.trimEnd().split('\n').map((line) => line.trim().split(/ {2,}/));
+    expect(
+      await run([
+        'score',
+        path('white.png'),
+        crab,
+        '--reward',
+        `${path('bright.mjs')}:2`,
+        '--reward',
+        'jpeg-compressibility:0.5',
+      ]),
+    ).toBe(0);
+    const [head, white, red] = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.trim().split(/ {2,}/));
     expect(head).toEqual(['image', 'score', 'bright', 'jpeg-compressibility']);
     expect(white).toEqual([path('white.png'), '1.6855', '2.0000', '-0.3145']); // one blank macroblock: 629 bytes
     expect(red![0]).toBe(crab);
@@ -38,17 +62,44 @@ describe('alignprop score', () => {
   });
 
   it('prints an object a line with --json, not rounded', async () => {
-    expect(await run(['score', crab, path('white.png'), '--reward', 'aesthetic', ...aesthetic, '--reward', path('bright.mjs'), '--prompt', 'crab', '--prompt', 'snow', '--json', '--quiet'])).toBe(0);
-    const [first, second, ...rest] = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown> & { terms: Record<string, number> });
+    expect(
+      await run([
+        'score',
+        crab,
+        path('white.png'),
+        '--reward',
+        'aesthetic',
+        ...aesthetic,
+        '--reward',
+        path('bright.mjs'),
+        '--prompt',
+        'crab',
+        '--prompt',
+        'snow',
+        '--json',
+        '--quiet',
+      ]),
+    ).toBe(0);
+    const [first, second, ...rest] = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown> & { terms: Record<string, number> });
     const { data } = decodePng(await import('node:fs').then(({ readFileSync }) => readFileSync(crab)));
-    expect(first).toMatchObject({ event: 'score', image: crab, prompt: 'crab', terms: { bright: expect.closeTo(data.reduce((sum, byte) => sum + byte / 255, 0) / data.length, 4) as number } });
+    expect(first).toMatchObject({
+      event: 'score',
+      image: crab,
+      prompt: 'crab',
+      terms: { bright: expect.closeTo(data.reduce((sum, byte) => sum + byte / 255, 0) / data.length, 4) as number },
+    });
     expect(first!.score).toBeCloseTo(first!.terms.bright! + first!.terms.aesthetic!, 5);
     expect(second).toMatchObject({ image: path('white.png'), prompt: 'snow', terms: { bright: 1 } });
     expect([rest, stderr]).toEqual([[], '']);
   });
 
   it('has no terms and no prompt where there are none', async () => {
-    expect(await run(['score', path('white.png'), '--reward', path('bright.mjs'), '--json', '--backend', 'cpu', '--quiet'])).toBe(0);
+    expect(
+      await run(['score', path('white.png'), '--reward', path('bright.mjs'), '--json', '--backend', 'cpu', '--quiet']),
+    ).toBe(0);
     expect(JSON.parse(stdout)).toEqual({ event: 'score', image: path('white.png'), score: 1 });
   });
 

@@ -16,7 +16,9 @@ interface ScoreOptions extends RewardTermOptions, EngineOptions, OutputOptions {
 
 /** Gives `alignprop score` its options and what it does. */
 export function defineScore(command: Command): void {
-  command.argument('<images...>', 'PNG files; with the package sharp installed also JPEG, WebP and others.').optionsGroup('Task:');
+  command
+    .argument('<images...>', 'PNG files; with the package sharp installed also JPEG, WebP and others.')
+    .optionsGroup('Task:');
   rewardOptions(command, 'What to score by')
     .option('--prompt <text>', 'What the images are to show: once for all, or once an image.', collect)
     .optionsGroup('Model:');
@@ -33,29 +35,53 @@ Examples:
   $ alignprop score crab.png --reward ./my-reward.mjs`;
 
 async function score(images: readonly string[], options: ScoreOptions): Promise<void> {
-  if (options.reward === undefined) throw new UsageError('--reward: got nothing, expected at least one, such as --reward aesthetic.');
+  if (options.reward === undefined)
+    throw new UsageError('--reward: got nothing, expected at least one, such as --reward aesthetic.');
   const reward = rewardTerms([options.reward].flat(), options.rewardOption);
   const prompts = promptsOf(images, options.prompt ?? [], reward.names);
   const output = new Output(options);
   const pixels = await Promise.all(images.map(readImage));
   const engine = await startEngine(options, output);
   const loaded = await reward.load((text) => output.info(text));
-  const rows = await interruptible((signal) => scoreAll(engine, images, pixels, prompts, loaded, signal, output), () => output.info('Stopping.'));
+  const rows = await interruptible(
+    (signal) => scoreAll(engine, images, pixels, prompts, loaded, signal, output),
+    () => output.info('Stopping.'),
+  );
   const columns = Object.keys(rows[0]!);
-  output.table([['image', ...columns], ...rows.map((row, i) => [images[i]!, ...columns.map((column) => row[column]!.toFixed(4))])]);
+  output.table([
+    ['image', ...columns],
+    ...rows.map((row, i) => [images[i]!, ...columns.map((column) => row[column]!.toFixed(4))]),
+  ]);
 }
 
 /** The score of each image, and what the reward says besides. */
-async function scoreAll(engine: Engine, images: readonly string[], pixels: readonly Pixels[], prompts: readonly string[], reward: RewardFunction, signal: AbortSignal, output: Output) {
+async function scoreAll(
+  engine: Engine,
+  images: readonly string[],
+  pixels: readonly Pixels[],
+  prompts: readonly string[],
+  reward: RewardFunction,
+  signal: AbortSignal,
+  output: Output,
+) {
   const progress = output.progress('Scoring', images.length);
   const rows: Readonly<Record<string, number>>[] = [];
   try {
     for (const [i, image] of pixels.entries()) {
       signal.throwIfAborted();
       const { scores, terms } = await scoreImages(reward, [image], { prompts: prompts[i], engine });
-      const row = { score: scores[0]!, ...Object.fromEntries(Object.entries(terms).map(([name, [value]]) => [name, value!])) };
+      const row = {
+        score: scores[0]!,
+        ...Object.fromEntries(Object.entries(terms).map(([name, [value]]) => [name, value!])),
+      };
       const { score, ...rest } = row;
-      output.result({ event: 'score', image: images[i], ...(prompts[i] !== '' && { prompt: prompts[i] }), score, ...(Object.keys(rest).length > 0 && { terms: rest }) });
+      output.result({
+        event: 'score',
+        image: images[i],
+        ...(prompts[i] !== '' && { prompt: prompts[i] }),
+        score,
+        ...(Object.keys(rest).length > 0 && { terms: rest }),
+      });
       progress.update(i + 1);
       rows.push(row);
     }
@@ -68,7 +94,13 @@ async function scoreAll(engine: Engine, images: readonly string[], pixels: reado
 
 function promptsOf(images: readonly string[], given: readonly string[], names: readonly string[]): readonly string[] {
   const inNeed = names.find(usesPrompt);
-  if (given.length === 0 && inNeed) throw new UsageError(`--prompt: '${inNeed}' compares images with what they are to show. Give --prompt once for all, or once an image.`);
-  if (given.length > 1 && given.length !== images.length) throw new UsageError(`--prompt: got ${given.length} for ${images.length} images, expected one for all, or one an image.`);
+  if (given.length === 0 && inNeed)
+    throw new UsageError(
+      `--prompt: '${inNeed}' compares images with what they are to show. Give --prompt once for all, or once an image.`,
+    );
+  if (given.length > 1 && given.length !== images.length)
+    throw new UsageError(
+      `--prompt: got ${given.length} for ${images.length} images, expected one for all, or one an image.`,
+    );
   return images.map((_, i) => given[given.length > 1 ? i : 0] ?? '');
 }

@@ -1,6 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
-import { acrossProcesses, exchange, launched, parseAlignPropConfig, ReportedByRankZero, type AlignPropConfig, type Collective } from '@alignprop/trainer';
+import {
+  acrossProcesses,
+  exchange,
+  launched,
+  parseAlignPropConfig,
+  ReportedByRankZero,
+  type AlignPropConfig,
+  type Collective,
+} from '@alignprop/trainer';
 import { configOptions, givenFields, type ConfigOption } from '../config-options.js';
 import { reportDryRun } from '../dry-run.js';
 import { embeddedModel } from '../embedded-model.js';
@@ -33,15 +41,33 @@ const defaultFolder = 'out';
 /** Gives `alignprop train` its options and what it does. */
 export function defineTrain(command: Command): void {
   rewardOptions(modelOptions(command).optionsGroup('Task:'), 'What to train for, by default jpeg-compressibility')
-    .option('--prompts <file>', 'Prompts to train on, one a line. (default: 45 animals; for the embedded model, subjects it draws well)')
+    .option(
+      '--prompts <file>',
+      'Prompts to train on, one a line. (default: 45 animals; for the embedded model, subjects it draws well)',
+    )
     .option('--prompt <text>', 'A prompt to train on; may be given several times.', collect)
-    .option('--eval-prompts <file>', 'Prompts to draw and judge after training, without the adapter and with it, and every --eval-freq epochs.')
-    .option('--eval-reward <name[:weight]>', 'What these are judged by, and with it early stopping, as --reward; by default --reward itself, which cannot see that it is over-optimised.', collect)
+    .option(
+      '--eval-prompts <file>',
+      'Prompts to draw and judge after training, without the adapter and with it, and every --eval-freq epochs.',
+    )
+    .option(
+      '--eval-reward <name[:weight]>',
+      'What these are judged by, and with it early stopping, as --reward; by default --reward itself, which cannot see that it is over-optimised.',
+      collect,
+    )
     .option('--config <file>', 'JSON with any of these options, in snake or camel case; flags go first.')
-    .option('--dry-run', 'Print the configuration, what would be trained and written, and an estimate of the memory; train and write nothing.');
-  for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token']) command.addOption(new Option(`--${name} <text>`).hideHelp());
+    .option(
+      '--dry-run',
+      'Print the configuration, what would be trained and written, and an estimate of the memory; train and write nothing.',
+    );
+  for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token'])
+    command.addOption(new Option(`--${name} <text>`).hideHelp());
   const fields = configOptions();
-  for (const group of new Set(fields.map((field) => field.group))) addGroup(command.optionsGroup(group), fields.filter((field) => field.group === group));
+  for (const group of new Set(fields.map((field) => field.group)))
+    addGroup(
+      command.optionsGroup(group),
+      fields.filter((field) => field.group === group),
+    );
   outputOptions(command)
     .addHelpText('after', examples)
     .action(async () => train(command, fields));
@@ -49,7 +75,10 @@ export function defineTrain(command: Command): void {
 
 function addGroup(command: Command, fields: readonly ConfigOption[]): void {
   for (const { field, options } of fields) {
-    if (field === 'output_dir') Object.assign(options[0]!.default('', defaultFolder), { description: 'Folder for all that is written; see below.' });
+    if (field === 'output_dir')
+      Object.assign(options[0]!.default('', defaultFolder), {
+        description: 'Folder for all that is written; see below.',
+      });
     for (const option of options) command.addOption(option);
   }
 }
@@ -79,23 +108,45 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   const model = options.model ?? options.pretrainedModel;
   const prompts = await trainPrompts({ ...options, model });
   const evalPrompts = options.evalPrompts ? await readPrompts(options.evalPrompts) : [];
-  if (config.eval_freq !== null && evalPrompts.length === 0) throw new UsageError(`--eval-freq: got ${config.eval_freq} without prompts to judge by. Give --eval-prompts <file>.`);
-  if (evalRewards && evalPrompts.length === 0) throw new UsageError(`--eval-reward: got ${evalRewards.names.join(', ')} without prompts to judge by. Give --eval-prompts <file>.`);
+  if (config.eval_freq !== null && evalPrompts.length === 0)
+    throw new UsageError(
+      `--eval-freq: got ${config.eval_freq} without prompts to judge by. Give --eval-prompts <file>.`,
+    );
+  if (evalRewards && evalPrompts.length === 0)
+    throw new UsageError(
+      `--eval-reward: got ${evalRewards.names.join(', ')} without prompts to judge by. Give --eval-prompts <file>.`,
+    );
   const precision = config.mixed_precision === 'fp16' && hasFloat16(options) ? 'float16' : 'float32';
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
     const localSize = launched(process.env)?.localSize ?? 1;
     if (!options.dryRun && collective.rank === 0) await prepareFolder(config.output_dir);
     const load = async () => ({
-      pipeline: await loadPipeline({ ...shareOfMachine(localSize), ...options, precision, model, revision: options.revision ?? options.pretrainedRevision, token: options.hfUserAccessToken }, output),
+      pipeline: await loadPipeline(
+        {
+          ...shareOfMachine(localSize),
+          ...options,
+          precision,
+          model,
+          revision: options.revision ?? options.pretrainedRevision,
+          token: options.hfUserAccessToken,
+        },
+        output,
+      ),
       reward: await rewards.load((text) => output.info(text)),
       evalReward: await evalRewards?.load((text) => output.info(text)),
     });
     const job = { config, prompts, evalPrompts, ...(await firstHere(collective, load)) };
-    if (options.dryRun) return collective.rank === 0 ? reportDryRun({ ...job, sources: sourcesOf(command, fields), maxMemory: options.maxMemory }, output) : undefined;
+    if (options.dryRun)
+      return collective.rank === 0
+        ? reportDryRun({ ...job, sources: sourcesOf(command, fields), maxMemory: options.maxMemory }, output)
+        : undefined;
     const binding = options.threads === undefined && collective.size > 1 && describeBinding(localSize);
     if (binding) output.warn(binding);
-    await trainingRun({ ...job, collective, resumeCommand: (checkpoint) => resumeCommand(process.argv.slice(2), checkpoint) }, output);
+    await trainingRun(
+      { ...job, collective, resumeCommand: (checkpoint) => resumeCommand(process.argv.slice(2), checkpoint) },
+      output,
+    );
   };
   const describe = (error: unknown) => `error: ${errorMessage(error, isDebugging(command.optsWithGlobals()))}`;
   await acrossProcesses(run, { describe }).catch((error: unknown) => {
@@ -114,10 +165,12 @@ async function firstHere<T>(collective: Collective, load: () => Promise<T>): Pro
 /** Who gave the fields that were given. */
 function sourcesOf(command: Command, fields: readonly ConfigOption[]): Record<string, string> {
   const names: Readonly<Record<string, string>> = { cli: 'flag', config: 'file' };
-  return Object.fromEntries(fields.flatMap(({ field, key }) => {
-    const source = names[command.getOptionValueSource(key) ?? ''];
-    return source ? [[field, source]] : [];
-  }));
+  return Object.fromEntries(
+    fields.flatMap(({ field, key }) => {
+      const source = names[command.getOptionValueSource(key) ?? ''];
+      return source ? [[field, source]] : [];
+    }),
+  );
 }
 
 /** Takes what the file says for options that no flag gave. @returns entries that are no options */
@@ -127,13 +180,15 @@ async function applyConfigFile(command: Command): Promise<Record<string, unknown
   const known = new Set(command.options.map((option) => option.attributeName()));
   for (const [name, value] of entries) {
     const key = camelCase(name);
-    if (known.has(key) && command.getOptionValueSource(key) !== 'cli') command.setOptionValueWithSource(key, value, 'config');
+    if (known.has(key) && command.getOptionValueSource(key) !== 'cli')
+      command.setOptionValueWithSource(key, value, 'config');
   }
   return Object.fromEntries(entries.filter(([name]) => !known.has(camelCase(name))));
 }
 
 async function readConfig(path: string): Promise<Record<string, unknown>> {
-  const problem = (what: string, cause?: unknown) => new UsageError(`--config: '${path}' ${what}. Give a JSON file such as a run's config.json.`, { cause });
+  const problem = (what: string, cause?: unknown) =>
+    new UsageError(`--config: '${path}' ${what}. Give a JSON file such as a run's config.json.`, { cause });
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw problem(`cannot be read: ${(cause as Error).message}`, cause);
   });
@@ -150,28 +205,43 @@ async function readConfig(path: string): Promise<Record<string, unknown>> {
 const camelCase = (name: string): string => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 
 /** What flags and file say; the schema fills in the rest, and checks everything. */
-function trainConfig(command: Command, fields: readonly ConfigOption[], unknown: Readonly<Record<string, unknown>>): AlignPropConfig {
+function trainConfig(
+  command: Command,
+  fields: readonly ConfigOption[],
+  unknown: Readonly<Record<string, unknown>>,
+): AlignPropConfig {
   try {
     const config = parseAlignPropConfig({ ...givenFields(command, fields), ...unknown });
     const { output_dir, project_kwargs, logdir, run_name } = config;
-    return { ...config, output_dir: output_dir || project_kwargs.project_dir || (run_name && `${logdir}/${run_name}`) || defaultFolder };
+    return {
+      ...config,
+      output_dir: output_dir || project_kwargs.project_dir || (run_name && `${logdir}/${run_name}`) || defaultFolder,
+    };
   } catch (cause) {
     throw new UsageError((cause as Error).message, { cause });
   }
 }
 
 /** What images are trained for, and what those of held-out prompts are judged by where that is another. */
-function trainRewards({ reward = 'jpeg-compressibility', evalReward = [], rewardOption }: TrainOptions): { trained: RewardTerms; judging?: RewardTerms } {
+function trainRewards({ reward = 'jpeg-compressibility', evalReward = [], rewardOption }: TrainOptions): {
+  trained: RewardTerms;
+  judging?: RewardTerms;
+} {
   const [trained, judging] = [[reward].flat(), [evalReward].flat()];
   return {
     trained: rewardTerms(trained, rewardOption, { others: judging }),
-    ...(judging.length > 0 && { judging: rewardTerms(judging, rewardOption, { flag: '--eval-reward', others: trained }) }),
+    ...(judging.length > 0 && {
+      judging: rewardTerms(judging, rewardOption, { flag: '--eval-reward', others: trained }),
+    }),
   };
 }
 
 async function trainPrompts({ model, prompt, prompts }: TrainOptions): Promise<readonly string[]> {
   if (prompt === undefined && prompts === undefined) return model === undefined ? embeddedModel.prompts : simpleAnimals;
-  const list = [...[prompt ?? []].flat(), ...(typeof prompts === 'string' ? await readPrompts(prompts) : (prompts ?? []))];
+  const list = [
+    ...[prompt ?? []].flat(),
+    ...(typeof prompts === 'string' ? await readPrompts(prompts) : (prompts ?? [])),
+  ];
   if (list.length > 0) return list;
   throw new UsageError('--prompts: got an empty list, expected at least one prompt.');
 }
@@ -182,6 +252,10 @@ const notRepeated = ['--resume-from', '--hf-user-access-token'];
 /** The same command, going on from this checkpoint. */
 function resumeCommand(args: readonly string[], checkpoint: string): string {
   const flags = canonicalFlags(args);
-  const others = flags.filter((arg, i) => !notRepeated.some((flag) => arg === flag || arg.startsWith(`${flag}=`) || flags[i - 1] === flag));
-  return ['alignprop', ...others, '--resume-from', checkpoint].map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : JSON.stringify(arg))).join(' ');
+  const others = flags.filter(
+    (arg, i) => !notRepeated.some((flag) => arg === flag || arg.startsWith(`${flag}=`) || flags[i - 1] === flag),
+  );
+  return ['alignprop', ...others, '--resume-from', checkpoint]
+    .map((arg) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : JSON.stringify(arg)))
+    .join(' ');
 }

@@ -1,4 +1,13 @@
-import { anything, count, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from '../models/config.js';
+import {
+  anything,
+  count,
+  oneOf,
+  readConfig,
+  real,
+  reportConfig,
+  type ConfigInput,
+  type ConfigOf,
+} from '../models/config.js';
 import { clipActivations, clipLayouts } from './encoder.js';
 
 // The fields of transformers' CLIPTextConfig that the model reads, and the layout of the checkpoint.
@@ -78,14 +87,26 @@ export function clipVisionConfig(input: ConfigInput): CLIPVisionConfig {
   return config;
 }
 
-/** A `CLIPModel`'s config nests both halves, its own `projection_dim` holds for both, and old files repeat fields in `…_config_dict`. */
+/**
+ * A `CLIPModel`'s config nests both halves, its own `projection_dim` holds for both, and old files repeat fields in
+ * `…_config_dict`.
+ */
 function half(input: ConfigInput, name: 'text_config' | 'vision_config'): ConfigInput {
   if (typeof input[name] !== 'object' || input[name] === null) return input;
   const projection = input.projection_dim ?? 512;
-  return { ...(input[name] as ConfigInput), ...(input[`${name}_dict`] as ConfigInput | null | undefined), projection_dim: projection };
+  return {
+    ...(input[name] as ConfigInput),
+    ...(input[`${name}_dict`] as ConfigInput | null | undefined),
+    projection_dim: projection,
+  };
 }
 
-function checkHeads(owner: string, { hidden_size, num_attention_heads }: { hidden_size: number; num_attention_heads: number }): void {
+function checkHeads(
+  owner: string,
+  { hidden_size, num_attention_heads }: { hidden_size: number; num_attention_heads: number },
+): void {
   if (hidden_size % num_attention_heads === 0) return;
-  reportConfig(owner, [`num_attention_heads got ${num_attention_heads}, expected a divisor of hidden_size ${hidden_size}`]);
+  reportConfig(owner, [
+    `num_attention_heads got ${num_attention_heads}, expected a divisor of hidden_size ${hidden_size}`,
+  ]);
 }

@@ -1,8 +1,25 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
-import { openWeightFile, openWeights, readJson, type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
+import {
+  openWeightFile,
+  openWeights,
+  readJson,
+  type FileSource,
+  type ParamsSpec,
+} from '@alignprop/autograd-ext/weights';
 import type { ConfigInput } from '../models/config.js';
-import { definePretrainedModel, type LoadModelOptions, type OpenedModel, type PretrainedModelClass } from '../models/pretrained-model.js';
-import { clipArchitecture, isOpenClip, openClipConfig, withTransformersNames, type ClipArchitecture } from './open-clip.js';
+import {
+  definePretrainedModel,
+  type LoadModelOptions,
+  type OpenedModel,
+  type PretrainedModelClass,
+} from '../models/pretrained-model.js';
+import {
+  clipArchitecture,
+  isOpenClip,
+  openClipConfig,
+  withTransformersNames,
+  type ClipArchitecture,
+} from './open-clip.js';
 
 export interface LoadClipOptions extends LoadModelOptions {
   /** The weights' file, where it has a name of its own. */
@@ -18,8 +35,8 @@ const constants = [/(^|\.)position_ids$/, /^(attn_mask|input_resolution|context_
 const openClipFiles = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin'];
 
 /**
- * The class of a CLIP model, or of one half of a `CLIPModel`, whose other half it leaves alone. Its `fromPretrained` reads
- * transformers' files and open_clip's.
+ * The class of a CLIP model, or of one half of a `CLIPModel`, whose other half it leaves alone. Its `fromPretrained`
+ * reads transformers' files and open_clip's.
  * @param own the modules that the class has
  */
 export function defineClipModel<C>(
@@ -34,24 +51,34 @@ export function defineClipModel<C>(
 
 async function openFiles(folder: FileSource, { file, variant, architecture }: LoadClipOptions): Promise<OpenedModel> {
   const weights = await openTensors(folder, file, variant);
-  if (!isOpenClip(weights)) return { config: (await readJson(folder, 'config.json')) as ConfigInput, weights: withPrefix(weights) };
+  if (!isOpenClip(weights))
+    return { config: (await readJson(folder, 'config.json')) as ConfigInput, weights: withPrefix(weights) };
   return { config: await readOpenClipConfig(folder, architecture), weights: withTransformersNames(weights) };
 }
 
-async function openTensors(folder: FileSource, file: string | undefined, variant: string | undefined): Promise<Map<string, StoredTensor>> {
+async function openTensors(
+  folder: FileSource,
+  file: string | undefined,
+  variant: string | undefined,
+): Promise<Map<string, StoredTensor>> {
   if (file !== undefined) return openWeightFile(folder, file);
   if (await folder.has('config.json')) return openWeights(folder, 'model', { variant });
   for (const name of openClipFiles) if (await folder.has(name)) return openWeightFile(folder, name);
   return openWeights(folder, 'model', { variant });
 }
 
-async function readOpenClipConfig(folder: FileSource, architecture: ClipArchitecture | undefined): Promise<ConfigInput> {
+async function readOpenClipConfig(
+  folder: FileSource,
+  architecture: ClipArchitecture | undefined,
+): Promise<ConfigInput> {
   if (await folder.has('open_clip_config.json')) {
     const { model_cfg = {} } = await readJson<{ model_cfg?: ConfigInput }>(folder, 'open_clip_config.json');
     return openClipConfig(model_cfg);
   }
   if (architecture) return clipArchitecture(architecture);
-  throw new Error(`CLIPModel: '${folder.location}' has no open_clip_config.json. Add it, or pass architecture, such as 'ViT-H-14'.`);
+  throw new Error(
+    `CLIPModel: '${folder.location}' has no open_clip_config.json. Add it, or pass architecture, such as 'ViT-H-14'.`,
+  );
 }
 
 /** transformers 5 leaves `text_model.` out of a text encoder's file. */

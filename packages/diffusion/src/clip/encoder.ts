@@ -26,7 +26,9 @@ export interface ClipEncoderConfig {
 }
 
 /** The weights of attention: q, k and v apart, or as rows of one matrix, in this order. */
-export type ClipAttentionParams = { out_proj: LinearParams } & ({ q_proj: LinearParams; k_proj: LinearParams; v_proj: LinearParams } | { in_proj: LinearParams });
+export type ClipAttentionParams = { out_proj: LinearParams } & (
+  { q_proj: LinearParams; k_proj: LinearParams; v_proj: LinearParams } | { in_proj: LinearParams }
+);
 
 /** The weights of a `CLIPEncoderLayer`. */
 export type ClipEncoderLayerParams = {
@@ -40,10 +42,17 @@ export type ClipEncoderLayerParams = {
 export type ClipEncoderParams = { layers: readonly ClipEncoderLayerParams[] };
 
 /** The weights of a `CLIPEncoder`, from its config. */
-export function clipEncoderSpec({ layout, hidden_size: width, intermediate_size: inner, num_hidden_layers }: ClipEncoderConfig): ParamsSpec {
+export function clipEncoderSpec({
+  layout,
+  hidden_size: width,
+  intermediate_size: inner,
+  num_hidden_layers,
+}: ClipEncoderConfig): ParamsSpec {
   const square = () => linearSpec(width, width);
   const inputs = (): Readonly<Record<string, ParamsSpec>> =>
-    layout === 'open_clip' ? { in_proj: linearSpec(width, 3 * width) } : { q_proj: square(), k_proj: square(), v_proj: square() };
+    layout === 'open_clip'
+      ? { in_proj: linearSpec(width, 3 * width) }
+      : { q_proj: square(), k_proj: square(), v_proj: square() };
   return {
     layers: repeatSpec(num_hidden_layers, () => ({
       layer_norm1: normSpec(width),
@@ -59,7 +68,12 @@ export function clipEncoderSpec({ layout, hidden_size: width, intermediate_size:
  * @param causal whether a token sees only itself and those before it
  * @returns the input and every layer's output, `[B, N, C]` each
  */
-export function clipEncoder(config: ClipEncoderConfig, params: ClipEncoderParams, tokens: Tensor3D, { causal }: { causal: boolean }): Tensor3D[] {
+export function clipEncoder(
+  config: ClipEncoderConfig,
+  params: ClipEncoderParams,
+  tokens: Tensor3D,
+  { causal }: { causal: boolean },
+): Tensor3D[] {
   const states = [tokens];
   for (const layer of params.layers) states.push(clipEncoderLayer(config, layer, states.at(-1)!, { causal }));
   return states;
@@ -72,20 +86,38 @@ export function clipEncoderLayer(
   tokens: Tensor3D,
   { causal }: { causal: boolean },
 ): Tensor3D {
-  const x = add(tokens, selfAttention(config, params.self_attn, clipLayerNorm(config, params.layer_norm1, tokens), causal));
+  const x = add(
+    tokens,
+    selfAttention(config, params.self_attn, clipLayerNorm(config, params.layer_norm1, tokens), causal),
+  );
   const { fc1, fc2 } = params.mlp;
-  const inner = activations[config.hidden_act](linear(clipLayerNorm(config, params.layer_norm2, x), fc1.weight, fc1.bias));
+  const inner = activations[config.hidden_act](
+    linear(clipLayerNorm(config, params.layer_norm2, x), fc1.weight, fc1.bias),
+  );
   return add(x, linear(inner, fc2.weight, fc2.bias));
 }
 
 /** Layer normalisation with the config's epsilon. */
-export function clipLayerNorm({ layer_norm_eps: eps }: ClipEncoderConfig, { weight, bias }: NormParams, x: Tensor): Tensor {
+export function clipLayerNorm(
+  { layer_norm_eps: eps }: ClipEncoderConfig,
+  { weight, bias }: NormParams,
+  x: Tensor,
+): Tensor {
   return layerNorm(x, weight, bias, { eps });
 }
 
-function selfAttention({ num_attention_heads: heads }: ClipEncoderConfig, params: ClipAttentionParams, x: Tensor, causal: boolean): Tensor {
+function selfAttention(
+  { num_attention_heads: heads }: ClipEncoderConfig,
+  params: ClipAttentionParams,
+  x: Tensor,
+  causal: boolean,
+): Tensor {
   const [query, key, value] = queryKeyValue(params, x);
-  return linear(scaledDotProductAttention(query!, key!, value!, { heads, causal }), params.out_proj.weight, params.out_proj.bias);
+  return linear(
+    scaledDotProductAttention(query!, key!, value!, { heads, causal }),
+    params.out_proj.weight,
+    params.out_proj.bias,
+  );
 }
 
 /** `[B, N, C]` each. */

@@ -1,7 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { clipByValue, div, norm, randomNormal, sub, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { flatten, resize, TfjsEngine, useBackend, type ModelFunction } from '@alignprop/autograd-ext';
-import { directory, encodeSafetensors, initParams, memory, openSafetensors, type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
+import {
+  directory,
+  encodeSafetensors,
+  initParams,
+  memory,
+  openSafetensors,
+  type FileSource,
+  type ParamsSpec,
+} from '@alignprop/autograd-ext/weights';
 import { checkGradient } from '@alignprop/autograd-ext/testing';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
 import { CLIPModel } from './model.js';
@@ -13,11 +21,16 @@ const MEAN = [0.48145466, 0.4578275, 0.40821073];
 const STD = [0.26862954, 0.26130258, 0.27577711];
 const folder = fixturePath('reward-hpsv2');
 
-const textEmbeds = (model: CLIPModel): ModelFunction => (params, ids) => clipTextWithProjection(model.config.text_config, params, ids!).textEmbeds;
-const imageEmbeds = (model: CLIPModel): ModelFunction => (params, images) => {
-  const resized = resize(clipByValue(images as Tensor4D, 0, 1), [224, 224], { mode: 'bilinear' });
-  return clipVision(model.config.vision_config, params, div(sub(resized, MEAN), STD)).imageEmbeds;
-};
+const textEmbeds =
+  (model: CLIPModel): ModelFunction =>
+  (params, ids) =>
+    clipTextWithProjection(model.config.text_config, params, ids!).textEmbeds;
+const imageEmbeds =
+  (model: CLIPModel): ModelFunction =>
+  (params, images) => {
+    const resized = resize(clipByValue(images as Tensor4D, 0, 1), [224, 224], { mode: 'bilinear' });
+    return clipVision(model.config.vision_config, params, div(sub(resized, MEAN), STD)).imageEmbeds;
+  };
 const unit = (x: Tensor) => div(x, norm(x, 2, 1, true));
 
 describe.each(['wasm', 'cpu'] as const)('CLIPModel on %s', (backend) => {
@@ -43,23 +56,45 @@ describe.each(['wasm', 'cpu'] as const)('CLIPModel on %s', (backend) => {
 });
 
 describe('open_clip’s layout', () => {
-  const configs: Record<string, Uint8Array | string> = { 'open_clip_config.json': JSON.stringify(fixtureJson('reward-hpsv2/open_clip_config.json')) };
+  const configs: Record<string, Uint8Array | string> = {
+    'open_clip_config.json': JSON.stringify(fixtureJson('reward-hpsv2/open_clip_config.json')),
+  };
   beforeAll(() => useBackend('wasm'));
 
   it('has the gradient of finite differences', () => {
-    const half = { layout: 'open_clip', hidden_size: 8, intermediate_size: 12, num_hidden_layers: 1, num_attention_heads: 2, projection_dim: 5 };
+    const half = {
+      layout: 'open_clip',
+      hidden_size: 8,
+      intermediate_size: 12,
+      num_hidden_layers: 1,
+      num_attention_heads: 2,
+      projection_dim: 5,
+    };
     const config = { ...half, image_size: 4, patch_size: 2 };
     let seed = 0;
-    const params = initParams(CLIPVisionModelWithProjection.spec(config), (_, shape) => randomNormal([...shape], 0, 0.5, 'float32', ++seed));
+    const params = initParams(CLIPVisionModelWithProjection.spec(config), (_, shape) =>
+      randomNormal([...shape], 0, 0.5, 'float32', ++seed),
+    );
     const tiny = new CLIPVisionModelWithProjection(config, params);
-    checkGradient((x) => clipVision(tiny.config, tiny.params, x as Tensor4D).imageEmbeds, [randomNormal([2, 4, 4, 3], 0, 1, 'float32', 99)]);
+    checkGradient(
+      (x) => clipVision(tiny.config, tiny.params, x as Tensor4D).imageEmbeds,
+      [randomNormal([2, 4, 4, 3], 0, 1, 'float32', 99)],
+    );
   });
 
   it('is read for one half alone, and with the prefix of training on several devices', async () => {
     const { tensors } = await openSafetensors(directory(folder), 'open_clip_model.safetensors');
-    const entries = await Promise.all([...tensors].map(async ([name, { shape, read }]) => [`module.${name}`, { shape, dtype: 'F32', data: await read() }] as const));
+    const entries = await Promise.all(
+      [...tensors].map(
+        async ([name, { shape, read }]) => [`module.${name}`, { shape, dtype: 'F32', data: await read() }] as const,
+      ),
+    );
     const source = memory({ ...configs, 'other.safetensors': encodeSafetensors(Object.fromEntries(entries) as never) });
-    const [text, vision] = await Promise.all([CLIPTextModelWithProjection, CLIPVisionModelWithProjection].map((model) => model.fromPretrained(source, { file: 'other.safetensors' })));
+    const [text, vision] = await Promise.all(
+      [CLIPTextModelWithProjection, CLIPVisionModelWithProjection].map((model) =>
+        model.fromPretrained(source, { file: 'other.safetensors' }),
+      ),
+    );
     expect(flatten(text!.params)['text_projection.matrix']?.shape).toEqual([32, 48]);
     expect(flatten(vision!.params)['visual_projection.matrix']?.shape).toEqual([24, 48]);
   });
@@ -89,12 +124,22 @@ describe('open_clip’s layout', () => {
   it('says what it cannot do', async () => {
     const file = await openBytes(directory(folder), 'open_clip_model.safetensors');
     const alone = memory({ 'open_clip_model.safetensors': file }, 'clip');
-    await expect(CLIPModel.fromPretrained(alone)).rejects.toThrow("CLIPModel: 'clip' has no open_clip_config.json. Add it, or pass architecture, such as 'ViT-H-14'.");
-    await expect(CLIPModel.fromPretrained(alone, { architecture: 'ViT-B-32' })).rejects.toThrow(/visual_projection\.matrix \(got \[24, 48\], expected \[768, 512\]\)/);
-    expect(() => clipArchitecture('RN50' as ClipArchitecture)).toThrow("CLIPModel: architecture got 'RN50', expected one of ViT-B-32, ViT-L-14,");
-    const resnet = { model_cfg: { embed_dim: 8, vision_cfg: { layers: [3, 4, 6, 3], timm_model_name: 'resnet50' }, text_cfg: {} } };
+    await expect(CLIPModel.fromPretrained(alone)).rejects.toThrow(
+      "CLIPModel: 'clip' has no open_clip_config.json. Add it, or pass architecture, such as 'ViT-H-14'.",
+    );
+    await expect(CLIPModel.fromPretrained(alone, { architecture: 'ViT-B-32' })).rejects.toThrow(
+      /visual_projection\.matrix \(got \[24, 48\], expected \[768, 512\]\)/,
+    );
+    expect(() => clipArchitecture('RN50' as ClipArchitecture)).toThrow(
+      "CLIPModel: architecture got 'RN50', expected one of ViT-B-32, ViT-L-14,",
+    );
+    const resnet = {
+      model_cfg: { embed_dim: 8, vision_cfg: { layers: [3, 4, 6, 3], timm_model_name: 'resnet50' }, text_cfg: {} },
+    };
     const wrong = memory({ 'open_clip_model.safetensors': file, 'open_clip_config.json': JSON.stringify(resnet) });
-    await expect(CLIPModel.fromPretrained(wrong)).rejects.toThrow('CLIPModel (open_clip vision_cfg): config field layers got [3,4,6,3], expected a positive integer; timm_model_name');
+    await expect(CLIPModel.fromPretrained(wrong)).rejects.toThrow(
+      'CLIPModel (open_clip vision_cfg): config field layers got [3,4,6,3], expected a positive integer; timm_model_name',
+    );
   });
 });
 

@@ -6,8 +6,12 @@ import { defineClipModel } from './define-clip-model.js';
 import { clipTextWithProjectionSpec, type CLIPTextModelWithProjectionParams } from './text-model.js';
 import { clipVisionSpec, type CLIPVisionModelWithProjectionParams } from './vision-model.js';
 
-/** The weights of a `CLIPModel`: both halves, which `clipVision` and `clipTextWithProjection` take as they are, and ln of the cosine's factor. */
-export type CLIPModelParams = CLIPTextModelWithProjectionParams & CLIPVisionModelWithProjectionParams & { logit_scale: Tensor };
+/**
+ * The weights of a `CLIPModel`: both halves, which `clipVision` and `clipTextWithProjection` take as they are, and ln
+ * of the cosine's factor.
+ */
+export type CLIPModelParams = CLIPTextModelWithProjectionParams &
+  CLIPVisionModelWithProjectionParams & { logit_scale: Tensor };
 
 /** The weights that a config demands. */
 export function clipSpec({ text_config, vision_config }: CLIPConfig): ParamsSpec {
@@ -15,8 +19,14 @@ export function clipSpec({ text_config, vision_config }: CLIPConfig): ParamsSpec
 }
 
 /**
- * CLIP as a whole (arXiv 2103.00020): transformers' `CLIPModel`, or open_clip's `CLIP` with a ViT, from transformers' files
- * or open_clip's.
+ * CLIP as a whole (arXiv 2103.00020): transformers' `CLIPModel`, or open_clip's `CLIP` with a ViT, from transformers'
+ * files or open_clip's.
  */
-export const CLIPModel = defineClipModel('CLIPModel', clipConfig, clipSpec, ['text_model', 'text_projection', 'vision_model', 'visual_projection', 'logit_scale']);
+export const CLIPModel = defineClipModel('CLIPModel', clipConfig, clipSpec, [
+  'text_model',
+  'text_projection',
+  'vision_model',
+  'visual_projection',
+  'logit_scale',
+]);
 export type CLIPModel = PretrainedModel<CLIPConfig>;

@@ -3,9 +3,21 @@ import { anything, count, oneOf, readConfig, real, type ConfigInput } from '../m
 
 // Models whose files may come without a config, as open_clip lists them under these names.
 const architectures = {
-  'ViT-B-32': { embed_dim: 512, vision_cfg: { layers: 12, width: 768, patch_size: 32 }, text_cfg: { width: 512, heads: 8, layers: 12 } },
-  'ViT-L-14': { embed_dim: 768, vision_cfg: { layers: 24, width: 1024, patch_size: 14 }, text_cfg: { width: 768, heads: 12, layers: 12 } },
-  'ViT-H-14': { embed_dim: 1024, vision_cfg: { layers: 32, width: 1280, head_width: 80, patch_size: 14 }, text_cfg: { width: 1024, heads: 16, layers: 24 } },
+  'ViT-B-32': {
+    embed_dim: 512,
+    vision_cfg: { layers: 12, width: 768, patch_size: 32 },
+    text_cfg: { width: 512, heads: 8, layers: 12 },
+  },
+  'ViT-L-14': {
+    embed_dim: 768,
+    vision_cfg: { layers: 24, width: 1024, patch_size: 14 },
+    text_cfg: { width: 768, heads: 12, layers: 12 },
+  },
+  'ViT-H-14': {
+    embed_dim: 1024,
+    vision_cfg: { layers: 32, width: 1280, head_width: 80, patch_size: 14 },
+    text_cfg: { width: 1024, heads: 16, layers: 24 },
+  },
   'ViT-bigG-14': {
     embed_dim: 1280,
     vision_cfg: { layers: 48, width: 1664, head_width: 104, mlp_ratio: 4.9231, patch_size: 14 },
@@ -23,7 +35,9 @@ export type ClipArchitecture = keyof typeof architectures | `${keyof typeof arch
 export function clipArchitecture(name: ClipArchitecture): ConfigInput {
   const [, base = '', suffix] = /^(.*?)(-quickgelu)?$/.exec(name)!;
   if (!Object.hasOwn(architectures, base))
-    throw new Error(`CLIPModel: architecture got '${name}', expected one of ${Object.keys(architectures).join(', ')}, or one of these with -quickgelu.`);
+    throw new Error(
+      `CLIPModel: architecture got '${name}', expected one of ${Object.keys(architectures).join(', ')}, or one of these with -quickgelu.`,
+    );
   return openClipConfig({ ...architectures[base as keyof typeof architectures], quick_gelu: suffix !== undefined });
 }
 
@@ -131,5 +145,10 @@ const renames: readonly (readonly [RegExp, string])[] = [
 
 /** An open_clip model's weights under transformers' names. */
 export function withTransformersNames(weights: ReadonlyMap<string, StoredTensor>): Map<string, StoredTensor> {
-  return new Map([...weights].map(([key, tensor]) => [renames.reduce((name, [pattern, to]) => name.replace(pattern, to), key), tensor]));
+  return new Map(
+    [...weights].map(([key, tensor]) => [
+      renames.reduce((name, [pattern, to]) => name.replace(pattern, to), key),
+      tensor,
+    ]),
+  );
 }

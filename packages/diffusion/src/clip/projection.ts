@@ -8,8 +8,18 @@ import type { ClipLayout } from './encoder.js';
 export type ProjectionParams = { weight: Matrix } | { matrix: Tensor };
 
 /** The weights of a projection, as its checkpoint lays them out. */
-export function projectionSpec({ layout, hidden_size, projection_dim }: { layout: ClipLayout; hidden_size: number; projection_dim: number }): ParamsSpec {
-  return layout === 'open_clip' ? { matrix: { shape: [hidden_size, projection_dim] } } : linearSpec(hidden_size, projection_dim, { bias: false });
+export function projectionSpec({
+  layout,
+  hidden_size,
+  projection_dim,
+}: {
+  layout: ClipLayout;
+  hidden_size: number;
+  projection_dim: number;
+}): ParamsSpec {
+  return layout === 'open_clip'
+    ? { matrix: { shape: [hidden_size, projection_dim] } }
+    : linearSpec(hidden_size, projection_dim, { bias: false });
 }
 
 /** Pooled tokens `[B, in]` to embeddings `[B, out]`. */

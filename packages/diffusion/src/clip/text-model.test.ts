@@ -6,10 +6,12 @@ import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixturePath, fixtureTensors } from '../../../../fixtures/index.js';
 import { clipText, CLIPTextModel, CLIPTextModelWithProjection, clipTextWithProjection } from './text-model.js';
 
-const forward = (model: CLIPTextModel): ModelFunction => (params, inputIds) => {
-  const { lastHiddenState, poolerOutput, hiddenStates } = clipText(model.config, params, inputIds!);
-  return [lastHiddenState, poolerOutput, ...hiddenStates];
-};
+const forward =
+  (model: CLIPTextModel): ModelFunction =>
+  (params, inputIds) => {
+    const { lastHiddenState, poolerOutput, hiddenStates } = clipText(model.config, params, inputIds!);
+    return [lastHiddenState, poolerOutput, ...hiddenStates];
+  };
 
 describe.each(engineNames)('CLIPTextModel on %s', (name) => {
   describe.each(['sd15-tiny', 'sd2-tiny'])('%s', (folder) => {
@@ -49,9 +51,12 @@ describe.each(engineNames)('CLIPTextModel on %s', (name) => {
     const engine = new TfjsEngine();
     const pooledAt = async (eos: number, ids: number[]) => {
       const changed = new CLIPTextModel({ ...model.config, eos_token_id: eos }, model.params);
-      const [last, pooled] = await engine.compile(forward(changed))(model.params, tensor2d([ids], [1, ids.length], 'int32'));
-      const rows = (await last!.array() as number[][][])[0]!;
-      const row = (await pooled!.array() as number[][])[0]!;
+      const [last, pooled] = await engine.compile(forward(changed))(
+        model.params,
+        tensor2d([ids], [1, ids.length], 'int32'),
+      );
+      const rows = ((await last!.array()) as number[][][])[0]!;
+      const row = ((await pooled!.array()) as number[][])[0]!;
       return rows.findIndex((candidate) => candidate.every((value, i) => value === row[i]));
     };
     expect(await pooledAt(2, [5, 9, 7, 9, 3])).toBe(1);
@@ -67,7 +72,8 @@ describe.each(engineNames)('CLIPTextModel on %s', (name) => {
     const projected = await CLIPTextModelWithProjection.fromPretrained(folder);
     const ids = tensor2d([[1, 2, 3, 913, 913]], [1, 5], 'int32');
     const [, pooled] = await engine.compile(forward(plain))(plain.params, ids);
-    const embed: ModelFunction = (params, inputIds) => clipTextWithProjection(projected.config, params, inputIds!).textEmbeds;
+    const embed: ModelFunction = (params, inputIds) =>
+      clipTextWithProjection(projected.config, params, inputIds!).textEmbeds;
     const [embeds] = await engine.compile(embed)(projected.params, ids);
     const { text_projection } = projected.params as unknown as { text_projection: { weight: StoredTensor } };
     const weight = tensor2d((await text_projection.weight.read()) as Float32Array, [768, 24]);

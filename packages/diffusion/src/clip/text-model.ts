@@ -1,4 +1,18 @@
-import { add, argMax, cast, equal, expandDims, gather, mul, range, slice, sum, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  argMax,
+  cast,
+  equal,
+  expandDims,
+  gather,
+  mul,
+  range,
+  slice,
+  sum,
+  type Tensor,
+  type Tensor2D,
+  type Tensor3D,
+} from '@tensorflow/tfjs-core';
 import type { Params } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { normSpec, type EmbeddingParams, type NormParams } from '../models/layers.js';
@@ -52,21 +66,25 @@ export function clipTextWithProjectionSpec(config: CLIPTextConfig) {
 }
 
 /**
- * transformers' `CLIPTextModel` (arXiv 2103.00020, §2.4). A token sees those before it, padding included: Stable Diffusion
- * passes no attention mask.
+ * transformers' `CLIPTextModel` (arXiv 2103.00020, §2.4). A token sees those before it, padding included: Stable
+ * Diffusion passes no attention mask.
  * @param inputIds int32 `[B, L]`, L at most `max_position_embeddings`
  */
 export function clipText(config: CLIPTextConfig, params: Params, inputIds: Tensor): CLIPTextOutput {
   const { embeddings, encoder, final_layer_norm } = (params as unknown as CLIPTextModelParams).text_model;
   const length = inputIds.shape[1]!;
   const positions = slice(embeddings.position_embedding.weight, 0, length); // [L, C]
-  const tokens = add(gather(embeddings.token_embedding.weight, inputIds as Tensor2D), positions) as Tensor3D; // [B, L, C]
+  // [B, L, C]
+  const tokens = add(gather(embeddings.token_embedding.weight, inputIds as Tensor2D), positions) as Tensor3D;
   const hiddenStates = clipEncoder(config, encoder, tokens, { causal: true });
   const lastHiddenState = clipLayerNorm(config, final_layer_norm, hiddenStates.at(-1)!) as Tensor3D;
   return { lastHiddenState, poolerOutput: poolEndToken(config, inputIds, lastHiddenState), hiddenStates };
 }
 
-/** transformers' `CLIPTextModelWithProjection`: as `clipText`, and the pooled text in the space shared with images, `[B, D]`. */
+/**
+ * transformers' `CLIPTextModelWithProjection`: as `clipText`, and the pooled text in the space shared with images, `[B,
+ * D]`.
+ */
 export function clipTextWithProjection(
   config: CLIPTextConfig,
   params: Params,
@@ -90,5 +108,10 @@ export const CLIPTextModel = defineClipModel('CLIPTextModel', clipTextConfig, cl
 export type CLIPTextModel = PretrainedModel<CLIPTextConfig>;
 
 /** A text encoder and its projection, as in a `CLIPModel`. */
-export const CLIPTextModelWithProjection = defineClipModel('CLIPTextModelWithProjection', clipTextConfig, clipTextWithProjectionSpec, ['text_model', 'text_projection']);
+export const CLIPTextModelWithProjection = defineClipModel(
+  'CLIPTextModelWithProjection',
+  clipTextConfig,
+  clipTextWithProjectionSpec,
+  ['text_model', 'text_projection'],
+);
 export type CLIPTextModelWithProjection = PretrainedModel<CLIPTextConfig>;

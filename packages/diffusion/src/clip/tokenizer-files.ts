@@ -27,7 +27,12 @@ type TokenEntry = string | (Partial<AddedToken> & { readonly content: string });
 type Settings = Readonly<Record<string, unknown>>;
 
 // transformers' CLIPTokenizer, for folders that do not say.
-const defaultTokens = { bos_token: '<|startoftext|>', eos_token: '<|endoftext|>', unk_token: '<|endoftext|>', pad_token: '<|endoftext|>' };
+const defaultTokens = {
+  bos_token: '<|startoftext|>',
+  eos_token: '<|endoftext|>',
+  unk_token: '<|endoftext|>',
+  pad_token: '<|endoftext|>',
+};
 const defaultMaxLength = 77;
 
 /** Reads a tokenizer's folder. @throws if there is no vocabulary, a file is broken, or a special token has no id */
@@ -36,7 +41,10 @@ export async function readTokenizerFiles(source: FileSource): Promise<TokenizerF
   const config = (await readIfThere(source, 'tokenizer_config.json')) ?? {};
   const map = (await readIfThere(source, 'special_tokens_map.json')) ?? {};
   const entries = specialTokens(config, map);
-  const addedTokens = uniqueById([...listedTokens(config), ...Object.values(entries).map((entry) => addedToken(entry, idOf(entry, config, vocab, source)))]);
+  const addedTokens = uniqueById([
+    ...listedTokens(config),
+    ...Object.values(entries).map((entry) => addedToken(entry, idOf(entry, config, vocab, source))),
+  ]);
   const id = (name: keyof typeof defaultTokens) => idOf(entries[name], config, vocab, source);
   return {
     vocab,
@@ -51,19 +59,34 @@ export async function readTokenizerFiles(source: FileSource): Promise<TokenizerF
 async function readVocabulary(source: FileSource): Promise<Pick<TokenizerFiles, 'vocab' | 'merges'>> {
   if ((await source.has('vocab.json')) && (await source.has('merges.txt'))) {
     const vocab = await readJson(source, 'vocab.json');
-    return { vocab: checkedVocab(vocab, 'vocab.json', source), merges: readMerges(await readText(source, 'merges.txt'), source) };
+    return {
+      vocab: checkedVocab(vocab, 'vocab.json', source),
+      merges: readMerges(await readText(source, 'merges.txt'), source),
+    };
   }
   if (!(await source.has('tokenizer.json'))) {
-    throw new Error(`CLIPTokenizer: '${source.location}' has no vocabulary, expected vocab.json with merges.txt, or tokenizer.json. Check the folder, or download the files again.`);
+    throw new Error(
+      `CLIPTokenizer: '${source.location}' has no vocabulary, expected vocab.json with merges.txt, or tokenizer.json. Check the folder, or download the files again.`,
+    );
   }
-  const { model } = await readJson<{ model?: { vocab?: unknown; merges?: readonly (string | readonly string[])[] } }>(source, 'tokenizer.json');
+  const { model } = await readJson<{ model?: { vocab?: unknown; merges?: readonly (string | readonly string[])[] } }>(
+    source,
+    'tokenizer.json',
+  );
   const merges = (model?.merges ?? []).map((pair) => (typeof pair === 'string' ? pair : pair.join(' ')));
   return { vocab: checkedVocab(model?.vocab, 'tokenizer.json', source), merges };
 }
 
 function checkedVocab(vocab: unknown, file: string, source: FileSource): Readonly<Record<string, number>> {
-  const isVocab = typeof vocab === 'object' && vocab !== null && Object.values(vocab).length > 0 && Object.values(vocab).every(Number.isInteger);
-  if (!isVocab) throw new Error(`CLIPTokenizer: ${file} in '${source.location}' got no table of tokens and integer ids. Download it again.`);
+  const isVocab =
+    typeof vocab === 'object' &&
+    vocab !== null &&
+    Object.values(vocab).length > 0 &&
+    Object.values(vocab).every(Number.isInteger);
+  if (!isVocab)
+    throw new Error(
+      `CLIPTokenizer: ${file} in '${source.location}' got no table of tokens and integer ids. Download it again.`,
+    );
   return vocab as Readonly<Record<string, number>>;
 }
 
@@ -71,20 +94,25 @@ function readMerges(text: string, source: FileSource): string[] {
   const merges = text.split(/\r?\n/).filter((line, i) => line !== '' && !(i === 0 && line.startsWith('#version')));
   const broken = merges.find((line) => !/^\S+ \S+$/.test(line));
   if (broken === undefined) return merges;
-  throw new Error(`CLIPTokenizer: merges.txt in '${source.location}' got the line ${JSON.stringify(broken.slice(0, 60))}, expected two tokens with a space between. Download it again.`);
+  throw new Error(
+    `CLIPTokenizer: merges.txt in '${source.location}' got the line ${JSON.stringify(broken.slice(0, 60))}, expected two tokens with a space between. Download it again.`,
+  );
 }
 
 async function readIfThere(source: FileSource, path: string): Promise<Settings | undefined> {
   if (!(await source.has(path))) return undefined;
   const settings = await readJson(source, path);
   if (typeof settings === 'object' && settings !== null && !Array.isArray(settings)) return settings as Settings;
-  throw new Error(`CLIPTokenizer: ${path} in '${source.location}' got ${JSON.stringify(settings)?.slice(0, 60)}, expected an object. Download it again.`);
+  throw new Error(
+    `CLIPTokenizer: ${path} in '${source.location}' got ${JSON.stringify(settings)?.slice(0, 60)}, expected an object. Download it again.`,
+  );
 }
 
 /** As in transformers: `special_tokens_map.json` has the last word, unless the config lists the tokens itself. */
 function specialTokens(config: Settings, map: Settings): Record<keyof typeof defaultTokens, TokenEntry> {
   const layers = 'added_tokens_decoder' in config ? [config] : [map, config];
-  const find = (name: string) => layers.map((layer) => layer[name]).find((entry) => entry !== undefined && entry !== null);
+  const find = (name: string) =>
+    layers.map((layer) => layer[name]).find((entry) => entry !== undefined && entry !== null);
   const entries = Object.entries(defaultTokens).map(([name, fallback]) => [name, find(name) ?? fallback]);
   return Object.fromEntries(entries) as Record<keyof typeof defaultTokens, TokenEntry>;
 }
@@ -93,14 +121,22 @@ const contentOf = (entry: TokenEntry): string => (typeof entry === 'string' ? en
 
 const listOf = (config: Settings) => Object.entries((config.added_tokens_decoder ?? {}) as Record<string, TokenEntry>);
 
-const listedTokens = (config: Settings): AddedToken[] => listOf(config).map(([id, entry]) => addedToken(entry, Number(id)));
+const listedTokens = (config: Settings): AddedToken[] =>
+  listOf(config).map(([id, entry]) => addedToken(entry, Number(id)));
 
-function idOf(entry: TokenEntry, config: Settings, vocab: Readonly<Record<string, number>>, source: FileSource): number {
+function idOf(
+  entry: TokenEntry,
+  config: Settings,
+  vocab: Readonly<Record<string, number>>,
+  source: FileSource,
+): number {
   const content = contentOf(entry);
   const listed = listOf(config).find(([, token]) => contentOf(token) === content);
   const id = listed ? Number(listed[0]) : Object.hasOwn(vocab, content) ? vocab[content] : undefined;
   if (id !== undefined) return id;
-  throw new Error(`CLIPTokenizer: special token ${JSON.stringify(content)} is not in the vocabulary of '${source.location}'. Take vocab.json and special_tokens_map.json from the same model.`);
+  throw new Error(
+    `CLIPTokenizer: special token ${JSON.stringify(content)} is not in the vocabulary of '${source.location}'. Take vocab.json and special_tokens_map.json from the same model.`,
+  );
 }
 
 function addedToken(entry: TokenEntry, id: number): AddedToken {
@@ -114,5 +150,7 @@ const uniqueById = (tokens: readonly AddedToken[]) => [...new Map(tokens.map((to
 function maxLengthOf({ model_max_length: length = defaultMaxLength }: Settings, source: FileSource): number {
   if (typeof length === 'number' && length >= 1e18) return defaultMaxLength;
   if (Number.isInteger(length) && (length as number) >= 2) return length as number;
-  throw new Error(`CLIPTokenizer: model_max_length in '${source.location}' got ${JSON.stringify(length)}, expected an integer of at least 2. Correct tokenizer_config.json.`);
+  throw new Error(
+    `CLIPTokenizer: model_max_length in '${source.location}' got ${JSON.stringify(length)}, expected an integer of at least 2. Correct tokenizer_config.json.`,
+  );
 }

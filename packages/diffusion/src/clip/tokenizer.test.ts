@@ -15,8 +15,11 @@ const cases = fixtureJson<Case[]>('tokenizer/cases.json');
 const folder = fixturePath('sd15-tiny/model/tokenizer');
 const source = directory(folder);
 
-const same = (a: ArrayLike<number>, b: ArrayLike<number>) => a.length === b.length && Array.from(a).every((id, i) => id === b[i]);
-const ids = (tokenizer: CLIPTokenizer, prompt: string, options = {}) => [...tokenizer.encode([prompt], options).inputIds];
+const same = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+  a.length === b.length && Array.from(a).every((id, i) => id === b[i]);
+const ids = (tokenizer: CLIPTokenizer, prompt: string, options = {}) => [
+  ...tokenizer.encode([prompt], options).inputIds,
+];
 
 /** The expected ids, or the variant that matches where implementations differ. */
 function expected(actual: number[], { ids, differs = {} }: Case): number[] {
@@ -67,7 +70,12 @@ describe('CLIPTokenizer with the vocabulary of CLIP', () => {
   it('pads with 0 as open_clip does, where asked', () => {
     for (const { prompt, n_tokens: length, ids: reference, ids_open_clip_padded: padded, differs } of cases) {
       const actual = ids(tokenizer, prompt, { padTokenId: 0 });
-      const others = differs ? [reference.map((id, i) => (i < length ? id : 0)), ...Object.values(differs).map((variant) => repad(variant, 0))] : [];
+      const others = differs
+        ? [
+            reference.map((id, i) => (i < length ? id : 0)),
+            ...Object.values(differs).map((variant) => repad(variant, 0)),
+          ]
+        : [];
       const variants = [padded, ...others];
       expect(actual, prompt).toEqual(variants.find((variant) => same(variant, actual)) ?? padded);
     }
@@ -87,11 +95,25 @@ describe('CLIPTokenizer.fromPretrained', () => {
     files = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await readText(source, name)])));
   });
   const load = (changed: Record<string, string | undefined>) =>
-    CLIPTokenizer.fromPretrained(memory(Object.fromEntries(Object.entries({ ...files, ...changed }).filter((entry): entry is [string, string] => entry[1] !== undefined))));
+    CLIPTokenizer.fromPretrained(
+      memory(
+        Object.fromEntries(
+          Object.entries({ ...files, ...changed }).filter((entry): entry is [string, string] => entry[1] !== undefined),
+        ),
+      ),
+    );
 
   it("takes SD 2's pad token '!', which is then a token of its own in prompts too", async () => {
-    const map = JSON.stringify({ bos_token: '<|startoftext|>', eos_token: '<|endoftext|>', unk_token: '<|endoftext|>', pad_token: '!' });
-    const tokenizer = await load({ 'special_tokens_map.json': map, 'tokenizer_config.json': '{"model_max_length": 77, "pad_token": "<|endoftext|>"}' });
+    const map = JSON.stringify({
+      bos_token: '<|startoftext|>',
+      eos_token: '<|endoftext|>',
+      unk_token: '<|endoftext|>',
+      pad_token: '!',
+    });
+    const tokenizer = await load({
+      'special_tokens_map.json': map,
+      'tokenizer_config.json': '{"model_max_length": 77, "pad_token": "<|endoftext|>"}',
+    });
     for (const { prompt, ids_sd2_pad: padded, differs } of cases) {
       const actual = ids(tokenizer, prompt);
       const variants = [padded, ...Object.values(differs ?? {}).map((variant) => repad(variant, 0))];
@@ -115,16 +137,38 @@ describe('CLIPTokenizer.fromPretrained', () => {
   it('takes 77 tokens and the tokens of CLIP where the folder does not say', async () => {
     const bare = await load({ 'tokenizer_config.json': undefined, 'special_tokens_map.json': undefined });
     expect(bare).toMatchObject({ modelMaxLength: 77, bosTokenId: 49406, eosTokenId: 49407, padTokenId: 49407 });
-    expect(await load({ 'tokenizer_config.json': '{"model_max_length": 1000000000000000019884624838656}' })).toMatchObject({ modelMaxLength: 77 });
+    expect(
+      await load({ 'tokenizer_config.json': '{"model_max_length": 1000000000000000019884624838656}' }),
+    ).toMatchObject({ modelMaxLength: 77 });
   });
 
   it.each<[string, Record<string, string | undefined>, RegExp]>([
-    ['no vocabulary', { 'vocab.json': undefined }, /has no vocabulary, expected vocab.json with merges.txt, or tokenizer.json/],
-    ['a vocabulary that is no table', { 'vocab.json': '[1, 2]'.replace('1', '"a"') }, /vocab.json in .* got no table of tokens and integer ids/],
+    [
+      'no vocabulary',
+      { 'vocab.json': undefined },
+      /has no vocabulary, expected vocab.json with merges.txt, or tokenizer.json/,
+    ],
+    [
+      'a vocabulary that is no table',
+      { 'vocab.json': '[1, 2]'.replace('1', '"a"') },
+      /vocab.json in .* got no table of tokens and integer ids/,
+    ],
     ['a broken vocabulary', { 'vocab.json': '{"a": 1' }, /'vocab.json' .* is not JSON/],
-    ['a broken list of merges', { 'merges.txt': '#version: 0.2\ni n\n<html>\n' }, /merges.txt .* got the line "<html>"/],
-    ['a special token without id', { 'tokenizer_config.json': '{}', 'special_tokens_map.json': '{"pad_token": "[PAD]"}' }, /special token "\[PAD\]" is not in the vocabulary/],
-    ['a length that is none', { 'tokenizer_config.json': '{"model_max_length": "77"}' }, /model_max_length .* got "77"/],
+    [
+      'a broken list of merges',
+      { 'merges.txt': '#version: 0.2\ni n\n<html>\n' },
+      /merges.txt .* got the line "<html>"/,
+    ],
+    [
+      'a special token without id',
+      { 'tokenizer_config.json': '{}', 'special_tokens_map.json': '{"pad_token": "[PAD]"}' },
+      /special token "\[PAD\]" is not in the vocabulary/,
+    ],
+    [
+      'a length that is none',
+      { 'tokenizer_config.json': '{"model_max_length": "77"}' },
+      /model_max_length .* got "77"/,
+    ],
     ['settings that are no object', { 'tokenizer_config.json': '[]' }, /tokenizer_config.json .* expected an object/],
   ])('refuses %s', async (_, changed, message) => {
     await expect(load(changed)).rejects.toThrow(message);

@@ -30,8 +30,8 @@ const words = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|
 const endOfWord = '</w>';
 
 /**
- * CLIP's byte-pair encoding, lower-case, as transformers' `CLIPTokenizer` of version 5 (that is, without ftfy's repair of
- * curly quotes, full-width letters and mojibake, which earlier versions applied where ftfy was installed).
+ * CLIP's byte-pair encoding, lower-case, as transformers' `CLIPTokenizer` of version 5 (that is, without ftfy's repair
+ * of curly quotes, full-width letters and mojibake, which earlier versions applied where ftfy was installed).
  */
 export class CLIPTokenizer {
   /** Tokens per prompt: start, text, end, padding. */
@@ -51,7 +51,10 @@ export class CLIPTokenizer {
    * Reads `vocab.json` and `merges.txt` (or `tokenizer.json`), `tokenizer_config.json` and `special_tokens_map.json`.
    * @throws if there is no vocabulary, a file is broken, or a special token is not in the vocabulary
    */
-  static async fromPretrained(source: string | FileSource, { subfolder }: { subfolder?: string } = {}): Promise<CLIPTokenizer> {
+  static async fromPretrained(
+    source: string | FileSource,
+    { subfolder }: { subfolder?: string } = {},
+  ): Promise<CLIPTokenizer> {
     const root = await resolveSource(source);
     return new CLIPTokenizer(await readTokenizerFiles(subfolder ? openSubfolder(root, subfolder) : root));
   }
@@ -60,7 +63,10 @@ export class CLIPTokenizer {
    * Prompts to token ids, all of one length. A long prompt keeps its start and gives up its end, as in transformers.
    * @throws if there are no prompts, one is not a string, or the length leaves no room for start and end
    */
-  encode(prompts: readonly string[], { maxLength = this.modelMaxLength, padTokenId = this.padTokenId }: EncodeOptions = {}): Encoded {
+  encode(
+    prompts: readonly string[],
+    { maxLength = this.modelMaxLength, padTokenId = this.padTokenId }: EncodeOptions = {},
+  ): Encoded {
     checkRequest(prompts, maxLength);
     const inputIds = new Int32Array(prompts.length * maxLength).fill(padTokenId);
     const truncated = prompts.map((prompt, row) => {
@@ -79,7 +85,10 @@ export class CLIPTokenizer {
 
   #text(ids: readonly number[]): string {
     if (ids.length === 0) return '';
-    return this.#encoder.decode([...ids]).replaceAll(endOfWord, ' ').trim();
+    return this.#encoder
+      .decode([...ids])
+      .replaceAll(endOfWord, ' ')
+      .trim();
   }
 }
 
@@ -89,7 +98,11 @@ function template({ vocab, merges, addedTokens, unknown }: TokenizerFiles): obje
     added_tokens: addedTokens,
     normalizer: {
       type: 'Sequence',
-      normalizers: [{ type: 'NFC' }, { type: 'Replace', pattern: { Regex: String.raw`\s+` }, content: ' ' }, { type: 'Lowercase' }],
+      normalizers: [
+        { type: 'NFC' },
+        { type: 'Replace', pattern: { Regex: String.raw`\s+` }, content: ' ' },
+        { type: 'Lowercase' },
+      ],
     },
     pre_tokenizer: {
       type: 'Sequence',
@@ -105,8 +118,13 @@ function template({ vocab, merges, addedTokens, unknown }: TokenizerFiles): obje
 }
 
 function checkRequest(prompts: readonly string[], maxLength: number): void {
-  if (prompts.length === 0) throw new Error('CLIPTokenizer.encode: prompts got an empty list, expected at least one. Pass [""] for an empty prompt.');
+  if (prompts.length === 0)
+    throw new Error(
+      'CLIPTokenizer.encode: prompts got an empty list, expected at least one. Pass [""] for an empty prompt.',
+    );
   const wrong = prompts.findIndex((prompt) => typeof prompt !== 'string');
-  if (wrong >= 0) throw new Error(`CLIPTokenizer.encode: prompt ${wrong} got ${JSON.stringify(prompts[wrong])}, expected a string.`);
-  if (!Number.isInteger(maxLength) || maxLength < 2) throw new Error(`CLIPTokenizer.encode: maxLength got ${maxLength}, expected an integer of at least 2.`);
+  if (wrong >= 0)
+    throw new Error(`CLIPTokenizer.encode: prompt ${wrong} got ${JSON.stringify(prompts[wrong])}, expected a string.`);
+  if (!Number.isInteger(maxLength) || maxLength < 2)
+    throw new Error(`CLIPTokenizer.encode: maxLength got ${maxLength}, expected an integer of at least 2.`);
 }

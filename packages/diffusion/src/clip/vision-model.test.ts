@@ -11,10 +11,12 @@ const MEAN = [0.48145466, 0.4578275, 0.40821073];
 const STD = [0.26862954, 0.26130258, 0.27577711];
 
 // The aesthetic reward's steps before its head.
-const embed = (model: CLIPVisionModelWithProjection): ModelFunction => (params, images) => {
-  const resized = resize(clipByValue(images as Tensor4D, 0, 1), [224, 224], { mode: 'bilinear' });
-  return clipVision(model.config, params, div(sub(resized, MEAN), STD)).imageEmbeds;
-};
+const embed =
+  (model: CLIPVisionModelWithProjection): ModelFunction =>
+  (params, images) => {
+    const resized = resize(clipByValue(images as Tensor4D, 0, 1), [224, 224], { mode: 'bilinear' });
+    return clipVision(model.config, params, div(sub(resized, MEAN), STD)).imageEmbeds;
+  };
 
 describe.each(engineNames)('CLIPVisionModelWithProjection on %s', (backend) => {
   let engine: Engine;
@@ -45,9 +47,19 @@ describe.each(engineNames)('CLIPVisionModelWithProjection on %s', (backend) => {
   });
 
   it('has the gradient of the pixels by finite differences', () => {
-    const config = { hidden_size: 8, intermediate_size: 12, num_hidden_layers: 2, num_attention_heads: 2, image_size: 6, patch_size: 2, projection_dim: 5 };
+    const config = {
+      hidden_size: 8,
+      intermediate_size: 12,
+      num_hidden_layers: 2,
+      num_attention_heads: 2,
+      image_size: 6,
+      patch_size: 2,
+      projection_dim: 5,
+    };
     let seed = 0;
-    const params = initParams(CLIPVisionModelWithProjection.spec(config), (_, shape) => randomNormal([...shape], 0, 0.5, 'float32', ++seed));
+    const params = initParams(CLIPVisionModelWithProjection.spec(config), (_, shape) =>
+      randomNormal([...shape], 0, 0.5, 'float32', ++seed),
+    );
     const tiny = new CLIPVisionModelWithProjection(config, params);
     const pixels = randomNormal([2, 6, 6, 3], 0, 1, 'float32', 99);
     checkGradient((x) => clipVision(tiny.config, tiny.params, x as Tensor4D).imageEmbeds, [pixels]);

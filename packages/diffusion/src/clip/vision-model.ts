@@ -1,4 +1,16 @@
-import { add, concat, reshape, slice, tile, transpose, type Tensor, type Tensor1D, type Tensor2D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  reshape,
+  slice,
+  tile,
+  transpose,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { linear, type Params } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { normSpec, type EmbeddingParams, type NormParams } from '../models/layers.js';
@@ -54,7 +66,11 @@ export function clipVisionSpec(config: CLIPVisionConfig): ParamsSpec {
  */
 export function clipVision(config: CLIPVisionConfig, params: Params, pixels: Tensor4D): CLIPVisionOutput {
   const { vision_model, visual_projection } = params as unknown as CLIPVisionModelWithProjectionParams;
-  const tokens = clipLayerNorm(config, vision_model.pre_layrnorm, embed(config, vision_model.embeddings, pixels)) as Tensor3D;
+  const tokens = clipLayerNorm(
+    config,
+    vision_model.pre_layrnorm,
+    embed(config, vision_model.embeddings, pixels),
+  ) as Tensor3D;
   const hiddenStates = clipEncoder(config, vision_model.encoder, tokens, { causal: false });
   const lastHiddenState = hiddenStates.at(-1)!;
   const [batch, , width] = lastHiddenState.shape;
@@ -66,16 +82,23 @@ export function clipVision(config: CLIPVisionConfig, params: Params, pixels: Ten
 /** Class token and patches with their positions, `[B, 1 + N, C]`. */
 function embed(
   { hidden_size: width }: CLIPVisionConfig,
-  { class_embedding, patch_embedding, position_embedding }: CLIPVisionModelWithProjectionParams['vision_model']['embeddings'],
+  {
+    class_embedding,
+    patch_embedding,
+    position_embedding,
+  }: CLIPVisionModelWithProjectionParams['vision_model']['embeddings'],
   pixels: Tensor4D,
 ): Tensor {
   const classToken = tile(reshape(class_embedding, [1, 1, width]), [pixels.shape[0], 1, 1]);
-  return add(concat([classToken, embedPatches(pixels, patch_embedding.weight as Tensor4D)], 1), position_embedding.weight);
+  return add(
+    concat([classToken, embedPatches(pixels, patch_embedding.weight as Tensor4D)], 1),
+    position_embedding.weight,
+  );
 }
 
 /**
- * The convolution whose stride is its kernel's size, as one linear map of each patch: its gradient would else be taken as
- * that of any strided convolution, at a cost that grows with the patch's area.
+ * The convolution whose stride is its kernel's size, as one linear map of each patch: its gradient would else be taken
+ * as that of any strided convolution, at a cost that grows with the patch's area.
  * @param pixels `[B, H, W, in]`; what is beyond whole patches is not seen
  * @param weight `[C, in, p, p]`
  * @param bias `[C]`
@@ -83,13 +106,23 @@ function embed(
  */
 export function embedPatches(pixels: Tensor4D, weight: Tensor4D, bias?: Tensor1D): Tensor3D {
   const [width, channels, size] = weight.shape;
-  const [batch, rows, columns] = [pixels.shape[0], Math.floor(pixels.shape[1] / size), Math.floor(pixels.shape[2] / size)];
+  const [batch, rows, columns] = [
+    pixels.shape[0],
+    Math.floor(pixels.shape[1] / size),
+    Math.floor(pixels.shape[2] / size),
+  ];
   const whole = slice(pixels, 0, [batch, rows * size, columns * size, channels]);
   const strips = reshape(whole, [batch * rows, size, columns, size * channels]);
-  const patches = reshape(transpose(strips, [0, 2, 1, 3]), [batch, rows * columns, size * size * channels]); // [B, N, p·p·in]
+  // [B, N, p·p·in]
+  const patches = reshape(transpose(strips, [0, 2, 1, 3]), [batch, rows * columns, size * size * channels]);
   return linear(patches, reshape(transpose(weight, [0, 2, 3, 1]), [width, size * size * channels]), bias) as Tensor3D;
 }
 
 /** CLIP's image encoder and projection. */
-export const CLIPVisionModelWithProjection = defineClipModel('CLIPVisionModelWithProjection', clipVisionConfig, clipVisionSpec, ['vision_model', 'visual_projection']);
+export const CLIPVisionModelWithProjection = defineClipModel(
+  'CLIPVisionModelWithProjection',
+  clipVisionConfig,
+  clipVisionSpec,
+  ['vision_model', 'visual_projection'],
+);
 export type CLIPVisionModelWithProjection = PretrainedModel<CLIPVisionConfig>;

@@ -22,7 +22,11 @@ export function imageGrid(
 ): RgbImage {
   checkGrid(images, height, width, columns, gutter);
   const rows = Math.ceil(images.length / columns);
-  const sheet = blank(rows * height + gutterPixels(rows, gutter), columns * width + gutterPixels(columns, gutter), background);
+  const sheet = blank(
+    rows * height + gutterPixels(rows, gutter),
+    columns * width + gutterPixels(columns, gutter),
+    background,
+  );
   images.forEach((image, i) => {
     const top = gutter + Math.floor(i / columns) * (height + gutter);
     const left = gutter + (i % columns) * (width + gutter);
@@ -39,10 +43,21 @@ function blank(height: number, width: number, color: readonly number[]): RgbImag
   return { data: Uint8Array.from({ length: height * width * 3 }, (_, i) => color[i % 3]!), height, width };
 }
 
-function checkGrid(images: readonly Uint8Array[], height: number, width: number, columns: number, gutter: number): void {
+function checkGrid(
+  images: readonly Uint8Array[],
+  height: number,
+  width: number,
+  columns: number,
+  gutter: number,
+): void {
   if (images.length === 0) throw new Error('imageGrid: images got an empty list, expected at least one.');
   const wrong = images.findIndex((image) => image.length !== height * width * 3);
-  if (wrong >= 0) throw new Error(`imageGrid: image ${wrong} got ${images[wrong]!.length} bytes, expected height ${height} × width ${width} × 3.`);
-  if (!Number.isInteger(columns) || columns < 1) throw new Error(`imageGrid: columns got ${columns}, expected an integer of at least 1.`);
-  if (!Number.isInteger(gutter) || gutter < 0) throw new Error(`imageGrid: gutter got ${gutter}, expected an integer of at least 0.`);
+  if (wrong >= 0)
+    throw new Error(
+      `imageGrid: image ${wrong} got ${images[wrong]!.length} bytes, expected height ${height} × width ${width} × 3.`,
+    );
+  if (!Number.isInteger(columns) || columns < 1)
+    throw new Error(`imageGrid: columns got ${columns}, expected an integer of at least 1.`);
+  if (!Number.isInteger(gutter) || gutter < 0)
+    throw new Error(`imageGrid: gutter got ${gutter}, expected an integer of at least 0.`);
 }

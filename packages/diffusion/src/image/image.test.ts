@@ -10,17 +10,24 @@ import { formatParameters, type GenerationSettings } from './parameters.js';
 import { decodePng, encodePng } from './png.js';
 import { toUint8 } from './to-uint8.js';
 
-const gradient = (height: number, width: number) => Uint8Array.from({ length: height * width * 3 }, (_, i) => (i * 37) % 256);
+const gradient = (height: number, width: number) =>
+  Uint8Array.from({ length: height * width * 3 }, (_, i) => (i * 37) % 256);
 
 describe.each(backendNames)('toUint8 on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('rounds halves to even and clips, image by image', async () => {
     await expectNoLeaks(async () => {
-      const images = tensor4d([0, 1, 0.5, 2.5 / 255, 1.5 / 255, 3.4 / 255, -0.1, 1.1, 254.4 / 255, 1, 1, 1], [2, 1, 2, 3]);
+      const images = tensor4d(
+        [0, 1, 0.5, 2.5 / 255, 1.5 / 255, 3.4 / 255, -0.1, 1.1, 254.4 / 255, 1, 1, 1],
+        [2, 1, 2, 3],
+      );
       const bytes = await toUint8(images);
       images.dispose();
-      expect(bytes.map((image) => [...image])).toEqual([[0, 255, 128, 2, 2, 3], [0, 255, 254, 255, 255, 255]]);
+      expect(bytes.map((image) => [...image])).toEqual([
+        [0, 255, 128, 2, 2, 3],
+        [0, 255, 254, 255, 255, 255],
+      ]);
     });
   });
 
@@ -44,7 +51,11 @@ describe('PNG files', () => {
   it('hold the text before the pixels, in Latin-1 where that is enough', () => {
     const order = (parameters: string) => {
       const file = Buffer.from(encodePng(gradient(2, 2), { height: 2, width: 2, parameters })).toString('latin1');
-      return ['tEXt', 'iTXt', 'IDAT'].map((type) => [type, file.indexOf(type)] as const).filter(([, at]) => at > 0).sort(([, a], [, b]) => a - b).map(([type]) => type);
+      return ['tEXt', 'iTXt', 'IDAT']
+        .map((type) => [type, file.indexOf(type)] as const)
+        .filter(([, at]) => at > 0)
+        .sort(([, a], [, b]) => a - b)
+        .map(([type]) => type);
     };
     expect(order('plain é')).toEqual(['tEXt', 'IDAT']);
     expect(order('🦀')).toEqual(['iTXt', 'IDAT']);
@@ -56,8 +67,21 @@ describe('PNG files', () => {
     expect(read({ ...size, channels: 1, data: Uint8Array.of(7, 9) })).toEqual([7, 7, 7, 9, 9, 9]);
     expect(read({ ...size, channels: 2, data: Uint8Array.of(7, 255, 9, 0) })).toEqual([7, 7, 7, 9, 9, 9]);
     expect(read({ ...size, channels: 4, data: Uint8Array.of(1, 2, 3, 255, 4, 5, 6, 0) })).toEqual([1, 2, 3, 4, 5, 6]);
-    expect(read({ ...size, channels: 3, depth: 16, data: Uint16Array.of(0x0180, 0x02ff, 0x0300, 0, 0xffff, 0x7fff) })).toEqual([1, 2, 3, 0, 255, 127]);
-    expect(read({ ...size, channels: 1, depth: 8, palette: [[1, 2, 3], [4, 5, 6]], data: Uint8Array.of(1, 0) })).toEqual([4, 5, 6, 1, 2, 3]);
+    expect(
+      read({ ...size, channels: 3, depth: 16, data: Uint16Array.of(0x0180, 0x02ff, 0x0300, 0, 0xffff, 0x7fff) }),
+    ).toEqual([1, 2, 3, 0, 255, 127]);
+    expect(
+      read({
+        ...size,
+        channels: 1,
+        depth: 8,
+        palette: [
+          [1, 2, 3],
+          [4, 5, 6],
+        ],
+        data: Uint8Array.of(1, 0),
+      }),
+    ).toEqual([4, 5, 6, 1, 2, 3]);
   });
 
   it('of other writers are read', () => {
@@ -72,40 +96,72 @@ describe('PNG files', () => {
     for (const bytes of [new Uint8Array(), Uint8Array.of(1, 2, 3), png.subarray(0, 40), damaged]) {
       expect(() => decodePng(bytes)).toThrow(/decodePng: \d+ bytes are no PNG file, or a damaged one/);
     }
-    expect(() => encodePng(gradient(4, 4), { height: 4, width: 5 })).toThrow(/data got 48 bytes, expected height 4 × width 5 × 3/);
+    expect(() => encodePng(gradient(4, 4), { height: 4, width: 5 })).toThrow(
+      /data got 48 bytes, expected height 4 × width 5 × 3/,
+    );
   });
 });
 
 describe('formatParameters', () => {
-  const settings: GenerationSettings = { prompt: 'a fox, ink', steps: 50, sampler: 'DDIMScheduler', guidanceScale: 7.5, seed: 3, height: 512, width: 768 };
+  const settings: GenerationSettings = {
+    prompt: 'a fox, ink',
+    steps: 50,
+    sampler: 'DDIMScheduler',
+    guidanceScale: 7.5,
+    seed: 3,
+    height: 512,
+    width: 768,
+  };
 
   it('writes what stable-diffusion-webui writes', () => {
-    expect(formatParameters(settings)).toBe('a fox, ink\nSteps: 50, Sampler: DDIM, CFG scale: 7.5, Seed: 3, Size: 768x512');
-    expect(formatParameters({ ...settings, negativePrompt: 'blurry', eta: 1, model: 'org/name', extra: { Lora: 'a: b, "c"' } })).toBe(
+    expect(formatParameters(settings)).toBe(
+      'a fox, ink\nSteps: 50, Sampler: DDIM, CFG scale: 7.5, Seed: 3, Size: 768x512',
+    );
+    expect(
+      formatParameters({
+        ...settings,
+        negativePrompt: 'blurry',
+        eta: 1,
+        model: 'org/name',
+        extra: { Lora: 'a: b, "c"' },
+      }),
+    ).toBe(
       'a fox, ink\nNegative prompt: blurry\nSteps: 50, Sampler: DDIM, CFG scale: 7.5, Seed: 3, Size: 768x512, Model: org/name, Eta: 1, Lora: "a: b, \\"c\\""',
     );
   });
 
   it('leaves out what is not known', () => {
-    expect(formatParameters({ ...settings, prompt: '', seed: undefined, negativePrompt: '', eta: 0, sampler: 'Other' })).toBe(
-      'Steps: 50, Sampler: Other, CFG scale: 7.5, Size: 768x512',
-    );
+    expect(
+      formatParameters({ ...settings, prompt: '', seed: undefined, negativePrompt: '', eta: 0, sampler: 'Other' }),
+    ).toBe('Steps: 50, Sampler: Other, CFG scale: 7.5, Size: 768x512');
   });
 });
 
 describe('imageGrid', () => {
   const flat = (value: number) => new Uint8Array(2 * 1 * 3).fill(value); // [2, 1, 3]
   const red = ({ data, width }: { data: Uint8Array; width: number }) =>
-    Array.from({ length: data.length / 3 / width }, (_, y) => Array.from({ length: width }, (_, x) => data[(y * width + x) * 3]));
+    Array.from({ length: data.length / 3 / width }, (_, y) =>
+      Array.from({ length: width }, (_, x) => data[(y * width + x) * 3]),
+    );
 
   it('sets images row by row, and fills the rest', () => {
-    expect(red(imageGrid([flat(1), flat(2), flat(3)], { height: 2, width: 1, columns: 2 }))).toEqual([[1, 2], [1, 2], [3, 255], [3, 255]]);
+    expect(red(imageGrid([flat(1), flat(2), flat(3)], { height: 2, width: 1, columns: 2 }))).toEqual([
+      [1, 2],
+      [1, 2],
+      [3, 255],
+      [3, 255],
+    ]);
   });
 
   it('puts gutters between and around', () => {
     const grid = imageGrid([flat(1), flat(2)], { height: 2, width: 1, gutter: 1, background: [9, 8, 7] });
     expect(grid).toMatchObject({ height: 4, width: 5 });
-    expect(red(grid)).toEqual([[9, 9, 9, 9, 9], [9, 1, 9, 2, 9], [9, 1, 9, 2, 9], [9, 9, 9, 9, 9]]);
+    expect(red(grid)).toEqual([
+      [9, 9, 9, 9, 9],
+      [9, 1, 9, 2, 9],
+      [9, 1, 9, 2, 9],
+      [9, 9, 9, 9, 9],
+    ]);
     expect([...grid.data.subarray(0, 3)]).toEqual([9, 8, 7]);
   });
 

@@ -26,7 +26,20 @@ const samplerNames: Readonly<Record<string, string>> = { DDIMScheduler: 'DDIM', 
  * one, and a line of `Label: value` with commas between.
  */
 export function formatParameters(settings: GenerationSettings): string {
-  const { prompt, negativePrompt, steps, sampler, guidanceScale, guidanceRescale, eta, seed, height, width, model, extra } = settings;
+  const {
+    prompt,
+    negativePrompt,
+    steps,
+    sampler,
+    guidanceScale,
+    guidanceRescale,
+    eta,
+    seed,
+    height,
+    width,
+    model,
+    extra,
+  } = settings;
   const entries: Record<string, string | number | undefined> = {
     Steps: steps,
     Sampler: samplerNames[sampler] ?? sampler,
@@ -39,7 +52,11 @@ export function formatParameters(settings: GenerationSettings): string {
     ...extra,
   };
   const known = Object.entries(entries).filter((entry): entry is [string, string | number] => entry[1] !== undefined);
-  const lines = [prompt, negativePrompt && `Negative prompt: ${negativePrompt}`, known.map(([label, value]) => `${label}: ${quoted(value)}`).join(', ')];
+  const lines = [
+    prompt,
+    negativePrompt && `Negative prompt: ${negativePrompt}`,
+    known.map(([label, value]) => `${label}: ${quoted(value)}`).join(', '),
+  ];
   return lines.filter((line) => line !== undefined && line !== '').join('\n');
 }
 

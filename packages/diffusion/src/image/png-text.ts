@@ -1,5 +1,5 @@
-// Text chunks of PNG files (PNG specification, §11.3.3). fast-png knows tEXt alone, whose alphabet is Latin-1, and writes it
-// after the pixels, where readers that stop at the header do not see it.
+// Text chunks of PNG files (PNG specification, §11.3.3). fast-png knows tEXt alone, whose alphabet is Latin-1, and
+// writes it after the pixels, where readers that stop at the header do not see it.
 const signatureLength = 8;
 const headerEnd = signatureLength + 25; // the IHDR chunk always comes first
 const isLatin1 = (text: string) => /^[\n\x20-\x7e\xa0-\xff]*$/.test(text);

@@ -29,7 +29,8 @@ export function encodePng(data: Uint8Array, { height, width, parameters }: Encod
 }
 
 /**
- * A PNG file as 8-bit RGB, with its text chunks. Grey becomes three equal channels, alpha is left out, 16 bits lose the lower 8.
+ * A PNG file as 8-bit RGB, with its text chunks. Grey becomes three equal channels, alpha is left out, 16 bits lose the
+ * lower 8.
  * @throws if the bytes are no PNG or a damaged one, or grey with less than 8 bits
  */
 export function decodePng(png: Uint8Array): RgbImage & { readonly text: Readonly<Record<string, string>> } {
@@ -49,7 +50,8 @@ function decodeChecked(png: Uint8Array): DecodedPng {
 function rgb(decoded: DecodedPng): Uint8Array {
   const { data, channels, depth, height, width, palette } = decoded;
   if (palette) return pick(convertIndexedToRgb(decoded), palette[0]!.length, height * width);
-  if (depth < 8) throw new Error(`decodePng: grey of ${depth} bits is not supported, expected 8 or 16. Save the image with 8 bits.`);
+  if (depth < 8)
+    throw new Error(`decodePng: grey of ${depth} bits is not supported, expected 8 or 16. Save the image with 8 bits.`);
   return pick(depth === 16 ? Uint8Array.from(data, (value) => value >> 8) : data, channels, height * width);
 }
 

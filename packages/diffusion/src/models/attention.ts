@@ -1,14 +1,27 @@
 import { add, reshape, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { conv2d, geglu, groupNorm, layerNorm, linear, scaledDotProductAttention } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
-import { conv2dSpec, linearSpec, normSpec, repeatSpec, type Conv2DParams, type LinearParams, type NormParams } from './layers.js';
+import {
+  conv2dSpec,
+  linearSpec,
+  normSpec,
+  repeatSpec,
+  type Conv2DParams,
+  type LinearParams,
+  type NormParams,
+} from './layers.js';
 
 const LAYER_NORM_EPS = 1e-5;
 const TRANSFORMER_GROUP_NORM_EPS = 1e-6; // not the UNet's norm_eps
 const FEED_FORWARD_EXPANSION = 4;
 
 /** The weights of an `Attention`. Its `to_out.1` is a dropout. */
-export type AttentionParams = { to_q: LinearParams; to_k: LinearParams; to_v: LinearParams; to_out: readonly [LinearParams] };
+export type AttentionParams = {
+  to_q: LinearParams;
+  to_k: LinearParams;
+  to_v: LinearParams;
+  to_out: readonly [LinearParams];
+};
 
 /**
  * The weights of an `Attention`, from its widths.
@@ -79,7 +92,10 @@ export function basicTransformerBlockSpec(
   };
 }
 
-/** diffusers `BasicTransformerBlock`: attention to itself, attention to the context `[B, M, D]`, feed-forward; `[B, N, C]`. */
+/**
+ * diffusers `BasicTransformerBlock`: attention to itself, attention to the context `[B, M, D]`, feed-forward; `[B, N,
+ * C]`.
+ */
 export function basicTransformerBlock(
   params: BasicTransformerBlockParams,
   tokens: Tensor,
@@ -119,13 +135,20 @@ export function transformer2DSpec(
   return {
     norm: normSpec(channels),
     proj_in: projection(),
-    transformer_blocks: repeatSpec(layers, () => basicTransformerBlockSpec(channels, contextChannels, { onlyCrossAttention })),
+    transformer_blocks: repeatSpec(layers, () =>
+      basicTransformerBlockSpec(channels, contextChannels, { onlyCrossAttention }),
+    ),
     proj_out: projection(),
   };
 }
 
 /** diffusers `Transformer2DModel` on images `[B, H, W, C]`; tokens are a reshape of them. */
-export function transformer2D(params: Transformer2DParams, x: Tensor4D, context: Tensor, options: Transformer2DOptions): Tensor4D {
+export function transformer2D(
+  params: Transformer2DParams,
+  x: Tensor4D,
+  context: Tensor,
+  options: Transformer2DOptions,
+): Tensor4D {
   const [batch, height, width, channels] = x.shape;
   const { weight, bias } = params.norm;
   const y = groupNorm(x, weight, bias, { groups: options.groups, eps: TRANSFORMER_GROUP_NORM_EPS }) as Tensor4D;
@@ -135,6 +158,10 @@ export function transformer2D(params: Transformer2DParams, x: Tensor4D, context:
 }
 
 /** Both kinds of projection work on `[B, H, W, C]` alike. */
-function project({ weight, bias }: Conv2DParams | LinearParams, x: Tensor4D, { linearProjection }: Transformer2DOptions): Tensor4D {
+function project(
+  { weight, bias }: Conv2DParams | LinearParams,
+  x: Tensor4D,
+  { linearProjection }: Transformer2DOptions,
+): Tensor4D {
   return linearProjection ? (linear(x, weight, bias) as Tensor4D) : conv2d(x, weight as Tensor, bias);
 }

@@ -6,11 +6,16 @@ import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { AutoencoderKL, vaeDecode, vaeEncode } from './autoencoder-kl.js';
 
-const decode = (model: AutoencoderKL): ModelFunction => (params, latents) => vaeDecode(model.config, params, latents as Tensor4D);
-const encode = (model: AutoencoderKL): ModelFunction => (params, images) => {
-  const { mean, logvar } = vaeEncode(model.config, params, images as Tensor4D);
-  return [mean, logvar];
-};
+const decode =
+  (model: AutoencoderKL): ModelFunction =>
+  (params, latents) =>
+    vaeDecode(model.config, params, latents as Tensor4D);
+const encode =
+  (model: AutoencoderKL): ModelFunction =>
+  (params, images) => {
+    const { mean, logvar } = vaeEncode(model.config, params, images as Tensor4D);
+    return [mean, logvar];
+  };
 
 describe.each(engineNames)('AutoencoderKL on %s', (name) => {
   describe.each(['sd15-tiny', 'sd2-tiny'])('%s', (folder) => {
@@ -24,7 +29,9 @@ describe.each(engineNames)('AutoencoderKL on %s', (name) => {
     });
     afterAll(() => engine.dispose());
 
-    const { vae } = fixtureJson<{ vae: { batch: number; latent_height: number; latent_width: number }[] }>(`${folder}/case.json`);
+    const { vae } = fixtureJson<{ vae: { batch: number; latent_height: number; latent_width: number }[] }>(
+      `${folder}/case.json`,
+    );
     const cases = vae.map((c, i) => [`${c.batch} x ${c.latent_height} x ${c.latent_width}`, i] as const);
 
     it.each(cases)('decodes, with the gradient of the latents: %s', async (_, i) => {
@@ -58,7 +65,9 @@ describe.each(engineNames)('AutoencoderKL on %s', (name) => {
     it('gives each of a batch what it gives it alone', async () => {
       const latents = randomNormal([3, 2, 5, 4], 0, 1, 'float32', 1);
       const [together] = await engine.compile(decode(model))(model.params, latents);
-      const alone = await Promise.all([0, 1, 2].map(async (i) => (await engine.compile(decode(model))(model.params, slice(latents, i, 1)))[0]!));
+      const alone = await Promise.all(
+        [0, 1, 2].map(async (i) => (await engine.compile(decode(model))(model.params, slice(latents, i, 1)))[0]!),
+      );
       const factor = 2 ** (model.config.block_out_channels.length - 1);
       expect(together!.shape).toEqual([3, 2 * factor, 5 * factor, 3]);
       expectClose(together!, concat(alone), 1e-5, 'batch');

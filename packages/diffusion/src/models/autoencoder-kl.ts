@@ -1,10 +1,29 @@
 import { clipByValue, split, type Tensor4D } from '@tensorflow/tfjs-core';
 import { conv2d, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
-import { anything, count, counts, listOf, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from './config.js';
+import {
+  anything,
+  count,
+  counts,
+  listOf,
+  oneOf,
+  readConfig,
+  real,
+  reportConfig,
+  type ConfigInput,
+  type ConfigOf,
+} from './config.js';
 import { conv2dSpec, type Conv2DParams } from './layers.js';
 import { definePretrainedModel, openModel, type PretrainedModel } from './pretrained-model.js';
-import { vaeDecoder, vaeDecoderSpec, vaeEncoder, vaeEncoderSpec, type VaeDecoderParams, type VaeEncoderParams, type VaeShape } from './vae.js';
+import {
+  vaeDecoder,
+  vaeDecoderSpec,
+  vaeEncoder,
+  vaeEncoderSpec,
+  type VaeDecoderParams,
+  type VaeEncoderParams,
+  type VaeShape,
+} from './vae.js';
 
 // Every field of diffusers' AutoencoderKL.
 const fields = {
@@ -48,7 +67,9 @@ export function autoencoderKLConfig(input: ConfigInput): AutoencoderKLConfig {
   const { length } = config.block_out_channels;
   const problems = (['down_block_types', 'up_block_types'] as const)
     .filter((name) => config[name].length !== length)
-    .map((name) => `${name} got ${JSON.stringify(config[name])}, expected ${length} entries, as block_out_channels has`);
+    .map(
+      (name) => `${name} got ${JSON.stringify(config[name])}, expected ${length} entries, as block_out_channels has`,
+    );
   const indivisible = config.block_out_channels
     .filter((channels) => channels % config.norm_num_groups)
     .map((channels) => `norm_num_groups got ${config.norm_num_groups}, expected a divisor of ${channels} channels`);
@@ -83,7 +104,11 @@ export function vaeDecode(config: AutoencoderKLConfig, params: Params, latents: 
  * @param images `[B, H, W, 3]` in [-1, 1]
  * @returns mean and log-variance, `[B, h, w, 4]` each, not yet multiplied by `scaling_factor`; logvar lies in [-30, 20]
  */
-export function vaeEncode(config: AutoencoderKLConfig, params: Params, images: Tensor4D): { mean: Tensor4D; logvar: Tensor4D } {
+export function vaeEncode(
+  config: AutoencoderKLConfig,
+  params: Params,
+  images: Tensor4D,
+): { mean: Tensor4D; logvar: Tensor4D } {
   const { encoder, quant_conv } = params as unknown as AutoencoderKLParams;
   const x = vaeEncoder(encoder, images, { groups: config.norm_num_groups });
   const moments = quant_conv ? conv2d(x, quant_conv.weight, quant_conv.bias) : x;
@@ -91,7 +116,10 @@ export function vaeEncode(config: AutoencoderKLConfig, params: Params, images: T
   return { mean, logvar: clipByValue(logvar, -30, 20) };
 }
 
-/** The image autoencoder of Stable Diffusion. Attention weights under their names of before diffusers 0.18 are found, too. */
+/**
+ * The image autoencoder of Stable Diffusion. Attention weights under their names of before diffusers 0.18 are found,
+ * too.
+ */
 export const AutoencoderKL = definePretrainedModel({
   name: 'AutoencoderKL',
   config: autoencoderKLConfig,
@@ -112,13 +140,21 @@ const shape = (config: AutoencoderKLConfig): VaeShape => ({
   attends: config.mid_block_add_attention,
 });
 
-const attentionNames: Readonly<Record<string, string>> = { query: 'to_q', key: 'to_k', value: 'to_v', proj_attn: 'to_out.0' };
+const attentionNames: Readonly<Record<string, string>> = {
+  query: 'to_q',
+  key: 'to_k',
+  value: 'to_v',
+  proj_attn: 'to_out.0',
+};
 
 /** Old files say `query` where new ones say `to_q`, and some hold these matrices as 1×1 convolutions. */
 function withAttentionNames(weights: ReadonlyMap<string, StoredTensor>): Map<string, StoredTensor> {
   return new Map(
     [...weights].map(([path, tensor]) => {
-      const name = path.replace(/(\.attentions\.\d+\.)(query|key|value|proj_attn)\./, (_, before: string, old: string) => `${before}${attentionNames[old]}.`);
+      const name = path.replace(
+        /(\.attentions\.\d+\.)(query|key|value|proj_attn)\./,
+        (_, before: string, old: string) => `${before}${attentionNames[old]}.`,
+      );
       return [name, /\.attentions\.\d+\.to_.*\.weight$/.test(name) ? asMatrix(tensor) : tensor];
     }),
   );

@@ -52,46 +52,66 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
   }
 
   it('timestep embedding', async () => {
-    await expectModule('time_proj', () => timestepEmbedding(tensor1d([981]), { channels: 16, flipSinToCos: true, freqShift: 0 }));
+    await expectModule('time_proj', () =>
+      timestepEmbedding(tensor1d([981]), { channels: 16, flipSinToCos: true, freqShift: 0 }),
+    );
     await expectModule('time_embedding', (p) => timestepMlp(p.time_embedding, golden.time_proj!));
   });
 
   it('convolutions', async () => {
     await expectModule('conv_in', (p) => conv2d(sample, p.conv_in.weight, p.conv_in.bias, { padding: 1 }));
-    await expectModule('conv_out', (p) => conv2d(image('conv_act'), p.conv_out.weight, p.conv_out.bias, { padding: 1 }));
+    await expectModule('conv_out', (p) =>
+      conv2d(image('conv_act'), p.conv_out.weight, p.conv_out.bias, { padding: 1 }),
+    );
   });
 
   it.each(['down_blocks.0.attentions.0', 'mid_block.attentions.0'])('the parts of %s', async (module) => {
     const block = `${module}.transformer_blocks.0`;
-    const transformer = (p: UNet2DConditionParams) => (module.startsWith('mid') ? p.mid_block! : p.down_blocks[0]!).attentions![0]!;
+    const transformer = (p: UNet2DConditionParams) =>
+      (module.startsWith('mid') ? p.mid_block! : p.down_blocks[0]!).attentions![0]!;
     const parts = (p: UNet2DConditionParams) => transformer(p).transformer_blocks[0]!;
     const at = (name: string) => golden[`${block}.${name}`]!;
     await expectModule(`${block}.attn1`, (p) => attention(parts(p).attn1, at('norm1'), at('norm1'), { heads: 8 }));
     await expectModule(`${block}.attn2`, (p) => attention(parts(p).attn2, at('norm2'), context, { heads: 8 }));
     await expectModule(`${block}.ff`, (p) => feedForward(parts(p).ff, at('norm3')));
-    await expectModule(block, (p) => basicTransformerBlock(parts(p), tokens(`${module}.proj_in`), context, unetOptions.transformer));
+    await expectModule(block, (p) =>
+      basicTransformerBlock(parts(p), tokens(`${module}.proj_in`), context, unetOptions.transformer),
+    );
     const input = image(module.startsWith('mid') ? 'mid_block.resnets.0' : 'down_blocks.0.resnets.0');
     await expectModule(module, (p) => transformer2D(transformer(p), input, context, unetOptions.transformer));
   });
 
   it('resnets and resamplers', async () => {
     const time = golden.time_embedding!;
-    await expectModule('down_blocks.0.resnets.0', (p) => resnetBlock2D(p.down_blocks[0]!.resnets[0]!, image('conv_in'), time, unetOptions.resnet));
-    await expectModule('down_blocks.2.resnets.0', (p) => resnetBlock2D(p.down_blocks[2]!.resnets[0]!, image('down_blocks.1'), time, unetOptions.resnet));
-    await expectModule('down_blocks.0.downsamplers.0', (p) => downsample2D(p.down_blocks[0]!.downsamplers![0], image('down_blocks.0.attentions.1'), { padding: 1 }));
-    await expectModule('up_blocks.0.upsamplers.0', (p) => upsample2D(p.up_blocks[0]!.upsamplers![0], image('up_blocks.0.resnets.2'), [2, 2]));
+    await expectModule('down_blocks.0.resnets.0', (p) =>
+      resnetBlock2D(p.down_blocks[0]!.resnets[0]!, image('conv_in'), time, unetOptions.resnet),
+    );
+    await expectModule('down_blocks.2.resnets.0', (p) =>
+      resnetBlock2D(p.down_blocks[2]!.resnets[0]!, image('down_blocks.1'), time, unetOptions.resnet),
+    );
+    await expectModule('down_blocks.0.downsamplers.0', (p) =>
+      downsample2D(p.down_blocks[0]!.downsamplers![0], image('down_blocks.0.attentions.1'), { padding: 1 }),
+    );
+    await expectModule('up_blocks.0.upsamplers.0', (p) =>
+      upsample2D(p.up_blocks[0]!.upsamplers![0], image('up_blocks.0.resnets.2'), [2, 2]),
+    );
   });
 
   it.each([0, 1, 2, 3])('down block %i and its skip connections', async (i) => {
     const input = image(i === 0 ? 'conv_in' : `down_blocks.${i - 1}`);
-    const run = (p: UNet2DConditionParams) => downBlock2D(p.down_blocks[i]!, input, golden.time_embedding!, context, unetOptions);
+    const run = (p: UNet2DConditionParams) =>
+      downBlock2D(p.down_blocks[i]!, input, golden.time_embedding!, context, unetOptions);
     await expectModule(`down_blocks.${i}`, (p) => run(p).output);
-    const names = [0, 1].map((layer) => `down_blocks.${i}.${i === 3 ? 'resnets' : 'attentions'}.${layer}`).concat(i === 3 ? [] : [`down_blocks.${i}.downsamplers.0`]);
+    const names = [0, 1]
+      .map((layer) => `down_blocks.${i}.${i === 3 ? 'resnets' : 'attentions'}.${layer}`)
+      .concat(i === 3 ? [] : [`down_blocks.${i}.downsamplers.0`]);
     for (const [j, name] of names.entries()) await expectModule(name, (p) => run(p).skips[j]!);
   });
 
   it('mid block', async () => {
-    await expectModule('mid_block', (p) => unetMidBlock2D(p.mid_block!, image('down_blocks.3'), golden.time_embedding!, context, unetOptions));
+    await expectModule('mid_block', (p) =>
+      unetMidBlock2D(p.mid_block!, image('down_blocks.3'), golden.time_embedding!, context, unetOptions),
+    );
   });
 
   it.each([0, 1, 2, 3])('up block %i', async (i) => {
@@ -101,7 +121,9 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
     const skips = [`down_blocks.${level}.${kind}.1`, `down_blocks.${level}.${kind}.0`, below].map(image);
     const size = golden[`up_blocks.${i}`]!.shape.slice(2) as [number, number];
     const input = image(i === 0 ? 'mid_block' : `up_blocks.${i - 1}`);
-    await expectModule(`up_blocks.${i}`, (p) => upBlock2D(p.up_blocks[i]!, input, skips, golden.time_embedding!, context, unetOptions, size));
+    await expectModule(`up_blocks.${i}`, (p) =>
+      upBlock2D(p.up_blocks[i]!, input, skips, golden.time_embedding!, context, unetOptions, size),
+    );
   });
 
   /** The same for the autoencoder. */
@@ -113,11 +135,18 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
   const groups = { groups: 8 };
 
   it('the decoder’s modules', async () => {
-    await expectVaeModule('post_quant_conv', (p) => conv2d(latents, p.post_quant_conv!.weight, p.post_quant_conv!.bias));
-    await expectVaeModule('decoder.mid_block.attentions.0', (p) =>
-      vaeAttention(p.decoder.mid_block.attentions![0]!, vaeImage('decoder.mid_block.resnets.0'), { groups: 8, eps: 1e-6 }),
+    await expectVaeModule('post_quant_conv', (p) =>
+      conv2d(latents, p.post_quant_conv!.weight, p.post_quant_conv!.bias),
     );
-    await expectVaeModule('decoder.mid_block', (p) => vaeMidBlock(p.decoder.mid_block, vaeImage('decoder.conv_in'), groups));
+    await expectVaeModule('decoder.mid_block.attentions.0', (p) =>
+      vaeAttention(p.decoder.mid_block.attentions![0]!, vaeImage('decoder.mid_block.resnets.0'), {
+        groups: 8,
+        eps: 1e-6,
+      }),
+    );
+    await expectVaeModule('decoder.mid_block', (p) =>
+      vaeMidBlock(p.decoder.mid_block, vaeImage('decoder.conv_in'), groups),
+    );
     for (const i of [0, 1, 2, 3]) {
       const input = vaeImage(i === 0 ? 'decoder.mid_block' : `decoder.up_blocks.${i - 1}`);
       await expectVaeModule(`decoder.up_blocks.${i}`, (p) => upDecoderBlock2D(p.decoder.up_blocks[i]!, input, groups));
@@ -125,12 +154,18 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
   });
 
   it('the encoder’s modules', async () => {
-    await expectVaeModule('encoder.conv_in', (p) => conv2d(images, p.encoder.conv_in.weight, p.encoder.conv_in.bias, { padding: 1 }));
+    await expectVaeModule('encoder.conv_in', (p) =>
+      conv2d(images, p.encoder.conv_in.weight, p.encoder.conv_in.bias, { padding: 1 }),
+    );
     for (const i of [0, 1, 2, 3]) {
       const input = vaeImage(i === 0 ? 'encoder.conv_in' : `encoder.down_blocks.${i - 1}`);
-      await expectVaeModule(`encoder.down_blocks.${i}`, (p) => downEncoderBlock2D(p.encoder.down_blocks[i]!, input, groups));
+      await expectVaeModule(`encoder.down_blocks.${i}`, (p) =>
+        downEncoderBlock2D(p.encoder.down_blocks[i]!, input, groups),
+      );
     }
-    await expectVaeModule('encoder.mid_block', (p) => vaeMidBlock(p.encoder.mid_block, vaeImage('encoder.down_blocks.3'), groups));
+    await expectVaeModule('encoder.mid_block', (p) =>
+      vaeMidBlock(p.encoder.mid_block, vaeImage('encoder.down_blocks.3'), groups),
+    );
   });
 });
 
@@ -138,7 +173,9 @@ describe('timestepEmbedding', () => {
   beforeAll(() => useBackend('wasm'));
 
   it('has sines first without flipSinToCos, and a zero at the end of an odd width', () => {
-    const embed = (channels: number, flipSinToCos: boolean) => [...timestepEmbedding(tensor1d([3]), { channels, flipSinToCos, freqShift: 1 }).dataSync()];
+    const embed = (channels: number, flipSinToCos: boolean) => [
+      ...timestepEmbedding(tensor1d([3]), { channels, flipSinToCos, freqShift: 1 }).dataSync(),
+    ];
     const [a, b, c, d] = embed(4, true);
     expect(embed(4, false)).toEqual([c, d, a, b]);
     expect(embed(5, true)).toEqual([a, b, c, d, 0]);

@@ -16,7 +16,8 @@ export type ConfigOf<F extends Fields> = { readonly [K in keyof F]: F[K] extends
 export type ConfigInput = Readonly<Record<string, unknown>>;
 
 /**
- * The config with every field present. Fields that the class does not have are left out, as diffusers and transformers do.
+ * The config with every field present. Fields that the class does not have are left out, as diffusers and transformers
+ * do.
  * @throws naming every field whose value is not supported, the value and what is supported
  */
 export function readConfig<F extends Fields>(owner: string, fields: F, input: ConfigInput): ConfigOf<F> {
@@ -49,7 +50,11 @@ export function count(initial: number): Field<number> {
 
 /** A whole number above zero, or null. */
 export function optionalCount(): Field<number | null> {
-  return { default: null, supported: 'a positive integer or null', accepts: (value) => value === null || isCount(value) };
+  return {
+    default: null,
+    supported: 'a positive integer or null',
+    accepts: (value) => value === null || isCount(value),
+  };
 }
 
 /** A list of whole numbers above zero. */
@@ -64,16 +69,27 @@ export function real(initial: number): Field<number> {
 
 /** One whole number above zero for every level, or a list with one a level. */
 export function countPerLevel(initial: number): Field<number | readonly number[]> {
-  return { default: initial, supported: 'a positive integer or a list of them', accepts: (value) => isCount(value) || isList(value, isCount) };
+  return {
+    default: initial,
+    supported: 'a positive integer or a list of them',
+    accepts: (value) => isCount(value) || isList(value, isCount),
+  };
 }
 
 /** One flag for every level, or a list with one a level. */
 export function flagPerLevel(initial: boolean): Field<boolean | readonly boolean[]> {
-  return { default: initial, supported: 'a boolean or a list of them', accepts: (value) => isFlag(value) || isList(value, isFlag) };
+  return {
+    default: initial,
+    supported: 'a boolean or a list of them',
+    accepts: (value) => isFlag(value) || isList(value, isFlag),
+  };
 }
 
 /** A list of names. */
-export function listOf<const T extends string>(names: readonly T[], initial: readonly NoInfer<T>[]): Field<readonly T[]> {
+export function listOf<const T extends string>(
+  names: readonly T[],
+  initial: readonly NoInfer<T>[],
+): Field<readonly T[]> {
   const supported = `a list of ${names.map((name) => JSON.stringify(name)).join(' or ')}`;
   return { default: initial, supported, accepts: (value) => isList(value, (item) => names.includes(item as T)) };
 }

@@ -14,17 +14,25 @@ export interface TimestepsOptions {
 }
 
 /**
- * Sinusoidal embeddings of timesteps, float32 `[B]` to `[B, channels]` (diffusers `get_timestep_embedding`;
- * arXiv 1706.03762, §3.5). Frequencies are rounded to float32 at every step, as torch's are: at t = 999 the sinusoids of
+ * Sinusoidal embeddings of timesteps, float32 `[B]` to `[B, channels]` (diffusers `get_timestep_embedding`; arXiv
+ * 1706.03762, §3.5). Frequencies are rounded to float32 at every step, as torch's are: at t = 999 the sinusoids of
  * float64 frequencies differ by 5e-5.
  */
-export function timestepEmbedding(timesteps: Tensor, { channels, flipSinToCos, freqShift }: TimestepsOptions): Tensor2D {
+export function timestepEmbedding(
+  timesteps: Tensor,
+  { channels, flipSinToCos, freqShift }: TimestepsOptions,
+): Tensor2D {
   const half = Math.floor(channels / 2);
   const frequencies = tensor2d(float32Frequencies(half, freqShift), [1, half]);
   const angles = mul(reshape(timesteps, [-1, 1]), frequencies); // [B, half]
   const halves = flipSinToCos ? [cos(angles), sin(angles)] : [sin(angles), cos(angles)];
   const embedding = concat(halves, 1) as Tensor2D;
-  return channels % 2 === 0 ? embedding : pad(embedding, [[0, 0], [0, 1]]);
+  return channels % 2 === 0
+    ? embedding
+    : pad(embedding, [
+        [0, 0],
+        [0, 1],
+      ]);
 }
 
 function float32Frequencies(half: number, freqShift: number): Float32Array {

@@ -13,7 +13,10 @@ export type EmbeddingParams = { weight: Tensor };
 
 /** The weights of a convolution with a square kernel. */
 export function conv2dSpec(inChannels: number, outChannels: number, kernel: number) {
-  return { weight: { shape: [outChannels, inChannels, kernel, kernel] }, bias: { shape: [outChannels] } } satisfies ParamsSpec;
+  return {
+    weight: { shape: [outChannels, inChannels, kernel, kernel] },
+    bias: { shape: [outChannels] },
+  } satisfies ParamsSpec;
 }
 
 /** The weights of a linear map. */

@@ -1,5 +1,13 @@
 import type { Params, StoredTensor } from '@alignprop/autograd-ext';
-import { loadParams, openWeights, readJson, resolveSource, subfolder as openSubfolder, type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
+import {
+  loadParams,
+  openWeights,
+  readJson,
+  resolveSource,
+  subfolder as openSubfolder,
+  type FileSource,
+  type ParamsSpec,
+} from '@alignprop/autograd-ext/weights';
 import type { ConfigInput } from './config.js';
 
 /** A model: a config, with every field present, and its weights. */
@@ -54,7 +62,9 @@ export interface ModelDefinition<C, O extends LoadModelOptions> {
 }
 
 /** Makes the class of a model from what is its own. */
-export function definePretrainedModel<C, O extends LoadModelOptions = LoadModelOptions>(definition: ModelDefinition<C, O>): PretrainedModelClass<C, O> {
+export function definePretrainedModel<C, O extends LoadModelOptions = LoadModelOptions>(
+  definition: ModelDefinition<C, O>,
+): PretrainedModelClass<C, O> {
   const { name, spec, ignored } = definition;
   return class Model implements PretrainedModel<C> {
     readonly config: C;
@@ -73,7 +83,10 @@ export function definePretrainedModel<C, O extends LoadModelOptions = LoadModelO
       const root = await resolveSource(source);
       const folder = options.subfolder ? openSubfolder(root, options.subfolder) : root;
       const { config, weights } = await definition.open(folder, options);
-      return new Model(config, loadParams(Model.spec(config), weights, { owner: name, location: folder.location, ignored }));
+      return new Model(
+        config,
+        loadParams(Model.spec(config), weights, { owner: name, location: folder.location, ignored }),
+      );
     }
 
     withParams(params: Params): Model {
@@ -84,9 +97,14 @@ export function definePretrainedModel<C, O extends LoadModelOptions = LoadModelO
 
 /**
  * Opens `config.json` and the weights beside it.
- * @param fileName weight files' name without variant and ending: `diffusion_pytorch_model` in diffusers, `model` in transformers
+ * @param fileName weight files' name without variant and ending: `diffusion_pytorch_model` in diffusers, `model` in
+ *   transformers
  */
-export async function openModel(folder: FileSource, fileName: string, { variant }: LoadModelOptions = {}): Promise<OpenedModel> {
+export async function openModel(
+  folder: FileSource,
+  fileName: string,
+  { variant }: LoadModelOptions = {},
+): Promise<OpenedModel> {
   const config = (await readJson(folder, 'config.json')) as ConfigInput;
   return { config, weights: await openWeights(folder, fileName, { variant }) };
 }

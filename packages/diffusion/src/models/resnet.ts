@@ -45,12 +45,16 @@ export function resnetBlock2D(
   options: GroupNormOptions,
 ): Tensor4D {
   const { norm1, conv1, time_emb_proj, norm2, conv2, conv_shortcut } = params;
-  let y = conv2d(silu(groupNorm(x, norm1.weight, norm1.bias, options)) as Tensor4D, conv1.weight, conv1.bias, { padding: 1 });
+  let y = conv2d(silu(groupNorm(x, norm1.weight, norm1.bias, options)) as Tensor4D, conv1.weight, conv1.bias, {
+    padding: 1,
+  });
   if (time_emb_proj && timeEmbedding) {
     const shift = linear(silu(timeEmbedding), time_emb_proj.weight, time_emb_proj.bias);
     y = add(y, reshape(shift, [-1, 1, 1, shift.shape[1]!])); // [B, 1, 1, out]
   }
-  y = conv2d(silu(groupNorm(y, norm2.weight, norm2.bias, options)) as Tensor4D, conv2.weight, conv2.bias, { padding: 1 });
+  y = conv2d(silu(groupNorm(y, norm2.weight, norm2.bias, options)) as Tensor4D, conv2.weight, conv2.bias, {
+    padding: 1,
+  });
   return add(conv_shortcut ? conv2d(x, conv_shortcut.weight, conv_shortcut.bias) : x, y);
 }
 

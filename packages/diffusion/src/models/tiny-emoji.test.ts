@@ -2,7 +2,25 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { add, avgPool, clipByValue, div, expandDims, mean, mul, randomNormal, slice, square, sub, tensor1d, tensor2d, tensor3d, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  avgPool,
+  clipByValue,
+  div,
+  expandDims,
+  mean,
+  mul,
+  randomNormal,
+  slice,
+  square,
+  sub,
+  tensor1d,
+  tensor2d,
+  tensor3d,
+  type Tensor,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { clipText, CLIPTextModel } from '../clip/text-model.js';
 import { AutoencoderKL, vaeDecode, vaeEncode } from './autoencoder-kl.js';
@@ -21,7 +39,8 @@ function crab(): Tensor4D {
 
 const meanSquare = (x: Tensor): number => mean(square(x)).dataSync()[0]!;
 
-// Half-precision weights, text weights without their prefix: files as current versions of the reference libraries write them.
+// Half-precision weights, text weights without their prefix: files as current versions of the reference libraries write
+// them.
 describe('the trained tiny model', () => {
   const engine = new TfjsEngine();
   let latents: Tensor;
@@ -29,7 +48,10 @@ describe('the trained tiny model', () => {
   beforeAll(async () => {
     await useBackend('wasm');
     vae = await AutoencoderKL.fromPretrained(folder, { subfolder: 'vae' });
-    const [encoded] = await engine.compile((params, images) => vaeEncode(vae.config, params, images as Tensor4D).mean)(vae.params, crab());
+    const [encoded] = await engine.compile((params, images) => vaeEncode(vae.config, params, images as Tensor4D).mean)(
+      vae.params,
+      crab(),
+    );
     latents = mul(encoded!, vae.config.scaling_factor);
   });
   afterAll(() => engine.dispose());
@@ -38,7 +60,10 @@ describe('the trained tiny model', () => {
     expect(latents.shape).toEqual([1, 16, 16, 4]);
     expect(meanSquare(latents)).toBeGreaterThan(0.2);
     expect(meanSquare(latents)).toBeLessThan(5);
-    const [restored] = await engine.compile((params, x) => vaeDecode(vae.config, params, x as Tensor4D))(vae.params, div(latents, vae.config.scaling_factor));
+    const [restored] = await engine.compile((params, x) => vaeDecode(vae.config, params, x as Tensor4D))(
+      vae.params,
+      div(latents, vae.config.scaling_factor),
+    );
     const error = meanSquare(sub(clipByValue(restored!, -1, 1), crab()));
     expect(10 * Math.log10(4 / error)).toBeGreaterThan(25); // dB
   });
@@ -47,10 +72,14 @@ describe('the trained tiny model', () => {
     const text = await CLIPTextModel.fromPretrained(folder, { subfolder: 'text_encoder' });
     const unet = await UNet2DConditionModel.fromPretrained(folder, { subfolder: 'unet' });
     const ids = tensor2d([START, ...Array.from({ length: 23 }, () => END)], [1, 24], 'int32');
-    const [context] = await engine.compile((params, inputIds) => clipText(text.config, params, inputIds!).lastHiddenState)(text.params, ids);
+    const [context] = await engine.compile(
+      (params, inputIds) => clipText(text.config, params, inputIds!).lastHiddenState,
+    )(text.params, ids);
     const noise = randomNormal([1, 16, 16, 4], 0, 1, 'float32', 7);
     const noisy = add(mul(latents, Math.sqrt(ALPHA_BAR)), mul(noise, Math.sqrt(1 - ALPHA_BAR)));
-    const predict = engine.compile((params, sample, timestep, states) => unet2DCondition(unet.config, params, sample as Tensor4D, timestep!, states as Tensor3D));
+    const predict = engine.compile((params, sample, timestep, states) =>
+      unet2DCondition(unet.config, params, sample as Tensor4D, timestep!, states as Tensor3D),
+    );
     const [found] = await predict(unet.params, noisy, tensor1d([500]), context!);
     expect(meanSquare(sub(found!, noise))).toBeLessThan(0.15); // 1 for a prediction of nothing
   });

@@ -48,7 +48,9 @@ export type DownBlock2DParams = {
 export function downBlock2DSpec(shape: UNetBlockShape): ParamsSpec {
   const { inChannels, outChannels, timeChannels, layers } = shape;
   return {
-    resnets: repeatSpec(layers, (i) => resnetBlock2DSpec(i === 0 ? inChannels : outChannels, outChannels, timeChannels)),
+    resnets: repeatSpec(layers, (i) =>
+      resnetBlock2DSpec(i === 0 ? inChannels : outChannels, outChannels, timeChannels),
+    ),
     ...attentionsSpec(shape, layers),
     ...(shape.resamples ? { downsamplers: [resample2DSpec(outChannels)] } : {}),
   };
@@ -79,7 +81,10 @@ export function downBlock2D(
 }
 
 /** `UNetMidBlock2DCrossAttn` has two resnets and one attention, `UNetMidBlock2D` in a conditional UNet one resnet. */
-export type UNetMidBlock2DParams = { resnets: readonly ResnetBlock2DParams[]; attentions?: readonly Transformer2DParams[] };
+export type UNetMidBlock2DParams = {
+  resnets: readonly ResnetBlock2DParams[];
+  attentions?: readonly Transformer2DParams[];
+};
 
 /** The weights of a mid block, `layers` counting its resnets. */
 export function unetMidBlock2DSpec(shape: UNetBlockShape): ParamsSpec {
@@ -165,5 +170,7 @@ function layer(
 function attentionsSpec(shape: UNetBlockShape, length: number): { attentions?: readonly ParamsSpec[] } {
   const { outChannels, contextChannels, transformerLayers } = shape;
   if (transformerLayers === 0) return {};
-  return { attentions: repeatSpec(length, () => transformer2DSpec(outChannels, contextChannels, transformerLayers, shape)) };
+  return {
+    attentions: repeatSpec(length, () => transformer2DSpec(outChannels, contextChannels, transformerLayers, shape)),
+  };
 }

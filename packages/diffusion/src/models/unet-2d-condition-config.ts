@@ -104,15 +104,22 @@ export function unet2DConditionConfig(input: ConfigInput): UNet2DConditionConfig
   ] as const;
   const lengths = perLevelFields
     .filter((name) => Array.isArray(config[name]) && (config[name] as readonly unknown[]).length !== levels)
-    .map((name) => `${name} got ${JSON.stringify(config[name])}, expected ${levels} entries, as block_out_channels has`);
+    .map(
+      (name) => `${name} got ${JSON.stringify(config[name])}, expected ${levels} entries, as block_out_channels has`,
+    );
   reportConfig('UNet2DConditionModel', lengths);
-  reportConfig('UNet2DConditionModel', unetLevels(config).flatMap((level) => indivisible(config, level)));
+  reportConfig(
+    'UNet2DConditionModel',
+    unetLevels(config).flatMap((level) => indivisible(config, level)),
+  );
   return config;
 }
 
 function indivisible({ norm_num_groups }: UNet2DConditionConfig, { channels, heads }: UNetLevel): string[] {
   return [
-    ...(channels % norm_num_groups ? [`norm_num_groups got ${norm_num_groups}, expected a divisor of ${channels} channels`] : []),
+    ...(channels % norm_num_groups
+      ? [`norm_num_groups got ${norm_num_groups}, expected a divisor of ${channels} channels`]
+      : []),
     ...(channels % heads ? [`attention_head_dim got ${heads} heads, expected a divisor of ${channels} channels`] : []),
   ];
 }

@@ -1,13 +1,28 @@
 import { beforeAll, afterAll, describe, expect, it } from 'vitest';
-import { cast, concat, mul, randomNormal, reshape, slice, sum, tensor1d, tensor4d, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  cast,
+  concat,
+  mul,
+  randomNormal,
+  reshape,
+  slice,
+  sum,
+  tensor1d,
+  tensor4d,
+  type Tensor,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import type { Engine, ModelFunction } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { unet2DCondition, UNet2DConditionModel } from './unet-2d-condition.js';
 
-const forward = (model: UNet2DConditionModel): ModelFunction => (params, sample, timestep, context) =>
-  unet2DCondition(model.config, params, sample as Tensor4D, timestep!, context as Tensor3D);
+const forward =
+  (model: UNet2DConditionModel): ModelFunction =>
+  (params, sample, timestep, context) =>
+    unet2DCondition(model.config, params, sample as Tensor4D, timestep!, context as Tensor3D);
 
 describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
   describe.each(['sd15-tiny', 'sd2-tiny'])('%s', (folder) => {
@@ -21,19 +36,28 @@ describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
     });
     afterAll(() => engine.dispose());
 
-    const inputs = (i: number) => [toNHWC(golden[`${i}.sample`]!), cast(golden[`${i}.timestep`]!, 'float32'), golden[`${i}.encoder_hidden_states`]!];
-    const cases = fixtureJson<{ unet: { batch: number; height: number; width: number; text_len: number }[] }>(`${folder}/case.json`).unet;
+    const inputs = (i: number) => [
+      toNHWC(golden[`${i}.sample`]!),
+      cast(golden[`${i}.timestep`]!, 'float32'),
+      golden[`${i}.encoder_hidden_states`]!,
+    ];
+    const cases = fixtureJson<{ unet: { batch: number; height: number; width: number; text_len: number }[] }>(
+      `${folder}/case.json`,
+    ).unet;
 
-    it.each(cases.map((c, i) => [`${c.batch} x ${c.height} x ${c.width}, ${c.text_len} tokens`, i] as const))('output and gradients: %s', async (_, i) => {
-      const [out] = await engine.compile(forward(model))(model.params, ...inputs(i));
-      expectClose(toNCHW(out!), golden[`${i}.out`]!, 1e-4, 'out');
-      const run = engine.compileVjp(forward(model), { wrt: [0, 2] });
-      const { value, inputs: gradients } = await run(model.params, inputs(i), toNHWC(golden[`${i}.R`]!));
-      expectClose(toNCHW(value), golden[`${i}.out`]!, 1e-4, 'value');
-      expectClose(reshape(sum(mul(toNCHW(value), golden[`${i}.R`]!)), [1]), golden[`${i}.loss`]!, 1e-4, 'loss');
-      expectClose(toNCHW(gradients[0]!), golden[`${i}.grad_sample`]!, 1e-3, 'grad_sample');
-      expectClose(gradients[1]!, golden[`${i}.grad_encoder_hidden_states`]!, 1e-3, 'grad_encoder_hidden_states');
-    });
+    it.each(cases.map((c, i) => [`${c.batch} x ${c.height} x ${c.width}, ${c.text_len} tokens`, i] as const))(
+      'output and gradients: %s',
+      async (_, i) => {
+        const [out] = await engine.compile(forward(model))(model.params, ...inputs(i));
+        expectClose(toNCHW(out!), golden[`${i}.out`]!, 1e-4, 'out');
+        const run = engine.compileVjp(forward(model), { wrt: [0, 2] });
+        const { value, inputs: gradients } = await run(model.params, inputs(i), toNHWC(golden[`${i}.R`]!));
+        expectClose(toNCHW(value), golden[`${i}.out`]!, 1e-4, 'value');
+        expectClose(reshape(sum(mul(toNCHW(value), golden[`${i}.R`]!)), [1]), golden[`${i}.loss`]!, 1e-4, 'loss');
+        expectClose(toNCHW(gradients[0]!), golden[`${i}.grad_sample`]!, 1e-3, 'grad_sample');
+        expectClose(gradients[1]!, golden[`${i}.grad_encoder_hidden_states`]!, 1e-3, 'grad_encoder_hidden_states');
+      },
+    );
 
     it('leaks no tensor, forward or backward', async () => {
       const xs = inputs(0);
@@ -41,7 +65,12 @@ describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
       await engine.compileVjp(forward(model), { wrt: [0] })(model.params, xs);
       await expectNoLeaks(() => engine.compile(forward(model))(model.params, ...xs));
       await expectNoLeaks(async () => {
-        const { value, aux, inputs: gradients, params } = await engine.compileVjp(forward(model), { wrt: [0, 2] })(model.params, xs);
+        const {
+          value,
+          aux,
+          inputs: gradients,
+          params,
+        } = await engine.compileVjp(forward(model), { wrt: [0, 2] })(model.params, xs);
         return [value, ...aux, ...gradients, ...Object.values(params)];
       });
     });
@@ -53,17 +82,25 @@ describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
       const times = [3, 411, 990];
       const [together] = await run(model.params, sample, tensor1d(times), context);
       const alone = await Promise.all(
-        times.map(async (t, i) => (await run(model.params, slice(sample, i, 1), tensor1d([t]), slice(context, i, 1)))[0]!),
+        times.map(
+          async (t, i) => (await run(model.params, slice(sample, i, 1), tensor1d([t]), slice(context, i, 1)))[0]!,
+        ),
       );
       expectClose(together!, concat(alone), 1e-5, 'batch');
       const [same] = await run(model.params, sample, tensor1d([411]), context);
       const [repeated] = await run(model.params, sample, tensor1d([411, 411, 411]), context);
-      expectClose(same!, repeated!, 1e-5, 'one timestep for all'); // a product of one row rounds in another order than one of three
+      // a product of one row rounds in another order than one of three
+      expectClose(same!, repeated!, 1e-5, 'one timestep for all');
     });
 
     it('takes sizes that its levels do not divide', async () => {
       const sample = tensor4d(new Float32Array(5 * 11 * 4).fill(0.5), [1, 5, 11, 4]);
-      const [out] = await engine.compile(forward(model))(model.params, sample, tensor1d([7]), slice(golden['0.encoder_hidden_states']!, 0, 1));
+      const [out] = await engine.compile(forward(model))(
+        model.params,
+        sample,
+        tensor1d([7]),
+        slice(golden['0.encoder_hidden_states']!, 0, 1),
+      );
       expect(out!.shape).toEqual([1, 5, 11, 4]);
       expect(out!.dataSync().every(Number.isFinite)).toBe(true);
     });

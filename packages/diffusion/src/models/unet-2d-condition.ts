@@ -17,7 +17,12 @@ import {
   type UNetMidBlock2DParams,
   type UpBlock2DParams,
 } from './unet-2d-blocks.js';
-import { unet2DConditionConfig, unetLevels, type UNet2DConditionConfig, type UNetLevel } from './unet-2d-condition-config.js';
+import {
+  unet2DConditionConfig,
+  unetLevels,
+  type UNet2DConditionConfig,
+  type UNetLevel,
+} from './unet-2d-condition-config.js';
 
 export type { UNet2DConditionConfig } from './unet-2d-condition-config.js';
 
@@ -77,12 +82,15 @@ export function unet2DCondition(
   timestep: Tensor,
   encoderHiddenStates: Tensor3D,
 ): Tensor4D {
-  const { conv_in, time_embedding, down_blocks, mid_block, up_blocks, conv_norm_out, conv_out } = params as unknown as UNet2DConditionParams;
+  const { conv_in, time_embedding, down_blocks, mid_block, up_blocks, conv_norm_out, conv_out } =
+    params as unknown as UNet2DConditionParams;
   const levels = unetLevels(config);
   const blockOptions = levels.map((level) => options(config, level));
   const time = timestepMlp(time_embedding, timestepEmbedding(timestep, timesteps(config)));
 
-  let x = conv2d(config.center_input_sample ? add(mul(sample, 2), -1) : sample, conv_in.weight, conv_in.bias, { padding: 1 });
+  let x = conv2d(config.center_input_sample ? add(mul(sample, 2), -1) : sample, conv_in.weight, conv_in.bias, {
+    padding: 1,
+  });
   const skips = [x];
   down_blocks.forEach((block, i) => {
     const down = downBlock2D(block, x, time, encoderHiddenStates, blockOptions[i]!);
@@ -95,7 +103,15 @@ export function unet2DCondition(
   up_blocks.forEach((block, i) => {
     const used = skips.splice(-block.resnets.length).reverse();
     const next = skips.at(-1);
-    x = upBlock2D(block, x, used, time, encoderHiddenStates, blockOptions.at(-1 - i)!, next && [next.shape[1], next.shape[2]]);
+    x = upBlock2D(
+      block,
+      x,
+      used,
+      time,
+      encoderHiddenStates,
+      blockOptions.at(-1 - i)!,
+      next && [next.shape[1], next.shape[2]],
+    );
   });
 
   const { groups, eps } = blockOptions[0]!.resnet;
@@ -121,7 +137,11 @@ function options(config: UNet2DConditionConfig, { heads, onlyCrossAttention }: U
   };
 }
 
-function blockShape(config: UNet2DConditionConfig, level: UNetLevel, attends: boolean): Omit<UNetBlockShape, 'inChannels' | 'resamples'> {
+function blockShape(
+  config: UNet2DConditionConfig,
+  level: UNetLevel,
+  attends: boolean,
+): Omit<UNetBlockShape, 'inChannels' | 'resamples'> {
   return {
     ...level,
     outChannels: level.channels,
@@ -145,7 +165,8 @@ function midBlockSpec(config: UNet2DConditionConfig, level: UNetLevel): { mid_bl
   return { mid_block: unetMidBlock2DSpec(shape) };
 }
 
-const timeChannels = (config: UNet2DConditionConfig): number => config.time_embedding_dim ?? 4 * config.block_out_channels[0]!;
+const timeChannels = (config: UNet2DConditionConfig): number =>
+  config.time_embedding_dim ?? 4 * config.block_out_channels[0]!;
 
 const timesteps = (config: UNet2DConditionConfig) => ({
   channels: config.block_out_channels[0]!,

@@ -1,5 +1,11 @@
 import { dispose, randomNormal, tensor1d, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { flatten, OnnxRuntimeEngine, useBackend, type CompileProgress, type ModelFunction } from '@alignprop/autograd-ext';
+import {
+  flatten,
+  OnnxRuntimeEngine,
+  useBackend,
+  type CompileProgress,
+  type ModelFunction,
+} from '@alignprop/autograd-ext';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { unet2DCondition, UNet2DConditionModel } from './unet-2d-condition.js';
@@ -8,13 +14,13 @@ type Graph = NonNullable<CompileProgress['graph']>;
 type Value = Graph['outputs'][number];
 type Node = Extract<Value['source'], { kind: 'node' }>['node'];
 
-// Images have channels last in tfjs and first in ONNX. The recorder relabels axes where tfjs means them to move, so that data
-// moves only where something insists on an order:
+// Images have channels last in tfjs and first in ONNX. The recorder relabels axes where tfjs means them to move, so
+// that data moves only where something insists on an order:
 // - at the borders: the function takes and returns images with channels last;
-// - where a transformer block takes an image for tokens, since matrix products want each token's channels side by side, and
-//   where it hands tokens back as an image.
-// The gradient passes each of these places once more, the other way round, and takes the image of a block for tokens twice
-// again, where what came of it is computed again: these models are small, and keep no product of few channels.
+// - where a transformer block takes an image for tokens, since matrix products want each token's channels side by side,
+//   and where it hands tokens back as an image.
+// The gradient passes each of these places once more, the other way round, and takes the image of a block for tokens
+// twice again, where what came of it is computed again: these models are small, and keep no product of few channels.
 describe.each(['sd15-tiny', 'sd2-tiny'])('the recorded UNet of %s', (folder) => {
   let model: UNet2DConditionModel;
   beforeAll(async () => {
@@ -22,9 +28,14 @@ describe.each(['sd15-tiny', 'sd2-tiny'])('the recorded UNet of %s', (folder) => 
     model = await UNet2DConditionModel.fromPretrained(fixturePath(`${folder}/model`), { subfolder: 'unet' });
   });
 
-  it.each([['forward', 2], ['its gradient', 4]] as const)('moves channels at its borders and where images become tokens alone: %s', async (_, moves) => {
+  it.each([
+    ['forward', 2],
+    ['its gradient', 4],
+  ] as const)('moves channels at its borders and where images become tokens alone: %s', async (_, moves) => {
     const nodes = nodesOf(await recorded(model, moves === 4));
-    const blocks = Object.keys(flatten(model.params)).filter((path) => /attentions\.\d+\.proj_in\.weight$/.test(path)).length;
+    const blocks = Object.keys(flatten(model.params)).filter((path) =>
+      /attentions\.\d+\.proj_in\.weight$/.test(path),
+    ).length;
     expect(blocks).toBeGreaterThan(3);
     expect(nodes.filter(({ op }) => op === 'Conv' || op === 'ConvTranspose').length).toBeGreaterThan(20);
     const count = nodes.filter(movesChannels).length;
@@ -32,10 +43,16 @@ describe.each(['sd15-tiny', 'sd2-tiny'])('the recorded UNet of %s', (folder) => 
     expect(count).toBeLessThanOrEqual(moves * blocks + 2);
   });
 
-  it.each([['forward', false], ['its gradient', true]] as const)('has no transpose beside a convolution but these: %s', async (_, withGradient) => {
+  it.each([
+    ['forward', false],
+    ['its gradient', true],
+  ] as const)('has no transpose beside a convolution but these: %s', async (_, withGradient) => {
     const nodes = nodesOf(await recorded(model, withGradient));
     const isConvolution = (node: Node | undefined) => node?.op === 'Conv' || node?.op === 'ConvTranspose';
-    const before = nodes.filter(isConvolution).map((node) => maker(node.inputs[0])).filter((node) => node?.op === 'Transpose');
+    const before = nodes
+      .filter(isConvolution)
+      .map((node) => maker(node.inputs[0]))
+      .filter((node) => node?.op === 'Transpose');
     const after = nodes.filter((node) => node.op === 'Transpose' && isConvolution(maker(node.inputs[0])));
     expect([...before, ...after].filter((node) => !movesChannels(node!))).toEqual([]);
   });
@@ -58,7 +75,8 @@ function maker(value: Value | undefined): Node | undefined {
 async function recorded(model: UNet2DConditionModel, withGradient: boolean): Promise<Graph> {
   let graph: Graph | undefined;
   const engine = new OnnxRuntimeEngine({ onCompile: (progress) => (graph = progress.graph ?? graph) });
-  const fn: ModelFunction = (params, sample, timestep, context) => unet2DCondition(model.config, params, sample as Tensor4D, timestep!, context as Tensor3D);
+  const fn: ModelFunction = (params, sample, timestep, context) =>
+    unet2DCondition(model.config, params, sample as Tensor4D, timestep!, context as Tensor3D);
   const width = Number([model.config.cross_attention_dim].flat()[0]);
   // Large enough that the innermost blocks see several pixels: one alone has no order.
   const inputs: Tensor[] = [randomNormal([2, 16, 16, 4]), tensor1d([500]), randomNormal([2, 7, width])];

@@ -38,7 +38,9 @@ export interface VaeOptions {
 /** The weights of the attention of a mid block. */
 export type VaeAttentionParams = AttentionParams & { group_norm: NormParams };
 
-/** One head of attention over all pixels, with a group normalisation before and the input added after; `[B, H, W, C]`. */
+/**
+ * One head of attention over all pixels, with a group normalisation before and the input added after; `[B, H, W, C]`.
+ */
 export function vaeAttention(params: VaeAttentionParams, x: Tensor4D, options: GroupNormOptions): Tensor4D {
   const [batch, height, width, channels] = x.shape;
   const normed = groupNorm(x, params.group_norm.weight, params.group_norm.bias, options);
@@ -51,7 +53,9 @@ export type VaeMidBlockParams = { resnets: readonly ResnetBlock2DParams[]; atten
 
 /** The weights of a mid block, from its width. */
 export function vaeMidBlockSpec(channels: number, { attends }: Pick<VaeShape, 'attends'>): ParamsSpec {
-  const attentions = [{ ...(attentionSpec(channels, channels, { bias: true }) as object), group_norm: normSpec(channels) }] as ParamsSpec;
+  const attentions = [
+    { ...(attentionSpec(channels, channels, { bias: true }) as object), group_norm: normSpec(channels) },
+  ] as ParamsSpec;
   return {
     resnets: repeatSpec(MID_BLOCK_RESNETS, () => resnetBlock2DSpec(channels, channels)),
     ...(attends ? { attentions } : {}),
@@ -67,24 +71,43 @@ export function vaeMidBlock({ resnets, attentions }: VaeMidBlockParams, x: Tenso
 }
 
 /** The weights of a `DownEncoderBlock2D`. */
-export type DownEncoderBlock2DParams = { resnets: readonly ResnetBlock2DParams[]; downsamplers?: readonly [Resample2DParams] };
+export type DownEncoderBlock2DParams = {
+  resnets: readonly ResnetBlock2DParams[];
+  downsamplers?: readonly [Resample2DParams];
+};
 
 /** diffusers `DownEncoderBlock2D`: resnets, then half the size, the last row and column padded. */
-export function downEncoderBlock2D({ resnets, downsamplers }: DownEncoderBlock2DParams, x: Tensor4D, { groups }: VaeOptions): Tensor4D {
+export function downEncoderBlock2D(
+  { resnets, downsamplers }: DownEncoderBlock2DParams,
+  x: Tensor4D,
+  { groups }: VaeOptions,
+): Tensor4D {
   const y = resnets.reduce((z, resnet) => resnetBlock2D(resnet, z, undefined, { groups, eps: GROUP_NORM_EPS }), x);
   return downsamplers ? downsample2D(downsamplers[0], y, { padding: 0 }) : y;
 }
 
 /** The weights of an `UpDecoderBlock2D`. */
-export type UpDecoderBlock2DParams = { resnets: readonly ResnetBlock2DParams[]; upsamplers?: readonly [Resample2DParams] };
+export type UpDecoderBlock2DParams = {
+  resnets: readonly ResnetBlock2DParams[];
+  upsamplers?: readonly [Resample2DParams];
+};
 
 /** diffusers `UpDecoderBlock2D`: resnets, then twice the size. */
-export function upDecoderBlock2D({ resnets, upsamplers }: UpDecoderBlock2DParams, x: Tensor4D, { groups }: VaeOptions): Tensor4D {
+export function upDecoderBlock2D(
+  { resnets, upsamplers }: UpDecoderBlock2DParams,
+  x: Tensor4D,
+  { groups }: VaeOptions,
+): Tensor4D {
   const y = resnets.reduce((z, resnet) => resnetBlock2D(resnet, z, undefined, { groups, eps: GROUP_NORM_EPS }), x);
   return upsamplers ? upsample2D(upsamplers[0], y, [2 * y.shape[1], 2 * y.shape[2]]) : y;
 }
 
-type VaeHalfParams = { conv_in: Conv2DParams; mid_block: VaeMidBlockParams; conv_norm_out: NormParams; conv_out: Conv2DParams };
+type VaeHalfParams = {
+  conv_in: Conv2DParams;
+  mid_block: VaeMidBlockParams;
+  conv_norm_out: NormParams;
+  conv_out: Conv2DParams;
+};
 /** The weights of an `Encoder`. */
 export type VaeEncoderParams = VaeHalfParams & { down_blocks: readonly DownEncoderBlock2DParams[] };
 /** The weights of a `Decoder`. */
@@ -119,7 +142,9 @@ export function vaeDecoderSpec(shape: VaeShape): ParamsSpec {
     conv_in: conv2dSpec(shape.latentChannels, levels[0]!, 3),
     mid_block: vaeMidBlockSpec(levels[0]!, shape),
     up_blocks: levels.map((channels, i) => ({
-      resnets: repeatSpec(shape.layers + 1, (j) => resnetBlock2DSpec(j === 0 && i > 0 ? levels[i - 1]! : channels, channels)),
+      resnets: repeatSpec(shape.layers + 1, (j) =>
+        resnetBlock2DSpec(j === 0 && i > 0 ? levels[i - 1]! : channels, channels),
+      ),
       ...(i < levels.length - 1 ? { upsamplers: [resample2DSpec(channels)] } : {}),
     })),
     conv_norm_out: normSpec(levels.at(-1)!),
@@ -130,7 +155,10 @@ export function vaeDecoderSpec(shape: VaeShape): ParamsSpec {
 /** diffusers `Decoder`: latents `[B, h, w, latentChannels]` to images `[B, H, W, 3]`. */
 export function vaeDecoder(params: VaeDecoderParams, latents: Tensor4D, options: VaeOptions): Tensor4D {
   const first = conv2d(latents, params.conv_in.weight, params.conv_in.bias, { padding: 1 });
-  const x = params.up_blocks.reduce((y, block) => upDecoderBlock2D(block, y, options), vaeMidBlock(params.mid_block, first, options));
+  const x = params.up_blocks.reduce(
+    (y, block) => upDecoderBlock2D(block, y, options),
+    vaeMidBlock(params.mid_block, first, options),
+  );
   return head(params, x, options);
 }
 

@@ -20,7 +20,9 @@ export interface DenoiseOptions {
   eta?: number;
   /** Draws the noise of each step where `eta` is above 0, unless `noise` gives it. */
   generator?: TorchGenerator;
-  /** Takes the place of the pipeline's own (guided) prediction: a function of the same arguments, called once a step. */
+  /**
+   * Takes the place of the pipeline's own (guided) prediction: a function of the same arguments, called once a step.
+   */
   predict?: Compiled;
   /** The noise z of a step, `[B, h, w, C]`; the chain disposes it. */
   noise?: (step: Step) => Tensor4D;
@@ -79,10 +81,16 @@ export async function* denoise(
 }
 
 /** `[2B, L, D]`, unconditional half first, where guidance applies; a tensor of its own either way. */
-export function guidedEmbeds(promptEmbeds: Tensor3D, negativePromptEmbeds: Tensor3D | undefined, guidanceScale: number): Tensor3D {
+export function guidedEmbeds(
+  promptEmbeds: Tensor3D,
+  negativePromptEmbeds: Tensor3D | undefined,
+  guidanceScale: number,
+): Tensor3D {
   if (guidanceScale <= 1) return clone(promptEmbeds);
   if (!negativePromptEmbeds) {
-    throw new Error(`denoise: guidanceScale got ${guidanceScale} without negativePromptEmbeds. Pass the embeddings of the negative prompt ('' for none).`);
+    throw new Error(
+      `denoise: guidanceScale got ${guidanceScale} without negativePromptEmbeds. Pass the embeddings of the negative prompt ('' for none).`,
+    );
   }
   return concat([negativePromptEmbeds, promptEmbeds]);
 }

@@ -26,7 +26,11 @@ const cases = models.flatMap((model) =>
 );
 
 /** The pipeline with the scheduler of a case, built from the folder's own config. */
-async function pipelineFor(engine: Engine, model: string, scheduler: InferenceCase['scheduler']): Promise<StableDiffusionPipeline> {
+async function pipelineFor(
+  engine: Engine,
+  model: string,
+  scheduler: InferenceCase['scheduler'],
+): Promise<StableDiffusionPipeline> {
   const config = fixtureJson(`${model}/model/scheduler/scheduler_config.json`);
   return StableDiffusionPipeline.fromPretrained(modelPath(model), {
     engine,
@@ -119,7 +123,9 @@ describe('generate', () => {
   });
 
   it('reports every step and stops at an aborted signal, with nothing left behind', async () => {
-    await pipeline.generate('a cat', quick).then(({ images, latents }) => [images, latents].forEach((t) => t.dispose()));
+    await pipeline
+      .generate('a cat', quick)
+      .then(({ images, latents }) => [images, latents].forEach((t) => t.dispose()));
     const before = memory().numTensors;
     const steps: number[] = [];
     const done = await pipeline.generate('a cat', { ...quick, onStep: ({ step }) => steps.push(step.index) });
@@ -128,7 +134,11 @@ describe('generate', () => {
     expect(memory().numTensors).toBe(before);
 
     const controller = new AbortController();
-    const aborted = pipeline.generate('a cat', { ...quick, onStep: () => controller.abort(), signal: controller.signal });
+    const aborted = pipeline.generate('a cat', {
+      ...quick,
+      onStep: () => controller.abort(),
+      signal: controller.signal,
+    });
     await expect(aborted).rejects.toThrow(/abort/i);
     expect(memory().numTensors).toBe(before);
   });
@@ -163,8 +173,13 @@ describe('fromPretrained', () => {
   });
 
   it('refuses a pipeline of another kind, naming the parts', async () => {
-    const source = memorySource({ 'model_index.json': JSON.stringify({ unet: ['diffusers', 'SD3Transformer2DModel'] }) }, 'sd3');
-    await expect(StableDiffusionPipeline.fromPretrained(source)).rejects.toThrow(/unet got SD3Transformer2DModel, expected UNet2DConditionModel/);
+    const source = memorySource(
+      { 'model_index.json': JSON.stringify({ unet: ['diffusers', 'SD3Transformer2DModel'] }) },
+      'sd3',
+    );
+    await expect(StableDiffusionPipeline.fromPretrained(source)).rejects.toThrow(
+      /unet got SD3Transformer2DModel, expected UNet2DConditionModel/,
+    );
   });
 
   it('takes a file source', async () => {

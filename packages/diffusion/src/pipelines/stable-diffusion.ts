@@ -1,5 +1,23 @@
-import { clone, dispose, mul, reshape, tensor2d, tidy, tile, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { createEngine, ensureBackend, random, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
+import {
+  clone,
+  dispose,
+  mul,
+  reshape,
+  tensor2d,
+  tidy,
+  tile,
+  type Tensor,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
+import {
+  createEngine,
+  ensureBackend,
+  random,
+  type Compiled,
+  type Engine,
+  type TorchGenerator,
+} from '@alignprop/autograd-ext';
 import { readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
 import { clipText, CLIPTextModel } from '../clip/text-model.js';
 import { CLIPTokenizer, type Encoded } from '../clip/tokenizer.js';
@@ -41,7 +59,9 @@ export interface GenerateOptions {
   guidanceScale?: number;
   guidanceRescale?: number;
   eta?: number;
-  /** As `torch.Generator().manual_seed(seed)`; drawn at random, and returned, when neither seed nor generator is given. */
+  /**
+   * As `torch.Generator().manual_seed(seed)`; drawn at random, and returned, when neither seed nor generator is given.
+   */
   seed?: number;
   generator?: TorchGenerator;
   /** x_T, `[B, h, w, C]`, in place of drawn noise; stays the caller's. */
@@ -50,7 +70,10 @@ export interface GenerateOptions {
   height?: number;
   width?: number;
   numImagesPerPrompt?: number;
-  /** Begins with another UNet's weights, such as those without the adapter; see `annealedPrediction`. Up to two UNet calls a step. */
+  /**
+   * Begins with another UNet's weights, such as those without the adapter; see `annealedPrediction`. Up to two UNet
+   * calls a step.
+   */
   annealed?: Annealing;
   /** Called after every step. */
   onStep?: (progress: { readonly step: Step; readonly total: number }) => void;
@@ -142,23 +165,54 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    * x_T, `[B, h, w, C]`.
    * @throws if the size is not divisible by 8
    */
-  prepareLatents({ batch, height, width, generator }: { batch: number; height?: number; width?: number; generator: TorchGenerator }): Tensor4D {
+  prepareLatents({
+    batch,
+    height,
+    width,
+    generator,
+  }: {
+    batch: number;
+    height?: number;
+    width?: number;
+    generator: TorchGenerator;
+  }): Tensor4D {
     return initialLatents(this.latentShape({ batch, height, width }), generator, this.scheduler.initNoiseSigma);
   }
 
   /** `[B, h, w, C]` for a size in pixels. @throws if the size is not divisible by 8 */
-  latentShape({ batch, height = this.defaultSize[0], width = this.defaultSize[1] }: { batch: number; height?: number; width?: number }): [number, number, number, number] {
+  latentShape({
+    batch,
+    height = this.defaultSize[0],
+    width = this.defaultSize[1],
+  }: {
+    batch: number;
+    height?: number;
+    width?: number;
+  }): [number, number, number, number] {
     for (const [name, size] of Object.entries({ height, width })) {
       if (!Number.isInteger(size) || size <= 0 || size % 8 !== 0) {
-        throw new Error(`StableDiffusionPipeline: ${name} got ${size}, expected a positive multiple of 8. Try ${Math.max(8, Math.round(size / 8) * 8 || 8)}.`);
+        throw new Error(
+          `StableDiffusionPipeline: ${name} got ${size}, expected a positive multiple of 8. Try ${Math.max(8, Math.round(size / 8) * 8 || 8)}.`,
+        );
       }
     }
-    return [batch, Math.floor(height / this.vaeScaleFactor), Math.floor(width / this.vaeScaleFactor), this.unet.config.in_channels];
+    return [
+      batch,
+      Math.floor(height / this.vaeScaleFactor),
+      Math.floor(width / this.vaeScaleFactor),
+      this.unet.config.in_channels,
+    ];
   }
 
   /** The denoising chain, step by step; see `denoise`. */
   denoise(latents: Tensor4D, options: DenoiseOptions): AsyncGenerator<Denoised, void, void> {
-    return denoise(options.predict ?? this.#predictor(options.guidanceRescale ?? 0), this.unet.params, this.scheduler, latents, options);
+    return denoise(
+      options.predict ?? this.#predictor(options.guidanceRescale ?? 0),
+      this.unet.params,
+      this.scheduler,
+      latents,
+      options,
+    );
   }
 
   /** Latents `[B, h, w, C]` to images `[B, H, W, 3]` in [0, 1]. */
@@ -169,14 +223,30 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
 
   /**
    * Text to images. The same seed gives the pictures that diffusers draws with a generator on the CPU.
-   * @throws if a prompt list is empty, an option is out of range, or with the signal's reason; nothing stays allocated then
+   * @throws if a prompt list is empty, an option is out of range, or with the signal's reason; nothing stays allocated
+   *   then
    */
   async generate(prompt: string | readonly string[], options: GenerateOptions = {}): Promise<Generated> {
-    const { numInferenceSteps = 50, guidanceScale = 7.5, guidanceRescale = 0, eta = 0, numImagesPerPrompt = 1, onStep, signal } = options;
+    const {
+      numInferenceSteps = 50,
+      guidanceScale = 7.5,
+      guidanceRescale = 0,
+      eta = 0,
+      numImagesPerPrompt = 1,
+      onStep,
+      signal,
+    } = options;
     const prompts = checkedPrompts(prompt, numImagesPerPrompt);
     const negatives = pairedNegatives(options.negativePrompt, prompts.length);
-    const shape = this.latentShape({ batch: prompts.length * numImagesPerPrompt, height: options.height, width: options.width });
-    const seed = options.generator || (options.latents && eta === 0) ? undefined : (options.seed ?? Math.floor(Math.random() * 2 ** 32));
+    const shape = this.latentShape({
+      batch: prompts.length * numImagesPerPrompt,
+      height: options.height,
+      width: options.width,
+    });
+    const seed =
+      options.generator || (options.latents && eta === 0)
+        ? undefined
+        : (options.seed ?? Math.floor(Math.random() * 2 ** 32));
     const generator = options.generator ?? random(seed ?? 0);
     const owned: Tensor[] = [];
     const own = <T extends Tensor>(tensor: T): T => (owned.push(tensor), tensor);
@@ -187,8 +257,25 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
       const negativePromptEmbeds = guidanceScale > 1 ? await embed(this.tokenizer.encode(negatives)) : undefined;
       const total = this.scheduler.timesteps(numInferenceSteps).length;
       let latents = own(this.#startLatents(options.latents, shape, generator));
-      const predict = options.annealed && annealedPrediction(this.#predictor(guidanceRescale), this.#predictor(guidanceRescale, this.#predictOther), options.annealed, total);
-      const chain = this.denoise(latents, { predict, promptEmbeds, negativePromptEmbeds, numInferenceSteps, guidanceScale, guidanceRescale, eta, generator, signal });
+      const predict =
+        options.annealed &&
+        annealedPrediction(
+          this.#predictor(guidanceRescale),
+          this.#predictor(guidanceRescale, this.#predictOther),
+          options.annealed,
+          total,
+        );
+      const chain = this.denoise(latents, {
+        predict,
+        promptEmbeds,
+        negativePromptEmbeds,
+        numInferenceSteps,
+        guidanceScale,
+        guidanceRescale,
+        eta,
+        generator,
+        signal,
+      });
       for await (const { step, latents: next, modelOutput } of chain) {
         modelOutput.dispose();
         latents.dispose();
@@ -215,15 +302,22 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   }
 
   #predictor(guidanceRescale: number, compiled = this.#predict): Compiled {
-    const known = compiled.get(guidanceRescale) ?? this.engine.compile(guidedPrediction(this.unet.config, { guidanceRescale }));
+    const known =
+      compiled.get(guidanceRescale) ?? this.engine.compile(guidedPrediction(this.unet.config, { guidanceRescale }));
     compiled.set(guidanceRescale, known);
     return known;
   }
 
-  #startLatents(given: Tensor4D | undefined, shape: [number, number, number, number], generator: TorchGenerator): Tensor4D {
+  #startLatents(
+    given: Tensor4D | undefined,
+    shape: [number, number, number, number],
+    generator: TorchGenerator,
+  ): Tensor4D {
     if (!given) return initialLatents(shape, generator, this.scheduler.initNoiseSigma);
     if (given.shape.join() !== shape.join()) {
-      throw new Error(`StableDiffusionPipeline.generate: latents got shape [${given.shape.join(', ')}], expected [${shape.join(', ')}] (batch, height, width, channels).`);
+      throw new Error(
+        `StableDiffusionPipeline.generate: latents got shape [${given.shape.join(', ')}], expected [${shape.join(', ')}] (batch, height, width, channels).`,
+      );
     }
     return tidy(() => mul(given, this.scheduler.initNoiseSigma));
   }
@@ -232,14 +326,19 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
 /** Repeats each entry of the batch n times in place: a, a, b, b. */
 function repeatEach(embeds: Tensor3D, n: number): Tensor3D {
   const [batch, length, width] = embeds.shape;
-  return tidy(() => reshape(tile(reshape(embeds, [batch, 1, length, width]), [1, n, 1, 1]), [batch * n, length, width]));
+  return tidy(() =>
+    reshape(tile(reshape(embeds, [batch, 1, length, width]), [1, n, 1, 1]), [batch * n, length, width]),
+  );
 }
 
 function checkedPrompts(prompt: string | readonly string[], numImagesPerPrompt: number): readonly string[] {
   const prompts = typeof prompt === 'string' ? [prompt] : prompt;
-  if (prompts.length === 0) throw new Error('StableDiffusionPipeline.generate: prompt got an empty list, expected at least one prompt.');
+  if (prompts.length === 0)
+    throw new Error('StableDiffusionPipeline.generate: prompt got an empty list, expected at least one prompt.');
   if (!Number.isInteger(numImagesPerPrompt) || numImagesPerPrompt < 1) {
-    throw new Error(`StableDiffusionPipeline.generate: numImagesPerPrompt got ${numImagesPerPrompt}, expected a positive integer.`);
+    throw new Error(
+      `StableDiffusionPipeline.generate: numImagesPerPrompt got ${numImagesPerPrompt}, expected a positive integer.`,
+    );
   }
   return prompts;
 }
@@ -247,7 +346,9 @@ function checkedPrompts(prompt: string | readonly string[], numImagesPerPrompt: 
 function pairedNegatives(negative: string | readonly string[] = '', count: number): readonly string[] {
   if (typeof negative === 'string') return Array.from({ length: count }, () => negative);
   if (negative.length === count) return negative;
-  throw new Error(`StableDiffusionPipeline.generate: negativePrompt got ${negative.length} texts for ${count} prompts. Pass one text for all, or one a prompt.`);
+  throw new Error(
+    `StableDiffusionPipeline.generate: negativePrompt got ${negative.length} texts for ${count} prompts. Pass one text for all, or one a prompt.`,
+  );
 }
 
 const expectedClasses = {
@@ -263,5 +364,7 @@ async function checkModelIndex(source: FileSource): Promise<void> {
   const wrong = Object.entries(expectedClasses).filter(([part, name]) => index[part]?.[1] !== name);
   if (wrong.length === 0) return;
   const list = wrong.map(([part, name]) => `${part} got ${index[part]?.[1] ?? 'nothing'}, expected ${name}`).join('; ');
-  throw new Error(`StableDiffusionPipeline: ${source.location}/model_index.json: ${list}. Only Stable Diffusion 1.x and 2.x pipelines are supported.`);
+  throw new Error(
+    `StableDiffusionPipeline: ${source.location}/model_index.json: ${list}. Only Stable Diffusion 1.x and 2.x pipelines are supported.`,
+  );
 }

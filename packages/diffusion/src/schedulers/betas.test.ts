@@ -4,9 +4,20 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { fixtureTensors } from '../../../../fixtures/index.js';
 import { alphasCumprod, type BetaConfig } from './betas.js';
 
-const linear: BetaConfig = { num_train_timesteps: 1000, beta_start: 0.0001, beta_end: 0.02, beta_schedule: 'linear', trained_betas: null };
+const linear: BetaConfig = {
+  num_train_timesteps: 1000,
+  beta_start: 0.0001,
+  beta_end: 0.02,
+  beta_schedule: 'linear',
+  trained_betas: null,
+};
 const sd15: BetaConfig = { ...linear, beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear' };
-const cases: Record<string, BetaConfig> = { linear, sd15, zsnr: { ...sd15, rescale_betas_zero_snr: true }, cosine: { ...linear, beta_schedule: 'squaredcos_cap_v2' } };
+const cases: Record<string, BetaConfig> = {
+  linear,
+  sd15,
+  zsnr: { ...sd15, rescale_betas_zero_snr: true },
+  cosine: { ...linear, beta_schedule: 'squaredcos_cap_v2' },
+};
 
 describe('alphasCumprod', () => {
   let io: Record<string, Tensor>;
@@ -28,7 +39,9 @@ describe('alphasCumprod', () => {
   it('takes given betas as they are', () => {
     const trained_betas = [0.5, 0.25];
     expect([...alphasCumprod('test', { ...linear, num_train_timesteps: 2, trained_betas })]).toEqual([0.5, 0.375]);
-    expect(() => alphasCumprod('test', { ...linear, trained_betas })).toThrow(/trained_betas got 2 values, expected num_train_timesteps = 1000/);
+    expect(() => alphasCumprod('test', { ...linear, trained_betas })).toThrow(
+      /trained_betas got 2 values, expected num_train_timesteps = 1000/,
+    );
   });
 
   it('refuses a schedule without timesteps', () => {

@@ -21,19 +21,30 @@ export type BetaConfig = {
  */
 export function alphasCumprod(owner: string, config: BetaConfig): Float32Array {
   const { num_train_timesteps: count, trained_betas: trained } = config;
-  if (!Number.isInteger(count) || count < 1) throw new Error(`${owner}: num_train_timesteps got ${count}, expected a positive integer.`);
+  if (!Number.isInteger(count) || count < 1)
+    throw new Error(`${owner}: num_train_timesteps got ${count}, expected a positive integer.`);
   if (trained && trained.length !== count) {
-    throw new Error(`${owner}: trained_betas got ${trained.length} values, expected num_train_timesteps = ${count}. Set num_train_timesteps to match.`);
+    throw new Error(
+      `${owner}: trained_betas got ${trained.length} values, expected num_train_timesteps = ${count}. Set num_train_timesteps to match.`,
+    );
   }
   const scheduled = betas(config);
   return cumulativeProduct(config.rescale_betas_zero_snr ? rescaleZeroTerminalSnr(scheduled) : scheduled);
 }
 
-function betas({ num_train_timesteps: count, beta_start: start, beta_end: end, beta_schedule: schedule, trained_betas: trained }: BetaConfig): Float32Array {
+function betas({
+  num_train_timesteps: count,
+  beta_start: start,
+  beta_end: end,
+  beta_schedule: schedule,
+  trained_betas: trained,
+}: BetaConfig): Float32Array {
   if (trained) return Float32Array.from(trained);
   if (schedule === 'linear') return linspace(start, end, count);
   if (schedule === 'scaled_linear') return linspace(Math.sqrt(start), Math.sqrt(end), count).map((root) => root * root);
-  return Float32Array.from({ length: count }, (_, i) => Math.min(1 - cosineAlphaBar((i + 1) / count) / cosineAlphaBar(i / count), 0.999));
+  return Float32Array.from({ length: count }, (_, i) =>
+    Math.min(1 - cosineAlphaBar((i + 1) / count) / cosineAlphaBar(i / count), 0.999),
+  );
 }
 
 /** ᾱ of time in [0, 1] (arXiv 2102.09672, eq. 17). */

@@ -15,7 +15,8 @@ export function resolveConfig<T extends object>(
 ): Readonly<T> & SchedulerConfig {
   const fields = Object.entries(given).filter(([name, value]) => value !== undefined && !name.startsWith('_'));
   const problems = fields.flatMap(([name, value]) => problemOf(defaults, choices, name as keyof T & string, value));
-  if (problems.length > 0) throw new Error(`${className}: ${problems.join('; ')}. Correct scheduler_config.json or the options.`);
+  if (problems.length > 0)
+    throw new Error(`${className}: ${problems.join('; ')}. Correct scheduler_config.json or the options.`);
   const explicit = Object.fromEntries(fields);
   return Object.freeze({
     ...defaults,
@@ -36,12 +37,18 @@ export function knownFields<T extends object>(defaults: T, config: SchedulerConf
   return Object.fromEntries(Object.entries(explicitFields(config)).filter(([name]) => name in defaults)) as Partial<T>;
 }
 
-function problemOf<T extends object>(defaults: T, choices: Choices<T>, name: keyof T & string, value: unknown): string[] {
+function problemOf<T extends object>(
+  defaults: T,
+  choices: Choices<T>,
+  name: keyof T & string,
+  value: unknown,
+): string[] {
   if (!(name in defaults)) return [];
   const got = `${name} got ${JSON.stringify(value)}, expected`;
   const options = choices[name];
   if (options) return options.includes(value as T[typeof name]) ? [] : [`${got} one of ${options.join(', ')}`];
-  if (defaults[name] === null) return value === null || Array.isArray(value) ? [] : [`${got} a list of numbers or null`];
+  if (defaults[name] === null)
+    return value === null || Array.isArray(value) ? [] : [`${got} a list of numbers or null`];
   if (typeof value !== typeof defaults[name]) return [`${got} a ${typeof defaults[name]}`];
   return [];
 }

@@ -15,15 +15,17 @@ export const schedulerClasses = Object.keys(classes) as readonly string[];
 export function createScheduler(config: SchedulerConfig): Scheduler {
   const name = config._class_name;
   if (typeof name !== 'string' || !Object.hasOwn(classes, name)) {
-    throw new Error(`createScheduler: _class_name got ${JSON.stringify(name)}, expected one of ${schedulerClasses.join(', ')}. Most Stable Diffusion files also work with DDIMScheduler.fromConfig(config).`);
+    throw new Error(
+      `createScheduler: _class_name got ${JSON.stringify(name)}, expected one of ${schedulerClasses.join(', ')}. Most Stable Diffusion files also work with DDIMScheduler.fromConfig(config).`,
+    );
   }
   return new classes[name]!(explicitFields(config));
 }
 
 /**
  * The scheduler of a Stable Diffusion folder. Files from before the options existed lack `steps_offset: 1` and
- * `clip_sample: false`; like diffusers' `StableDiffusionPipeline`, this puts both right whatever the file says, where the
- * class has the option.
+ * `clip_sample: false`; like diffusers' `StableDiffusionPipeline`, this puts both right whatever the file says, where
+ * the class has the option.
  * @throws as `createScheduler`
  */
 export function createStableDiffusionScheduler(config: SchedulerConfig): Scheduler {

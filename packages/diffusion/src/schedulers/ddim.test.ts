@@ -1,4 +1,15 @@
-import { add, mul, stack, tanh, tidy, transpose, unstack, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  mul,
+  stack,
+  tanh,
+  tidy,
+  transpose,
+  unstack,
+  zeros,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { backendNames, useBackend } from '@alignprop/autograd-ext';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
@@ -11,7 +22,9 @@ interface Case {
   eta: number;
   use_clipped_model_output?: boolean;
 }
-const cases = Object.entries(fixtureJson<{ cases: Record<string, Case> }>('schedulers/case.json').cases).filter(([name]) => name.startsWith('ddim.'));
+const cases = Object.entries(fixtureJson<{ cases: Record<string, Case> }>('schedulers/case.json').cases).filter(
+  ([name]) => name.startsWith('ddim.'),
+);
 
 describe.each(backendNames)('DDIMScheduler on %s', (backend) => {
   let io: Record<string, Tensor>;
@@ -28,14 +41,22 @@ describe.each(backendNames)('DDIMScheduler on %s', (backend) => {
   }
 
   /** The chain's samples and the first and last predicted x_0, NCHW. */
-  function walk(scheduler: DDIMScheduler, name: string, { steps, eta, use_clipped_model_output: useClippedModelOutput }: Case) {
+  function walk(
+    scheduler: DDIMScheduler,
+    name: string,
+    { steps, eta, use_clipped_model_output: useClippedModelOutput }: Case,
+  ) {
     const noises = io[`${name}.noise`] && unstack(io[`${name}.noise`]!);
     let x = toNHWC(io[`${name}.x0`]!);
     const xs: Tensor[] = [x];
     const originals: Tensor[] = [];
     for (const step of scheduler.timesteps(steps)) {
       const noise = noises && toNHWC(noises[step.index % noises.length]!);
-      const { prevSample, predOriginalSample } = scheduler.step(toyModel(x, step.t), step, x, { eta, noise, useClippedModelOutput });
+      const { prevSample, predOriginalSample } = scheduler.step(toyModel(x, step.t), step, x, {
+        eta,
+        noise,
+        useClippedModelOutput,
+      });
       xs.push((x = prevSample));
       originals.push(predOriginalSample);
     }
@@ -54,9 +75,18 @@ describe.each(backendNames)('DDIMScheduler on %s', (backend) => {
     });
   });
 
-  it.each(cases.filter(([name]) => name !== 'ddim.threshold_5'))("%s: TRL's samples, by set_alpha_to_one false", (name, kase) => {
-    tidy(() => expectClose(walk(new DDIMScheduler({ ...kase.config, set_alpha_to_one: false }), name, kase).xs, io[`${name}.trl_xs`]!, 1e-4));
-  });
+  it.each(cases.filter(([name]) => name !== 'ddim.threshold_5'))(
+    "%s: TRL's samples, by set_alpha_to_one false",
+    (name, kase) => {
+      tidy(() =>
+        expectClose(
+          walk(new DDIMScheduler({ ...kase.config, set_alpha_to_one: false }), name, kase).xs,
+          io[`${name}.trl_xs`]!,
+          1e-4,
+        ),
+      );
+    },
+  );
 
   it.each(cases)('%s: addNoise and getVelocity', (name, { config }) => {
     tidy(() => {
@@ -79,21 +109,40 @@ const stableDiffusion: Partial<DDIMConfig> = {
 };
 
 testScheduler('DDIMScheduler (epsilon)', () => new DDIMScheduler(stableDiffusion));
-testScheduler('DDIMScheduler (v_prediction)', () => new DDIMScheduler({ ...stableDiffusion, prediction_type: 'v_prediction' }));
+testScheduler(
+  'DDIMScheduler (v_prediction)',
+  () => new DDIMScheduler({ ...stableDiffusion, prediction_type: 'v_prediction' }),
+);
 testScheduler('DDIMScheduler (sample)', () => new DDIMScheduler({ ...stableDiffusion, prediction_type: 'sample' }));
-testScheduler('DDIMScheduler (clipping)', () => new DDIMScheduler({ ...stableDiffusion, clip_sample: true, clip_sample_range: 0.7 }));
-testScheduler('DDIMScheduler (thresholding)', () => new DDIMScheduler({ ...stableDiffusion, thresholding: true, dynamic_thresholding_ratio: 0.9, sample_max_value: 100 }));
+testScheduler(
+  'DDIMScheduler (clipping)',
+  () => new DDIMScheduler({ ...stableDiffusion, clip_sample: true, clip_sample_range: 0.7 }),
+);
+testScheduler(
+  'DDIMScheduler (thresholding)',
+  () =>
+    new DDIMScheduler({
+      ...stableDiffusion,
+      thresholding: true,
+      dynamic_thresholding_ratio: 0.9,
+      sample_max_value: 100,
+    }),
+);
 
 describe('DDIMScheduler refuses', () => {
   it('options of the wrong kind', () => {
-    expect(() => new DDIMScheduler({ prediction_type: 'noise' as never })).toThrow(/prediction_type got "noise", expected one of epsilon, v_prediction, sample/);
+    expect(() => new DDIMScheduler({ prediction_type: 'noise' as never })).toThrow(
+      /prediction_type got "noise", expected one of epsilon, v_prediction, sample/,
+    );
     expect(() => new DDIMScheduler({ dynamic_thresholding_ratio: 2 })).toThrow(/dynamic_thresholding_ratio got 2/);
   });
 
   it('a step of another schedule, one with noise but no noise, and an offset past the end', () => {
     const scheduler = new DDIMScheduler(stableDiffusion);
     const x = undefined as unknown as Tensor4D; // never looked at
-    expect(() => scheduler.step(x, { index: 0, t: 1000, prev: 980 }, x)).toThrow(/timestep got 1000, expected an integer from 0 to 999/);
+    expect(() => scheduler.step(x, { index: 0, t: 1000, prev: 980 }, x)).toThrow(
+      /timestep got 1000, expected an integer from 0 to 999/,
+    );
     expect(() => scheduler.coefficients({ index: 0, t: 0.5, prev: 0 })).toThrow(/timestep got 0.5/);
     expect(() => scheduler.timesteps(1000)).toThrow(/steps_offset 1 got timestep 1000/);
   });
@@ -108,7 +157,11 @@ describe('DDIMScheduler refuses', () => {
   });
 
   it('to find x_0 in pure noise', () => {
-    const scheduler = new DDIMScheduler({ ...stableDiffusion, rescale_betas_zero_snr: true, timestep_spacing: 'trailing' });
+    const scheduler = new DDIMScheduler({
+      ...stableDiffusion,
+      rescale_betas_zero_snr: true,
+      timestep_spacing: 'trailing',
+    });
     expect(() => scheduler.coefficients(scheduler.timesteps(5)[0]!)).toThrow(/timestep 999 got ᾱ = 0/);
   });
 });
@@ -127,9 +180,15 @@ describe('DDIMScheduler.timesteps', () => {
 
 it('keeps the direction real at every step of every chain with eta 1', () => {
   for (const rescale_betas_zero_snr of [false, true]) {
-    const scheduler = new DDIMScheduler({ ...stableDiffusion, prediction_type: 'v_prediction', rescale_betas_zero_snr, timestep_spacing: 'trailing' });
+    const scheduler = new DDIMScheduler({
+      ...stableDiffusion,
+      prediction_type: 'v_prediction',
+      rescale_betas_zero_snr,
+      timestep_spacing: 'trailing',
+    });
     for (let count = 1; count <= 60; count++) {
-      for (const step of scheduler.timesteps(count)) expect(Object.values(scheduler.coefficients(step, 1)).every(Number.isFinite), `${count} steps`).toBe(true);
+      for (const step of scheduler.timesteps(count))
+        expect(Object.values(scheduler.coefficients(step, 1)).every(Number.isFinite), `${count} steps`).toBe(true);
     }
   }
 });

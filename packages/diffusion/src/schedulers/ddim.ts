@@ -1,4 +1,18 @@
-import { abs, add, clipByValue, div, maximum, minimum, mul, neg, onesLike, reshape, sub, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  abs,
+  add,
+  clipByValue,
+  div,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  onesLike,
+  reshape,
+  sub,
+  type Tensor2D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { alphasCumprod, betaSchedules, type BetaConfig } from './betas.js';
 import { knownFields, resolveConfig } from './config.js';
 import { addNoise, alphaAt, velocity } from './noise-level.js';
@@ -18,7 +32,9 @@ export type DDIMConfig = BetaConfig &
     /** Whether ᾱ after the last step is 1 rather than ᾱ_0. */
     set_alpha_to_one: boolean;
     prediction_type: (typeof predictionTypes)[number];
-    /** Whether predicted x_0 is bounded by a quantile of itself (arXiv 2205.11487, §2.3); takes the place of clipping. */
+    /**
+     * Whether predicted x_0 is bounded by a quantile of itself (arXiv 2205.11487, §2.3); takes the place of clipping.
+     */
     thresholding: boolean;
     dynamic_thresholding_ratio: number;
     sample_max_value: number;
@@ -76,7 +92,8 @@ export class DDIMScheduler implements Scheduler {
       prediction_type: predictionTypes,
     });
     const { dynamic_thresholding_ratio: ratio } = this.config;
-    if (!(ratio >= 0 && ratio <= 1)) throw new Error(`DDIMScheduler: dynamic_thresholding_ratio got ${ratio}, expected 0 to 1.`);
+    if (!(ratio >= 0 && ratio <= 1))
+      throw new Error(`DDIMScheduler: dynamic_thresholding_ratio got ${ratio}, expected 0 to 1.`);
     this.#alphasCumprod = alphasCumprod('DDIMScheduler', this.config);
   }
 
@@ -90,7 +107,11 @@ export class DDIMScheduler implements Scheduler {
 
   timesteps(numInferenceSteps: number): readonly Step[] {
     const stride = Math.floor(this.config.num_train_timesteps / numInferenceSteps);
-    return spacedTimesteps('DDIMScheduler.timesteps', this.config, numInferenceSteps).map((t, index) => ({ index, t, prev: t - stride }));
+    return spacedTimesteps('DDIMScheduler.timesteps', this.config, numInferenceSteps).map((t, index) => ({
+      index,
+      t,
+      prev: t - stride,
+    }));
   }
 
   coefficients(step: Step, eta = 0): StepCoefficients {
@@ -106,13 +127,22 @@ export class DDIMScheduler implements Scheduler {
       return { sample: direction / noise, modelOutput: signalPrev - (direction * signal) / noise, noise: sigma };
     }
     if (prediction_type === 'v_prediction') {
-      return { sample: signalPrev * signal + direction * noise, modelOutput: direction * signal - signalPrev * noise, noise: sigma };
+      return {
+        sample: signalPrev * signal + direction * noise,
+        modelOutput: direction * signal - signalPrev * noise,
+        noise: sigma,
+      };
     }
     return { sample: signalPrev / signal, modelOutput: direction - (signalPrev * noise) / signal, noise: sigma };
   }
 
   /** @throws if `eta` is above 0 without noise, or the step is not one of this schedule */
-  step(modelOutput: Tensor4D, step: Step, sample: Tensor4D, { eta = 0, noise, useClippedModelOutput = false }: DDIMStepOptions = {}): StepOutput {
+  step(
+    modelOutput: Tensor4D,
+    step: Step,
+    sample: Tensor4D,
+    { eta = 0, noise, useClippedModelOutput = false }: DDIMStepOptions = {},
+  ): StepOutput {
     const { alpha, alphaPrev, sigma, direction } = this.#factors(step, eta); // 1. and 2.: t - 1, α and β = 1 - α
     // 3. "predicted x_0" of formula (12), and ε
     const { original, epsilon } = this.#predict(modelOutput, sample, alpha);
@@ -124,27 +154,41 @@ export class DDIMScheduler implements Scheduler {
     // 7. x_{t-1} without and with "random noise" of formula (12)
     const mean: Tensor4D = add(mul(predOriginalSample, Math.sqrt(alphaPrev)), predSampleDirection);
     if (eta === 0) return { prevSample: mean, predOriginalSample };
-    if (!noise) throw new Error(`DDIMScheduler.step: eta got ${eta} without noise. Pass noise of the sample's shape, or eta 0.`);
+    if (!noise)
+      throw new Error(`DDIMScheduler.step: eta got ${eta} without noise. Pass noise of the sample's shape, or eta 0.`);
     return { prevSample: add(mean, mul(noise, sigma)), predOriginalSample };
   }
 
   addNoise(original: Tensor4D, noise: Tensor4D, timesteps: readonly number[]): Tensor4D {
-    return addNoise(original, noise, timesteps.map((t) => this.#alphaAt(t)));
+    return addNoise(
+      original,
+      noise,
+      timesteps.map((t) => this.#alphaAt(t)),
+    );
   }
 
   /** The target of a v-prediction model: √ᾱ_t · noise - √(1 - ᾱ_t) · sample. */
   getVelocity(sample: Tensor4D, noise: Tensor4D, timesteps: readonly number[]): Tensor4D {
-    return velocity(sample, noise, timesteps.map((t) => this.#alphaAt(t)));
+    return velocity(
+      sample,
+      noise,
+      timesteps.map((t) => this.#alphaAt(t)),
+    );
   }
 
   #factors(step: Step, eta: number): Factors {
     const alpha = this.#alphaAt(step.t);
-    const alphaPrev = step.prev >= 0 ? this.#alphaAt(step.prev) : this.config.set_alpha_to_one ? 1 : this.#alphasCumprod[0]!;
+    const alphaPrev =
+      step.prev >= 0 ? this.#alphaAt(step.prev) : this.config.set_alpha_to_one ? 1 : this.#alphasCumprod[0]!;
     if (alpha === 0 && this.config.prediction_type === 'epsilon') {
-      throw new Error(`DDIMScheduler: timestep ${step.t} got ᾱ = 0, where epsilon tells nothing of x_0. Use v_prediction, or another timestep_spacing.`);
+      throw new Error(
+        `DDIMScheduler: timestep ${step.t} got ᾱ = 0, where epsilon tells nothing of x_0. Use v_prediction, or another timestep_spacing.`,
+      );
     }
-    // Rounded where torch rounds: next to ᾱ_t = 0 and η = 1 the direction is a difference of equal numbers, all rounding.
-    const variance = fround(fround(fround(1 - alphaPrev) / fround(1 - alpha)) * fround(1 - fround(alpha / alphaPrev))); // (16) at η = 1
+    // Rounded where torch rounds: next to ᾱ_t = 0 and η = 1 the direction is a difference of equal numbers, all
+    // rounding.
+    // (16) at η = 1
+    const variance = fround(fround(fround(1 - alphaPrev) / fround(1 - alpha)) * fround(1 - fround(alpha / alphaPrev)));
     const sigma = fround(eta * fround(Math.sqrt(variance)));
     const rest = fround(fround(1 - alphaPrev) - fround(sigma * sigma));
     return { alpha, alphaPrev, sigma, direction: Math.sqrt(Math.max(rest, 0)) }; // torch gives NaN for a rest below 0
@@ -152,7 +196,8 @@ export class DDIMScheduler implements Scheduler {
 
   #predict(modelOutput: Tensor4D, sample: Tensor4D, alpha: number): { original: Tensor4D; epsilon: Tensor4D } {
     const [signal, noise] = [Math.sqrt(alpha), Math.sqrt(1 - alpha)];
-    if (this.config.prediction_type === 'sample') return { original: modelOutput, epsilon: noiseOf(sample, modelOutput, alpha) };
+    if (this.config.prediction_type === 'sample')
+      return { original: modelOutput, epsilon: noiseOf(sample, modelOutput, alpha) };
     if (this.config.prediction_type === 'v_prediction') {
       return {
         original: sub(mul(sample, signal), mul(modelOutput, noise)),
@@ -163,7 +208,13 @@ export class DDIMScheduler implements Scheduler {
   }
 
   #bound(original: Tensor4D): Tensor4D {
-    const { thresholding, clip_sample, clip_sample_range: range, dynamic_thresholding_ratio, sample_max_value } = this.config;
+    const {
+      thresholding,
+      clip_sample,
+      clip_sample_range: range,
+      dynamic_thresholding_ratio,
+      sample_max_value,
+    } = this.config;
     if (thresholding) return dynamicThreshold(original, dynamic_thresholding_ratio, sample_max_value);
     return clip_sample ? clipByValue(original, -range, range) : original;
   }
@@ -177,7 +228,9 @@ export class DDIMScheduler implements Scheduler {
 const noiseOf = (sample: Tensor4D, original: Tensor4D, alpha: number): Tensor4D =>
   div(sub(sample, mul(original, Math.sqrt(alpha))), Math.sqrt(1 - alpha));
 
-/** Clips each image to ±s and divides by s, its quantile of |x_0| between 1 and `max`. The gradient also runs through s. */
+/**
+ * Clips each image to ±s and divides by s, its quantile of |x_0| between 1 and `max`. The gradient also runs through s.
+ */
 function dynamicThreshold(original: Tensor4D, ratio: number, max: number): Tensor4D {
   const flat: Tensor2D = reshape(original, [original.shape[0], -1]); // [B, h·w·C]
   const s = clipByValue(quantile(abs(flat), ratio), Math.min(1, max), max); // [B]

@@ -2,7 +2,15 @@ import { add, div, mul, sub, type Tensor4D } from '@tensorflow/tfjs-core';
 import { alphasCumprod, betaSchedules, type BetaConfig } from './betas.js';
 import { knownFields, resolveConfig } from './config.js';
 import { addNoise, alphaAt } from './noise-level.js';
-import type { ModelCall, Scheduler, SchedulerConfig, Step, StepCoefficients, StepOptions, StepOutput } from './scheduler.js';
+import type {
+  ModelCall,
+  Scheduler,
+  SchedulerConfig,
+  Step,
+  StepCoefficients,
+  StepOptions,
+  StepOutput,
+} from './scheduler.js';
 import { spacedTimesteps, timestepSpacings, type SpacingConfig } from './spacing.js';
 
 const predictionTypes = ['epsilon', 'v_prediction'] as const;
@@ -51,7 +59,9 @@ export class PNDMScheduler implements Scheduler {
       prediction_type: predictionTypes,
     });
     if (!this.config.skip_prk_steps) {
-      throw new Error('PNDMScheduler: skip_prk_steps got false, expected true. Runge-Kutta steps are not supported: set skip_prk_steps to true, or use DDIMScheduler.fromConfig.');
+      throw new Error(
+        'PNDMScheduler: skip_prk_steps got false, expected true. Runge-Kutta steps are not supported: set skip_prk_steps to true, or use DDIMScheduler.fromConfig.',
+      );
     }
     this.#alphasCumprod = alphasCumprod('PNDMScheduler', this.config);
   }
@@ -72,17 +82,24 @@ export class PNDMScheduler implements Scheduler {
 
   /** @throws always: a step depends on the outputs before it */
   coefficients(): StepCoefficients {
-    throw new Error('PNDMScheduler.coefficients: a multistep rule got asked for one linear step. Use step() with history, or DDIMScheduler.fromConfig.');
+    throw new Error(
+      'PNDMScheduler.coefficients: a multistep rule got asked for one linear step. Use step() with history, or DDIMScheduler.fromConfig.',
+    );
   }
 
   /** @throws if `history` is shorter than the step needs */
   step(modelOutput: Tensor4D, step: Step, sample: Tensor4D, { history = [] }: StepOptions = {}): StepOutput {
     const calls = recent(history, step.index);
     const start = step.index === 1 ? calls.at(-1)!.sample : sample;
-    const output = step.index === 1 ? mul(add(modelOutput, calls.at(-1)!.modelOutput), 0.5) : multistep(modelOutput, calls, step.index);
+    const output =
+      step.index === 1
+        ? mul(add(modelOutput, calls.at(-1)!.modelOutput), 0.5)
+        : multistep(modelOutput, calls, step.index);
     const alpha = alphaAt('PNDMScheduler', this.#alphasCumprod, step.from ?? step.t);
     const epsilon: Tensor4D =
-      this.config.prediction_type === 'v_prediction' ? add(mul(output, Math.sqrt(alpha)), mul(start, Math.sqrt(1 - alpha))) : (output as Tensor4D);
+      this.config.prediction_type === 'v_prediction'
+        ? add(mul(output, Math.sqrt(alpha)), mul(start, Math.sqrt(1 - alpha)))
+        : (output as Tensor4D);
     return {
       prevSample: this.#transfer(start, epsilon, alpha, step.prev),
       predOriginalSample: div(sub(start, mul(epsilon, Math.sqrt(1 - alpha))), Math.sqrt(alpha)),
@@ -90,7 +107,11 @@ export class PNDMScheduler implements Scheduler {
   }
 
   addNoise(original: Tensor4D, noise: Tensor4D, timesteps: readonly number[]): Tensor4D {
-    return addNoise(original, noise, timesteps.map((t) => alphaAt('PNDMScheduler', this.#alphasCumprod, t)));
+    return addNoise(
+      original,
+      noise,
+      timesteps.map((t) => alphaAt('PNDMScheduler', this.#alphasCumprod, t)),
+    );
   }
 
   /** x_(t-δ) by formula (9), with x_t added to both sides. */
@@ -106,7 +127,9 @@ export class PNDMScheduler implements Scheduler {
 function recent(history: readonly ModelCall[], index: number): readonly ModelCall[] {
   const needed = Math.min(index, index > 4 ? 3 : 4);
   if (history.length < needed) {
-    throw new Error(`PNDMScheduler.step: history of step ${index} got ${history.length} calls, expected ${needed}. Pass the calls before this one, oldest first.`);
+    throw new Error(
+      `PNDMScheduler.step: history of step ${index} got ${history.length} calls, expected ${needed}. Pass the calls before this one, oldest first.`,
+    );
   }
   const first = index - history.length; // index of history[0]
   return history.filter((_, i) => index === 1 || first + i !== 1);

@@ -7,7 +7,11 @@ import { quantile } from './quantile.js';
 describe.each(backendNames)('quantile on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  const rows = () => tensor2d([[3, 1, 2, 5, 4], [10, 50, 20, 40, 30]]);
+  const rows = () =>
+    tensor2d([
+      [3, 1, 2, 5, 4],
+      [10, 50, 20, 40, 30],
+    ]);
 
   it.each([
     [0, [1, 10]],
@@ -15,7 +19,11 @@ describe.each(backendNames)('quantile on %s', (backend) => {
     [0.9, [4.6, 46]],
     [1, [5, 50]],
   ])('%d: interpolates linearly', (ratio, expected) => {
-    tidy(() => quantile(rows(), ratio).dataSync().forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 5)));
+    tidy(() =>
+      quantile(rows(), ratio)
+        .dataSync()
+        .forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 5)),
+    );
   });
 
   it('sends the gradient to the two neighbours, by their weights', () => {

@@ -1,4 +1,16 @@
-import { add, cast, mul, oneHot, reshape, slice, squeeze, topk, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  cast,
+  mul,
+  oneHot,
+  reshape,
+  slice,
+  squeeze,
+  topk,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { defineOp } from '@alignprop/autograd-ext';
 
 /**
@@ -14,7 +26,8 @@ const op = defineOp<{ ratio: number }>({
   inputsToSave: ['x'],
   forward: ({ x }, { ratio }) => {
     const { values, weights } = neighbours(x as Tensor2D, ratio);
-    return weights.map((weight, i) => mul(squeeze(values[i]!, [1]), weight)).reduce((sum, term) => add(sum, term)); // [B]
+    // [B]
+    return weights.map((weight, i) => mul(squeeze(values[i]!, [1]), weight)).reduce((sum, term) => add(sum, term));
   },
   gradient: (dy, [x], { ratio }) => ({
     x: () => {
@@ -27,7 +40,10 @@ const op = defineOp<{ ratio: number }>({
   }),
 });
 
-/** The values on either side of the quantile, `[B, 1]` each, where they are, and their weights; only the lower one where it is met. */
+/**
+ * The values on either side of the quantile, `[B, 1]` each, where they are, and their weights; only the lower one where
+ * it is met.
+ */
 function neighbours(x: Tensor2D, ratio: number): { values: Tensor[]; indices: Tensor[]; weights: number[] } {
   const rank = ratio * (x.shape[1]! - 1);
   const lower = Math.floor(rank);

@@ -41,7 +41,10 @@ export interface StepCoefficients {
   readonly noise: number;
 }
 
-/** The file's spelling, with defaults filled in; the fields filled in are listed in `_use_default_values`, as in diffusers. */
+/**
+ * The file's spelling, with defaults filled in; the fields filled in are listed in `_use_default_values`, as in
+ * diffusers.
+ */
 export type SchedulerConfig = Readonly<Record<string, unknown>>;
 
 /**

@@ -19,20 +19,27 @@ export type SpacingConfig = {
 export function spacedTimesteps(owner: string, config: SpacingConfig, count: number): number[] {
   const { num_train_timesteps: total, steps_offset: offset } = config;
   if (!Number.isInteger(count) || count < 1 || count > total) {
-    throw new Error(`${owner}: numInferenceSteps got ${count}, expected an integer from 1 to num_train_timesteps = ${total}.`);
+    throw new Error(
+      `${owner}: numInferenceSteps got ${count}, expected an integer from 1 to num_train_timesteps = ${total}.`,
+    );
   }
   const timesteps = spacings[config.timestep_spacing](count, total, offset);
   const outside = timesteps.find((t) => t < 0 || t >= total);
   if (outside !== undefined) {
-    throw new Error(`${owner}: ${count} steps with steps_offset ${offset} got timestep ${outside}, expected 0 to ${total - 1}. Take fewer steps or another offset.`);
+    throw new Error(
+      `${owner}: ${count} steps with steps_offset ${offset} got timestep ${outside}, expected 0 to ${total - 1}. Take fewer steps or another offset.`,
+    );
   }
   return timesteps;
 }
 
-const spacings: Record<SpacingConfig['timestep_spacing'], (count: number, total: number, offset: number) => number[]> = {
-  leading: (count, total, offset) => descending(count, (i) => i * Math.floor(total / count) + offset),
-  trailing: (count, total) => Array.from({ length: count }, (_, i) => roundHalfEven(total - i * (total / count)) - 1),
-  linspace: (count, total) => descending(count, (i) => roundHalfEven(count === 1 ? 0 : i * ((total - 1) / (count - 1)))),
-};
+const spacings: Record<SpacingConfig['timestep_spacing'], (count: number, total: number, offset: number) => number[]> =
+  {
+    leading: (count, total, offset) => descending(count, (i) => i * Math.floor(total / count) + offset),
+    trailing: (count, total) => Array.from({ length: count }, (_, i) => roundHalfEven(total - i * (total / count)) - 1),
+    linspace: (count, total) =>
+      descending(count, (i) => roundHalfEven(count === 1 ? 0 : i * ((total - 1) / (count - 1)))),
+  };
 
-const descending = (count: number, at: (i: number) => number) => Array.from({ length: count }, (_, i) => at(count - 1 - i));
+const descending = (count: number, at: (i: number) => number) =>
+  Array.from({ length: count }, (_, i) => at(count - 1 - i));

@@ -56,7 +56,9 @@ describe('aesthetic', () => {
     const { weight, bias } = await foldedHead();
     expect(bias).toBeCloseTo(5.23664584, 6);
     expect(Math.hypot(...weight)).toBeCloseTo(17.99562478, 6);
-    expect([...weight.slice(0, 6)].map((value) => Number(value.toFixed(6)))).toEqual([-0.691593, -0.556994, -0.321169, -0.631484, -0.184793, -0.095340]);
+    expect([...weight.slice(0, 6)].map((value) => Number(value.toFixed(6)))).toEqual([
+      -0.691593, -0.556994, -0.321169, -0.631484, -0.184793, -0.09534,
+    ]);
     expect(bias + weight.reduce((sum, value) => sum + value) / Math.sqrt(768)).toBeCloseTo(4.88328485, 6);
     expect(bias + weight[0]!).toBeCloseTo(4.5450524, 6);
 
@@ -64,7 +66,10 @@ describe('aesthetic', () => {
       weight: { shape: [1, 768], dtype: 'F32', data: Float32Array.from(weight) },
       bias: { shape: [1], dtype: 'F32', data: Float32Array.of(bias) },
     });
-    const [layered, affine] = await Promise.all([aesthetic({ weights, head }), aesthetic({ weights, head: memory({ 'model.safetensors': folded }) })]);
+    const [layered, affine] = await Promise.all([
+      aesthetic({ weights, head }),
+      aesthetic({ weights, head: memory({ 'model.safetensors': folded }) }),
+    ]);
     const images = randomUniform([3, 40, 40, 3], 0, 1, 'float32', 1) as Tensor4D;
     const [a, b] = [layered, affine].map((reward) => vjp((_, x) => reward(x as Tensor4D, [], []), {}, [images]));
     expectClose(b!.value, a!.value, 1e-6, 'scores');
@@ -87,11 +92,14 @@ async function foldedHead(): Promise<{ weight: Float64Array; bias: number }> {
   let weight = Float64Array.of(1);
   let bias = 0;
   for (const place of [7, 6, 4, 2, 0]) {
-    const [matrix, offsets] = await Promise.all(['weight', 'bias'].map((name) => tensors.get(`layers.${place}.${name}`)!.read()));
+    const [matrix, offsets] = await Promise.all(
+      ['weight', 'bias'].map((name) => tensors.get(`layers.${place}.${name}`)!.read()),
+    );
     const [outputs, inputs] = tensors.get(`layers.${place}.weight`)!.shape as [number, number];
     bias += weight.reduce((sum, value, row) => sum + value * offsets![row]!, 0);
     const next = new Float64Array(inputs);
-    for (let row = 0; row < outputs; row++) for (let i = 0; i < inputs; i++) next[i]! += weight[row]! * matrix![row * inputs + i]!;
+    for (let row = 0; row < outputs; row++)
+      for (let i = 0; i < inputs; i++) next[i]! += weight[row]! * matrix![row * inputs + i]!;
     weight = next;
   }
   return { weight, bias };

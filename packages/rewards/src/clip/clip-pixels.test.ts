@@ -1,6 +1,18 @@
 import { resize, useBackend } from '@alignprop/autograd-ext';
 import { checkGradient, expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import { add, fill, mul, randomUniform, reshape, slice, tensor1d, transpose, tensor4d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  fill,
+  mul,
+  randomUniform,
+  reshape,
+  slice,
+  tensor1d,
+  transpose,
+  tensor4d,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { clipPixels, clipPixelsOfBytes } from './clip-pixels.js';
@@ -10,7 +22,11 @@ interface GoldenCase {
   shortest_edge: number;
   crop: number;
 }
-const { cases, image_mean, image_std } = fixtureJson<{ cases: GoldenCase[]; image_mean: number[]; image_std: number[] }>('clip-image-processor/case.json');
+const { cases, image_mean, image_std } = fixtureJson<{
+  cases: GoldenCase[];
+  image_mean: number[];
+  image_std: number[];
+}>('clip-image-processor/case.json');
 const denormalise = (pixels: Tensor) => add(mul(pixels, tensor1d(image_std)), tensor1d(image_mean)) as Tensor4D;
 
 describe.each(['wasm', 'cpu'] as const)('CLIP’s preprocessing on %s', (backend) => {
@@ -20,11 +36,14 @@ describe.each(['wasm', 'cpu'] as const)('CLIP’s preprocessing on %s', (backend
     golden = await fixtureTensors('clip-image-processor/io.safetensors');
   });
 
-  it.each(cases.map((golden, i) => [i, golden] as const))('of bytes is CLIPImageProcessor’s: case %i', (i, { image_hw: [height, width], shortest_edge, crop }) => {
-    const data = Uint8Array.from(golden[`${i}.image_uint8_hwc`]!.dataSync());
-    const pixels = clipPixelsOfBytes({ data, height, width }, { size: shortest_edge, cropSize: crop });
-    expectClose(toNCHW(pixels), golden[`${i}.pixel_values`]!, 1e-6, 'pixel_values');
-  });
+  it.each(cases.map((golden, i) => [i, golden] as const))(
+    'of bytes is CLIPImageProcessor’s: case %i',
+    (i, { image_hw: [height, width], shortest_edge, crop }) => {
+      const data = Uint8Array.from(golden[`${i}.image_uint8_hwc`]!.dataSync());
+      const pixels = clipPixelsOfBytes({ data, height, width }, { size: shortest_edge, cropSize: crop });
+      expectClose(toNCHW(pixels), golden[`${i}.pixel_values`]!, 1e-6, 'pixel_values');
+    },
+  );
 
   it('of floats is torchvision’s', async () => {
     const { '0.images': images, '0.resized_crop': expected } = await fixtureTensors('reward-aesthetic/io.safetensors');
@@ -36,9 +55,19 @@ describe.each(['wasm', 'cpu'] as const)('CLIP’s preprocessing on %s', (backend
   it('takes the middle of a picture that is not square', () => {
     const images = randomUniform([2, 20, 31, 3], 0, 1, 'float32', 1) as Tensor4D;
     const resized = resize(images, [16, 24], { mode: 'bicubic' });
-    expectClose(denormalise(clipPixels(images, { size: 16 })), slice(resized, [0, 0, 4, 0], [2, 16, 16, 3]), 1e-5, 'wide');
+    expectClose(
+      denormalise(clipPixels(images, { size: 16 })),
+      slice(resized, [0, 0, 4, 0], [2, 16, 16, 3]),
+      1e-5,
+      'wide',
+    );
     const turned = transpose(images, [0, 2, 1, 3]) as Tensor4D;
-    expectClose(transpose(clipPixels(turned, { size: 16 }), [0, 2, 1, 3]), clipPixels(images, { size: 16 }), 1e-5, 'tall');
+    expectClose(
+      transpose(clipPixels(turned, { size: 16 }), [0, 2, 1, 3]),
+      clipPixels(images, { size: 16 }),
+      1e-5,
+      'tall',
+    );
   });
 
   it('keeps a single pixel’s colour', () => {
@@ -55,11 +84,14 @@ describe.each(['wasm', 'cpu'] as const)('CLIP’s preprocessing on %s', (backend
 
   it('has the gradient of finite differences and leaks no tensor', async () => {
     const images = randomUniform([2, 7, 9, 3], 0.1, 0.9, 'float32', 1) as Tensor4D;
-    for (const mode of ['bilinear', 'bicubic'] as const) checkGradient((x) => clipPixels(x as Tensor4D, { size: 5, mode }), [images]);
+    for (const mode of ['bilinear', 'bicubic'] as const)
+      checkGradient((x) => clipPixels(x as Tensor4D, { size: 5, mode }), [images]);
     await expectNoLeaks(() => clipPixelsOfBytes({ data: new Uint8Array(2 * 3 * 3), height: 2, width: 3 }, { size: 4 }));
   });
 
   it('refuses what is not a batch of RGB images', () => {
-    expect(() => clipPixels(fill([1, 3, 8, 8], 0), { size: 4 })).toThrow('clipPixels: images got shape [1,3,8,8], expected [B, H, W, 3]');
+    expect(() => clipPixels(fill([1, 3, 8, 8], 0), { size: 4 })).toThrow(
+      'clipPixels: images got shape [1,3,8,8], expected [B, H, W, 3]',
+    );
   });
 });

@@ -16,13 +16,16 @@ export interface ClipPixelsOptions {
 }
 
 /**
- * Images as a CLIP model wants them: clamped to [0, 1], the shorter side resized (antialiased) to `size`, the middle square
- * cut out, mean and standard deviation of CLIP's training data. Differentiable. Bicubic overshoots edges a little, which
- * nothing clamps, as in torchvision on tensors.
+ * Images as a CLIP model wants them: clamped to [0, 1], the shorter side resized (antialiased) to `size`, the middle
+ * square cut out, mean and standard deviation of CLIP's training data. Differentiable. Bicubic overshoots edges a
+ * little, which nothing clamps, as in torchvision on tensors.
  * @param images `[B, H, W, 3]` in [0, 1], any size
  * @returns `[B, size, size, 3]`
  */
-export function clipPixels(images: Tensor4D, { size, mode = 'bicubic', rounding = 'down' }: ClipPixelsOptions): Tensor4D {
+export function clipPixels(
+  images: Tensor4D,
+  { size, mode = 'bicubic', rounding = 'down' }: ClipPixelsOptions,
+): Tensor4D {
   checkImages('clipPixels', images);
   const [batch, height, width] = images.shape;
   const [tall, wide] = shorterSide([height, width], size);
@@ -37,17 +40,29 @@ export function clipPixels(images: Tensor4D, { size, mode = 'bicubic', rounding 
  * rounding to bytes, and clamping bicubic's overshoot, take away.
  * @returns `[1, cropSize, cropSize, 3]`; the caller owns it
  */
-export function clipPixelsOfBytes({ data, height, width }: RgbImage, { size, cropSize = size }: { size: number; cropSize?: number }): Tensor4D {
+export function clipPixelsOfBytes(
+  { data, height, width }: RgbImage,
+  { size, cropSize = size }: { size: number; cropSize?: number },
+): Tensor4D {
   const [tall, wide] = shorterSide([height, width], size);
   const resized = resizeUint8(data, [height, width], [tall, wide], { mode: 'bicubic' });
   return tidy(() => {
-    const middle = slice(tensor(resized, [1, tall, wide, 3], 'float32'), [0, ...cropOffsets([tall, wide], cropSize), 0], [1, cropSize, cropSize, 3]);
+    const middle = slice(
+      tensor(resized, [1, tall, wide, 3], 'float32'),
+      [0, ...cropOffsets([tall, wide], cropSize), 0],
+      [1, cropSize, cropSize, 3],
+    );
     return div(sub(div(middle, 255), tensor1d(MEAN)), tensor1d(STD)) as Tensor4D;
   });
 }
 
 /** Top and left of the middle square. */
-function cropOffsets(sides: readonly [number, number], size: number, rounding: 'down' | 'even' = 'down'): [number, number] {
-  const round = rounding === 'down' ? Math.floor : (half: number) => (Number.isInteger(half) ? half : 2 * Math.round(half / 2));
+function cropOffsets(
+  sides: readonly [number, number],
+  size: number,
+  rounding: 'down' | 'even' = 'down',
+): [number, number] {
+  const round =
+    rounding === 'down' ? Math.floor : (half: number) => (Number.isInteger(half) ? half : 2 * Math.round(half / 2));
   return sides.map((side) => round((side - size) / 2)) as [number, number];
 }

@@ -27,7 +27,10 @@ describe.each(engineNames)('hpsV2 on %s', (name) => {
     const { model } = await hpsV2({ weights, tokenizer, load: false });
     const tokens = model.inputs!(prompts, []);
     expect([...tokens[0]!.dataSync()]).toEqual([...golden.tokens!.dataSync()]);
-    const { value, inputs } = await engine.compileVjp(model.score, { wrt: [0] })(model.params, [toNHWC(golden['0.images']!), ...tokens]);
+    const { value, inputs } = await engine.compileVjp(model.score, { wrt: [0] })(model.params, [
+      toNHWC(golden['0.images']!),
+      ...tokens,
+    ]);
     expectScores(value, golden['0.score']!);
     expectClose(toNCHW(inputs[0]!), golden['0.grad_images']!, 1e-3, 'gradient');
   });
@@ -55,17 +58,28 @@ describe('hpsV2', () => {
   it('takes the checkpoint of the version', async () => {
     const bytes = await bytesOf('HPS_tiny.pt');
     const config = JSON.stringify(fixtureJson('reward-hpsv2/open_clip_config.json'));
-    const weights = memory({ 'HPS_v2_compressed.pt': bytes, 'open_clip_config.json': config, 'HPS_v2.1_compressed.pt': 'broken' });
-    const [reward, same] = await Promise.all([hpsV2({ version: 'v2', weights, tokenizer }), hpsV2({ weights: folder, tokenizer })]);
+    const weights = memory({
+      'HPS_v2_compressed.pt': bytes,
+      'open_clip_config.json': config,
+      'HPS_v2.1_compressed.pt': 'broken',
+    });
+    const [reward, same] = await Promise.all([
+      hpsV2({ version: 'v2', weights, tokenizer }),
+      hpsV2({ weights: folder, tokenizer }),
+    ]);
     const images = randomUniform([1, 9, 7, 3], 0, 1, 'float32', 1) as Tensor4D;
     expect([...reward(images, ['a'], []).dataSync()]).toEqual([...same(images, ['a'], []).dataSync()]);
     await expect(hpsV2({ weights, tokenizer })).rejects.toThrow(/HPS_v2\.1_compressed\.pt/);
-    await expect(hpsV2({ version: 'v3' as 'v2', weights })).rejects.toThrow("hpsV2: version got 'v3', expected 'v2' or 'v2.1'.");
+    await expect(hpsV2({ version: 'v3' as 'v2', weights })).rejects.toThrow(
+      "hpsV2: version got 'v3', expected 'v2' or 'v2.1'.",
+    );
   });
 
   it('expects a ViT-H-14 where there is no config, as in HPSv2’s own repository', async () => {
     const weights = memory({ 'HPS_v2.1_compressed.pt': await bytesOf('HPS_tiny.pt') });
-    await expect(hpsV2({ weights, tokenizer })).rejects.toThrow(/visual_projection\.matrix \(got \[24, 48\], expected \[1280, 1024\]\)/);
+    await expect(hpsV2({ weights, tokenizer })).rejects.toThrow(
+      /visual_projection\.matrix \(got \[24, 48\], expected \[1280, 1024\]\)/,
+    );
   });
 });
 

@@ -1,6 +1,24 @@
 import { resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
-import { CLIPModel, clipTextWithProjection, CLIPTokenizer, clipVision, type ClipArchitecture, type CLIPModelParams } from '@alignprop/diffusion/clip';
-import { div, mul, sqrt, square, sum, tensor2d, tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  CLIPModel,
+  clipTextWithProjection,
+  CLIPTokenizer,
+  clipVision,
+  type ClipArchitecture,
+  type CLIPModelParams,
+} from '@alignprop/diffusion/clip';
+import {
+  div,
+  mul,
+  sqrt,
+  square,
+  sum,
+  tensor2d,
+  tidy,
+  type Tensor,
+  type Tensor1D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { defineReward, loadReward, type ModelReward } from '../reward.js';
 import { clipPixels } from './clip-pixels.js';
 import { splitLocation } from './split-location.js';
@@ -9,7 +27,9 @@ import { splitLocation } from './split-location.js';
 export interface ClipRewardOptions {
   /** A folder, a hub id, either with `/file` behind it, or a file source. */
   readonly weights?: string | FileSource;
-  /** The tokenizer's folder, hub id or file source; by default the weights' own if they have one, else the reference's. */
+  /**
+   * The tokenizer's folder, hub id or file source; by default the weights' own if they have one, else the reference's.
+   */
   readonly tokenizer?: string | FileSource;
   /** Whether to read the weights now, to call the reward directly. A trainer's engine reads them itself: false. */
   readonly load?: boolean;
@@ -51,21 +71,30 @@ export async function imageTextSimilarity(definition: SimilarityDefinition): Pro
       tidy(() => {
         checkBatch(owner, images as Tensor4D, ids!);
         const pixels = clipPixels(images as Tensor4D, { size: vision.image_size, mode });
-        const cosine = cosines(clipVision(vision, params, pixels).imageEmbeds, clipTextWithProjection(text, params, ids!).textEmbeds);
+        const cosine = cosines(
+          clipVision(vision, params, pixels).imageEmbeds,
+          clipTextWithProjection(text, params, ids!).textEmbeds,
+        );
         return definition.score(cosine, params as unknown as CLIPModelParams);
       }),
   });
   return load ? loadReward(reward) : reward;
 }
 
-async function openLocation({ weights, file: known }: SimilarityDefinition): Promise<{ folder: FileSource; file?: string }> {
+async function openLocation({
+  weights,
+  file: known,
+}: SimilarityDefinition): Promise<{ folder: FileSource; file?: string }> {
   const { source, file } = splitLocation(weights);
   const folder = await resolveSource(source);
   if (file !== undefined || known === undefined) return { folder, file };
   return { folder, file: (await folder.has(known)) ? known : undefined };
 }
 
-async function openTokenizer(folder: FileSource, { tokenizer, defaultTokenizer }: SimilarityDefinition): Promise<CLIPTokenizer> {
+async function openTokenizer(
+  folder: FileSource,
+  { tokenizer, defaultTokenizer }: SimilarityDefinition,
+): Promise<CLIPTokenizer> {
   if (tokenizer !== undefined) return CLIPTokenizer.fromPretrained(tokenizer);
   const isThere = (await folder.has('vocab.json')) || (await folder.has('tokenizer.json'));
   return CLIPTokenizer.fromPretrained(isThere ? folder : defaultTokenizer);
@@ -78,5 +107,6 @@ const cosines = (a: Tensor, b: Tensor) => sum(mul(unit(a), unit(b)), 1) as Tenso
 export const unit = (x: Tensor): Tensor => div(x, sqrt(sum(square(x), 1, true)));
 
 function checkBatch(owner: string, images: Tensor4D, ids: Tensor): void {
-  if (images.shape[0] !== ids.shape[0]) throw new Error(`${owner}: prompts got ${ids.shape[0]}, expected ${images.shape[0]}, one an image.`);
+  if (images.shape[0] !== ids.shape[0])
+    throw new Error(`${owner}: prompts got ${ids.shape[0]}, expected ${images.shape[0]}, one an image.`);
 }

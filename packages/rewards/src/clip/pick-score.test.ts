@@ -1,6 +1,18 @@
 import { useBackend, type Engine, type StoredTensor } from '@alignprop/autograd-ext';
 import { CLIPModel, clipTextWithProjection, clipVision } from '@alignprop/diffusion/clip';
-import { concat, exp, mul, randomUniform, slice, sum, tensor, transpose, type Scalar, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  concat,
+  exp,
+  mul,
+  randomUniform,
+  slice,
+  sum,
+  tensor,
+  transpose,
+  type Scalar,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
@@ -12,7 +24,9 @@ import { unit } from './image-text-similarity.js';
 import { pickScore } from './pick-score.js';
 
 const weights = fixturePath('reward-pickscore/clip');
-const { prompts, cases } = fixtureJson<{ prompts: string[]; cases: { images: number[] }[] }>('reward-pickscore/case.json');
+const { prompts, cases } = fixtureJson<{ prompts: string[]; cases: { images: number[] }[] }>(
+  'reward-pickscore/case.json',
+);
 const indices = cases.map((_, i) => i);
 
 describe.each(engineNames)('rewards of the angle between image and prompt on %s', (name) => {
@@ -29,7 +43,10 @@ describe.each(engineNames)('rewards of the angle between image and prompt on %s'
   afterAll(() => engine.dispose());
 
   const run = (model: RewardModel, images: Tensor) =>
-    engine.compileVjp(model.score, { wrt: [0] })(model.params, [images, ...model.inputs!(prompts.slice(0, images.shape[0]), [])]);
+    engine.compileVjp(model.score, { wrt: [0] })(model.params, [
+      images,
+      ...model.inputs!(prompts.slice(0, images.shape[0]), []),
+    ]);
 
   it.each(indices)('pickScore scores as PickScore, with its gradient: case %i', async (i) => {
     const { value, inputs } = await run(pick, toNHWC(golden[`${i}.images`]!));
@@ -48,7 +65,10 @@ describe.each(engineNames)('rewards of the angle between image and prompt on %s'
     const images = transpose(golden[`${i}.images_uint8`]!, [0, 2, 3, 1]);
     const [batch, height, width] = images.shape as [number, number, number];
     const pixels = Array.from({ length: batch }, (_, row) =>
-      clipPixelsOfBytes({ data: Uint8Array.from(slice(images, row, 1).dataSync()), height, width }, { size: config.vision_config.image_size }),
+      clipPixelsOfBytes(
+        { data: Uint8Array.from(slice(images, row, 1).dataSync()), height, width },
+        { size: config.vision_config.image_size },
+      ),
     );
     const score = engine.compile((weights, x, ids) => {
       const image = unit(clipVision(config.vision_config, weights, x as Tensor4D).imageEmbeds);
@@ -74,7 +94,9 @@ describe.each(engineNames)('rewards of the angle between image and prompt on %s'
 
 const expectWithin = (actual: Tensor, expected: Tensor, tolerance: number) => {
   expect(actual.shape).toEqual(expected.shape);
-  actual.dataSync().forEach((value, i) => expect(Math.abs(value - expected.dataSync()[i]!)).toBeLessThanOrEqual(tolerance));
+  actual
+    .dataSync()
+    .forEach((value, i) => expect(Math.abs(value - expected.dataSync()[i]!)).toBeLessThanOrEqual(tolerance));
 };
 
 describe('rewards of the angle between image and prompt', () => {
@@ -105,7 +127,11 @@ describe('rewards of the angle between image and prompt', () => {
     expect(Math.abs(cat![0]! - dog![0]!)).toBeGreaterThan(1e-3);
     const { params, inputs, score } = reward.model;
     const [ids] = inputs!(['a cat', 'a cat'], []);
-    const otherIds = tensor(ids!.dataSync().map((id) => id || 7), ids!.shape, 'int32'); // it pads with 0
+    const otherIds = tensor(
+      ids!.dataSync().map((id) => id || 7),
+      ids!.shape,
+      'int32',
+    ); // it pads with 0
     expect(ids!.dataSync().filter((id) => id === 0).length).toBeGreaterThan(100);
     expect([...(score(params, images, otherIds) as Tensor).dataSync()]).toEqual(cat);
     reward.dispose();
@@ -115,7 +141,9 @@ describe('rewards of the angle between image and prompt', () => {
     const reward = await clipScore({ weights });
     const images = randomUniform([2, 8, 8, 3]) as Tensor4D;
     expect(() => reward(images, ['a cat'], [])).toThrow('clipScore: prompts got 1, expected 2, one an image.');
-    await expect(clipScore({ weights, form: 'cosines' as 'cosine' })).rejects.toThrow("clipScore: form got 'cosines', expected one of cosine, paper, percent.");
+    await expect(clipScore({ weights, form: 'cosines' as 'cosine' })).rejects.toThrow(
+      "clipScore: form got 'cosines', expected one of cosine, paper, percent.",
+    );
     const unread = await clipScore({ weights, load: false });
     expect(() => unread(images, ['a', 'b'], [])).toThrow('still in its file');
     reward.dispose();

@@ -1,5 +1,18 @@
 import { useBackend, vjp } from '@alignprop/autograd-ext';
-import { add, mean, memory, mul, randomUniform, scalar, square, tensor1d, tensor4d, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  mean,
+  memory,
+  mul,
+  randomUniform,
+  scalar,
+  square,
+  tensor1d,
+  tensor4d,
+  tidy,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { defineReward, isModelReward, loadReward, type DetailedReward, type RewardFunction } from '../reward.js';
@@ -12,19 +25,24 @@ import { weightedSum } from './weighted-sum.js';
 const brightness: RewardFunction = (images) => mean(images, [1, 2, 3]);
 const energy: RewardFunction = (images) => mean(square(images), [1, 2, 3]);
 
-/** The same functions with a weight of 1 that lies in a file, and the prompts' lengths, which count nothing, as an input. */
+/**
+ * The same functions with a weight of 1 that lies in a file, and the prompts' lengths, which count nothing, as an
+ * input.
+ */
 const stored = (fn: RewardFunction) =>
   defineReward({
     params: { w: { shape: [], dtype: 'F32', read: async () => Float32Array.of(1) } },
     inputs: (prompts) => [tensor1d(prompts.map(({ length }) => length))],
-    score: (params, images, lengths) => add(mul(fn(images as Tensor4D, [], []), (params as { w: Tensor }).w), mul(lengths!, 0)),
+    score: (params, images, lengths) =>
+      add(mul(fn(images as Tensor4D, [], []), (params as { w: Tensor }).w), mul(lengths!, 0)),
   });
 
 const make = {
   scaled: (of: <R extends RewardFunction>(fn: R) => RewardFunction) => scaled(of(brightness), -2.5),
   negated: (of) => negated(of(energy)),
   weightedSum: (of) => weightedSum({ brightness: [of(brightness), 3], energy: [of(energy), -0.5] }),
-  nested: (of) => weightedSum({ all: [weightedSum({ energy: [of(energy), 2] }), 0.25], bright: [scaled(of(brightness), 3), 1] }),
+  nested: (of) =>
+    weightedSum({ all: [weightedSum({ energy: [of(energy), 2] }), 0.25], bright: [scaled(of(brightness), 3), 1] }),
   capped: (of) => capped(of(brightness), 0.7),
   normalised: (of) => {
     const reward = normalised(of(energy));
@@ -37,8 +55,10 @@ const combinators = Object.entries(make);
 
 const pictures = (n: number, size = 4) => randomUniform([n, size, size, 3], 0, 1, 'float32', 1) as Tensor4D;
 const values = (tensor: Tensor) => [...tensor.dataSync()];
-const call = (reward: RewardFunction, images: Tensor4D) => values(reward(images, Array(images.shape[0]).fill('x') as string[], Array(images.shape[0]).fill({})));
-const outputs = (reward: DetailedReward, images: Tensor4D) => reward.outputs(images, Array(images.shape[0]).fill('x') as string[], Array(images.shape[0]).fill({})).map(values);
+const call = (reward: RewardFunction, images: Tensor4D) =>
+  values(reward(images, Array(images.shape[0]).fill('x') as string[], Array(images.shape[0]).fill({})));
+const outputs = (reward: DetailedReward, images: Tensor4D) =>
+  reward.outputs(images, Array(images.shape[0]).fill('x') as string[], Array(images.shape[0]).fill({})).map(values);
 
 describe.each(['wasm', 'cpu'] as const)('combinators on %s', (backend) => {
   beforeAll(() => useBackend(backend));
@@ -52,7 +72,13 @@ describe.each(['wasm', 'cpu'] as const)('combinators on %s', (backend) => {
     const loaded = await loadReward(reward);
     await testReward(loaded);
     expect(loaded.terms).toEqual(reward.terms);
-    const [fromFiles, plain] = [outputs(loaded, pictures(2)), outputs(of((fn) => fn), pictures(2))];
+    const [fromFiles, plain] = [
+      outputs(loaded, pictures(2)),
+      outputs(
+        of((fn) => fn),
+        pictures(2),
+      ),
+    ];
     fromFiles.forEach((output, i) => output.forEach((value, j) => expect(value).toBeCloseTo(plain[i]![j]!, 5)));
     loaded.dispose();
   });
@@ -65,7 +91,10 @@ describe.each(['wasm', 'cpu'] as const)('combinators on %s', (backend) => {
 describe.each(engineNames)('combinators on the engine %s', (name) => {
   it('run with their weights in files, scores and terms at once; what they learn is no part of what was compiled', async () => {
     const engine = await startEngine(name);
-    const { model, terms, memory } = weightedSum({ a: [normalised(stored(brightness)), 2], b: [capped(stored(energy), 0.3), 1] });
+    const { model, terms, memory } = weightedSum({
+      a: [normalised(stored(brightness)), 2],
+      b: [capped(stored(energy), 0.3), 1],
+    });
     expect(terms).toEqual(['a', 'b', 'a.raw', 'b.uncapped']);
     const images = pictures(2);
     const run = engine.compileVjp(model.score, { wrt: [0] });
@@ -113,7 +142,10 @@ describe('weightedSum', () => {
 
   it('hands prompts and metadata on', () => {
     const seen: unknown[] = [];
-    const spy: RewardFunction<{ id: number }> = (images, prompts, metadata) => (seen.push(prompts, metadata), mean(images, [1, 2, 3]));
+    const spy: RewardFunction<{ id: number }> = (images, prompts, metadata) => (
+      seen.push(prompts, metadata),
+      mean(images, [1, 2, 3])
+    );
     weightedSum({ spy: [negated(spy), 1] })(pictures(1), ['a crab'], [{ id: 7 }]);
     expect(seen).toEqual([['a crab'], [{ id: 7 }]]);
   });
@@ -124,13 +156,19 @@ describe('weightedSum', () => {
     expect(() => weightedSum({ a: [brightness, Infinity], b: [energy, 1], c: [undefined as never, 2] })).toThrow(
       "weightedSum: 'a' got [a function, Infinity], 'c' got [undefined, 2], expected [a function, a finite weight].",
     );
-    expect(() => weightedSum({ a: [capped(brightness, 1), 1], 'a.uncapped': [energy, 1] })).toThrow("weightedSum: two terms are called 'a.uncapped'");
+    expect(() => weightedSum({ a: [capped(brightness, 1), 1], 'a.uncapped': [energy, 1] })).toThrow(
+      "weightedSum: two terms are called 'a.uncapped'",
+    );
   });
 });
 
 describe('capped', () => {
   beforeAll(() => useBackend('wasm'));
-  const grey = (...levels: number[]) => tensor4d(levels.flatMap((level) => Array<number>(12).fill(level)), [levels.length, 2, 2, 3]);
+  const grey = (...levels: number[]) =>
+    tensor4d(
+      levels.flatMap((level) => Array<number>(12).fill(level)),
+      [levels.length, 2, 2, 3],
+    );
 
   it('has no gradient above the target, and all of it below', () => {
     const reward = capped(scaled(brightness, 12), 6);
@@ -144,16 +182,22 @@ describe('capped', () => {
   it('still tells the score, but not with a gradient', () => {
     const reward = capped(weightedSum({ b: [brightness, 1] }), 0.5);
     expect(reward.terms).toEqual(['uncapped', 'uncapped.b']);
-    expect(outputs(reward, grey(0.25, 0.75))).toEqual([[0.25, 0.5], [0.25, 0.75], [0.25, 0.75]]);
+    expect(outputs(reward, grey(0.25, 0.75))).toEqual([
+      [0.25, 0.5],
+      [0.25, 0.75],
+      [0.25, 0.75],
+    ]);
   });
 
-  it('checks its target', () => expect(() => capped(brightness, NaN)).toThrow('capped: target got NaN, expected a finite number.'));
+  it('checks its target', () =>
+    expect(() => capped(brightness, NaN)).toThrow('capped: target got NaN, expected a finite number.'));
 });
 
 describe('normalised', () => {
   beforeAll(() => useBackend('wasm'));
   const raw = (...scores: number[]) => ({ raw: Float32Array.from(scores) });
-  const level = (value: number) => tidy(() => mul(scalar(value), tensor4d(Array(12).fill(1), [1, 2, 2, 3])) as Tensor4D);
+  const level = (value: number) =>
+    tidy(() => mul(scalar(value), tensor4d(Array(12).fill(1), [1, 2, 2, 3])) as Tensor4D);
 
   it('is the reward itself until it knows two scores', () => {
     const reward = normalised(brightness);
@@ -185,26 +229,45 @@ describe('normalised', () => {
   });
 
   it('goes on from its state, through JSON, exactly', () => {
-    const [first, second] = [0, 1].map(() => weightedSum({ a: [scaled(normalised(brightness), 2), 1], b: [energy, 1], c: [normalised(capped(normalised(energy), 3)), 1] }));
+    const [first, second] = [0, 1].map(() =>
+      weightedSum({
+        a: [scaled(normalised(brightness), 2), 1],
+        b: [energy, 1],
+        c: [normalised(capped(normalised(energy), 3)), 1],
+      }),
+    );
     expect(first!.terms).toEqual(['a', 'b', 'c', 'a.raw', 'c.raw', 'c.raw.uncapped', 'c.raw.uncapped.raw']);
-    const step = (n: number) => Object.fromEntries(first!.terms.map((term, i) => [term, Float32Array.of(0.1 * i + n, 0.3 * i, 1 / (n + 1))]));
+    const step = (n: number) =>
+      Object.fromEntries(first!.terms.map((term, i) => [term, Float32Array.of(0.1 * i + n, 0.3 * i, 1 / (n + 1))]));
     first!.memory!.observe(step(0));
     second!.memory!.restore(JSON.parse(JSON.stringify(first!.memory!.state())));
     for (const reward of [first!, second!]) reward.memory!.observe(step(1));
     expect(second!.memory!.state()).toEqual(first!.memory!.state());
-    expect(first!.memory!.state()).toMatchObject({ parts: { a: { parts: { reward: { count: 6 } } }, c: { own: { count: 6 } } } });
+    expect(first!.memory!.state()).toMatchObject({
+      parts: { a: { parts: { reward: { count: 6 } } }, c: { own: { count: 6 } } },
+    });
     expect(outputs(second!, pictures(2))).toEqual(outputs(first!, pictures(2)));
   });
 
   it('refuses what it cannot know', () => {
     const reward = normalised(brightness);
-    expect(() => reward.memory!.observe(raw(1, NaN))).toThrow('normalised: observed score 1 got NaN, expected a finite number.');
-    expect(() => reward.memory!.observe({ other: Float32Array.of(1) })).toThrow("Hand in the values of the term 'raw'.");
-    expect(() => reward.memory!.restore({ count: -1 })).toThrow('normalised: state got {"count":-1}, expected { count, mean, squares }.');
+    expect(() => reward.memory!.observe(raw(1, NaN))).toThrow(
+      'normalised: observed score 1 got NaN, expected a finite number.',
+    );
+    expect(() => reward.memory!.observe({ other: Float32Array.of(1) })).toThrow(
+      "Hand in the values of the term 'raw'.",
+    );
+    expect(() => reward.memory!.restore({ count: -1 })).toThrow(
+      'normalised: state got {"count":-1}, expected { count, mean, squares }.',
+    );
     const sum = weightedSum({ a: [normalised(brightness), 1], b: [normalised(energy), 1] });
-    expect(() => sum.memory!.restore({ parts: { a: { count: 0, mean: 0, squares: 0 } } })).toThrow('weightedSum: state got one of the parts [a], expected [a, b].');
+    expect(() => sum.memory!.restore({ parts: { a: { count: 0, mean: 0, squares: 0 } } })).toThrow(
+      'weightedSum: state got one of the parts [a], expected [a, b].',
+    );
     const before = sum.memory!.state();
-    expect(() => sum.memory!.restore({ parts: { a: { count: 3, mean: 1, squares: 2 }, b: null } })).toThrow('normalised: state got null');
+    expect(() => sum.memory!.restore({ parts: { a: { count: 3, mean: 1, squares: 2 }, b: null } })).toThrow(
+      'normalised: state got null',
+    );
     expect(sum.memory!.state()).toEqual(before);
   });
 

@@ -4,12 +4,13 @@ import { combine } from './combine.js';
 import { isStatisticsState, RunningStatistics } from './running-statistics.js';
 
 /**
- * (reward - mean) / √(variance + 1e-8), of all scores observed so far, so that rewards of different scales can be added up. The
- * statistics move only when `memory.observe` is called, which a trainer does after each step: within a step the reward is one
- * and the same function. Until two scores were observed it gives the reward as it is.
+ * (reward - mean) / √(variance + 1e-8), of all scores observed so far, so that rewards of different scales can be added
+ * up. The statistics move only when `memory.observe` is called, which a trainer does after each step: within a step the
+ * reward is one and the same function. Until two scores were observed it gives the reward as it is.
  *
- * All scores have the same weight, as in the running normalisation of OpenAI's Baselines. An average that forgets would divide
- * by the spread of the last steps alone: as samples grow alike that spread shrinks, and the gradient would grow without bound.
+ * All scores have the same weight, as in the running normalisation of OpenAI's Baselines. An average that forgets would
+ * divide by the spread of the last steps alone: as samples grow alike that spread shrinks, and the gradient would grow
+ * without bound.
  *
  * Its term `raw` is the reward's own score; terms of the reward are called `raw.<term>`.
  */
@@ -17,25 +18,35 @@ export function normalised<M = unknown>(reward: ModelReward<M>): ModelReward<M>;
 export function normalised<M = unknown>(reward: RewardFunction<M>): DetailedReward<M>;
 export function normalised<M = unknown>(reward: RewardFunction<M>): DetailedReward<M> {
   const statistics = new RunningStatistics();
-  return combine('normalised', { reward }, {
-    // As inputs: a compiled function has the shapes of tensors in it, and no values.
-    inputs: () => [scalar(statistics.mean), scalar(1 / Math.sqrt(statistics.variance + 1e-8))],
-    score: ([scores], mean, factor) => [mul(sub(scores!, mean!), factor!) as Tensor1D, scores!],
-    terms: ['raw'],
-    rename: (_, term) => `raw.${term}`,
-    memory: memoryOf(statistics),
-  });
+  return combine(
+    'normalised',
+    { reward },
+    {
+      // As inputs: a compiled function has the shapes of tensors in it, and no values.
+      inputs: () => [scalar(statistics.mean), scalar(1 / Math.sqrt(statistics.variance + 1e-8))],
+      score: ([scores], mean, factor) => [mul(sub(scores!, mean!), factor!) as Tensor1D, scores!],
+      terms: ['raw'],
+      rename: (_, term) => `raw.${term}`,
+      memory: memoryOf(statistics),
+    },
+  );
 }
 
 const memoryOf = (statistics: RunningStatistics): RewardMemory => ({
   observe: ({ raw }) => {
     const index = raw?.findIndex((score) => !Number.isFinite(score)) ?? 0;
-    if (index >= 0) throw new Error(`normalised: observed score ${index} got ${raw?.[index]}, expected a finite number. Hand in the values of the term 'raw'.`);
+    if (index >= 0)
+      throw new Error(
+        `normalised: observed score ${index} got ${raw?.[index]}, expected a finite number. Hand in the values of the term 'raw'.`,
+      );
     statistics.add(raw!);
   },
   state: () => statistics.state(),
   restore: (state) => {
-    if (!isStatisticsState(state)) throw new Error(`normalised: state got ${JSON.stringify(state)}, expected { count, mean, squares }. It was written for another reward.`);
+    if (!isStatisticsState(state))
+      throw new Error(
+        `normalised: state got ${JSON.stringify(state)}, expected { count, mean, squares }. It was written for another reward.`,
+      );
     statistics.restore(state);
   },
 });

@@ -1,4 +1,7 @@
-/** Mean and variance of numbers that arrive in batches, all with the same weight, in float64 (Chan, Golub and LeVeque 1979). */
+/**
+ * Mean and variance of numbers that arrive in batches, all with the same weight, in float64 (Chan, Golub and LeVeque
+ * 1979).
+ */
 export class RunningStatistics {
   #count = 0;
   #mean = 0;

@@ -5,8 +5,8 @@ import { combine } from './combine.js';
 type Parts<R> = Readonly<Record<string, readonly [reward: R, weight: number]>>;
 
 /**
- * Σ weight·reward. Its terms are the products, by the names given, and then what the rewards' own terms are, as `name.term`
- * and not weighted. If all rewards can be compiled, so can the sum.
+ * Σ weight·reward. Its terms are the products, by the names given, and then what the rewards' own terms are, as
+ * `name.term` and not weighted. If all rewards can be compiled, so can the sum.
  * @param parts name → [reward, weight]; weights are finite, negative ones punish, 0 only logs
  * @throws if there is no part or a weight is not finite; all such weights are listed
  */
@@ -29,10 +29,14 @@ export function weightedSum<M = unknown>(parts: Parts<RewardFunction<M>>): Detai
 
 function check(parts: Readonly<Record<string, readonly unknown[]>>): void {
   const names = Object.keys(parts);
-  if (names.length === 0) throw new Error('weightedSum: parts got {}, expected at least one { name: [reward, weight] }.');
+  if (names.length === 0)
+    throw new Error('weightedSum: parts got {}, expected at least one { name: [reward, weight] }.');
   const bad = names.filter((name) => typeof parts[name]?.[0] !== 'function' || !Number.isFinite(parts[name][1]));
   if (bad.length)
-    throw new Error(`weightedSum: ${bad.map((name) => `'${name}' got ${describe(parts[name])}`).join(', ')}, expected [a function, a finite weight].`);
+    throw new Error(
+      `weightedSum: ${bad.map((name) => `'${name}' got ${describe(parts[name])}`).join(', ')}, expected [a function, a finite weight].`,
+    );
 }
 
-const describe = (part?: readonly unknown[]) => `[${part?.map((value) => (typeof value === 'function' ? 'a function' : String(value))).join(', ')}]`;
+const describe = (part?: readonly unknown[]) =>
+  `[${part?.map((value) => (typeof value === 'function' ? 'a function' : String(value))).join(', ')}]`;

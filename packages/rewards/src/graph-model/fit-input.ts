@@ -11,18 +11,30 @@ export interface InputFormat {
   readonly size?: readonly [height: number, width: number];
 }
 
-/** Images `[B, H, W, 3]` in [0, 1] to what a model takes, whose input has the given shape (-1 where any size will do). */
+/**
+ * Images `[B, H, W, 3]` in [0, 1] to what a model takes, whose input has the given shape (-1 where any size will do).
+ */
 export type Transform = (images: Tensor4D, inputShape: readonly number[]) => Tensor;
 
 /**
- * Resizes images to a model's input (bilinear, with antialiasing: every pixel counts, and so has a gradient; the aspect ratio is
- * not kept), makes them grey (0.299 R + 0.587 G + 0.114 B) where it has one channel, and maps [0, 1] to `range`.
+ * Resizes images to a model's input (bilinear, with antialiasing: every pixel counts, and so has a gradient; the aspect
+ * ratio is not kept), makes them grey (0.299 R + 0.587 G + 0.114 B) where it has one channel, and maps [0, 1] to
+ * `range`.
  */
 export function fitInput({ range: [black, white] = [0, 1], colours = 'rgb', size }: InputFormat = {}): Transform {
   return (images, [, height = -1, width = -1, channels = 3]) => {
-    const [h, w] = [height, width].map((pixels, i) => (pixels > 0 ? pixels : (size?.[i] ?? images.shape[i + 1]!))) as [number, number];
-    const fitting = images.shape[1] === h && images.shape[2] === w ? images : resize(images, [h, w], { mode: 'bilinear' });
-    const coloured = channels === 1 ? sum(mul(fitting, tensor1d([0.299, 0.587, 0.114])), -1, true) : colours === 'bgr' ? reverse(fitting, -1) : fitting;
+    const [h, w] = [height, width].map((pixels, i) => (pixels > 0 ? pixels : (size?.[i] ?? images.shape[i + 1]!))) as [
+      number,
+      number,
+    ];
+    const fitting =
+      images.shape[1] === h && images.shape[2] === w ? images : resize(images, [h, w], { mode: 'bilinear' });
+    const coloured =
+      channels === 1
+        ? sum(mul(fitting, tensor1d([0.299, 0.587, 0.114])), -1, true)
+        : colours === 'bgr'
+          ? reverse(fitting, -1)
+          : fitting;
     return black === 0 && white === 1 ? coloured : add(mul(coloured, white - black), black);
   };
 }

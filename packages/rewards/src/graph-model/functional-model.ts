@@ -20,6 +20,9 @@ export type Output = string | number;
  */
 export async function importOptional<T>(load: () => Promise<T>, name: string, what: string): Promise<T> {
   return load().catch((cause: unknown) => {
-    throw new Error(`graphModel: ${what} needs the package '${name}', which cannot be loaded. Run 'npm install ${name}'.`, { cause });
+    throw new Error(
+      `graphModel: ${what} needs the package '${name}', which cannot be loaded. Run 'npm install ${name}'.`,
+      { cause },
+    );
   });
 }

@@ -3,7 +3,20 @@ import { fileURLToPath } from 'node:url';
 import { TfjsEngine, useBackend, vjp } from '@alignprop/autograd-ext';
 import { memory } from '@alignprop/autograd-ext/weights';
 import { loadGraphModel, type GraphModel } from '@tensorflow/tfjs-converter';
-import { getKernel, io, log, mean, randomUniform, registerKernel, reshape, slice, sum, unregisterKernel, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  getKernel,
+  io,
+  log,
+  mean,
+  randomUniform,
+  registerKernel,
+  reshape,
+  slice,
+  sum,
+  unregisterKernel,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../../fixtures/index.js';
 import { testReward } from '../testing/test-reward.js';
@@ -13,15 +26,23 @@ import { graphModel, type GraphModelOptions } from './graph-model.js';
 const models = fileURLToPath(new URL('../../../../node_modules/@vladmandic/human/models/', import.meta.url));
 const humanModel = (name: string) => `${models}${name}.json`;
 const happy = [0, 0, 0, 1, 0, 0, 0];
-const emotion: GraphModelOptions = { model: humanModel('emotion'), transform: fitInput({ range: [-1, 1] }), score: happy };
-const logits = 'StatefulPartitionedCall/model_1/global_average_pooling2d_1/Mean'; // before the softmax: of noise it is sure
-const noise = (shape: [number, number, number, number], seed = 1) => randomUniform(shape, 0, 1, 'float32', seed) as Tensor4D;
+const emotion: GraphModelOptions = {
+  model: humanModel('emotion'),
+  transform: fitInput({ range: [-1, 1] }),
+  score: happy,
+};
+// before the softmax: of noise it is sure
+const logits = 'StatefulPartitionedCall/model_1/global_average_pooling2d_1/Mean';
+const noise = (shape: [number, number, number, number], seed = 1) =>
+  randomUniform(shape, 0, 1, 'float32', seed) as Tensor4D;
 
 /** As tfjs loads it, weights and all. */
 async function asTfjsLoadsIt(name: string): Promise<GraphModel> {
   const json = JSON.parse(readFileSync(humanModel(name), 'utf8')) as io.ModelJSON;
   const bytes = new Uint8Array(readFileSync(`${models}${name}.bin`));
-  return loadGraphModel(io.fromMemory({ ...json, weightSpecs: io.getWeightSpecs(json.weightsManifest), weightData: bytes.buffer }) as never);
+  return loadGraphModel(
+    io.fromMemory({ ...json, weightSpecs: io.getWeightSpecs(json.weightsManifest), weightData: bytes.buffer }) as never,
+  );
 }
 
 function gradientOf(reward: Awaited<ReturnType<typeof graphModel>>, images: Tensor4D): Tensor {
@@ -36,7 +57,12 @@ describe.each(['wasm', 'cpu'] as const)('models of @vladmandic/human on %s', (ba
     const own = await graphModel({ ...emotion, score: (p) => log(slice(p!, [0, 3], [-1, 1])) });
     const theirs = await asTfjsLoadsIt('emotion');
     const input = fitInput({ range: [-1, 1] })(images, [-1, 64, 64, 1]);
-    expectClose(own(images, ['', ''], []), reshape(log(slice(theirs.execute(input) as Tensor, [0, 3], [-1, 1])), [-1]), 1e-6, 'log P(happy)');
+    expectClose(
+      own(images, ['', ''], []),
+      reshape(log(slice(theirs.execute(input) as Tensor, [0, 3], [-1, 1])), [-1]),
+      1e-6,
+      'log P(happy)',
+    );
     theirs.dispose();
     own.dispose();
   });
@@ -47,7 +73,16 @@ describe('emotion', () => {
 
   it('keeps the promises of a reward', async () => {
     const reward = await graphModel({ ...emotion, output: logits });
-    await testReward(reward, { size: [48, 40], otherSizes: [[1, 1], [70, 90]], entries: 8, step: 4e-3, tolerance: 1e-2 });
+    await testReward(reward, {
+      size: [48, 40],
+      otherSizes: [
+        [1, 1],
+        [70, 90],
+      ],
+      entries: 8,
+      step: 4e-3,
+      tolerance: 1e-2,
+    });
     reward.dispose();
   });
 });
@@ -70,13 +105,19 @@ describe('the weights', () => {
   });
 
   it('of outputs that are not asked for are left out', async () => {
-    const count = async (output: string) => Object.keys((await graphModel({ model: humanModel('faceres'), score: (y) => mean(y!, 1), output, load: false })).model.params).length;
+    const count = async (output: string) =>
+      Object.keys(
+        (await graphModel({ model: humanModel('faceres'), score: (y) => mean(y!, 1), output, load: false })).model
+          .params,
+      ).length;
     expect(await count('global_pooling/Mean')).toBeLessThan(await count('age_pred/Softmax:0'));
   });
 
   it('get no gradients, which would be thrown away', async () => {
     const reward = await graphModel({ ...emotion, output: logits });
-    const kernels = ['Conv2DBackpropFilter', 'DepthwiseConv2dNativeBackpropFilter'].map((name) => getKernel(name, 'wasm')!);
+    const kernels = ['Conv2DBackpropFilter', 'DepthwiseConv2dNativeBackpropFilter'].map((name) =>
+      getKernel(name, 'wasm')!,
+    );
     kernels.forEach(({ kernelName, backendName }) => unregisterKernel(kernelName, backendName));
     expect(sum(gradientOf(reward, noise([1, 64, 64, 3]))).dataSync()[0]).not.toBe(0);
     kernels.forEach((kernel) => registerKernel(kernel));
@@ -86,7 +127,10 @@ describe('the weights', () => {
 
 it('the gradient is the same on wasm and on cpu, for 2 images as for one', async () => {
   const gradients = [];
-  for (const [backend, batch] of [['wasm', 2], ['cpu', 1]] as const) {
+  for (const [backend, batch] of [
+    ['wasm', 2],
+    ['cpu', 1],
+  ] as const) {
     await useBackend(backend);
     const reward = await graphModel({ ...emotion, output: logits });
     gradients.push(gradientOf(reward, slice(noise([2, 64, 64, 3]), [0, 0, 0, 0], [batch, -1, -1, -1])).dataSync());
@@ -104,7 +148,11 @@ describe('what cannot be differentiated is refused', () => {
     ['an unknown output', { ...emotion, output: 'sadness' }, "has no node 'sadness'. Outputs are"],
     ['an output too far', { ...emotion, output: 1 }, 'output got 1, expected less than 1'],
     ['a folder without a model', { ...emotion, model: memory({}) }, "there is no file 'memory/model.json'"],
-    ['other JSON', { ...emotion, model: memory({ 'model.json': '{"a": 1}' }) }, 'has no modelTopology with a weightsManifest'],
+    [
+      'other JSON',
+      { ...emotion, model: memory({ 'model.json': '{"a": 1}' }) },
+      'has no modelTopology with a weightsManifest',
+    ],
   ])('%s', async (_, options, message) => {
     await expect(graphModel(options)).rejects.toThrow(message);
   });
@@ -112,7 +160,11 @@ describe('what cannot be differentiated is refused', () => {
   it('scores that are none', async () => {
     await useBackend('wasm');
     const images = noise([2, 64, 64, 3]);
-    await expect(graphModel({ ...emotion, score: [1, 2] }).then((reward) => reward(images, ['', ''], []))).rejects.toThrow('got 2 weights for an output of shape [2,7]');
-    await expect(graphModel({ ...emotion, score: (p) => mean(p!) }).then((reward) => reward(images, ['', ''], []))).rejects.toThrow('score gave shape [] for 2 images');
+    await expect(
+      graphModel({ ...emotion, score: [1, 2] }).then((reward) => reward(images, ['', ''], [])),
+    ).rejects.toThrow('got 2 weights for an output of shape [2,7]');
+    await expect(
+      graphModel({ ...emotion, score: (p) => mean(p!) }).then((reward) => reward(images, ['', ''], [])),
+    ).rejects.toThrow('score gave shape [] for 2 images');
   });
 });

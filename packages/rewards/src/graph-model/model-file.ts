@@ -21,16 +21,24 @@ interface ModelJson {
 
 /**
  * Opens a model as tfjs writes it: a JSON file with the topology and shards of weights beside it.
- * @param location a folder, hub id or file source with a `model.json`, or one of the first two with `/name.json` behind it
+ * @param location a folder, hub id or file source with a `model.json`, or one of the first two with `/name.json` behind
+ *   it
  * @throws if a file is missing, or its JSON is not such a model
  */
 export async function openModelFile(location: string | FileSource): Promise<ModelFile> {
-  const [, folder, name] = (typeof location === 'string' && /^(?:(.*)[\\/])?([^\\/]+\.json)$/.exec(location)) || [undefined, location, 'model.json'];
+  const [, folder, name] = (typeof location === 'string' && /^(?:(.*)[\\/])?([^\\/]+\.json)$/.exec(location)) || [
+    undefined,
+    location,
+    'model.json',
+  ];
   const source = await resolveSource(folder ?? '.');
   const json = await readJson<ModelJson>(source, name!);
   const where = `${source.location}/${name}`;
   const { modelTopology: topology, weightsManifest } = json ?? {};
-  if (!topology || !Array.isArray(weightsManifest)) throw new Error(`graphModel: '${where}' has no modelTopology with a weightsManifest, expected the model.json of a tfjs model. Convert other formats with tensorflowjs_converter.`);
+  if (!topology || !Array.isArray(weightsManifest))
+    throw new Error(
+      `graphModel: '${where}' has no modelTopology with a weightsManifest, expected the model.json of a tfjs model. Convert other formats with tensorflowjs_converter.`,
+    );
   return {
     location: where,
     weights: await storedWeights(where, source, weightsManifest),

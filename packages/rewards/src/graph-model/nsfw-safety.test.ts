@@ -9,14 +9,21 @@ import { testReward } from '../testing/test-reward.js';
 import { graphModel } from './graph-model.js';
 import { nsfwSafety, nsfwSource } from './nsfw-safety.js';
 
-const noise = (shape: [number, number, number, number], seed = 1) => randomUniform(shape, 0, 1, 'float32', seed) as Tensor4D;
+const noise = (shape: [number, number, number, number], seed = 1) =>
+  randomUniform(shape, 0, 1, 'float32', seed) as Tensor4D;
 
 /** The model with its weights, as nsfwjs loads it. */
 async function asNsfwjsLoadsIt() {
   const json = ((await MobileNetV2Model.modelJson()) as { default: io.ModelJSON }).default;
   const shard = ((await MobileNetV2Model.weightBundles[0]!()) as { default: string }).default;
   const weightData = new Uint8Array(Buffer.from(shard, 'base64')).buffer;
-  return loadLayersModel(io.fromMemory({ modelTopology: json.modelTopology, weightSpecs: io.getWeightSpecs(json.weightsManifest), weightData }));
+  return loadLayersModel(
+    io.fromMemory({
+      modelTopology: json.modelTopology,
+      weightSpecs: io.getWeightSpecs(json.weightsManifest),
+      weightData,
+    }),
+  );
 }
 
 describe('nsfwSafety', () => {
@@ -39,18 +46,25 @@ describe('nsfwSafety', () => {
 
   it('has the gradient of differences, on wasm and on cpu', async () => {
     const classes = tensor1d([1, -0.5, 0.3, 0.7, -1]); // of logarithms: nearly all of the probability is one class's
-    const reward = await graphModel({ model: await nsfwSource(MobileNetV2Model), score: (p) => sum(mul(log(p!), classes), 1) });
-    const images = noise([1, 224, 224, 3]); // one pixel of a smaller image would move many, and cross many kinks of relu6
+    const reward = await graphModel({
+      model: await nsfwSource(MobileNetV2Model),
+      score: (p) => sum(mul(log(p!), classes), 1),
+    });
+    // one pixel of a smaller image would move many, and cross many kinks of relu6
+    const images = noise([1, 224, 224, 3]);
     const score = (x: Tensor) => reward(x as Tensor4D, [''], []);
     checkGradient(score, [images], { entries: 3, step: 1e-2, tolerance: 1e-2 });
     const onWasm = tensor(vjp((_, x) => score(x!), {}, [images]).inputs[0]!.dataSync(), images.shape);
     await useBackend('cpu');
-    expectClose(vjp((_, x) => score(x!), {}, [images]).inputs[0]!, onWasm, 1e-3, 'gradient'); // roundings decide on which side of a kink some activations are
+    // roundings decide on which side of a kink some activations are
+    expectClose(vjp((_, x) => score(x!), {}, [images]).inputs[0]!, onWasm, 1e-3, 'gradient');
     await useBackend('wasm');
     reward.dispose();
   });
 
   it('names what is not installed', async () => {
-    await expect(nsfwSafety({ model: 'no/such/folder' })).rejects.toThrow("got 'no/such/folder', expected an existing folder");
+    await expect(nsfwSafety({ model: 'no/such/folder' })).rejects.toThrow(
+      "got 'no/such/folder', expected an existing folder",
+    );
   });
 });

@@ -1,6 +1,23 @@
 import { useBackend, vjp } from '@alignprop/autograd-ext';
 import { memory } from '@alignprop/autograd-ext/weights';
-import { add, concat, conv2d, depthwiseConv2d, leakyRelu, matMul, mean, prelu, randomUniform, relu6, reshape, sum, tensor, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  conv2d,
+  depthwiseConv2d,
+  leakyRelu,
+  matMul,
+  mean,
+  prelu,
+  randomUniform,
+  relu6,
+  reshape,
+  sum,
+  tensor,
+  type Tensor,
+  type Tensor2D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../../fixtures/index.js';
 import { graphModel, type GraphModelOptions } from './graph-model.js';
@@ -19,34 +36,90 @@ const weights: [spec: WeightSpec, bytes: ArrayBufferView, values: number[]][] = 
   entry('axes', [2], 'int32', (i) => i + 1),
 ];
 
-function entry(name: string, shape: number[], stored: string, value: (i: number) => number, linear?: { scale: number; min: number }): [WeightSpec, ArrayBufferView, number[]] {
-  const Type = { uint8: Uint8Array, uint16: Uint16Array, float16: Uint16Array, float32: Float32Array, int32: Int32Array }[stored]!;
+function entry(
+  name: string,
+  shape: number[],
+  stored: string,
+  value: (i: number) => number,
+  linear?: { scale: number; min: number },
+): [WeightSpec, ArrayBufferView, number[]] {
+  const Type = {
+    uint8: Uint8Array,
+    uint16: Uint16Array,
+    float16: Uint16Array,
+    float32: Float32Array,
+    int32: Int32Array,
+  }[stored]!;
   const bytes = new Type(Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => value(i)));
   const dtype = stored === 'int32' ? 'int32' : 'float32';
-  const values = stored === 'float16' ? [...bytes].map(() => 0.5) : [...bytes].map((v) => (linear ? v * linear.scale + linear.min : v));
-  return [{ name, shape, dtype, ...(stored !== dtype && { quantization: { dtype: stored, ...linear } }) }, bytes, values];
+  const values =
+    stored === 'float16'
+      ? [...bytes].map(() => 0.5)
+      : [...bytes].map((v) => (linear ? v * linear.scale + linear.min : v));
+  return [
+    { name, shape, dtype, ...(stored !== dtype && { quantization: { dtype: stored, ...linear } }) },
+    bytes,
+    values,
+  ];
 }
 
 const text = (s: string) => ({ s: btoa(s) });
 const list = (...s: string[]) => ({ list: { s: s.map((one) => btoa(one)) } });
 const numbers = (...i: number[]) => ({ list: { i: i.map(String) } }) as object;
-const conv = { strides: numbers(1, 1, 1, 1), padding: text('SAME'), dilations: numbers(1, 1, 1, 1), data_format: text('NHWC') };
+const conv = {
+  strides: numbers(1, 1, 1, 1),
+  padding: text('SAME'),
+  dilations: numbers(1, 1, 1, 1),
+  data_format: text('NHWC'),
+};
 const dim = (...sizes: number[]) => ({ shape: { dim: sizes.map((size) => ({ size: String(size) })) } });
 const nodes: GraphNode[] = [
   { name: 'image', op: 'Placeholder', attr: { dtype: { type: 'DT_FLOAT' }, shape: dim(-1, 6, 6, 3) } },
-  ...weights.map(([{ name, dtype }]): GraphNode => ({ name, op: 'Const', attr: { dtype: { type: dtype === 'int32' ? 'DT_INT32' : 'DT_FLOAT' } } })),
-  { name: 'a', op: '_FusedConv2D', input: ['image', 'kernel', 'bias', 'alpha'], attr: { ...conv, fused_ops: list('BiasAdd', 'Prelu'), num_args: { i: '2' } as object } },
-  { name: 'b', op: 'FusedDepthwiseConv2dNative', input: ['a', 'depth', 'bias'], attr: { ...conv, fused_ops: list('BiasAdd', 'Relu6'), num_args: { i: '1' } as object } },
+  ...weights.map(([{ name, dtype }]): GraphNode => ({
+    name,
+    op: 'Const',
+    attr: { dtype: { type: dtype === 'int32' ? 'DT_INT32' : 'DT_FLOAT' } },
+  })),
+  {
+    name: 'a',
+    op: '_FusedConv2D',
+    input: ['image', 'kernel', 'bias', 'alpha'],
+    attr: { ...conv, fused_ops: list('BiasAdd', 'Prelu'), num_args: { i: '2' } as object },
+  },
+  {
+    name: 'b',
+    op: 'FusedDepthwiseConv2dNative',
+    input: ['a', 'depth', 'bias'],
+    attr: { ...conv, fused_ops: list('BiasAdd', 'Relu6'), num_args: { i: '1' } as object },
+  },
   { name: 'pooled', op: 'Mean', input: ['b', 'axes'], attr: { keep_dims: { b: false } as object } },
   { name: 'flat', op: 'Reshape', input: ['pooled', 'shape'] },
-  { name: 'c', op: '_FusedMatMul', input: ['flat', 'matrix', 'offset'], attr: { fused_ops: list('BiasAdd', 'LeakyRelu'), num_args: { i: '1' } as object, leakyrelu_alpha: { f: 0.3 }, transpose_a: { b: false } as object, transpose_b: { b: false } as object } },
+  {
+    name: 'c',
+    op: '_FusedMatMul',
+    input: ['flat', 'matrix', 'offset'],
+    attr: {
+      fused_ops: list('BiasAdd', 'LeakyRelu'),
+      num_args: { i: '1' } as object,
+      leakyrelu_alpha: { f: 0.3 },
+      transpose_a: { b: false } as object,
+      transpose_b: { b: false } as object,
+    },
+  },
   { name: 'Identity', op: 'Identity', input: ['c'] },
   { name: 'loop', op: 'While', input: ['c'] },
 ];
 
 function source(change: (json: any, files: Record<string, Uint8Array | string>) => void = () => {}) {
-  const all = Buffer.concat(weights.map(([, { buffer, byteOffset, byteLength }]) => new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength)));
-  const files: Record<string, Uint8Array | string> = { 'one.bin': new Uint8Array(all.subarray(0, 100)), 'two.bin': new Uint8Array(all.subarray(100)) }; // within 'depth'
+  const all = Buffer.concat(
+    weights.map(
+      ([, { buffer, byteOffset, byteLength }]) => new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength),
+    ),
+  );
+  const files: Record<string, Uint8Array | string> = {
+    'one.bin': new Uint8Array(all.subarray(0, 100)),
+    'two.bin': new Uint8Array(all.subarray(100)),
+  }; // within 'depth'
   const json = {
     modelTopology: { node: structuredClone(nodes), versions: {} },
     signature: { outputs: { logits: { name: 'Identity:0' } } },
@@ -64,7 +137,10 @@ const value = (name: string) => {
 function expected(images: Tensor4D): Tensor {
   const a = prelu(add(conv2d(images, value('kernel') as Tensor4D, 1, 'same'), value('bias')), value('alpha'));
   const b = relu6(add(depthwiseConv2d(a as Tensor4D, value('depth') as Tensor4D, 1, 'same'), value('bias')));
-  return leakyRelu(add(matMul(reshape(mean(b, [1, 2]), [-1, 4]) as Tensor2D, value('matrix') as Tensor2D), value('offset')), 0.3);
+  return leakyRelu(
+    add(matMul(reshape(mean(b, [1, 2]), [-1, 4]) as Tensor2D, value('matrix') as Tensor2D), value('offset')),
+    0.3,
+  );
 }
 
 const first: GraphModelOptions['score'] = [1, -2];
@@ -73,7 +149,11 @@ describe.each(['wasm', 'cpu'] as const)('a GraphModel on %s', (backend) => {
   beforeAll(() => useBackend(backend));
   const images = () => randomUniform([2, 6, 6, 3], 0, 1, 'float32', 2) as Tensor4D;
 
-  it.each([['by place', 0], ['by its name in the signature', 'logits'], ['by the name of a node', 'c']])('computes what its nodes say; output %s', async (_, output) => {
+  it.each([
+    ['by place', 0],
+    ['by its name in the signature', 'logits'],
+    ['by the name of a node', 'c'],
+  ])('computes what its nodes say; output %s', async (_, output) => {
     const reward = await graphModel({ model: source(), output, score: first });
     const wanted = vjp((__, x) => scores(expected(x as Tensor4D)), {}, [images()]);
     const got = vjp((__, x) => reward(x as Tensor4D, ['', ''], []), {}, [images()]);
@@ -83,13 +163,20 @@ describe.each(['wasm', 'cpu'] as const)('a GraphModel on %s', (backend) => {
   });
 
   it('hands several outputs to score', async () => {
-    const reward = await graphModel({ model: source(), output: ['logits', 'pooled'], score: (logits, pooled) => sum(concat([logits!, pooled!], 1), 1) });
+    const reward = await graphModel({
+      model: source(),
+      output: ['logits', 'pooled'],
+      score: (logits, pooled) => sum(concat([logits!, pooled!], 1), 1),
+    });
     expect(reward(images(), ['', ''], []).shape).toEqual([2]);
     reward.dispose();
   });
 
   it('takes images one by one if it cannot take a batch', async () => {
-    const alone = await graphModel({ model: source((json) => (json.modelTopology.node[0].attr.shape = dim(1, 6, 6, 3))), score: first });
+    const alone = await graphModel({
+      model: source((json) => (json.modelTopology.node[0].attr.shape = dim(1, 6, 6, 3))),
+      score: first,
+    });
     const together = await graphModel({ model: source(), score: first });
     expectClose(alone(images(), ['', ''], []), together(images(), ['', ''], []), 1e-6, 'scores');
     [alone, together].forEach((reward) => reward.dispose());
@@ -100,12 +187,36 @@ const scores = (y: Tensor) => sum(matMul(y as Tensor2D, tensor([[1], [-2]]) as T
 
 it.each<[string, Parameters<typeof source>[0], Partial<GraphModelOptions>, string]>([
   ['a missing shard', (_, files) => delete files['two.bin'], {}, "there is no file 'memory/two.bin'"],
-  ['a shard that was cut off', (_, files) => (files['two.bin'] = files['two.bin']!.slice(4) as Uint8Array), {}, /one.bin, two.bin beside 'memory\/model.json' got \d+ bytes, expected \d+/ as never],
+  [
+    'a shard that was cut off',
+    (_, files) => (files['two.bin'] = files['two.bin']!.slice(4) as Uint8Array),
+    {},
+    /one.bin, two.bin beside 'memory\/model.json' got \d+ bytes, expected \d+/ as never,
+  ],
   ['weights that are not listed', (json) => (json.weightsManifest = []), {}, 'lacks weights: kernel, bias'],
-  ['weights of strings', (json) => (json.weightsManifest[0].weights[1].dtype = 'string'), {}, "'bias' of string, expected float32"],
-  ['batches of three', (json) => (json.modelTopology.node[0].attr.shape = dim(3, 6, 6, 3)), {}, 'takes batches of 3 images'],
-  ['control flow', undefined, { output: 'loop' }, "got While, expected no control flow"],
-  ['two inputs', (json) => Object.assign(json.modelTopology.node.find(({ name }: GraphNode) => name === 'offset'), { op: 'Placeholder' }), {}, 'got 2 inputs for these outputs (image, offset)'],
+  [
+    'weights of strings',
+    (json) => (json.weightsManifest[0].weights[1].dtype = 'string'),
+    {},
+    "'bias' of string, expected float32",
+  ],
+  [
+    'batches of three',
+    (json) => (json.modelTopology.node[0].attr.shape = dim(3, 6, 6, 3)),
+    {},
+    'takes batches of 3 images',
+  ],
+  ['control flow', undefined, { output: 'loop' }, 'got While, expected no control flow'],
+  [
+    'two inputs',
+    (json) =>
+      Object.assign(
+        json.modelTopology.node.find(({ name }: GraphNode) => name === 'offset'),
+        { op: 'Placeholder' },
+      ),
+    {},
+    'got 2 inputs for these outputs (image, offset)',
+  ],
 ])('refuses %s', async (_, change, options, message) => {
   await expect(graphModel({ model: source(change), score: first, ...options })).rejects.toThrow(message);
 });

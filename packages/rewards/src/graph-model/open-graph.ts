@@ -13,18 +13,29 @@ interface Constant {
 }
 
 /**
- * A GraphModel that holds no tensor: its weights are handed to it as further inputs of each run, so they can stay in their files,
- * belong to an engine, and be recorded. Nodes that the outputs do not need are left out.
+ * A GraphModel that holds no tensor: its weights are handed to it as further inputs of each run, so they can stay in
+ * their files, belong to an engine, and be recorded. Nodes that the outputs do not need are left out.
  * @throws if tfjs-converter is not installed, or the part that is needed is not a function of one float input
  */
-export async function openGraph(location: string, { graph, signature }: { graph: GraphDef; signature: Signature }, stored: ReadonlyMap<string, StoredTensor>, asked: readonly Output[]): Promise<FunctionalModel> {
+export async function openGraph(
+  location: string,
+  { graph, signature }: { graph: GraphDef; signature: Signature },
+  stored: ReadonlyMap<string, StoredTensor>,
+  asked: readonly Output[],
+): Promise<FunctionalModel> {
   const outputs = asked.map((output) => resolveOutput(location, graph, signature, output));
   const nodes = neededNodes(location, graph.node, outputs);
   const input = findInput(location, nodes);
   const { params, constants } = await readWeights(location, nodes, stored);
-  const { loadGraphModel } = await importOptional(() => import('@tensorflow/tfjs-converter'), '@tensorflow/tfjs-converter', `'${location}'`);
+  const { loadGraphModel } = await importOptional(
+    () => import('@tensorflow/tfjs-converter'),
+    '@tensorflow/tfjs-converter',
+    `'${location}'`,
+  );
   const topology = { versions: { producer: 0, minConsumer: 0, ...graph.versions }, node: nodes.flatMap(unfuse) };
-  const model = await loadGraphModel({ load: () => Promise.resolve({ modelTopology: topology, weightSpecs: [], weightData: new ArrayBuffer(0) }) });
+  const model = await loadGraphModel({
+    load: () => Promise.resolve({ modelTopology: topology, weightSpecs: [], weightData: new ArrayBuffer(0) }),
+  });
   return {
     inputShape: shapeOf(input),
     params,
@@ -39,38 +50,65 @@ export async function openGraph(location: string, { graph, signature }: { graph:
 function resolveOutput(location: string, graph: GraphDef, { outputs }: Signature, asked: Output): string {
   const own = outputs ? Object.values(outputs).map(({ name }) => name) : finalNodes(graph.node);
   const name = typeof asked === 'string' ? (outputs?.[asked]?.name ?? asked) : own[asked];
-  if (name === undefined) throw new Error(`graphModel: output got ${asked}, expected less than ${own.length}: '${location}' has ${own.join(', ')}.`);
+  if (name === undefined)
+    throw new Error(
+      `graphModel: output got ${asked}, expected less than ${own.length}: '${location}' has ${own.join(', ')}.`,
+    );
   return name;
 }
 
 function findInput(location: string, nodes: readonly GraphNode[]): GraphNode {
   const inputs = nodes.filter(({ op }) => op.startsWith('Placeholder'));
-  if (inputs.length !== 1) throw new Error(`graphModel: '${location}' got ${inputs.length} inputs for these outputs (${inputs.map(({ name }) => name).join(', ')}), expected 1. Choose other outputs.`);
+  if (inputs.length !== 1)
+    throw new Error(
+      `graphModel: '${location}' got ${inputs.length} inputs for these outputs (${inputs.map(({ name }) => name).join(', ')}), expected 1. Choose other outputs.`,
+    );
   const type = inputs[0]!.attr?.['dtype']?.type ?? 'DT_FLOAT';
-  if (type !== 'DT_FLOAT' && type !== 1) throw new Error(`graphModel: '${location}' takes ${type}, expected DT_FLOAT: there is no gradient through integers. Use a model that takes floats.`);
+  if (type !== 'DT_FLOAT' && type !== 1)
+    throw new Error(
+      `graphModel: '${location}' takes ${type}, expected DT_FLOAT: there is no gradient through integers. Use a model that takes floats.`,
+    );
   const dynamic = nodes.filter(({ op }) => dynamicOps.test(op));
-  if (dynamic.length) throw new Error(`graphModel: '${location}' got ${[...new Set(dynamic.map(({ op }) => op))].join(', ')}, expected no control flow and no shapes that depend on values. Choose an output before '${dynamic[0]!.name}'.`);
+  if (dynamic.length)
+    throw new Error(
+      `graphModel: '${location}' got ${[...new Set(dynamic.map(({ op }) => op))].join(', ')}, expected no control flow and no shapes that depend on values. Choose an output before '${dynamic[0]!.name}'.`,
+    );
   return inputs[0]!;
 }
 
-const dynamicOps = /^(Switch|Merge|Enter|Exit|NextIteration|LoopCond|StatelessIf|StatelessWhile|If|While|NonMaxSuppressionV\d|Where|ListDiff|TensorArray\w+|TensorList\w+|(Lookup|Hash|Initialize)Table\w*)$/;
+const dynamicOps =
+  /^(Switch|Merge|Enter|Exit|NextIteration|LoopCond|StatelessIf|StatelessWhile|If|While|NonMaxSuppressionV\d|Where|ListDiff|TensorArray\w+|TensorList\w+|(Lookup|Hash|Initialize)Table\w*)$/;
 
 function shapeOf({ attr }: GraphNode): number[] {
   return (attr?.['shape']?.shape?.dim ?? []).map(({ size }) => Number(size));
 }
 
-/** Floats stay stored, but for single ones, which may be limits of a clip or an exponent: with the other constants, they are read now. */
-async function readWeights(location: string, nodes: readonly GraphNode[], stored: ReadonlyMap<string, StoredTensor>): Promise<{ params: Params; constants: readonly Constant[] }> {
+/**
+ * Floats stay stored, but for single ones, which may be limits of a clip or an exponent: with the other constants, they
+ * are read now.
+ */
+async function readWeights(
+  location: string,
+  nodes: readonly GraphNode[],
+  stored: ReadonlyMap<string, StoredTensor>,
+): Promise<{ params: Params; constants: readonly Constant[] }> {
   const names = nodes.filter(({ op }) => op === 'Const').map(({ name }) => name);
   const missing = names.filter((name) => !stored.has(name));
-  if (missing.length) throw new Error(`graphModel: '${location}' lacks weights: ${missing.join(', ')}. Download the model again.`);
-  const isWeight = (name: string) => isFloat(stored.get(name)!) && stored.get(name)!.shape.reduce((a, b) => a * b, 1) > 1;
-  const constants = names.filter((name) => !isWeight(name)).map(async (name): Promise<Constant> => {
-    const weight = stored.get(name)!;
-    const dtype = isFloat(weight) ? 'float32' : weight.dtype === 'BOOL' ? 'bool' : 'int32';
-    return { name, shape: [...weight.shape], dtype, values: await weight.read() };
-  });
-  return { params: Object.fromEntries(names.filter(isWeight).map((name) => [name, stored.get(name)!])), constants: await Promise.all(constants) };
+  if (missing.length)
+    throw new Error(`graphModel: '${location}' lacks weights: ${missing.join(', ')}. Download the model again.`);
+  const isWeight = (name: string) =>
+    isFloat(stored.get(name)!) && stored.get(name)!.shape.reduce((a, b) => a * b, 1) > 1;
+  const constants = names
+    .filter((name) => !isWeight(name))
+    .map(async (name): Promise<Constant> => {
+      const weight = stored.get(name)!;
+      const dtype = isFloat(weight) ? 'float32' : weight.dtype === 'BOOL' ? 'bool' : 'int32';
+      return { name, shape: [...weight.shape], dtype, values: await weight.read() };
+    });
+  return {
+    params: Object.fromEntries(names.filter(isWeight).map((name) => [name, stored.get(name)!])),
+    constants: await Promise.all(constants),
+  };
 }
 
 const isFloat = ({ dtype }: StoredTensor) => dtype === 'F32' || dtype === 'F16';

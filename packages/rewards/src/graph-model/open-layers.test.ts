@@ -1,6 +1,13 @@
 import { useBackend, vjp } from '@alignprop/autograd-ext';
 import { memory, type FileSource } from '@alignprop/autograd-ext/weights';
-import { memory as tfjsMemory, randomUniform, reshape, type io, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  memory as tfjsMemory,
+  randomUniform,
+  reshape,
+  type io,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { initializers, layers, loadLayersModel, sequential, type LayersModel } from '@tensorflow/tfjs-layers';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../../fixtures/index.js';
@@ -11,10 +18,21 @@ const random = (seed: number) => initializers.glorotNormal({ seed });
 
 /** Convolutions that tfjs fuses and such as it does not, with a bias and without. */
 function smallModel(): LayersModel {
-  const kernel = (i: number) => ({ kernelInitializer: random(i), biasInitializer: initializers.randomUniform({ minval: -1, maxval: 1, seed: i + 10 }) });
+  const kernel = (i: number) => ({
+    kernelInitializer: random(i),
+    biasInitializer: initializers.randomUniform({ minval: -1, maxval: 1, seed: i + 10 }),
+  });
   return sequential({
     layers: [
-      layers.conv2d({ name: 'first', inputShape: [8, 8, 3], filters: 4, kernelSize: 3, strides: 2, padding: 'same', ...kernel(1) }),
+      layers.conv2d({
+        name: 'first',
+        inputShape: [8, 8, 3],
+        filters: 4,
+        kernelSize: 3,
+        strides: 2,
+        padding: 'same',
+        ...kernel(1),
+      }),
       layers.batchNormalization({ name: 'norm' }),
       layers.activation({ activation: 'tanh' }),
       layers.conv2d({ name: 'second', filters: 5, kernelSize: [1, 2], useBias: false, ...kernel(2) }),
@@ -29,9 +47,17 @@ function smallModel(): LayersModel {
 
 async function saved(model: LayersModel, change: (json: io.ModelJSON) => void = () => {}): Promise<FileSource> {
   let artifacts!: io.ModelArtifacts;
-  await model.save({ save: (all) => ((artifacts = all), Promise.resolve({ modelArtifactsInfo: { dateSaved: new Date(0), modelTopologyType: 'JSON' } })) });
+  await model.save({
+    save: (all) => (
+      (artifacts = all),
+      Promise.resolve({ modelArtifactsInfo: { dateSaved: new Date(0), modelTopologyType: 'JSON' } })
+    ),
+  });
   const { modelTopology, weightSpecs, weightData } = artifacts;
-  const json: io.ModelJSON = structuredClone({ modelTopology: modelTopology as object, weightsManifest: [{ paths: ['weights.bin'], weights: weightSpecs! }] });
+  const json: io.ModelJSON = structuredClone({
+    modelTopology: modelTopology as object,
+    weightsManifest: [{ paths: ['weights.bin'], weights: weightSpecs! }],
+  });
   change(json);
   return memory({ 'model.json': JSON.stringify(json), 'weights.bin': new Uint8Array(weightData as ArrayBuffer) });
 }
@@ -57,7 +83,9 @@ describe.each(['wasm', 'cpu'] as const)('a LayersModel on %s', (backend) => {
     const before = tfjsMemory().numTensors;
     const reward = await graphModel({ model: source, score: flat, load: false });
     expect(tfjsMemory().numTensors).toBe(before);
-    expect(Object.keys(reward.model.params)).toEqual(expect.arrayContaining(['first/kernel', 'norm/moving_mean', 'third/depthwise_kernel', 'classes/bias']));
+    expect(Object.keys(reward.model.params)).toEqual(
+      expect.arrayContaining(['first/kernel', 'norm/moving_mean', 'third/depthwise_kernel', 'classes/bias']),
+    );
     const loaded = await graphModel({ model: source, score: flat });
     loaded.dispose();
     expect(tfjsMemory().numTensors).toBe(before);
@@ -66,7 +94,9 @@ describe.each(['wasm', 'cpu'] as const)('a LayersModel on %s', (backend) => {
   it('gives outputs of inner layers', async () => {
     const model = smallModel();
     const reward = await graphModel({ model: await saved(model), output: 'pool', score: [1, 0, 0] });
-    const inner = (await loadLayersModel({ load: () => Promise.resolve({ modelTopology: model.toJSON(null, false) as object }) })).layers.find(({ name }) => name === 'pool')!;
+    const inner = (
+      await loadLayersModel({ load: () => Promise.resolve({ modelTopology: model.toJSON(null, false) as object }) })
+    ).layers.find(({ name }) => name === 'pool')!;
     expect(inner.outputShape).toEqual([null, 3]);
     expect(reward(images(), ['', ''], []).shape).toEqual([2]);
     reward.dispose();
@@ -79,16 +109,27 @@ describe('a LayersModel is refused', () => {
   it('when its weights do not fit', async () => {
     const source = await saved(smallModel(), ({ weightsManifest: [group] }) => {
       group!.weights.find(({ name }) => name === 'classes/bias')!.name = 'other';
-      Object.assign(group!.weights.find(({ name }) => name === 'first/bias')!, { shape: [2, 2] });
+      Object.assign(
+        group!.weights.find(({ name }) => name === 'first/bias')!,
+        { shape: [2, 2] },
+      );
     });
-    await expect(graphModel({ model: source, score: flat })).rejects.toThrow("'first/bias' got [2, 2], expected [4]; 'classes/bias' got nothing, expected [1]");
+    await expect(graphModel({ model: source, score: flat })).rejects.toThrow(
+      "'first/bias' got [2, 2], expected [4]; 'classes/bias' got nothing, expected [1]",
+    );
   });
 
   it('when there is no such output', async () => {
-    await expect(graphModel({ model: await saved(smallModel()), output: 'nothing', score: flat })).rejects.toThrow('output got "nothing", expected the name of a layer');
+    await expect(graphModel({ model: await saved(smallModel()), output: 'nothing', score: flat })).rejects.toThrow(
+      'output got "nothing", expected the name of a layer',
+    );
   });
 });
 
 it('a package that is not installed is named', async () => {
-  await expect(importOptional(() => Promise.reject(new Error('not found')), '@tensorflow/tfjs-layers', "'x'")).rejects.toThrow("'x' needs the package '@tensorflow/tfjs-layers', which cannot be loaded. Run 'npm install @tensorflow/tfjs-layers'.");
+  await expect(
+    importOptional(() => Promise.reject(new Error('not found')), '@tensorflow/tfjs-layers', "'x'"),
+  ).rejects.toThrow(
+    "'x' needs the package '@tensorflow/tfjs-layers', which cannot be loaded. Run 'npm install @tensorflow/tfjs-layers'.",
+  );
 });

@@ -7,19 +7,35 @@ type Layer = LayersModel['layers'][number];
 type LayerWeight = Layer['weights'][number];
 
 /**
- * A LayersModel that holds no tensor: its layers read what each run is given, so weights can stay in their files, belong to an
- * engine, and be recorded.
+ * A LayersModel that holds no tensor: its layers read what each run is given, so weights can stay in their files,
+ * belong to an engine, and be recorded.
  * @throws if tfjs-layers is not installed, or layers, outputs and weights do not fit
  */
-export async function openLayers(location: string, { layers: topology }: { layers: object }, stored: ReadonlyMap<string, StoredTensor>, asked: readonly Output[]): Promise<FunctionalModel> {
-  const { loadLayersModel, model: subModel } = await importOptional(() => import('@tensorflow/tfjs-layers'), '@tensorflow/tfjs-layers', `'${location}'`);
+export async function openLayers(
+  location: string,
+  { layers: topology }: { layers: object },
+  stored: ReadonlyMap<string, StoredTensor>,
+  asked: readonly Output[],
+): Promise<FunctionalModel> {
+  const { loadLayersModel, model: subModel } = await importOptional(
+    () => import('@tensorflow/tfjs-layers'),
+    '@tensorflow/tfjs-layers',
+    `'${location}'`,
+  );
   await ensureBackend();
-  const whole = await loadLayersModel({ load: () => Promise.resolve({ modelTopology: withoutInitializers(topology) as object }) });
-  const model = subModel({ inputs: whole.inputs, outputs: asked.map((output) => resolveOutput(location, whole, output)) });
-  if (model.inputs.length !== 1) throw new Error(`graphModel: '${location}' got ${model.inputs.length} inputs for these outputs, expected 1.`);
+  const whole = await loadLayersModel({
+    load: () => Promise.resolve({ modelTopology: withoutInitializers(topology) as object }),
+  });
+  const model = subModel({
+    inputs: whole.inputs,
+    outputs: asked.map((output) => resolveOutput(location, whole, output)),
+  });
+  if (model.inputs.length !== 1)
+    throw new Error(`graphModel: '${location}' got ${model.inputs.length} inputs for these outputs, expected 1.`);
   const named = nameWeights(location, model, stored);
   let current: Params = {};
-  for (const [name, weight] of named) weight.read = () => (current as Record<string, Tensor>)[name] as ReturnType<LayerWeight['read']>;
+  for (const [name, weight] of named)
+    weight.read = () => (current as Record<string, Tensor>)[name] as ReturnType<LayerWeight['read']>;
   for (const weight of whole.weights) weight.dispose();
   model.layers.forEach(unfuse);
   return {
@@ -37,31 +53,60 @@ function withoutInitializers(config: unknown): unknown {
   if (Array.isArray(config)) return config.map(withoutInitializers);
   if (typeof config !== 'object' || config === null) return config;
   const zeros = { class_name: 'Zeros', config: {} };
-  return Object.fromEntries(Object.entries(config).map(([key, value]) => [key, key.endsWith('_initializer') && value ? zeros : withoutInitializers(value)]));
+  return Object.fromEntries(
+    Object.entries(config).map(([key, value]) => [
+      key,
+      key.endsWith('_initializer') && value ? zeros : withoutInitializers(value),
+    ]),
+  );
 }
 
 function resolveOutput(location: string, { outputs, outputNames, layers }: LayersModel, asked: Output): SymbolicTensor {
-  const found = typeof asked === 'number' ? outputs[asked] : (outputs[outputNames.indexOf(asked)] ?? ([layers.find(({ name }) => name === asked)?.output].flat()[0] as SymbolicTensor | undefined));
+  const found =
+    typeof asked === 'number'
+      ? outputs[asked]
+      : (outputs[outputNames.indexOf(asked)] ??
+        ([layers.find(({ name }) => name === asked)?.output].flat()[0] as SymbolicTensor | undefined));
   if (found) return found;
-  throw new Error(`graphModel: output got ${JSON.stringify(asked)}, expected the name of a layer of '${location}', or the place of one of its outputs: ${outputNames.join(', ')}.`);
+  throw new Error(
+    `graphModel: output got ${JSON.stringify(asked)}, expected the name of a layer of '${location}', or the place of one of its outputs: ${outputNames.join(', ')}.`,
+  );
 }
 
 /** The model's weights by their names in the manifest. */
-function nameWeights(location: string, { weights }: LayersModel, stored: ReadonlyMap<string, StoredTensor>): Map<string, LayerWeight> {
+function nameWeights(
+  location: string,
+  { weights }: LayersModel,
+  stored: ReadonlyMap<string, StoredTensor>,
+): Map<string, LayerWeight> {
   const named = new Map(weights.map((weight) => [weight.originalName, weight]));
   const wrong = [...named].filter(([name, { shape }]) => String(stored.get(name)?.shape) !== String(shape));
   if (wrong.length === 0) return named;
-  const got = wrong.map(([name, { shape }]) => `'${name}' got ${stored.has(name) ? `[${stored.get(name)!.shape.join(', ')}]` : 'nothing'}, expected [${shape.join(', ')}]`);
-  throw new Error(`graphModel: weights of '${location}' do not fit its layers: ${got.join('; ')}. Save the model again with tfjs.`);
+  const got = wrong.map(
+    ([name, { shape }]) =>
+      `'${name}' got ${stored.has(name) ? `[${stored.get(name)!.shape.join(', ')}]` : 'nothing'}, expected [${shape.join(', ')}]`,
+  );
+  throw new Error(
+    `graphModel: weights of '${location}' do not fit its layers: ${got.join('; ')}. Save the model again with tfjs.`,
+  );
 }
 
-/** As of a graph: a convolution whose gradient does not include the weights'. tfjs fuses those without an activation. */
+/**
+ * As of a graph: a convolution whose gradient does not include the weights'. tfjs fuses those without an activation.
+ */
 function unfuse(layer: Layer): void {
   const { activation, strides, padding, dilationRate, dataFormat } = layer.getConfig() as Record<string, unknown>;
   if (layer.getClassName() !== 'Conv2D' || activation !== 'linear' || dataFormat !== 'channelsLast') return;
   const [kernel, bias] = layer.weights;
   layer.call = (inputs) => {
-    const y = conv2d([inputs].flat()[0] as Tensor4D, kernel!.read() as unknown as Tensor4D, strides as [number, number], padding as 'same' | 'valid', 'NHWC', dilationRate as [number, number]);
+    const y = conv2d(
+      [inputs].flat()[0] as Tensor4D,
+      kernel!.read() as unknown as Tensor4D,
+      strides as [number, number],
+      padding as 'same' | 'valid',
+      'NHWC',
+      dilationRate as [number, number],
+    );
     return bias ? add(y, bias.read()) : y;
   };
 }

@@ -17,7 +17,16 @@ export interface WeightSpec {
 }
 
 // Dtypes of files in tfjs's spelling and in that of safetensors; bytes an element.
-const dtypes = new Map(Object.entries({ float32: ['F32', 4], int32: ['I32', 4], bool: ['BOOL', 1], uint8: ['U8', 1], uint16: ['U16', 2], float16: ['F16', 2] } as const));
+const dtypes = new Map(
+  Object.entries({
+    float32: ['F32', 4],
+    int32: ['I32', 4],
+    bool: ['BOOL', 1],
+    uint8: ['U8', 1],
+    uint16: ['U16', 2],
+    float16: ['F16', 2],
+  } as const),
+);
 
 interface Shard {
   readonly path: string;
@@ -31,10 +40,17 @@ interface Shard {
  * The weights of a manifest, to be read when needed.
  * @throws if a shard is missing or the shards do not hold what the manifest says; names what it is
  */
-export async function storedWeights(location: string, source: FileSource, groups: readonly WeightGroup[]): Promise<Map<string, StoredTensor>> {
+export async function storedWeights(
+  location: string,
+  source: FileSource,
+  groups: readonly WeightGroup[],
+): Promise<Map<string, StoredTensor>> {
   const tensors = new Map<string, StoredTensor>();
   const unknown = groups.flatMap(({ weights }) => weights).filter((spec) => !dtypes.has(storedDtype(spec)));
-  if (unknown.length) throw new Error(`graphModel: weights of '${location}' got ${unknown.map((spec) => `'${spec.name}' of ${storedDtype(spec)}`).join(', ')}, expected ${[...dtypes.keys()].join(', ')}.`);
+  if (unknown.length)
+    throw new Error(
+      `graphModel: weights of '${location}' got ${unknown.map((spec) => `'${spec.name}' of ${storedDtype(spec)}`).join(', ')}, expected ${[...dtypes.keys()].join(', ')}.`,
+    );
   for (const { paths, weights } of groups) {
     const shards = await measure(source, paths);
     const size = shards.reduce((sum, shard) => sum + shard.size, 0);
@@ -44,7 +60,10 @@ export async function storedWeights(location: string, source: FileSource, groups
       tensors.set(spec.name, storedWeight(source, shards, spec, begin, length));
       begin += length;
     }
-    if (begin !== size) throw new Error(`graphModel: ${paths.join(', ')} beside '${location}' got ${size} bytes, expected ${begin}. Download the model again.`);
+    if (begin !== size)
+      throw new Error(
+        `graphModel: ${paths.join(', ')} beside '${location}' got ${size} bytes, expected ${begin}. Download the model again.`,
+      );
   }
   return tensors;
 }
@@ -63,25 +82,40 @@ async function measure(source: FileSource, paths: readonly string[]): Promise<Sh
   return shards;
 }
 
-function storedWeight(source: FileSource, shards: readonly Shard[], spec: WeightSpec, begin: number, length: number): StoredTensor {
+function storedWeight(
+  source: FileSource,
+  shards: readonly Shard[],
+  spec: WeightSpec,
+  begin: number,
+  length: number,
+): StoredTensor {
   const isPlain = spec.quantization === undefined || spec.quantization.dtype === 'float16';
   const shard = shards.find((one) => begin >= one.begin && begin + length <= one.begin + one.size);
   return {
     shape: spec.shape,
     dtype: dtypes.get(isPlain ? storedDtype(spec) : spec.dtype)![0],
     ...(isPlain && shard?.file && { location: { file: shard.file, offset: begin - shard.begin, length } }),
-    read: async () => dequantized(spec, widen(dtypes.get(storedDtype(spec))![0], await readBytes(source, shards, begin, length))),
+    read: async () =>
+      dequantized(spec, widen(dtypes.get(storedDtype(spec))![0], await readBytes(source, shards, begin, length))),
   };
 }
 
-function dequantized({ dtype, quantization }: WeightSpec, stored: Float32Array | Int32Array): Float32Array | Int32Array {
+function dequantized(
+  { dtype, quantization }: WeightSpec,
+  stored: Float32Array | Int32Array,
+): Float32Array | Int32Array {
   if (!quantization || quantization.dtype === 'float16') return stored;
   const { scale = 1, min = 0 } = quantization;
   if (dtype === 'float32') return Float32Array.from(stored, (value) => value * scale + min);
   return Int32Array.from(stored, (value) => Math.round(value * scale + min));
 }
 
-async function readBytes(source: FileSource, shards: readonly Shard[], begin: number, length: number): Promise<Uint8Array> {
+async function readBytes(
+  source: FileSource,
+  shards: readonly Shard[],
+  begin: number,
+  length: number,
+): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   for (const shard of shards) {
     const [first, end] = [Math.max(begin, shard.begin), Math.min(begin + length, shard.begin + shard.size)];

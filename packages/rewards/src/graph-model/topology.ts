@@ -47,7 +47,8 @@ export function neededNodes(location: string, nodes: readonly GraphNode[], outpu
     const name = waiting.pop()!;
     if (needed.has(name)) continue;
     const node = byName.get(name);
-    if (!node) throw new Error(`graphModel: '${location}' has no node '${name}'. Outputs are ${finalNodes(nodes).join(', ')}.`);
+    if (!node)
+      throw new Error(`graphModel: '${location}' has no node '${name}'. Outputs are ${finalNodes(nodes).join(', ')}.`);
     needed.add(name);
     waiting.push(...(node.input ?? []).map(nodeOf));
   }

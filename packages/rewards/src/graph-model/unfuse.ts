@@ -1,11 +1,17 @@
 import type { GraphAttribute, GraphNode } from './topology.js';
 
-const unfused = new Map(Object.entries({ _FusedConv2D: 'Conv2D', FusedDepthwiseConv2dNative: 'DepthwiseConv2dNative', _FusedMatMul: 'MatMul' }));
+const unfused = new Map(
+  Object.entries({
+    _FusedConv2D: 'Conv2D',
+    FusedDepthwiseConv2dNative: 'DepthwiseConv2dNative',
+    _FusedMatMul: 'MatMul',
+  }),
+);
 const activations = ['Relu', 'Relu6', 'Elu', 'Sigmoid', 'LeakyRelu', 'Prelu'];
 
 /**
- * A fused node as a product, a bias and an activation. tfjs differentiates fused nodes by computing the gradients of all their
- * inputs, of frozen weights as well, which takes as long as the rest and is thrown away.
+ * A fused node as a product, a bias and an activation. tfjs differentiates fused nodes by computing the gradients of
+ * all their inputs, of frozen weights as well, which takes as long as the rest and is thrown away.
  */
 export function unfuse(node: GraphNode): GraphNode[] {
   const op = unfused.get(node.op);
@@ -21,10 +27,17 @@ export function unfuse(node: GraphNode): GraphNode[] {
   }
   const nameOf = (i: number) => (i === chain.length - 1 ? name : `${name}/unfused_${i}`);
   const early = further.filter((name) => name.startsWith('^'));
-  return chain.map((link, i) => ({ ...link, name: nameOf(i), input: i === 0 ? [...link.input!, ...early] : [nameOf(i - 1), ...link.input!] }));
+  return chain.map((link, i) => ({
+    ...link,
+    name: nameOf(i),
+    input: i === 0 ? [...link.input!, ...early] : [nameOf(i - 1), ...link.input!],
+  }));
 }
 
-function attributes(op: string, attr: Readonly<Record<string, GraphAttribute>>): Readonly<Record<string, GraphAttribute>> {
+function attributes(
+  op: string,
+  attr: Readonly<Record<string, GraphAttribute>>,
+): Readonly<Record<string, GraphAttribute>> {
   if (op !== 'LeakyRelu') return { ...(attr['T'] && { T: attr['T'] }) };
   return { alpha: attr['leakyrelu_alpha'] ?? { f: 0.2 } };
 }

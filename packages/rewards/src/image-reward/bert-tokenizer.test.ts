@@ -3,8 +3,11 @@ import { memory } from '@alignprop/autograd-ext/weights';
 import { fixtureJson, fixturePath } from '../../../../fixtures/index.js';
 import { BertTokenizer } from './bert-tokenizer.js';
 
-const { cases, size } = fixtureJson<{ cases: { prompt: string; ids: number[]; length: number }[]; size: number }>('reward-imagereward/tokens.json');
-const load = () => BertTokenizer.fromPretrained(fixturePath('reward-imagereward'), { additionalTokens: ['[DEC]', '[ENC]'] });
+const { cases, size } = fixtureJson<{ cases: { prompt: string; ids: number[]; length: number }[]; size: number }>(
+  'reward-imagereward/tokens.json',
+);
+const load = () =>
+  BertTokenizer.fromPretrained(fixturePath('reward-imagereward'), { additionalTokens: ['[DEC]', '[ENC]'] });
 
 describe('BertTokenizer', () => {
   it("knows as many tokens as transformers' BertTokenizer", async () => expect((await load()).size).toBe(size));
@@ -18,7 +21,10 @@ describe('BertTokenizer', () => {
 
   it('encodes several prompts row by row', async () => {
     const tokenizer = await load();
-    const { inputIds, attentionMask, shape } = tokenizer.encode(cases.map(({ prompt }) => prompt), { maxLength: 35 });
+    const { inputIds, attentionMask, shape } = tokenizer.encode(
+      cases.map(({ prompt }) => prompt),
+      { maxLength: 35 },
+    );
     expect(shape).toEqual([cases.length, 35]);
     expect([...inputIds]).toEqual(cases.flatMap(({ ids }) => ids));
     expect(attentionMask[35 * 2 + cases[2]!.length - 1]).toBe(1);
@@ -32,6 +38,8 @@ describe('BertTokenizer', () => {
   });
 
   it('refuses a vocabulary that is not BERT’s', async () => {
-    await expect(BertTokenizer.fromPretrained(memory({ 'vocab.txt': 'a\nb\n[PAD]\n' }))).rejects.toThrow('3 tokens without [UNK], [CLS], [SEP], [MASK]');
+    await expect(BertTokenizer.fromPretrained(memory({ 'vocab.txt': 'a\nb\n[PAD]\n' }))).rejects.toThrow(
+      '3 tokens without [UNK], [CLS], [SEP], [MASK]',
+    );
   });
 });

@@ -37,9 +37,15 @@ export class BertTokenizer {
   constructor(vocab: readonly string[], { additionalTokens = [] }: BertTokenizerOptions = {}) {
     this.#vocab = new Map(vocab.map((token, id) => [token, id]));
     const missing = Object.values(special).filter((token) => !this.#vocab.has(token));
-    if (missing.length) throw new Error(`BertTokenizer: vocab got ${vocab.length} tokens without ${missing.join(', ')}, expected BERT's vocab.txt, one token a line.`);
+    if (missing.length)
+      throw new Error(
+        `BertTokenizer: vocab got ${vocab.length} tokens without ${missing.join(', ')}, expected BERT's vocab.txt, one token a line.`,
+      );
     this.size = vocab.length + additionalTokens.length;
-    const added = [...Object.values(special).map((token) => addedToken(token, this.#id(token))), ...additionalTokens.map((token, i) => addedToken(token, vocab.length + i))];
+    const added = [
+      ...Object.values(special).map((token) => addedToken(token, this.#id(token))),
+      ...additionalTokens.map((token, i) => addedToken(token, vocab.length + i)),
+    ];
     this.#encoder = new WordPieceEncoder(template(this.#vocab, added), { clean_up_tokenization_spaces: false });
   }
 
@@ -70,16 +76,36 @@ export class BertTokenizer {
   }
 }
 
-const addedToken = (content: string, id: number) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true });
+const addedToken = (content: string, id: number) => ({
+  id,
+  content,
+  single_word: false,
+  lstrip: false,
+  rstrip: false,
+  normalized: false,
+  special: true,
+});
 
 /** The `tokenizer.json` that transformers writes for an uncased BERT, with this vocabulary. */
 function template(vocab: ReadonlyMap<string, number>, added: readonly object[]): object {
   return {
     added_tokens: added,
-    normalizer: { type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true, strip_accents: null, lowercase: true },
+    normalizer: {
+      type: 'BertNormalizer',
+      clean_text: true,
+      handle_chinese_chars: true,
+      strip_accents: null,
+      lowercase: true,
+    },
     pre_tokenizer: { type: 'BertPreTokenizer' },
     post_processor: null,
     decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
-    model: { type: 'WordPiece', unk_token: special.unknown, continuing_subword_prefix: '##', max_input_chars_per_word: 100, vocab: Object.fromEntries(vocab) },
+    model: {
+      type: 'WordPiece',
+      unk_token: special.unknown,
+      continuing_subword_prefix: '##',
+      max_input_chars_per_word: 100,
+      vocab: Object.fromEntries(vocab),
+    },
   };
 }

@@ -1,7 +1,26 @@
-import { add, gather, matMul, mul, reshape, slice, softmax, transpose, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  gather,
+  matMul,
+  mul,
+  reshape,
+  slice,
+  softmax,
+  transpose,
+  type Tensor,
+  type Tensor2D,
+  type Tensor3D,
+} from '@tensorflow/tfjs-core';
 import { gelu, layerNorm, linear, scaledDotProductAttention } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
-import { linearSpec, normSpec, repeatSpec, type EmbeddingParams, type LinearParams, type NormParams } from '@alignprop/diffusion/clip';
+import {
+  linearSpec,
+  normSpec,
+  repeatSpec,
+  type EmbeddingParams,
+  type LinearParams,
+  type NormParams,
+} from '@alignprop/diffusion/clip';
 import type { BlipTextConfig } from './image-reward-config.js';
 
 const INVISIBLE = -1e4; // added to the scores of padding, as BLIP does: e^-10000 is 0
@@ -13,7 +32,12 @@ type OutputParams = { dense: LinearParams; LayerNorm: NormParams };
 type AttentionParams = { self: { query: LinearParams; key: LinearParams; value: LinearParams }; output: OutputParams };
 
 /** The weights of a `BertLayer` with cross-attention. */
-type LayerParams = { attention: AttentionParams; crossattention: AttentionParams; intermediate: { dense: LinearParams }; output: OutputParams };
+type LayerParams = {
+  attention: AttentionParams;
+  crossattention: AttentionParams;
+  intermediate: { dense: LinearParams };
+  output: OutputParams;
+};
 
 /** The weights of BLIP's `BertModel`. */
 export type BlipTextParams = {
@@ -52,17 +76,24 @@ const attentionSpec = (width: number, other: number) => ({
 });
 
 /**
- * BLIP's image-grounded text encoder: BERT whose layers attend, after themselves, to an image's tokens (arXiv 2201.12086,
- * §3.1; arXiv 1810.04805). Every token sees every other but padding.
+ * BLIP's image-grounded text encoder: BERT whose layers attend, after themselves, to an image's tokens (arXiv
+ * 2201.12086, §3.1; arXiv 1810.04805). Every token sees every other but padding.
  * @param ids int32 `[B, L]`
  * @param mask float32 `[B, L]`, 1 for tokens and 0 for padding
  * @param image `[B, N, imageWidth]`
  * @returns `[B, L, C]`; what stands at padding means nothing
  */
-export function blipText(config: BlipTextConfig, params: BlipTextParams, ids: Tensor2D, mask: Tensor2D, image: Tensor3D): Tensor3D {
+export function blipText(
+  config: BlipTextConfig,
+  params: BlipTextParams,
+  ids: Tensor2D,
+  mask: Tensor2D,
+  image: Tensor3D,
+): Tensor3D {
   const [batch, length] = ids.shape;
   const { word_embeddings, position_embeddings, LayerNorm } = params.embeddings;
-  const words = reshape(gather(word_embeddings.weight, reshape(ids, [-1])), [batch, length, config.hidden_size]); // [B, L, C]
+  // [B, L, C]
+  const words = reshape(gather(word_embeddings.weight, reshape(ids, [-1])), [batch, length, config.hidden_size]);
   const positions = slice(position_embeddings.weight as Tensor2D, [0, 0], [length, config.hidden_size]);
   const bias = reshape(add(mul(mask, -INVISIBLE), INVISIBLE), [batch, 1, 1, length]);
   const tokens: Tensor = norm(config, LayerNorm, add(words, positions));
@@ -70,7 +101,13 @@ export function blipText(config: BlipTextConfig, params: BlipTextParams, ids: Te
 }
 
 /** BLIP's `BertLayer`: attention to the text, to the image, then MLP, each added to its input and normalised. */
-function blipTextLayer(config: BlipTextConfig, params: LayerParams, tokens: Tensor, bias: Tensor, image: Tensor3D): Tensor {
+function blipTextLayer(
+  config: BlipTextConfig,
+  params: LayerParams,
+  tokens: Tensor,
+  bias: Tensor,
+  image: Tensor3D,
+): Tensor {
   const { attention, crossattention, intermediate } = params;
   const x = plusOutput(config, attention.output, selfAttention(config, attention, tokens, bias), tokens);
   const y = plusOutput(config, crossattention.output, crossAttention(config, crossattention, x, image), x);
@@ -87,13 +124,24 @@ function crossAttention(config: BlipTextConfig, { self }: AttentionParams, token
 }
 
 /** Attention that does not see padding. A prompt is short, so that its scores may be kept as they are. */
-function selfAttention({ num_attention_heads: heads }: BlipTextConfig, { self }: AttentionParams, tokens: Tensor, bias: Tensor): Tensor {
+function selfAttention(
+  { num_attention_heads: heads }: BlipTextConfig,
+  { self }: AttentionParams,
+  tokens: Tensor,
+  bias: Tensor,
+): Tensor {
   const [batch, length, channels] = tokens.shape as [number, number, number];
-  const split = (x: Tensor) => transpose(reshape(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]); // [B, heads, L, C/heads]
-  const [q, k, v] = [self.query, self.key, self.value].map((map) => split(apply(map, tokens))) as [Tensor, Tensor, Tensor];
+  // [B, heads, L, C/heads]
+  const split = (x: Tensor) => transpose(reshape(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]);
+  const [q, k, v] = [self.query, self.key, self.value].map((map) => split(apply(map, tokens))) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
   const scores = matMul(mul(q, 1 / Math.sqrt(channels / heads)), k, false, true); // [B, heads, L, L]
   return reshape(transpose(matMul(softmax(add(scores, bias)), v), [0, 2, 1, 3]), [batch, length, channels]);
 }
 
 const apply = ({ weight, bias }: LinearParams, x: Tensor) => linear(x, weight, bias);
-const norm = ({ layer_norm_eps: eps }: BlipTextConfig, { weight, bias }: NormParams, x: Tensor) => layerNorm(x, weight, bias, { eps });
+const norm = ({ layer_norm_eps: eps }: BlipTextConfig, { weight, bias }: NormParams, x: Tensor) =>
+  layerNorm(x, weight, bias, { eps });

@@ -1,7 +1,23 @@
-import { add, concat, split, tile, type Tensor, type Tensor1D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  split,
+  tile,
+  type Tensor,
+  type Tensor1D,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { gelu, layerNorm, linear, scaledDotProductAttention } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
-import { embedPatches, linearSpec, normSpec, repeatSpec, type LinearParams, type NormParams } from '@alignprop/diffusion/clip';
+import {
+  embedPatches,
+  linearSpec,
+  normSpec,
+  repeatSpec,
+  type LinearParams,
+  type NormParams,
+} from '@alignprop/diffusion/clip';
 import type { BlipVisionConfig } from './image-reward-config.js';
 
 const EPS = 1e-6; // of timm's layer normalisations
@@ -48,12 +64,23 @@ export function blipVision(config: BlipVisionConfig, params: BlipVisionParams, p
   const { weight, bias } = params.patch_embed.proj;
   const classToken = tile(params.cls_token, [pixels.shape[0], 1, 1]);
   const tokens: Tensor = add(concat([classToken, embedPatches(pixels, weight, bias)], 1), params.pos_embed);
-  return norm(params.norm, params.blocks.reduce((x, block) => blipVisionBlock(config, block, x), tokens)) as Tensor3D;
+  return norm(
+    params.norm,
+    params.blocks.reduce((x, block) => blipVisionBlock(config, block, x), tokens),
+  ) as Tensor3D;
 }
 
 /** timm's `Block`: attention, then MLP, each on normalised tokens and added to them. */
-function blipVisionBlock({ heads }: BlipVisionConfig, { norm1, attn, norm2, mlp }: BlockParams, tokens: Tensor): Tensor {
-  const [q, k, v] = split(linear(norm(norm1, tokens), attn.qkv.weight, attn.qkv.bias), 3, -1) as [Tensor, Tensor, Tensor]; // [B, N, C]
+function blipVisionBlock(
+  { heads }: BlipVisionConfig,
+  { norm1, attn, norm2, mlp }: BlockParams,
+  tokens: Tensor,
+): Tensor {
+  const [q, k, v] = split(linear(norm(norm1, tokens), attn.qkv.weight, attn.qkv.bias), 3, -1) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ]; // [B, N, C]
   const attended = scaledDotProductAttention(q, k, v, { heads });
   const x = add(tokens, linear(attended, attn.proj.weight, attn.proj.bias));
   const inner = gelu(linear(norm(norm2, x), mlp.fc1.weight, mlp.fc1.bias)); // [B, N, inner]

@@ -1,7 +1,16 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
-import { count, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from '@alignprop/diffusion/clip';
+import {
+  count,
+  oneOf,
+  readConfig,
+  real,
+  reportConfig,
+  type ConfigInput,
+  type ConfigOf,
+} from '@alignprop/diffusion/clip';
 
-// The fields of BLIP's med_config.json that the model reads. Its `encoder_width` is overwritten with that of the image encoder.
+// The fields of BLIP's med_config.json that the model reads. Its `encoder_width` is overwritten with that of the image
+// encoder.
 const textFields = {
   vocab_size: count(30524),
   hidden_size: count(768),
@@ -40,24 +49,31 @@ export interface ImageRewardConfig {
 const HEAD_WIDTH = 64; // of a ViT's attention heads, in all published ones
 
 /**
- * What `med_config.json` says of the text encoder; the image encoder and the head, which no file describes, are as wide and as deep as
- * their weights, and ImageReward's own where there are none.
+ * What `med_config.json` says of the text encoder; the image encoder and the head, which no file describes, are as wide
+ * and as deep as their weights, and ImageReward's own where there are none.
  * @param heads of the image encoder's attention
  * @throws naming all unsupported fields, values and what is supported
  */
-export function imageRewardConfig(med: ConfigInput, weights: ReadonlyMap<string, StoredTensor>, { heads }: { heads?: number } = {}): ImageRewardConfig {
+export function imageRewardConfig(
+  med: ConfigInput,
+  weights: ReadonlyMap<string, StoredTensor>,
+  { heads }: { heads?: number } = {},
+): ImageRewardConfig {
   const text = readConfig('ImageReward', textFields, med);
   const { hidden_size, num_attention_heads } = text;
   const vision = visionConfig(weights, heads);
   const problems: string[] = [];
-  if (hidden_size % num_attention_heads) problems.push(`num_attention_heads got ${num_attention_heads}, expected a divisor of hidden_size ${hidden_size}`);
-  if (vision.width % vision.heads) problems.push(`visionHeads got ${vision.heads}, expected a divisor of the image encoder's width ${vision.width}`);
+  if (hidden_size % num_attention_heads)
+    problems.push(`num_attention_heads got ${num_attention_heads}, expected a divisor of hidden_size ${hidden_size}`);
+  if (vision.width % vision.heads)
+    problems.push(`visionHeads got ${vision.heads}, expected a divisor of the image encoder's width ${vision.width}`);
   reportConfig('ImageReward', problems);
   return { text, vision, head: headWidths(weights) };
 }
 
 function visionConfig(weights: ReadonlyMap<string, StoredTensor>, heads: number | undefined): BlipVisionConfig {
-  const size = (key: string, axis: number, otherwise: number) => weights.get(`blip.visual_encoder.${key}`)?.shape[axis] ?? otherwise;
+  const size = (key: string, axis: number, otherwise: number) =>
+    weights.get(`blip.visual_encoder.${key}`)?.shape[axis] ?? otherwise;
   const width = size('cls_token', 2, 1024);
   const blocks = [...weights.keys()].map((key) => /^blip\.visual_encoder\.blocks\.(\d+)\./.exec(key)?.[1]);
   return {
@@ -72,5 +88,10 @@ function visionConfig(weights: ReadonlyMap<string, StoredTensor>, heads: number 
 
 function headWidths(weights: ReadonlyMap<string, StoredTensor>): Record<string, number> {
   const published = { 0: 1024, 2: 128, 4: 64, 6: 16, 7: 1 };
-  return Object.fromEntries(Object.entries(published).map(([place, width]) => [place, weights.get(`mlp.layers.${place}.weight`)?.shape[0] ?? width]));
+  return Object.fromEntries(
+    Object.entries(published).map(([place, width]) => [
+      place,
+      weights.get(`mlp.layers.${place}.weight`)?.shape[0] ?? width,
+    ]),
+  );
 }

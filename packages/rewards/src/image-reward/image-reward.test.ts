@@ -1,6 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { concat, expandDims, fill, mul, ones, slice, tensor, tile, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  concat,
+  expandDims,
+  fill,
+  mul,
+  ones,
+  slice,
+  tensor,
+  tile,
+  type Tensor,
+  type Tensor2D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { useBackend, type Engine, type ModelFunction, type StoredTensor } from '@alignprop/autograd-ext';
 import { directory, encodeSafetensors, memory, openWeightFile } from '@alignprop/autograd-ext/weights';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
@@ -16,10 +28,15 @@ import { imageReward } from './image-reward.js';
 const folder = 'reward-imagereward';
 const files = directory(fixturePath(folder));
 const { vision } = fixtureJson<{ vision: { num_attention_heads: number } }>(`${folder}/case.json`);
-const options = { weights: fixturePath(`${folder}/ImageReward_tiny.pt`), tokenizer: fixturePath(folder), visionHeads: vision.num_attention_heads };
+const options = {
+  weights: fixturePath(`${folder}/ImageReward_tiny.pt`),
+  tokenizer: fixturePath(folder),
+  visionHeads: vision.num_attention_heads,
+};
 
 /** Token ids and attention mask. */
-const prompts = (golden: Record<string, Tensor>) => [golden.input_ids!, tensor(Float32Array.from(golden.attention_mask!.dataSync()), [2, 35])] as [Tensor2D, Tensor2D];
+const prompts = (golden: Record<string, Tensor>) =>
+  [golden.input_ids!, tensor(Float32Array.from(golden.attention_mask!.dataSync()), [2, 35])] as [Tensor2D, Tensor2D];
 
 describe.each(engineNames)('imageReward on %s', (name) => {
   let engine: Engine;
@@ -33,19 +50,29 @@ describe.each(engineNames)('imageReward on %s', (name) => {
   it('scores as the reference does, and has its gradient', async () => {
     const { model } = await imageReward({ ...options, load: false });
     const images = toNHWC(golden.images!);
-    const { value, inputs } = await engine.compileVjp(model.score, { wrt: [0] })(model.params, [images, ...prompts(golden)]);
+    const { value, inputs } = await engine.compileVjp(model.score, { wrt: [0] })(model.params, [
+      images,
+      ...prompts(golden),
+    ]);
     expectClose(value, golden.score!, 1e-4, 'score');
     expectClose(toNCHW(inputs[0]!), golden.grad_images!, 1e-3, 'grad_images');
-    const [alone] = await engine.compile(model.score)(model.params, ...[images, ...prompts(golden)].map((x) => slice(x, 0, 1)));
+    const [alone] = await engine.compile(model.score)(
+      model.params,
+      ...[images, ...prompts(golden)].map((x) => slice(x, 0, 1)),
+    );
     expect(alone!.dataSync()[0]).toBeCloseTo(golden.score!.dataSync()[0]!, 4);
   });
 
   it("passes the reference's image tokens and text states on the way", async () => {
     const { model } = await imageReward({ ...options, load: false });
     const stored = await openWeightFile(files, 'ImageReward_tiny.pt');
-    const config = imageRewardConfig(fixtureJson(`${folder}/med_config.json`), stored, { heads: vision.num_attention_heads });
+    const config = imageRewardConfig(fixtureJson(`${folder}/med_config.json`), stored, {
+      heads: vision.num_attention_heads,
+    });
     const encode: ModelFunction = (params, images, ids, mask) => {
-      const { blip } = params as unknown as { blip: { visual_encoder: BlipVisionParams; text_encoder: BlipTextParams } };
+      const { blip } = params as unknown as {
+        blip: { visual_encoder: BlipVisionParams; text_encoder: BlipTextParams };
+      };
       const tokens = blipVision(config.vision, blip.visual_encoder, clipPixels(images as Tensor4D, { size: 48 }));
       return [tokens, blipText(config.text, blip.text_encoder, ids as Tensor2D, mask as Tensor2D, tokens)];
     };
@@ -66,7 +93,8 @@ describe('imageReward', () => {
 
   it('looks at the middle of the image that torchvision takes', async () => {
     const reward = await imageReward(options);
-    const image = slice(toNHWC(tile(golden.images!, [1, 1, 2, 2])), 0, [1, 48, 51, 3]); // 48 × 51: one and a half pixels at each side
+    // 48 × 51: one and a half pixels at each side
+    const image = slice(toNHWC(tile(golden.images!, [1, 1, 2, 2])), 0, [1, 48, 51, 3]);
     const score = (x: Tensor4D) => reward(x, ['a cat'], [{}]).dataSync()[0]!;
     const middle = (left: number) => score(slice(image, [0, 0, left, 0], [1, 48, 48, 3]));
     expect(score(image)).toBeCloseTo(middle(2), 5);
@@ -82,7 +110,12 @@ describe('imageReward', () => {
     expect(scores[0]).toBe(scores[1]);
     expect(Math.abs(scores[0]! - scores[2]!)).toBeGreaterThan(1e-3);
     const [ids, mask] = reward.model.inputs!(['a photo of a cat'], [{}]) as [Tensor, Tensor];
-    const trimmed = reward.model.score(reward.model.params, image, slice(ids, [0, 0], [1, 7]), slice(mask, [0, 0], [1, 7])) as Tensor;
+    const trimmed = reward.model.score(
+      reward.model.params,
+      image,
+      slice(ids, [0, 0], [1, 7]),
+      slice(mask, [0, 0], [1, 7]),
+    ) as Tensor;
     expect(trimmed.dataSync()[0]).toBeCloseTo(scores[0]!, 5);
     const unmasked = reward.model.score(reward.model.params, image, ids, ones([1, 35])) as Tensor;
     expect(Math.abs(unmasked.dataSync()[0]! - scores[0]!)).toBeGreaterThan(1e-3);
@@ -91,7 +124,16 @@ describe('imageReward', () => {
 
   it('keeps what a reward promises', async () => {
     const reward = await imageReward(options);
-    await testReward(reward, { size: [24, 31], otherSizes: [[33, 17], [9, 30], [1, 1]], prompts: ['a cat', 'the moon over a red house', ''], entries: 12 });
+    await testReward(reward, {
+      size: [24, 31],
+      otherSizes: [
+        [33, 17],
+        [9, 30],
+        [1, 1],
+      ],
+      prompts: ['a cat', 'the moon over a red house', ''],
+      entries: 12,
+    });
     reward.dispose();
   });
 
@@ -102,7 +144,10 @@ describe('imageReward', () => {
     const unused = ['blip.vision_proj.weight', 'blip.text_proj.bias', 'blip.text_encoder.embeddings.position_ids'];
     const zeros = { dtype: 'F32' as const, shape: [1], data: new Float32Array(1) };
     const bytes = encodeSafetensors(Object.fromEntries([...tensors, ...unused.map((key) => [key, zeros] as const)]));
-    const weights = memory({ 'ImageReward.safetensors': bytes, 'med_config.json': readFileSync(fixturePath(`${folder}/med_config.json`)) });
+    const weights = memory({
+      'ImageReward.safetensors': bytes,
+      'med_config.json': readFileSync(fixturePath(`${folder}/med_config.json`)),
+    });
     const image = fill([1, 9, 8, 3], 0.3) as Tensor4D;
     const scores = await Promise.all(
       [options, { ...options, weights }].map(async (some) => {
@@ -116,7 +161,9 @@ describe('imageReward', () => {
   });
 
   it('says what it looked for', async () => {
-    await expect(imageReward({ ...options, weights: memory({}, 'nowhere') })).rejects.toThrow("'nowhere' has no weights. Looked for ImageReward.safetensors, ImageReward.pt.");
+    await expect(imageReward({ ...options, weights: memory({}, 'nowhere') })).rejects.toThrow(
+      "'nowhere' has no weights. Looked for ImageReward.safetensors, ImageReward.pt.",
+    );
   });
 
   it('leaves its weights in their files for a trainer', async () => {
@@ -126,12 +173,28 @@ describe('imageReward', () => {
   });
 
   it('names a config, heads and a tokenizer that do not fit', async () => {
-    const weights = (med: object) => memory({ 'ImageReward.pt': readFileSync(options.weights), 'med_config.json': JSON.stringify(med) });
-    await expect(imageReward({ ...options, weights: weights({ hidden_act: 'relu' }) })).rejects.toThrow(/hidden_act got "relu"/);
-    await expect(imageReward({ ...options, weights: weights({}) })).rejects.toThrow(/of another shape: .*blip.text_encoder/);
-    await expect(imageReward({ ...options, visionHeads: 5 })).rejects.toThrow("visionHeads got 5, expected a divisor of the image encoder's width 24");
-    const long = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...Array.from({ length: 400 }, (_, i) => `word${i}`)].join('\n');
-    await expect(imageReward({ ...options, tokenizer: memory({ 'vocab.txt': long }) })).rejects.toThrow("tokenizer got 407 tokens, expected at most the model's 400");
+    const weights = (med: object) =>
+      memory({ 'ImageReward.pt': readFileSync(options.weights), 'med_config.json': JSON.stringify(med) });
+    await expect(imageReward({ ...options, weights: weights({ hidden_act: 'relu' }) })).rejects.toThrow(
+      /hidden_act got "relu"/,
+    );
+    await expect(imageReward({ ...options, weights: weights({}) })).rejects.toThrow(
+      /of another shape: .*blip.text_encoder/,
+    );
+    await expect(imageReward({ ...options, visionHeads: 5 })).rejects.toThrow(
+      "visionHeads got 5, expected a divisor of the image encoder's width 24",
+    );
+    const long = [
+      '[PAD]',
+      '[UNK]',
+      '[CLS]',
+      '[SEP]',
+      '[MASK]',
+      ...Array.from({ length: 400 }, (_, i) => `word${i}`),
+    ].join('\n');
+    await expect(imageReward({ ...options, tokenizer: memory({ 'vocab.txt': long }) })).rejects.toThrow(
+      "tokenizer got 407 tokens, expected at most the model's 400",
+    );
   });
 
   it('wants a prompt for each image', async () => {

@@ -1,6 +1,23 @@
-import { div, reshape, slice, sub, tensor2d, type Tensor, type Tensor1D, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  div,
+  reshape,
+  slice,
+  sub,
+  tensor2d,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { linear } from '@alignprop/autograd-ext';
-import { loadParams, openWeightFile, readJson, resolveSource, type FileSource, type ParamsSpec } from '@alignprop/autograd-ext/weights';
+import {
+  loadParams,
+  openWeightFile,
+  readJson,
+  resolveSource,
+  type FileSource,
+  type ParamsSpec,
+} from '@alignprop/autograd-ext/weights';
 import { linearSpec, type ConfigInput, type LinearParams } from '@alignprop/diffusion/clip';
 import { clipPixels } from '../clip/clip-pixels.js';
 import { splitLocation } from '../clip/split-location.js';
@@ -12,11 +29,16 @@ import { imageRewardConfig, type ImageRewardConfig } from './image-reward-config
 
 /** Where ImageReward's weights and its tokenizer lie. */
 export interface ImageRewardOptions {
-  /** A folder or hub id, either with `/file` behind it, or a file source, with `ImageReward.pt` (or `.safetensors`) and `med_config.json`. */
+  /**
+   * A folder or hub id, either with `/file` behind it, or a file source, with `ImageReward.pt` (or `.safetensors`) and
+   * `med_config.json`.
+   */
   readonly weights?: string | FileSource;
   /** A folder, hub id or file source with the `vocab.txt` of BERT, uncased. */
   readonly tokenizer?: string | FileSource;
-  /** Attention heads of the image encoder, which no file tells; its width / 64, as in every ViT published, by default. */
+  /**
+   * Attention heads of the image encoder, which no file tells; its width / 64, as in every ViT published, by default.
+   */
   readonly visionHeads?: number;
   /** Whether to read the weights now, to call the reward directly. A trainer's engine reads them itself: false. */
   readonly load?: boolean;
@@ -32,19 +54,20 @@ const STD = 1.0333394966054072;
 const unused = [/^blip\.(vision|text)_proj\./, /\.position_ids$/];
 
 /**
- * ImageReward (Xu et al. 2023, arXiv 2304.05977): how well people would like an image as an answer to its prompt, learnt from
- * 137,000 comparisons. BLIP's image encoder, BERT that attends to it, and a head on the class token.
+ * ImageReward (Xu et al. 2023, arXiv 2304.05977): how well people would like an image as an answer to its prompt,
+ * learnt from 137,000 comparisons. BLIP's image encoder, BERT that attends to it, and a head on the class token.
  *
- * Range: unbounded; standardised, so that 0 is an average image of its training data, and most lie in −2.3 … 2. Only the first 33
- * word pieces of a prompt are read.
+ * Range: unbounded; standardised, so that 0 is an average image of its training data, and most lie in −2.3 … 2. Only
+ * the first 33 word pieces of a prompt are read.
  *
- * Preprocessing: the shorter side to 224 (bicubic, antialiased), the middle square, CLIP's mean and standard deviation. The authors
- * resize 8-bit images; the difference is that of rounding to bytes.
+ * Preprocessing: the shorter side to 224 (bicubic, antialiased), the middle square, CLIP's mean and standard deviation.
+ * The authors resize 8-bit images; the difference is that of rounding to bytes.
  *
  * Weights: `THUDM/ImageReward` (1.8 GB, Apache-2.0) and the vocabulary of `google-bert/bert-base-uncased` (Apache-2.0).
  *
- * Over-optimised: saturated, busy pictures that repeat the prompt's objects all over, ornaments, letters of the prompt painted
- * into the image; at last noise that scores above anything that was compared. ReFL's loss, `relu(2 - score)`, stops at 2: cap it.
+ * Over-optimised: saturated, busy pictures that repeat the prompt's objects all over, ornaments, letters of the prompt
+ * painted into the image; at last noise that scores above anything that was compared. ReFL's loss, `relu(2 - score)`,
+ * stops at 2: cap it.
  * @throws if files are missing or do not fit each other
  */
 export async function imageReward({
@@ -60,12 +83,17 @@ export async function imageReward({
   const words = await BertTokenizer.fromPretrained(tokenizer, { additionalTokens: ADDITIONAL_TOKENS });
   checkVocabulary(config, words);
   const reward = defineReward({
-    params: loadParams(imageRewardSpec(config), stored, { owner: 'imageReward', location: folder.location, ignored: unused }),
+    params: loadParams(imageRewardSpec(config), stored, {
+      owner: 'imageReward',
+      location: folder.location,
+      ignored: unused,
+    }),
     inputs: (prompts) => {
       const { inputIds, attentionMask, shape } = words.encode(prompts, { maxLength: MAX_LENGTH });
       return [tensor2d(inputIds, shape, 'int32'), tensor2d(attentionMask, shape)];
     },
-    score: (params, images, ids, mask) => score(config, params as unknown as ImageRewardParams, images as Tensor4D, ids as Tensor2D, mask as Tensor2D),
+    score: (params, images, ids, mask) =>
+      score(config, params as unknown as ImageRewardParams, images as Tensor4D, ids as Tensor2D, mask as Tensor2D),
   });
   return load ? loadReward(reward) : reward;
 }
@@ -74,7 +102,9 @@ const weightFiles = ['ImageReward.safetensors', 'ImageReward.pt'];
 
 async function findWeights(folder: FileSource): Promise<string> {
   for (const file of weightFiles) if (await folder.has(file)) return file;
-  throw new Error(`imageReward: '${folder.location}' has no weights. Looked for ${weightFiles.join(', ')}. Pass the file's path.`);
+  throw new Error(
+    `imageReward: '${folder.location}' has no weights. Looked for ${weightFiles.join(', ')}. Pass the file's path.`,
+  );
 }
 
 /** The published one, which is that of the defaults, where there is no file. */
@@ -92,13 +122,27 @@ type ImageRewardParams = {
 function imageRewardSpec({ text, vision, head }: ImageRewardConfig): ParamsSpec {
   const widths = [text.hidden_size, ...Object.values(head)];
   const layers = Object.keys(head).map((place, i) => [place, linearSpec(widths[i]!, widths[i + 1]!)] as const);
-  return { blip: { visual_encoder: blipVisionSpec(vision), text_encoder: blipTextSpec(text, vision.width) }, mlp: { layers: Object.fromEntries(layers) } };
+  return {
+    blip: { visual_encoder: blipVisionSpec(vision), text_encoder: blipTextSpec(text, vision.width) },
+    mlp: { layers: Object.fromEntries(layers) },
+  };
 }
 
 /** Images `[B, H, W, 3]` and what `blipText` wants of prompts to scores `[B]`. */
-function score({ text, vision }: ImageRewardConfig, { blip, mlp }: ImageRewardParams, images: Tensor4D, ids: Tensor2D, mask: Tensor2D): Tensor1D {
-  if (images.shape[0] !== ids.shape[0]) throw new Error(`imageReward: prompts got ${ids.shape[0]}, expected ${images.shape[0]}, one an image.`);
-  const tokens = blipVision(vision, blip.visual_encoder, clipPixels(images, { size: vision.patch * vision.grid, rounding: 'even' }));
+function score(
+  { text, vision }: ImageRewardConfig,
+  { blip, mlp }: ImageRewardParams,
+  images: Tensor4D,
+  ids: Tensor2D,
+  mask: Tensor2D,
+): Tensor1D {
+  if (images.shape[0] !== ids.shape[0])
+    throw new Error(`imageReward: prompts got ${ids.shape[0]}, expected ${images.shape[0]}, one an image.`);
+  const tokens = blipVision(
+    vision,
+    blip.visual_encoder,
+    clipPixels(images, { size: vision.patch * vision.grid, rounding: 'even' }),
+  );
   const states = blipText(text, blip.text_encoder, ids, mask, tokens); // [B, L, C]
   const first = reshape(slice(states, [0, 0, 0], [-1, 1, -1]), [-1, text.hidden_size]);
   // Integer keys come in their order; there is nothing between the layers.
@@ -108,5 +152,8 @@ function score({ text, vision }: ImageRewardConfig, { blip, mlp }: ImageRewardPa
 
 /** @throws if the tokenizer has ids that the model has no embedding for */
 function checkVocabulary({ text: { vocab_size } }: ImageRewardConfig, { size }: BertTokenizer): void {
-  if (size > vocab_size) throw new Error(`imageReward: tokenizer got ${size} tokens, expected at most the model's ${vocab_size}. Pass that of bert-base-uncased.`);
+  if (size > vocab_size)
+    throw new Error(
+      `imageReward: tokenizer got ${size} tokens, expected at most the model's ${vocab_size}. Pass that of bert-base-uncased.`,
+    );
 }

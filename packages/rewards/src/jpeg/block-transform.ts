@@ -37,7 +37,11 @@ export function toCoefficients(plane: Tensor3D, { size, forward }: BlockTransfor
 }
 
 /** `[B·H/size·W/size, 64]` to `[B, H, W]` */
-export function fromCoefficients(coefficients: Tensor, [batch, height, width]: readonly number[], { size, inverse }: BlockTransform): Tensor3D {
+export function fromCoefficients(
+  coefficients: Tensor,
+  [batch, height, width]: readonly number[],
+  { size, inverse }: BlockTransform,
+): Tensor3D {
   const blocks = reshape(linear(coefficients, constant(inverse)), [batch!, height! / size, width! / size, size, size]);
   return reshape(transpose(blocks, [0, 1, 3, 2, 4]), [batch!, height!, width!]);
 }
@@ -75,6 +79,10 @@ function product(a: Matrix, b: Matrix): Matrix {
 /** m ⊗ m: what m does along both directions of a block that is written row by row. */
 function kron(m: Matrix): Constant {
   const [rows, columns] = [m.length, m[0]!.length];
-  const value = (i: number, j: number) => m[Math.floor(i / rows)]![Math.floor(j / columns)]! * m[i % rows]![j % columns]!;
-  return { values: Float32Array.from(matrix(rows * rows, columns * columns, value).flat()), shape: [rows * rows, columns * columns] };
+  const value = (i: number, j: number) =>
+    m[Math.floor(i / rows)]![Math.floor(j / columns)]! * m[i % rows]![j % columns]!;
+  return {
+    values: Float32Array.from(matrix(rows * rows, columns * columns, value).flat()),
+    shape: [rows * rows, columns * columns],
+  };
 }

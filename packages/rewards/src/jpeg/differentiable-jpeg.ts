@@ -1,10 +1,39 @@
 import { defineOp, linear } from '@alignprop/autograd-ext';
 import {
-  abs, add, clipByValue, concat, div, log1p, mean, mul, reshape, sign, slice, square, stack, sub, sum, tensor1d, tensor2d, tidy, tile, unstack,
-  type Tensor, type Tensor1D, type Tensor2D, type Tensor3D, type Tensor4D,
+  abs,
+  add,
+  clipByValue,
+  concat,
+  div,
+  log1p,
+  mean,
+  mul,
+  reshape,
+  sign,
+  slice,
+  square,
+  stack,
+  sub,
+  sum,
+  tensor1d,
+  tensor2d,
+  tidy,
+  tile,
+  unstack,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { checkImages } from '../reward.js';
-import { chromaTransform, fromCoefficients, lumaTransform, toCoefficients, type BlockTransform } from './block-transform.js';
+import {
+  chromaTransform,
+  fromCoefficients,
+  lumaTransform,
+  toCoefficients,
+  type BlockTransform,
+} from './block-transform.js';
 import { quantizationTables, type QuantizationTable } from './quantization-tables.js';
 import { rounded, type Rounding } from './rounding.js';
 
@@ -29,14 +58,20 @@ export type JpegCoefficients = {
  * row and column, as encoders do.
  * @param images `[B, H, W, 3]` in [0, 1]
  */
-export function jpegCoefficients(images: Tensor4D, { quality = 95, rounding = 'ste' }: JpegOptions = {}): JpegCoefficients {
+export function jpegCoefficients(
+  images: Tensor4D,
+  { quality = 95, rounding = 'ste' }: JpegOptions = {},
+): JpegCoefficients {
   checkImages('jpegCoefficients', images);
   const tables = quantizationTables(quality);
   const quantise = (plane: Tensor, transform: BlockTransform, table: QuantizationTable) =>
     rounded(div(toCoefficients(plane as Tensor3D, transform), tensor1d(table.slice())), rounding) as Tensor2D;
   return tidy(() => {
     const [y, cb, cr] = unstack(toYCbCr(mul(padEdges(images), 255)), 3) as [Tensor, Tensor, Tensor];
-    const chroma: [Tensor2D, Tensor2D] = [quantise(cb, chromaTransform, tables.chroma), quantise(cr, chromaTransform, tables.chroma)];
+    const chroma: [Tensor2D, Tensor2D] = [
+      quantise(cb, chromaTransform, tables.chroma),
+      quantise(cr, chromaTransform, tables.chroma),
+    ];
     return { luma: quantise(sub(y, 128), lumaTransform, tables.luma), chroma };
   });
 }
@@ -102,13 +137,28 @@ function padEdges(images: Tensor4D): Tensor4D {
   const [below, right] = [multipleOf16(height) - height, multipleOf16(width) - width];
   const lastRow = () => tile(slice(images, [0, height - 1, 0, 0], [batch, 1, width, channels]), [1, below, 1, 1]);
   const tall = below ? concat([images, lastRow()], 1) : images;
-  const lastColumn = () => tile(slice(tall, [0, 0, width - 1, 0], [batch, height + below, 1, channels]), [1, 1, right, 1]);
+  const lastColumn = () =>
+    tile(slice(tall, [0, 0, width - 1, 0], [batch, height + below, 1, channels]), [1, 1, right, 1]);
   return right ? concat([tall, lastColumn()], 2) : tall;
 }
 
 // JFIF 1.02 (ITU-T T.871): Y in 0 … 255, Cb and Cr around 0.
 const [red, green, blue] = [0.299, 0.587, 0.114] as const;
 const toYCbCr = (rgb: Tensor) =>
-  linear(rgb, tensor2d([[red, green, blue], [-red / 1.772, -green / 1.772, 0.5], [0.5, -green / 1.402, -blue / 1.402]]));
+  linear(
+    rgb,
+    tensor2d([
+      [red, green, blue],
+      [-red / 1.772, -green / 1.772, 0.5],
+      [0.5, -green / 1.402, -blue / 1.402],
+    ]),
+  );
 const toRgb = (ycbcr: Tensor) =>
-  linear(ycbcr, tensor2d([[1, 0, 1.402], [1, -(1.772 * blue) / green, -(1.402 * red) / green], [1, 1.772, 0]]));
+  linear(
+    ycbcr,
+    tensor2d([
+      [1, 0, 1.402],
+      [1, -(1.772 * blue) / green, -(1.402 * red) / green],
+      [1, 1.772, 0],
+    ]),
+  );

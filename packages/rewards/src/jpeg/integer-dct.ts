@@ -11,7 +11,10 @@ export interface Plane {
  * The quantised blocks of a plane, by row and column of the block. Beyond the plane's own blocks, to the right and
  * below, libjpeg repeats the value of frequency 0 of the block coded before: such a block is undefined here.
  */
-export function blocksOf({ height, width, values }: Plane, table: QuantizationTable): (row: number, column: number) => Int32Array | undefined {
+export function blocksOf(
+  { height, width, values }: Plane,
+  table: QuantizationTable,
+): (row: number, column: number) => Int32Array | undefined {
   return (row, column) => {
     if (row * 8 >= height || column * 8 >= width) return undefined;
     const block = new Int32Array(64);

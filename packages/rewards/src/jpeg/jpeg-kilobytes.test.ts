@@ -17,15 +17,21 @@ describe.each(['wasm', 'cpu'] as const)('JPEG rewards on %s', (backend) => {
     ['jpegCompressibility at quality 50', jpegCompressibility({ quality: 50 }), [-Infinity, -0.629]],
     ['jpegIncompressibility', jpegIncompressibility(), [0.629, Infinity]],
   ] as const)('%s keeps the promises of a reward', async (_, reward, range) => {
-    const differences = { step: 4e-3, tolerance: 2e-2, entries: 12 }; // longer steps leave the quadratic range, shorter ones drown in rounding
+    // longer steps leave the quadratic range, shorter ones drown in rounding
+    const differences = { step: 4e-3, tolerance: 2e-2, entries: 12 };
     await testReward(reward, { ...differences, size: [16, 18], range });
   });
 
   it('the rate without rounding has the gradient of its value', () =>
-    testReward(scaled((images) => jpegRate(images, { quality: 20, rounding: 'none' }), 1e-3), { step: 1e-3, tolerance: 2e-2, entries: 12 }));
+    testReward(
+      scaled((images) => jpegRate(images, { quality: 20, rounding: 'none' }), 1e-3),
+      { step: 1e-3, tolerance: 2e-2, entries: 12 },
+    ));
 
   it('gives a blank image the size of its file, and no gradient', () => {
-    const { value, inputs } = vjp((_, images) => jpegKilobytes(images as Tensor4D), {}, [fill([2, 64, 48, 3], 0.6) as Tensor4D]);
+    const { value, inputs } = vjp((_, images) => jpegKilobytes(images as Tensor4D), {}, [
+      fill([2, 64, 48, 3], 0.6) as Tensor4D,
+    ]);
     const size = jpegSize({ data: new Uint8Array(64 * 48 * 3).fill(153), height: 64, width: 48 });
     for (const kilobytes of value.dataSync()) expect(Math.abs(kilobytes * 1000 - size)).toBeLessThanOrEqual(4);
     expect(Math.max(...inputs[0]!.dataSync().map(Math.abs))).toBeLessThan(1e-5);
@@ -33,7 +39,8 @@ describe.each(['wasm', 'cpu'] as const)('JPEG rewards on %s', (backend) => {
 
   it('leads to images that really are smaller', () => {
     let images = randomUniform([1, 32, 32, 3], 0.2, 0.8, 'float32', 3) as Tensor4D;
-    const bytes = () => -641 + jpegSize({ data: Uint8Array.from(images.dataSync(), (v) => Math.round(v * 255)), height: 32, width: 32 });
+    const bytes = () =>
+      -641 + jpegSize({ data: Uint8Array.from(images.dataSync(), (v) => Math.round(v * 255)), height: 32, width: 32 });
     const before = bytes(); // beyond a blank image's
     for (let i = 0; i < 40; i++) {
       const { inputs } = vjp((_, x) => jpegCompressibility()(x as Tensor4D, [''], [{}]), {}, [images]);
@@ -49,14 +56,21 @@ describe.each(['wasm', 'cpu'] as const)('JPEG rewards on %s', (backend) => {
   });
 
   it('check what they are given', () => {
-    expect(() => jpegCompressibility({ quality: 0 })).toThrow('jpeg: quality got 0, expected an integer from 1 to 100.');
+    expect(() => jpegCompressibility({ quality: 0 })).toThrow(
+      'jpeg: quality got 0, expected an integer from 1 to 100.',
+    );
     expect(() => jpegIncompressibility({ quality: NaN })).toThrow('quality got NaN');
-    expect(() => jpegCompressibility()(zeros([1, 3, 16, 16]), [''], [{}])).toThrow('jpegKilobytes: images got shape [1,3,16,16], expected [B, H, W, 3]');
+    expect(() => jpegCompressibility()(zeros([1, 3, 16, 16]), [''], [{}])).toThrow(
+      'jpegKilobytes: images got shape [1,3,16,16], expected [B, H, W, 3]',
+    );
   });
 });
 
 describe.each(engineNames)('JPEG rewards on the engine %s', (name) => {
-  it.each([[16, 16], [15, 33]])('%i×%i: the same value and gradient as called', async (height, width) => {
+  it.each([
+    [16, 16],
+    [15, 33],
+  ])('%i×%i: the same value and gradient as called', async (height, width) => {
     const engine = await startEngine(name);
     const { model } = jpegCompressibility({ quality: 80 });
     const images = randomUniform([2, height, width, 3], 0, 1, 'float32', 4) as Tensor4D;

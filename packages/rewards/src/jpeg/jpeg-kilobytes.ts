@@ -1,4 +1,16 @@
-import { add, log1p, mul, neg, reshape, square, sum, tensor1d, tidy, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  log1p,
+  mul,
+  neg,
+  reshape,
+  square,
+  sum,
+  tensor1d,
+  tidy,
+  type Tensor1D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { checkImages, defineReward, type ModelReward } from '../reward.js';
 import { jpegCoefficients } from './differentiable-jpeg.js';
 import { quantizationTables } from './quantization-tables.js';
@@ -31,7 +43,13 @@ export function jpegKilobytes(images: Tensor4D, { quality = 95 }: { quality?: nu
       const bits = mul(log1p(mul(square(c), 4)), mul(tensor1d(frequencies), Math.LOG2E / 2)); // [B·blocks, 64]
       return sum(reshape(bits, [batch, -1]), 1);
     });
-    const bytes = add(mul(units.reduce((total, unit) => add(total, unit)), BITS_PER_UNIT / 8), blank);
+    const bytes = add(
+      mul(
+        units.reduce((total, unit) => add(total, unit)),
+        BITS_PER_UNIT / 8,
+      ),
+      blank,
+    );
     return mul(bytes, 1 / 1000) as Tensor1D;
   });
 }

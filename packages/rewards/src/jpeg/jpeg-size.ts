@@ -21,7 +21,13 @@ const MARKER_BYTES = 2 + 18 + 2 * 69 + 19 + 2 * (33 + 183) + 14 + 2;
  * @throws if the data does not have height·width·3 values, or the quality is out of range
  */
 export function jpegSize({ data, height, width }: RgbImage, { quality = 95 }: { quality?: number } = {}): number {
-  if (!Number.isInteger(height) || !Number.isInteger(width) || height < 1 || width < 1 || data.length !== height * width * 3)
+  if (
+    !Number.isInteger(height) ||
+    !Number.isInteger(width) ||
+    height < 1 ||
+    width < 1 ||
+    data.length !== height * width * 3
+  )
     throw new Error(`jpegSize: data got ${data.length} values for ${height}×${width} pixels, expected height·width·3.`);
   const tables = quantizationTables(quality);
   const [luma, blue, red] = toPlanes({ data, height, width });
@@ -42,7 +48,11 @@ export function jpegSize({ data, height, width }: RgbImage, { quality = 95 }: { 
 
 /** JFIF's conversion in libjpeg's 16-bit fixed point, chroma around 128. */
 function toPlanes({ data, height, width }: RgbImage): [Plane, Plane, Plane] {
-  const planes = [0, 1, 2].map(() => ({ height, width, values: new Int32Array(height * width) })) as [Plane, Plane, Plane];
+  const planes = [0, 1, 2].map(() => ({ height, width, values: new Int32Array(height * width) })) as [
+    Plane,
+    Plane,
+    Plane,
+  ];
   for (let i = 0; i < height * width; i++) {
     const [r, g, b] = [data[3 * i]!, data[3 * i + 1]!, data[3 * i + 2]!];
     planes[0].values[i] = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16;
@@ -59,6 +69,7 @@ function halved({ height, width, values }: Plane): Plane {
   const at = (y: number, x: number) => values[Math.min(y, height - 1) * width + Math.min(x, width - 1)]!;
   for (let y = 0; y < rows; y++)
     for (let x = 0; x < columns; x++)
-      half.values[y * columns + x] = (at(2 * y, 2 * x) + at(2 * y, 2 * x + 1) + at(2 * y + 1, 2 * x) + at(2 * y + 1, 2 * x + 1) + 1 + (x & 1)) >> 2;
+      half.values[y * columns + x] =
+        (at(2 * y, 2 * x) + at(2 * y, 2 * x + 1) + at(2 * y + 1, 2 * x) + at(2 * y + 1, 2 * x + 1) + 1 + (x & 1)) >> 2;
   return half;
 }

@@ -15,13 +15,18 @@ const JFIF_BYTES = 18;
 
 const encodedSize = async ({ data, height, width }: SampleImage, quality: number): Promise<number> => {
   const image = sharp(data, { raw: { width, height, channels: 3 } });
-  return (await image.jpeg({ quality, chromaSubsampling: '4:2:0', optimiseCoding: false }).toBuffer()).length + JFIF_BYTES;
+  return (
+    (await image.jpeg({ quality, chromaSubsampling: '4:2:0', optimiseCoding: false }).toBuffer()).length + JFIF_BYTES
+  );
 };
 
 /** The embedded model's samples: drawings of 64×64. */
 async function drawings(): Promise<SampleImage[]> {
   const file = new URL('../../../cli/models/tiny-emoji/samples.png', import.meta.url);
-  const { data: sheet, info } = await sharp(await readFile(file)).removeAlpha().raw().toBuffer({ resolveWithObject: true });
+  const { data: sheet, info } = await sharp(await readFile(file))
+    .removeAlpha()
+    .raw()
+    .toBuffer({ resolveWithObject: true });
   const columns = info.width / 64;
   return Array.from({ length: columns * (info.height / 64) }, (_, i) => {
     const data = new Uint8Array(64 * 64 * 3);
@@ -34,16 +39,31 @@ async function drawings(): Promise<SampleImage[]> {
 }
 
 const estimate = ({ data, height, width }: SampleImage, quality: number): number =>
-  tidy(() => jpegKilobytes(tensor(Float32Array.from(data, (v) => v / 255), [1, height, width, 3]) as Tensor4D, { quality }).dataSync()[0]! * 1000);
+  tidy(
+    () =>
+      jpegKilobytes(
+        tensor(
+          Float32Array.from(data, (v) => v / 255),
+          [1, height, width, 3],
+        ) as Tensor4D,
+        { quality },
+      ).dataSync()[0]! * 1000,
+  );
 
 describe('jpegSize', () => {
-  interface TrueSize { readonly image: string; readonly hw: [number, number]; readonly [bytes: `bytes_q${number}`]: number }
+  interface TrueSize {
+    readonly image: string;
+    readonly hw: [number, number];
+    readonly [bytes: `bytes_q${number}`]: number;
+  }
   const { true_sizes: cases } = fixtureJson<{ true_sizes: TrueSize[] }>('jpeg/case.json');
 
-  it.each(cases)('of $image is that of Pillow\'s file', async (golden) => {
+  it.each(cases)("of $image is that of Pillow's file", async (golden) => {
     await useBackend('cpu');
     const [height, width] = golden.hw;
-    const data = Uint8Array.from((await fixtureTensors('jpeg/io.safetensors'))[`${golden.image}.uint8_hwc`]!.dataSync());
+    const data = Uint8Array.from(
+      (await fixtureTensors('jpeg/io.safetensors'))[`${golden.image}.uint8_hwc`]!.dataSync(),
+    );
     for (const quality of qualities) {
       expect((await stat(fixturePath(`jpeg/${golden.image}_q${quality}.jpg`))).size).toBe(golden[`bytes_q${quality}`]);
       expect(jpegSize({ data, height, width }, { quality }), `quality ${quality}`).toBe(golden[`bytes_q${quality}`]);
@@ -52,12 +72,17 @@ describe('jpegSize', () => {
 
   it('is that of every file that sharp writes', async () => {
     for (const image of [...sampleImages(8), ...(await drawings())])
-      for (const quality of [1, ...qualities, 100]) expect(jpegSize(image, { quality }), `${image.name}, quality ${quality}`).toBe(await encodedSize(image, quality));
+      for (const quality of [1, ...qualities, 100])
+        expect(jpegSize(image, { quality }), `${image.name}, quality ${quality}`).toBe(
+          await encodedSize(image, quality),
+        );
   });
 
   it('checks what it is given', () => {
     const data = new Uint8Array(12);
-    expect(() => jpegSize({ data, height: 2, width: 3 })).toThrow('data got 12 values for 2×3 pixels, expected height·width·3');
+    expect(() => jpegSize({ data, height: 2, width: 3 })).toThrow(
+      'data got 12 values for 2×3 pixels, expected height·width·3',
+    );
     expect(() => jpegSize({ data, height: 2, width: 2 }, { quality: 101 })).toThrow('quality got 101');
   });
 });
@@ -67,7 +92,8 @@ describe('jpegKilobytes', () => {
 
   it('ranks images as their files do, and comes near their sizes', async () => {
     const [synthetic, drawn] = [sampleImages(8), await drawings()];
-    const pairs = (images: readonly SampleImage[], quality: number) => images.map((image) => [estimate(image, quality), jpegSize(image, { quality })] as const);
+    const pairs = (images: readonly SampleImage[], quality: number) =>
+      images.map((image) => [estimate(image, quality), jpegSize(image, { quality })] as const);
     const report = qualities.map((quality) => [pairs(synthetic, quality), pairs(drawn, quality)] as const);
     const all = report.flat(2);
     const usual = report[qualities.indexOf(95)]!;
@@ -81,11 +107,13 @@ describe('jpegKilobytes', () => {
 
 type Pairs = readonly (readonly [estimate: number, size: number])[];
 
-const meanError = (pairs: Pairs) => pairs.reduce((sum, [estimate, size]) => sum + Math.abs(estimate / size - 1), 0) / pairs.length;
+const meanError = (pairs: Pairs) =>
+  pairs.reduce((sum, [estimate, size]) => sum + Math.abs(estimate / size - 1), 0) / pairs.length;
 
 /** Spearman's: the correlation of the ranks, equal values sharing the mean of theirs. */
 function rankCorrelation(pairs: Pairs): number {
-  const ranks = (values: number[]) => values.map((v) => values.filter((w) => w < v).length + values.filter((w) => w === v).length / 2);
+  const ranks = (values: number[]) =>
+    values.map((v) => values.filter((w) => w < v).length + values.filter((w) => w === v).length / 2);
   const [a, b] = [ranks(pairs.map(([x]) => x)), ranks(pairs.map(([, y]) => y))];
   const mean = pairs.length / 2;
   const product = (x: number[], y: number[]) => x.reduce((sum, v, i) => sum + (v - mean) * (y[i]! - mean), 0);

@@ -16,7 +16,9 @@ describe.each(['wasm', 'cpu'] as const)('rounding on %s', (backend) => {
   it('is smooth between half-integers when cubic', () => {
     const c = tensor1d([-2.3, -1.1, -0.4, 0.07, 0.3, 1.2, 4.9]);
     const expected = [-2 - 0.3 ** 3, -1 - 0.1 ** 3, -(0.4 ** 3), 0.07 ** 3, 0.3 ** 3, 1 + 0.2 ** 3, 5 - 0.1 ** 3];
-    rounded(c, 'cubic').dataSync().forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 5));
+    rounded(c, 'cubic')
+      .dataSync()
+      .forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 5));
     checkGradient((x) => rounded(x!, 'cubic'), [c]);
   });
 

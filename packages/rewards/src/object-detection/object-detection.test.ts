@@ -13,11 +13,15 @@ const folder = 'reward-object-detection';
 const { cases, target, threshold, height } = fixtureJson(`${folder}/case.json`);
 const weightsOf = (model: string) => fixturePath(`${folder}/${model}`);
 const configOf = (model: string) => yolosConfig(fixtureJson(`${folder}/${model}/config.json`));
-const modelOf = async (model: string, goal: 'absent' | 'present') => (await objectDetection({ target, goal, threshold, height, weights: weightsOf(model), load: false })).model;
+const modelOf = async (model: string, goal: 'absent' | 'present') =>
+  (await objectDetection({ target, goal, threshold, height, weights: weightsOf(model), load: false })).model;
 
 async function paramsOf(model: string): Promise<Params> {
   const source = directory(weightsOf(model));
-  return loadParams(yolosSpec(configOf(model)), await openWeights(source, 'model'), { owner: 'test', location: source.location });
+  return loadParams(yolosSpec(configOf(model)), await openWeights(source, 'model'), {
+    owner: 'test',
+    location: source.location,
+  });
 }
 
 /** Logits, boxes and detection tokens of pixels. */
@@ -39,15 +43,21 @@ describe.each(engineNames)('objectDetection on %s', (engineName) => {
   describe.each(cases as { name: string; model: string; batch: number }[])('$name', ({ name, model, batch }) => {
     const of = (key: string) => golden[`${name}.${key}`]!;
     it("detects as transformers' YolosForObjectDetection does, and has the gradient of the pixels", async () => {
-      const outputs = (params: Params, images: Tensor) => detect(model, params, yolosPixels(configOf(model), images as Tensor4D, height));
-      const [logits, boxes] = await engine.compile((params, images) => outputs(params, images!))(await paramsOf(model), toNHWC(of('images')));
+      const outputs = (params: Params, images: Tensor) =>
+        detect(model, params, yolosPixels(configOf(model), images as Tensor4D, height));
+      const [logits, boxes] = await engine.compile((params, images) => outputs(params, images!))(
+        await paramsOf(model),
+        toNHWC(of('images')),
+      );
       expectClose(logits!, of('logits'), 1e-4, 'logits');
       expectClose(boxes!, of('pred_boxes'), 1e-4, 'pred_boxes');
       const projected: ModelFunction = (params, images) => {
         const [scores, places] = outputs(params, images!);
         return add(sum(mul(scores, of('R_logits'))), sum(mul(places, of('R_boxes'))));
       };
-      const { inputs } = await engine.compileVjp(projected, { wrt: [0] })(await paramsOf(model), [toNHWC(of('images'))]);
+      const { inputs } = await engine.compileVjp(projected, { wrt: [0] })(await paramsOf(model), [
+        toNHWC(of('images')),
+      ]);
       expectClose(toNCHW(inputs[0]!), of('grad_outputs'), 1e-3, 'grad_outputs');
     });
 
@@ -72,7 +82,10 @@ describe.each(engineNames)('objectDetection on %s', (engineName) => {
     const of = (key: string) => golden[`mid.1x33x17.${key}`]!;
     const pixels = yolosPixels(configOf('mid'), toNHWC(of('images')), height);
     expectClose(toNCHW(pixels), of('pixel_values'), 1e-4, 'pixel_values');
-    const [, , detections] = await engine.compile((params, x) => detect('mid', params, x!))(await paramsOf('mid'), pixels);
+    const [, , detections] = await engine.compile((params, x) => detect('mid', params, x!))(
+      await paramsOf('mid'),
+      pixels,
+    );
     const { num_detection_tokens: count, hidden_size: width } = configOf('mid');
     const all = of('last_hidden_state') as Tensor3D;
     expectClose(detections!, slice(all, [0, all.shape[1]! - count, 0], [1, count, width]), 1e-4, 'last_hidden_state');
@@ -84,12 +97,23 @@ describe('objectDetection', () => {
 
   it.each(['absent', 'present'] as const)('keeps what a reward promises: %s', async (goal) => {
     const reward = await objectDetection({ target, goal, threshold: 0, height: 32, weights: weightsOf('plain') });
-    await testReward(reward, { size: [20, 27], otherSizes: [[33, 17], [40, 3], [1, 1]], range: [0, 1], entries: 12 });
+    await testReward(reward, {
+      size: [20, 27],
+      otherSizes: [
+        [33, 17],
+        [40, 3],
+        [1, 1],
+      ],
+      range: [0, 1],
+      entries: 12,
+    });
     reward.dispose();
   });
 
   it('names the labels of the detector if the target is none of them', async () => {
-    await expect(objectDetection({ target: 'dragon', weights: weightsOf('plain') })).rejects.toThrow("target got 'dragon', expected a label that the detector knows: person, dog, cat.");
+    await expect(objectDetection({ target: 'dragon', weights: weightsOf('plain') })).rejects.toThrow(
+      "target got 'dragon', expected a label that the detector knows: person, dog, cat.",
+    );
   });
 
   it('names all options that are out of range', async () => {

@@ -1,4 +1,23 @@
-import { cast, div, greater, greaterEqual, logicalAnd, max, maximum, mul, slice, softmax, squeeze, sub, sum, type Tensor, type Tensor1D, type Tensor2D, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  cast,
+  div,
+  greater,
+  greaterEqual,
+  logicalAnd,
+  max,
+  maximum,
+  mul,
+  slice,
+  softmax,
+  squeeze,
+  sub,
+  sum,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import type { Params } from '@alignprop/autograd-ext';
 import { loadParams, openWeights, readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
 import type { ConfigInput } from '@alignprop/diffusion/clip';
@@ -16,7 +35,9 @@ export interface ObjectDetectionOptions {
   readonly weights?: string | FileSource;
   /** Scores above which a box counts, for `absent`. */
   readonly threshold?: number;
-  /** Pixels that images are resized to before they are looked at; the width follows. Less is faster and overlooks more. */
+  /**
+   * Pixels that images are resized to before they are looked at; the width follows. Less is faster and overlooks more.
+   */
   readonly height?: number;
   /** `false` leaves the weights in their files, for a trainer. */
   readonly load?: boolean;
@@ -25,11 +46,12 @@ export interface ObjectDetectionOptions {
 /**
  * Whether a detector (YOLOS, arXiv 2106.00666) sees an object, to remove a concept or to ask for one.
  *
- * `absent` is VADER's object removal (arXiv 2407.08737, `objectDetection_loss_fn`), image by image: 1 minus the mean score
- * of the boxes whose likeliest class is the target and whose score is above the threshold. Within `[0, 1 - threshold)`
- * while there is such a box, and 1, without a gradient, when there is none. (VADER forgets the images of a batch before
- * one without a box; here each counts.) `present` is the largest score of the target among all boxes, within `(0, 1)`:
- * it has no threshold, since an object that is not there yet must leave a gradient. Prompts are not looked at.
+ * `absent` is VADER's object removal (arXiv 2407.08737, `objectDetection_loss_fn`), image by image: 1 minus the mean
+ * score of the boxes whose likeliest class is the target and whose score is above the threshold. Within `[0, 1 -
+ * threshold)` while there is such a box, and 1, without a gradient, when there is none. (VADER forgets the images of a
+ * batch before one without a box; here each counts.) `present` is the largest score of the target among all boxes,
+ * within `(0, 1)`: it has no threshold, since an object that is not there yet must leave a gradient. Prompts are not
+ * looked at.
  *
  * Preprocessing: bilinear without antialiasing to `height` (512 as VADER) and the width that keeps the aspect ratio, at
  * least one patch; ImageNet's mean and deviation.
@@ -37,9 +59,9 @@ export interface ObjectDetectionOptions {
  * Weights: `hustvl/yolos-tiny` (26 MB; `-small` and `-base` see more) from the Hugging Face hub, Apache-2.0, trained on
  * COCO, whose 80 labels they know.
  *
- * Over-optimised, `absent` blurs and dissolves the object, or paints it so that only the detector no longer knows it, and
- * what surrounds it goes too; `present` covers the image with textures and fragments that the detector takes for the
- * object. Watch it beside a reward of quality, and with another detector.
+ * Over-optimised, `absent` blurs and dissolves the object, or paints it so that only the detector no longer knows it,
+ * and what surrounds it goes too; `present` covers the image with textures and fragments that the detector takes for
+ * the object. Watch it beside a reward of quality, and with another detector.
  * @throws if files are missing or do not fit, if the detector does not know the target, or an option is out of range
  */
 export async function objectDetection({
@@ -54,12 +76,16 @@ export async function objectDetection({
   const config = yolosConfig((await readJson(source, 'config.json')) as ConfigInput);
   const index = classOf('objectDetection', config, target);
   checkOptions(config, { goal, threshold, height });
-  const all = loadParams(yolosSpec(config), await openWeights(source, 'model'), { owner: 'objectDetection', location: source.location });
+  const all = loadParams(yolosSpec(config), await openWeights(source, 'model'), {
+    owner: 'objectDetection',
+    location: source.location,
+  });
   const { bbox_predictor: _, ...params } = all as unknown as YolosParams; // where an object is does not count
   const judge = goal === 'absent' ? (p: Tensor3D) => absence(p, index, threshold) : (p: Tensor3D) => presence(p, index);
   const reward = defineReward({
     params: params as unknown as Params,
-    score: (weights, images) => judge(probabilities(config, weights as unknown as YolosParams, images as Tensor4D, height)),
+    score: (weights, images) =>
+      judge(probabilities(config, weights as unknown as YolosParams, images as Tensor4D, height)),
   });
   return load ? loadReward(reward) : reward;
 }
@@ -88,11 +114,15 @@ function ofClass(p: Tensor3D, index: number): Tensor2D {
   return squeeze(slice(p, [0, 0, index], [batch, boxes, 1]) as Tensor, [2]);
 }
 
-function checkOptions({ patch_size }: YolosConfig, { goal, threshold, height }: { goal: string; threshold: number; height: number }): void {
+function checkOptions(
+  { patch_size }: YolosConfig,
+  { goal, threshold, height }: { goal: string; threshold: number; height: number },
+): void {
   const problems = [
     goal !== 'absent' && goal !== 'present' && `goal got '${goal}', expected 'absent' or 'present'`,
     !(threshold >= 0 && threshold < 1) && `threshold got ${threshold}, expected a number in [0, 1)`,
-    !(Number.isInteger(height) && height >= patch_size) && `height got ${height}, expected an integer of at least ${patch_size}, the detector's patch`,
+    !(Number.isInteger(height) && height >= patch_size) &&
+      `height got ${height}, expected an integer of at least ${patch_size}, the detector's patch`,
   ].filter((problem) => problem !== false);
   if (problems.length) throw new Error(`objectDetection: ${problems.join('; ')}.`);
 }

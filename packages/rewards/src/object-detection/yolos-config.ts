@@ -1,4 +1,14 @@
-import { anything, count, counts, oneOf, readConfig, real, reportConfig, type ConfigInput, type ConfigOf } from '@alignprop/diffusion/clip';
+import {
+  anything,
+  count,
+  counts,
+  oneOf,
+  readConfig,
+  real,
+  reportConfig,
+  type ConfigInput,
+  type ConfigOf,
+} from '@alignprop/diffusion/clip';
 
 // The fields of transformers' YolosConfig that the model reads.
 const fields = {
@@ -17,7 +27,10 @@ const fields = {
   id2label: anything<Readonly<Record<string, string>>>({ 0: 'LABEL_0', 1: 'LABEL_1' }),
 };
 
-/** transformers' `YolosConfig`, in its own spelling. `image_size` is `[height, width]`: the grid that the position embeddings were trained on. */
+/**
+ * transformers' `YolosConfig`, in its own spelling. `image_size` is `[height, width]`: the grid that the position
+ * embeddings were trained on.
+ */
 export type YolosConfig = ConfigOf<typeof fields>;
 
 /**
@@ -28,9 +41,11 @@ export function yolosConfig(input: ConfigInput): YolosConfig {
   const config = readConfig('YolosForObjectDetection', fields, input);
   const { hidden_size, num_attention_heads, image_size, id2label } = config;
   const problems: string[] = [];
-  if (hidden_size % num_attention_heads) problems.push(`num_attention_heads got ${num_attention_heads}, expected a divisor of hidden_size ${hidden_size}`);
+  if (hidden_size % num_attention_heads)
+    problems.push(`num_attention_heads got ${num_attention_heads}, expected a divisor of hidden_size ${hidden_size}`);
   if (image_size.length !== 2) problems.push(`image_size got [${image_size}], expected [height, width]`);
-  if (typeof id2label !== 'object' || !id2label || !Object.keys(id2label).length) problems.push(`id2label got ${JSON.stringify(id2label)}, expected a label for each class`);
+  if (typeof id2label !== 'object' || !id2label || !Object.keys(id2label).length)
+    problems.push(`id2label got ${JSON.stringify(id2label)}, expected a label for each class`);
   reportConfig('YolosForObjectDetection', problems);
   return config;
 }

@@ -1,6 +1,22 @@
 import { useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import { add, clone, customGrad, dispose, log, mean, mul, scalar, sqrt, square, sub, tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  clone,
+  customGrad,
+  dispose,
+  log,
+  mean,
+  mul,
+  scalar,
+  sqrt,
+  square,
+  sub,
+  tidy,
+  type Tensor,
+  type Tensor1D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { defineReward, type RewardFunction } from '../reward.js';
 import { testReward, type TestRewardOptions } from './test-reward.js';
@@ -12,19 +28,29 @@ const broken: [message: string, reward: RewardFunction, options?: TestRewardOpti
   ['scores got shape [], expected [3] for 3 images', (images) => mean(images) as Tensor as Tensor1D],
   ['image 0 of 16×16 got', (images) => add(brightness(images), images.shape[0])],
   ['the score of a 16×16 image got NaN', (images) => log(sub(brightness(images), 2))],
-  ['the score of a 1×1 image got NaN', (images) => (images.shape[1] > 1 ? brightness(images) : log(sub(brightness(images), 2)))],
+  [
+    'the score of a 1×1 image got NaN',
+    (images) => (images.shape[1] > 1 ? brightness(images) : log(sub(brightness(images), 2))),
+  ],
   ['expected it in [0.8, 1]', brightness, { range: [0.8, 1] }],
   ['the gradient of an image of 0s got', (images) => brightness(sqrt(square(images)))],
   ['checkGradient: input 0', (images) => brightness(tenthMore(images) as Tensor4D)],
-  ["there are 0 outputs after the scores, expected 1, one a term", defineReward({ params: {}, score: (_, images) => brightness(images as Tensor4D), terms: ['a'] })],
-  ["term 'a' got shape [], expected [3]", defineReward({ params: {}, score: (_, images) => [brightness(images as Tensor4D), mean(images!)], terms: ['a'] })],
+  [
+    'there are 0 outputs after the scores, expected 1, one a term',
+    defineReward({ params: {}, score: (_, images) => brightness(images as Tensor4D), terms: ['a'] }),
+  ],
+  [
+    "term 'a' got shape [], expected [3]",
+    defineReward({ params: {}, score: (_, images) => [brightness(images as Tensor4D), mean(images!)], terms: ['a'] }),
+  ],
   ['expectNoLeaks', (images) => add(brightness(images), sub(1, 1))],
 ];
 
 describe.each(['wasm', 'cpu'] as const)('testReward on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it('lets a reward pass that keeps its promises, and leaves nothing', () => expectNoLeaks(() => testReward((images) => tidy(() => brightness(images)), { range: [0, 1] })));
+  it('lets a reward pass that keeps its promises, and leaves nothing', () =>
+    expectNoLeaks(() => testReward((images) => tidy(() => brightness(images)), { range: [0, 1] })));
 
   it.each(broken)('finds broken promises: %s', async (message, reward, options) => {
     await expect(testReward(reward, options)).rejects.toThrow(message);
@@ -37,6 +63,8 @@ describe.each(['wasm', 'cpu'] as const)('testReward on %s', (backend) => {
       return scores;
     };
     await expect(testReward(greedy)).rejects.toThrow();
-    await expect(testReward((images) => [brightness(images), clone(images), scalar(0)][0] as Tensor1D)).rejects.toThrow('expectNoLeaks');
+    await expect(testReward((images) => [brightness(images), clone(images), scalar(0)][0] as Tensor1D)).rejects.toThrow(
+      'expectNoLeaks',
+    );
   });
 });

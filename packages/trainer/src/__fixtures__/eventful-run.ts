@@ -8,7 +8,10 @@ import type { Logger } from '../logger.js';
 import type { AlignPropTrainer } from '../trainer.js';
 import { brightness, tinyTrainer } from './tiny-run.js';
 
-/** Small, with everything that a checkpoint has to remember: noise, a random plan, a reward that learns, an average, evaluations, skipped steps. */
+/**
+ * Small, with everything that a checkpoint has to remember: noise, a random plan, a reward that learns, an average,
+ * evaluations, skipped steps.
+ */
 export const eventfulConfig: AlignPropConfigInput = {
   num_epochs: 3,
   sample_num_steps: 2,
@@ -31,7 +34,11 @@ const failing: RewardFunction<undefined> = (images, [prompt], metadata) => {
   return prompt === 'not a number' ? mul(rewards, NaN) : rewards;
 };
 
-export const eventfulTrainer = (pipeline: StableDiffusionPipeline, config: AlignPropConfigInput, logger?: Logger): AlignPropTrainer =>
+export const eventfulTrainer = (
+  pipeline: StableDiffusionPipeline,
+  config: AlignPropConfigInput,
+  logger?: Logger,
+): AlignPropTrainer =>
   tinyTrainer({
     pipeline,
     rewardFunction: normalised(failing) as RewardFunction<undefined>,
@@ -43,14 +50,19 @@ export const eventfulTrainer = (pipeline: StableDiffusionPipeline, config: Align
 
 /** All that a run left in its folder, by path: bytes as base64; JSON without times and places. */
 export async function filesOf(folder: string): Promise<Record<string, unknown>> {
-  const names = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-  const contents = names.sort().map(async (name) => [name.slice(folder.length + 1), comparable(name, await readFile(name))] as const);
+  const names = (await readdir(folder, { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+  const contents = names
+    .sort()
+    .map(async (name) => [name.slice(folder.length + 1), comparable(name, await readFile(name))] as const);
   return Object.fromEntries(await Promise.all(contents));
 }
 
 function comparable(name: string, bytes: Buffer): unknown {
   if (!/\.jsonl?$/.test(name)) return bytes.toString('base64');
-  const leaveOut = (key: string, value: unknown) => (['seconds', 'output_dir', 'resume_from'].includes(key) ? undefined : value);
+  const leaveOut = (key: string, value: unknown) =>
+    ['seconds', 'output_dir', 'resume_from'].includes(key) ? undefined : value;
   const lines = name.endsWith('l') ? bytes.toString().split(/(?<=\n)/) : [bytes.toString()];
   return lines.map((line) => [JSON.parse(line, leaveOut) as unknown, line.endsWith('\n')]);
 }

@@ -3,16 +3,20 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 
 /**
- * Decides what becomes of an operation that changes the disk: returns for it to be done, throws for it to fail, never returns for it
- * never to happen. `tear` does half of it.
+ * Decides what becomes of an operation that changes the disk: returns for it to be done, throws for it to fail, never
+ * returns for it never to happen. `tear` does half of it.
  */
 export type Fate = (operation: string, path: string, tear: () => Promise<unknown>) => void | Promise<void>;
 
 type Operation = (...args: any[]) => Promise<any>;
 
-const half = (data: string | Uint8Array) => (typeof data === 'string' ? data.slice(0, data.length / 2) : data.subarray(0, data.length / 2));
+const half = (data: string | Uint8Array) =>
+  typeof data === 'string' ? data.slice(0, data.length / 2) : data.subarray(0, data.length / 2);
 
-/** Asks `fate` before everything that this process does to files below a folder through node:fs/promises. @returns what ends that */
+/**
+ * Asks `fate` before everything that this process does to files below a folder through node:fs/promises. @returns what
+ * ends that
+ */
 export function interceptDisk(folder: string, fate: Fate): () => Promise<void> {
   const originals = { ...files } as unknown as Record<string, Operation>;
   const isOurs = (path: unknown): path is string => typeof path === 'string' && path.startsWith(folder);
@@ -65,7 +69,10 @@ function interceptHandle(handle: FileHandle, path: string, fate: Fate): FileHand
   });
 }
 
-/** The n-th operation (from 1) is half done, and nothing after it. @returns a promise of that moment; `end` lets the disk work again */
+/**
+ * The n-th operation (from 1) is half done, and nothing after it. @returns a promise of that moment; `end` lets the
+ * disk work again
+ */
 export function crashingDisk(folder: string, n: number): { crashed: Promise<void>; end: () => Promise<void> } {
   let [count, crash] = [0, () => {}];
   const crashed = new Promise<void>((resolve) => void (crash = resolve));
@@ -84,6 +91,9 @@ export function fullDisk(folder: string, n: number): () => Promise<void> {
   return interceptDisk(folder, async (operation, path, tear) => {
     if (++count < n || ['rm', 'rmdir', 'rename', 'sync'].includes(operation)) return;
     await tear();
-    throw Object.assign(new Error(`ENOSPC: no space left on device, ${operation} '${path}'`), { code: 'ENOSPC', syscall: operation });
+    throw Object.assign(new Error(`ENOSPC: no space left on device, ${operation} '${path}'`), {
+      code: 'ENOSPC',
+      syscall: operation,
+    });
   });
 }

@@ -1,4 +1,5 @@
-// A run in a process of its own: killed-run.ts <folder> <n>. It kills itself at its n-th operation on the folder's files; at none if n is 0.
+// A run in a process of its own: killed-run.ts <folder> <n>. It kills itself at its n-th operation on the folder's
+// files; at none if n is 0.
 import { collect, tinyPipeline } from './tiny-run.js';
 import { useBackend } from '@alignprop/autograd-ext';
 import { eventfulTrainer } from './eventful-run.js';
@@ -14,7 +15,11 @@ interceptDisk(folder, async (_operation, _path, tear) => {
 await useBackend('wasm');
 const pipeline = await tinyPipeline();
 process.stdout.write('ready\n');
-const trainer = eventfulTrainer(pipeline, { output_dir: folder, resume_from: folder }, { info: () => {}, warn: () => {} });
+const trainer = eventfulTrainer(
+  pipeline,
+  { output_dir: folder, resume_from: folder },
+  { info: () => {}, warn: () => {} },
+);
 await collect(trainer).catch((error: unknown) => {
   process.stderr.write((error as Error).message);
   process.exitCode = 1;

@@ -1,7 +1,13 @@
 import type { Collective } from '../collective/collective.js';
 
-/** Processes that are not: ranks in one process, which wait for each other as those of MPI do. `abort` fails all that wait or come later. */
-export function lockStep(size: number): { readonly ranks: readonly Collective[]; readonly aborted: { rank: number; cause: unknown }[] } {
+/**
+ * Processes that are not: ranks in one process, which wait for each other as those of MPI do. `abort` fails all that
+ * wait or come later.
+ */
+export function lockStep(size: number): {
+  readonly ranks: readonly Collective[];
+  readonly aborted: { rank: number; cause: unknown }[];
+} {
   const aborted: { rank: number; cause: unknown }[] = [];
   const meetings: Meeting[] = [];
   const meet = async <T>(rank: number, index: number, value: T): Promise<readonly T[]> => {

@@ -16,7 +16,10 @@ await acrossProcesses(async (collective) => {
   const run = async (options: Omit<Parameters<typeof tinyTrainer>[0], 'pipeline'>, from = pipeline) => {
     const trainer = tinyTrainer({ pipeline: from, ...options, collective });
     const metrics = await collect(trainer);
-    return { metrics, weights: Object.values(trainable(trainer.pipeline.unet.params)).flatMap((x) => [...x.dataSync()]) };
+    return {
+      metrics,
+      weights: Object.values(trainable(trainer.pipeline.unet.params)).flatMap((x) => [...x.dataSync()]),
+    };
   };
   const seen: unknown[] = [];
   if (part === 'train') {

@@ -8,7 +8,8 @@ import type { StepMetrics } from '../metrics.js';
 import { AlignPropTrainer, type AlignPropTrainerOptions } from '../trainer.js';
 
 /** On an engine that starts at once; what it computes, any engine does. */
-export const tinyPipeline = (engine: Engine = new TfjsEngine()) => StableDiffusionPipeline.fromPretrained(fixturePath('sd2-tiny/model'), { engine });
+export const tinyPipeline = (engine: Engine = new TfjsEngine()) =>
+  StableDiffusionPipeline.fromPretrained(fixturePath('sd2-tiny/model'), { engine });
 
 /** Bright images are good. */
 export const brightness: RewardFunction = (images) => mul(mean(images, [1, 2, 3]), 10);
@@ -26,9 +27,10 @@ export const tinyConfig: AlignPropConfigInput = {
 
 const animals = ['cat', 'dog', 'horse', 'crab'];
 
-export const tinyTrainer = <M = undefined>(
-  { config, ...options }: Partial<AlignPropTrainerOptions<M>> & Pick<AlignPropTrainerOptions<M>, 'pipeline'>,
-): AlignPropTrainer<M> =>
+export const tinyTrainer = <M = undefined>({
+  config,
+  ...options
+}: Partial<AlignPropTrainerOptions<M>> & Pick<AlignPropTrainerOptions<M>, 'pipeline'>): AlignPropTrainer<M> =>
   new AlignPropTrainer<M>({
     promptFunction: (generator) => animals[generator.randint(0, animals.length, 1)[0]!]!,
     rewardFunction: brightness as RewardFunction<M>,
@@ -37,7 +39,10 @@ export const tinyTrainer = <M = undefined>(
   });
 
 /** All steps; without the time, which differs between runs. */
-export async function collect<M>(trainer: AlignPropTrainer<M>, signal?: AbortSignal): Promise<Omit<StepMetrics, 'seconds'>[]> {
+export async function collect<M>(
+  trainer: AlignPropTrainer<M>,
+  signal?: AbortSignal,
+): Promise<Omit<StepMetrics, 'seconds'>[]> {
   const all: Omit<StepMetrics, 'seconds'>[] = [];
   for await (const { seconds: _, ...metrics } of trainer.train({ signal })) all.push(metrics);
   return all;

@@ -9,11 +9,15 @@ export class ReportedByRankZero extends Error {
 }
 
 /**
- * Runs a program in each of the processes that a launcher started, connected by Open MPI, or in this one alone if none did. An error on
- * one rank is written to stderr and ends all of them; one that all ranks throw is thrown by rank 0, and as ReportedByRankZero by the others.
+ * Runs a program in each of the processes that a launcher started, connected by Open MPI, or in this one alone if none
+ * did. An error on one rank is written to stderr and ends all of them; one that all ranks throw is thrown by rank 0,
+ * and as ReportedByRankZero by the others.
  * @throws what `work` throws; an error of `launched` or `openMpi`
  */
-export async function acrossProcesses<T>(work: (collective: Collective) => Promise<T>, options?: OpenMpiOptions): Promise<T> {
+export async function acrossProcesses<T>(
+  work: (collective: Collective) => Promise<T>,
+  options?: OpenMpiOptions,
+): Promise<T> {
   if (!launched(process.env)) return work(singleProcess);
   const collective = await openMpi(options);
   let result: T;

@@ -13,7 +13,9 @@ export async function exchange<T>(collective: Collective, at: string, value: T):
   const said = bytes.map((text) => JSON.parse(new TextDecoder().decode(text)) as { at: string; value: T });
   const other = said.findIndex((one) => one.at !== at);
   if (other < 0) return said.map((one) => one.value);
-  throw new Error(`Collective: rank ${rank} is at ${at}, rank ${other} at ${said[other]!.at}, expected all ranks at one place. Leave the training loop, or save checkpoints, on all ranks alike.`);
+  throw new Error(
+    `Collective: rank ${rank} is at ${at}, rank ${other} at ${said[other]!.at}, expected all ranks at one place. Leave the training loop, or save checkpoints, on all ranks alike.`,
+  );
 }
 
 /** The numbers of all ranks, in their order; of any counts. */
@@ -37,14 +39,18 @@ interface Outcome {
 /**
  * Goes on only if all ranks can, after each has done work of its own.
  * @param failure what that work threw on this rank, if it did
- * @throws on all ranks alike the signal's reason, or StoppedElsewhere, if any rank's work ended with that; NonFiniteError, with the words of
- *   all ranks, if any rank's did. On this rank alone whatever else its work threw, at once: `Collective.abort` is for that
+ * @throws on all ranks alike the signal's reason, or StoppedElsewhere, if any rank's work ended with that;
+ *   NonFiniteError, with the words of all ranks, if any rank's did. On this rank alone whatever else its work threw, at
+ *   once: `Collective.abort` is for that
  */
 export async function agree(collective: Collective, at: string, failure: unknown, signal?: AbortSignal): Promise<void> {
   const stopped = signal?.aborted === true && failure === signal.reason;
   const isShared = failure === undefined || stopped || failure instanceof NonFiniteError;
   if (!isShared || (collective.size === 1 && failure !== undefined)) throw failure as Error;
-  const outcomes = await exchange<Outcome>(collective, at, { stopped, nonFinite: failure instanceof NonFiniteError ? failure.message : undefined });
+  const outcomes = await exchange<Outcome>(collective, at, {
+    stopped,
+    nonFinite: failure instanceof NonFiniteError ? failure.message : undefined,
+  });
   if (stopped) throw shared(failure as Error);
   const rank = outcomes.findIndex((outcome) => outcome.stopped);
   if (rank >= 0) throw shared(new StoppedElsewhere(`rank ${rank} was asked to stop`));
@@ -56,7 +62,12 @@ export async function agree(collective: Collective, at: string, failure: unknown
  * What rank 0 makes of work that it alone does while the others wait. It has to survive JSON.
  * @throws as `agree`
  */
-export async function byRankZero<T>(collective: Collective, at: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+export async function byRankZero<T>(
+  collective: Collective,
+  at: string,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
   let failure: unknown;
   const made = collective.rank === 0 ? await work().catch((error: unknown) => void (failure = error)) : undefined;
   await agree(collective, at, failure, signal);
@@ -71,4 +82,5 @@ export function shared<E>(error: E): E {
   return error;
 }
 
-export const isShared = (error: unknown): boolean => typeof error === 'object' && error !== null && (sharedErrors.has(error) || isShared((error as Partial<Error>).cause));
+export const isShared = (error: unknown): boolean =>
+  typeof error === 'object' && error !== null && (sharedErrors.has(error) || isShared((error as Partial<Error>).cause));

@@ -8,16 +8,34 @@ import { broadcastVariables } from './tensors.js';
  * Begins a run together: all ranks with rank 0's weights.
  * @throws on all ranks, if they have other configurations or have resumed from other checkpoints
  */
-export async function joinRanks(collective: Collective, config: AlignPropConfig, globalStep: number, variables: Readonly<Record<string, Variable>>): Promise<void> {
-  const all = await exchange(collective, 'the start', { ...config, 'steps taken': globalStep } as Record<string, unknown>);
-  const [first, ...others] = all.map((one) => Object.fromEntries(Object.entries(one).map(([key, value]) => [key, JSON.stringify(value)])));
+export async function joinRanks(
+  collective: Collective,
+  config: AlignPropConfig,
+  globalStep: number,
+  variables: Readonly<Record<string, Variable>>,
+): Promise<void> {
+  const all = await exchange(collective, 'the start', { ...config, 'steps taken': globalStep } as Record<
+    string,
+    unknown
+  >);
+  const [first, ...others] = all.map((one) =>
+    Object.fromEntries(Object.entries(one).map(([key, value]) => [key, JSON.stringify(value)])),
+  );
   for (const [i, other] of others.entries()) {
     const key = Object.keys(first!).find((name) => first![name] !== other[name]);
-    if (key) throw shared(new Error(`AlignPropTrainer: ${key} got ${first![key]} on rank 0 and ${other[key]} on rank ${i + 1}, expected the same on all. Give all processes the same options and files.`));
+    if (key)
+      throw shared(
+        new Error(
+          `AlignPropTrainer: ${key} got ${first![key]} on rank 0 and ${other[key]} on rank ${i + 1}, expected the same on all. Give all processes the same options and files.`,
+        ),
+      );
   }
   await broadcastVariables(collective, variables);
 }
 
 /** How many images a step is made of. */
-export const describeRanks = ({ size }: Collective, { train_batch_size: batch, train_gradient_accumulation_steps: rounds }: AlignPropConfig): string =>
+export const describeRanks = (
+  { size }: Collective,
+  { train_batch_size: batch, train_gradient_accumulation_steps: rounds }: AlignPropConfig,
+): string =>
   `${size} processes: ${size} × ${batch}${rounds > 1 ? ` × ${rounds} micro-batches` : ''} = ${size * batch * rounds} images a step.`;

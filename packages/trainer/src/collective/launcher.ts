@@ -19,13 +19,20 @@ export function launched(env: Environment): Launched | undefined {
   if (env.OMPI_COMM_WORLD_SIZE !== undefined || env.PMIX_RANK !== undefined) {
     const size = Number(env.OMPI_COMM_WORLD_SIZE ?? env.SLURM_STEP_NUM_TASKS);
     if (size === 1) return undefined;
-    return { ...(size > 1 && { size }), localSize: Number(env.OMPI_COMM_WORLD_LOCAL_SIZE) || tasksOfNode(env), localRank: Number(env.OMPI_COMM_WORLD_LOCAL_RANK ?? env.SLURM_LOCALID ?? 0) };
+    return {
+      ...(size > 1 && { size }),
+      localSize: Number(env.OMPI_COMM_WORLD_LOCAL_SIZE) || tasksOfNode(env),
+      localRank: Number(env.OMPI_COMM_WORLD_LOCAL_RANK ?? env.SLURM_LOCALID ?? 0),
+    };
   }
   // Not SLURM_NTASKS: a batch script that starts one process itself has that too.
   const count = Number(env.PMI_SIZE ?? env.SLURM_STEP_NUM_TASKS);
   if (!(count > 1)) return undefined;
-  const launcher = Number(env.SLURM_STEP_NUM_TASKS) === count ? 'srun without PMIx' : 'the launcher of MPICH or Intel MPI';
-  throw new Error(`launched: ${launcher} started ${count} processes, expected Open MPI's mpirun or srun --mpi=pmix: each would train alone. Use \`mpirun -np ${count} …\` of Open MPI (apt-get install openmpi-bin libopenmpi3), or \`srun --mpi=pmix …\`.`);
+  const launcher =
+    Number(env.SLURM_STEP_NUM_TASKS) === count ? 'srun without PMIx' : 'the launcher of MPICH or Intel MPI';
+  throw new Error(
+    `launched: ${launcher} started ${count} processes, expected Open MPI's mpirun or srun --mpi=pmix: each would train alone. Use \`mpirun -np ${count} …\` of Open MPI (apt-get install openmpi-bin libopenmpi3), or \`srun --mpi=pmix …\`.`,
+  );
 }
 
 /** Slurm's list, such as `4(x2),3`: tasks on nodes that follow each other. */

@@ -5,12 +5,24 @@ afterEach(() => vi.doUnmock('koffi'));
 
 describe('loadLibMpi', () => {
   it('says what to install where Open MPI is missing', async () => {
-    vi.doMock('koffi', () => ({ default: { load: () => { throw new Error('libmpi.so.40: cannot open shared object file'); } } }));
-    await expect(loadLibMpi()).rejects.toThrow(/^openMpi: libmpi.* cannot be loaded: libmpi\.so\.40: cannot open shared object file\. Install Open MPI \(apt-get install openmpi-bin libopenmpi3\) and koffi \(npm install koffi\), or start one process/);
+    vi.doMock('koffi', () => ({
+      default: {
+        load: () => {
+          throw new Error('libmpi.so.40: cannot open shared object file');
+        },
+      },
+    }));
+    await expect(loadLibMpi()).rejects.toThrow(
+      /^openMpi: libmpi.* cannot be loaded: libmpi\.so\.40: cannot open shared object file\. Install Open MPI \(apt-get install openmpi-bin libopenmpi3\) and koffi \(npm install koffi\), or start one process/,
+    );
   });
 
   it('says what to install where koffi is missing', async () => {
-    vi.doMock('koffi', () => { throw new Error("Cannot find package 'koffi'"); });
-    await expect(loadLibMpi()).rejects.toThrow(/^openMpi: koffi, which calls Open MPI, cannot be loaded\. Install Open MPI/);
+    vi.doMock('koffi', () => {
+      throw new Error("Cannot find package 'koffi'");
+    });
+    await expect(loadLibMpi()).rejects.toThrow(
+      /^openMpi: koffi, which calls Open MPI, cannot be loaded\. Install Open MPI/,
+    );
   });
 });

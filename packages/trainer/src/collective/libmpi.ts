@@ -1,9 +1,21 @@
-/** Open MPI's C functions as this package needs them. `run` keeps the event loop going while a call waits for other ranks. */
+/**
+ * Open MPI's C functions as this package needs them. `run` keeps the event loop going while a call waits for other
+ * ranks.
+ */
 export interface LibMpi {
   readonly rank: number;
   readonly size: number;
-  run(name: 'MPI_Allreduce' | 'MPI_Bcast' | 'MPI_Allgather' | 'MPI_Allgatherv' | 'MPI_Barrier', ...args: readonly unknown[]): Promise<void>;
-  readonly handles: { readonly float: unknown; readonly byte: unknown; readonly int: unknown; readonly sum: unknown; readonly world: unknown };
+  run(
+    name: 'MPI_Allreduce' | 'MPI_Bcast' | 'MPI_Allgather' | 'MPI_Allgatherv' | 'MPI_Barrier',
+    ...args: readonly unknown[]
+  ): Promise<void>;
+  readonly handles: {
+    readonly float: unknown;
+    readonly byte: unknown;
+    readonly int: unknown;
+    readonly sum: unknown;
+    readonly world: unknown;
+  };
   /** Ends the process. */
   abort(exitCode: number): void;
   finalize(): void;
@@ -19,23 +31,34 @@ const signatures = {
 
 const threadSerialized = 2;
 const threadMultiple = 3;
-const install = 'Install Open MPI (apt-get install openmpi-bin libopenmpi3) and koffi (npm install koffi), or start one process without mpirun or srun.';
+const install =
+  'Install Open MPI (apt-get install openmpi-bin libopenmpi3) and koffi (npm install koffi), or start one process without mpirun or srun.';
 
 /** Loads Open MPI and takes this process into its world. @throws if it or koffi is not installed */
 export async function loadLibMpi(): Promise<LibMpi> {
   const library = await openLibrary();
   // Open MPI's handles are the addresses of its own structures.
-  const [world, float, byte, int, sum] = ['comm_world', 'float', 'byte', 'int32_t', 'op_sum'].map((name) => library.symbol(`ompi_mpi_${name}`) as unknown);
+  const [world, float, byte, int, sum] = ['comm_world', 'float', 'byte', 'int32_t', 'op_sum'].map(
+    (name) => library.symbol(`ompi_mpi_${name}`) as unknown,
+  );
   const provided = [0];
-  check('MPI_Init_thread', library.func('int MPI_Init_thread(void *, void *, int, _Out_ int *)')(null, null, threadMultiple, provided));
+  check(
+    'MPI_Init_thread',
+    library.func('int MPI_Init_thread(void *, void *, int, _Out_ int *)')(null, null, threadMultiple, provided),
+  );
   // Calls run in koffi's threads, one after the other.
-  if (provided[0]! < threadSerialized) throw new Error(`openMpi: this Open MPI has thread level ${provided[0]}, expected ${threadSerialized} or more. Use one that was built with threads.`);
+  if (provided[0]! < threadSerialized)
+    throw new Error(
+      `openMpi: this Open MPI has thread level ${provided[0]}, expected ${threadSerialized} or more. Use one that was built with threads.`,
+    );
   const ask = (name: string): number => {
     const answer = [0];
     check(name, library.func(`int ${name}(void *, _Out_ int *)`)(world, answer));
     return answer[0]!;
   };
-  const functions = Object.fromEntries(Object.entries(signatures).map(([name, signature]) => [name, library.func(signature)]));
+  const functions = Object.fromEntries(
+    Object.entries(signatures).map(([name, signature]) => [name, library.func(signature)]),
+  );
   const abort = library.func('int MPI_Abort(void *, int)');
   const finalize = library.func('int MPI_Finalize()');
   return {
@@ -44,7 +67,9 @@ export async function loadLibMpi(): Promise<LibMpi> {
     handles: { world, float, byte, int, sum },
     run: async (name, ...args) => {
       const code = await new Promise<number>((resolve, reject) => {
-        functions[name]!.async(...args, (error: unknown, result: number) => (error ? reject(error as Error) : resolve(result)));
+        functions[name]!.async(...args, (error: unknown, result: number) =>
+          error ? reject(error as Error) : resolve(result),
+        );
       });
       check(name, code);
     },

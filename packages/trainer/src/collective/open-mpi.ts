@@ -11,14 +11,18 @@ export interface OpenMpiOptions {
 const chunk = 2 ** 20;
 
 /**
- * The processes that `mpirun` or `srun --mpi=pmix` started, connected by Open MPI. Once a process; it needs koffi and libmpi.so.40.
+ * The processes that `mpirun` or `srun --mpi=pmix` started, connected by Open MPI. Once a process; it needs koffi and
+ * libmpi.so.40.
  * @throws if they are missing, or Open MPI sees other processes than the launcher started
  */
 export async function openMpi({ describe = defaultDescription }: OpenMpiOptions = {}): Promise<Collective> {
   const mpi = await loadLibMpi();
   const { rank, size } = mpi;
   const expected = launched(process.env)?.size ?? size;
-  if (size !== expected) throw new Error(`openMpi: Open MPI sees ${size} processes, the launcher started ${expected}: each would train alone. Use the mpirun of the Open MPI that is installed as libmpi, or srun --mpi=pmix.`);
+  if (size !== expected)
+    throw new Error(
+      `openMpi: Open MPI sees ${size} processes, the launcher started ${expected}: each would train alone. Use the mpirun of the Open MPI that is installed as libmpi, or srun --mpi=pmix.`,
+    );
   const { world, float, sum } = mpi.handles;
   return {
     rank,
@@ -51,9 +55,13 @@ export async function openMpi({ describe = defaultDescription }: OpenMpiOptions 
   };
 }
 
-const defaultDescription = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+const defaultDescription = (error: unknown): string =>
+  error instanceof Error ? (error.stack ?? error.message) : String(error);
 
-async function gather({ run, size, handles: { world, byte, int } }: LibMpi, bytes: Uint8Array): Promise<readonly Uint8Array[]> {
+async function gather(
+  { run, size, handles: { world, byte, int } }: LibMpi,
+  bytes: Uint8Array,
+): Promise<readonly Uint8Array[]> {
   const counts = new Int32Array(size);
   await run('MPI_Allgather', Int32Array.of(bytes.length), 1, int, counts, 1, int, world);
   const starts = new Int32Array(size);

@@ -6,8 +6,8 @@ import type { Collective } from './collective.js';
 const bucketSize = 2 ** 22;
 
 /**
- * The mean over all ranks of gradients with the same names and shapes on each, the same to the bit everywhere. Those given are freed or
- * returned.
+ * The mean over all ranks of gradients with the same names and shapes on each, the same to the bit everywhere. Those
+ * given are freed or returned.
  */
 export async function meanOfGradients(collective: Collective, gradients: Gradients): Promise<Gradients> {
   if (collective.size === 1) return gradients;
@@ -24,15 +24,26 @@ export async function meanOfGradients(collective: Collective, gradients: Gradien
 }
 
 /** Gives variables the values that they have on rank 0. */
-export async function broadcastVariables(collective: Collective, variables: Readonly<Record<string, Variable>>): Promise<void> {
+export async function broadcastVariables(
+  collective: Collective,
+  variables: Readonly<Record<string, Variable>>,
+): Promise<void> {
   if (collective.size === 1) return;
-  await inBuckets(variables, (values) => collective.broadcast(values), (path, values, { shape }) => {
-    if (collective.rank > 0) tidy(() => variables[path]!.assign(tensor(values, shape, 'float32')));
-  });
+  await inBuckets(
+    variables,
+    (values) => collective.broadcast(values),
+    (path, values, { shape }) => {
+      if (collective.rank > 0) tidy(() => variables[path]!.assign(tensor(values, shape, 'float32')));
+    },
+  );
 }
 
 /** Many tensors as few arrays: a call for each small matrix would cost more than what it carries. */
-async function inBuckets<T extends Tensor>(tensors: Readonly<Record<string, T>>, run: (values: Float32Array) => Promise<void>, take: (path: string, values: Float32Array, like: T) => void): Promise<void> {
+async function inBuckets<T extends Tensor>(
+  tensors: Readonly<Record<string, T>>,
+  run: (values: Float32Array) => Promise<void>,
+  take: (path: string, values: Float32Array, like: T) => void,
+): Promise<void> {
   for (const bucket of bucketsOf(tensors)) {
     const values = new Float32Array(bucket.reduce((sum, [, { size }]) => sum + size, 0));
     let end = 0;

@@ -7,8 +7,8 @@ export type Advantages = (prompts: readonly string[], rewards: readonly number[]
 export const epochAdvantages: Advantages = (_prompts, rewards) => standardised(rewards, rewards, 1e-8);
 
 /**
- * (r - mean) / (std + 1e-6) over the last rewards of the same prompt, those of this epoch included; over the epoch's where a prompt
- * has fewer than `minCount` (Black et al. 2023, arXiv 2305.13301, §4.3; TRL's `PerPromptStatTracker`).
+ * (r - mean) / (std + 1e-6) over the last rewards of the same prompt, those of this epoch included; over the epoch's
+ * where a prompt has fewer than `minCount` (Black et al. 2023, arXiv 2305.13301, §4.3; TRL's `PerPromptStatTracker`).
  * @param options.bufferSize rewards remembered of each prompt
  */
 export function perPromptAdvantages({ bufferSize, minCount }: { bufferSize: number; minCount: number }): Advantages {

@@ -39,7 +39,10 @@ export type PolicyGradientFunction = (batch: readonly TakenStep[], weight: numbe
  * Makes DDPO's gradient function for a pipeline: one call of the UNet, compiled together with the loss.
  * @throws (the function) if the scheduler's steps are not linear, because they clip
  */
-export function policyGradient(pipeline: StableDiffusionPipeline, options: PolicyGradientOptions): PolicyGradientFunction {
+export function policyGradient(
+  pipeline: StableDiffusionPipeline,
+  options: PolicyGradientOptions,
+): PolicyGradientFunction {
   const { engine, unet } = pipeline;
   const lossVjp = engine.compileVjp(policyLoss(guidedPrediction(unet.config), options.clipRange));
   return async (batch, weight) => {
@@ -48,34 +51,58 @@ export function policyGradient(pipeline: StableDiffusionPipeline, options: Polic
     const { value, aux, params } = await lossVjp(unet.params, inputs, dy).finally(() => dispose([...inputs, dy]));
     const [loss, logProbs] = [await value.data(), await aux[0]!.data()];
     dispose([value, ...aux]);
-    return { params, loss: loss[0]!, logRatios: batch.map(({ sample, step }, i) => logProbs[i]! - sample.logProbs[step.index]!) };
+    return {
+      params,
+      loss: loss[0]!,
+      logRatios: batch.map(({ sample, step }, i) => logProbs[i]! - sample.logProbs[step.index]!),
+    };
   };
 }
 
 /** The loss, and the log-probabilities `[B]`, of the inputs of `policyInputs`. */
-const policyLoss = (predict: ModelFunction, clipRange: number): ModelFunction =>
+const policyLoss =
+  (predict: ModelFunction, clipRange: number): ModelFunction =>
   (params, latents, timesteps, embeds, guidanceScale, nextLatents, oldLogProbs, advantages, ...factors) => {
     const prediction = predict(params, latents!, timesteps!, embeds!, guidanceScale!) as Tensor4D;
     const [sample, modelOutput, noise] = factors as [Tensor, Tensor, Tensor];
-    const logProbs = transitionLogProb(prediction, latents as Tensor4D, nextLatents as Tensor4D, { sample, modelOutput, noise });
+    const logProbs = transitionLogProb(prediction, latents as Tensor4D, nextLatents as Tensor4D, {
+      sample,
+      modelOutput,
+      noise,
+    });
     return [clippedLoss(logProbs, oldLogProbs as Tensor1D, advantages as Tensor1D, clipRange), logProbs];
   };
 
-function policyInputs({ scheduler, textEncoder }: StableDiffusionPipeline, batch: readonly TakenStep[], { latentShape, eta, guidanceScale }: PolicyGradientOptions): Tensor[] {
+function policyInputs(
+  { scheduler, textEncoder }: StableDiffusionPipeline,
+  batch: readonly TakenStep[],
+  { latentShape, eta, guidanceScale }: PolicyGradientOptions,
+): Tensor[] {
   const guided = guidanceScale > 1;
-  const stack = (rows: readonly Float32Array[], shape: readonly number[]) => tensor(joined(rows), [rows.length, ...shape]);
+  const stack = (rows: readonly Float32Array[], shape: readonly number[]) =>
+    tensor(joined(rows), [rows.length, ...shape]);
   const numbers = (value: (taken: TakenStep) => number) => tensor1d(batch.map(value));
-  const factor = (name: 'sample' | 'modelOutput' | 'noise') => tensor(batch.map(({ step }) => scheduler.coefficients(step, eta)[name]), [batch.length, 1, 1, 1]);
+  const factor = (name: 'sample' | 'modelOutput' | 'noise') =>
+    tensor(
+      batch.map(({ step }) => scheduler.coefficients(step, eta)[name]),
+      [batch.length, 1, 1, 1],
+    );
   const embeds = batch.map(({ sample }) => sample.promptEmbeds);
   const negatives = guided ? batch.map(({ sample }) => sample.negativePromptEmbeds!) : [];
   const width = textEncoder.config.hidden_size;
   const times = batch.map(({ step }) => step.t);
   return [
-    stack(batch.map(({ sample, step }) => sample.latents[step.index]!), latentShape),
+    stack(
+      batch.map(({ sample, step }) => sample.latents[step.index]!),
+      latentShape,
+    ),
     tensor1d(guided ? [...times, ...times] : times), // one for each half
     stack([...negatives, ...embeds], [embeds[0]!.length / width, width]),
     scalar(guidanceScale),
-    stack(batch.map(({ sample, step }) => sample.latents[step.index + 1]!), latentShape),
+    stack(
+      batch.map(({ sample, step }) => sample.latents[step.index + 1]!),
+      latentShape,
+    ),
     numbers(({ sample, step }) => sample.logProbs[step.index]!),
     numbers(({ advantage }) => advantage),
     factor('sample'),

@@ -1,6 +1,25 @@
-import { add, clipByValue, div, exp, log, maximum, mean, mul, neg, square, sub, type Scalar, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  clipByValue,
+  div,
+  exp,
+  log,
+  maximum,
+  mean,
+  mul,
+  neg,
+  square,
+  sub,
+  type Scalar,
+  type Tensor,
+  type Tensor1D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
 
-/** A step as a Gaussian: x' ~ N(sample · x + modelOutput · ε, noise²), as `StepCoefficients`, one number an image: `[B, 1, 1, 1]` each. */
+/**
+ * A step as a Gaussian: x' ~ N(sample · x + modelOutput · ε, noise²), as `StepCoefficients`, one number an image: `[B,
+ * 1, 1, 1]` each.
+ */
 export interface Transition {
   readonly sample: Tensor;
   readonly modelOutput: Tensor;
@@ -8,12 +27,17 @@ export interface Transition {
 }
 
 /**
- * The log-density of denoising steps from `latents` to `nextLatents`, `[B, h, w, C]` both, which DDPO's policy is made of (arXiv
- * 2305.13301, §4.1). As in TRL the mean over an image's elements, not their sum.
+ * The log-density of denoising steps from `latents` to `nextLatents`, `[B, h, w, C]` both, which DDPO's policy is made
+ * of (arXiv 2305.13301, §4.1). As in TRL the mean over an image's elements, not their sum.
  * @param prediction ε, `[B, h, w, C]`
  * @returns `[B]`
  */
-export function transitionLogProb(prediction: Tensor4D, latents: Tensor4D, nextLatents: Tensor4D, { sample, modelOutput, noise }: Transition): Tensor1D {
+export function transitionLogProb(
+  prediction: Tensor4D,
+  latents: Tensor4D,
+  nextLatents: Tensor4D,
+  { sample, modelOutput, noise }: Transition,
+): Tensor1D {
   const expected = add(mul(sample, latents), mul(modelOutput, prediction));
   const squares = div(square(sub(nextLatents, expected)), mul(square(noise), 2));
   return mean(neg(add(add(squares, log(noise)), 0.5 * Math.log(2 * Math.PI))), [1, 2, 3]) as Tensor1D;
@@ -23,8 +47,15 @@ export function transitionLogProb(prediction: Tensor4D, latents: Tensor4D, nextL
  * PPO's clipped loss of importance ratios: the mean of max(-A·ratio, -A·clip(ratio, 1 ± clipRange)), where the ratio is
  * exp(logProbs - oldLogProbs). All are `[B]`.
  */
-export function clippedLoss(logProbs: Tensor1D, oldLogProbs: Tensor1D, advantages: Tensor1D, clipRange: number): Scalar {
+export function clippedLoss(
+  logProbs: Tensor1D,
+  oldLogProbs: Tensor1D,
+  advantages: Tensor1D,
+  clipRange: number,
+): Scalar {
   const ratio = exp(sub(logProbs, oldLogProbs));
-  const losses = [ratio, clipByValue(ratio, 1 - clipRange, 1 + clipRange)].map((bounded) => neg(mul(advantages, bounded)));
+  const losses = [ratio, clipByValue(ratio, 1 - clipRange, 1 + clipRange)].map((bounded) =>
+    neg(mul(advantages, bounded)),
+  );
   return mean(maximum(losses[0]!, losses[1]!)) as Scalar;
 }

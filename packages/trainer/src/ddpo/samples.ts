@@ -29,12 +29,22 @@ export interface SampledBatch {
  * Draws a batch of images without a gradient, and notes what DDPO needs of their steps.
  * @throws the signal's reason, between steps; nothing stays allocated then
  */
-export async function drawSamples(pipeline: StableDiffusionPipeline, options: SamplingOptions, inputs: Omit<GradientInputs<unknown>, 'promptMetadata'>): Promise<SampledBatch> {
+export async function drawSamples(
+  pipeline: StableDiffusionPipeline,
+  options: SamplingOptions,
+  inputs: Omit<GradientInputs<unknown>, 'promptMetadata'>,
+): Promise<SampledBatch> {
   const trajectory = await walkDown(pipeline, options, inputs);
   const { steps, latents, modelOutputs } = trajectory;
   try {
-    const logProbs = await Promise.all(steps.map((step, i) => stepLogProbs(pipeline, trajectory, step, i, options.eta)));
-    const rows = { latents: await Promise.all(latents.map(rowsOf)), prompt: await rowsOf(inputs.promptEmbeds), negative: await rowsOf(inputs.negativePromptEmbeds) };
+    const logProbs = await Promise.all(
+      steps.map((step, i) => stepLogProbs(pipeline, trajectory, step, i, options.eta)),
+    );
+    const rows = {
+      latents: await Promise.all(latents.map(rowsOf)),
+      prompt: await rowsOf(inputs.promptEmbeds),
+      negative: await rowsOf(inputs.negativePromptEmbeds),
+    };
     const samples = inputs.prompts.map((prompt, b) => ({
       prompt,
       latents: rows.latents.map((x) => x[b]!),
@@ -48,10 +58,20 @@ export async function drawSamples(pipeline: StableDiffusionPipeline, options: Sa
   }
 }
 
-async function stepLogProbs({ scheduler }: StableDiffusionPipeline, { latents, modelOutputs }: Trajectory, step: Step, i: number, eta: number): Promise<Float32Array> {
+async function stepLogProbs(
+  { scheduler }: StableDiffusionPipeline,
+  { latents, modelOutputs }: Trajectory,
+  step: Step,
+  i: number,
+  eta: number,
+): Promise<Float32Array> {
   const logProbs = tidy(() => {
     const { sample, modelOutput, noise } = scheduler.coefficients(step, eta);
-    return transitionLogProb(modelOutputs[i]!, latents[i]!, latents[i + 1]!, { sample: scalar(sample), modelOutput: scalar(modelOutput), noise: scalar(noise) });
+    return transitionLogProb(modelOutputs[i]!, latents[i]!, latents[i + 1]!, {
+      sample: scalar(sample),
+      modelOutput: scalar(modelOutput),
+      noise: scalar(noise),
+    });
   });
   return logProbs.data<'float32'>().finally(() => logProbs.dispose());
 }

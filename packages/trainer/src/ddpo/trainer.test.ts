@@ -1,7 +1,36 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dispose, mean, mul, scalar, square, sub, tensor, tensor1d, tidy, tile, variable, zeros, zerosLike, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { flattenTensors, isStoredTensor, mapTensors, OnnxRuntimeEngine, random, randn, TfjsEngine, useBackend, vjp, type Engine, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import {
+  dispose,
+  mean,
+  mul,
+  scalar,
+  square,
+  sub,
+  tensor,
+  tensor1d,
+  tidy,
+  tile,
+  variable,
+  zeros,
+  zerosLike,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
+import {
+  flattenTensors,
+  isStoredTensor,
+  mapTensors,
+  OnnxRuntimeEngine,
+  random,
+  randn,
+  TfjsEngine,
+  useBackend,
+  vjp,
+  type Engine,
+  type Params,
+  type StoredTensor,
+} from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { DDIMScheduler, guidedPrediction, toUint8, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { loadLora } from '@alignprop/lora';
@@ -26,41 +55,67 @@ const tokens = 77;
 async function adapted(engine: Engine): Promise<StableDiffusionPipeline> {
   const pipeline = await tinyPipeline(engine);
   const prepared = preparePipeline(pipeline, { ...parseDDPOConfig(), train_text_encoder: false }, random(1));
-  Object.values(prepared.weights.variables).forEach((value, i) => tidy(() => value.assign(mul(randn(random(100 + i), value.shape as number[]), 0.1))));
+  Object.values(prepared.weights.variables).forEach((value, i) =>
+    tidy(() => value.assign(mul(randn(random(100 + i), value.shape as number[]), 0.1))),
+  );
   return prepared.pipeline;
 }
 
 async function twoSamples(pipeline: StableDiffusionPipeline): Promise<readonly Sample[]> {
   const prompts = ['cat', 'a horse'];
-  const [promptEmbeds, negativePromptEmbeds] = [await pipeline.encodePrompt(prompts), await pipeline.encodePrompt(['', ''])];
+  const [promptEmbeds, negativePromptEmbeds] = [
+    await pipeline.encodePrompt(prompts),
+    await pipeline.encodePrompt(['', '']),
+  ];
   const latents = pipeline.prepareLatents({ batch: 2, height: 16, width: 16, generator: random(2) });
-  const { samples, images } = await drawSamples(pipeline, options, { latents, promptEmbeds, negativePromptEmbeds, prompts, noise: random(3), plan: drawPlan(full(), steps, random(0)) });
+  const { samples, images } = await drawSamples(pipeline, options, {
+    latents,
+    promptEmbeds,
+    negativePromptEmbeds,
+    prompts,
+    noise: random(3),
+    plan: drawPlan(full(), steps, random(0)),
+  });
   dispose([promptEmbeds, negativePromptEmbeds, latents, images]);
   return samples;
 }
 
 /** The same tree with the weights that lie in files as tensors. */
 async function readWeights(params: Params): Promise<{ params: Params; made: Tensor[] }> {
-  const entries = await Promise.all(Object.entries(flattenTensors(params)).filter(([, leaf]) => isStoredTensor(leaf)).map(async ([path, leaf]) => [path, tensor(await (leaf as StoredTensor).read(), [...leaf.shape])] as const));
+  const entries = await Promise.all(
+    Object.entries(flattenTensors(params))
+      .filter(([, leaf]) => isStoredTensor(leaf))
+      .map(async ([path, leaf]) => [path, tensor(await (leaf as StoredTensor).read(), [...leaf.shape])] as const),
+  );
   const made = new Map(entries);
   return { params: mapTensors(params, (path, leaf) => made.get(path) ?? leaf), made: [...made.values()] };
 }
 
 /** ∇ mean(-A log p), one step at a time through the scheduler's own step: REINFORCE. */
-async function reinforceGradient({ unet, scheduler }: StableDiffusionPipeline, taken: readonly TakenStep[]): Promise<Gradients> {
+async function reinforceGradient(
+  { unet, scheduler }: StableDiffusionPipeline,
+  taken: readonly TakenStep[],
+): Promise<Gradients> {
   const read = await readWeights(unet.params);
   const predict = guidedPrediction(unet.config);
   const gradients = taken.reduce<Gradients>((all, { sample, step, advantage }) => {
-    const [x, next] = [step.index, step.index + 1].map((i) => tensor(sample.latents[i]!, [1, ...latentShape]) as Tensor4D);
+    const [x, next] = [step.index, step.index + 1].map(
+      (i) => tensor(sample.latents[i]!, [1, ...latentShape]) as Tensor4D,
+    );
     const width = sample.promptEmbeds.length / tokens;
     const embeds = tensor([...sample.negativePromptEmbeds!, ...sample.promptEmbeds], [2, tokens, width]);
     const [t, scale] = [tensor1d([step.t]), scalar(options.guidanceScale)];
-    const { value, params } = vjp((weights) => {
-      const prediction = predict(weights, x!, t, embeds, scale) as Tensor4D;
-      const { prevSample } = scheduler.step(prediction, step, x!, { eta: 1, noise: zerosLike(x!) });
-      const variance = scheduler.coefficients(step, 1).noise ** 2;
-      return mul(mean(square(sub(next!, prevSample))), advantage / (2 * variance * taken.length)); // -A log p, up to a constant
-    }, read.params, []);
+    const { value, params } = vjp(
+      (weights) => {
+        const prediction = predict(weights, x!, t, embeds, scale) as Tensor4D;
+        const { prevSample } = scheduler.step(prediction, step, x!, { eta: 1, noise: zerosLike(x!) });
+        const variance = scheduler.coefficients(step, 1).noise ** 2;
+        // -A log p, up to a constant
+        return mul(mean(square(sub(next!, prevSample))), advantage / (2 * variance * taken.length));
+      },
+      read.params,
+      [],
+    );
     dispose([x!, next!, embeds, t, scale, value]);
     return accumulate(all, params);
   }, {});
@@ -74,18 +129,28 @@ function expectNear(actual: Gradients, expected: Gradients, tolerance: number): 
   expect(scale).toBeGreaterThan(0);
   for (const [path, gradient] of Object.entries(actual)) {
     const wanted = expected[path]!.dataSync();
-    gradient.dataSync().forEach((value, i) => expect(Math.abs(value - wanted[i]!), `${path}[${i}]`).toBeLessThanOrEqual(tolerance * scale));
+    gradient
+      .dataSync()
+      .forEach((value, i) =>
+        expect(Math.abs(value - wanted[i]!), `${path}[${i}]`).toBeLessThanOrEqual(tolerance * scale),
+      );
   }
 }
 
-describe.each([['tfjs', () => new TfjsEngine()], ['ONNX Runtime', () => new OnnxRuntimeEngine()]] as const)("DDPO's gradient on %s", (_, engineOf) => {
+describe.each([
+  ['tfjs', () => new TfjsEngine()],
+  ['ONNX Runtime', () => new OnnxRuntimeEngine()],
+] as const)("DDPO's gradient on %s", (_, engineOf) => {
   beforeAll(() => useBackend('wasm'));
 
   it('is that of REINFORCE under the weights that drew the samples, where every ratio is 1; none where ratios are clipped', async () => {
     const pipeline = await adapted(engineOf());
     const samples = await twoSamples(pipeline);
     const schedule = pipeline.scheduler.timesteps(steps);
-    const taken = [{ sample: samples[0]!, step: schedule[0]!, advantage: 1.5 }, { sample: samples[1]!, step: schedule[2]!, advantage: -0.5 }];
+    const taken = [
+      { sample: samples[0]!, step: schedule[0]!, advantage: 1.5 },
+      { sample: samples[1]!, step: schedule[2]!, advantage: -0.5 },
+    ];
     const gradientOf = policyGradient(pipeline, { latentShape, ...options, clipRange: 1e-2 });
 
     const { params, loss, logRatios } = await gradientOf(taken, 0.5);
@@ -95,7 +160,10 @@ describe.each([['tfjs', () => new TfjsEngine()], ['ONNX Runtime', () => new Onnx
     expectNear(doubled, await reinforceGradient(pipeline, taken), 1e-3);
 
     // As if other weights had drawn them, under which the first was less probable and the second more.
-    const moved = taken.map(({ sample, ...rest }, i) => ({ ...rest, sample: { ...sample, logProbs: sample.logProbs.map((logProb) => logProb + [-0.1, 0.1][i]!) } }));
+    const moved = taken.map(({ sample, ...rest }, i) => ({
+      ...rest,
+      sample: { ...sample, logProbs: sample.logProbs.map((logProb) => logProb + [-0.1, 0.1][i]!) },
+    }));
     const clipped = await gradientOf(moved, 1);
     expect(clipped.logRatios.map((logRatio) => logRatio.toFixed(3))).toEqual(['0.100', '-0.100']);
     expect(clipped.loss).toBeCloseTo((-1.5 * 1.01 + 0.5 * 0.99) / 2, 4);
@@ -106,18 +174,31 @@ describe.each([['tfjs', () => new TfjsEngine()], ['ONNX Runtime', () => new Onnx
 
 const animals = ['cat', 'dog', 'horse', 'crab'];
 
-function trainerOf(pipeline: StableDiffusionPipeline, { config, ...rest }: Partial<DDPOTrainerOptions<number>> = {}): DDPOTrainer<number> {
+function trainerOf(
+  pipeline: StableDiffusionPipeline,
+  { config, ...rest }: Partial<DDPOTrainerOptions<number>> = {},
+): DDPOTrainer<number> {
   return new DDPOTrainer<number>({
     pipeline,
     promptFunction: (generator) => [animals[generator.randint(0, animals.length, 1)[0]!]!, 7],
     rewardFunction: brightness,
     ...rest,
-    config: { sample_num_steps: 2, sample_guidance_scale: 1, sample_batch_size: 2, train_batch_size: 2, num_epochs: 1, height: 16, width: 16, ...config },
+    config: {
+      sample_num_steps: 2,
+      sample_guidance_scale: 1,
+      sample_batch_size: 2,
+      train_batch_size: 2,
+      num_epochs: 1,
+      height: 16,
+      width: 16,
+      ...config,
+    },
   });
 }
 
 /** Reads pixels: nothing that has a gradient. */
-const brightness = async (images: Tensor4D): Promise<number[]> => (await toUint8(images)).map((data) => data.reduce((sum, value) => sum + value, 0) / data.length);
+const brightness = async (images: Tensor4D): Promise<number[]> =>
+  (await toUint8(images)).map((data) => data.reduce((sum, value) => sum + value, 0) / data.length);
 
 async function collect<M>(trainer: DDPOTrainer<M>, signal?: AbortSignal): Promise<DDPOMetrics[]> {
   const all: DDPOMetrics[] = [];
@@ -129,7 +210,9 @@ async function collect<M>(trainer: DDPOTrainer<M>, signal?: AbortSignal): Promis
 async function withTrainableBias(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
   const path = 'conv_out.bias';
   const bias = variable(tensor1d(await (flattenTensors(pipeline.unet.params)[path] as StoredTensor).read()));
-  return pipeline.with({ unet: pipeline.unet.withParams(mapTensors(pipeline.unet.params, (other, leaf) => (other === path ? bias : leaf))) });
+  return pipeline.with({
+    unet: pipeline.unet.withParams(mapTensors(pipeline.unet.params, (other, leaf) => (other === path ? bias : leaf))),
+  });
 }
 
 /** How far the first channel of the latents seems to be raised in the images, as numbers. */
@@ -146,16 +229,32 @@ describe('DDPOTrainer', () => {
   it('raises or lowers what it is told to, by rewards that have no gradient', async () => {
     const pipeline = await tinyPipeline();
     const seen = await seenChannel(pipeline);
-    const config = { use_lora: false, sample_num_steps: 3, sample_batch_size: 48, sample_num_batches_per_epoch: 1, train_batch_size: 48, train_learning_rate: 0.15, num_epochs: 6, height: 8, width: 8 };
+    const config = {
+      use_lora: false,
+      sample_num_steps: 3,
+      sample_batch_size: 48,
+      sample_num_batches_per_epoch: 1,
+      train_batch_size: 48,
+      train_learning_rate: 0.15,
+      num_epochs: 6,
+      height: 8,
+      width: 8,
+    };
     const ends: { mean: number; std: number }[] = [];
     for (const sign of [1, -1]) {
       const policy = await withTrainableBias(pipeline);
-      const trainer = trainerOf(policy, { config, rewardFunction: (images) => seen(images).map((value) => sign * value) });
+      const trainer = trainerOf(policy, {
+        config,
+        rewardFunction: (images) => seen(images).map((value) => sign * value),
+      });
       const metrics = await collect(trainer);
       // One optimizer step an epoch: the weights that are trained are those that drew the images.
       metrics.forEach(({ approxKl, clipFraction }) => expect([approxKl < 1e-9, clipFraction]).toEqual([true, 0]));
       const last = metrics.slice(-3);
-      ends.push({ mean: (sign * last.reduce((sum, { rewardMean }) => sum + rewardMean, 0)) / last.length, std: metrics[0]!.rewardStd });
+      ends.push({
+        mean: (sign * last.reduce((sum, { rewardMean }) => sum + rewardMean, 0)) / last.length,
+        std: metrics[0]!.rewardStd,
+      });
       trainer.dispose();
     }
     const [up, down] = ends as [(typeof ends)[0], (typeof ends)[0]];
@@ -163,7 +262,16 @@ describe('DDPOTrainer', () => {
   });
 
   it('makes what did well more probable, again and again from the same images', async () => {
-    const trainer = trainerOf(await tinyPipeline(), { config: { sample_batch_size: 4, train_batch_size: 2, train_gradient_accumulation_steps: 4, train_num_inner_epochs: 3, train_clip_range: 0.5, train_learning_rate: 1e-4 } });
+    const trainer = trainerOf(await tinyPipeline(), {
+      config: {
+        sample_batch_size: 4,
+        train_batch_size: 2,
+        train_gradient_accumulation_steps: 4,
+        train_num_inner_epochs: 3,
+        train_clip_range: 0.5,
+        train_learning_rate: 1e-4,
+      },
+    });
     const [metrics] = await collect(trainer);
     expect(trainer.globalStep).toBe(3);
     expect(metrics!.loss).toBeLessThan(-1e-6); // 0 in the first round, as advantages have mean 0; less in the others
@@ -177,17 +285,55 @@ describe('DDPOTrainer', () => {
     const asked: [number, readonly string[], readonly number[]][] = [];
     const shown: [number, number][] = [];
     const trainer = trainerOf(pipeline, {
-      config: { output_dir, num_epochs: 2, per_prompt_stat_tracking: true, async_reward_computation: true, train_timestep_fraction: 0.5 },
-      rewardFunction: (images, prompts, metadata) => (asked.push([images.shape[0], prompts, metadata]), tensor1d(prompts.map((_, i) => asked.length + i))),
-      imageSamplesHook: ({ images, rewards }, epoch) => void shown.push([epoch, rewards.size === images.shape[0] ? rewards.dataSync()[0]! : NaN]),
+      config: {
+        output_dir,
+        num_epochs: 2,
+        per_prompt_stat_tracking: true,
+        async_reward_computation: true,
+        train_timestep_fraction: 0.5,
+      },
+      rewardFunction: (images, prompts, metadata) => (
+        asked.push([images.shape[0], prompts, metadata]),
+        tensor1d(prompts.map((_, i) => asked.length + i))
+      ),
+      imageSamplesHook: ({ images, rewards }, epoch) =>
+        void shown.push([epoch, rewards.size === images.shape[0] ? rewards.dataSync()[0]! : NaN]),
     });
     const metrics = await collect(trainer);
     trainer.dispose();
-    expect(asked.map(([size, prompts, metadata]) => [size, prompts.every((prompt) => animals.includes(prompt)), metadata])).toEqual(new Array(4).fill([2, true, [7, 7]]));
-    expect(shown).toEqual([[0, 2], [1, 4]]);
-    expect(metrics.map(({ epoch, globalStep, rewardMean, rewardStd }) => [epoch, globalStep, rewardMean, rewardStd.toFixed(3)])).toEqual([[0, 0, 2, '0.707'], [1, 2, 4, '0.707']]);
-    const lines = (await readFile(`${output_dir}/metrics.jsonl`, 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, number>);
-    expect(lines.map(({ epoch, reward_mean, approx_kl, clipfrac }) => [epoch, reward_mean, typeof approx_kl, typeof clipfrac])).toEqual([[0, 2, 'number', 'number'], [1, 4, 'number', 'number']]);
+    expect(
+      asked.map(([size, prompts, metadata]) => [size, prompts.every((prompt) => animals.includes(prompt)), metadata]),
+    ).toEqual(new Array(4).fill([2, true, [7, 7]]));
+    expect(shown).toEqual([
+      [0, 2],
+      [1, 4],
+    ]);
+    expect(
+      metrics.map(({ epoch, globalStep, rewardMean, rewardStd }) => [
+        epoch,
+        globalStep,
+        rewardMean,
+        rewardStd.toFixed(3),
+      ]),
+    ).toEqual([
+      [0, 0, 2, '0.707'],
+      [1, 2, 4, '0.707'],
+    ]);
+    const lines = (await readFile(`${output_dir}/metrics.jsonl`, 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, number>);
+    expect(
+      lines.map(({ epoch, reward_mean, approx_kl, clipfrac }) => [
+        epoch,
+        reward_mean,
+        typeof approx_kl,
+        typeof clipfrac,
+      ]),
+    ).toEqual([
+      [0, 2, 'number', 'number'],
+      [1, 4, 'number', 'number'],
+    ]);
     expect(Object.keys((await loadLora(output_dir)).tensors).length).toBeGreaterThan(0);
     await rm(output_dir, { recursive: true });
   });
@@ -209,7 +355,9 @@ describe('DDPOTrainer', () => {
   it('names the image whose reward is not finite, and changes nothing', async () => {
     const pipeline = await tinyPipeline();
     const trainer = trainerOf(pipeline, { rewardFunction: () => [1, NaN] });
-    await expect(collect(trainer)).rejects.toThrow(/DDPOTrainer: the reward of image 1 \('\w+'\) is NaN\. Nothing was trained on it\./);
+    await expect(collect(trainer)).rejects.toThrow(
+      /DDPOTrainer: the reward of image 1 \('\w+'\) is NaN\. Nothing was trained on it\./,
+    );
     expect(trainer.globalStep).toBe(0);
     trainer.dispose();
   });
@@ -217,17 +365,23 @@ describe('DDPOTrainer', () => {
   it('refuses the wrong number of rewards, and steps without noise', async () => {
     const pipeline = await tinyPipeline();
     const trainer = trainerOf(pipeline, { rewardFunction: () => [1] });
-    await expect(collect(trainer)).rejects.toThrow('rewardFunction: returned 1 numbers, expected 2, one reward an image.');
+    await expect(collect(trainer)).rejects.toThrow(
+      'rewardFunction: returned 1 numbers, expected 2, one reward an image.',
+    );
     trainer.dispose();
     const certain = pipeline.with({ scheduler: new DDIMScheduler({ clip_sample: false }) }); // ends at ᾱ = 1
-    expect(() => trainerOf(certain)).toThrow(/DDPOTrainer: the denoising step at t = 0 adds no noise.*set_alpha_to_one false/);
+    expect(() => trainerOf(certain)).toThrow(
+      /DDPOTrainer: the denoising step at t = 0 adds no noise.*set_alpha_to_one false/,
+    );
     const clipping = pipeline.with({ scheduler: new DDIMScheduler({ set_alpha_to_one: false }) });
     expect(() => trainerOf(clipping)).toThrow(/clip_sample got true/);
   });
 
   it('ends after a complete optimizer step when it is aborted', async () => {
     const controller = new AbortController();
-    const trainer = trainerOf(await tinyPipeline(), { rewardFunction: (_, prompts) => (controller.abort(), prompts.map((_, i) => i)) });
+    const trainer = trainerOf(await tinyPipeline(), {
+      rewardFunction: (_, prompts) => (controller.abort(), prompts.map((_, i) => i)),
+    });
     expect(await collect(trainer, controller.signal)).toEqual([]);
     expect(trainer.globalStep).toBe(0);
     trainer.dispose();

@@ -28,10 +28,14 @@ import { drawSamples, type Sample, type SampledBatch } from './samples.js';
 export interface DDPOTrainerOptions<M> {
   /** In TRL's spelling or in camel case; see `ddpoConfigSchema`. */
   config?: DDPOConfigInput;
-  /** Stays the caller's. A UNet without trainable weights gets an adapter; one with a trainable adapter goes on with it. */
+  /**
+   * Stays the caller's. A UNet without trainable weights gets an adapter; one with a trainable adapter goes on with it.
+   */
   pipeline: StableDiffusionPipeline;
   promptFunction: PromptFunction<M>;
-  /** Any function of images, or a differentiable reward of `@alignprop/rewards`, which the pipeline's engine then runs. */
+  /**
+   * Any function of images, or a differentiable reward of `@alignprop/rewards`, which the pipeline's engine then runs.
+   */
   rewardFunction: BlackBoxReward<M> | RewardFunction<M>;
   /** Called every epoch with its last batch; without it the trackers get the images. */
   imageSamplesHook?: (samples: ImageSamples<M>, epoch: number, tracker: Tracker) => void | Promise<void>;
@@ -62,9 +66,9 @@ interface Seen {
 }
 
 /**
- * Fine-tunes a diffusion model by policy gradients of a reward that need not be differentiable (DDPO, arXiv 2305.13301), as TRL's
- * `DDPOTrainer`: the baseline that AlignProp is measured against. An epoch draws images, compares their rewards, and raises the
- * probability of the denoising steps of those above the mean.
+ * Fine-tunes a diffusion model by policy gradients of a reward that need not be differentiable (DDPO, arXiv
+ * 2305.13301), as TRL's `DDPOTrainer`: the baseline that AlignProp is measured against. An epoch draws images, compares
+ * their rewards, and raises the probability of the denoising steps of those above the mean.
  */
 export class DDPOTrainer<M = undefined> {
   readonly config: DDPOConfig;
@@ -79,11 +83,15 @@ export class DDPOTrainer<M = undefined> {
   readonly #gradient: PolicyGradientFunction;
   #epoch = 0;
 
-  /** @throws if the configuration is not valid, the scheduler's steps clip, or the pipeline's UNet cannot be trained with it */
+  /**
+   * @throws if the configuration is not valid, the scheduler's steps clip, or the pipeline's UNet cannot be trained
+   * with it
+   */
   constructor(options: DDPOTrainerOptions<M>) {
     const { pipeline, promptFunction, rewardFunction, logger = silent } = options;
     const config = parseDDPOConfig(options.config);
-    const [, ...latentShape] = pipeline.latentShape({ batch: config.sample_batch_size, ...sizeOf(config) }); // throws for a size that does not fit
+    // throws for a size that does not fit
+    const [, ...latentShape] = pipeline.latentShape({ batch: config.sample_batch_size, ...sizeOf(config) });
     this.config = config;
     this.#options = options;
     this.#folder = runFolder(config);
@@ -91,13 +99,29 @@ export class DDPOTrainer<M = undefined> {
     this.#prepared = preparePipeline(pipeline, { ...config, train_text_encoder: false }, this.#generators.adapter);
     checkDensities(this.pipeline, config);
     this.#optimizer = createOptimizer(this.#prepared.weights.variables, config);
-    this.#batches = new MicroBatches(this.pipeline, promptFunction, { ...config, train_batch_size: config.sample_batch_size }, full(), this.#generators);
+    this.#batches = new MicroBatches(
+      this.pipeline,
+      promptFunction,
+      { ...config, train_batch_size: config.sample_batch_size },
+      full(),
+      this.#generators,
+    );
     this.#judge = blackBoxJudge(pipeline.engine, rewardFunction);
     const { per_prompt_stat_tracking_buffer_size: bufferSize, per_prompt_stat_tracking_min_count: minCount } = config;
-    this.#advantages = config.per_prompt_stat_tracking ? perPromptAdvantages({ bufferSize, minCount }) : epochAdvantages;
+    this.#advantages = config.per_prompt_stat_tracking
+      ? perPromptAdvantages({ bufferSize, minCount })
+      : epochAdvantages;
     const guidanceScale = config.train_cfg ? config.sample_guidance_scale : 1;
-    this.#gradient = policyGradient(this.pipeline, { latentShape, eta: config.sample_eta, guidanceScale, clipRange: config.train_clip_range });
-    if (!config.train_cfg && config.sample_guidance_scale > 1) logger.warn('train_cfg is false with guidance: importance ratios compare the unguided prediction with the guided one that drew the images, and most are clipped.');
+    this.#gradient = policyGradient(this.pipeline, {
+      latentShape,
+      eta: config.sample_eta,
+      guidanceScale,
+      clipRange: config.train_clip_range,
+    });
+    if (!config.train_cfg && config.sample_guidance_scale > 1)
+      logger.warn(
+        'train_cfg is false with guidance: importance ratios compare the unguided prediction with the guided one that drew the images, and most are clipped.',
+      );
   }
 
   /** The pipeline given, with the adapter that is trained and a DDIM scheduler: generate with it at any time. */
@@ -111,9 +135,11 @@ export class DDPOTrainer<M = undefined> {
   }
 
   /**
-   * Trains up to `num_epochs`, yielding after every epoch: the caller owns the loop, and may `break` out of it. However it ends, short
-   * of an error, the adapter is written. An aborted `signal` ends it after the last complete optimizer step.
-   * @throws if the run folder cannot be written, or another run is in it; NonFiniteError for a reward, a log-probability or a gradient, before the step it would enter
+   * Trains up to `num_epochs`, yielding after every epoch: the caller owns the loop, and may `break` out of it. However
+   * it ends, short of an error, the adapter is written. An aborted `signal` ends it after the last complete optimizer
+   * step.
+   * @throws if the run folder cannot be written, or another run is in it; NonFiniteError for a reward, a
+   *   log-probability or a gradient, before the step it would enter
    */
   async *train({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<DDPOMetrics, void, void> {
     const lock = this.#folder && (await claimRunFolder(this.#folder, this.#options.logger ?? silent));
@@ -152,7 +178,10 @@ export class DDPOTrainer<M = undefined> {
   async #start(): Promise<Tracker> {
     const { logger = silent, trackers = [] } = this.#options;
     if (this.#folder) await prepareRunFolder(this.#folder, this.config, this.#epoch > 0 ? this.globalStep : undefined);
-    const own = await createTrackers(this.config, this.#folder, { fromStep: this.globalStep, warn: (message) => logger.warn(message) });
+    const own = await createTrackers(this.config, this.#folder, {
+      fromStep: this.globalStep,
+      warn: (message) => logger.warn(message),
+    });
     return allTrackers([...own, ...trackers]);
   }
 
@@ -162,9 +191,12 @@ export class DDPOTrainer<M = undefined> {
     const { samples, rewards } = await this.#draw(tracker, signal);
     const { train_adv_clip_max: limit, train_clip_range: range } = this.config;
     const prompts = samples.map(({ prompt }) => prompt);
-    const advantages = this.#advantages(prompts, rewards).map((advantage) => Math.max(-limit, Math.min(limit, advantage)));
+    const advantages = this.#advantages(prompts, rewards).map((advantage) =>
+      Math.max(-limit, Math.min(limit, advantage)),
+    );
     const seen: Seen = { losses: [], logRatios: [], gradNorms: [] };
-    for (let inner = 0; inner < this.config.train_num_inner_epochs; inner++) await this.#trainOn(samples, advantages, seen, signal);
+    for (let inner = 0; inner < this.config.train_num_inner_epochs; inner++)
+      await this.#trainOn(samples, advantages, seen, signal);
     const { mean: rewardMean, std: rewardStd } = meanAndStd(rewards);
     return {
       epoch: this.#epoch++,
@@ -174,7 +206,8 @@ export class DDPOTrainer<M = undefined> {
       rewardTerms: {},
       loss: meanAndStd(seen.losses).mean,
       approxKl: 0.5 * meanAndStd(seen.logRatios.map((logRatio) => logRatio ** 2)).mean,
-      clipFraction: seen.logRatios.filter((logRatio) => Math.abs(Math.expm1(logRatio)) > range).length / seen.logRatios.length,
+      clipFraction:
+        seen.logRatios.filter((logRatio) => Math.abs(Math.expm1(logRatio)) > range).length / seen.logRatios.length,
       gradNorm: meanAndStd(seen.gradNorms).mean,
       learningRate: this.config.train_learning_rate,
       seconds: (performance.now() - started) / 1000,
@@ -204,7 +237,10 @@ export class DDPOTrainer<M = undefined> {
     const first = (this.#epoch * batches + batch) * size;
     return this.#batches.draw(first, async (inputs) => {
       const { promptMetadata, ...walk } = inputs;
-      return { ...(await drawSamples(this.pipeline, samplingOptions(this.config), { ...walk, signal })), promptMetadata };
+      return {
+        ...(await drawSamples(this.pipeline, samplingOptions(this.config), { ...walk, signal })),
+        promptMetadata,
+      };
     });
   }
 
@@ -214,7 +250,12 @@ export class DDPOTrainer<M = undefined> {
       const values = await this.#judge(images, prompts, promptMetadata);
       if (tracker) {
         const rewards = tensor1d(values);
-        await (async () => (this.#options.imageSamplesHook ?? logSamples)({ images, prompts, promptMetadata, rewards }, this.#epoch, tracker))().finally(() => rewards.dispose());
+        await (async () =>
+          (this.#options.imageSamplesHook ?? logSamples)(
+            { images, prompts, promptMetadata, rewards },
+            this.#epoch,
+            tracker,
+          ))().finally(() => rewards.dispose());
       }
       return values;
     } finally {
@@ -223,16 +264,36 @@ export class DDPOTrainer<M = undefined> {
   }
 
   /** Once through the images of an epoch, in a new order. */
-  async #trainOn(samples: readonly Sample[], advantages: readonly number[], seen: Seen, signal?: AbortSignal): Promise<void> {
-    const { train_batch_size: size, train_gradient_accumulation_steps: rounds, sample_num_steps, train_timestep_fraction } = this.config;
+  async #trainOn(
+    samples: readonly Sample[],
+    advantages: readonly number[],
+    seen: Seen,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const {
+      train_batch_size: size,
+      train_gradient_accumulation_steps: rounds,
+      sample_num_steps,
+      train_timestep_fraction,
+    } = this.config;
     const schedule = this.pipeline.scheduler.timesteps(sample_num_steps);
     const count = Math.trunc(schedule.length * train_timestep_fraction);
     const shuffled = <T>(values: readonly T[]) => shuffle(values, this.#generators.plan);
     // Each image goes through its own steps in an order of its own.
-    const ways = shuffled(samples.map((sample, i) => ({ sample, advantage: advantages[i]! }))).map((image) => shuffled(schedule).slice(0, count).map((step) => ({ ...image, step })));
+    const ways = shuffled(samples.map((sample, i) => ({ sample, advantage: advantages[i]! }))).map((image) =>
+      shuffled(schedule)
+        .slice(0, count)
+        .map((step) => ({ ...image, step })),
+    );
     for (let first = 0; first < ways.length; first += size * rounds) {
-      const batches = Array.from({ length: rounds }, (_, round) => ways.slice(first + round * size, first + (round + 1) * size));
-      await this.#step(batches.flatMap((batch) => Array.from({ length: count }, (_, j) => batch.map((way) => way[j]!))), seen, signal);
+      const batches = Array.from({ length: rounds }, (_, round) =>
+        ways.slice(first + round * size, first + (round + 1) * size),
+      );
+      await this.#step(
+        batches.flatMap((batch) => Array.from({ length: count }, (_, j) => batch.map((way) => way[j]!))),
+        seen,
+        signal,
+      );
     }
   }
 
@@ -258,7 +319,10 @@ export class DDPOTrainer<M = undefined> {
     const norm = globalNorm(gradients);
     try {
       const value = (await norm.data())[0]!;
-      if (!Number.isFinite(value)) throw new NonFiniteError(`DDPOTrainer: in epoch ${this.#epoch} the norm of the gradients is ${value}. No weight was changed by them.`);
+      if (!Number.isFinite(value))
+        throw new NonFiniteError(
+          `DDPOTrainer: in epoch ${this.#epoch} the norm of the gradients is ${value}. No weight was changed by them.`,
+        );
       const clipped = clipByGlobalNorm(gradients, norm, this.config.train_max_grad_norm);
       this.#optimizer.step(clipped);
       dispose(clipped);
@@ -281,9 +345,13 @@ function shuffle<T>(values: readonly T[], generator: TorchGenerator): T[] {
 
 /** A step without noise has no density: also where a schedule ends at ᾱ = 1. */
 function checkDensities({ scheduler }: StableDiffusionPipeline, { sample_num_steps, sample_eta }: DDPOConfig): void {
-  const certain = scheduler.timesteps(sample_num_steps).find((step) => !(scheduler.coefficients(step, sample_eta).noise > 0));
+  const certain = scheduler
+    .timesteps(sample_num_steps)
+    .find((step) => !(scheduler.coefficients(step, sample_eta).noise > 0));
   if (!certain) return;
-  throw new Error(`DDPOTrainer: the denoising step at t = ${certain.t} adds no noise, so that it has no density. Use a scheduler with set_alpha_to_one false.`);
+  throw new Error(
+    `DDPOTrainer: the denoising step at t = ${certain.t} adds no noise, so that it has no density. Use a scheduler with set_alpha_to_one false.`,
+  );
 }
 
 function checkFinite(samples: readonly Sample[], rewards: readonly number[]): void {
@@ -291,6 +359,9 @@ function checkFinite(samples: readonly Sample[], rewards: readonly number[]): vo
     const step = logProbs.findIndex((value) => !Number.isFinite(value));
     const what = step >= 0 ? `log-probability of denoising step ${step}` : 'reward';
     const value = step >= 0 ? logProbs[step]! : rewards[i]!;
-    if (!Number.isFinite(value)) throw new NonFiniteError(`DDPOTrainer: the ${what} of image ${i} ('${prompt}') is ${value}. Nothing was trained on it.`);
+    if (!Number.isFinite(value))
+      throw new NonFiniteError(
+        `DDPOTrainer: the ${what} of image ${i} ('${prompt}') is ${value}. Nothing was trained on it.`,
+      );
   });
 }

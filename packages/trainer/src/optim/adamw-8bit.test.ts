@@ -9,10 +9,18 @@ import { dynamicMap, NearestCode } from './dynamic-map.js';
 import { quantizedMoment } from './moment.js';
 
 const stored = (entries: Record<string, RawTensor>): Record<string, StoredTensor> =>
-  Object.fromEntries(Object.entries(entries).map(([name, { dtype, shape, data }]) => [name, { dtype, shape, read: async () => Float32Array.from(data) }]));
+  Object.fromEntries(
+    Object.entries(entries).map(([name, { dtype, shape, data }]) => [
+      name,
+      { dtype, shape, read: async () => Float32Array.from(data) },
+    ]),
+  );
 
 describe('the dynamic data type', () => {
-  it.each([['signed', true], ['unsigned', false]] as const)("%s has bitsandbytes' 256 values, to the bit", (name, signed) => {
+  it.each([
+    ['signed', true],
+    ['unsigned', false],
+  ] as const)("%s has bitsandbytes' 256 values, to the bit", (name, signed) => {
     expect([...dynamicMap(signed)]).toEqual([...Float32Array.from(golden[name])]);
   });
 
@@ -28,14 +36,19 @@ describe('the dynamic data type', () => {
     const draws = random(1).rand(4000);
     for (let i = 0; i < draws.length; i += 2) {
       const x = Math.fround((signed && draws[i]! < 0.5 ? -1 : 1) * 10 ** (-8 * draws[i + 1]!));
-      const best = map.reduce((found, value, code) => (Math.abs(value - x) < Math.abs(map[found]! - x) ? code : found), 0);
+      const best = map.reduce(
+        (found, value, code) => (Math.abs(value - x) < Math.abs(map[found]! - x) ? code : found),
+        0,
+      );
       expect(codeOf(x)[0], `${x}`).toBe(best);
     }
   });
 
   it('keeps each block of 256 to a part of its own largest magnitude, zeros exactly', () => {
     const scales = [1e-9, 1, 0];
-    const values = random(2).rand(700).map((x, i) => (2 * x - 1) * scales[Math.floor(i / 256)]!);
+    const values = random(2)
+      .rand(700)
+      .map((x, i) => (2 * x - 1) * scales[Math.floor(i / 256)]!);
     const moment = quantizedMoment([700], 'signed');
     scales.forEach((scale, block) => {
       const from = values.slice(256 * block, 256 * (block + 1));
@@ -43,7 +56,9 @@ describe('the dynamic data type', () => {
       moment.store(256 * block, from);
       moment.load(256 * block, back);
       // Neighbours are 0.9/64 apart in the uppermost decade.
-      back.forEach((x, i) => expect(Math.abs(x - from[i]!), `${from[i]}`).toBeLessThanOrEqual((0.9 / 64 / 2) * scale * 1.001));
+      back.forEach((x, i) =>
+        expect(Math.abs(x - from[i]!), `${from[i]}`).toBeLessThanOrEqual((0.9 / 64 / 2) * scale * 1.001),
+      );
     });
   });
 
@@ -67,10 +82,19 @@ describe.each(['wasm', 'cpu'] as const)('AdamW8bit on %s', (backend) => {
       optimizer.step(g);
       dispose(g);
       const state = optimizer.save();
-      variables.p.dataSync().forEach((x, i) => expect(Math.abs(x - parameters[i]!), `p[${i}]`).toBeLessThanOrEqual(1e-6 * Math.max(1, Math.abs(parameters[i]!))));
+      variables.p
+        .dataSync()
+        .forEach((x, i) =>
+          expect(Math.abs(x - parameters[i]!), `p[${i}]`).toBeLessThanOrEqual(
+            1e-6 * Math.max(1, Math.abs(parameters[i]!)),
+          ),
+        );
       expect([...state['state1.p']!.data]).toEqual(state1);
       expect([...state['state2.p']!.data]).toEqual(state2);
-      for (const [name, scales] of [['absmax1', absmax1], ['absmax2', absmax2]] as const) {
+      for (const [name, scales] of [
+        ['absmax1', absmax1],
+        ['absmax2', absmax2],
+      ] as const) {
         state[`${name}.p`]!.data.forEach((x, i) => expect(Math.abs(x / scales[i]! - 1)).toBeLessThan(1e-6));
       }
     }
@@ -85,9 +109,17 @@ describe.each(['wasm', 'cpu'] as const)('AdamW8bit on %s', (backend) => {
     const [reference, optimizer] = [new AdamW(exact, options), new AdamW8bit(eight, options)];
     const target = random(7).randn(8192);
     for (let step = 0; step < 30; step++) {
-      for (const [variables, own] of [[exact, reference], [eight, optimizer]] as const) {
+      for (const [variables, own] of [
+        [exact, reference],
+        [eight, optimizer],
+      ] as const) {
         const draws = random(100 + step).randn(8192);
-        const g = { w: tensor(variables.w.dataSync().map((x, i) => x - target[i]! + 0.1 * draws[i]!), [64, 128]) };
+        const g = {
+          w: tensor(
+            variables.w.dataSync().map((x, i) => x - target[i]! + 0.1 * draws[i]!),
+            [64, 128],
+          ),
+        };
         own.step(g);
         dispose(g);
       }
@@ -122,8 +154,14 @@ describe.each(['wasm', 'cpu'] as const)('AdamW8bit on %s', (backend) => {
   it('goes on from what it saved, to the bit, and leaks nothing', async () => {
     const before = memory().numTensors;
     const start = random(3).randn(5000);
-    const make = (): Record<string, Variable> => ({ big: variable(tensor(start)), small: variable(tensor(start.slice(0, 10))) });
-    const gradients = (step: number) => ({ big: tensor(random(step).randn(5000)), small: tensor(random(50 + step).randn(10)) });
+    const make = (): Record<string, Variable> => ({
+      big: variable(tensor(start)),
+      small: variable(tensor(start.slice(0, 10))),
+    });
+    const gradients = (step: number) => ({
+      big: tensor(random(step).randn(5000)),
+      small: tensor(random(50 + step).randn(10)),
+    });
     const [one, two] = [make(), make()];
     const [straight, first] = [new AdamW8bit(one), new AdamW8bit(two)];
     const advance = (optimizer: AdamW8bit, step: number) => {
@@ -138,7 +176,14 @@ describe.each(['wasm', 'cpu'] as const)('AdamW8bit on %s', (backend) => {
     for (let step = 2; step < 4; step++) advance(second, step);
     expect(second.steps).toBe(4);
     for (const name of ['big', 'small']) expect(two[name]!.dataSync()).toEqual(one[name]!.dataSync());
-    expect(Object.keys(second.save()).sort()).toEqual(['absmax1.big', 'absmax2.big', 'state1.big', 'state1.small', 'state2.big', 'state2.small']);
+    expect(Object.keys(second.save()).sort()).toEqual([
+      'absmax1.big',
+      'absmax2.big',
+      'state1.big',
+      'state1.small',
+      'state2.big',
+      'state2.small',
+    ]);
     dispose([one, two]);
     // tfjs creates tensors for `variable(tensor(…))` that the test owns: four of them.
     expect(memory().numTensors - before).toBe(4);

@@ -19,8 +19,9 @@ interface Remembered {
 
 /**
  * AdamW whose moments take a quarter of the memory: 8 bits an element and 4 bytes a block of 256 (arXiv 2110.02861), as
- * bitsandbytes' `AdamW8bit`. Parameters below 4,096 elements, and with them most small adapters, stay in float32. Each step is
- * computed in float32, block by block, in plain memory outside tfjs; moments are rounded after the parameter was moved.
+ * bitsandbytes' `AdamW8bit`. Parameters below 4,096 elements, and with them most small adapters, stay in float32. Each
+ * step is computed in float32, block by block, in plain memory outside tfjs; moments are rounded after the parameter
+ * was moved.
  */
 export class AdamW8bit implements Optimizer {
   readonly #options: Required<AdamW8bitOptions>;
@@ -29,10 +30,19 @@ export class AdamW8bit implements Optimizer {
 
   constructor(
     readonly variables: Readonly<Record<string, Variable>>,
-    { learningRate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 1e-2, minQuantizedSize = 4096 }: AdamW8bitOptions = {},
+    {
+      learningRate = 1e-3,
+      beta1 = 0.9,
+      beta2 = 0.999,
+      epsilon = 1e-8,
+      weightDecay = 1e-2,
+      minQuantizedSize = 4096,
+    }: AdamW8bitOptions = {},
   ) {
     this.#options = { learningRate, beta1, beta2, epsilon, weightDecay, minQuantizedSize };
-    this.#remembered = Object.fromEntries(Object.entries(variables).map(([path, { shape, size }]) => [path, remember(shape, size >= minQuantizedSize)]));
+    this.#remembered = Object.fromEntries(
+      Object.entries(variables).map(([path, { shape, size }]) => [path, remember(shape, size >= minQuantizedSize)]),
+    );
   }
 
   get steps(): number {
@@ -58,8 +68,14 @@ export class AdamW8bit implements Optimizer {
     const entries = Object.entries(this.#remembered).flatMap(([path, { first, second }]) => {
       const [one, two] = [first.save(), second.save()];
       return [
-        [`state1.${path}`, one.state], [`state2.${path}`, two.state],
-        ...(one.absmax && two.absmax ? [[`absmax1.${path}`, one.absmax], [`absmax2.${path}`, two.absmax]] as const : []),
+        [`state1.${path}`, one.state],
+        [`state2.${path}`, two.state],
+        ...(one.absmax && two.absmax
+          ? ([
+              [`absmax1.${path}`, one.absmax],
+              [`absmax2.${path}`, two.absmax],
+            ] as const)
+          : []),
       ] as const;
     });
     return Object.fromEntries(entries);

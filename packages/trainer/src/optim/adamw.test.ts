@@ -6,14 +6,17 @@ import cases from '../__fixtures__/adamw.json' with { type: 'json' };
 import { AdamW, updateAdamW } from './adamw.js';
 import { clipByGlobalNorm, globalNorm } from './clip-by-global-norm.js';
 
-const named = (values: readonly unknown[]) => Object.fromEntries(values.map((value, i) => [`p${i}`, tensor(value as number[])]));
+const named = (values: readonly unknown[]) =>
+  Object.fromEntries(values.map((value, i) => [`p${i}`, tensor(value as number[])]));
 
 /** To some roundings of the largest value. */
 function expectNear(actual: Readonly<Record<string, Tensor>>, expected: readonly unknown[], label: string): void {
   expected.forEach((value, i) => {
     const wanted = [value as number[] | number[][]].flat(2) as number[];
     const scale = Math.max(...wanted.map(Math.abs));
-    actual[`p${i}`]!.dataSync().forEach((x, j) => expect(Math.abs(x - wanted[j]!), `${label} p${i}[${j}]`).toBeLessThanOrEqual(1e-6 * scale));
+    actual[`p${i}`]!.dataSync().forEach((x, j) =>
+      expect(Math.abs(x - wanted[j]!), `${label} p${i}[${j}]`).toBeLessThanOrEqual(1e-6 * scale),
+    );
   });
 }
 

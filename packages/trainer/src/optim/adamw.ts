@@ -1,4 +1,17 @@
-import { add, dispose, div, mul, sqrt, square, sub, tensor, tidy, zerosLike, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import {
+  add,
+  dispose,
+  div,
+  mul,
+  sqrt,
+  square,
+  sub,
+  tensor,
+  tidy,
+  zerosLike,
+  type Tensor,
+  type Variable,
+} from '@tensorflow/tfjs-core';
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import type { Gradients } from './clip-by-global-norm.js';
 import type { Optimizer } from './optimizer.js';
@@ -19,8 +32,9 @@ export interface AdamWState {
 }
 
 /**
- * One step of AdamW (arXiv 1711.05101, algorithm 2), in the order of `torch.optim.AdamW`: the weights decay first, and epsilon is
- * added to the bias-corrected root. Pure: `parameters` and `state` stay as they are; the caller owns what is returned.
+ * One step of AdamW (arXiv 1711.05101, algorithm 2), in the order of `torch.optim.AdamW`: the weights decay first, and
+ * epsilon is added to the bias-corrected root. Pure: `parameters` and `state` stay as they are; the caller owns what is
+ * returned.
  */
 export function updateAdamW(
   parameters: Readonly<Record<string, Tensor>>,
@@ -32,8 +46,12 @@ export function updateAdamW(
   const stepSize = learningRate / (1 - beta1 ** step);
   const correction = Math.sqrt(1 - beta2 ** step);
   return tidy(() => {
-    const exp_avg = mapValues(gradients, (g, name) => add(state.exp_avg[name]!, mul(sub(g, state.exp_avg[name]!), 1 - beta1)));
-    const exp_avg_sq = mapValues(gradients, (g, name) => add(mul(state.exp_avg_sq[name]!, beta2), mul(square(g), 1 - beta2)));
+    const exp_avg = mapValues(gradients, (g, name) =>
+      add(state.exp_avg[name]!, mul(sub(g, state.exp_avg[name]!), 1 - beta1)),
+    );
+    const exp_avg_sq = mapValues(gradients, (g, name) =>
+      add(mul(state.exp_avg_sq[name]!, beta2), mul(square(g), 1 - beta2)),
+    );
     const moved = mapValues(parameters, (parameter, name) => {
       const denominator = add(div(sqrt(exp_avg_sq[name]!), correction), epsilon);
       return sub(mul(parameter, 1 - learningRate * weightDecay), mul(div(exp_avg[name]!, denominator), stepSize));
@@ -74,20 +92,31 @@ export class AdamW implements Optimizer {
 
   /** Moves every variable. All new values exist before the first variable changes. */
   step(gradients: Gradients, learningRate = this.options.learningRate): void {
-    const { parameters, state } = updateAdamW(this.variables, gradients, this.#state, { ...this.options, learningRate });
+    const { parameters, state } = updateAdamW(this.variables, gradients, this.#state, {
+      ...this.options,
+      learningRate,
+    });
     for (const [name, variable] of Object.entries(this.variables)) variable.assign(parameters[name]!);
     dispose(parameters);
     this.restore(state);
   }
 
   save(): Record<string, Tensor> {
-    return Object.fromEntries(moments.flatMap((moment) => Object.entries(this.#state[moment]).map(([path, value]) => [`${moment}.${path}`, value])));
+    return Object.fromEntries(
+      moments.flatMap((moment) =>
+        Object.entries(this.#state[moment]).map(([path, value]) => [`${moment}.${path}`, value]),
+      ),
+    );
   }
 
   async load(step: number, stored: Readonly<Record<string, StoredTensor>>): Promise<void> {
-    const read = async ([path, { shape }]: [string, Variable], moment: string) => [path, await stored[`${moment}.${path}`]!.read(), shape] as const;
-    const [first, second] = await Promise.all(moments.map((moment) => Promise.all(Object.entries(this.variables).map((entry) => read(entry, moment)))));
-    const tensors = (values: NonNullable<typeof first>) => Object.fromEntries(values.map(([path, data, shape]) => [path, tensor(data, shape, 'float32')]));
+    const read = async ([path, { shape }]: [string, Variable], moment: string) =>
+      [path, await stored[`${moment}.${path}`]!.read(), shape] as const;
+    const [first, second] = await Promise.all(
+      moments.map((moment) => Promise.all(Object.entries(this.variables).map((entry) => read(entry, moment)))),
+    );
+    const tensors = (values: NonNullable<typeof first>) =>
+      Object.fromEntries(values.map(([path, data, shape]) => [path, tensor(data, shape, 'float32')]));
     this.restore({ step, exp_avg: tensors(first!), exp_avg_sq: tensors(second!) });
   }
 

@@ -11,7 +11,11 @@ export const globalNorm = (gradients: Gradients): Scalar =>
  * The gradients times min(1, maxNorm / (norm + 1e-6)), as `torch.nn.utils.clip_grad_norm_` scales them.
  * @param norm what `globalNorm` gave for these gradients
  */
-export function clipByGlobalNorm<G extends Gradients>(gradients: G, norm: Scalar, maxNorm: number): { [K in keyof G]: Tensor } {
+export function clipByGlobalNorm<G extends Gradients>(
+  gradients: G,
+  norm: Scalar,
+  maxNorm: number,
+): { [K in keyof G]: Tensor } {
   return tidy(() => {
     const scale = minimum(div(maxNorm, add(norm, 1e-6)), 1);
     return Object.fromEntries(Object.entries(gradients).map(([name, gradient]) => [name, mul(gradient, scale)]));

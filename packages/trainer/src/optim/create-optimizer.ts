@@ -4,7 +4,15 @@ import { AdamW } from './adamw.js';
 import { AdamW8bit } from './adamw-8bit.js';
 import type { Optimizer } from './optimizer.js';
 
-type OptimizerConfig = Pick<AlignPropConfig, 'train_learning_rate' | 'train_adam_beta1' | 'train_adam_beta2' | 'train_adam_epsilon' | 'train_adam_weight_decay' | 'train_use_8bit_adam'>;
+type OptimizerConfig = Pick<
+  AlignPropConfig,
+  | 'train_learning_rate'
+  | 'train_adam_beta1'
+  | 'train_adam_beta2'
+  | 'train_adam_epsilon'
+  | 'train_adam_weight_decay'
+  | 'train_use_8bit_adam'
+>;
 
 /** The optimizer that a configuration describes. */
 export function createOptimizer(variables: Readonly<Record<string, Variable>>, config: OptimizerConfig): Optimizer {

@@ -3,8 +3,8 @@
 const exponents = 7;
 
 /**
- * The 256 values of the dynamic data type, ascending, as `create_dynamic_map` of bitsandbytes' functional.py makes them: decades from
- * 1e-6 to 1, each divided twice as finely as the one below, with 0 and 1.
+ * The 256 values of the dynamic data type, ascending, as `create_dynamic_map` of bitsandbytes' functional.py makes
+ * them: decades from 1e-6 to 1, each divided twice as finely as the one below, with 0 and 1.
  * @param signed in [-1, 1], for first moments; else in [0, 1], for second ones
  */
 export function dynamicMap(signed: boolean): Float32Array {
@@ -20,7 +20,10 @@ export function dynamicMap(signed: boolean): Float32Array {
   return Float32Array.from(values).sort();
 }
 
-/** The middles of n equal parts of [0.1, 1], with the roundings of torch's float32 `linspace` on a CPU with fused multiply-add. */
+/**
+ * The middles of n equal parts of [0.1, 1], with the roundings of torch's float32 `linspace` on a CPU with fused
+ * multiply-add.
+ */
 function middles(n: number): number[] {
   const [start, step] = [Math.fround(0.1), Math.fround(Math.fround(1 - Math.fround(0.1)) / n)];
   const boundary = (i: number) => Math.fround(i < Math.floor((n + 1) / 2) ? start + step * i : 1 - step * (n - i));

@@ -7,21 +7,30 @@ export interface LearningRateOptions {
   /** The peak: what the schedule's factor is multiplied with. */
   learningRate: number;
   schedule?: LearningRateSchedule;
-  /** Optimizer steps over which the rate rises from 0; the first step of a warm-up therefore moves nothing. `constant` has none. */
+  /**
+   * Optimizer steps over which the rate rises from 0; the first step of a warm-up therefore moves nothing. `constant`
+   * has none.
+   */
   warmupSteps?: number;
   /** Optimizer steps after which `linear` and `cosine` have come down to 0. */
   totalSteps: number;
 }
 
 /**
- * The learning rate of every optimizer step, counted from 0, by the formulas of diffusers' `get_scheduler` (optimization.py): with
- * w warm-up steps and T steps in all, the peak times step / w where step < w, and after that times
+ * The learning rate of every optimizer step, counted from 0, by the formulas of diffusers' `get_scheduler`
+ * (optimization.py): with w warm-up steps and T steps in all, the peak times step / w where step < w, and after that
+ * times
  *
  *   constant: 1,   linear: max(0, T - step) / max(1, T - w),   cosine: (1 + cos(π (step - w) / max(1, T - w))) / 2.
  *
  * A function of the step alone, so that the count of steps in a checkpoint is all that a resumed run needs.
  */
-export function learningRate({ learningRate: peak, schedule = 'constant', warmupSteps = 0, totalSteps }: LearningRateOptions): (step: number) => number {
+export function learningRate({
+  learningRate: peak,
+  schedule = 'constant',
+  warmupSteps = 0,
+  totalSteps,
+}: LearningRateOptions): (step: number) => number {
   const warmup = schedule === 'constant' ? 0 : warmupSteps;
   const span = Math.max(1, totalSteps - warmup);
   const factor = { constant: one, constant_with_warmup: one, linear, cosine }[schedule];

@@ -38,9 +38,9 @@ function format(map: Float32Array) {
 }
 
 /**
- * A moment in 8 bits (arXiv 2110.02861): each block of 256 elements is divided by its largest magnitude, and each quotient becomes the
- * nearest of the 256 values of the dynamic data type. As bitsandbytes does it, but for one thing: a second moment above 0 is never
- * rounded to 0, so that no step is divided by epsilon alone when a gradient vanishes.
+ * A moment in 8 bits (arXiv 2110.02861): each block of 256 elements is divided by its largest magnitude, and each
+ * quotient becomes the nearest of the 256 values of the dynamic data type. As bitsandbytes does it, but for one thing:
+ * a second moment above 0 is never rounded to 0, so that no step is divided by epsilon alone when a gradient vanishes.
  */
 export function quantizedMoment(shape: readonly number[], kind: 'signed' | 'positive'): Moment {
   const { map, nearest, zero } = formats[kind];
@@ -62,7 +62,10 @@ export function quantizedMoment(shape: readonly number[], kind: 'signed' | 'posi
       if (kind === 'signed') return;
       for (let i = 0; i < from.length; i++) if (codes[start + i] === zero && from[i]! > 0) codes[start + i] = zero + 1;
     },
-    save: () => ({ state: { dtype: 'U8', shape, data: codes }, absmax: { dtype: 'F32', shape: [scales.length], data: scales } }),
+    save: () => ({
+      state: { dtype: 'U8', shape, data: codes },
+      absmax: { dtype: 'F32', shape: [scales.length], data: scales },
+    }),
     async restore({ state, absmax }) {
       const [newCodes, newScales] = await Promise.all([state.read(), absmax!.read()]);
       codes.set(newCodes);

@@ -11,7 +11,12 @@ beforeAll(() => useBackend('wasm'));
 beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'trackers-'))));
 afterEach(() => rm(out, { recursive: true, force: true }));
 
-const quick: AlignPropConfigInput = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1, num_epochs: 2 };
+const quick: AlignPropConfigInput = {
+  sample_num_steps: 1,
+  truncated_backprop_timestep: 0,
+  train_batch_size: 1,
+  num_epochs: 2,
+};
 
 /** How often a text occurs in all files of a folder. */
 async function count(folder: string, text: string): Promise<number> {
@@ -23,7 +28,11 @@ describe('log_with', () => {
   it("'tensorboard' writes a file a start into the project's folder, with images though no hook is given, every log_image_freq steps", async () => {
     const pipeline = await tinyPipeline();
     const train = async (config: AlignPropConfigInput) => {
-      const trainer = tinyTrainer({ pipeline, promptFunction: () => 'a red crab', config: { ...quick, output_dir: out, log_with: 'tensorboard', log_image_freq: 2, ...config } });
+      const trainer = tinyTrainer({
+        pipeline,
+        promptFunction: () => 'a red crab',
+        config: { ...quick, output_dir: out, log_with: 'tensorboard', log_image_freq: 2, ...config },
+      });
       await collect(trainer);
       trainer.dispose();
     };
@@ -42,7 +51,11 @@ describe('log_with', () => {
   it("'trackio' fails before any step where no server is", async () => {
     const pipeline = await tinyPipeline();
     let drawn = 0;
-    const trainer = tinyTrainer({ pipeline, promptFunction: () => (drawn++, 'cat'), config: { ...quick, log_with: 'trackio', tracker_kwargs: { trackio: { url: 'http://127.0.0.1:1/' } } } });
+    const trainer = tinyTrainer({
+      pipeline,
+      promptFunction: () => (drawn++, 'cat'),
+      config: { ...quick, log_with: 'trackio', tracker_kwargs: { trackio: { url: 'http://127.0.0.1:1/' } } },
+    });
     await expect(collect(trainer)).rejects.toThrow(/trackioTracker: no Trackio server at http:\/\/127\.0\.0\.1:1\//);
     expect(drawn).toBe(0);
     trainer.dispose();

@@ -5,7 +5,10 @@ import { tensorboardTracker } from './tensorboard.js';
 import { trackioTracker } from './trackio.js';
 import type { Tracker } from './tracker.js';
 
-type TrackerConfig = Pick<AlignPropConfig, 'log_with' | 'tracker_kwargs' | 'tracker_project_name' | 'logdir' | 'run_name' | 'exp_name'>;
+type TrackerConfig = Pick<
+  AlignPropConfig,
+  'log_with' | 'tracker_kwargs' | 'tracker_project_name' | 'logdir' | 'run_name' | 'exp_name'
+>;
 
 export interface TrackerOptions {
   /** The step that a run goes on from. */
@@ -19,7 +22,11 @@ export interface TrackerOptions {
  * metrics.jsonl, where there is a folder, and what `log_with` names.
  * @throws if files cannot be written, or there is no server
  */
-export async function createTrackers(config: TrackerConfig, folder: RunFolder | undefined, { fromStep, fromEvaluation, warn }: TrackerOptions): Promise<readonly Tracker[]> {
+export async function createTrackers(
+  config: TrackerConfig,
+  folder: RunFolder | undefined,
+  { fromStep, fromEvaluation, warn }: TrackerOptions,
+): Promise<readonly Tracker[]> {
   const { log_with, tracker_kwargs: kwargs, tracker_project_name: project, logdir, run_name, exp_name } = config;
   const trackers = folder ? [await jsonlTracker(folder.metrics, fromStep, fromEvaluation)] : [];
   if (log_with === 'tensorboard') {
@@ -29,7 +36,15 @@ export async function createTrackers(config: TrackerConfig, folder: RunFolder | 
   }
   if (log_with === 'trackio') {
     const run = kwargs.trackio?.run ?? (run_name || folder?.path.split(/[\\/]/).findLast(Boolean) || exp_name);
-    trackers.push(await trackioTracker({ url: kwargs.trackio?.url, project, run, config, onFailure: ({ message }) => warn(`${message}. It is sent again with the next step.`) }));
+    trackers.push(
+      await trackioTracker({
+        url: kwargs.trackio?.url,
+        project,
+        run,
+        config,
+        onFailure: ({ message }) => warn(`${message}. It is sent again with the next step.`),
+      }),
+    );
   }
   return trackers;
 }

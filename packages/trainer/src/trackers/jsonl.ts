@@ -3,12 +3,19 @@ import { evaluationRecord, metricsRecord } from '../metrics.js';
 import type { Tracker } from './tracker.js';
 
 /**
- * Appends one JSON object a step to a file, and one an evaluation to another. Each is on the disk before training goes on.
+ * Appends one JSON object a step to a file, and one an evaluation to another. Each is on the disk before training goes
+ * on.
  * @param path that of the steps; the other is evaluations.jsonl beside it
- * @param fromStep lines of this step and later ones, left by a run that went on past its last checkpoint, are removed first
- * @param fromEvaluation the same of evaluations; that of step N is usually made before the checkpoint of step N is written
+ * @param fromStep lines of this step and later ones, left by a run that went on past its last checkpoint, are removed
+ *   first
+ * @param fromEvaluation the same of evaluations; that of step N is usually made before the checkpoint of step N is
+ *   written
  */
-export async function jsonlTracker(path: string, fromStep = 0, fromEvaluation = fromStep > 0 ? fromStep + 1 : 0): Promise<Tracker> {
+export async function jsonlTracker(
+  path: string,
+  fromStep = 0,
+  fromEvaluation = fromStep > 0 ? fromStep + 1 : 0,
+): Promise<Tracker> {
   const evaluations = path.replace(/[^\\/]*$/, 'evaluations.jsonl');
   const { rm } = await import('node:fs/promises');
   await writeFileAtomic(path, await linesBefore(path, fromStep));
@@ -27,7 +34,10 @@ async function append(path: string, line: string): Promise<void> {
   try {
     await appendFile(path, line, { flush: true });
   } catch (cause) {
-    throw new Error(`${path}: cannot append ${line.length} bytes: ${(cause as Error).message}. Make room or choose another output_dir, and resume from the newest checkpoint.`, { cause });
+    throw new Error(
+      `${path}: cannot append ${line.length} bytes: ${(cause as Error).message}. Make room or choose another output_dir, and resume from the newest checkpoint.`,
+      { cause },
+    );
   }
 }
 

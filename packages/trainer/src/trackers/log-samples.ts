@@ -1,8 +1,19 @@
 import type { ImageSamples } from '../step-collector.js';
 import type { Tracker } from './tracker.js';
 
-/** Hands images to the trackers under the caption `prompt | reward`, as TRL's example hook does; what is done where no hook is given. */
-export async function logSamples<M>({ images, prompts, rewards }: ImageSamples<M>, globalStep: number, tracker: Tracker): Promise<void> {
+/**
+ * Hands images to the trackers under the caption `prompt | reward`, as TRL's example hook does; what is done where no
+ * hook is given.
+ */
+export async function logSamples<M>(
+  { images, prompts, rewards }: ImageSamples<M>,
+  globalStep: number,
+  tracker: Tracker,
+): Promise<void> {
   const values = await rewards.data();
-  await tracker.logImages?.(images, prompts.map((prompt, i) => `${prompt} | ${values[i]!.toFixed(2)}`), globalStep);
+  await tracker.logImages?.(
+    images,
+    prompts.map((prompt, i) => `${prompt} | ${values[i]!.toFixed(2)}`),
+    globalStep,
+  );
 }

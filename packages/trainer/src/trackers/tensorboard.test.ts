@@ -13,7 +13,10 @@ import { tensorboardTracker } from './tensorboard.js';
 
 const run = promisify(execFile);
 const python = process.env.PYTHON ?? 'python3';
-const hasTensorBoard = await run(python, ['-c', 'import tensorboard']).then(() => true, () => false);
+const hasTensorBoard = await run(python, ['-c', 'import tensorboard']).then(
+  () => true,
+  () => false,
+);
 
 let out: string;
 beforeAll(() => useBackend('cpu'));
@@ -21,11 +24,26 @@ beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'tensorboard-'))
 afterEach(() => rm(out, { recursive: true, force: true }));
 
 const metrics = (globalStep: number, rewardMean: number) => ({
-  epoch: globalStep, globalStep, rewardMean, rewardStd: 0.5, rewardTerms: { jpeg: 3 }, loss: -rewardMean, gradNorm: 2, learningRate: 1e-3, seconds: 1.5,
+  epoch: globalStep,
+  globalStep,
+  rewardMean,
+  rewardStd: 0.5,
+  rewardTerms: { jpeg: 3 },
+  loss: -rewardMean,
+  gradNorm: 2,
+  learningRate: 1e-3,
+  seconds: 1.5,
 });
-const config = { train_learning_rate: 1e-3, use_lora: true, run_name: 'first', lora_target_modules: ['to_q', 'to_k'], height: null };
+const config = {
+  train_learning_rate: 1e-3,
+  use_lora: true,
+  run_name: 'first',
+  lora_target_modules: ['to_q', 'to_k'],
+  height: null,
+};
 /** Red, and a half of grey. */
-const images = () => tensor4d([...Array<number[]>(6).fill([1, 0, 0]), ...Array<number[]>(6).fill([0.5, 0.5, 0.5])].flat(), [2, 2, 3, 3]);
+const images = () =>
+  tensor4d([...Array<number[]>(6).fill([1, 0, 0]), ...Array<number[]>(6).fill([0.5, 0.5, 0.5])].flat(), [2, 2, 3, 3]);
 
 async function writeRun(): Promise<string> {
   const tracker = await tensorboardTracker(out, { config });
@@ -58,20 +76,22 @@ function decode(bytes: Uint8Array): Message {
   while (reader.pos < reader.len) {
     const key = reader.uint32();
     const [id, type] = [key >>> 3, key & 7];
-    const value = type === 0 ? Number(reader.int64()) : type === 1 ? reader.double() : type === 5 ? reader.float() : reader.bytes();
+    const value =
+      type === 0 ? Number(reader.int64()) : type === 1 ? reader.double() : type === 5 ? reader.float() : reader.bytes();
     fields.set(id, [...(fields.get(id) ?? []), value]);
   }
   return fields;
 }
 const bytesAt = (message: Message, id: number) => (message.get(id) ?? []) as Uint8Array[];
 const messagesAt = (message: Message, id: number) => bytesAt(message, id).map(decode);
-const textAt = (message: Message, id: number) => bytesAt(message, id).map((bytes) => new TextDecoder().decode(bytes))[0];
+const textAt = (message: Message, id: number) =>
+  bytesAt(message, id).map((bytes) => new TextDecoder().decode(bytes))[0];
 
 /** The events of a file; throws where a checksum is wrong. */
 function readEvents(file: Uint8Array): Message[] {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const events: Message[] = [];
-  for (let at = 0; at < file.length; ) {
+  for (let at = 0; at < file.length;) {
     const length = Number(view.getBigUint64(at, true));
     expect(view.getUint32(at + 8, true)).toBe(maskedCrc32c(file.subarray(at, at + 8)));
     const message = file.subarray(at + 12, at + 12 + length);
@@ -94,16 +114,29 @@ describe('tensorboardTracker', () => {
     const events = readEvents(await readFile(await writeRun()));
     expect(textAt(events[0]!, 3)).toBe('brain.Event:2');
     for (const event of events) expect(Math.abs((event.get(1)![0] as number) - Date.now() / 1000)).toBeLessThan(60);
-    const values = events.flatMap((event) => messagesAt(event, 5).flatMap((summary) => messagesAt(summary, 1)).map((value) => ({ step: event.get(2)![0], value })));
-    const scalars = values.filter(({ value }) => value.has(2)).map(({ step, value }) => [step, textAt(value, 1), value.get(2)![0]]);
+    const values = events.flatMap((event) =>
+      messagesAt(event, 5)
+        .flatMap((summary) => messagesAt(summary, 1))
+        .map((value) => ({ step: event.get(2)![0], value })),
+    );
+    const scalars = values
+      .filter(({ value }) => value.has(2))
+      .map(({ step, value }) => [step, textAt(value, 1), value.get(2)![0]]);
     expect(scalars).toContainEqual([0, 'reward_mean', 1.25]);
     expect(scalars).toContainEqual([1, 'loss', -2.5]);
     expect(scalars).toContainEqual([1, 'reward/jpeg', 3]);
-    const pictures = values.filter(({ value }) => value.has(4)).map(({ value }) => ({ tag: textAt(value, 1), image: messagesAt(value, 4)[0]! }));
-    expect(pictures.map(({ tag, image }) => [tag, image.get(1)![0], image.get(2)![0]])).toEqual([['images/0', 2, 3], ['images/1', 2, 3]]);
+    const pictures = values
+      .filter(({ value }) => value.has(4))
+      .map(({ value }) => ({ tag: textAt(value, 1), image: messagesAt(value, 4)[0]! }));
+    expect(pictures.map(({ tag, image }) => [tag, image.get(1)![0], image.get(2)![0]])).toEqual([
+      ['images/0', 2, 3],
+      ['images/1', 2, 3],
+    ]);
     const png = decodePng(bytesAt(pictures[0]!.image, 4)[0]!);
     expect([png.height, png.width, ...png.data.subarray(0, 3)]).toEqual([2, 3, 255, 0, 0]);
-    const texts = values.filter(({ value }) => value.has(8)).map(({ value }) => [textAt(value, 1), textAt(messagesAt(value, 8)[0]!, 8)]);
+    const texts = values
+      .filter(({ value }) => value.has(8))
+      .map(({ value }) => [textAt(value, 1), textAt(messagesAt(value, 8)[0]!, 8)]);
     expect(texts).toContainEqual(['images/text_summary', '0. a red crab\n1. a grey crab']);
   });
 
@@ -114,22 +147,35 @@ describe('tensorboardTracker', () => {
   });
 
   // Where Python has none (set PYTHON to one that has), the reader above stands alone.
-  it.runIf(hasTensorBoard)("is read by TensorBoard's own reader", async () => {
-    await writeRun();
-    const again = await tensorboardTracker(out, { fromStep: 1 });
-    await again.log(metrics(1, 4));
-    const { stdout } = await run(python, ['-c', reader, out]);
-    const seen = JSON.parse(stdout) as Record<string, unknown>;
-    expect(seen).toMatchObject({
-      rewards: [[0, 1.25], [1, 4]],
-      images: ['images/0', 'images/1'],
-      size: [3, 2],
-      text: ['0. a red crab\n1. a grey crab'],
-      hparams: { train_learning_rate: 1e-3, use_lora: true, run_name: 'first', lora_target_modules: '["to_q","to_k"]', height: 'null' },
-      metrics: ['reward_mean', 'loss'],
-      ended: true,
-    });
-  }, 120_000);
+  it.runIf(hasTensorBoard)(
+    "is read by TensorBoard's own reader",
+    async () => {
+      await writeRun();
+      const again = await tensorboardTracker(out, { fromStep: 1 });
+      await again.log(metrics(1, 4));
+      const { stdout } = await run(python, ['-c', reader, out]);
+      const seen = JSON.parse(stdout) as Record<string, unknown>;
+      expect(seen).toMatchObject({
+        rewards: [
+          [0, 1.25],
+          [1, 4],
+        ],
+        images: ['images/0', 'images/1'],
+        size: [3, 2],
+        text: ['0. a red crab\n1. a grey crab'],
+        hparams: {
+          train_learning_rate: 1e-3,
+          use_lora: true,
+          run_name: 'first',
+          lora_target_modules: '["to_q","to_k"]',
+          height: 'null',
+        },
+        metrics: ['reward_mean', 'loss'],
+        ended: true,
+      });
+    },
+    120_000,
+  );
 });
 
 /** What TensorBoard makes of a folder. */

@@ -11,7 +11,16 @@ interface Request {
   readonly token: string | string[] | undefined;
   readonly body: Buffer;
 }
-type Logs = { logs: { project: string; run: string; step: number; metrics: Record<string, unknown>; config?: unknown; log_id: string }[] };
+type Logs = {
+  logs: {
+    project: string;
+    run: string;
+    step: number;
+    metrics: Record<string, unknown>;
+    config?: unknown;
+    log_id: string;
+  }[];
+};
 
 let server: Server;
 let url: string;
@@ -40,7 +49,9 @@ function answerTo(path: string, token: unknown, body: Buffer): [number, object] 
   if (token !== 'secret') return [400, { error: 'A write_token is required to log metrics or upload to this server.' }];
   if (failing-- > 0) return [500, { error: 'disk I/O error' }];
   if (path === '/api/upload') return [200, { paths: [`/tmp/trackio-upload-${body.length}.png`] }];
-  return ['/api/bulk_log', '/api/bulk_upload_media'].includes(path) ? [200, { data: null }] : [404, { error: `Unknown API: ${path}` }];
+  return ['/api/bulk_log', '/api/bulk_upload_media'].includes(path)
+    ? [200, { data: null }]
+    : [404, { error: `Unknown API: ${path}` }];
 }
 
 async function read(request: IncomingMessage): Promise<Buffer> {
@@ -50,9 +61,18 @@ async function read(request: IncomingMessage): Promise<Buffer> {
 }
 
 const metrics = (globalStep: number) => ({
-  epoch: globalStep, globalStep, rewardMean: 1.5, rewardStd: 0.5, rewardTerms: {}, loss: -1.5, gradNorm: 2, learningRate: 1e-3, seconds: 1,
+  epoch: globalStep,
+  globalStep,
+  rewardMean: 1.5,
+  rewardStd: 0.5,
+  rewardTerms: {},
+  loss: -1.5,
+  gradNorm: 2,
+  learningRate: 1e-3,
+  seconds: 1,
 });
-const posted = (path: string) => requests.filter((request) => request.path === path).map(({ body }) => JSON.parse(body.toString()) as Logs);
+const posted = (path: string) =>
+  requests.filter((request) => request.path === path).map(({ body }) => JSON.parse(body.toString()) as Logs);
 const options = { project: 'my.project', run: 'first', config: { seed: 3 } };
 
 describe('trackioTracker', () => {
@@ -62,8 +82,14 @@ describe('trackioTracker', () => {
     await tracker.log(metrics(1));
     await tracker.close();
     const logs = posted('/api/bulk_log').flatMap((body) => body.logs);
-    expect(logs.map(({ project, run, step }) => [project, run, step])).toEqual([['my.project', 'first', 0], ['my.project', 'first', 1]]);
-    expect(logs[0]).toMatchObject({ config: { seed: 3 }, metrics: { reward_mean: 1.5, grad_norm: 2, learning_rate: 1e-3 } });
+    expect(logs.map(({ project, run, step }) => [project, run, step])).toEqual([
+      ['my.project', 'first', 0],
+      ['my.project', 'first', 1],
+    ]);
+    expect(logs[0]).toMatchObject({
+      config: { seed: 3 },
+      metrics: { reward_mean: 1.5, grad_norm: 2, learning_rate: 1e-3 },
+    });
     expect(logs[1]!.config).toBeUndefined();
     expect(new Set(logs.map(({ log_id }) => log_id)).size).toBe(2);
   });
@@ -72,19 +98,44 @@ describe('trackioTracker', () => {
     const tracker = await trackioTracker({ ...options, url, writeToken: 'secret' });
     const images = tensor4d([1, 0, 0, 0, 0, 1], [1, 1, 2, 3]);
     await tracker.logImages!(images, ['a crab'], 4);
-    expect(requests.map(({ path }) => path)).toEqual(['/version', '/api/upload', '/api/bulk_upload_media', '/api/bulk_log']);
+    expect(requests.map(({ path }) => path)).toEqual([
+      '/version',
+      '/api/upload',
+      '/api/bulk_upload_media',
+      '/api/bulk_log',
+    ]);
     const { body } = requests[1]!;
     const png = decodePng(body.subarray(body.indexOf('\r\n\r\n') + 4, body.lastIndexOf('\r\n--', body.length - 5)));
     expect([...png.data]).toEqual([255, 0, 0, 0, 0, 255]);
-    const [{ uploads }] = posted('/api/bulk_upload_media') as unknown as [{ uploads: { uploaded_file: { orig_name: string; path: string } }[] }];
-    expect(uploads).toMatchObject([{ project: 'my.project', run: 'first', step: 4, uploaded_file: { meta: { _type: 'gradio.FileData' }, path: `/tmp/trackio-upload-${body.length}.png` } }]);
+    const [{ uploads }] = posted('/api/bulk_upload_media') as unknown as [
+      { uploads: { uploaded_file: { orig_name: string; path: string } }[] },
+    ];
+    expect(uploads).toMatchObject([
+      {
+        project: 'my.project',
+        run: 'first',
+        step: 4,
+        uploaded_file: { meta: { _type: 'gradio.FileData' }, path: `/tmp/trackio-upload-${body.length}.png` },
+      },
+    ]);
     const [{ logs }] = posted('/api/bulk_log') as [Logs];
-    expect(logs[0]!.metrics).toEqual({ 'images/0': { _type: 'trackio.image', file_path: `myproject/first/4/${uploads[0]!.uploaded_file.orig_name}`, caption: 'a crab' } });
+    expect(logs[0]!.metrics).toEqual({
+      'images/0': {
+        _type: 'trackio.image',
+        file_path: `myproject/first/4/${uploads[0]!.uploaded_file.orig_name}`,
+        caption: 'a crab',
+      },
+    });
   });
 
   it('goes on without a server that fails, and sends later what it kept', async () => {
     const failures: string[] = [];
-    const tracker = await trackioTracker({ ...options, url, writeToken: 'secret', onFailure: ({ message }) => void failures.push(message) });
+    const tracker = await trackioTracker({
+      ...options,
+      url,
+      writeToken: 'secret',
+      onFailure: ({ message }) => void failures.push(message),
+    });
     failing = 1;
     await tracker.log(metrics(0));
     expect(failures).toEqual([expect.stringMatching(/api\/bulk_log answered 500: disk I\/O error/)]);
@@ -93,19 +144,30 @@ describe('trackioTracker', () => {
     failing = 1;
     await tracker.log(metrics(2));
     await tracker.close();
-    expect(posted('/api/bulk_log').at(-1)!.logs.map(({ step }) => step)).toEqual([2]);
+    expect(
+      posted('/api/bulk_log')
+        .at(-1)!
+        .logs.map(({ step }) => step),
+    ).toEqual([2]);
   });
 
   it('says what the server says of a wrong token', async () => {
     const failures: string[] = [];
-    const tracker = await trackioTracker({ ...options, url, writeToken: 'guess', onFailure: ({ message }) => void failures.push(message) });
+    const tracker = await trackioTracker({
+      ...options,
+      url,
+      writeToken: 'guess',
+      onFailure: ({ message }) => void failures.push(message),
+    });
     await tracker.log(metrics(0));
     expect(failures.join()).toMatch(/answered 400: A write_token is required/);
   });
 
   it('refuses to start without a server', async () => {
     await new Promise((resolve) => server.close(resolve));
-    await expect(trackioTracker({ ...options, url })).rejects.toThrow(/no Trackio server at http:\/\/127\.0\.0\.1:\d+\/: .*trackio show/);
+    await expect(trackioTracker({ ...options, url })).rejects.toThrow(
+      /no Trackio server at http:\/\/127\.0\.0\.1:\d+\/: .*trackio show/,
+    );
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   });
 });

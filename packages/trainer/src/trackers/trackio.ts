@@ -3,7 +3,9 @@ import { evaluationRecord, metricsRecord } from '../metrics.js';
 import type { Tracker } from './tracker.js';
 
 export interface TrackioOptions {
-  /** Where the dashboard runs, as `trackio.show()` prints it; TRACKIO_SERVER_URL or http://127.0.0.1:7860 by default. */
+  /**
+   * Where the dashboard runs, as `trackio.show()` prints it; TRACKIO_SERVER_URL or http://127.0.0.1:7860 by default.
+   */
   url?: string;
   project: string;
   /** Goes on with a run of this name, if there is one. */
@@ -29,13 +31,21 @@ interface LogEntry {
 }
 
 /**
- * Sends metrics and images to a running Trackio server over its HTTP API (version 1: `/version`, `/api/bulk_log`, `/api/upload`,
- * `/api/bulk_upload_media`), as Trackio's Python client does; no Python is needed here. Experimental: it speaks to dashboards on this
- * or another machine, with their write token, not to Spaces that want a Hugging Face login. Training never stops for a server that
- * went away.
+ * Sends metrics and images to a running Trackio server over its HTTP API (version 1: `/version`, `/api/bulk_log`,
+ * `/api/upload`, `/api/bulk_upload_media`), as Trackio's Python client does; no Python is needed here. Experimental: it
+ * speaks to dashboards on this or another machine, with their write token, not to Spaces that want a Hugging Face
+ * login. Training never stops for a server that went away.
  * @throws if there is no Trackio server at the URL when training starts
  */
-export async function trackioTracker({ url, project, run, config = {}, writeToken, timeout = 10_000, onFailure = () => {} }: TrackioOptions): Promise<Tracker> {
+export async function trackioTracker({
+  url,
+  project,
+  run,
+  config = {},
+  writeToken,
+  timeout = 10_000,
+  onFailure = () => {},
+}: TrackioOptions): Promise<Tracker> {
   const server = connection(url ?? process.env.TRACKIO_SERVER_URL ?? 'http://127.0.0.1:7860', writeToken, timeout);
   await server.check();
   let waiting: LogEntry[] = [];
@@ -62,14 +72,26 @@ export async function trackioTracker({ url, project, run, config = {}, writeToke
     },
     async logImages(images, captions, step) {
       const [, height, width] = images.shape;
-      const files = (await toUint8(images)).map((pixels) => ({ name: `${crypto.randomUUID()}.png`, png: encodePng(pixels, { height, width }) }));
+      const files = (await toUint8(images)).map((pixels) => ({
+        name: `${crypto.randomUUID()}.png`,
+        png: encodePng(pixels, { height, width }),
+      }));
       try {
-        const uploads = await Promise.all(files.map(async ({ name, png }) => upload(name, await server.upload(name, png), { project, run, step })));
+        const uploads = await Promise.all(
+          files.map(async ({ name, png }) => upload(name, await server.upload(name, png), { project, run, step })),
+        );
         await server.call('bulk_upload_media', { uploads, hf_token: null });
       } catch (error) {
         return onFailure(error as Error);
       }
-      const shown = files.map(({ name }, i) => [`images/${i}`, { _type: 'trackio.image', file_path: `${folderOf(project)}/${run}/${step}/${name}`, caption: captions[i] ?? null }]);
+      const shown = files.map(({ name }, i) => [
+        `images/${i}`,
+        {
+          _type: 'trackio.image',
+          file_path: `${folderOf(project)}/${run}/${step}/${name}`,
+          caption: captions[i] ?? null,
+        },
+      ]);
       await send(Object.fromEntries(shown) as LogEntry['metrics'], step);
     },
     close: flush,
@@ -92,13 +114,24 @@ function connection(location: string, givenToken: string | undefined, timeout: n
   const base = `${url.origin}${url.pathname.replace(/\/*$/, '/')}`;
 
   async function request(path: string, init: RequestInit): Promise<Record<string, unknown>> {
-    const response = await fetch(base + path, { ...init, signal: AbortSignal.timeout(timeout), headers: { ...init.headers, ...(token && { 'x-trackio-write-token': token }) } });
+    const response = await fetch(base + path, {
+      ...init,
+      signal: AbortSignal.timeout(timeout),
+      headers: { ...init.headers, ...(token && { 'x-trackio-write-token': token }) },
+    });
     const body = (await response.json().catch(() => ({}))) as Record<string, unknown>;
     if (response.ok && !body.error) return body;
-    throw new Error(`trackioTracker: ${base}${path} answered ${response.status}: ${typeof body.error === 'string' ? body.error : 'no reason given'}`);
+    throw new Error(
+      `trackioTracker: ${base}${path} answered ${response.status}: ${typeof body.error === 'string' ? body.error : 'no reason given'}`,
+    );
   }
   return {
-    call: (name: string, values: object) => request(`api/${name}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(values) }),
+    call: (name: string, values: object) =>
+      request(`api/${name}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(values),
+      }),
     /** @returns where the server put it for now */
     async upload(name: string, png: Uint8Array): Promise<string> {
       const form = new FormData();
@@ -108,9 +141,15 @@ function connection(location: string, givenToken: string | undefined, timeout: n
     },
     async check(): Promise<void> {
       const version = await request('version', {}).catch((cause: unknown) => {
-        throw new Error(`trackioTracker: no Trackio server at ${base}: ${(cause as Error).message}. Start one with \`trackio show\`, or set TRACKIO_SERVER_URL.`, { cause });
+        throw new Error(
+          `trackioTracker: no Trackio server at ${base}: ${(cause as Error).message}. Start one with \`trackio show\`, or set TRACKIO_SERVER_URL.`,
+          { cause },
+        );
       });
-      if (version.api_version !== 1) throw new Error(`trackioTracker: ${base} got API version ${String(version.api_version)}, expected 1. Use another version of Trackio.`);
+      if (version.api_version !== 1)
+        throw new Error(
+          `trackioTracker: ${base} got API version ${String(version.api_version)}, expected 1. Use another version of Trackio.`,
+        );
     },
   };
 }

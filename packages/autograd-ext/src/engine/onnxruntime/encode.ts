@@ -1,6 +1,16 @@
 import protobuf from 'protobufjs/minimal.js';
 import { toFloat16 } from '../../weights/float16.js';
-import { bodyOf, elementTypes, nodesOf, sizeOf, type Attribute, type Dtype, type Graph, type GraphNode, type Value } from './graph.js';
+import {
+  bodyOf,
+  elementTypes,
+  nodesOf,
+  sizeOf,
+  type Attribute,
+  type Dtype,
+  type Graph,
+  type GraphNode,
+  type Value,
+} from './graph.js';
 
 type Writer = ReturnType<typeof protobuf.Writer.create>;
 
@@ -23,12 +33,19 @@ const external = 1;
 const longestUniform = 1024;
 
 /** The graph as an ONNX model, its weights left in their files. */
-export function encodeModel(graph: Graph, locate: (leaf: object, dtype: Dtype) => WeightLocation, name = 'alignprop'): Uint8Array {
+export function encodeModel(
+  graph: Graph,
+  locate: (leaf: object, dtype: Dtype) => WeightLocation,
+  name = 'alignprop',
+): Uint8Array {
   const writer = protobuf.Writer.create();
   writer.uint32(field(1, 0)).int64(irVersion);
   writer.uint32(field(2, 2)).string('alignprop');
   message(writer, 7, (w) => new GraphEncoder(w, locate).encode(graph, name));
-  for (const [domain, version] of [['', opset], ['com.microsoft', 1]] as const) {
+  for (const [domain, version] of [
+    ['', opset],
+    ['com.microsoft', 1],
+  ] as const) {
     message(writer, 8, (w) => {
       w.uint32(field(1, 2)).string(domain);
       w.uint32(field(2, 0)).int64(version);
@@ -41,13 +58,21 @@ class GraphEncoder {
   readonly #names: Map<Value, string>;
   readonly #outputs = new Map<Value, string>();
 
-  constructor(readonly writer: Writer, readonly locate: (leaf: object, dtype: Dtype) => WeightLocation, names: ReadonlyMap<Value, string> = new Map(), readonly prefix = '') {
+  constructor(
+    readonly writer: Writer,
+    readonly locate: (leaf: object, dtype: Dtype) => WeightLocation,
+    names: ReadonlyMap<Value, string> = new Map(),
+    readonly prefix = '',
+  ) {
     this.#names = new Map(names);
   }
 
   encode(graph: Graph, name: string, nodes: readonly GraphNode[] = nodesOf(graph.outputs)): void {
-    for (const input of graph.inputs) this.#names.set(input, input.source.kind === 'input' ? this.prefix + input.source.name : '');
-    graph.outputs.forEach((output, i) => this.#outputs.set(output, this.#outputs.get(output) ?? this.prefix + outputName(i)));
+    for (const input of graph.inputs)
+      this.#names.set(input, input.source.kind === 'input' ? this.prefix + input.source.name : '');
+    graph.outputs.forEach((output, i) =>
+      this.#outputs.set(output, this.#outputs.get(output) ?? this.prefix + outputName(i)),
+    );
     nodes.forEach((node, i) => this.#node(node, `${this.prefix}${node.op}_${i}`));
     graph.outputs.forEach((output, i) => this.#copyOutput(this.#name(output), this.prefix + outputName(i)));
     this.writer.uint32(field(2, 2)).string(name);
@@ -62,18 +87,36 @@ class GraphEncoder {
 
   #node({ op, domain, inputs, outputs, attributes }: GraphNode, name: string): void {
     const from = inputs.map((input) => (input ? this.#name(input) : ''));
-    for (const attribute of Object.values(attributes)) if ('graph' in attribute) bodyOf(attribute.graph).captured.forEach((value) => this.#name(value));
-    outputs.forEach((output, i) => this.#names.set(output, this.#outputs.get(output) ?? (i === 0 ? name : `${name}.${i}`)));
-    this.#write(op, domain, from, outputs.map((output) => this.#names.get(output)!), name, attributes);
+    for (const attribute of Object.values(attributes))
+      if ('graph' in attribute) bodyOf(attribute.graph).captured.forEach((value) => this.#name(value));
+    outputs.forEach((output, i) =>
+      this.#names.set(output, this.#outputs.get(output) ?? (i === 0 ? name : `${name}.${i}`)),
+    );
+    this.#write(
+      op,
+      domain,
+      from,
+      outputs.map((output) => this.#names.get(output)!),
+      name,
+      attributes,
+    );
   }
 
-  #write(op: string, domain: string, inputs: readonly string[], outputs: readonly string[], name: string, attributes: Readonly<Record<string, Attribute>> = {}): void {
+  #write(
+    op: string,
+    domain: string,
+    inputs: readonly string[],
+    outputs: readonly string[],
+    name: string,
+    attributes: Readonly<Record<string, Attribute>> = {},
+  ): void {
     message(this.writer, 1, (w) => {
       for (const input of inputs) w.uint32(field(1, 2)).string(input);
       for (const output of outputs) w.uint32(field(2, 2)).string(output);
       w.uint32(field(3, 2)).string(name);
       w.uint32(field(4, 2)).string(op);
-      for (const [key, attribute] of Object.entries(attributes)) message(w, 5, (inner) => this.#attribute(inner, key, attribute, name));
+      for (const [key, attribute] of Object.entries(attributes))
+        message(w, 5, (inner) => this.#attribute(inner, key, attribute, name));
       if (domain) w.uint32(field(7, 2)).string(domain);
     });
   }
@@ -83,7 +126,14 @@ class GraphEncoder {
     if ('float' in attribute) w.uint32(field(2, 5)).float(attribute.float);
     if ('int' in attribute) w.uint32(field(3, 0)).int64(attribute.int);
     if ('string' in attribute) w.uint32(field(4, 2)).string(attribute.string);
-    if ('graph' in attribute) message(w, 6, (inner) => new GraphEncoder(inner, this.locate, this.#names, `${owner}/`).encode(attribute.graph, owner, bodyOf(attribute.graph).nodes));
+    if ('graph' in attribute)
+      message(w, 6, (inner) =>
+        new GraphEncoder(inner, this.locate, this.#names, `${owner}/`).encode(
+          attribute.graph,
+          owner,
+          bodyOf(attribute.graph).nodes,
+        ),
+      );
     if ('ints' in attribute) for (const int of attribute.ints) w.uint32(field(8, 0)).int64(int);
     w.uint32(field(20, 0)).int32(attributeTypes[Object.keys(attribute)[0] as keyof typeof attributeTypes]);
   }
@@ -96,14 +146,21 @@ class GraphEncoder {
     this.#names.set(value, name);
     if (value.source.kind === 'weight') this.#weight(name, value, this.locate(value.source.leaf, value.dtype));
     else if (value.source.kind === 'constant') this.#constant(name, value);
-    else throw new Error(`encodeModel: a value of kind '${value.source.kind}' and shape [${value.shape}] is used before it is made.`);
+    else
+      throw new Error(
+        `encodeModel: a value of kind '${value.source.kind}' and shape [${value.shape}] is used before it is made.`,
+      );
     return name;
   }
 
   #weight(name: string, value: Value, { file, offset, length }: WeightLocation): void {
     message(this.writer, 5, (w) => {
       tensorHead(w, name, value);
-      for (const [key, text] of [['location', file], ['offset', `${offset}`], ['length', `${length}`]] as const) {
+      for (const [key, text] of [
+        ['location', file],
+        ['offset', `${offset}`],
+        ['length', `${length}`],
+      ] as const) {
         message(w, 13, (entry) => {
           entry.uint32(field(1, 2)).string(key);
           entry.uint32(field(2, 2)).string(text);
@@ -118,7 +175,12 @@ class GraphEncoder {
     const data = (source as Extract<Value['source'], { kind: 'constant' }>).data;
     const size = sizeOf(shape);
     if (typeof data !== 'number') return this.#dense(name, value, data);
-    if (size <= longestUniform) return this.#dense(name, value, Float32Array.from({ length: size }, () => data));
+    if (size <= longestUniform)
+      return this.#dense(
+        name,
+        value,
+        Float32Array.from({ length: size }, () => data),
+      );
     const [one, dims] = [`${name}.value`, `${name}.shape`];
     this.#dense(one, { ...value, shape: [] }, Float32Array.of(data));
     this.#dense(dims, { ...value, shape: [shape.length], dtype: 'int64' }, Int32Array.from(shape));
@@ -135,10 +197,14 @@ class GraphEncoder {
   #valueInfo(number: number, name: string, { shape, dtype }: Value): void {
     message(this.writer, number, (w) => {
       w.uint32(field(1, 2)).string(name);
-      message(w, 2, (type) => message(type, 1, (tensor) => {
-        tensor.uint32(field(1, 0)).int32(elementTypes[dtype]);
-        message(tensor, 2, (dims) => shape.forEach((size) => message(dims, 1, (dim) => dim.uint32(field(1, 0)).int64(size))));
-      }));
+      message(w, 2, (type) =>
+        message(type, 1, (tensor) => {
+          tensor.uint32(field(1, 0)).int32(elementTypes[dtype]);
+          message(tensor, 2, (dims) =>
+            shape.forEach((size) => message(dims, 1, (dim) => dim.uint32(field(1, 0)).int64(size))),
+          );
+        }),
+      );
     });
   }
 }

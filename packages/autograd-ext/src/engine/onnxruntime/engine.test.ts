@@ -1,4 +1,18 @@
-import { add, matMul, mul, ones, scalar, sum, tensor, tensor1d, tensor2d, tidy, variable, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  matMul,
+  mul,
+  ones,
+  scalar,
+  sum,
+  tensor,
+  tensor1d,
+  tensor2d,
+  tidy,
+  variable,
+  type Tensor,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../../backend.js';
 import { gelu } from '../../ops/gelu.js';
@@ -13,7 +27,10 @@ import type { CompileProgress } from './program.js';
 const compiled: CompileProgress[] = [];
 const engines: OnnxRuntimeEngine[] = [];
 const makeEngine = (options: OnnxRuntimeEngineOptions = {}) => {
-  const engine = new OnnxRuntimeEngine({ onCompile: (progress) => progress.seconds !== undefined && compiled.push(progress), ...options });
+  const engine = new OnnxRuntimeEngine({
+    onCompile: (progress) => progress.seconds !== undefined && compiled.push(progress),
+    ...options,
+  });
   engines.push(engine);
   return engine;
 };
@@ -23,7 +40,11 @@ const mlp: ModelFunction = (params, x) => {
   const { first, second } = params as { first: Matrix; second: Matrix };
   return linear(gelu(linear(x!, first)), second);
 };
-const tree = () => ({ first: tensor2d([0.1, -0.2, 0.3, 0.4, 0.5, -0.6], [3, 2]), second: variable(tensor2d([1, 2, 3], [1, 3])) }) satisfies Params;
+const tree = () =>
+  ({
+    first: tensor2d([0.1, -0.2, 0.3, 0.4, 0.5, -0.6], [3, 2]),
+    second: variable(tensor2d([1, 2, 3], [1, 3])),
+  }) satisfies Params;
 // Of products that multiply fewer numbers nothing is kept.
 const deepTree = () => ({ first: ones([3, 100]), second: variable(tensor2d([1, 2, 3], [1, 3])) }) satisfies Params;
 const deep = () => ones([2, 100]);
@@ -85,7 +106,12 @@ describe('OnnxRuntimeEngine', () => {
       }
       first.release();
       second.release();
-      return [again, ...first.outputs, ...second.outputs, ...gradients.flatMap(({ inputs, params: trained }) => [...inputs, ...Object.values(trained)])];
+      return [
+        again,
+        ...first.outputs,
+        ...second.outputs,
+        ...gradients.flatMap(({ inputs, params: trained }) => [...inputs, ...Object.values(trained)]),
+      ];
     });
   });
 
@@ -141,7 +167,9 @@ describe('OnnxRuntimeEngine', () => {
     const reading: ModelFunction = function byValue(_, input) {
       return sum(input!).dataSync()[0]! > 0 ? input! : mul(input!, -1);
     };
-    await expect(makeEngine().compile(reading)({}, x())).rejects.toThrow(/function 'byValue' cannot be recorded: a tensor's values are read while .* tfjs engine/);
+    await expect(makeEngine().compile(reading)({}, x())).rejects.toThrow(
+      /function 'byValue' cannot be recorded: a tensor's values are read while .* tfjs engine/,
+    );
   });
 
   it('leaves tfjs as it was when recording fails', async () => {
@@ -153,11 +181,16 @@ describe('OnnxRuntimeEngine', () => {
       await expect(makeEngine().compile(failing)({}, input)).rejects.toThrow(TypeError);
       return input;
     });
-    close(tidy(() => matMul(x(), x()) as Tensor2D), tensor([7, 10, 15, 22], [2, 2]));
+    close(
+      tidy(() => matMul(x(), x()) as Tensor2D),
+      tensor([7, 10, 15, 22], [2, 2]),
+    );
   });
 
   it('names the largest tensors when ONNX Runtime cannot go on', async () => {
-    await expect(makeEngine({ device: 'tensorrt' }).compile(mlp)(tree(), x())).rejects.toThrow(/failed on tensorrt: .* Its largest tensors: .*\[2, 3\] .* device 'cpu'/s);
+    await expect(makeEngine({ device: 'tensorrt' }).compile(mlp)(tree(), x())).rejects.toThrow(
+      /failed on tensorrt: .* Its largest tensors: .*\[2, 3\] .* device 'cpu'/s,
+    );
   });
 });
 
@@ -166,6 +199,8 @@ describe('createEngine', () => {
     expect((await createEngine()).name).toBe('onnxruntime');
     expect((await createEngine({ backend: 'wasm' })).name).toBe('tfjs');
     expect((await createEngine({ engine: 'onnxruntime', backend: 'wasm' })).name).toBe('onnxruntime');
-    await expect(createEngine({ engine: 'torch' as never })).rejects.toThrow("engine got 'torch', expected one of onnxruntime, tfjs");
+    await expect(createEngine({ engine: 'torch' as never })).rejects.toThrow(
+      "engine got 'torch', expected one of onnxruntime, tfjs",
+    );
   });
 });

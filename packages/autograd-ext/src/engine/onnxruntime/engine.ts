@@ -12,10 +12,14 @@ import { freeMemory, type SessionOptions } from './session.js';
 import { WeightFiles } from './weight-files.js';
 
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
-  /** Bytes that may hold what forward runs leave to their gradients; by default 70 % of the memory that is free when the first asks. */
+  /**
+   * Bytes that may hold what forward runs leave to their gradients; by default 70 % of the memory that is free when the
+   * first asks.
+   */
   readonly maxMemory?: number;
   /**
-   * What products are computed in, 'float32' by default; see `mixPrecision`. The CPU has no float16: it only rounds to it, slowly.
+   * What products are computed in, 'float32' by default; see `mixPrecision`. The CPU has no float16: it only rounds to
+   * it, slowly.
    */
   readonly precision?: Precision;
   /** Told of every graph that is compiled, before and after. */
@@ -25,10 +29,10 @@ export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
 type Programs = Map<string, Program>;
 
 /**
- * Records model functions once for each shape, and runs them with ONNX Runtime. Weights that lie in files as float32 are
- * used in place; others are written to a temporary file first, widened to float32. With `precision: 'float16'`, matrices that
- * lie as float16 are used in place, and others written as that.
- * A tree of weights is recognised by its frozen leaves and stand-ins: make these once, not for every call.
+ * Records model functions once for each shape, and runs them with ONNX Runtime. Weights that lie in files as float32
+ * are used in place; others are written to a temporary file first, widened to float32. With `precision: 'float16'`,
+ * matrices that lie as float16 are used in place, and others written as that. A tree of weights is recognised by its
+ * frozen leaves and stand-ins: make these once, not for every call.
  */
 export class OnnxRuntimeEngine implements Engine {
   readonly name = 'onnxruntime';
@@ -63,7 +67,8 @@ export class OnnxRuntimeEngine implements Engine {
       if (!shapes.has(key)) shapes.set(key, record(fn, params, inputs.map(specOf)).outputs.values[0]!.shape);
       return shapes.get(key)!;
     };
-    const program = (params: Params, inputs: readonly Tensor[], dy: Spec) => this.#program(programs, fn, params, inputs, { wrt, dy });
+    const program = (params: Params, inputs: readonly Tensor[], dy: Spec) =>
+      this.#program(programs, fn, params, inputs, { wrt, dy });
     const run = async (params: Params, inputs: readonly Tensor[], dy?: Tensor) => {
       const gradient = dy ?? ones([...outputShape(params, inputs)]);
       try {
@@ -72,7 +77,8 @@ export class OnnxRuntimeEngine implements Engine {
         if (!dy) gradient.dispose();
       }
     };
-    const keep: CompiledVjp['keep'] = async (params, inputs) => this.#keep(program(params, inputs, { shape: outputShape(params, inputs), dtype: 'float32' }), params, inputs);
+    const keep: CompiledVjp['keep'] = async (params, inputs) =>
+      this.#keep(program(params, inputs, { shape: outputShape(params, inputs), dtype: 'float32' }), params, inputs);
     return Object.assign(run, { keep });
   };
 
@@ -96,14 +102,27 @@ export class OnnxRuntimeEngine implements Engine {
     return { outputs: outputs as [Tensor], bytes, release, backward: (dy) => program.backward(params, own, held, dy) };
   }
 
-  #program(programs: Programs, fn: ModelFunction, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Program {
+  #program(
+    programs: Programs,
+    fn: ModelFunction,
+    params: Params,
+    inputs: readonly Tensor[],
+    derivative?: Derivative,
+  ): Program {
     const key = `${this.#key(params, inputs)} ${derivative?.dy.shape.join()}`;
     const known = programs.get(key);
     if (known && this.#programs.has(known)) return known;
     const { device = 'cpu', threads, profile, onCompile } = this.#options;
     const session = { device, threads, profile };
     const checked = () => (this.#checked ??= device === 'cpu' ? Promise.resolve() : checkAttention(session));
-    const program = new Program(fn, params, inputs.map(specOf), derivative, { session, weights: this.#weights, memory: this.#memory, precision: this.precision, checkAttention: checked, onCompile });
+    const program = new Program(fn, params, inputs.map(specOf), derivative, {
+      session,
+      weights: this.#weights,
+      memory: this.#memory,
+      precision: this.precision,
+      checkAttention: checked,
+      onCompile,
+    });
     programs.set(key, program);
     this.#programs.add(program);
     return program;
@@ -118,7 +137,9 @@ export class OnnxRuntimeEngine implements Engine {
   #weightKey(params: Params): string {
     const known = this.#weightKeys.get(params);
     if (known !== undefined) return known;
-    const leaves = Object.entries(flatten(params)).map(([path, leaf]) => (isTrainable(leaf) ? `${path}:${leaf.shape.join()}` : `${path}#${this.#id(leaf)}`));
+    const leaves = Object.entries(flatten(params)).map(([path, leaf]) =>
+      isTrainable(leaf) ? `${path}:${leaf.shape.join()}` : `${path}#${this.#id(leaf)}`,
+    );
     const key = leaves.join(' ');
     this.#weightKeys.set(params, key);
     return key;
@@ -130,6 +151,7 @@ export class OnnxRuntimeEngine implements Engine {
   }
 }
 
-const isTrainable = (leaf: Leaf): boolean => !isLinearMap(leaf) && isTensor(leaf) && Object.keys(trainable(leaf)).length > 0;
+const isTrainable = (leaf: Leaf): boolean =>
+  !isLinearMap(leaf) && isTensor(leaf) && Object.keys(trainable(leaf)).length > 0;
 
 const specOf = ({ shape, dtype }: Tensor): Spec => ({ shape, dtype: dtype as Dtype });

@@ -1,10 +1,14 @@
 import type { StoredTensor } from '../../params.js';
 
-/** Element types of recorded values, as tfjs names them. It lacks float16, and int64, which ONNX counts in: these never leave the graph. */
+/**
+ * Element types of recorded values, as tfjs names them. It lacks float16, and int64, which ONNX counts in: these never
+ * leave the graph.
+ */
 export type Dtype = 'float32' | 'float16' | 'int32' | 'bool' | 'int64';
 
 /** The type of the tensor that a value becomes which leaves the graph. */
-export const tensorType = (dtype: Dtype): 'float32' | 'int32' | 'bool' => (dtype === 'int64' ? 'int32' : dtype === 'float16' ? 'float32' : dtype);
+export const tensorType = (dtype: Dtype): 'float32' | 'int32' | 'bool' =>
+  dtype === 'int64' ? 'int32' : dtype === 'float16' ? 'float32' : dtype;
 
 /** What ONNX's files call the element types. */
 export const elementTypes: Readonly<Record<Dtype, number>> = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10 };
@@ -71,20 +75,30 @@ export function nodeOutputs(
 }
 
 /** Adds a node with one output of the given shape, of the first input's type unless told otherwise. */
-export function node(op: string, inputs: readonly (Value | undefined)[], shape: readonly number[], { dtype, ...options }: NodeOptions & { dtype?: Dtype } = {}): Value {
+export function node(
+  op: string,
+  inputs: readonly (Value | undefined)[],
+  shape: readonly number[],
+  { dtype, ...options }: NodeOptions & { dtype?: Dtype } = {},
+): Value {
   return nodeOutputs(op, inputs, [{ shape, dtype: dtype ?? inputs[0]!.dtype }], options)[0]!;
 }
 
-export const constant = (data: ConstantData, shape: readonly number[], dtype: Dtype = 'float32'): Value => ({ shape: [...shape], dtype, source: { kind: 'constant', data } });
+export const constant = (data: ConstantData, shape: readonly number[], dtype: Dtype = 'float32'): Value => ({
+  shape: [...shape],
+  dtype,
+  source: { kind: 'constant', data },
+});
 
 /** A list of integers, as ONNX wants shapes, axes and so on. */
-export const integers = (values: readonly number[]): Value => constant(Int32Array.from(values), [values.length], 'int64');
+export const integers = (values: readonly number[]): Value =>
+  constant(Int32Array.from(values), [values.length], 'int64');
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
 /**
- * The nodes that the values depend on, each after those it depends on: depth first, the last input first. ONNX Runtime runs those first that
- * come last, so that what it computes early is what it is about to need.
+ * The nodes that the values depend on, each after those it depends on: depth first, the last input first. ONNX Runtime
+ * runs those first that come last, so that what it computes early is what it is about to need.
  */
 export function nodesOf(outputs: readonly Value[]): GraphNode[] {
   const order: GraphNode[] = [];
@@ -111,7 +125,11 @@ export function nodesOf(outputs: readonly Value[]): GraphNode[] {
 /** Of nodes in order, those that depend on no input: they run once, when the session starts. */
 export function constantNodes(nodes: readonly GraphNode[]): ReadonlySet<GraphNode> {
   const fixed = new Set<GraphNode>();
-  const isFixed = (value: Value | undefined) => value === undefined || value.source.kind === 'weight' || value.source.kind === 'constant' || (value.source.kind === 'node' && fixed.has(value.source.node));
+  const isFixed = (value: Value | undefined) =>
+    value === undefined ||
+    value.source.kind === 'weight' ||
+    value.source.kind === 'constant' ||
+    (value.source.kind === 'node' && fixed.has(value.source.node));
   for (const node of nodes) if (dependencies(node).every(isFixed)) fixed.add(node);
   return fixed;
 }
@@ -134,7 +152,9 @@ export function bodyOf(graph: Graph): Body {
     if (isInside) n.outputs.forEach((value) => inside.add(value));
     return isInside;
   });
-  const used = [...nodes.flatMap(dependencies), ...graph.outputs].filter((value): value is Value => value !== undefined && !inside.has(value));
+  const used = [...nodes.flatMap(dependencies), ...graph.outputs].filter(
+    (value): value is Value => value !== undefined && !inside.has(value),
+  );
   const body = { nodes, captured: [...new Set(used)] };
   bodies.set(graph, body);
   return body;

@@ -2,15 +2,40 @@ import { cast } from './emit/elementwise.js';
 import { bodyOf, constant, node, nodesOf, type Graph, type GraphNode, type Value } from './graph.js';
 import { replaceValues } from './replace-values.js';
 
-/** What products are computed in; sums, norms, softmax and what a function takes and returns are float32 in any case. */
+/**
+ * What products are computed in; sums, norms, softmax and what a function takes and returns are float32 in any case.
+ */
 export const precisions = ['float32', 'float16'] as const;
 export type Precision = (typeof precisions)[number];
 
-// As torch's autocast sorts them: what gains most, and what only hands on or combines what it is given. All others need the range of float32.
+// As torch's autocast sorts them: what gains most, and what only hands on or combines what it is given. All others need
+// the range of float32.
 const products = new Set(['MatMul', 'Gemm', 'Conv', 'ConvTranspose', 'MultiHeadAttention']);
 const followers = new Set([
-  'Reshape', 'Transpose', 'Split', 'Slice', 'Concat', 'Expand', 'Pad', 'Gather', 'DepthToSpace', 'Identity', 'Resize', 'AveragePool', 'MaxPool', 'Where', 'Clip',
-  'Add', 'Sub', 'Mul', 'Neg', 'Relu', 'Gelu', 'QuickGelu', 'Sigmoid', 'Tanh',
+  'Reshape',
+  'Transpose',
+  'Split',
+  'Slice',
+  'Concat',
+  'Expand',
+  'Pad',
+  'Gather',
+  'DepthToSpace',
+  'Identity',
+  'Resize',
+  'AveragePool',
+  'MaxPool',
+  'Where',
+  'Clip',
+  'Add',
+  'Sub',
+  'Mul',
+  'Neg',
+  'Relu',
+  'Gelu',
+  'QuickGelu',
+  'Sigmoid',
+  'Tanh',
 ]);
 
 /**
@@ -24,12 +49,20 @@ export function mixPrecision(outputs: readonly Value[]): Value[] {
 }
 
 /**
- * The gradients in float16 reach from what vanishes to what overflows only if their beginning is of a known size. They are linear in it: they are
- * computed for a `dy` whose largest element is `start`, and divided by its factor in float32.
+ * The gradients in float16 reach from what vanishes to what overflows only if their beginning is of a known size. They
+ * are linear in it: they are computed for a `dy` whose largest element is `start`, and divided by its factor in
+ * float32.
  * @param outputs the function's, and from `first` on the gradients
  */
 export function scaleGradients(outputs: readonly Value[], first: number, dy: Value): Value[] {
-  const largest = node('Max', [node('ReduceMax', [node('Abs', [dy], dy.shape)], [], { attributes: { keepdims: { int: 0 } } }), constant(tiniest, [])], []);
+  const largest = node(
+    'Max',
+    [
+      node('ReduceMax', [node('Abs', [dy], dy.shape)], [], { attributes: { keepdims: { int: 0 } } }),
+      constant(tiniest, []),
+    ],
+    [],
+  );
   const factor = node('Div', [constant(start, []), largest], []);
   const inverse = node('Div', [constant(1, []), factor], []);
   const scaled = replaceValues(outputs, new Map([[dy, node('Mul', [dy, factor], dy.shape)]]));
@@ -49,7 +82,9 @@ class Mixer {
 
   visit(old: GraphNode): void {
     const inputs = old.inputs.map((value) => value && this.now(value));
-    const isHalf = products.has(old.op) ? inputs.every((value) => value === undefined || isFloat(value)) : followers.has(old.op) && inputs.some((value) => value?.dtype === 'float16');
+    const isHalf = products.has(old.op)
+      ? inputs.every((value) => value === undefined || isFloat(value))
+      : followers.has(old.op) && inputs.some((value) => value?.dtype === 'float16');
     const isData = (i: number) => !(old.op === 'Resize' && i > 0); // the others are its scales
     const operands = inputs.map((value, i) => value && (isHalf && isData(i) ? this.half(value) : this.full(value)));
     this.#make(old, operands, isHalf);
@@ -72,14 +107,23 @@ class Mixer {
     const outputs: Value[] = [];
     const made: GraphNode = { ...old, inputs, outputs, attributes: this.#attributes(old.attributes) };
     for (const value of old.outputs) {
-      const again: Value = { shape: value.shape, dtype: isHalf && value.dtype === 'float32' ? 'float16' : value.dtype, source: { kind: 'node', node: made } };
+      const again: Value = {
+        shape: value.shape,
+        dtype: isHalf && value.dtype === 'float32' ? 'float16' : value.dtype,
+        source: { kind: 'node', node: made },
+      };
       outputs.push(again);
       this.#made.set(value, again);
     }
   }
 
   #attributes(attributes: GraphNode['attributes']): GraphNode['attributes'] {
-    return Object.fromEntries(Object.entries(attributes).map(([key, attribute]) => [key, 'graph' in attribute ? { graph: this.#body(attribute.graph) } : attribute]));
+    return Object.fromEntries(
+      Object.entries(attributes).map(([key, attribute]) => [
+        key,
+        'graph' in attribute ? { graph: this.#body(attribute.graph) } : attribute,
+      ]),
+    );
   }
 
   /** A loop hands on float32 from one turn to the next. */

@@ -9,7 +9,19 @@ const reasons: readonly Reason[] = [
   {
     because: 'whose result has a shape that depends on values',
     instead: 'Keep all entries and weight them (masks, softmax, topk of a fixed number)',
-    kernels: ['NonMaxSuppressionV3', 'NonMaxSuppressionV4', 'NonMaxSuppressionV5', 'Unique', 'RaggedGather', 'RaggedRange', 'RaggedTensorToTensor', 'SparseFillEmptyRows', 'SparseReshape', 'SparseSegmentMean', 'SparseSegmentSum'],
+    kernels: [
+      'NonMaxSuppressionV3',
+      'NonMaxSuppressionV4',
+      'NonMaxSuppressionV5',
+      'Unique',
+      'RaggedGather',
+      'RaggedRange',
+      'RaggedTensorToTensor',
+      'SparseFillEmptyRows',
+      'SparseReshape',
+      'SparseSegmentMean',
+      'SparseSegmentSum',
+    ],
   },
   {
     because: 'which draws random numbers: a recording would repeat them in each call',
@@ -49,7 +61,5 @@ export const notRecordable: ReadonlySet<string> = new Set(reasons.flatMap(({ ker
 /** Why a kernel that the recorder doesn't know cannot be recorded, and what to do, for the end of a sentence. */
 export function reasonAgainst(kernelName: string): string {
   const reason = reasons.find(({ kernels }) => kernels.includes(kernelName));
-  return reason
-    ? `${reason.because}. ${reason.instead}`
-    : 'which cannot be recorded. Write it with other tfjs ops';
+  return reason ? `${reason.because}. ${reason.instead}` : 'which cannot be recorded. Write it with other tfjs ops';
 }

@@ -2,8 +2,16 @@ import { describe, expect, it } from 'vitest';
 import { constant, node, type Value } from './graph.js';
 import { graphMemory } from './peak-memory.js';
 
-const input = (name: string, ...shape: number[]): Value => ({ shape, dtype: 'float32', source: { kind: 'input', name } });
-const weight = (leaf: object, ...shape: number[]): Value => ({ shape, dtype: 'float32', source: { kind: 'weight', leaf } });
+const input = (name: string, ...shape: number[]): Value => ({
+  shape,
+  dtype: 'float32',
+  source: { kind: 'input', name },
+});
+const weight = (leaf: object, ...shape: number[]): Value => ({
+  shape,
+  dtype: 'float32',
+  source: { kind: 'weight', leaf },
+});
 const matMul = (a: Value, b: Value): Value => node('MatMul', [a, b], [a.shape[0]!, b.shape[1]!]);
 
 describe('graphMemory', () => {
@@ -13,7 +21,11 @@ describe('graphMemory', () => {
 
   it('counts what lives at once, and what is returned apart', () => {
     const again = matMul(matMul(small, weight({}, 10, 2000)), weight({}, 2000, 1)); // 80,000 bytes, when `big` is gone
-    expect(graphMemory({ inputs: [x], outputs: [again] })).toMatchObject({ activations: 80_400, outputs: 40, nodes: 4 });
+    expect(graphMemory({ inputs: [x], outputs: [again] })).toMatchObject({
+      activations: 80_400,
+      outputs: 40,
+      nodes: 4,
+    });
     const both = matMul(matMul(small, weight({}, 10, 2000)), node('Transpose', [big], [1000, 10]));
     expect(graphMemory({ inputs: [x], outputs: [small, both] }).outputs).toBe(400 + 4 * 10 * 10);
   });
@@ -23,8 +35,16 @@ describe('graphMemory', () => {
     const shared = weight(leaf, 100, 100);
     const turned = node('Transpose', [shared], [100, 100]);
     const made = matMul(matMul(matMul(x, shared), weight(leaf, 100, 100)), turned);
-    expect(graphMemory({ inputs: [x], outputs: [made] })).toMatchObject({ weights: new Map([[leaf, 40_000]]), folded: 40_000, nodes: 3 });
-    expect(graphMemory({ inputs: [], outputs: [turned] })).toMatchObject({ activations: 0, weights: new Map(), nodes: 0 });
+    expect(graphMemory({ inputs: [x], outputs: [made] })).toMatchObject({
+      weights: new Map([[leaf, 40_000]]),
+      folded: 40_000,
+      nodes: 3,
+    });
+    expect(graphMemory({ inputs: [], outputs: [turned] })).toMatchObject({
+      activations: 0,
+      weights: new Map(),
+      nodes: 0,
+    });
   });
 
   it('writes over what nothing else needs, and hands on what is only reshaped', () => {
@@ -43,7 +63,8 @@ describe('graphMemory', () => {
       return graphMemory({ inputs: [], outputs: [node('ReduceSum', [chain], [1])] }).activations;
     };
     expect(activations((value, factor) => node('Mul', [value, factor], value.shape))).toBe(2 * 40_000);
-    expect(activations((value, factor) => node('Mul', [factor, value], value.shape))).toBe(5 * 40_000); // all three factors before the first product
+    // all three factors before the first product
+    expect(activations((value, factor) => node('Mul', [factor, value], value.shape))).toBe(5 * 40_000);
   });
 
   it('adds what operators need while they run', () => {

@@ -1,4 +1,14 @@
-import { bodyOf, constantNodes, dependencies, nodesOf, sizeOf, type Attribute, type Graph, type GraphNode, type Value } from './graph.js';
+import {
+  bodyOf,
+  constantNodes,
+  dependencies,
+  nodesOf,
+  sizeOf,
+  type Attribute,
+  type Graph,
+  type GraphNode,
+  type Value,
+} from './graph.js';
 import { bytesOf } from './simplify.js';
 
 /** What a session needs memory for, in bytes. */
@@ -18,32 +28,46 @@ export interface GraphMemory {
 export function graphMemory(graph: Graph, { relayout = false }: { relayout?: boolean } = {}): GraphMemory {
   const all = nodesOf(graph.outputs);
   const fixed = constantNodes(all);
-  const nodes = runOrder(all.filter((node) => !fixed.has(node)), relayout);
+  const nodes = runOrder(
+    all.filter((node) => !fixed.has(node)),
+    relayout,
+  );
   const used = new Set(nodes.flatMap((node) => dependencies(node)));
-  const leaves = new Map([...used].flatMap((value) => (value?.source.kind === 'weight' ? [[value.source.leaf, bytesOf(value)] as const] : [])));
+  const leaves = new Map(
+    [...used].flatMap((value) =>
+      value?.source.kind === 'weight' ? [[value.source.leaf, bytesOf(value)] as const] : [],
+    ),
+  );
   return {
     activations: peakOf(nodes, graph, relayout),
     outputs: sum(graph.outputs.map(bytesOf)),
     weights: leaves,
-    folded: sum([...used].map((value) => (value?.source.kind === 'node' && fixed.has(value.source.node) ? bytesOf(value) : 0))),
+    folded: sum(
+      [...used].map((value) => (value?.source.kind === 'node' && fixed.has(value.source.node) ? bytesOf(value) : 0)),
+    ),
     nodes: nodes.length,
   };
 }
 
 /**
- * The order in which ONNX Runtime runs nodes: from each node whose results no other node takes, the last first, depth first to what it
- * needs, of which the last comes first. Its own fusions, which count as last, are left out.
+ * The order in which ONNX Runtime runs nodes: from each node whose results no other node takes, the last first, depth
+ * first to what it needs, of which the last comes first. Its own fusions, which count as last, are left out.
  * @param relayout convolutions that are laid out anew are nodes of their own, which come after all others
  */
 function runOrder(nodes: readonly GraphNode[], relayout: boolean): readonly GraphNode[] {
   const index = new Map(nodes.map((node, i) => [node, relayout && node.op === 'Conv' ? nodes.length + i : i]));
   const byIndex = (a: GraphNode, b: GraphNode) => index.get(a)! - index.get(b)!;
   const sourcesOf = (node: GraphNode) => {
-    const sources = dependencies(node).flatMap((value) => (value?.source.kind === 'node' && index.has(value.source.node) ? [value.source.node] : []));
+    const sources = dependencies(node).flatMap((value) =>
+      value?.source.kind === 'node' && index.has(value.source.node) ? [value.source.node] : [],
+    );
     return [...new Set(sources)].sort(byIndex);
   };
   const taken = new Set(nodes.flatMap(sourcesOf));
-  const stack = nodes.filter((node) => !taken.has(node)).sort(byIndex).map((node) => ({ node, done: false }));
+  const stack = nodes
+    .filter((node) => !taken.has(node))
+    .sort(byIndex)
+    .map((node) => ({ node, done: false }));
   const seen = new Set<GraphNode>();
   const order: GraphNode[] = [];
   while (stack.length > 0) {
@@ -51,7 +75,12 @@ function runOrder(nodes: readonly GraphNode[], relayout: boolean): readonly Grap
     if (done) order.push(node);
     if (done || seen.has(node)) continue;
     seen.add(node);
-    stack.push({ node, done: true }, ...sourcesOf(node).filter((source) => !seen.has(source)).map((source) => ({ node: source, done: false })));
+    stack.push(
+      { node, done: true },
+      ...sourcesOf(node)
+        .filter((source) => !seen.has(source))
+        .map((source) => ({ node: source, done: false })),
+    );
   }
   return order;
 }
@@ -68,13 +97,31 @@ interface Buffer {
 
 // What hands on the memory of its first input, and what may write over it where nothing else needs it.
 const aliases = new Set(['Reshape', 'Identity', 'Squeeze', 'Unsqueeze', 'Flatten']);
-const inPlace = new Set(['Add', 'Sub', 'Mul', 'Div', 'Relu', 'Sigmoid', 'Tanh', 'Neg', 'Abs', 'Sqrt', 'Exp', 'Log', 'Reciprocal', 'Clip', 'Softmax', 'Cast']);
+const inPlace = new Set([
+  'Add',
+  'Sub',
+  'Mul',
+  'Div',
+  'Relu',
+  'Sigmoid',
+  'Tanh',
+  'Neg',
+  'Abs',
+  'Sqrt',
+  'Exp',
+  'Log',
+  'Reciprocal',
+  'Clip',
+  'Softmax',
+  'Cast',
+]);
 
 /** Assigns buffers as ONNX Runtime's planner does, and takes the sum of those in use at each node. */
 function peakOf(nodes: readonly GraphNode[], { outputs }: Graph, relayout: boolean): number {
   const returned = new Set(outputs);
   const uses = new Map<Value, number>();
-  for (const node of nodes) for (const value of dependencies(node)) if (value) uses.set(value, (uses.get(value) ?? 0) + 1);
+  for (const node of nodes)
+    for (const value of dependencies(node)) if (value) uses.set(value, (uses.get(value) ?? 0) + 1);
   const buffers = new Map<Value, Buffer>();
   const made: Buffer[] = [];
   const free: Buffer[] = []; // the latest last
@@ -82,7 +129,11 @@ function peakOf(nodes: readonly GraphNode[], { outputs }: Graph, relayout: boole
     const [first] = node.inputs;
     if (aliases.has(node.op) && buffers.has(first!)) return buffers.get(first!)!;
     const key = `${value.shape.join()} ${bytesOf(value)}`;
-    const overwritten = inPlace.has(node.op) ? node.inputs.map((input) => input && buffers.get(input)).find((buffer) => buffer?.uses === 1 && buffer.key === key) : undefined;
+    const overwritten = inPlace.has(node.op)
+      ? node.inputs
+          .map((input) => input && buffers.get(input))
+          .find((buffer) => buffer?.uses === 1 && buffer.key === key)
+      : undefined;
     if (overwritten) return overwritten;
     const spare = free.findLastIndex((buffer) => buffer.key === key);
     if (spare >= 0) return free.splice(spare, 1)[0]!;
@@ -122,12 +173,15 @@ function highest(nodes: readonly GraphNode[], buffers: readonly Buffer[], relayo
 /** What a node takes while it runs. */
 function scratch({ op, inputs, attributes }: GraphNode, relayout: boolean): number {
   if (op === 'Conv' && relayout) return bytesOf(inputs[0]!); // the same in blocks of channels
-  if (op === 'MultiHeadAttention') return sum(inputs.slice(0, 3).map((value) => (value ? bytesOf(value) : 0))); // laid out by heads
+  // laid out by heads
+  if (op === 'MultiHeadAttention') return sum(inputs.slice(0, 3).map((value) => (value ? bytesOf(value) : 0)));
   if (op === 'ConvTranspose') {
     const [x, weight] = inputs as [Value, Value];
     return 4 * sizeOf(weight.shape.slice(1)) * sizeOf(x.shape.slice(2)); // columns of one image
   }
-  return sum(Object.values(attributes).map((attribute: Attribute) => ('graph' in attribute ? bodyMemory(attribute.graph) : 0)));
+  return sum(
+    Object.values(attributes).map((attribute: Attribute) => ('graph' in attribute ? bodyMemory(attribute.graph) : 0)),
+  );
 }
 
 /** Of one iteration. */

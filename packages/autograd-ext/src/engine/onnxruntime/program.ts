@@ -37,7 +37,10 @@ export interface CompileProgress {
   readonly model?: Uint8Array;
 }
 
-/** A function, and its gradient if it has one, for one set of shapes and frozen weights. Sessions start when they are first needed. */
+/**
+ * A function, and its gradient if it has one, for one set of shapes and frozen weights. Sessions start when they are
+ * first needed.
+ */
 export class Program {
   readonly #name: string;
   readonly #recording: Recording;
@@ -47,7 +50,13 @@ export class Program {
   #cut: ReturnType<typeof split> | undefined;
 
   /** @throws RecordingError */
-  constructor(fn: ModelFunction, params: Params, inputs: readonly Spec[], derivative: Derivative | undefined, options: ProgramOptions) {
+  constructor(
+    fn: ModelFunction,
+    params: Params,
+    inputs: readonly Spec[],
+    derivative: Derivative | undefined,
+    options: ProgramOptions,
+  ) {
     this.#name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
     this.#recording = record(fn, params, inputs, derivative);
     this.#outputs = outputsOf(this.#recording, options.precision);
@@ -61,7 +70,10 @@ export class Program {
 
   /** The function without a gradient. */
   async run(params: Params, inputs: readonly Tensor[]): Promise<readonly Tensor[]> {
-    const session = await this.#session(this.#name, () => ({ inputs: this.#recording.graph.inputs, outputs: this.#outputs }));
+    const session = await this.#session(this.#name, () => ({
+      inputs: this.#recording.graph.inputs,
+      outputs: this.#outputs,
+    }));
     return session.run(feedsOf(params, inputs));
   }
 
@@ -73,7 +85,10 @@ export class Program {
   }
 
   /** The function alone; `backward` starts from what is held, until that is given back. */
-  async forward(params: Params, inputs: readonly Tensor[]): Promise<{ outputs: readonly Tensor[]; held: readonly Held[] }> {
+  async forward(
+    params: Params,
+    inputs: readonly Tensor[],
+  ): Promise<{ outputs: readonly Tensor[]; held: readonly Held[] }> {
     const session = await this.#session(`${this.#name}: forward`, () => this.#split.forward);
     const held = this.#options.memory.take(this, this.residualBytes, () => session.hold(this.#valueCount));
     try {
@@ -84,7 +99,12 @@ export class Program {
     }
   }
 
-  async backward(params: Params, inputs: readonly Tensor[], held: readonly Held[], dy: Tensor): Promise<Pick<Vjp, 'inputs' | 'params'>> {
+  async backward(
+    params: Params,
+    inputs: readonly Tensor[],
+    held: readonly Held[],
+    dy: Tensor,
+  ): Promise<Pick<Vjp, 'inputs' | 'params'>> {
     const session = await this.#session(`${this.#name}: backward`, () => this.#split.backward);
     const residuals = Object.fromEntries(held.map((value, i) => [residualName(i), value]));
     return this.#gradients(await session.run({ ...feedsOf(params, inputs), ...residuals, [gradientName]: dy }));
@@ -106,13 +126,20 @@ export class Program {
   }
 
   get #split(): ReturnType<typeof split> {
-    this.#cut ??= split(this.#recording.graph.inputs, this.#outputs.slice(0, this.#valueCount), this.#outputs.slice(this.#valueCount));
+    this.#cut ??= split(
+      this.#recording.graph.inputs,
+      this.#outputs.slice(0, this.#valueCount),
+      this.#outputs.slice(this.#valueCount),
+    );
     return this.#cut;
   }
 
   #gradients(results: readonly Tensor[]): Pick<Vjp, 'inputs' | 'params'> {
     const { inputs, params } = this.#recording.outputs;
-    return { inputs: results.slice(0, inputs.length), params: Object.fromEntries(Object.keys(params).map((path, i) => [path, results[inputs.length + i]!])) };
+    return {
+      inputs: results.slice(0, inputs.length),
+      params: Object.fromEntries(Object.keys(params).map((path, i) => [path, results[inputs.length + i]!])),
+    };
   }
 
   #session(name: string, graphOf: () => Graph): Promise<Session> {
@@ -133,9 +160,11 @@ export class Program {
     refuseFaults(name, nodes, options.device);
     const used = new Set([...nodes.flatMap(dependencies), ...outputs]);
     await weights.place(weightsOf([...used]));
-    const graph: Graph = { inputs: recorded.inputs.filter((input) => used.has(input)), outputs }; // those declared have to be fed
+    // those declared have to be fed
+    const graph: Graph = { inputs: recorded.inputs.filter((input) => used.has(input)), outputs };
     const model = encodeModel(graph, weights.locate, name);
-    const relayout = [...used].reduce((sum, value) => sum + (value?.source.kind === 'weight' ? bytesOf(value) : 0), 0) <= smallModel;
+    const relayout =
+      [...used].reduce((sum, value) => sum + (value?.source.kind === 'weight' ? bytesOf(value) : 0), 0) <= smallModel;
     const session = await startSession(model, outputs, { relayout, ...options }).catch(explain(name, nodes, options));
     if (nodes.some(({ op }) => op === 'MultiHeadAttention')) await checkAttention();
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
@@ -151,7 +180,11 @@ const smallModel = 2 ** 28;
 
 /** The values of a graph without inputs. */
 async function evaluate(graph: Graph): Promise<readonly ArrayLike<number>[]> {
-  const session = await startSession(encodeModel(graph, () => ({ file: '', offset: 0, length: 0 })), graph.outputs, { device: 'cpu', threads: 1 });
+  const session = await startSession(
+    encodeModel(graph, () => ({ file: '', offset: 0, length: 0 })),
+    graph.outputs,
+    { device: 'cpu', threads: 1 },
+  );
   const results = await session.run({});
   await session.release();
   const values = results.map((result) => result.dataSync());
@@ -162,10 +195,21 @@ async function evaluate(graph: Graph): Promise<readonly ArrayLike<number>[]> {
 /** Says what failed, and what takes most memory in it. */
 function explain(name: string, nodes: readonly GraphNode[], { device }: SessionOptions): (error: Error) => never {
   return (cause) => {
-    const values = nodes.flatMap((node) => node.outputs.map((value) => ({ op: node.op, value, bytes: bytesOf(value) })));
-    const largest = values.sort((a, b) => b.bytes - a.bytes).slice(0, 3).map(({ op, value, bytes }) => `${op} [${value.shape.join(', ')}] (${(bytes / 2 ** 20).toFixed(1)} MiB)`);
-    const advice = device === 'cpu' ? 'If memory ran out, use smaller images or batches.' : `Try smaller images or batches if memory ran out, and device 'cpu' if '${device}' is not there.`;
-    throw new Error(`OnnxRuntimeEngine: '${name}' failed on ${device}: ${cause.message} Its largest tensors: ${largest.join(', ')}. ${advice}`, { cause });
+    const values = nodes.flatMap((node) =>
+      node.outputs.map((value) => ({ op: node.op, value, bytes: bytesOf(value) })),
+    );
+    const largest = values
+      .sort((a, b) => b.bytes - a.bytes)
+      .slice(0, 3)
+      .map(({ op, value, bytes }) => `${op} [${value.shape.join(', ')}] (${(bytes / 2 ** 20).toFixed(1)} MiB)`);
+    const advice =
+      device === 'cpu'
+        ? 'If memory ran out, use smaller images or batches.'
+        : `Try smaller images or batches if memory ran out, and device 'cpu' if '${device}' is not there.`;
+    throw new Error(
+      `OnnxRuntimeEngine: '${name}' failed on ${device}: ${cause.message} Its largest tensors: ${largest.join(', ')}. ${advice}`,
+      { cause },
+    );
   };
 }
 
@@ -183,5 +227,7 @@ function feedsOf(params: Params, inputs: readonly Tensor[]): Record<string, Tens
 }
 
 function weightsOf(values: readonly (Value | undefined)[]): Placed[] {
-  return values.flatMap((value) => (value?.source.kind === 'weight' ? [{ leaf: value.source.leaf, dtype: value.dtype }] : []));
+  return values.flatMap((value) =>
+    value?.source.kind === 'weight' ? [{ leaf: value.source.leaf, dtype: value.dtype }] : [],
+  );
 }

@@ -63,7 +63,10 @@ export function record(fn: ModelFunction, params: Params, inputs: readonly Spec[
         inputs: product.inputs.map(valueOf),
         params: Object.fromEntries(Object.entries(product.params).map(([path, tensor]) => [path, valueOf(tensor)])),
       };
-      return { graph: { inputs: values, outputs: [...outputs.values, ...outputs.inputs, ...Object.values(outputs.params)] }, outputs };
+      return {
+        graph: { inputs: values, outputs: [...outputs.values, ...outputs.inputs, ...Object.values(outputs.params)] },
+        outputs,
+      };
     });
   } finally {
     made.forEach((stand) => stand.dispose());
@@ -77,6 +80,10 @@ function forward(outputs: readonly Tensor[], inputs: readonly Value[]): Recordin
 
 const valueOf = (tensor: Tensor): Value => plain(recordedView(tensor));
 const weight = (leaf: Tensor | StoredTensor): Tensor =>
-  placeholder({ shape: leaf.shape, dtype: leaf.dtype === 'int32' || (isStoredTensor(leaf) && /^(I|U|BOOL)/.test(leaf.dtype)) ? 'int32' : 'float32', source: { kind: 'weight', leaf } });
+  placeholder({
+    shape: leaf.shape,
+    dtype: leaf.dtype === 'int32' || (isStoredTensor(leaf) && /^(I|U|BOOL)/.test(leaf.dtype)) ? 'int32' : 'float32',
+    source: { kind: 'weight', leaf },
+  });
 
 const describe = (fn: ModelFunction): string => (fn.name ? `the function '${fn.name}'` : 'a function');

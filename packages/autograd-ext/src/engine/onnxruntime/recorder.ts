@@ -1,4 +1,16 @@
-import { engine, getKernel, KernelBackend, registerBackend, registerKernel, tidy, type BackendValues, type DataId, type DataType, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
+import {
+  engine,
+  getKernel,
+  KernelBackend,
+  registerBackend,
+  registerKernel,
+  tidy,
+  type BackendValues,
+  type DataId,
+  type DataType,
+  type Tensor,
+  type TensorInfo,
+} from '@tensorflow/tfjs-core';
 import { constant, type Dtype, type Value } from './graph.js';
 import { reasonAgainst } from './not-recordable.js';
 import { dtypeOf, plainView, type View } from './view.js';
@@ -11,8 +23,14 @@ export class RecordingError extends Error {
   override readonly name = 'RecordingError';
 }
 
-/** How a kernel is recorded: from views to views. Lists of tensors come as `inputs['0']`, `inputs['1']` …, as tfjs hands them. */
-export type RecordKernel<A = Record<string, never>> = (inputs: Readonly<Record<string, View>>, attrs: A) => View | readonly View[];
+/**
+ * How a kernel is recorded: from views to views. Lists of tensors come as `inputs['0']`, `inputs['1']` …, as tfjs hands
+ * them.
+ */
+export type RecordKernel<A = Record<string, never>> = (
+  inputs: Readonly<Record<string, View>>,
+  attrs: A,
+) => View | readonly View[];
 
 /** A tfjs backend that computes nothing: each kernel adds nodes to a graph instead. */
 class RecorderBackend extends KernelBackend {
@@ -46,9 +64,10 @@ class RecorderBackend extends KernelBackend {
     const view = this.#views.get(dataId);
     const source = view?.value.source;
     if (source?.kind === 'constant' && typeof source.data !== 'number') return source.data;
-    if (source?.kind === 'constant') return new Float32Array(view!.shape.reduce((a, b) => a * b, 1)).fill(source.data as number);
+    if (source?.kind === 'constant')
+      return new Float32Array(view!.shape.reduce((a, b) => a * b, 1)).fill(source.data as number);
     throw new RecordingError(
-      'a tensor\'s values are read while the function is recorded, when there are none yet. Keep the function free of dataSync(), data(), arraySync() and of branches on values, or run it on the tfjs engine.',
+      "a tensor's values are read while the function is recorded, when there are none yet. Keep the function free of dataSync(), data(), arraySync() and of branches on values, or run it on the tfjs engine.",
     );
   }
 
@@ -74,7 +93,10 @@ class RecorderBackend extends KernelBackend {
 }
 
 function constantView(values: BackendValues, shape: readonly number[], dtype: DataType): View {
-  if (dtype === 'string' || dtype === 'complex64') throw new RecordingError(`a tensor of dtype ${dtype} is used, expected float32, int32 or bool. Run the function on the tfjs engine.`);
+  if (dtype === 'string' || dtype === 'complex64')
+    throw new RecordingError(
+      `a tensor of dtype ${dtype} is used, expected float32, int32 or bool. Run the function on the tfjs engine.`,
+    );
   const numbers = values as Float32Array | Int32Array;
   const first = numbers[0] ?? 0;
   const isUniform = numbers.length > 1 && numbers.every((value) => value === first);
@@ -90,7 +112,11 @@ export function recordKernel<A>(kernelName: string, record: RecordKernel<A>): vo
     kernelName,
     backendName: recorderName,
     kernelFunc: ({ inputs, attrs }) => {
-      const views = Object.fromEntries(Object.entries(inputs).filter(([, info]) => info).map(([name, info]) => [name, backend.view(info as TensorInfo)]));
+      const views = Object.fromEntries(
+        Object.entries(inputs)
+          .filter(([, info]) => info)
+          .map(([name, info]) => [name, backend.view(info as TensorInfo)]),
+      );
       const outputs = record(views, attrs as unknown as A);
       return Array.isArray(outputs) ? outputs.map((view: View) => backend.place(view)) : backend.place(outputs as View);
     },
@@ -98,11 +124,15 @@ export function recordKernel<A>(kernelName: string, record: RecordKernel<A>): vo
 }
 
 /** Teaches the recorder a kernel as the tfjs ops that it is made of. */
-export function recordComposite<A>(kernelName: string, composite: (inputs: Readonly<Record<string, Tensor>>, attrs: A) => Tensor): void {
+export function recordComposite<A>(
+  kernelName: string,
+  composite: (inputs: Readonly<Record<string, Tensor>>, attrs: A) => Tensor,
+): void {
   registerKernel({
     kernelName,
     backendName: recorderName,
-    kernelFunc: ({ inputs, attrs }) => tidy(() => composite(inputs as unknown as Record<string, Tensor>, attrs as unknown as A)),
+    kernelFunc: ({ inputs, attrs }) =>
+      tidy(() => composite(inputs as unknown as Record<string, Tensor>, attrs as unknown as A)),
   });
 }
 
@@ -139,7 +169,10 @@ export function recording<T>(owner: string, fn: () => T): T {
   }
 }
 
-/** In place of Math.random, on which tfjs's random ops without a seed rely: what is drawn once would be the same in each call. */
+/**
+ * In place of Math.random, on which tfjs's random ops without a seed rely: what is drawn once would be the same in each
+ * call.
+ */
 function refuseRandomness(): never {
   throw new RecordingError(
     'it draws random numbers (Math.random, as tf.randomNormal, tf.randomUniform and tf.dropout do), which a recording would repeat in each call. Draw them outside and hand them in as an input, give a seed if they are always the same, or run it on the tfjs engine.',
@@ -147,11 +180,17 @@ function refuseRandomness(): never {
 }
 
 function explained(owner: string, error: Error): Error {
-  const unknown = /Kernel '(\w+)' not registered for backend/.exec(error.message)?.[1] ?? /Cannot read kernel (\w+)/.exec(error.message)?.[1];
+  const unknown =
+    /Kernel '(\w+)' not registered for backend/.exec(error.message)?.[1] ??
+    /Cannot read kernel (\w+)/.exec(error.message)?.[1];
   const reason = unknown
     ? `it uses the kernel '${unknown}', ${reasonAgainst(unknown)}, or run it on the tfjs engine.`
-    : error instanceof RecordingError ? error.message : undefined;
-  return reason ? new RecordingError(`OnnxRuntimeEngine: ${owner} cannot be recorded: ${reason}`, { cause: error }) : error;
+    : error instanceof RecordingError
+      ? error.message
+      : undefined;
+  return reason
+    ? new RecordingError(`OnnxRuntimeEngine: ${owner} cannot be recorded: ${reason}`, { cause: error })
+    : error;
 }
 
 /** Whether the recorder knows a kernel. */

@@ -6,7 +6,12 @@ export function replaceValues(outputs: readonly Value[], given: ReadonlyMap<Valu
   const now = (value: Value) => made.get(value) ?? value;
   for (const node of nodesOfUntil(outputs, given)) {
     const values: Value[] = [];
-    const again: GraphNode = { ...node, inputs: node.inputs.map((value) => value && now(value)), attributes: withCaptured(node.attributes, now), outputs: values };
+    const again: GraphNode = {
+      ...node,
+      inputs: node.inputs.map((value) => value && now(value)),
+      attributes: withCaptured(node.attributes, now),
+      outputs: values,
+    };
     for (const output of node.outputs) {
       const value: Value = { shape: output.shape, dtype: output.dtype, source: { kind: 'node', node: again } };
       values.push(value);
@@ -31,10 +36,12 @@ function nodesOfUntil(outputs: readonly Value[], given: ReadonlyMap<Value, Value
 
 /** The attributes with subgraphs that capture other values. */
 function withCaptured(attributes: GraphNode['attributes'], now: (value: Value) => Value): GraphNode['attributes'] {
-  return Object.fromEntries(Object.entries(attributes).map(([key, attribute]): [string, Attribute] => {
-    if (!('graph' in attribute)) return [key, attribute];
-    const { inputs, outputs } = attribute.graph;
-    const captured = bodyOf(attribute.graph).captured.map((value) => [value, now(value)] as const);
-    return [key, { graph: { inputs, outputs: replaceValues(outputs, new Map(captured)) } }];
-  }));
+  return Object.fromEntries(
+    Object.entries(attributes).map(([key, attribute]): [string, Attribute] => {
+      if (!('graph' in attribute)) return [key, attribute];
+      const { inputs, outputs } = attribute.graph;
+      const captured = bodyOf(attribute.graph).captured.map((value) => [value, now(value)] as const);
+      return [key, { graph: { inputs, outputs: replaceValues(outputs, new Map(captured)) } }];
+    }),
+  );
 }

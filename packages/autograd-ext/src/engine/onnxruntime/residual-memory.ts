@@ -6,8 +6,8 @@ interface Block {
 }
 
 /**
- * Memory for what forward runs leave to their gradients. What is given back serves the next run of the same graph: the system
- * takes longer to hand out and clear a gigabyte than a run takes to fill it, and JavaScript frees late.
+ * Memory for what forward runs leave to their gradients. What is given back serves the next run of the same graph: the
+ * system takes longer to hand out and clear a gigabyte than a run takes to fill it, and JavaScript frees late.
  */
 export class ResidualMemory {
   readonly #spare = new Map<object, Block[]>();
@@ -18,7 +18,10 @@ export class ResidualMemory {
     return this.#held;
   }
 
-  /** Whether a run of `owner` finds so many bytes without more than `limit` being held; spare memory of others is given up for it. */
+  /**
+   * Whether a run of `owner` finds so many bytes without more than `limit` being held; spare memory of others is given
+   * up for it.
+   */
   fits(owner: object, bytes: number, limit: number): boolean {
     const more = this.#spare.get(owner)?.length ? 0 : bytes;
     if (this.#total + more > limit) [...this.#spare.keys()].forEach((other) => other !== owner && this.forget(other));

@@ -4,7 +4,9 @@ import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { outputName } from './encode.js';
 import { sizeOf, tensorType, type Value } from './graph.js';
 
-/** Where a session runs; which of them there are depends on the platform and on what is installed beside ONNX Runtime. */
+/**
+ * Where a session runs; which of them there are depends on the platform and on what is installed beside ONNX Runtime.
+ */
 export const devices = ['cpu', 'webgpu', 'cuda', 'tensorrt', 'coreml', 'dml'] as const;
 export type Device = (typeof devices)[number];
 
@@ -12,7 +14,9 @@ export interface SessionOptions {
   readonly device: Device;
   /** Threads of one operator; all cores by default. */
   readonly threads?: number;
-  /** Lays the weights of convolutions out anew: a tenth faster, but it takes a second copy of them, and time to start. */
+  /**
+   * Lays the weights of convolutions out anew: a tenth faster, but it takes a second copy of them, and time to start.
+   */
   readonly relayout?: boolean;
   /** Writes ONNX Runtime's profile of every run to files that begin with this path. */
   readonly profile?: string;
@@ -50,19 +54,28 @@ export async function findRuntime(): Promise<Runtime | undefined> {
  * @param outputs what the model's outputs are, in their order
  * @throws if ONNX Runtime is not installed, or cannot run the model on the device
  */
-export async function startSession(model: Uint8Array, outputs: readonly Value[], { device, threads, profile, relayout = false }: SessionOptions): Promise<Session> {
+export async function startSession(
+  model: Uint8Array,
+  outputs: readonly Value[],
+  { device, threads, profile, relayout = false }: SessionOptions,
+): Promise<Session> {
   const runtime = await findRuntime();
-  if (!runtime) throw new Error('OnnxRuntimeEngine: onnxruntime-node is not installed. Install it with `npm install onnxruntime-node`, or use the tfjs engine.');
+  if (!runtime)
+    throw new Error(
+      'OnnxRuntimeEngine: onnxruntime-node is not installed. Install it with `npm install onnxruntime-node`, or use the tfjs engine.',
+    );
   const session = await runtime.InferenceSession.create(model, {
     executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
     graphOptimizationLevel: relayout ? 'all' : 'extended',
-    // An arena keeps what it once had, and a plan of all memory comes on top of it; the system gives and takes large blocks as fast.
+    // An arena keeps what it once had, and a plan of all memory comes on top of it; the system gives and takes large
+    // blocks as fast.
     enableMemPattern: false,
     enableCpuMemArena: false,
     ...(threads && { intraOpNumThreads: threads }),
     ...(profile && { enableProfiling: true, profileFilePrefix: profile }),
     logSeverityLevel: 3,
-    // Weights lie anywhere on the disk. Packed copies of them would double their memory: a session reads them from their files.
+    // Weights lie anywhere on the disk. Packed copies of them would double their memory: a session reads them from
+    // their files.
     extra: { session: { model_external_initializers_file_folder_path: '/', disable_prepacking: '1' } },
   });
   return {
@@ -70,8 +83,12 @@ export async function startSession(model: Uint8Array, outputs: readonly Value[],
       const known = session.inputNames.map((name) => [name, toRuntime(runtime, feeds[name]!)] as const);
       const returned = outputs.slice(0, outputs.length - into.length);
       const fetches = [...returned.map((value) => allocate(runtime, value)), ...into];
-      await session.run(Object.fromEntries(known), Object.fromEntries(fetches.map((tensor, i) => [outputName(i), tensor])));
-      if (fetches.reduce((bytes, { data }) => bytes + (data as Float32Array).byteLength, 0) >= worthCollecting) await collectGarbage();
+      await session.run(
+        Object.fromEntries(known),
+        Object.fromEntries(fetches.map((tensor, i) => [outputName(i), tensor])),
+      );
+      if (fetches.reduce((bytes, { data }) => bytes + (data as Float32Array).byteLength, 0) >= worthCollecting)
+        await collectGarbage();
       return returned.map((value, i) => fromRuntime(fetches[i]!, value));
     },
     hold: (first) => outputs.slice(first).map((value) => allocate(runtime, value)),
@@ -95,8 +112,8 @@ function toRuntime({ Tensor: Ort }: Runtime, x: Tensor | Held): OrtTensor {
 const worthCollecting = 2 ** 28;
 
 /**
- * Frees the copies of outputs that ONNX Runtime's Node binding returns even where it was given memory for them: JavaScript, on whose heap
- * they are small, would let some of them pile up.
+ * Frees the copies of outputs that ONNX Runtime's Node binding returns even where it was given memory for them:
+ * JavaScript, on whose heap they are small, would let some of them pile up.
  */
 async function collectGarbage(): Promise<void> {
   const [{ setFlagsFromString }, { runInNewContext }] = await Promise.all([import('node:v8'), import('node:vm')]);
@@ -104,7 +121,13 @@ async function collectGarbage(): Promise<void> {
   (runInNewContext('gc') as () => void)();
 }
 
-const arrays = { float32: Float32Array, float16: Uint16Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array } as const;
+const arrays = {
+  float32: Float32Array,
+  float16: Uint16Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  bool: Uint8Array,
+} as const;
 
 function allocate({ Tensor: Ort }: Runtime, { shape, dtype }: Value): OrtTensor {
   const data = new arrays[dtype](sizeOf(shape));

@@ -1,4 +1,14 @@
-import { bodyOf, constant, nodesOf, sizeOf, type Attribute, type Dtype, type Graph, type GraphNode, type Value } from './graph.js';
+import {
+  bodyOf,
+  constant,
+  nodesOf,
+  sizeOf,
+  type Attribute,
+  type Dtype,
+  type Graph,
+  type GraphNode,
+  type Value,
+} from './graph.js';
 
 /**
  * The same outputs with less work: equal nodes become one, and what changes nothing is left out. Nodes that no output
@@ -21,7 +31,11 @@ class Rewriter {
   visit(node: GraphNode): void {
     const inputs = node.inputs.map((input) => input && this.replaced(input));
     const body = graphOf(node);
-    const candidate: GraphNode = { ...node, inputs: scalars(node, inputs), ...(body && { attributes: { ...node.attributes, body: { graph: this.#body(body) } } }) };
+    const candidate: GraphNode = {
+      ...node,
+      inputs: scalars(node, inputs),
+      ...(body && { attributes: { ...node.attributes, body: { graph: this.#body(body) } } }),
+    };
     const same = body ? undefined : neutral(candidate, node.outputs[0]!);
     if (same) return void this.#values.set(node.outputs[0]!, same);
     const key = body ? `${node.op} ${this.#id(node)}` : this.#key(candidate, node.outputs);
@@ -39,7 +53,14 @@ class Rewriter {
   #leaf(value: Value): Value {
     const { source, shape, dtype } = value;
     if (source.kind !== 'weight' && source.kind !== 'constant') return value;
-    const content = source.kind === 'weight' ? `#${this.#id(source.leaf)}` : typeof source.data === 'number' ? text(source.data) : source.data.length > 64 ? `#${this.#id(source.data)}` : Array.from(source.data, text).join();
+    const content =
+      source.kind === 'weight'
+        ? `#${this.#id(source.leaf)}`
+        : typeof source.data === 'number'
+          ? text(source.data)
+          : source.data.length > 64
+            ? `#${this.#id(source.data)}`
+            : Array.from(source.data, text).join();
     const key = `${source.kind} ${dtype} [${shape.join()}] ${content}`;
     if (!this.#leaves.has(key)) this.#leaves.set(key, value);
     return this.#leaves.get(key)!;
@@ -58,7 +79,8 @@ class Rewriter {
 /** Tells all numbers apart: -0 from 0, infinities from what is missing. */
 const text = (number: number): string => (Object.is(number, -0) ? '-0' : String(number));
 
-const graphOf = ({ attributes }: GraphNode): Graph | undefined => (attributes.body as Extract<Attribute, { graph: Graph }> | undefined)?.graph;
+const graphOf = ({ attributes }: GraphNode): Graph | undefined =>
+  (attributes.body as Extract<Attribute, { graph: Graph }> | undefined)?.graph;
 
 function withOutputs(node: GraphNode, like: readonly Value[]): GraphNode {
   const outputs: Value[] = [];
@@ -67,7 +89,21 @@ function withOutputs(node: GraphNode, like: readonly Value[]): GraphNode {
   return made;
 }
 
-const elementwise = new Set(['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Max', 'Min', 'Where', 'Equal', 'Greater', 'Less', 'GreaterOrEqual', 'LessOrEqual']);
+const elementwise = new Set([
+  'Add',
+  'Sub',
+  'Mul',
+  'Div',
+  'Pow',
+  'Max',
+  'Min',
+  'Where',
+  'Equal',
+  'Greater',
+  'Less',
+  'GreaterOrEqual',
+  'LessOrEqual',
+]);
 
 /** Constants of one value everywhere become scalars where another operand has the shape of the result. */
 function scalars({ op, outputs }: GraphNode, inputs: readonly (Value | undefined)[]): readonly (Value | undefined)[] {
@@ -79,7 +115,8 @@ function scalars({ op, outputs }: GraphNode, inputs: readonly (Value | undefined
   return inputs.map((value, i) => (uniform[i] ? scalar(uniformValue(value!)!, value!) : value));
 }
 
-const scalar = (number: number, { dtype }: Value): Value => constant(dtype === 'float32' ? Float32Array.of(number) : Int32Array.of(number), [], dtype);
+const scalar = (number: number, { dtype }: Value): Value =>
+  constant(dtype === 'float32' ? Float32Array.of(number) : Int32Array.of(number), [], dtype);
 
 function uniformValue({ source }: Value): number | undefined {
   if (source.kind !== 'constant') return undefined;
@@ -91,7 +128,8 @@ function uniformValue({ source }: Value): number | undefined {
 function neutral({ op, inputs }: GraphNode, output: Value): Value | undefined {
   const [a, b] = inputs;
   const is = (value: Value | undefined, number: number) => value !== undefined && uniformValue(value) === number;
-  const fits = (value: Value | undefined) => value && value.shape.join() === output.shape.join() && value.dtype === output.dtype ? value : undefined;
+  const fits = (value: Value | undefined) =>
+    value && value.shape.join() === output.shape.join() && value.dtype === output.dtype ? value : undefined;
   if (op === 'Add') return is(b, 0) ? fits(a) : is(a, 0) ? fits(b) : undefined;
   if (op === 'Sub') return is(b, 0) ? fits(a) : undefined;
   if (op === 'Mul') return is(b, 1) ? fits(a) : is(a, 1) ? fits(b) : undefined;

@@ -16,19 +16,48 @@ export const residualName = (index: number): string => `residual.${index}`;
 
 // Cheaper to compute again than to keep: all that reads and writes each element a few times.
 const cheap = new Set([
-  'Reshape', 'Transpose', 'Split', 'Slice', 'Concat', 'Expand', 'Cast', 'Add', 'Sub', 'Mul', 'Div', 'Sqrt', 'Reciprocal', 'Sigmoid', 'Erf', 'Exp', 'Gelu', 'QuickGelu',
-  'InstanceNormalization', 'LayerNormalization', 'ReduceMean', 'ReduceSum', 'Where', 'Clip', 'Resize', 'Neg', 'Tanh', 'Relu', 'Softmax',
+  'Reshape',
+  'Transpose',
+  'Split',
+  'Slice',
+  'Concat',
+  'Expand',
+  'Cast',
+  'Add',
+  'Sub',
+  'Mul',
+  'Div',
+  'Sqrt',
+  'Reciprocal',
+  'Sigmoid',
+  'Erf',
+  'Exp',
+  'Gelu',
+  'QuickGelu',
+  'InstanceNormalization',
+  'LayerNormalization',
+  'ReduceMean',
+  'ReduceSum',
+  'Where',
+  'Clip',
+  'Resize',
+  'Neg',
+  'Tanh',
+  'Relu',
+  'Softmax',
 ]);
 
 /**
- * Products that multiply few numbers for each of theirs. Up to 64, two cores compute them as fast as ONNX Runtime's binding copies them;
- * up to 512, a gigabyte that is not kept takes three seconds, which large tensors are worth.
+ * Products that multiply few numbers for each of theirs. Up to 64, two cores compute them as fast as ONNX Runtime's
+ * binding copies them; up to 512, a gigabyte that is not kept takes three seconds, which large tensors are worth.
  */
 const isShallow = ({ op, inputs, outputs: [product] }: GraphNode): boolean =>
-  (op === 'Gemm' || op === 'Conv') && depth(op, inputs[0]!, inputs[1]!, product!) <= (bytesOf(product!) >= 2 ** 23 ? 512 : 64);
+  (op === 'Gemm' || op === 'Conv') &&
+  depth(op, inputs[0]!, inputs[1]!, product!) <= (bytesOf(product!) >= 2 ** 23 ? 512 : 64);
 
 /** Multiplications for one element of a product. */
-const depth = (op: string, a: Value, b: Value, product: Value): number => (op === 'Conv' ? sizeOf(b.shape.slice(1)) : sizeOf(a.shape) / product.shape[0]!);
+const depth = (op: string, a: Value, b: Value, product: Value): number =>
+  op === 'Conv' ? sizeOf(b.shape.slice(1)) : sizeOf(a.shape) / product.shape[0]!;
 
 /**
  * Cuts a graph of values and their gradients in two.
@@ -39,7 +68,11 @@ const depth = (op: string, a: Value, b: Value, product: Value): number => (op ==
 export function split(inputs: readonly Value[], values: readonly Value[], gradients: readonly Value[]): Split {
   const forwardNodes = new Set(nodesOf(values));
   const residuals = residualsOf(forwardNodes, nodesOf(gradients), gradients);
-  const stands = residuals.map(({ shape, dtype }, i): Value => ({ shape, dtype, source: { kind: 'input', name: residualName(i) } }));
+  const stands = residuals.map(({ shape, dtype }, i): Value => ({
+    shape,
+    dtype,
+    source: { kind: 'input', name: residualName(i) },
+  }));
   const replaced = replaceValues(gradients, new Map(residuals.map((value, i) => [value, stands[i]!])));
   return {
     forward: { inputs, outputs: [...values, ...residuals] },
@@ -48,11 +81,18 @@ export function split(inputs: readonly Value[], values: readonly Value[], gradie
   };
 }
 
-/** What the gradient has to be told of the function: from its end to its beginning, what is cheap is traced to what it is made of. */
+/**
+ * What the gradient has to be told of the function: from its end to its beginning, what is cheap is traced to what it
+ * is made of.
+ */
 function residualsOf(forward: ReadonlySet<GraphNode>, all: readonly GraphNode[], gradients: readonly Value[]): Value[] {
   const needed = new Set<Value>();
   const fixed = constantNodes(all); // what is made of weights alone, each session has
-  const need = (value: Value | undefined) => value?.source.kind === 'node' && forward.has(value.source.node) && !fixed.has(value.source.node) && needed.add(value);
+  const need = (value: Value | undefined) =>
+    value?.source.kind === 'node' &&
+    forward.has(value.source.node) &&
+    !fixed.has(value.source.node) &&
+    needed.add(value);
   for (const node of all) if (!forward.has(node)) dependencies(node).forEach(need);
   gradients.forEach(need);
   for (const node of all.filter((n) => forward.has(n)).reverse()) {

@@ -1,5 +1,22 @@
 import fc from 'fast-check';
-import { add, concat, mean, mul, pad, relu, reshape, reverse, slice, softmax, stack, sum, tensor, tile, transpose, type Tensor } from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  mean,
+  mul,
+  pad,
+  relu,
+  reshape,
+  reverse,
+  slice,
+  softmax,
+  stack,
+  sum,
+  tensor,
+  tile,
+  transpose,
+  type Tensor,
+} from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
 import { useBackend } from '../../backend.js';
 import { random } from '../../random.js';
@@ -13,21 +30,50 @@ beforeAll(() => useBackend('cpu'));
 
 /** What is done to a tensor; numbers are taken modulo whatever fits its shape. */
 type Step = { readonly kind: (typeof kinds)[number]; readonly a: number; readonly b: number };
-const kinds = ['transpose', 'reshape', 'slice', 'concat', 'addRow', 'mulTransposed', 'relu', 'sum', 'reverse', 'softmax', 'stack', 'tile', 'pad', 'square'] as const;
+const kinds = [
+  'transpose',
+  'reshape',
+  'slice',
+  'concat',
+  'addRow',
+  'mulTransposed',
+  'relu',
+  'sum',
+  'reverse',
+  'softmax',
+  'stack',
+  'tile',
+  'pad',
+  'square',
+] as const;
 
-const steps = fc.array(fc.record({ kind: fc.constantFrom(...kinds), a: fc.nat(1000), b: fc.nat(1000) }), { minLength: 1, maxLength: 8 });
+const steps = fc.array(fc.record({ kind: fc.constantFrom(...kinds), a: fc.nat(1000), b: fc.nat(1000) }), {
+  minLength: 1,
+  maxLength: 8,
+});
 const shapes = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 5 });
 
 it('any chain of what moves and combines elements gives the values that tfjs gives', async () => {
-  await fc.assert(fc.asyncProperty(shapes, steps, async (shape, chain) => {
-    const fn = ((_, x: Tensor) => chain.reduce(apply, x)) as ModelFunction;
-    const x = tensor(random(5).randn(Math.max(16, sizeOf(shape))).slice(0, sizeOf(shape)), shape);
-    const [engine, eager] = [new OnnxRuntimeEngine({ threads: 1 }), new TfjsEngine()];
-    const [recorded, expected] = [await engine.compileVjp(fn, { wrt: [0] })({}, [x]), await eager.compileVjp(fn, { wrt: [0] })({}, [x])];
-    expectSame(recorded.value, expected.value);
-    expectSame(recorded.inputs[0]!, expected.inputs[0]!);
-    engine.dispose();
-  }), { numRuns: 120, seed: 1 });
+  await fc.assert(
+    fc.asyncProperty(shapes, steps, async (shape, chain) => {
+      const fn = ((_, x: Tensor) => chain.reduce(apply, x)) as ModelFunction;
+      const x = tensor(
+        random(5)
+          .randn(Math.max(16, sizeOf(shape)))
+          .slice(0, sizeOf(shape)),
+        shape,
+      );
+      const [engine, eager] = [new OnnxRuntimeEngine({ threads: 1 }), new TfjsEngine()];
+      const [recorded, expected] = [
+        await engine.compileVjp(fn, { wrt: [0] })({}, [x]),
+        await eager.compileVjp(fn, { wrt: [0] })({}, [x]),
+      ];
+      expectSame(recorded.value, expected.value);
+      expectSame(recorded.inputs[0]!, expected.inputs[0]!);
+      engine.dispose();
+    }),
+    { numRuns: 120, seed: 1 },
+  );
 });
 
 function expectSame(actual: Tensor, expected: Tensor): void {
@@ -44,17 +90,42 @@ function apply(x: Tensor, { kind, a, b }: Step): Tensor {
   const steps: Record<Step['kind'], () => Tensor> = {
     transpose: () => transpose(x, permutation(x.rank, a)),
     reshape: () => reshape(x, factors(x.size, a, b)),
-    slice: () => slice(x, x.shape.map((n, i) => (i === axis ? b % n : 0)), x.shape.map((n, i) => (i === axis ? 1 + ((a + b) % (n - (b % n))) : n))),
-    concat: () => concat([x, transpose(reshape(x, x.shape), x.shape.map((_, i) => i)), mul(x, 2)], axis),
+    slice: () =>
+      slice(
+        x,
+        x.shape.map((n, i) => (i === axis ? b % n : 0)),
+        x.shape.map((n, i) => (i === axis ? 1 + ((a + b) % (n - (b % n))) : n)),
+      ),
+    concat: () =>
+      concat(
+        [
+          x,
+          transpose(
+            reshape(x, x.shape),
+            x.shape.map((_, i) => i),
+          ),
+          mul(x, 2),
+        ],
+        axis,
+      ),
     addRow: () => add(x, reshape(slice(reshape(x, [-1]), [0], [x.shape.at(-1)!]), [x.shape.at(-1)!])),
-    mulTransposed: () => mul(x, transpose(reverse(transpose(x, permutation(x.rank, a)), axis), inverse(permutation(x.rank, a)))),
+    mulTransposed: () =>
+      mul(x, transpose(reverse(transpose(x, permutation(x.rank, a)), axis), inverse(permutation(x.rank, a)))),
     relu: () => relu(x),
     sum: () => (x.rank > 1 ? sum(x, axis, b % 2 === 0) : x),
     reverse: () => reverse(x, axis),
     softmax: () => softmax(x),
     stack: () => (x.rank < 5 ? stack([x, mean(x, axis, true).shape.length ? relu(x) : x], a % (x.rank + 1)) : x),
-    tile: () => tile(x, x.shape.map((_, i) => (i === axis ? 2 : 1))),
-    pad: () => pad(x, x.shape.map((_, i) => (i === axis ? [1, b % 2] : [0, 0]) as [number, number])),
+    tile: () =>
+      tile(
+        x,
+        x.shape.map((_, i) => (i === axis ? 2 : 1)),
+      ),
+    pad: () =>
+      pad(
+        x,
+        x.shape.map((_, i) => (i === axis ? [1, b % 2] : [0, 0]) as [number, number]),
+      ),
     square: () => mul(x, x),
   };
   return steps[kind]();
@@ -70,8 +141,11 @@ const inverse = (perm: number[]) => perm.map((_, axis) => perm.indexOf(axis));
 function factors(size: number, a: number, b: number): number[] {
   const shape: number[] = [];
   let rest = size;
-  for (let divisor = 2; rest > 1; ) {
-    if (rest % divisor) { divisor++; continue; }
+  for (let divisor = 2; rest > 1;) {
+    if (rest % divisor) {
+      divisor++;
+      continue;
+    }
     rest /= divisor;
     if (shape.length > 0 && (shape.length >= 4 || (a >> shape.length) % 2)) shape[shape.length - 1]! *= divisor;
     else shape.push(divisor);

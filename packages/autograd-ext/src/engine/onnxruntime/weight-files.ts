@@ -10,7 +10,10 @@ export interface Placed {
   readonly dtype: Dtype;
 }
 
-/** Where an engine's frozen weights lie: in place where a file has them in the type that is wanted, else in a temporary file. */
+/**
+ * Where an engine's frozen weights lie: in place where a file has them in the type that is wanted, else in a temporary
+ * file.
+ */
 export class WeightFiles {
   readonly #located = new Map<object, Map<Dtype, WeightLocation>>();
   #spill: Promise<SpillFile> | undefined;
@@ -35,15 +38,24 @@ export class WeightFiles {
   }
 
   async #find(leaf: Tensor | StoredTensor, dtype: Dtype): Promise<WeightLocation> {
-    if (isStoredTensor(leaf) && leaf.location && stored[leaf.dtype] === dtype) return { ...leaf.location, file: await fromRoot(leaf.location.file) };
+    if (isStoredTensor(leaf) && leaf.location && stored[leaf.dtype] === dtype)
+      return { ...leaf.location, file: await fromRoot(leaf.location.file) };
     const values = isStoredTensor(leaf) ? await leaf.read() : await leaf.data();
     this.#spill ??= openSpill();
-    return (await this.#spill).append(dtype === 'float16' ? toFloat16(values as Float32Array) : (values as Float32Array | Int32Array));
+    return (await this.#spill).append(
+      dtype === 'float16' ? toFloat16(values as Float32Array) : (values as Float32Array | Int32Array),
+    );
   }
 }
 
 /** What files call the types that are used as they lie. */
-const stored: Readonly<Record<string, Dtype>> = { F32: 'float32', float32: 'float32', F16: 'float16', I32: 'int32', int32: 'int32' };
+const stored: Readonly<Record<string, Dtype>> = {
+  F32: 'float32',
+  float32: 'float32',
+  F16: 'float16',
+  I32: 'int32',
+  int32: 'int32',
+};
 
 /** ONNX Runtime takes paths relative to a folder, which here is the root, and follows no links. */
 async function fromRoot(file: string): Promise<string> {
@@ -58,7 +70,11 @@ interface SpillFile {
 }
 
 async function openSpill(): Promise<SpillFile> {
-  const [{ mkdtemp, open, rm, realpath }, { tmpdir }, { join }] = await Promise.all([import('node:fs/promises'), import('node:os'), import('node:path')]);
+  const [{ mkdtemp, open, rm, realpath }, { tmpdir }, { join }] = await Promise.all([
+    import('node:fs/promises'),
+    import('node:os'),
+    import('node:path'),
+  ]);
   const { rmSync } = await import('node:fs');
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'alignprop-weights-')));
   const path = join(folder, 'weights');

@@ -23,14 +23,16 @@ export function assemble(functions: readonly WasmFunction[]): Uint8Array<ArrayBu
   const memory = [text('env'), text('memory'), 0x02, 0x00, 0x01]; // at least one page, not shared
   const exports = functions.map(({ name }, i) => [text(name), 0x00, unsigned(i)]);
   const codes = functions.map(({ locals, body }) => sized([vector(locals.map((type) => [1, type])), body, 0x0b]));
-  return Uint8Array.from(flat([
-    [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
-    [0x01, sized(vector(types))],
-    [0x02, sized(vector([memory]))],
-    [0x03, sized(vector(functions.map((_, i) => unsigned(i))))],
-    [0x07, sized(vector(exports))],
-    [0x0a, sized(vector(codes))],
-  ]));
+  return Uint8Array.from(
+    flat([
+      [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+      [0x01, sized(vector(types))],
+      [0x02, sized(vector([memory]))],
+      [0x03, sized(vector(functions.map((_, i) => unsigned(i))))],
+      [0x07, sized(vector(exports))],
+      [0x0a, sized(vector(codes))],
+    ]),
+  );
 }
 
 const flat = (code: Code): number[] => code.flat(Infinity as 1) as number[];
@@ -48,8 +50,12 @@ export const int = (n: number): Code => [0x41, signed(n)];
 export const float = (x: number): Code => [0x43, floatBytes(x)];
 export const double = (x: number): Code => [0x44, [...new Uint8Array(Float64Array.of(x).buffer)]];
 
-const binary = (op: Code) => (a: Code, b: Code): Code => [a, b, op];
-const unary = (op: Code) => (a: Code): Code => [a, op];
+const binary =
+  (op: Code) =>
+  (a: Code, b: Code): Code => [a, b, op];
+const unary =
+  (op: Code) =>
+  (a: Code): Code => [a, op];
 export const addI = binary([0x6a]);
 export const mulI = binary([0x6c]);
 export const lessI = binary([0x48]);
@@ -105,9 +111,34 @@ export const acrossLanes = (a: Code, join: (a: Code, b: Code) => Code): Code =>
   join(join(vec.lane(a, 0), vec.lane(a, 1)), join(vec.lane(a, 2), vec.lane(a, 3)));
 
 /** Runs `body` as long as `condition` holds before it. */
-export const loopWhile = (condition: Code, body: Code): Code => [0x02, 0x40, 0x03, 0x40, condition, 0x45, 0x0d, 1, body, 0x0c, 0, 0x0b, 0x0b];
-export const ifElse = (condition: Code, then: Code, otherwise: Code): Code => [condition, 0x04, 0x40, then, 0x05, otherwise, 0x0b];
+export const loopWhile = (condition: Code, body: Code): Code => [
+  0x02,
+  0x40,
+  0x03,
+  0x40,
+  condition,
+  0x45,
+  0x0d,
+  1,
+  body,
+  0x0c,
+  0,
+  0x0b,
+  0x0b,
+];
+export const ifElse = (condition: Code, then: Code, otherwise: Code): Code => [
+  condition,
+  0x04,
+  0x40,
+  then,
+  0x05,
+  otherwise,
+  0x0b,
+];
 /** Moves a pointer. */
 export const advance = (pointer: number, bytes: Code): Code => set(pointer, addI(get(pointer), bytes));
 /** Runs `body` with `at` on each four floats from `start` to `end`. */
-export const forEachFour = (start: Code, at: number, end: number, body: Code): Code => [set(at, start), loopWhile(lessI(get(at), get(end)), [body, advance(at, int(16))])];
+export const forEachFour = (start: Code, at: number, end: number, body: Code): Code => [
+  set(at, start),
+  loopWhile(lessI(get(at), get(end)), [body, advance(at, int(16))]),
+];

@@ -1,4 +1,17 @@
-import { addI, advance, forEachFour, get, i32, int, mulI, set, v128, vec, type Code, type WasmFunction } from './assembler.js';
+import {
+  addI,
+  advance,
+  forEachFour,
+  get,
+  i32,
+  int,
+  mulI,
+  set,
+  v128,
+  vec,
+  type Code,
+  type WasmFunction,
+} from './assembler.js';
 import { exponential } from './exponential.js';
 
 /** A row of `value · gelu(gate)`: parameters value, gate, y, width (a multiple of 4). */
@@ -43,15 +56,23 @@ export const gegluGradRow: WasmFunction = (() => {
 })();
 
 /**
- * `local t = Φ(x)` of the normal distribution and `local e = exp(-x²/2)`, by Abramowitz & Stegun 7.1.26 with 2Φ(x) = erfc(-x/√2):
- * within 1e-7 of Φ, and rounding.
+ * `local t = Φ(x)` of the normal distribution and `local e = exp(-x²/2)`, by Abramowitz & Stegun 7.1.26 with 2Φ(x) =
+ * erfc(-x/√2): within 1e-7 of Φ, and rounding.
  */
 function normal(x: number, e: number, t: number): Code {
   const coefficients = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592].map((a) => a / 2);
-  const polynomial = coefficients.slice(1).reduce((sum, a) => vec.add(vec.mul(sum, get(t)), vec.constant(a)), vec.constant(coefficients[0]!));
+  const polynomial = coefficients
+    .slice(1)
+    .reduce((sum, a) => vec.add(vec.mul(sum, get(t)), vec.constant(a)), vec.constant(coefficients[0]!));
   return [
     exponential(vec.mul(vec.mul(get(x), get(x)), vec.constant(-0.5)), e, t),
-    set(t, vec.div(vec.constant(1), vec.add(vec.mul(vec.abs(get(x)), vec.constant(0.3275911 * Math.SQRT1_2)), vec.constant(1)))),
+    set(
+      t,
+      vec.div(
+        vec.constant(1),
+        vec.add(vec.mul(vec.abs(get(x)), vec.constant(0.3275911 * Math.SQRT1_2)), vec.constant(1)),
+      ),
+    ),
     set(t, vec.mul(vec.mul(polynomial, get(t)), get(e))), // Φ(-|x|)
     set(t, vec.select(vec.sub(vec.constant(1), get(t)), get(t), vec.greater(get(x), vec.constant(0)))),
   ];

@@ -6,7 +6,19 @@ import { softmaxGradRow, softmaxRow } from './softmax.js';
 
 /** The functions, on addresses in tfjs's memory. */
 export interface Simd {
-  matmul(a: number, aRow: number, aColumn: number, b: number, bRow: number, c: number, cRow: number, rows: number, columns: number, depth: number, accumulate: number): void;
+  matmul(
+    a: number,
+    aRow: number,
+    aColumn: number,
+    b: number,
+    bRow: number,
+    c: number,
+    cRow: number,
+    rows: number,
+    columns: number,
+    depth: number,
+    accumulate: number,
+  ): void;
   softmaxRow(row: number, visible: number, width: number): void;
   softmaxGradRow(p: number, dp: number, width: number, scale: number): void;
   gegluRow(value: number, gate: number, y: number, width: number): void;
@@ -39,7 +51,18 @@ export function simdOn(memory: WasmMemory): Simd | undefined {
 }
 
 function instantiate(memory: WasmMemory): Simd | undefined {
-  const binary = assemble([matmul, softmaxRow, softmaxGradRow, gegluRow, gegluGradRow, columnSums, columnAffine(false), columnAffine(true), layerNormRow, layerNormGradRow]);
+  const binary = assemble([
+    matmul,
+    softmaxRow,
+    softmaxGradRow,
+    gegluRow,
+    gegluGradRow,
+    columnSums,
+    columnAffine(false),
+    columnAffine(true),
+    layerNormRow,
+    layerNormGradRow,
+  ]);
   if (!(memory.buffer instanceof ArrayBuffer) || !api.validate(binary)) return undefined;
   return new api.Instance(new api.Module(binary), { env: { memory } }).exports as Simd;
 }

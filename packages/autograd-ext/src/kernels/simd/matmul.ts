@@ -1,6 +1,22 @@
-import { addI, get, i32, ifElse, int, lessI, loopWhile, mulI, set, v128, vec, type Code, type WasmFunction } from './assembler.js';
+import {
+  addI,
+  get,
+  i32,
+  ifElse,
+  int,
+  lessI,
+  loopWhile,
+  mulI,
+  set,
+  v128,
+  vec,
+  type Code,
+  type WasmFunction,
+} from './assembler.js';
 
-const [a, aRow, aColumn, b, bRow, c, cRow, rows, columns, depth, accumulate] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10] as const;
+const [a, aRow, aColumn, b, bRow, c, cRow, rows, columns, depth, accumulate] = [
+  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+] as const;
 const [i, j, k, pb, pc] = [11, 12, 13, 14, 15] as const;
 const pa = (row: number) => 16 + row;
 const acc = (row: number, v: number) => 20 + row * 2 + v;
@@ -8,9 +24,9 @@ const vb = (v: number) => 28 + v;
 const va = 30;
 
 /**
- * `C = A · B`, or `C += A · B`: parameters a, aRow, aColumn, b, bRow, c, cRow, rows, columns, depth, accumulate (0 or 1).
- * All strides are in bytes; A is read element by element, so that it may be transposed, B and C four columns at a time:
- * the number of columns must be a multiple of 4. Tiles of 4 rows and 8 columns stay in registers.
+ * `C = A · B`, or `C += A · B`: parameters a, aRow, aColumn, b, bRow, c, cRow, rows, columns, depth, accumulate (0 or
+ * 1). All strides are in bytes; A is read element by element, so that it may be transposed, B and C four columns at a
+ * time: the number of columns must be a multiple of 4. Tiles of 4 rows and 8 columns stay in registers.
  */
 export const matmul: WasmFunction = {
   name: 'matmul',
@@ -18,9 +34,7 @@ export const matmul: WasmFunction = {
   locals: [...Array<typeof i32>(9).fill(i32), ...Array<typeof v128>(11).fill(v128)],
   body: [
     set(i, int(0)),
-    loopWhile(lessI(get(i), get(rows)), [
-      ifElse(lessI(addI(get(i), int(3)), get(rows)), rowOfTiles(4), rowOfTiles(1)),
-    ]),
+    loopWhile(lessI(get(i), get(rows)), [ifElse(lessI(addI(get(i), int(3)), get(rows)), rowOfTiles(4), rowOfTiles(1))]),
   ],
 };
 

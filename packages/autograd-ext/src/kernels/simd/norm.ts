@@ -1,8 +1,34 @@
-import { addD, addI, advance, divD, double, f64, forEachFour, get, i32, int, intToDouble, lessI, loopWhile, mulD, mulI, set, sqrtD, subD, toDouble, toFloat, v128, vec, vec2, type Code, type WasmFunction } from './assembler.js';
+import {
+  addD,
+  addI,
+  advance,
+  divD,
+  double,
+  f64,
+  forEachFour,
+  get,
+  i32,
+  int,
+  intToDouble,
+  lessI,
+  loopWhile,
+  mulD,
+  mulI,
+  set,
+  sqrtD,
+  subD,
+  toDouble,
+  toFloat,
+  v128,
+  vec,
+  vec2,
+  type Code,
+  type WasmFunction,
+} from './assembler.js';
 
 /**
- * For each channel of `[rows, channels]`, sums over the rows of a and of a · b, in float64: parameters a, b, rows, channels
- * (a multiple of 4), sums (`channels` float64 of the first kind, then of the second).
+ * For each channel of `[rows, channels]`, sums over the rows of a and of a · b, in float64: parameters a, b, rows,
+ * channels (a multiple of 4), sums (`channels` float64 of the first kind, then of the second).
  */
 export const columnSums: WasmFunction = (() => {
   const [a, b, rows, channels, sums, at, end, row, pa, pb, x, y] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11] as const;
@@ -35,7 +61,10 @@ export const columnSums: WasmFunction = (() => {
   };
 })();
 
-/** `(x - m) · p + e`, plus `dy · a` where dy is not 0, with coefficients m, p, e, a a channel, `channels` of each: parameters x, dy, y, rows, channels, coefficients. */
+/**
+ * `(x - m) · p + e`, plus `dy · a` where dy is not 0, with coefficients m, p, e, a a channel, `channels` of each:
+ * parameters x, dy, y, rows, channels, coefficients.
+ */
 export const columnAffine = (withGradient: boolean): WasmFunction => {
   const [x, dy, y, rows, channels, coefficients, at, end, row, size] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] as const;
   const coefficient = (i: number) => vec.load(addI(get(at), mulI(get(size), int(i))));
@@ -50,7 +79,10 @@ export const columnAffine = (withGradient: boolean): WasmFunction => {
       set(row, int(0)),
       loopWhile(lessI(get(row), get(rows)), [
         forEachFour(get(coefficients), at, end, [
-          vec.store(get(y), withGradient ? vec.add(normalised, vec.mul(vec.load(get(dy)), coefficient(3))) : normalised),
+          vec.store(
+            get(y),
+            withGradient ? vec.add(normalised, vec.mul(vec.load(get(dy)), coefficient(3))) : normalised,
+          ),
           [x, y, dy].map((pointer) => advance(pointer, int(16))),
         ]),
         advance(row, int(1)),
@@ -85,10 +117,15 @@ export const layerNormRow: WasmFunction = (() => {
 
 /** The gradient of its input: parameters x, weight, dy, dx, width, eps. */
 export const layerNormGradRow: WasmFunction = (() => {
-  const [x, weight, dy, dx, width, eps, at, end, pw, pd, mean, scale, shift, slope, v, g] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] as const;
+  const [x, weight, dy, dx, width, eps, at, end, pw, pd, mean, scale, shift, slope, v, g] = [
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+  ] as const;
   const totals = [16, 17, 18, 19] as const;
   const [meanV, scaleV, shiftV, slopeV] = totals;
-  const gradient = [set(g, vec.mul(vec.load(get(pd)), vec.load(get(pw)))), [pw, pd].map((pointer) => advance(pointer, int(16)))];
+  const gradient = [
+    set(g, vec.mul(vec.load(get(pd)), vec.load(get(pw)))),
+    [pw, pd].map((pointer) => advance(pointer, int(16))),
+  ];
   const rewind = [set(pw, get(weight)), set(pd, get(dy))];
   const count = intToDouble(get(width));
   return {
@@ -102,10 +139,18 @@ export const layerNormGradRow: WasmFunction = (() => {
       clear(totals),
       forEachFour(get(x), at, end, [gradient, set(v, vec.load(get(at))), accumulate(totals, g, v)]), // of g and g · x
       set(shift, divD(total(totals[0], totals[1]), count)),
-      set(slope, subD(divD(total(totals[2], totals[3]), count), mulD(get(mean), get(shift)))), // the mean of g · (x - mean)
+      // the mean of g · (x - mean)
+      set(slope, subD(divD(total(totals[2], totals[3]), count), mulD(get(mean), get(shift)))),
       set(slope, mulD(get(slope), mulD(get(scale), get(scale)))),
       set(shift, addD(get(shift), mulD(roundingOf(mean), get(slope)))),
-      ([[meanV, mean], [scaleV, scale], [shiftV, shift], [slopeV, slope]] as const).map(([to, from]) => set(to, vec.splat(toFloat(get(from))))),
+      (
+        [
+          [meanV, mean],
+          [scaleV, scale],
+          [shiftV, shift],
+          [slopeV, slope],
+        ] as const
+      ).map(([to, from]) => set(to, vec.splat(toFloat(get(from))))),
       rewind,
       forEachFour(get(x), at, end, [
         gradient,
@@ -134,14 +179,42 @@ function total(low: number, high: number): Code {
 
 /** Adds the lanes of a to the first two totals and those of a · b, exactly, to the others. */
 function accumulate([lowA, highA, lowAB, highAB]: Totals, a: number, b: number): Code {
-  return ([[vec2.low, lowA, lowAB], [vec2.high, highA, highAB]] as const).map(([half, sum, products]) => [
+  return (
+    [
+      [vec2.low, lowA, lowAB],
+      [vec2.high, highA, highAB],
+    ] as const
+  ).map(([half, sum, products]) => [
     set(sum, vec2.add(get(sum), half(get(a)))),
     set(products, vec2.add(get(products), vec2.mul(half(get(a)), half(get(b))))),
   ]);
 }
 
-/** `local mean` and `local scale = 1/sqrt(variance + eps)`. Products of float32 are exact in float64: one pass is enough. */
-function rowMoments({ x, width, eps, at, end, mean, scale, v, totals }: { x: number; width: number; eps: number; at: number; end: number; mean: number; scale: number; v: number; totals: Totals }): Code {
+/**
+ * `local mean` and `local scale = 1/sqrt(variance + eps)`. Products of float32 are exact in float64: one pass is
+ * enough.
+ */
+function rowMoments({
+  x,
+  width,
+  eps,
+  at,
+  end,
+  mean,
+  scale,
+  v,
+  totals,
+}: {
+  x: number;
+  width: number;
+  eps: number;
+  at: number;
+  end: number;
+  mean: number;
+  scale: number;
+  v: number;
+  totals: Totals;
+}): Code {
   const count = intToDouble(get(width));
   const variance = subD(divD(total(totals[2], totals[3]), count), mulD(get(mean), get(mean)));
   return [

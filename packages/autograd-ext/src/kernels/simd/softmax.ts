@@ -1,4 +1,25 @@
-import { acrossLanes, addF, addI, advance, divF, f32, float, forEachFour, get, i32, int, lessI, loopWhile, maxF, mulI, set, storeF, v128, vec, type WasmFunction } from './assembler.js';
+import {
+  acrossLanes,
+  addF,
+  addI,
+  advance,
+  divF,
+  f32,
+  float,
+  forEachFour,
+  get,
+  i32,
+  int,
+  lessI,
+  loopWhile,
+  maxF,
+  mulI,
+  set,
+  storeF,
+  v128,
+  vec,
+  type WasmFunction,
+} from './assembler.js';
 import { exponential } from './exponential.js';
 
 /**
@@ -49,7 +70,15 @@ export const softmaxGradRow: WasmFunction = (() => {
       forEachFour(get(p), at, end, set(along, vec.add(get(along), vec.mul(vec.load(get(at)), here)))),
       set(along, vec.splat(acrossLanes(get(along), addF))),
       set(factor, vec.splat(get(scale))),
-      forEachFour(get(p), at, end, vec.store(addI(get(at), get(shift)), vec.mul(vec.mul(vec.load(get(at)), get(factor)), vec.sub(here, get(along))))),
+      forEachFour(
+        get(p),
+        at,
+        end,
+        vec.store(
+          addI(get(at), get(shift)),
+          vec.mul(vec.mul(vec.load(get(at)), get(factor)), vec.sub(here, get(along))),
+        ),
+      ),
     ],
   };
 })();

@@ -2,7 +2,13 @@
 import { crc32 } from '../crc32.js';
 
 export const bytesOf = (...parts: (string | number | Uint8Array)[]): Uint8Array =>
-  new Uint8Array(Buffer.concat(parts.map((part) => (typeof part === 'number' ? Uint8Array.of(part) : typeof part === 'string' ? Buffer.from(part) : part))));
+  new Uint8Array(
+    Buffer.concat(
+      parts.map((part) =>
+        typeof part === 'number' ? Uint8Array.of(part) : typeof part === 'string' ? Buffer.from(part) : part,
+      ),
+    ),
+  );
 
 const little = (size: number, value: number) => {
   const bytes = new Uint8Array(8);
@@ -21,7 +27,10 @@ export interface ZipOptions {
 export type Segment = readonly [at: number, bytes: Uint8Array];
 
 /** An archive of stored files; a number stands for as many zeros. */
-export function zipSegments(files: readonly (readonly [name: string, contents: Uint8Array | number])[], { zip64 = false, crc = crc32, comment = '' }: ZipOptions = {}) {
+export function zipSegments(
+  files: readonly (readonly [name: string, contents: Uint8Array | number])[],
+  { zip64 = false, crc = crc32, comment = '' }: ZipOptions = {},
+) {
   const segments: Segment[] = [];
   let end = 0;
   let directory = bytesOf();
@@ -31,27 +40,74 @@ export function zipSegments(files: readonly (readonly [name: string, contents: U
     const extra = zip64 ? bytesOf(little(2, 1), little(2, 24), ...sizes.map((size) => little(8, size))) : bytesOf();
     const [size, stored, offset] = sizes.map((value) => little(4, zip64 ? 0xffffffff : value));
     const sum = typeof contents === 'number' ? 0 : crc(contents);
-    const common = bytesOf(little(2, 20), little(4, 0), little(4, 0), little(4, sum), stored!, size!, little(2, name.length));
-    directory = bytesOf(directory, 'PK\x01\x02', little(2, 20), common, little(2, extra.length), little(2, 0), little(4, 0), little(4, 0), offset!, name, extra);
+    const common = bytesOf(
+      little(2, 20),
+      little(4, 0),
+      little(4, 0),
+      little(4, sum),
+      stored!,
+      size!,
+      little(2, name.length),
+    );
+    directory = bytesOf(
+      directory,
+      'PK\x01\x02',
+      little(2, 20),
+      common,
+      little(2, extra.length),
+      little(2, 0),
+      little(4, 0),
+      little(4, 0),
+      offset!,
+      name,
+      extra,
+    );
     const local = bytesOf('PK\x03\x04', common, little(2, 0), name);
     segments.push([end, typeof contents === 'number' ? local : bytesOf(local, contents)]);
     end += local.length + length;
   }
-  const record = bytesOf('PK\x06\x06', little(8, 44), little(4, 0), little(8, 0), little(8, files.length), little(8, files.length), little(8, directory.length), little(8, end));
+  const record = bytesOf(
+    'PK\x06\x06',
+    little(8, 44),
+    little(4, 0),
+    little(8, 0),
+    little(8, files.length),
+    little(8, files.length),
+    little(8, directory.length),
+    little(8, end),
+  );
   const locator = bytesOf('PK\x06\x07', little(4, 0), little(8, end + directory.length), little(4, 1));
   const [count, size, offset] = zip64 ? [0xffff, 0xffffffff, 0xffffffff] : [files.length, directory.length, end];
-  const last = bytesOf('PK\x05\x06', little(4, 0), little(2, count), little(2, count), little(4, size), little(4, offset), little(2, comment.length), comment);
+  const last = bytesOf(
+    'PK\x05\x06',
+    little(4, 0),
+    little(2, count),
+    little(2, count),
+    little(4, size),
+    little(4, offset),
+    little(2, comment.length),
+    comment,
+  );
   const tail = bytesOf(directory, ...(zip64 ? [record, locator] : []), last);
   return { segments: [...segments, [end, tail] as const], size: end + tail.length };
 }
 
 /** The same, as bytes. */
-export const zipOf = (files: readonly (readonly [name: string, contents: Uint8Array])[], options?: ZipOptions): Uint8Array =>
-  bytesOf(...zipSegments(files, options).segments.map(([, bytes]) => bytes));
+export const zipOf = (
+  files: readonly (readonly [name: string, contents: Uint8Array])[],
+  options?: ZipOptions,
+): Uint8Array => bytesOf(...zipSegments(files, options).segments.map(([, bytes]) => bytes));
 
 /** A file as torch has written since 1.6, around a pickle and storages. */
-export const torchZipOf = (pickle: Uint8Array, storages: Readonly<Record<string, Uint8Array>> = {}, options?: ZipOptions): Uint8Array =>
-  zipOf([['a/data.pkl', pickle], ...Object.entries(storages).map(([key, data]) => [`a/data/${key}`, data] as const)], options);
+export const torchZipOf = (
+  pickle: Uint8Array,
+  storages: Readonly<Record<string, Uint8Array>> = {},
+  options?: ZipOptions,
+): Uint8Array =>
+  zipOf(
+    [['a/data.pkl', pickle], ...Object.entries(storages).map(([key, data]) => [`a/data/${key}`, data] as const)],
+    options,
+  );
 
 /** Pieces of pickles. */
 export const pickled = {
@@ -61,8 +117,28 @@ export const pickled = {
   dict: (...items: Uint8Array[]) => bytesOf('}(', ...items, 'u'),
   global: (module: string, name: string) => bytesOf('c', module, '\n', name, '\n'),
   storage: (type: string, key: string, length: number) =>
-    bytesOf(pickled.tuple(pickled.text('storage'), pickled.global('torch', type), pickled.text(key), pickled.text('cpu'), pickled.int(length)), 'Q'),
+    bytesOf(
+      pickled.tuple(
+        pickled.text('storage'),
+        pickled.global('torch', type),
+        pickled.text(key),
+        pickled.text('cpu'),
+        pickled.int(length),
+      ),
+      'Q',
+    ),
   tensor: (storage: Uint8Array, offset: number, shape: readonly number[], strides: readonly number[]) =>
-    bytesOf(pickled.global('torch._utils', '_rebuild_tensor_v2'), pickled.tuple(storage, pickled.int(offset), pickled.tuple(...shape.map(pickled.int)), pickled.tuple(...strides.map(pickled.int)), bytesOf(0x89), bytesOf('}')), 'R'),
+    bytesOf(
+      pickled.global('torch._utils', '_rebuild_tensor_v2'),
+      pickled.tuple(
+        storage,
+        pickled.int(offset),
+        pickled.tuple(...shape.map(pickled.int)),
+        pickled.tuple(...strides.map(pickled.int)),
+        bytesOf(0x89),
+        bytesOf('}'),
+      ),
+      'R',
+    ),
   file: (value: Uint8Array) => bytesOf(0x80, 2, value, '.'),
 };

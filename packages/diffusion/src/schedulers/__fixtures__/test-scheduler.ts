@@ -23,7 +23,9 @@ export function testScheduler(name: string, create: () => Scheduler): void {
     });
 
     it.each([0, -1, 2.5, NaN, 1e6])('refuses a chain of %d steps', (count) => {
-      expect(() => create().timesteps(count)).toThrow(/timesteps: numInferenceSteps got .* expected an integer from 1 to/);
+      expect(() => create().timesteps(count)).toThrow(
+        /timesteps: numInferenceSteps got .* expected an integer from 1 to/,
+      );
     });
 
     it('has no state: a step gives the same numbers again, after other steps and on another instance', () => {
@@ -66,14 +68,26 @@ export function testScheduler(name: string, create: () => Scheduler): void {
 
     it('keeps no tensor', async () => {
       await expectNoLeaks(() => {
-        tidy(() => create().timesteps(3).forEach((step) => take(create(), step)));
+        tidy(() =>
+          create()
+            .timesteps(3)
+            .forEach((step) => take(create(), step)),
+        );
       });
     });
   });
 }
 
-function take(scheduler: Scheduler, step: Step, modelOutput = random(100 + step.index), sample = random(200 + step.index)) {
-  const calls = Array.from({ length: step.index }, (_, i): ModelCall => ({ modelOutput: random(300 + i), sample: random(400 + i) }));
+function take(
+  scheduler: Scheduler,
+  step: Step,
+  modelOutput = random(100 + step.index),
+  sample = random(200 + step.index),
+) {
+  const calls = Array.from({ length: step.index }, (_, i): ModelCall => ({
+    modelOutput: random(300 + i),
+    sample: random(400 + i),
+  }));
   return scheduler.step(modelOutput, step, sample, { eta: 0.5, noise: random(500 + step.index), history: calls });
 }
 
@@ -88,4 +102,5 @@ function expectLinear(scheduler: Scheduler, step: Step): void {
   }
 }
 
-const isLinear = ({ historyLength, config }: Scheduler) => historyLength === 0 && config.clip_sample !== true && config.thresholding !== true;
+const isLinear = ({ historyLength, config }: Scheduler) =>
+  historyLength === 0 && config.clip_sample !== true && config.thresholding !== true;

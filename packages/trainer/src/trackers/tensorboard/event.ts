@@ -3,10 +3,14 @@ import protobuf from 'protobufjs/minimal.js';
 type Writer = ReturnType<typeof protobuf.Writer.create>;
 type Fields = (writer: Writer) => void;
 
-// Field numbers of tensorflow's event.proto, summary.proto and tensor.proto, and of the HParams plugin's plugin_data.proto and api.proto.
+// Field numbers of tensorflow's event.proto, summary.proto and tensor.proto, and of the HParams plugin's
+// plugin_data.proto and api.proto.
 
 /** What one event says, besides its time. */
-export type Content = { readonly fileVersion: string } | { readonly restartAt: number } | { readonly summaries: readonly Summary[]; readonly step: number };
+export type Content =
+  | { readonly fileVersion: string }
+  | { readonly restartAt: number }
+  | { readonly summaries: readonly Summary[]; readonly step: number };
 
 /** One value of an event, under a tag. */
 export interface Summary {
@@ -25,15 +29,26 @@ export function encodeEvent(content: Content, wallTime: number): Uint8Array {
   }
   if ('summaries' in content) {
     writer.uint32(field(2, 0)).int64(content.step);
-    message(writer, 5, (summary) => content.summaries.forEach(({ tag, write }) => message(summary, 1, (value) => write(value.uint32(field(1, 2)).string(tag)))));
+    message(writer, 5, (summary) =>
+      content.summaries.forEach(({ tag, write }) =>
+        message(summary, 1, (value) => write(value.uint32(field(1, 2)).string(tag))),
+      ),
+    );
   }
   return writer.finish();
 }
 
-export const scalarSummary = (tag: string, value: number): Summary => ({ tag, write: (writer) => writer.uint32(field(2, 5)).float(value) });
+export const scalarSummary = (tag: string, value: number): Summary => ({
+  tag,
+  write: (writer) => writer.uint32(field(2, 5)).float(value),
+});
 
 /** @param png the image as a PNG file; its size is in pixels */
-export const imageSummary = (tag: string, png: Uint8Array, { height, width }: { height: number; width: number }): Summary => ({
+export const imageSummary = (
+  tag: string,
+  png: Uint8Array,
+  { height, width }: { height: number; width: number },
+): Summary => ({
   tag,
   write: (writer) =>
     message(writer, 4, (image) => {
@@ -58,13 +73,24 @@ export const textSummary = (tag: string, text: string): Summary => ({
 });
 
 /** A run's hyper-parameters, and the tags of the metrics to compare runs by: what the HParams page lists runs with. */
-export function hyperParameterSummaries(values: Readonly<Record<string, boolean | number | string>>, metrics: readonly string[], startTime: number): Summary[] {
+export function hyperParameterSummaries(
+  values: Readonly<Record<string, boolean | number | string>>,
+  metrics: readonly string[],
+  startTime: number,
+): Summary[] {
   const experiment = pluginMessage(2, (writer) => {
     writer.uint32(field(3, 1)).double(startTime);
     for (const [name, value] of Object.entries(values)) {
-      message(writer, 4, (info) => info.uint32(field(1, 2)).string(name).uint32(field(4, 0)).int32(hparamTypes[typeof value as HparamType]));
+      message(writer, 4, (info) =>
+        info
+          .uint32(field(1, 2))
+          .string(name)
+          .uint32(field(4, 0))
+          .int32(hparamTypes[typeof value as HparamType]),
+      );
     }
-    for (const tag of metrics) message(writer, 5, (info) => message(info, 1, (name) => name.uint32(field(2, 2)).string(tag)));
+    for (const tag of metrics)
+      message(writer, 5, (info) => message(info, 1, (name) => name.uint32(field(2, 2)).string(tag)));
   });
   const start = pluginMessage(3, (writer) => {
     for (const [name, value] of Object.entries(values)) {
@@ -80,7 +106,10 @@ export function hyperParameterSummaries(values: Readonly<Record<string, boolean 
 
 /** How a run with hyper-parameters ended. */
 export const sessionEndSummary = (endTime: number): Summary =>
-  hparamsSummary('_hparams_/session_end_info', pluginMessage(4, (writer) => writer.uint32(field(1, 0)).int32(1).uint32(field(2, 1)).double(endTime))); // STATUS_SUCCESS
+  hparamsSummary(
+    '_hparams_/session_end_info',
+    pluginMessage(4, (writer) => writer.uint32(field(1, 0)).int32(1).uint32(field(2, 1)).double(endTime)),
+  ); // STATUS_SUCCESS
 
 type HparamType = 'string' | 'boolean' | 'number';
 const hparamTypes: Readonly<Record<HparamType, number>> = { string: 1, boolean: 2, number: 3 };
@@ -92,7 +121,10 @@ function writeValue(writer: Writer, value: boolean | number | string): void {
   else writer.uint32(field(4, 0)).bool(value);
 }
 
-const hparamsSummary = (tag: string, content: Uint8Array): Summary => ({ tag, write: (writer) => pluginData(writer, 'hparams', content) });
+const hparamsSummary = (tag: string, content: Uint8Array): Summary => ({
+  tag,
+  write: (writer) => pluginData(writer, 'hparams', content),
+});
 
 function pluginMessage(id: number, write: Fields): Uint8Array {
   const writer = protobuf.Writer.create();

@@ -3,7 +3,10 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 /** An input of a case: its shape, and what its values are drawn from. */
 export interface CaseInput {
   readonly shape: readonly number[];
-  /** Normal by default; `positive` and `unit` lie in (0.3, 2) and (-0.9, 0.9), `above` in (1.1, 3); `special` has NaN and infinities. */
+  /**
+   * Normal by default; `positive` and `unit` lie in (0.3, 2) and (-0.9, 0.9), `above` in (1.1, 3); `special` has NaN
+   * and infinities.
+   */
   readonly values?: 'positive' | 'unit' | 'above' | 'special' | readonly number[] | undefined;
   readonly dtype?: 'int32' | 'bool';
 }
@@ -31,7 +34,12 @@ type Shape = readonly number[];
 export const float = (shape: Shape, values?: CaseInput['values']): CaseInput => ({ shape, values });
 export const int = (shape: Shape, values?: readonly number[]): CaseInput => ({ shape, values, dtype: 'int32' });
 export const bool = (shape: Shape): CaseInput => ({ shape, dtype: 'bool' });
-export const entry = (name: string, inputs: readonly (CaseInput | Shape)[], op: KernelCase['op'], options: Options = {}): KernelCase => ({
+export const entry = (
+  name: string,
+  inputs: readonly (CaseInput | Shape)[],
+  op: KernelCase['op'],
+  options: Options = {},
+): KernelCase => ({
   name,
   inputs: inputs.map((input) => ('shape' in input ? input : float(input))),
   op,

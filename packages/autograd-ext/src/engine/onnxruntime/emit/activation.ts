@@ -9,7 +9,9 @@ recordKernel('Prelu', ({ x, alpha }) => prelu(x!, alpha!));
 recordKernel<{ alpha?: number }>('Step', ({ x }, { alpha = 0 }) => {
   const view = numbers(x!);
   const isPositive = binary('Greater', [view, number(0, dtypeOf(view))], 'bool');
-  return alpha === 0 ? castTo(isPositive, dtypeOf(view)) : where(isPositive, number(1, dtypeOf(view)), number(alpha, dtypeOf(view)));
+  return alpha === 0
+    ? castTo(isPositive, dtypeOf(view))
+    : where(isPositive, number(1, dtypeOf(view)), number(alpha, dtypeOf(view)));
 });
 // The slope of elu is 1 above 0, and exp(x) = y + 1 below.
 recordKernel('EluGrad', ({ dy, y }) => {
@@ -18,13 +20,17 @@ recordKernel('EluGrad', ({ dy, y }) => {
 });
 
 const relu6 = (x: View) => clip(numbers(x), 0, 6);
-const leakyRelu = (x: View, alpha: number) => unary('LeakyRelu', floats(x), { attributes: { alpha: { float: alpha } } });
+const leakyRelu = (x: View, alpha: number) =>
+  unary('LeakyRelu', floats(x), { attributes: { alpha: { float: alpha } } });
 
 function prelu(x: View, alpha: View): View {
   const [input, slope] = [floats(x), floats(alpha)];
   const fits = broadcastShape([input.shape, slope.shape]).join() === input.shape.join();
   if (!fits) return where(binary('Less', [input, number(0)], 'bool'), binary('Mul', [input, slope]), input);
-  return viewOf(node('PRelu', [input.value, broadcastOrdered(slope, input.shape.length, input.order)], input.value.shape), input.order);
+  return viewOf(
+    node('PRelu', [input.value, broadcastOrdered(slope, input.shape.length, input.order)], input.value.shape),
+    input.order,
+  );
 }
 
 /** What tfjs's fused kernels do at the end. */
@@ -34,7 +40,19 @@ export interface FusedActivation {
 }
 
 /** Applies the activation of a fused kernel. */
-export function activated(x: View, { activation = 'linear', leakyreluAlpha = 0.2 }: FusedActivation, preluWeights?: View): View {
-  const functions = { linear: () => x, relu: () => unary('Relu', x), relu6: () => relu6(x), elu: () => unary('Elu', x), sigmoid: () => unary('Sigmoid', x), leakyrelu: () => leakyRelu(x, leakyreluAlpha), prelu: () => prelu(x, preluWeights!) };
+export function activated(
+  x: View,
+  { activation = 'linear', leakyreluAlpha = 0.2 }: FusedActivation,
+  preluWeights?: View,
+): View {
+  const functions = {
+    linear: () => x,
+    relu: () => unary('Relu', x),
+    relu6: () => relu6(x),
+    elu: () => unary('Elu', x),
+    sigmoid: () => unary('Sigmoid', x),
+    leakyrelu: () => leakyRelu(x, leakyreluAlpha),
+    prelu: () => prelu(x, preluWeights!),
+  };
   return functions[activation]();
 }

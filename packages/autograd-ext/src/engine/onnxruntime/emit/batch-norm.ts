@@ -3,10 +3,13 @@ import { completeBatchNormInputs } from '../../../kernels/batch-norm.js';
 import { recordComposite, recorderName } from '../recorder.js';
 
 // Frozen statistics become one factor and one summand a channel before the session starts.
-recordComposite<{ varianceEpsilon: number }>('FusedBatchNorm', ({ x, mean, variance, offset, scale }, { varianceEpsilon }) => {
-  const slope = rsqrt(add(variance!, varianceEpsilon));
-  const factor = scale ? mul(slope, scale) : slope;
-  const shift = mul(mean!, factor);
-  return add(mul(x!, factor), offset ? sub(offset, shift) : mul(shift, -1));
-});
+recordComposite<{ varianceEpsilon: number }>(
+  'FusedBatchNorm',
+  ({ x, mean, variance, offset, scale }, { varianceEpsilon }) => {
+    const slope = rsqrt(add(variance!, varianceEpsilon));
+    const factor = scale ? mul(slope, scale) : slope;
+    const shift = mul(mean!, factor);
+    return add(mul(x!, factor), offset ? sub(offset, shift) : mul(shift, -1));
+  },
+);
 completeBatchNormInputs([recorderName]);

@@ -2,7 +2,11 @@ import type { Value } from '../graph.js';
 import { identityOrder, ordered, viewOf, type View } from '../view.js';
 
 /** The order of ONNX's images and volumes, channels first, of tensors with channels last. */
-export const channelsFirstOrder = (rank: number): readonly number[] => [0, rank - 1, ...identityOrder(rank - 1).slice(1)];
+export const channelsFirstOrder = (rank: number): readonly number[] => [
+  0,
+  rank - 1,
+  ...identityOrder(rank - 1).slice(1),
+];
 
 /** An image or volume as ONNX takes it, `[B, C, …]`. */
 export const toChannelsFirst = (view: View): Value => ordered(view, channelsFirstOrder(view.shape.length));

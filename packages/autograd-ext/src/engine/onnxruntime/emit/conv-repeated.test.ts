@@ -9,18 +9,37 @@ import { vjp, type ModelFunction } from '../../../vjp.js';
 import { OnnxRuntimeEngine } from '../engine.js';
 import { nodesOf } from '../graph.js';
 
-const normal = (shape: number[], seed: number) => tensor(random(seed).randn(Math.max(16, shape.reduce((a, b) => a * b))).slice(0, shape.reduce((a, b) => a * b)), shape);
+const normal = (shape: number[], seed: number) =>
+  tensor(
+    random(seed)
+      .randn(
+        Math.max(
+          16,
+          shape.reduce((a, b) => a * b),
+        ),
+      )
+      .slice(
+        0,
+        shape.reduce((a, b) => a * b),
+      ),
+    shape,
+  );
 
 /** An upsampling block, as in UNets and decoders. */
 const upsample: ModelFunction = (params, x) => {
   const { weight, bias } = params as { weight: Tensor; bias?: Tensor };
   const [, height, width] = x!.shape as [number, number, number];
-  return conv2d(upsampleNearest(x as Tensor4D, [2 * height, 2 * width]), weight, bias, { padding: weight.shape[2] === 3 ? 1 : 0 });
+  return conv2d(upsampleNearest(x as Tensor4D, [2 * height, 2 * width]), weight, bias, {
+    padding: weight.shape[2] === 3 ? 1 : 0,
+  });
 };
 
 describe('a convolution of repeated pixels', () => {
   let ops: string[] = [];
-  const engine = new OnnxRuntimeEngine({ threads: 1, onCompile: ({ graph }) => graph && ops.push(...nodesOf(graph.outputs).map(({ op }) => op)) });
+  const engine = new OnnxRuntimeEngine({
+    threads: 1,
+    onCompile: ({ graph }) => graph && ops.push(...nodesOf(graph.outputs).map(({ op }) => op)),
+  });
   beforeAll(() => useBackend('wasm'));
   afterEach(() => {
     engine.dispose();
@@ -39,7 +58,10 @@ describe('a convolution of repeated pixels', () => {
     const dy = normal([inputShape[0]!, 2 * inputShape[1]!, 2 * inputShape[2]!, weightShape[0]!], 4);
     const expected = vjp(upsample, params, [x], dy);
     const actual = await engine.compileVjp(upsample, { wrt: [0] })(params, [x], dy);
-    for (const [is, be] of [[actual.value, expected.value], [actual.inputs[0]!, expected.inputs[0]!]] as const) {
+    for (const [is, be] of [
+      [actual.value, expected.value],
+      [actual.inputs[0]!, expected.inputs[0]!],
+    ] as const) {
       expect(is.shape).toEqual(be.shape);
       const [a, e] = [is.dataSync(), be.dataSync()];
       const largest = Math.max(...e.map(Math.abs));
@@ -51,7 +73,9 @@ describe('a convolution of repeated pixels', () => {
   });
 
   it('leaves sums of weights to nobody: each session has them', async () => {
-    const kept = await engine.compileVjp(upsample, { wrt: [0] }).keep!({ weight: normal([3, 2, 3, 3], 1) }, [normal([1, 4, 4, 2], 2)]);
+    const kept = await engine.compileVjp(upsample, { wrt: [0] }).keep!({ weight: normal([3, 2, 3, 3], 1) }, [
+      normal([1, 4, 4, 2], 2),
+    ]);
     expect(kept!.bytes).toBe(0);
     kept!.release();
   });

@@ -10,13 +10,17 @@ import { convWindows, windowAttributes, type WindowAttrs, type Windows } from '.
 
 // tfjs's own convolutions, whose filters are [kh, kw, in, out], or [kh, kw, in, outs of each].
 
-for (const kernel of ['Conv2D', 'Conv3D', 'DepthwiseConv2dNative']) recordKernel<WindowAttrs>(kernel, ({ x, filter }, attrs) => convolution(kernel, x!, filter!, attrs));
+for (const kernel of ['Conv2D', 'Conv3D', 'DepthwiseConv2dNative'])
+  recordKernel<WindowAttrs>(kernel, ({ x, filter }, attrs) => convolution(kernel, x!, filter!, attrs));
 for (const kernel of ['Conv2D', 'DepthwiseConv2D']) {
   recordKernel<WindowAttrs & FusedActivation>(`Fused${kernel}`, ({ x, filter, bias, preluActivationWeights }, attrs) =>
-    activated(convolution(kernel, x!, filter!, attrs, bias), attrs, preluActivationWeights));
+    activated(convolution(kernel, x!, filter!, attrs, bias), attrs, preluActivationWeights),
+  );
 }
 for (const kernel of ['Conv2DBackpropInput', 'Conv3DBackpropInputV2', 'DepthwiseConv2dNativeBackpropInput']) {
-  recordKernel<WindowAttrs & { inputShape: number[] }>(kernel, ({ dy, filter }, attrs) => inputGradient(kernel, dy!, filter!, attrs));
+  recordKernel<WindowAttrs & { inputShape: number[] }>(kernel, ({ dy, filter }, attrs) =>
+    inputGradient(kernel, dy!, filter!, attrs),
+  );
 }
 
 /** x `[B, …, in]`; channels first if the attributes say so. */
@@ -27,25 +31,43 @@ function convolution(name: string, x: View, filter: View, attrs: WindowAttrs, bi
   const weight = weightOf(filter, groups);
   const inputs = [toChannelsFirst(last), weight, ...(bias ? [reshaped(plain(bias), [weight.shape[0]!])] : [])];
   const shape = [last.shape[0]!, weight.shape[0]!, ...windows.places];
-  return fromLast(fromChannelsFirst(node('Conv', inputs, shape, { attributes: { ...windowAttributes(windows), ...(groups > 1 && { group: { int: groups } }) } })), attrs);
+  return fromLast(
+    fromChannelsFirst(
+      node('Conv', inputs, shape, {
+        attributes: { ...windowAttributes(windows), ...(groups > 1 && { group: { int: groups } }) },
+      }),
+    ),
+    attrs,
+  );
 }
 
 /** A transposed convolution, which is also what tf.conv2dTranspose asks for. */
 function inputGradient(name: string, dy: View, filter: View, attrs: WindowAttrs & { inputShape: number[] }): View {
   const last = toLast(dy, attrs);
   const isFirst = isChannelsFirst(attrs);
-  const inputShape = isFirst ? [attrs.inputShape[0]!, ...attrs.inputShape.slice(2), attrs.inputShape[1]!] : attrs.inputShape;
+  const inputShape = isFirst
+    ? [attrs.inputShape[0]!, ...attrs.inputShape.slice(2), attrs.inputShape[1]!]
+    : attrs.inputShape;
   const groups = name.includes('Depthwise') ? inputShape.at(-1)! : 1;
   const windows = convWindows(name, inputShape, filter.shape, { ...attrs, dilations: attrs.dilations ?? 1 });
   const missing = unread(windows);
-  const attributes = { ...windowAttributes(windows), ...(missing.some((n) => n > 0) && { output_padding: { ints: missing } }), ...(groups > 1 && { group: { int: groups } }) };
+  const attributes = {
+    ...windowAttributes(windows),
+    ...(missing.some((n) => n > 0) && { output_padding: { ints: missing } }),
+    ...(groups > 1 && { group: { int: groups } }),
+  };
   const shape = [inputShape[0]!, inputShape.at(-1)!, ...inputShape.slice(1, -1)];
-  return fromLast(fromChannelsFirst(node('ConvTranspose', [toChannelsFirst(last), weightOf(filter, groups)], shape, { attributes })), attrs);
+  return fromLast(
+    fromChannelsFirst(node('ConvTranspose', [toChannelsFirst(last), weightOf(filter, groups)], shape, { attributes })),
+    attrs,
+  );
 }
 
 /** What lies behind the last window, axis by axis. */
 const unread = ({ extent, size, strides, dilations, before, after, places }: Windows): number[] =>
-  extent.map((n, i) => n + before[i]! + after[i]! - ((places[i]! - 1) * strides[i]! + (size[i]! - 1) * dilations[i]! + 1));
+  extent.map(
+    (n, i) => n + before[i]! + after[i]! - ((places[i]! - 1) * strides[i]! + (size[i]! - 1) * dilations[i]! + 1),
+  );
 
 /** The filter as ONNX takes it: `[out, in / groups, kh, kw]`. */
 function weightOf(filter: View, groups: number): Value {
@@ -61,12 +83,15 @@ function toLast(x: View, attrs: WindowAttrs): View {
   const rank = x.shape.length;
   return isChannelsFirst(attrs) ? transposed(x, [0, ...identityOrder(rank).slice(2), 1]) : x;
 }
-const fromLast = (y: View, attrs: WindowAttrs): View => (isChannelsFirst(attrs) ? transposed(y, [0, y.shape.length - 1, ...identityOrder(y.shape.length).slice(1, -1)]) : y);
+const fromLast = (y: View, attrs: WindowAttrs): View =>
+  isChannelsFirst(attrs) ? transposed(y, [0, y.shape.length - 1, ...identityOrder(y.shape.length).slice(1, -1)]) : y;
 
 type FilterAttrs = WindowAttrs & { filterShape: number[] };
 
 recordComposite<FilterAttrs>('Conv2DBackpropFilter', ({ x, dy }, attrs) => {
-  const [images, gradients] = [x!, dy!].map((tensor) => (isChannelsFirst(attrs) ? transpose(tensor, [0, 2, 3, 1]) : tensor)) as [Tensor, Tensor];
+  const [images, gradients] = [x!, dy!].map((tensor) =>
+    isChannelsFirst(attrs) ? transpose(tensor, [0, 2, 3, 1]) : tensor,
+  ) as [Tensor, Tensor];
   const gradient = filterGradient(images, gradients, seen('Conv2D', images.shape, attrs)); // [kh·kw, out, in]
   return reshape(transpose(gradient, [0, 2, 1]), attrs.filterShape);
 });
@@ -79,7 +104,10 @@ recordComposite<FilterAttrs>('DepthwiseConv2dNativeBackpropFilter', ({ x, dy }, 
 });
 
 function seen(name: string, shape: readonly number[], attrs: FilterAttrs): Seen {
-  const { size, strides, before, after, places } = convWindows(name, shape, attrs.filterShape, { ...attrs, dilations: 1 });
+  const { size, strides, before, after, places } = convWindows(name, shape, attrs.filterShape, {
+    ...attrs,
+    dilations: 1,
+  });
   return { size, strides, pads: before.map((n, i) => [n, after[i]!]), places } as unknown as Seen;
 }
 
@@ -88,8 +116,16 @@ recordKernel<FilterAttrs>('Conv3DBackpropFilterV2', ({ x, dy }, attrs) => {
   const windows = convWindows('Conv3D', x!.shape, attrs.filterShape, attrs);
   const exchanged = (view: View) => ordered(view, [4, 0, 1, 2, 3]); // [C, B, D, H, W]
   const size = windows.size.map((n, i) => n + unread(windows)[i]!);
-  const attributes = windowAttributes({ ...windows, size: windows.places, strides: [1, 1, 1], dilations: windows.strides });
+  const attributes = windowAttributes({
+    ...windows,
+    size: windows.places,
+    strides: [1, 1, 1],
+    dilations: windows.strides,
+  });
   const [inputs, outputs] = [x!.shape[4]!, dy!.shape[4]!];
-  const gradient = viewOf(node('Conv', [exchanged(x!), exchanged(dy!)], [inputs, outputs, ...size], { attributes }), [3, 4, 0, 1, 2]);
+  const gradient = viewOf(
+    node('Conv', [exchanged(x!), exchanged(dy!)], [inputs, outputs, ...size], { attributes }),
+    [3, 4, 0, 1, 2],
+  );
   return slice(gradient, [0, 0, 0, 0, 0], attrs.filterShape);
 });

@@ -1,7 +1,35 @@
-import { abs, add, cast, concat, equal, floor, gather, greaterEqual, less, lessEqual, logicalAnd, matMul, mul, neg, range, relu, reshape, sign, slice, sub, sum, tensor1d, transpose, zeros, type Tensor, type Tensor1D } from '@tensorflow/tfjs-core';
+import {
+  abs,
+  add,
+  cast,
+  concat,
+  equal,
+  floor,
+  gather,
+  greaterEqual,
+  less,
+  lessEqual,
+  logicalAnd,
+  matMul,
+  mul,
+  neg,
+  range,
+  relu,
+  reshape,
+  sign,
+  slice,
+  sub,
+  sum,
+  tensor1d,
+  transpose,
+  zeros,
+  type Tensor,
+  type Tensor1D,
+} from '@tensorflow/tfjs-core';
 import { recordComposite } from '../recorder.js';
 
-// tf.image.cropAndResize: with a matrix for each box and axis, whose rows weigh the pixels that a pixel of the crop lies between.
+// tf.image.cropAndResize: with a matrix for each box and axis, whose rows weigh the pixels that a pixel of the crop
+// lies between.
 
 interface CropAttrs {
   readonly cropSize: readonly [height: number, width: number];
@@ -9,18 +37,25 @@ interface CropAttrs {
   readonly extrapolationValue?: number;
 }
 
-recordComposite<CropAttrs>('CropAndResize', ({ image, boxes, boxInd }, { cropSize, method, extrapolationValue = 0 }) => {
-  const [rows, columns] = placesOf(image!, boxes!, cropSize);
-  const pixels = gather(channelsFirst(image!), boxInd as Tensor1D); // [N, C, H, W]
-  const [down, across] = [weights(rows, method), weights(columns, method)].map((w) => reshape(w, [w.shape[0]!, 1, ...w.shape.slice(1)])) as [Tensor, Tensor];
-  const crops = channelsLast(matMul(matMul(down, pixels), across, false, true));
-  if (extrapolationValue === 0) return crops;
-  const inside = mul(reshape(rows.inside, [-1, cropSize[0], 1, 1]), reshape(columns.inside, [-1, 1, cropSize[1], 1]));
-  return add(crops, mul(sub(1, inside), extrapolationValue));
-});
+recordComposite<CropAttrs>(
+  'CropAndResize',
+  ({ image, boxes, boxInd }, { cropSize, method, extrapolationValue = 0 }) => {
+    const [rows, columns] = placesOf(image!, boxes!, cropSize);
+    const pixels = gather(channelsFirst(image!), boxInd as Tensor1D); // [N, C, H, W]
+    const [down, across] = [weights(rows, method), weights(columns, method)].map((w) =>
+      reshape(w, [w.shape[0]!, 1, ...w.shape.slice(1)]),
+    ) as [Tensor, Tensor];
+    const crops = channelsLast(matMul(matMul(down, pixels), across, false, true));
+    if (extrapolationValue === 0) return crops;
+    const inside = mul(reshape(rows.inside, [-1, cropSize[0], 1, 1]), reshape(columns.inside, [-1, 1, cropSize[1], 1]));
+    return add(crops, mul(sub(1, inside), extrapolationValue));
+  },
+);
 
 recordComposite<CropAttrs>('CropAndResizeImageGrad', ({ dy, image, boxes, boxInd }, { cropSize, method }) => {
-  const [down, across] = placesOf(image!, boxes!, cropSize).map((places) => weights(places, method)).map((w) => reshape(w, [w.shape[0]!, 1, ...w.shape.slice(1)])) as [Tensor, Tensor];
+  const [down, across] = placesOf(image!, boxes!, cropSize)
+    .map((places) => weights(places, method))
+    .map((w) => reshape(w, [w.shape[0]!, 1, ...w.shape.slice(1)])) as [Tensor, Tensor];
   const pixels = matMul(matMul(down, channelsFirst(dy!), true), across); // [N, C, H, W]
   const [batch, height, width, channels] = image!.shape as [number, number, number, number];
   const owners = cast(equal(reshape(boxInd!, [-1, 1]), range(0, batch, 1, 'int32')), 'float32'); // [N, B]
@@ -40,7 +75,8 @@ recordComposite<CropAttrs>('CropAndResizeBoxesGrad', ({ dy, image, boxes, boxInd
   const byColumn = sum(along(weights(rows, method), slopes(columns)), 1);
   const parts = [byRow, byColumn].map((slope, axis) => {
     const { share, extent } = [rows, columns][axis]!;
-    const both = [sub(1, share), share].map((part) => mul(sum(mul(slope, part), 1, true), extent - 1)); // of the start, of the end
+    // of the start, of the end
+    const both = [sub(1, share), share].map((part) => mul(sum(mul(slope, part), 1, true), extent - 1));
     return both as [Tensor, Tensor];
   });
   return concat([parts[0]![0], parts[1]![0], parts[0]![1], parts[1]![1]], 1);
@@ -79,7 +115,8 @@ function slopes({ positions, inside, extent }: Places): Tensor {
 }
 
 /** From each pixel of the image to each position. */
-const distances = (positions: Tensor, extent: number): Tensor => sub(reshape(positions, [...positions.shape, 1]), tensor1d(Array.from({ length: extent }, (_, i) => i)));
+const distances = (positions: Tensor, extent: number): Tensor =>
+  sub(reshape(positions, [...positions.shape, 1]), tensor1d(Array.from({ length: extent }, (_, i) => i)));
 
 const roundHalfUp = (x: Tensor): Tensor => floor(add(x, 0.5));
 const channelsFirst = (x: Tensor): Tensor => transpose(x, [0, 3, 1, 2]);

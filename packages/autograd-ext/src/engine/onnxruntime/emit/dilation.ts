@@ -1,4 +1,22 @@
-import { add, argMax, backend_util, cast, equal, max, mul, pad, reshape, scalar, slice, stack, stridedSlice, sum, addN, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  argMax,
+  backend_util,
+  cast,
+  equal,
+  max,
+  mul,
+  pad,
+  reshape,
+  scalar,
+  slice,
+  stack,
+  stridedSlice,
+  sum,
+  addN,
+  type Tensor,
+  type Tensor3D,
+} from '@tensorflow/tfjs-core';
 import { spreadAlong } from '../../../kernels/spread-along.js';
 import { recordComposite } from '../recorder.js';
 
@@ -17,12 +35,19 @@ recordComposite<DilationAttrs>('Dilation2DBackpropInput', ({ x, filter, dy }, at
   const [, height, width] = x!.shape as [number, number, number, number];
   const parts = chosen(x!, filter!, dy!, attrs).map((part, i) => {
     const [row, column] = windows.starts[i]!;
-    return spreadAlong(spreadAlong(part, 1, row, windows.strides[0], windows.padded[0]), 2, column, windows.strides[1], windows.padded[1]);
+    return spreadAlong(
+      spreadAlong(part, 1, row, windows.strides[0], windows.padded[0]),
+      2,
+      column,
+      windows.strides[1],
+      windows.padded[1],
+    );
   });
   return slice(addN(parts), [0, windows.before[0], windows.before[1], 0], [-1, height, width, -1]);
 });
 recordComposite<DilationAttrs>('Dilation2DBackpropFilter', ({ x, filter, dy }, attrs) =>
-  reshape(stack(chosen(x!, filter!, dy!, attrs).map((part) => sum(part, [0, 1, 2]))), filter!.shape));
+  reshape(stack(chosen(x!, filter!, dy!, attrs).map((part) => sum(part, [0, 1, 2]))), filter!.shape),
+);
 
 /** For each place of the filter: dy where it was the largest, else 0. */
 function chosen(x: Tensor, filter: Tensor, dy: Tensor, attrs: DilationAttrs): Tensor[] {
@@ -34,10 +59,25 @@ function chosen(x: Tensor, filter: Tensor, dy: Tensor, attrs: DilationAttrs): Te
 /** The sums of pixels and filter, `[places of the filter, B, H', W', C]`. */
 function sums(x: Tensor, filter: Tensor, attrs: DilationAttrs): Tensor {
   const { before, after, starts, strides, places } = windowsOf(x, filter, attrs);
-  const bordered = pad(x, [[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]], beyond);
+  const bordered = pad(
+    x,
+    [
+      [0, 0],
+      [before[0], after[0]],
+      [before[1], after[1]],
+      [0, 0],
+    ],
+    beyond,
+  );
   const rows = reshape(filter, [starts.length, 1, 1, 1, -1]);
   const seen = starts.map(([row, column]) =>
-    stridedSlice(bordered, [0, row, column, 0], [x.shape[0]!, row + (places[0] - 1) * strides[0] + 1, column + (places[1] - 1) * strides[1] + 1, x.shape[3]!], [1, strides[0], strides[1], 1]));
+    stridedSlice(
+      bordered,
+      [0, row, column, 0],
+      [x.shape[0]!, row + (places[0] - 1) * strides[0] + 1, column + (places[1] - 1) * strides[1] + 1, x.shape[3]!],
+      [1, strides[0], strides[1], 1],
+    ),
+  );
   return add(stack(seen), rows);
 }
 
@@ -45,9 +85,20 @@ function sums(x: Tensor, filter: Tensor, attrs: DilationAttrs): Tensor {
 const beyond = -1e30;
 
 function windowsOf(x: Tensor, filter: Tensor, { strides, pad: padding, dilations }: DilationAttrs) {
-  const info = backend_util.computeDilation2DInfo(x.shape as never, filter.shape as Tensor3D['shape'], strides, padding, 'NHWC', dilations);
+  const info = backend_util.computeDilation2DInfo(
+    x.shape as never,
+    filter.shape as Tensor3D['shape'],
+    strides,
+    padding,
+    'NHWC',
+    dilations,
+  );
   const { top, bottom, left, right } = info.padInfo;
-  const starts = Array.from({ length: info.filterHeight * info.filterWidth }, (_, i) => [Math.floor(i / info.filterWidth) * info.dilationHeight, (i % info.filterWidth) * info.dilationWidth] as const);
+  const starts = Array.from(
+    { length: info.filterHeight * info.filterWidth },
+    (_, i) =>
+      [Math.floor(i / info.filterWidth) * info.dilationHeight, (i % info.filterWidth) * info.dilationWidth] as const,
+  );
   return {
     starts,
     strides: [info.strideHeight, info.strideWidth] as const,

@@ -8,17 +8,30 @@ recordKernel<{ axis: number; batchDims?: number }>('GatherV2', ({ x, indices }, 
   const at = axis < 0 ? axis + x!.shape.length : axis;
   const shape = [...x!.shape.slice(0, at), ...indices!.shape.slice(batchDims), ...x!.shape.slice(at + 1)];
   const places = cast(plain(indices!), 'int32');
-  if (batchDims === 0) return plainView(node('Gather', [plain(x!), places], shape, { attributes: { axis: { int: at } } }));
+  if (batchDims === 0)
+    return plainView(node('Gather', [plain(x!), places], shape, { attributes: { axis: { int: at } } }));
   return plainView(reshaped(inBatches(plain(x!), places, at, batchDims), shape));
 });
 
-/** Each example, and each of what lies between its axes and the one that is read, has rows of its own in one long list. */
+/**
+ * Each example, and each of what lies between its axes and the one that is read, has rows of its own in one long list.
+ */
 function inBatches(x: Value, indices: Value, axis: number, batchDims: number): Value {
-  const [batch, outer, inner] = [x.shape.slice(0, batchDims), x.shape.slice(batchDims, axis), x.shape.slice(axis + 1)].map(sizeOf) as [number, number, number];
+  const [batch, outer, inner] = [
+    x.shape.slice(0, batchDims),
+    x.shape.slice(batchDims, axis),
+    x.shape.slice(axis + 1),
+  ].map(sizeOf) as [number, number, number];
   const [size, read] = [x.shape[axis]!, sizeOf(indices.shape.slice(batchDims))];
   const firsts = Int32Array.from({ length: batch * outer }, (_, i) => i * size);
-  const rows = node('Add', [reshaped(indices, [batch, 1, read]), constant(firsts, [batch, outer, 1], 'int32')], [batch, outer, read]);
-  return node('Gather', [reshaped(x, [batch * outer * size, inner]), rows], [batch, outer, read, inner], { attributes: { axis: { int: 0 } } });
+  const rows = node(
+    'Add',
+    [reshaped(indices, [batch, 1, read]), constant(firsts, [batch, outer, 1], 'int32')],
+    [batch, outer, read],
+  );
+  return node('Gather', [reshaped(x, [batch * outer * size, inner]), rows], [batch, outer, read, inner], {
+    attributes: { axis: { int: 0 } },
+  });
 }
 
 recordKernel('GatherNd', ({ params, indices }) => {
@@ -28,20 +41,27 @@ recordKernel('GatherNd', ({ params, indices }) => {
 });
 
 // Rows that are written twice are added up.
-recordKernel<{ shape: number[] }>('ScatterNd', ({ indices, updates }, { shape }) => scattered(constant(0, shape, dtypeOf(updates!)), indices!, updates!, 'add'));
+recordKernel<{ shape: number[] }>('ScatterNd', ({ indices, updates }, { shape }) =>
+  scattered(constant(0, shape, dtypeOf(updates!)), indices!, updates!, 'add'),
+);
 // The last of several wins.
 recordKernel('TensorScatterUpdate', ({ tensor, indices, updates }) => scattered(plain(tensor!), indices!, updates!));
-recordKernel<{ outputShape: number[] }>('SparseToDense', ({ sparseIndices, sparseValues, defaultValue }, { outputShape }) => {
-  const count = sparseIndices!.shape.length === 0 ? 1 : sparseIndices!.shape[0]!;
-  const rows = plainView(reshaped(plain(sparseIndices!), [count, outputShape.length]));
-  return scattered(filled(defaultValue!, outputShape), rows, plainView(filled(sparseValues!, [count])));
-});
+recordKernel<{ outputShape: number[] }>(
+  'SparseToDense',
+  ({ sparseIndices, sparseValues, defaultValue }, { outputShape }) => {
+    const count = sparseIndices!.shape.length === 0 ? 1 : sparseIndices!.shape[0]!;
+    const rows = plainView(reshaped(plain(sparseIndices!), [count, outputShape.length]));
+    return scattered(filled(defaultValue!, outputShape), rows, plainView(filled(sparseValues!, [count])));
+  },
+);
 
 const filled = (x: View, shape: readonly number[]): Value => node('Expand', [plain(x), integers(shape)], shape);
 
 function scattered(onto: Value, indices: View, updates: View, reduction?: 'add'): View {
   const attributes = reduction && { reduction: { string: reduction } };
-  return plainView(node('ScatterND', [onto, cast(plain(indices), 'int64'), plain(updates)], onto.shape, attributes && { attributes }));
+  return plainView(
+    node('ScatterND', [onto, cast(plain(indices), 'int64'), plain(updates)], onto.shape, attributes && { attributes }),
+  );
 }
 
 // Rows without a segment go to one more, which is cut off.
@@ -53,5 +73,9 @@ recordKernel<{ numSegments: number }>('UnsortedSegmentSum', ({ x, segmentIds }, 
   const rest = x!.shape.slice(ids.shape.length);
   const rows = plainView(reshaped(plain(safe), [...ids.shape, 1]));
   const sums = scattered(constant(0, [numSegments + 1, ...rest], dtypeOf(x!)), rows, x!, 'add');
-  return slice(sums, sums.shape.map(() => 0), [numSegments, ...rest]);
+  return slice(
+    sums,
+    sums.shape.map(() => 0),
+    [numSegments, ...rest],
+  );
 });

@@ -3,10 +3,16 @@ import { recordComposite } from '../recorder.js';
 
 // How often each integer occurs, weighted or not: values beyond the last bin have none.
 for (const kernel of ['Bincount', 'DenseBincount']) {
-  recordComposite<{ size: number; binaryOutput?: boolean }>(kernel, ({ x, weights }, { size, binaryOutput = false }) => {
-    const hits = equal(expandDims(x!, -1), range(0, size, 1, 'int32')); // [..., N, size]
-    if (binaryOutput) return max(cast(hits, weights!.dtype), -2);
-    const counted = weights!.size === 0 ? cast(hits, weights!.dtype) : mul(cast(hits, weights!.dtype), reshape(weights!, [...x!.shape, 1]));
-    return sum(counted, -2) as Tensor;
-  });
+  recordComposite<{ size: number; binaryOutput?: boolean }>(
+    kernel,
+    ({ x, weights }, { size, binaryOutput = false }) => {
+      const hits = equal(expandDims(x!, -1), range(0, size, 1, 'int32')); // [..., N, size]
+      if (binaryOutput) return max(cast(hits, weights!.dtype), -2);
+      const counted =
+        weights!.size === 0
+          ? cast(hits, weights!.dtype)
+          : mul(cast(hits, weights!.dtype), reshape(weights!, [...x!.shape, 1]));
+      return sum(counted, -2) as Tensor;
+    },
+  );
 }

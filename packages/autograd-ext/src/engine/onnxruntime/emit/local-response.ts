@@ -1,4 +1,16 @@
-import { add, div, matMul, mul, pow, reshape, square, sub, tensor2d, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  add,
+  div,
+  matMul,
+  mul,
+  pow,
+  reshape,
+  square,
+  sub,
+  tensor2d,
+  type Tensor,
+  type Tensor2D,
+} from '@tensorflow/tfjs-core';
 import { recordComposite } from '../recorder.js';
 
 interface LocalResponseAttrs {
@@ -18,11 +30,14 @@ recordComposite<LocalResponseAttrs>('LRNGrad', ({ x, y, dy }, attrs) => {
   return sub(mul(dy!, pow(s, -attrs.beta)), mul(mul(x!, others), 2 * attrs.alpha * attrs.beta));
 });
 
-const spread = (x: Tensor, { depthRadius, bias, alpha }: LocalResponseAttrs): Tensor => add(mul(near(square(x), depthRadius), alpha), bias);
+const spread = (x: Tensor, { depthRadius, bias, alpha }: LocalResponseAttrs): Tensor =>
+  add(mul(near(square(x), depthRadius), alpha), bias);
 
 /** The sum over the channels at most `radius` away. */
 function near(x: Tensor, radius: number): Tensor {
   const channels = x.shape.at(-1)!;
-  const band = Array.from({ length: channels ** 2 }, (_, i) => Number(Math.abs(Math.floor(i / channels) - (i % channels)) <= radius));
+  const band = Array.from({ length: channels ** 2 }, (_, i) =>
+    Number(Math.abs(Math.floor(i / channels) - (i % channels)) <= radius),
+  );
   return reshape(matMul(reshape(x, [-1, channels]) as Tensor2D, tensor2d(band, [channels, channels])), x.shape);
 }

@@ -3,11 +3,16 @@ import { plainView, reshaped, type View } from '../view.js';
 import { binary, castTo, floats, numbers, unary, where } from './elementwise.js';
 
 const comparisons = { Greater: 'Greater', GreaterEqual: 'GreaterOrEqual', Less: 'Less', LessEqual: 'LessOrEqual' };
-for (const [kernel, op] of Object.entries(comparisons)) recordKernel(kernel, ({ a, b }) => binary(op, [numbers(a!), numbers(b!)], 'bool'));
+for (const [kernel, op] of Object.entries(comparisons))
+  recordKernel(kernel, ({ a, b }) => binary(op, [numbers(a!), numbers(b!)], 'bool'));
 recordKernel('Equal', ({ a, b }) => binary('Equal', [a!, b!], 'bool'));
 recordKernel('NotEqual', ({ a, b }) => unary('Not', binary('Equal', [a!, b!], 'bool')));
 
-for (const [kernel, op] of [['LogicalAnd', 'And'], ['LogicalOr', 'Or'], ['LogicalXor', 'Xor']] as const) {
+for (const [kernel, op] of [
+  ['LogicalAnd', 'And'],
+  ['LogicalOr', 'Or'],
+  ['LogicalXor', 'Xor'],
+] as const) {
   recordKernel(kernel, ({ a, b }) => binary(op, [castTo(a!, 'bool'), castTo(b!, 'bool')], 'bool'));
 }
 recordKernel('LogicalNot', ({ x }) => unary('Not', castTo(x!, 'bool')));

@@ -9,14 +9,21 @@ interface MatMulAttrs {
   transposeB: boolean;
 }
 
-recordKernel<MatMulAttrs>('BatchMatMul', ({ a, b }, { transposeA, transposeB }) => matMul(transposeA ? swapped(a!) : a!, transposeB ? swapped(b!) : b!));
-recordKernel<MatMulAttrs & FusedActivation>('_FusedMatMul', ({ a, b, bias, preluActivationWeights }, { transposeA, transposeB, ...attrs }) => {
-  const product = matMul(transposeA ? swapped(a!) : a!, transposeB ? swapped(b!) : b!);
-  return activated(bias ? binary('Add', [product, bias]) : product, attrs, preluActivationWeights);
-});
+recordKernel<MatMulAttrs>('BatchMatMul', ({ a, b }, { transposeA, transposeB }) =>
+  matMul(transposeA ? swapped(a!) : a!, transposeB ? swapped(b!) : b!),
+);
+recordKernel<MatMulAttrs & FusedActivation>(
+  '_FusedMatMul',
+  ({ a, b, bias, preluActivationWeights }, { transposeA, transposeB, ...attrs }) => {
+    const product = matMul(transposeA ? swapped(a!) : a!, transposeB ? swapped(b!) : b!);
+    return activated(bias ? binary('Add', [product, bias]) : product, attrs, preluActivationWeights);
+  },
+);
 
 // x [N, in], weight [out, in], as they lie: `transB` costs nothing.
-recordKernel('Linear', ({ x, weight, bias }) => plainView(gemm(plain(x!), plain(weight!), { transB: true, bias: bias && plain(bias) })));
+recordKernel('Linear', ({ x, weight, bias }) =>
+  plainView(gemm(plain(x!), plain(weight!), { transB: true, bias: bias && plain(bias) })),
+);
 
 const swapped = (view: View): View => {
   const axes = identityOrder(view.shape.length);
@@ -24,7 +31,11 @@ const swapped = (view: View): View => {
 };
 
 /** `a · bᵀ + bias` or `a · b + bias` of matrices. */
-export function gemm(a: Value, b: Value, { transA = false, transB = false, bias }: { transA?: boolean; transB?: boolean; bias?: Value } = {}): Value {
+export function gemm(
+  a: Value,
+  b: Value,
+  { transA = false, transB = false, bias }: { transA?: boolean; transB?: boolean; bias?: Value } = {},
+): Value {
   const shape = [a.shape[transA ? 1 : 0]!, b.shape[transB ? 0 : 1]!];
   const attributes = { ...(transA && { transA: { int: 1 } }), ...(transB && { transB: { int: 1 } }) };
   return node('Gemm', bias ? [a, b, bias] : [a, b], shape, { attributes });
@@ -35,7 +46,8 @@ export function matMul(a: View, b: View): View {
   const isOneMatrix = (view: View) => sizeOf(view.shape.slice(0, -2)) === 1;
   const [m, n] = [a.shape.at(-2)!, b.shape.at(-1)!];
   const batch = broadcastShape([a.shape.slice(0, -2), b.shape.slice(0, -2)]);
-  if (isOneMatrix(a) && isOneMatrix(b) && dtypeOf(a) === 'float32') return plainView(reshaped(matrixProduct(matrix(a), matrix(b)), [...batch, m, n]));
+  if (isOneMatrix(a) && isOneMatrix(b) && dtypeOf(a) === 'float32')
+    return plainView(reshaped(matrixProduct(matrix(a), matrix(b)), [...batch, m, n]));
   return plainView(node('MatMul', [plain(a), plain(b)], [...batch, m, n]));
 }
 

@@ -6,35 +6,59 @@ import { poolWindows, windowAttributes, type WindowAttrs, type Windows } from '.
 
 type PoolAttrs = WindowAttrs & { filterSize: number | number[] };
 
-for (const kernel of ['MaxPool', 'MaxPool3D']) recordKernel<PoolAttrs>(kernel, ({ x }, attrs) => fromChannelsFirst(maxima(kernel, x!, attrs)[0]));
+for (const kernel of ['MaxPool', 'MaxPool3D'])
+  recordKernel<PoolAttrs>(kernel, ({ x }, attrs) => fromChannelsFirst(maxima(kernel, x!, attrs)[0]));
 for (const kernel of ['AvgPool', 'AvgPool3D']) {
   recordKernel<PoolAttrs>(kernel, ({ x }, attrs) => {
     const value = toChannelsFirst(x!);
     const windows = poolWindows(kernel, x!.shape, attrs);
-    return fromChannelsFirst(node('AveragePool', [value], [...value.shape.slice(0, 2), ...windows.places], { attributes: windowAttributes(windows) }));
+    return fromChannelsFirst(
+      node('AveragePool', [value], [...value.shape.slice(0, 2), ...windows.places], {
+        attributes: windowAttributes(windows),
+      }),
+    );
   });
 }
 
 // To the first largest place of each window.
-for (const [kernel, input] of [['MaxPoolInputGrad', 'x'], ['MaxPoolGrad', 'input'], ['MaxPool3DGrad', 'input']] as const) {
+for (const [kernel, input] of [
+  ['MaxPoolInputGrad', 'x'],
+  ['MaxPoolGrad', 'input'],
+  ['MaxPool3DGrad', 'input'],
+] as const) {
   recordKernel<PoolAttrs>(kernel, (inputs, attrs) => {
     const [, places] = maxima(kernel, inputs[input]!, attrs);
     const shape = toChannelsFirst(inputs[input]!).shape;
     const zeros = constant(0, [sizeOf(shape)]);
-    const flat = [zeros, reshaped(places, [sizeOf(places.shape)]), reshaped(toChannelsFirst(inputs.dy!), [sizeOf(places.shape)])];
-    const sums = node('ScatterElements', flat, zeros.shape, { attributes: { axis: { int: 0 }, reduction: { string: 'add' } } });
+    const flat = [
+      zeros,
+      reshaped(places, [sizeOf(places.shape)]),
+      reshaped(toChannelsFirst(inputs.dy!), [sizeOf(places.shape)]),
+    ];
+    const sums = node('ScatterElements', flat, zeros.shape, {
+      attributes: { axis: { int: 0 }, reduction: { string: 'add' } },
+    });
     return fromChannelsFirst(reshaped(sums, shape));
   });
 }
 
 // Shared by the places of each window that lie inside the image: the transposed convolution of one channel with ones.
-for (const [kernel, input] of [['AvgPoolInputGrad', 'x'], ['AvgPoolGrad', 'input'], ['AvgPool3DGrad', 'input']] as const) {
+for (const [kernel, input] of [
+  ['AvgPoolInputGrad', 'x'],
+  ['AvgPoolGrad', 'input'],
+  ['AvgPool3DGrad', 'input'],
+] as const) {
   recordKernel<PoolAttrs>(kernel, (inputs, attrs) => {
     const windows = poolWindows(kernel, inputs[input]!.shape, attrs);
     const [dy, shape] = [toChannelsFirst(inputs.dy!), toChannelsFirst(inputs[input]!).shape];
     const shares = node('Mul', [dy, constant(sharesOf(windows), windows.places)], dy.shape);
     const planes = reshaped(shares, [shape[0]! * shape[1]!, 1, ...windows.places]);
-    const spread = node('ConvTranspose', [planes, constant(1, [1, 1, ...windows.size])], [planes.shape[0]!, 1, ...windows.extent], { attributes: spreadAttributes(windows) });
+    const spread = node(
+      'ConvTranspose',
+      [planes, constant(1, [1, 1, ...windows.size])],
+      [planes.shape[0]!, 1, ...windows.extent],
+      { attributes: spreadAttributes(windows) },
+    );
     return fromChannelsFirst(reshaped(spread, shape));
   });
 }
@@ -44,8 +68,13 @@ function maxima(kernel: string, x: View, attrs: PoolAttrs): readonly [Value, Val
   const value = toChannelsFirst(x);
   const windows = poolWindows(kernel, x.shape, attrs);
   const shape = [...value.shape.slice(0, 2), ...windows.places];
-  const outputs = [{ shape, dtype: value.dtype }, { shape, dtype: 'int64' }] as const;
-  return nodeOutputs('MaxPool', [value], kernel.includes('Grad') ? outputs : outputs.slice(0, 1), { attributes: windowAttributes(windows) }) as unknown as readonly [Value, Value];
+  const outputs = [
+    { shape, dtype: value.dtype },
+    { shape, dtype: 'int64' },
+  ] as const;
+  return nodeOutputs('MaxPool', [value], kernel.includes('Grad') ? outputs : outputs.slice(0, 1), {
+    attributes: windowAttributes(windows),
+  }) as unknown as readonly [Value, Value];
 }
 
 function spreadAttributes(windows: Windows) {
@@ -56,10 +85,15 @@ function spreadAttributes(windows: Windows) {
 
 /** One divided by the number of places inside the image, window by window. */
 function sharesOf({ extent, size, strides, before, places }: Windows): Float32Array {
-  const counts = places.map((count, axis) => Array.from({ length: count }, (_, i) => {
-    const start = i * strides[axis]! - before[axis]!;
-    return Math.min(start + size[axis]!, extent[axis]!) - Math.max(start, 0);
-  }));
-  const products = counts.reduce<number[]>((sums, axis) => sums.flatMap((product) => axis.map((n) => product * n)), [1]);
+  const counts = places.map((count, axis) =>
+    Array.from({ length: count }, (_, i) => {
+      const start = i * strides[axis]! - before[axis]!;
+      return Math.min(start + size[axis]!, extent[axis]!) - Math.max(start, 0);
+    }),
+  );
+  const products = counts.reduce<number[]>(
+    (sums, axis) => sums.flatMap((product) => axis.map((n) => product * n)),
+    [1],
+  );
   return Float32Array.from(products, (n) => 1 / n);
 }

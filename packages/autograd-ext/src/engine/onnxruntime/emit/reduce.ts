@@ -13,17 +13,32 @@ interface ReduceAttrs {
   keepDims?: boolean;
 }
 
-for (const [kernel, op] of [['Sum', 'ReduceSum'], ['Max', 'ReduceMax'], ['Min', 'ReduceMin'], ['Prod', 'ReduceProd']] as const) {
-  recordKernel<ReduceAttrs>(kernel, ({ x }, { reductionIndices, axis = reductionIndices, keepDims = false }) => reduce(op, numbers(x!), axis, keepDims));
+for (const [kernel, op] of [
+  ['Sum', 'ReduceSum'],
+  ['Max', 'ReduceMax'],
+  ['Min', 'ReduceMin'],
+  ['Prod', 'ReduceProd'],
+] as const) {
+  recordKernel<ReduceAttrs>(kernel, ({ x }, { reductionIndices, axis = reductionIndices, keepDims = false }) =>
+    reduce(op, numbers(x!), axis, keepDims),
+  );
 }
-recordKernel<ReduceAttrs>('Mean', ({ x }, { axis, keepDims = false }) => reduce('ReduceMean', floats(x!), axis, keepDims));
-for (const [kernel, op] of [['All', 'ReduceMin'], ['Any', 'ReduceMax']] as const) {
+recordKernel<ReduceAttrs>('Mean', ({ x }, { axis, keepDims = false }) =>
+  reduce('ReduceMean', floats(x!), axis, keepDims),
+);
+for (const [kernel, op] of [
+  ['All', 'ReduceMin'],
+  ['Any', 'ReduceMax'],
+] as const) {
   recordKernel<ReduceAttrs>(kernel, ({ x }, { axis, keepDims = false }) => {
     const reduced = reduce(op, viewOf(cast(x!.value, 'int32'), x!.order), axis, keepDims);
     return viewOf(cast(reduced.value, 'bool'), reduced.order);
   });
 }
-for (const [kernel, op] of [['ArgMax', 'ArgMax'], ['ArgMin', 'ArgMin']] as const) {
+for (const [kernel, op] of [
+  ['ArgMax', 'ArgMax'],
+  ['ArgMin', 'ArgMin'],
+] as const) {
   recordKernel<{ axis: number }>(kernel, ({ x }, { axis }) => {
     const at = axis < 0 ? axis + x!.shape.length : axis;
     return extremum(op, x!, at);
@@ -33,29 +48,52 @@ recordKernel<{ dim?: number }>('Softmax', ({ logits }, { dim = -1 }) => {
   const axis = dim < 0 ? dim + logits!.shape.length : dim;
   return alongAxis('Softmax', logits!, axis);
 });
-recordKernel<{ axis?: number }>('LogSoftmax', ({ logits }, { axis = -1 }) => alongAxis('LogSoftmax', logits!, axis < 0 ? axis + logits!.shape.length : axis));
+recordKernel<{ axis?: number }>('LogSoftmax', ({ logits }, { axis = -1 }) =>
+  alongAxis('LogSoftmax', logits!, axis < 0 ? axis + logits!.shape.length : axis),
+);
 /** Reduces axes of the tensor; those that remain keep their order. */
 export function reduce(op: string, x: View, axis: Axes, keepDims: boolean): View {
   const rank = x.shape.length;
-  const axes = (axis === undefined || axis === null ? identityOrder(rank) : [axis].flat()).map((a) => (a < 0 ? a + rank : a));
+  const axes = (axis === undefined || axis === null ? identityOrder(rank) : [axis].flat()).map((a) =>
+    a < 0 ? a + rank : a,
+  );
   const result = x.shape.map((size, a) => (axes.includes(a) ? 1 : size));
   if (axes.length === 0 || rank === 0) return x;
-  const value = node(op, [x.value, integers(x.order.flatMap((a, position) => (axes.includes(a) ? [position] : [])))], x.order.map((a) => result[a]!), { attributes: { keepdims: { int: 1 } } });
+  const value = node(
+    op,
+    [x.value, integers(x.order.flatMap((a, position) => (axes.includes(a) ? [position] : [])))],
+    x.order.map((a) => result[a]!),
+    { attributes: { keepdims: { int: 1 } } },
+  );
   const kept = viewOf(value, x.order);
-  return keepDims ? kept : reshapedView(kept, x.shape.filter((_, a) => !axes.includes(a)));
+  return keepDims
+    ? kept
+    : reshapedView(
+        kept,
+        x.shape.filter((_, a) => !axes.includes(a)),
+      );
 }
 
 function extremum(op: string, x: View, axis: number): View {
   const attributes: Record<string, Attribute> = { axis: { int: x.order.indexOf(axis) }, keepdims: { int: 1 } };
-  const indices = node(op, [x.value], x.value.shape.map((size, i) => (x.order[i] === axis ? 1 : size)), { dtype: 'int64', attributes });
+  const indices = node(
+    op,
+    [x.value],
+    x.value.shape.map((size, i) => (x.order[i] === axis ? 1 : size)),
+    { dtype: 'int64', attributes },
+  );
   const view = viewOf(cast(indices, 'int32'), x.order);
-  return reshapedView(view, x.shape.filter((_, a) => a !== axis));
+  return reshapedView(
+    view,
+    x.shape.filter((_, a) => a !== axis),
+  );
 }
 
 function alongAxis(op: string, x: View, axis: number): View {
   // The last axis is the fast one, and the one that fusions know.
   const position = x.order.indexOf(axis);
-  if (position === x.order.length - 1) return viewOf(node(op, [x.value], x.value.shape, { attributes: { axis: { int: -1 } } }), x.order);
+  if (position === x.order.length - 1)
+    return viewOf(node(op, [x.value], x.value.shape, { attributes: { axis: { int: -1 } } }), x.order);
   const value = ordered(x, identityOrder(x.shape.length));
   return plainView(node(op, [value], value.shape, { attributes: { axis: { int: axis } } }));
 }

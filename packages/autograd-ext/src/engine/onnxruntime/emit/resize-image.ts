@@ -7,11 +7,15 @@ import type { View } from '../view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { floats } from './elementwise.js';
 
-// tf.image.resizeBilinear and resizeNearestNeighbor: each axis is a product with a matrix of two weights, or one, a row.
+// tf.image.resizeBilinear and resizeNearestNeighbor: each axis is a product with a matrix of two weights, or one, a
+// row.
 
 type SourcesOf = (from: number, to: number, attrs: ResizeImageAttrs) => Sources[];
 
-for (const [kernel, sources] of [['ResizeBilinear', bilinearSources], ['ResizeNearestNeighbor', nearestSources]] as const) {
+for (const [kernel, sources] of [
+  ['ResizeBilinear', bilinearSources],
+  ['ResizeNearestNeighbor', nearestSources],
+] as const) {
   recordKernel<ResizeImageAttrs & { size: [number, number] }>(kernel, ({ images }, { size, ...attrs }) => {
     const [down, across] = matrices(sources, images!.shape.slice(1, 3), size, attrs);
     return resized(images!, down, flipped(across));
@@ -30,17 +34,28 @@ interface Matrix {
   readonly columns: number;
 }
 
-function matrices(sources: SourcesOf, from: readonly number[], to: readonly number[], attrs: ResizeImageAttrs): readonly [Matrix, Matrix] {
+function matrices(
+  sources: SourcesOf,
+  from: readonly number[],
+  to: readonly number[],
+  attrs: ResizeImageAttrs,
+): readonly [Matrix, Matrix] {
   const matrix = (axis: number): Matrix => {
     const [rows, columns] = [to[axis]!, from[axis]!];
     const values = new Float32Array(rows * columns);
-    sources(columns, rows, attrs).forEach((row, i) => row.forEach(([j, weight]) => (values[i * columns + j]! += weight)));
+    sources(columns, rows, attrs).forEach((row, i) =>
+      row.forEach(([j, weight]) => (values[i * columns + j]! += weight)),
+    );
     return { values, rows, columns };
   };
   return [matrix(0), matrix(1)];
 }
 
-const flipped = ({ values, rows, columns }: Matrix): Matrix => ({ values: Float32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)]!), rows: columns, columns: rows });
+const flipped = ({ values, rows, columns }: Matrix): Matrix => ({
+  values: Float32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)]!),
+  rows: columns,
+  columns: rows,
+});
 
 /** `left · x · right` of every plane. */
 function resized(x: View, left: Matrix, right: Matrix): View {

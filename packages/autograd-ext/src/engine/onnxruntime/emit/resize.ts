@@ -37,7 +37,11 @@ function repeats({ from, to, mode }: ResizeAttrs): readonly [number, number] | u
 function repeated(x: Value, [down, across]: readonly [number, number]): Value {
   const [batch, channels, height, width] = x.shape as [number, number, number, number];
   const text = (string: string) => ({ string });
-  const attributes = { mode: text('nearest'), coordinate_transformation_mode: text('asymmetric'), nearest_mode: text('floor') };
+  const attributes = {
+    mode: text('nearest'),
+    coordinate_transformation_mode: text('asymmetric'),
+    nearest_mode: text('floor'),
+  };
   const scales = constant(Float32Array.of(1, 1, down, across), [4]);
   return node('Resize', [x, undefined, scales], [batch, channels, height * down, width * across], { attributes });
 }
@@ -45,14 +49,24 @@ function repeated(x: Value, [down, across]: readonly [number, number]): Value {
 function summed(dy: Value, factor: readonly [number, number]): Value {
   const [batch, channels, height, width] = dy.shape as [number, number, number, number];
   const shape = [batch, channels, height / factor[0], width / factor[1]];
-  const mean = node('AveragePool', [dy], shape, { attributes: { kernel_shape: { ints: factor }, strides: { ints: factor } } });
+  const mean = node('AveragePool', [dy], shape, {
+    attributes: { kernel_shape: { ints: factor }, strides: { ints: factor } },
+  });
   return node('Mul', [mean, scalar(factor[0] * factor[1])], shape);
 }
 
 const matrices = ({ from, to, ...kernel }: ResizeAttrs): readonly [Matrix, Matrix] =>
-  [0, 1].map((axis) => ({ values: resizeWeights(from[axis]!, to[axis]!, kernel), rows: to[axis]!, columns: from[axis]! })) as [Matrix, Matrix];
+  [0, 1].map((axis) => ({
+    values: resizeWeights(from[axis]!, to[axis]!, kernel),
+    rows: to[axis]!,
+    columns: from[axis]!,
+  })) as [Matrix, Matrix];
 
-const transposedMatrix = ({ values, rows, columns }: Matrix): Matrix => ({ values: Float32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)]!), rows: columns, columns: rows });
+const transposedMatrix = ({ values, rows, columns }: Matrix): Matrix => ({
+  values: Float32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)]!),
+  rows: columns,
+  columns: rows,
+});
 
 /** `left · x · right` of every plane of `[B, C, H, W]`. */
 function products(x: Value, left: Matrix, right: Matrix): Value {

@@ -14,7 +14,10 @@ recordKernel<ScanAttrs>('Cumsum', ({ x }, { axis = 0, exclusive = false, reverse
   const view = numbers(x!);
   const position = view.order.indexOf(axis < 0 ? axis + view.shape.length : axis);
   const attributes = { exclusive: { int: Number(exclusive) }, reverse: { int: Number(backwards) } };
-  return viewOf(node('CumSum', [view.value, constant(Int32Array.of(position), [], 'int32')], view.value.shape, { attributes }), view.order);
+  return viewOf(
+    node('CumSum', [view.value, constant(Int32Array.of(position), [], 'int32')], view.value.shape, { attributes }),
+    view.order,
+  );
 });
 
 // In steps of 1, 2, 4 …: each element times the product of as many before it.
@@ -29,5 +32,15 @@ recordComposite<ScanAttrs>('Cumprod', ({ x }, { axis = 0, exclusive = false, rev
 /** Elements move on by `count` places of the axis; ones come in. */
 function shifted(x: Tensor, axis: number, count: number): Tensor {
   const sizes = (size: number) => x.shape.map((n, i) => (i === axis ? size : n));
-  return concat([ones(sizes(count), x.dtype), slice(x, x.shape.map(() => 0), sizes(x.shape[axis]! - count))], axis);
+  return concat(
+    [
+      ones(sizes(count), x.dtype),
+      slice(
+        x,
+        x.shape.map(() => 0),
+        sizes(x.shape[axis]! - count),
+      ),
+    ],
+    axis,
+  );
 }

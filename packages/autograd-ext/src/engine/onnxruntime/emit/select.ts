@@ -9,23 +9,41 @@ import { pad } from './shape.js';
 recordKernel<{ k: number }>('TopK', ({ x }, { k }) => {
   const value = plain(x!);
   const shape = [...value.shape.slice(0, -1), k];
-  const outputs = [{ shape, dtype: value.dtype }, { shape, dtype: 'int64' }] as const;
-  const [values, indices] = nodeOutputs('TopK', [value, integers([k])], outputs, { attributes: { axis: { int: -1 } } }) as readonly [Value, Value];
+  const outputs = [
+    { shape, dtype: value.dtype },
+    { shape, dtype: 'int64' },
+  ] as const;
+  const [values, indices] = nodeOutputs('TopK', [value, integers([k])], outputs, {
+    attributes: { axis: { int: -1 } },
+  }) as readonly [Value, Value];
   return [plainView(values), plainView(castValue(indices, 'int32'))];
 });
 
 // Indices that are no class have no entry.
-recordKernel<{ depth: number; onValue: number; offValue: number; dtype: Dtype }>('OneHot', ({ indices }, { depth, onValue, offValue, dtype }) => {
-  const classes = plainView(constant(Int32Array.from({ length: depth }, (_, i) => i), [depth], 'int32'));
-  const isClass = binary('Equal', [reshapedView(indices!, [...indices!.shape, 1]), classes], 'bool');
-  return where(isClass, number(onValue, dtype), number(offValue, dtype));
-});
+recordKernel<{ depth: number; onValue: number; offValue: number; dtype: Dtype }>(
+  'OneHot',
+  ({ indices }, { depth, onValue, offValue, dtype }) => {
+    const classes = plainView(
+      constant(
+        Int32Array.from({ length: depth }, (_, i) => i),
+        [depth],
+        'int32',
+      ),
+    );
+    const isClass = binary('Equal', [reshapedView(indices!, [...indices!.shape, 1]), classes], 'bool');
+    return where(isClass, number(onValue, dtype), number(offValue, dtype));
+  },
+);
 
 // The elements on the diagonal of the product of the axes with themselves.
 recordKernel('Diag', ({ x }) => {
   const size = x!.shape.reduce((a, b) => a * b, 1);
   const eye = Int32Array.from({ length: size * size }, (_, i) => Number(i % (size + 1) === 0));
-  const diagonal = where(plainView(constant(eye, [size, size], 'bool')), reshapedView(x!, [1, size]), number(0, x!.value.dtype));
+  const diagonal = where(
+    plainView(constant(eye, [size, size], 'bool')),
+    reshapedView(x!, [1, size]),
+    number(0, x!.value.dtype),
+  );
   return reshapedView(diagonal, [...x!.shape, ...x!.shape]);
 });
 

@@ -1,6 +1,17 @@
 import { constant, integers, node, nodeOutputs, type Dtype, type Value } from '../graph.js';
 import { recordKernel } from '../recorder.js';
-import { commonOrder, dtypeOf, identityOrder, ordered, plain, plainView, reshapedView, transposed, viewOf, type View } from '../view.js';
+import {
+  commonOrder,
+  dtypeOf,
+  identityOrder,
+  ordered,
+  plain,
+  plainView,
+  reshapedView,
+  transposed,
+  viewOf,
+  type View,
+} from '../view.js';
 
 recordKernel<{ shape: number[] }>('Reshape', ({ x }, { shape }) => reshapedView(x!, inferred(shape, x!.shape)));
 recordKernel<{ dim: number }>('ExpandDims', ({ input }, { dim }) => {
@@ -12,7 +23,10 @@ recordKernel<{ axis: number }>('Concat', (inputs, { axis }) => concat(Object.val
 recordKernel<{ axis: number }>('Pack', (inputs, { axis }) => {
   const views = Object.values(inputs);
   const at = axis < 0 ? views[0]!.shape.length + axis + 1 : axis;
-  return concat(views.map((view) => reshapedView(view, [...view.shape.slice(0, at), 1, ...view.shape.slice(at)])), at);
+  return concat(
+    views.map((view) => reshapedView(view, [...view.shape.slice(0, at), 1, ...view.shape.slice(at)])),
+    at,
+  );
 });
 recordKernel<{ axis: number }>('Unpack', ({ value }, { axis }) => {
   const at = axis < 0 ? value!.shape.length + axis : axis;
@@ -27,9 +41,15 @@ recordKernel<{ begin: number | number[]; size: number | number[] }>('Slice', ({ 
   const rank = x!.shape.length;
   const starts = fillUp(begin, rank, 0);
   const counts = fillUp(size, rank, -1).map((count, axis) => (count < 0 ? x!.shape[axis]! - starts[axis]! : count));
-  return slice(x!, starts, starts.map((start, axis) => start + counts[axis]!));
+  return slice(
+    x!,
+    starts,
+    starts.map((start, axis) => start + counts[axis]!),
+  );
 });
-recordKernel<{ paddings: [number, number][]; constantValue: number }>('PadV2', ({ x }, { paddings, constantValue }) => pad(x!, paddings, constantValue));
+recordKernel<{ paddings: [number, number][]; constantValue: number }>('PadV2', ({ x }, { paddings, constantValue }) =>
+  pad(x!, paddings, constantValue),
+);
 recordKernel<{ dims?: number | number[] }>('Reverse', ({ x }, { dims = identityOrder(x!.shape.length) }) => {
   const axes = [dims].flat().map((dim) => (dim < 0 ? dim + x!.shape.length : dim));
   return reversed(x!, axes);
@@ -38,15 +58,22 @@ recordKernel<{ reps: number[] }>('Tile', ({ x }, { reps }) => {
   const shape = x!.value.shape.map((size, i) => size * reps[x!.order[i]!]!);
   return viewOf(node('Tile', [x!.value, integers(x!.order.map((axis) => reps[axis]!))], shape), x!.order);
 });
-recordKernel<{ shape: number[] }>('BroadcastTo', ({ x }, { shape }) => plainView(node('Expand', [plain(x!), integers(shape)], shape)));
-recordKernel<{ shape: number[]; value: number; dtype?: Dtype }>('Fill', (_, { shape, value, dtype = 'float32' }) => plainView(constant(value, shape, dtype)));
+recordKernel<{ shape: number[] }>('BroadcastTo', ({ x }, { shape }) =>
+  plainView(node('Expand', [plain(x!), integers(shape)], shape)),
+);
+recordKernel<{ shape: number[]; value: number; dtype?: Dtype }>('Fill', (_, { shape, value, dtype = 'float32' }) =>
+  plainView(constant(value, shape, dtype)),
+);
 recordKernel('ZerosLike', ({ x }) => viewOf(constant(0, x!.value.shape, dtypeOf(x!)), x!.order));
 recordKernel('OnesLike', ({ x }) => viewOf(constant(1, x!.value.shape, dtypeOf(x!)), x!.order));
-recordKernel<{ start: number; stop: number; step: number; dtype: Dtype }>('Range', (_, { start, stop, step, dtype }) => {
-  const count = Math.max(0, Math.ceil((stop - start) / step));
-  const values = Array.from({ length: count }, (_, i) => start + i * step);
-  return plainView(constant(dtype === 'int32' ? Int32Array.from(values) : Float32Array.from(values), [count], dtype));
-});
+recordKernel<{ start: number; stop: number; step: number; dtype: Dtype }>(
+  'Range',
+  (_, { start, stop, step, dtype }) => {
+    const count = Math.max(0, Math.ceil((stop - start) / step));
+    const values = Array.from({ length: count }, (_, i) => start + i * step);
+    return plainView(constant(dtype === 'int32' ? Int32Array.from(values) : Float32Array.from(values), [count], dtype));
+  },
+);
 recordKernel<{ start: number; stop: number; num: number }>('LinSpace', (_, { start, stop, num }) => {
   const values = Array.from({ length: num }, (_, i) => start + (i * (stop - start)) / Math.max(1, num - 1));
   return plainView(constant(Float32Array.from(values), [num]));
@@ -77,31 +104,65 @@ export function concat(views: readonly View[], axis: number): View {
   const order = commonOrder(some, rank);
   const values = some.map((view) => ordered(view, order));
   const position = order.indexOf(at);
-  const shape = values[0]!.shape.map((size, i) => (i === position ? values.reduce((sum, value) => sum + value.shape[i]!, 0) : size));
+  const shape = values[0]!.shape.map((size, i) =>
+    i === position ? values.reduce((sum, value) => sum + value.shape[i]!, 0) : size,
+  );
   return viewOf(node('Concat', values, shape, { attributes: { axis: { int: position } } }), order);
 }
 
-/** Elements from `starts` up to `ends`, by axis of the tensor. Steps may be negative: those to the start end below zero. */
-export function slice(x: View, starts: readonly number[], ends: readonly number[], steps: readonly number[] = starts.map(() => 1)): View {
-  const axes = x.order.map((axis, position) => ({ axis, position })).filter(({ axis }) => starts[axis] !== 0 || ends[axis] !== x.shape[axis] || steps[axis] !== 1);
+/**
+ * Elements from `starts` up to `ends`, by axis of the tensor. Steps may be negative: those to the start end below zero.
+ */
+export function slice(
+  x: View,
+  starts: readonly number[],
+  ends: readonly number[],
+  steps: readonly number[] = starts.map(() => 1),
+): View {
+  const axes = x.order
+    .map((axis, position) => ({ axis, position }))
+    .filter(({ axis }) => starts[axis] !== 0 || ends[axis] !== x.shape[axis] || steps[axis] !== 1);
   if (axes.length === 0) return x;
   const of = (list: readonly number[]) => integers(axes.map(({ axis }) => list[axis]!));
-  const counts = new Map(axes.map(({ axis, position }) => {
-    const [start, end, step] = [starts[axis]!, ends[axis]!, steps[axis]!];
-    return [position, Math.max(0, Math.ceil((step < 0 ? start - Math.max(end, -1) : end - start) / Math.abs(step)))];
-  }));
+  const counts = new Map(
+    axes.map(({ axis, position }) => {
+      const [start, end, step] = [starts[axis]!, ends[axis]!, steps[axis]!];
+      return [position, Math.max(0, Math.ceil((step < 0 ? start - Math.max(end, -1) : end - start) / Math.abs(step)))];
+    }),
+  );
   const shape = x.value.shape.map((size, position) => counts.get(position) ?? size);
-  return viewOf(node('Slice', [x.value, of(starts), of(ends), integers(axes.map(({ position }) => position)), of(steps)], shape), x.order);
+  return viewOf(
+    node('Slice', [x.value, of(starts), of(ends), integers(axes.map(({ position }) => position)), of(steps)], shape),
+    x.order,
+  );
 }
 
 function reversed(x: View, axes: readonly number[]): View {
-  const choose = (yes: (size: number) => number, no: (size: number) => number) => x.shape.map((size, axis) => (axes.includes(axis) ? yes(size) : no(size)));
-  return slice(x, choose((size) => size - 1, () => 0), choose((size) => -size - 1, (size) => size), choose(() => -1, () => 1));
+  const choose = (yes: (size: number) => number, no: (size: number) => number) =>
+    x.shape.map((size, axis) => (axes.includes(axis) ? yes(size) : no(size)));
+  return slice(
+    x,
+    choose(
+      (size) => size - 1,
+      () => 0,
+    ),
+    choose(
+      (size) => -size - 1,
+      (size) => size,
+    ),
+    choose(
+      () => -1,
+      () => 1,
+    ),
+  );
 }
 
 function split(x: View, parts: readonly number[], axis: number): View[] {
   const position = x.order.indexOf(axis);
-  const outputs = parts.map((size) => ({ shape: x.value.shape.map((n, i) => (i === position ? size : n)), dtype: dtypeOf(x) }));
+  const outputs = parts.map((size) => ({
+    shape: x.value.shape.map((n, i) => (i === position ? size : n)),
+    dtype: dtypeOf(x),
+  }));
   const values = nodeOutputs('Split', [x.value, integers(parts)], outputs, { attributes: { axis: { int: position } } });
   return values.map((value) => viewOf(value, x.order));
 }
@@ -110,7 +171,17 @@ export function pad(x: View, paddings: readonly (readonly [number, number])[], v
   if (paddings.every(([before, after]) => before === 0 && after === 0)) return x;
   const amounts = x.order.map((axis) => paddings[axis]!);
   const shape = x.value.shape.map((size, i) => size + amounts[i]![0] + amounts[i]![1]);
-  const fill: Value = constant(dtypeOf(x) === 'float32' ? Float32Array.of(value) : Int32Array.of(value), [], dtypeOf(x));
-  return viewOf(node('Pad', [x.value, integers([...amounts.map(([before]) => before), ...amounts.map(([, after]) => after)]), fill], shape), x.order);
+  const fill: Value = constant(
+    dtypeOf(x) === 'float32' ? Float32Array.of(value) : Int32Array.of(value),
+    [],
+    dtypeOf(x),
+  );
+  return viewOf(
+    node(
+      'Pad',
+      [x.value, integers([...amounts.map(([before]) => before), ...amounts.map(([, after]) => after)]), fill],
+      shape,
+    ),
+    x.order,
+  );
 }
-

@@ -7,5 +7,13 @@ recordKernel<StridedSliceAttrs>('StridedSlice', ({ x }, attrs) => {
   const { begin, strides, finalShape, counts } = resolveSlice([...x!.shape], attrs);
   // As begin and count, since an end of -1 means something else to ONNX.
   const ends = begin.map((first, axis) => first + counts[axis]! * strides[axis]!);
-  return reshapedView(slice(x!, begin, ends.map((stop, axis) => (stop < 0 && strides[axis]! < 0 ? -x!.shape[axis]! - 1 : stop)), strides), finalShape);
+  return reshapedView(
+    slice(
+      x!,
+      begin,
+      ends.map((stop, axis) => (stop < 0 && strides[axis]! < 0 ? -x!.shape[axis]! - 1 : stop)),
+      strides,
+    ),
+    finalShape,
+  );
 });

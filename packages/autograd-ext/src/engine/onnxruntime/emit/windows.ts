@@ -25,18 +25,60 @@ export interface Windows {
 }
 
 /** @param shape of the input, channels last */
-export function convWindows(name: string, shape: readonly number[], filter: readonly number[], { strides, pad, dilations = 1, dimRoundingMode }: WindowAttrs): Windows {
-  const info = shape.length === 5
-    ? backend_util.computeConv3DInfo(shape as never, filter as never, strides as never, dilations as never, pad as never, false, 'channelsLast', dimRoundingMode)
-    : backend_util.computeConv2DInfo(shape as never, filter as never, strides as never, (dilations ?? 1) as never, pad, dimRoundingMode, name.includes('Depthwise')); // dilations are null from tfjs-layers
+export function convWindows(
+  name: string,
+  shape: readonly number[],
+  filter: readonly number[],
+  { strides, pad, dilations = 1, dimRoundingMode }: WindowAttrs,
+): Windows {
+  const info =
+    shape.length === 5
+      ? backend_util.computeConv3DInfo(
+          shape as never,
+          filter as never,
+          strides as never,
+          dilations as never,
+          pad as never,
+          false,
+          'channelsLast',
+          dimRoundingMode,
+        )
+      : backend_util.computeConv2DInfo(
+          shape as never,
+          filter as never,
+          strides as never,
+          (dilations ?? 1) as never,
+          pad,
+          dimRoundingMode,
+          name.includes('Depthwise'),
+        ); // dilations are null from tfjs-layers
   return fromInfo(name, info);
 }
 
 /** @param shape of the input, channels last */
-export function poolWindows(name: string, shape: readonly number[], { filterSize, strides, pad, dilations = 1, dimRoundingMode }: WindowAttrs & { filterSize: number | number[] }): Windows {
-  const info = shape.length === 5
-    ? backend_util.computePool3DInfo(shape as never, filterSize as never, strides as never, dilations as never, pad as never, dimRoundingMode)
-    : backend_util.computePool2DInfo(shape as never, filterSize as never, strides as never, dilations as never, pad, dimRoundingMode);
+export function poolWindows(
+  name: string,
+  shape: readonly number[],
+  { filterSize, strides, pad, dilations = 1, dimRoundingMode }: WindowAttrs & { filterSize: number | number[] },
+): Windows {
+  const info =
+    shape.length === 5
+      ? backend_util.computePool3DInfo(
+          shape as never,
+          filterSize as never,
+          strides as never,
+          dilations as never,
+          pad as never,
+          dimRoundingMode,
+        )
+      : backend_util.computePool2DInfo(
+          shape as never,
+          filterSize as never,
+          strides as never,
+          dilations as never,
+          pad,
+          dimRoundingMode,
+        );
   return fromInfo(name, info);
 }
 
@@ -47,12 +89,22 @@ type Axis = 'Depth' | 'Height' | 'Width';
 function fromInfo(name: string, info: Info): Windows {
   const axes: readonly Axis[] = 'inDepth' in info ? ['Depth', 'Height', 'Width'] : ['Height', 'Width'];
   const of = (prefix: string) => axes.map((axis) => (info as unknown as Record<string, number>)[`${prefix}${axis}`]!);
-  const [extent, size, strides, dilations, places] = ['in', 'filter', 'stride', 'dilation', 'out'].map(of) as [number[], number[], number[], number[], number[]];
+  const [extent, size, strides, dilations, places] = ['in', 'filter', 'stride', 'dilation', 'out'].map(of) as [
+    number[],
+    number[],
+    number[],
+    number[],
+    number[],
+  ];
   const { front = 0, top, left } = info.padInfo as { front?: number; top: number; left: number };
   const before = axes.length === 3 ? [front, top, left] : [top, left];
-  const ends = axes.map((_, i) => (places[i]! - 1) * strides[i]! + (size[i]! - 1) * dilations[i]! + 1 - extent[i]! - before[i]!);
+  const ends = axes.map(
+    (_, i) => (places[i]! - 1) * strides[i]! + (size[i]! - 1) * dilations[i]! + 1 - extent[i]! - before[i]!,
+  );
   if (ends.some((end, i) => end <= -strides[i]!)) {
-    throw new RecordingError(`its windows [${size}] of ${name} leave part of [${extent}] unread at stride [${strides}], as tfjs pads rectangles. Write the padding as [[0, 0], [top, bottom], [left, right], [0, 0]], or 'valid'.`);
+    throw new RecordingError(
+      `its windows [${size}] of ${name} leave part of [${extent}] unread at stride [${strides}], as tfjs pads rectangles. Write the padding as [[0, 0], [top, bottom], [left, right], [0, 0]], or 'valid'.`,
+    );
   }
   return { extent, size, strides, dilations, before, after: ends.map((end) => Math.max(0, end)), places };
 }
