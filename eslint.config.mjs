@@ -17,9 +17,9 @@ const tests = ['**/*.test.ts', '**/__fixtures__/**', 'fixtures/**'];
  */
 const nodeSeams = [
   'packages/autograd-ext/src/backend.ts',
-  'packages/autograd-ext/src/engine/onnxruntime/{session,weight-files}.ts',
-  'packages/autograd-ext/src/weights/*.ts',
-  'packages/trainer/src/{checkpoint-files,run-folder,run-lock}.ts',
+  'packages/autograd-ext/src/engine/onnxruntime/runtime/{session,weight-files}.ts',
+  'packages/autograd-ext/src/weights/**/*.ts',
+  'packages/trainer/src/run/{checkpoints,folder,lock}.ts',
   'packages/trainer/src/trackers/*.ts',
 ];
 

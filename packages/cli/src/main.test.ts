@@ -11,7 +11,7 @@ import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { decodePng } from '@alignprop/diffusion';
 import { startMockHub } from '../../../fixtures/mock-hub.js';
 import { embeddedModel } from './embedded-model.js';
-import { simpleAnimals } from './prompt-list.js';
+import { simpleAnimals } from './options/prompt-list.js';
 
 const main = fileURLToPath(new URL('main.ts', import.meta.url));
 const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
 import colors from 'picocolors';
-import { errorMessage, exitCode, Interrupted, isDebugging, ReportedElsewhere } from './errors.js';
-import { canonicalFlags } from './flags.js';
+import { errorMessage, exitCode, Interrupted, isDebugging, ReportedElsewhere } from './terminal/errors.js';
+import { canonicalFlags } from './options/flags.js';
 
 /** The commands. What they need is loaded when one is used, so that help and version come at once. */
 const commands: Readonly<Record<string, { summary: string; define: () => Promise<(command: Command) => void> }>> = {

@@ -8,7 +8,7 @@ import {
   type TorchGenerator,
 } from '@alignprop/autograd-ext';
 import { tensor, tidy, variable, zeros, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import { checkLoraConfig, type LoraConfig } from './config.js';
+import { checkLoraConfig, type LoraConfig } from './lora-config.js';
 import { LoraLinear } from './lora-linear.js';
 import { list, matches, moduleOf } from './modules.js';
 

@@ -1,7 +1,7 @@
 export { loraModules, loraTensors, removeLora, scaleLora } from './adapters.js';
 export { addLora } from './add-lora.js';
 export { applyLora } from './apply-lora.js';
-export type { LoraConfig } from './config.js';
+export type { LoraConfig } from './lora-config.js';
 export { fuseLora, unfuseLora } from './fuse-lora.js';
 export { loadLora } from './load-lora.js';
 export { LoraLinear } from './lora-linear.js';

@@ -1,6 +1,6 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { LoraConfig } from './config.js';
+import type { LoraConfig } from './lora-config.js';
 
 /** An adapter as read from a file, not yet put on a model. */
 export interface LoraState {

@@ -17,8 +17,8 @@ import { DDIMScheduler, type StableDiffusionPipeline } from '@alignprop/diffusio
 import { addLora, loraTensors } from '@alignprop/lora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
-import { NonFiniteError } from './non-finite.js';
-import type { ImageSamples } from './step-collector.js';
+import { NonFiniteError } from './gradient/non-finite.js';
+import type { ImageSamples } from './step/step-collector.js';
 
 let pipeline: StableDiffusionPipeline;
 beforeAll(async () => {

@@ -4,21 +4,27 @@ import type { DetailedReward, RewardFunction, RewardMemory } from '@alignprop/re
 import { singleProcess, type Collective } from './collective/collective.js';
 import { byRankZero, exchange, isShared, StoppedElsewhere } from './collective/exchange.js';
 import { describeRanks, joinRanks } from './collective/join-ranks.js';
-import { pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint-files.js';
-import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config.js';
-import { backpropPlan } from './config-plan.js';
-import { restoreRank, saveGenerators, seededGenerators, type Generators, type GeneratorStates } from './generators.js';
-import { alignPropGradients } from './gradients.js';
-import { HeldOut, type HeldOutOptions } from './held-out.js';
-import { describeEvaluation, type StepMetrics } from './metrics.js';
+import { pruneCheckpoints, readCheckpoint, writeCheckpoint } from './run/checkpoints.js';
+import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config/config.js';
+import { backpropPlan } from './estimators/config-plan.js';
+import {
+  restoreRank,
+  saveGenerators,
+  seededGenerators,
+  type Generators,
+  type GeneratorStates,
+} from './step/generators.js';
+import { alignPropGradients } from './gradient/alignprop-gradients.js';
+import { HeldOut, type HeldOutOptions } from './evaluation/held-out.js';
+import { describeEvaluation, type StepMetrics } from './step/metrics.js';
 import { silent, type Logger } from './logger.js';
-import { MicroBatches, sizeOf, type PromptFunction } from './micro-batch.js';
+import { MicroBatches, sizeOf, type PromptFunction } from './step/micro-batch.js';
 import { clipByGlobalNorm } from './optim/clip-by-global-norm.js';
 import { createOptimizer } from './optim/create-optimizer.js';
 import { learningRate } from './optim/learning-rate.js';
 import type { Optimizer } from './optim/optimizer.js';
-import type { Plan } from './plans.js';
-import { preparePipeline, type Prepared } from './prepare-pipeline.js';
+import type { Plan } from './estimators/plans.js';
+import { preparePipeline, type Prepared } from './model/prepare-pipeline.js';
 import {
   checkpointToResume,
   claimRunFolder,
@@ -26,15 +32,15 @@ import {
   prepareRunFolder,
   runFolder,
   type RunFolder,
-} from './run-folder.js';
-import { keptReporter, warnOf } from './run-remarks.js';
-import { skippingNonFinite } from './skip-non-finite.js';
-import { stepCollector, type ImageSamples, type StepCollector } from './step-collector.js';
+} from './run/folder.js';
+import { keptReporter, warnOf } from './run/remarks.js';
+import { skippingNonFinite } from './step/skip-non-finite.js';
+import { stepCollector, type ImageSamples, type StepCollector } from './step/step-collector.js';
 import { createTrackers } from './trackers/create-trackers.js';
 import { logSamples } from './trackers/log-samples.js';
 import { allTrackers, type Tracker } from './trackers/tracker.js';
-import { samplingOptions } from './walk-down.js';
-import { WeightsAverage } from './weights-average.js';
+import { samplingOptions } from './gradient/walk-down.js';
+import { WeightsAverage } from './model/weights-average.js';
 
 export interface AlignPropTrainerOptions<M> {
   /** In TRL's spelling or in camel case; see `alignPropConfigSchema`. */

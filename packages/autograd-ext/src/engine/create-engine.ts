@@ -1,7 +1,7 @@
 import { ensureBackend, useBackend, type BackendName } from '../backend.js';
 import type { Engine } from './engine.js';
 import { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './onnxruntime/engine.js';
-import { findRuntime } from './onnxruntime/session.js';
+import { findRuntime } from './onnxruntime/runtime/session.js';
 import { TfjsEngine } from './tfjs.js';
 
 export const engineNames = ['onnxruntime', 'tfjs'] as const;

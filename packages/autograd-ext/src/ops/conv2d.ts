@@ -17,7 +17,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
 import { packedLayout } from '../frozen.js';
-import { filterGradient } from '../kernels/filter-gradient.js';
+import { filterGradient } from '../kernels/gradients/filter-gradient.js';
 import { linear } from './linear.js';
 
 /** Zeros added at the borders: the same everywhere, or `[top, bottom, left, right]`. */

@@ -1,7 +1,7 @@
 import { add, mean, mul, reshape, rsqrt, square, sub, sum, type Tensor } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
-import { registerHostKernel } from '../kernels/host-kernel.js';
-import { layerNormGradKernel, layerNormKernel } from '../kernels/layer-norm.js';
+import { registerHostKernel } from '../kernels/fused/host-kernel.js';
+import { layerNormGradKernel, layerNormKernel } from '../kernels/fused/layer-norm.js';
 
 /**
  * Layer normalisation over the last axis, as torch.nn.functional.layer_norm.

@@ -1,6 +1,6 @@
 import { concat, matMul, mul, slice, softmax, sub, sum, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
-import { registerAttentionKernels } from '../kernels/attention-wasm.js';
+import { registerAttentionKernels } from '../kernels/fused/attention-wasm.js';
 import { masked, mergeHeads, splitHeads, type AttentionAttrs } from './attention-heads.js';
 import { sharedGradient } from './shared-gradient.js';
 

@@ -1,16 +1,21 @@
 export { directory } from './directory.js';
 export { widen } from './dtype.js';
 export { readJson, readText, subfolder, type FileSource, type RandomAccessFile } from './file-source.js';
-export { hub } from './hub.js';
-export type { DownloadProgress, HubOptions } from './hub-settings.js';
+export { hub } from './hub/hub.js';
+export type { DownloadProgress, HubOptions } from './hub/hub-settings.js';
 export { initParams, loadParams, type LoadParamsOptions, type ParamsSpec } from './load-params.js';
 export { memory } from './memory.js';
-export { openSafetensors, type Safetensors } from './open-safetensors.js';
-export { openTorchFile, type TorchFile } from './open-torch-file.js';
+export { openSafetensors, type Safetensors } from './safetensors/open-safetensors.js';
+export { openTorchFile, type TorchFile } from './torch/open-torch-file.js';
 export { openWeightFile } from './open-weight-file.js';
 export { openWeights, type OpenWeightsOptions } from './open-weights.js';
 export { resolveSource } from './resolve-source.js';
-export { encodeSafetensors, saveSafetensors, type RawTensor, type SafetensorsEntry } from './save-safetensors.js';
+export {
+  encodeSafetensors,
+  saveSafetensors,
+  type RawTensor,
+  type SafetensorsEntry,
+} from './safetensors/save-safetensors.js';
 export { syncFolder } from './sync-folder.js';
-export { TorchFileError } from './torch-file-error.js';
+export { TorchFileError } from './torch/torch-file-error.js';
 export { isTemporaryName, writeFileAtomic, type FileContents } from './write-file-atomic.js';

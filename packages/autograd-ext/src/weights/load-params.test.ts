@@ -5,7 +5,7 @@ import { useBackend } from '../backend.js';
 import { flatten, type StoredTensor } from '../params.js';
 import { directory } from './directory.js';
 import { initParams, loadParams, type ParamsSpec } from './load-params.js';
-import { openSafetensors } from './open-safetensors.js';
+import { openSafetensors } from './safetensors/open-safetensors.js';
 
 const stored = (...shape: number[]): StoredTensor => ({
   shape,

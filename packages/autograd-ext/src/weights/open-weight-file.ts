@@ -1,7 +1,7 @@
 import type { StoredTensor } from '../params.js';
 import type { FileSource } from './file-source.js';
-import { openSafetensors } from './open-safetensors.js';
-import { openTorchFile } from './open-torch-file.js';
+import { openSafetensors } from './safetensors/open-safetensors.js';
+import { openTorchFile } from './torch/open-torch-file.js';
 
 /** Whether a file's name says that it holds weights in a format that is read here. */
 export const isWeightFile = (path: string): boolean => /\.(safetensors|bin|ckpt|pth?)$/.test(path);

@@ -7,7 +7,7 @@ import { directory } from './directory.js';
 import { subfolder } from './file-source.js';
 import { memory } from './memory.js';
 import { openWeights } from './open-weights.js';
-import { encodeSafetensors } from './save-safetensors.js';
+import { encodeSafetensors } from './safetensors/save-safetensors.js';
 
 beforeAll(() => useBackend('cpu'));
 

@@ -1,7 +1,7 @@
 import { directory } from './directory.js';
 import type { FileSource } from './file-source.js';
-import { hub, HUB_ID } from './hub.js';
-import type { HubOptions } from './hub-settings.js';
+import { hub, HUB_ID } from './hub/hub.js';
+import type { HubOptions } from './hub/hub-settings.js';
 
 /**
  * What a user means by a model's location: a folder if there is one of this name, else a hub id `org/name`.

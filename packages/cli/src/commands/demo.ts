@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { parseAlignPropConfig } from '@alignprop/trainer';
 import { embeddedModel } from '../embedded-model.js';
-import { engineOptions, type EngineOptions } from '../engine-options.js';
-import { prepareFolder } from '../image-files.js';
-import { loadPipeline } from '../load-pipeline.js';
-import { Output, outputOptions, type OutputOptions } from '../output.js';
-import { rewardTerms } from '../reward-terms.js';
-import { trainingRun } from '../training-run.js';
+import { engineOptions, type EngineOptions } from '../options/engine-options.js';
+import { prepareFolder } from '../images/image-files.js';
+import { loadPipeline } from '../options/load-pipeline.js';
+import { Output, outputOptions, type OutputOptions } from '../terminal/output.js';
+import { rewardTerms } from '../options/reward-terms.js';
+import { trainingRun } from './training-run.js';
 
 interface DemoOptions extends EngineOptions, OutputOptions {
   outputDir: string;

@@ -13,10 +13,10 @@ import {
   type LoraState,
   type MixMode,
 } from '@alignprop/lora';
-import { parseNumber } from '../config-options.js';
+import { parseNumber } from '../options/config-options.js';
 import { embeddedModel } from '../embedded-model.js';
-import { modelOptions, type ModelOptions } from '../load-pipeline.js';
-import { Output, outputOptions, type OutputOptions } from '../output.js';
+import { modelOptions, type ModelOptions } from '../options/load-pipeline.js';
+import { Output, outputOptions, type OutputOptions } from '../terminal/output.js';
 
 interface ExportOptions extends ModelOptions, OutputOptions {
   output: string;

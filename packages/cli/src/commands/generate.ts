@@ -13,14 +13,14 @@ import {
   type StableDiffusionPipeline,
 } from '@alignprop/diffusion';
 import { applyLora, loadLora } from '@alignprop/lora';
-import { parseNumber } from '../config-options.js';
+import { parseNumber } from '../options/config-options.js';
 import { embeddedModel } from '../embedded-model.js';
-import { hasFloat16 } from '../engine-options.js';
-import { UsageError } from '../errors.js';
-import { imageNames, prepareFolder } from '../image-files.js';
-import { interruptible } from '../interrupt.js';
-import { loadPipeline, modelOptions, type ModelOptions } from '../load-pipeline.js';
-import { Output, outputOptions, type OutputOptions } from '../output.js';
+import { hasFloat16 } from '../options/engine-options.js';
+import { UsageError } from '../terminal/errors.js';
+import { imageNames, prepareFolder } from '../images/image-files.js';
+import { interruptible } from '../terminal/interrupt.js';
+import { loadPipeline, modelOptions, type ModelOptions } from '../options/load-pipeline.js';
+import { Output, outputOptions, type OutputOptions } from '../terminal/output.js';
 
 interface GenerateOptions extends ModelOptions, OutputOptions {
   lora?: string;

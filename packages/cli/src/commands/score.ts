@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
 import type { Engine } from '@alignprop/autograd-ext';
 import { scoreImages, type Pixels, type RewardFunction } from '@alignprop/rewards';
-import { engineOptions, startEngine, type EngineOptions } from '../engine-options.js';
-import { UsageError } from '../errors.js';
-import { interruptible } from '../interrupt.js';
-import { Output, outputOptions, type OutputOptions } from '../output.js';
-import { readImage } from '../read-image.js';
-import { usesPrompt } from '../reward-list.js';
-import { collect, rewardOptions, type RewardTermOptions } from '../reward-options.js';
-import { rewardTerms } from '../reward-terms.js';
+import { engineOptions, startEngine, type EngineOptions } from '../options/engine-options.js';
+import { UsageError } from '../terminal/errors.js';
+import { interruptible } from '../terminal/interrupt.js';
+import { Output, outputOptions, type OutputOptions } from '../terminal/output.js';
+import { readImage } from '../images/read-image.js';
+import { usesPrompt } from '../options/reward-list.js';
+import { collect, rewardOptions, type RewardTermOptions } from '../options/reward-options.js';
+import { rewardTerms } from '../options/reward-terms.js';
 
 interface ScoreOptions extends RewardTermOptions, EngineOptions, OutputOptions {
   prompt?: readonly string[];

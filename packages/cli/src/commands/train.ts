@@ -9,19 +9,19 @@ import {
   type AlignPropConfig,
   type Collective,
 } from '@alignprop/trainer';
-import { configOptions, givenFields, type ConfigOption } from '../config-options.js';
-import { reportDryRun } from '../dry-run.js';
+import { configOptions, givenFields, type ConfigOption } from '../options/config-options.js';
+import { reportDryRun } from '../terminal/dry-run-report.js';
 import { embeddedModel } from '../embedded-model.js';
-import { describeBinding, hasFloat16, shareOfMachine } from '../engine-options.js';
-import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../errors.js';
-import { canonicalFlags } from '../flags.js';
-import { prepareFolder } from '../image-files.js';
-import { loadPipeline, modelOptions, type ModelOptions } from '../load-pipeline.js';
-import { Output, outputOptions, type OutputOptions } from '../output.js';
-import { readPrompts, simpleAnimals } from '../prompt-list.js';
-import { collect, rewardOptions, type RewardTermOptions } from '../reward-options.js';
-import { rewardTerms, type RewardTerms } from '../reward-terms.js';
-import { trainingRun } from '../training-run.js';
+import { describeBinding, hasFloat16, shareOfMachine } from '../options/engine-options.js';
+import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../terminal/errors.js';
+import { canonicalFlags } from '../options/flags.js';
+import { prepareFolder } from '../images/image-files.js';
+import { loadPipeline, modelOptions, type ModelOptions } from '../options/load-pipeline.js';
+import { Output, outputOptions, type OutputOptions } from '../terminal/output.js';
+import { readPrompts, simpleAnimals } from '../options/prompt-list.js';
+import { collect, rewardOptions, type RewardTermOptions } from '../options/reward-options.js';
+import { rewardTerms, type RewardTerms } from '../options/reward-terms.js';
+import { trainingRun } from './training-run.js';
 
 interface TrainOptions extends ModelOptions, RewardTermOptions, OutputOptions {
   prompt?: string | readonly string[];

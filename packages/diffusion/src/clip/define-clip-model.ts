@@ -6,7 +6,7 @@ import {
   type FileSource,
   type ParamsSpec,
 } from '@alignprop/autograd-ext/weights';
-import type { ConfigInput } from '../models/config.js';
+import type { ConfigInput } from '../models/model-config.js';
 import {
   definePretrainedModel,
   type LoadModelOptions,

@@ -5,7 +5,7 @@ export {
   type CLIPConfig,
   type CLIPTextConfig,
   type CLIPVisionConfig,
-} from './config.js';
+} from './clip-config.js';
 export type { LoadClipOptions } from './define-clip-model.js';
 export { CLIPModel, clipSpec, type CLIPModelParams } from './model.js';
 export { clipArchitecture, type ClipArchitecture } from './open-clip.js';
@@ -31,7 +31,7 @@ export {
   type ConfigInput,
   type ConfigOf,
   type Field,
-} from '../models/config.js';
+} from '../models/model-config.js';
 export {
   linearSpec,
   normSpec,

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import type { PretrainedModel } from '../models/pretrained-model.js';
-import { clipConfig, type CLIPConfig } from './config.js';
+import { clipConfig, type CLIPConfig } from './clip-config.js';
 import { defineClipModel } from './define-clip-model.js';
 import { clipTextWithProjectionSpec, type CLIPTextModelWithProjectionParams } from './text-model.js';
 import { clipVisionSpec, type CLIPVisionModelWithProjectionParams } from './vision-model.js';

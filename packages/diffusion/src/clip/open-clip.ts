@@ -1,5 +1,5 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
-import { anything, count, oneOf, readConfig, real, type ConfigInput } from '../models/config.js';
+import { anything, count, oneOf, readConfig, real, type ConfigInput } from '../models/model-config.js';
 
 // Models whose files may come without a config, as open_clip lists them under these names.
 const architectures = {

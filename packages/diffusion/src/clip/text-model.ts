@@ -17,7 +17,7 @@ import type { Params } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { normSpec, type EmbeddingParams, type NormParams } from '../models/layers.js';
 import type { PretrainedModel } from '../models/pretrained-model.js';
-import { clipTextConfig, type CLIPTextConfig } from './config.js';
+import { clipTextConfig, type CLIPTextConfig } from './clip-config.js';
 import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } from './encoder.js';
 import { defineClipModel } from './define-clip-model.js';
 import { project, projectionSpec, type ProjectionParams } from './projection.js';

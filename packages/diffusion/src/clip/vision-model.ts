@@ -15,7 +15,7 @@ import { linear, type Params } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { normSpec, type EmbeddingParams, type NormParams } from '../models/layers.js';
 import type { PretrainedModel } from '../models/pretrained-model.js';
-import { clipVisionConfig, type CLIPVisionConfig } from './config.js';
+import { clipVisionConfig, type CLIPVisionConfig } from './clip-config.js';
 import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } from './encoder.js';
 import { defineClipModel } from './define-clip-model.js';
 import { project, projectionSpec, type ProjectionParams } from './projection.js';

@@ -12,7 +12,7 @@ import {
   reportConfig,
   type ConfigInput,
   type ConfigOf,
-} from './config.js';
+} from './model-config.js';
 import { conv2dSpec, type Conv2DParams } from './layers.js';
 import { definePretrainedModel, openModel, type PretrainedModel } from './pretrained-model.js';
 import {

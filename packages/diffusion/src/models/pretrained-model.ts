@@ -8,7 +8,7 @@ import {
   type FileSource,
   type ParamsSpec,
 } from '@alignprop/autograd-ext/weights';
-import type { ConfigInput } from './config.js';
+import type { ConfigInput } from './model-config.js';
 
 /** A model: a config, with every field present, and its weights. */
 export interface PretrainedModel<C> {

@@ -13,7 +13,7 @@ import {
   reportConfig,
   type ConfigInput,
   type ConfigOf,
-} from './config.js';
+} from './model-config.js';
 
 // Every field of diffusers' UNet2DConditionModel. Those with one supported value belong to other model families.
 const fields = {

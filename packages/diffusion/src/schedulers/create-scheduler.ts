@@ -1,4 +1,4 @@
-import { explicitFields } from './config.js';
+import { explicitFields } from './scheduler-config.js';
 import { DDIMScheduler } from './ddim.js';
 import { PNDMScheduler } from './pndm.js';
 import type { Scheduler, SchedulerConfig } from './scheduler.js';

@@ -14,7 +14,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { alphasCumprod, betaSchedules, type BetaConfig } from './betas.js';
-import { knownFields, resolveConfig } from './config.js';
+import { knownFields, resolveConfig } from './scheduler-config.js';
 import { addNoise, alphaAt, velocity } from './noise-level.js';
 import { quantile } from './quantile.js';
 import type { Scheduler, SchedulerConfig, Step, StepCoefficients, StepOptions, StepOutput } from './scheduler.js';

@@ -1,6 +1,6 @@
 import { add, div, mul, sub, type Tensor4D } from '@tensorflow/tfjs-core';
 import { alphasCumprod, betaSchedules, type BetaConfig } from './betas.js';
-import { knownFields, resolveConfig } from './config.js';
+import { knownFields, resolveConfig } from './scheduler-config.js';
 import { addNoise, alphaAt } from './noise-level.js';
 import type {
   ModelCall,

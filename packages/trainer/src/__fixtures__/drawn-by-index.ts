@@ -1,8 +1,8 @@
 import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { random } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { AlignPropConfigInput } from '../config.js';
-import type { PromptFunction } from '../micro-batch.js';
+import type { AlignPropConfigInput } from '../config/config.js';
+import type { PromptFunction } from '../step/micro-batch.js';
 
 const prompts = ['cat', 'dog', 'horse', 'crab', 'snail', 'zebra'];
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { mul } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { normalised, type RewardFunction } from '@alignprop/rewards';
-import type { AlignPropConfigInput } from '../config.js';
+import type { AlignPropConfigInput } from '../config/config.js';
 import type { Logger } from '../logger.js';
 import type { AlignPropTrainer } from '../trainer.js';
 import { brightness, tinyTrainer } from './tiny-run.js';

@@ -1,4 +1,4 @@
-import type { AlignPropConfigInput } from '../config.js';
+import type { AlignPropConfigInput } from '../config/config.js';
 import { undrawn } from './drawn-by-index.js';
 
 /** For `drawnByIndex`. */

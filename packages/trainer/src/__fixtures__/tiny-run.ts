@@ -3,8 +3,8 @@ import { TfjsEngine, type Engine } from '@alignprop/autograd-ext';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { fixturePath } from '../../../../fixtures/index.js';
-import type { AlignPropConfigInput } from '../config.js';
-import type { StepMetrics } from '../metrics.js';
+import type { AlignPropConfigInput } from '../config/config.js';
+import type { StepMetrics } from '../step/metrics.js';
 import { AlignPropTrainer, type AlignPropTrainerOptions } from '../trainer.js';
 
 /** On an engine that starts at once; what it computes, any engine does. */

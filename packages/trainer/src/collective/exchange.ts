@@ -1,4 +1,4 @@
-import { NonFiniteError } from '../non-finite.js';
+import { NonFiniteError } from '../gradient/non-finite.js';
 import type { Collective } from './collective.js';
 
 /**

@@ -1,5 +1,5 @@
 import type { Variable } from '@tensorflow/tfjs-core';
-import type { AlignPropConfig } from '../config.js';
+import type { AlignPropConfig } from '../config/config.js';
 import type { Collective } from './collective.js';
 import { exchange, shared } from './exchange.js';
 import { broadcastVariables } from './tensors.js';

@@ -1,7 +1,7 @@
 import { Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Engine } from '@alignprop/autograd-ext';
 import type { ModelReward, RewardFunction } from '@alignprop/rewards';
-import { rewardScorer } from '../judge.js';
+import { rewardScorer } from '../gradient/reward-evaluation.js';
 
 /**
  * What DDPO rewards images by: any function. It needs no gradient, and may read pixels, take its time, or ask

@@ -1,8 +1,8 @@
 import { dispose, scalar, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline, Step } from '@alignprop/diffusion';
-import type { Trajectory } from '../backprop.js';
-import type { GradientInputs } from '../gradients.js';
-import { walkDown, type SamplingOptions } from '../walk-down.js';
+import type { Trajectory } from '../gradient/walk-up.js';
+import type { GradientInputs } from '../gradient/alignprop-gradients.js';
+import { walkDown, type SamplingOptions } from '../gradient/walk-down.js';
 import { transitionLogProb } from './policy.js';
 
 /** An image's way down the denoising chain, as numbers: an epoch of them is more than tfjs's memory should hold. */

@@ -1,5 +1,5 @@
 import type { Variable } from '@tensorflow/tfjs-core';
-import type { AlignPropConfig } from '../config.js';
+import type { AlignPropConfig } from '../config/config.js';
 import { AdamW } from './adamw.js';
 import { AdamW8bit } from './adamw-8bit.js';
 import type { Optimizer } from './optimizer.js';

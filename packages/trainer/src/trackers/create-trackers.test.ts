@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { useBackend } from '@alignprop/autograd-ext';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { collect, tinyPipeline, tinyTrainer } from '../__fixtures__/tiny-run.js';
-import type { AlignPropConfigInput } from '../config.js';
+import type { AlignPropConfigInput } from '../config/config.js';
 
 let out: string;
 beforeAll(() => useBackend('wasm'));

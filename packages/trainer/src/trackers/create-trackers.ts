@@ -1,5 +1,5 @@
-import type { AlignPropConfig } from '../config.js';
-import type { RunFolder } from '../run-folder.js';
+import type { AlignPropConfig } from '../config/config.js';
+import type { RunFolder } from '../run/folder.js';
 import { jsonlTracker } from './jsonl.js';
 import { tensorboardTracker } from './tensorboard.js';
 import { trackioTracker } from './trackio.js';

@@ -1,4 +1,4 @@
-import type { ImageSamples } from '../step-collector.js';
+import type { ImageSamples } from '../step/step-collector.js';
 import type { Tracker } from './tracker.js';
 
 /**

@@ -1,5 +1,5 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
-import type { EvaluationMetrics, StepMetrics } from '../metrics.js';
+import type { EvaluationMetrics, StepMetrics } from '../step/metrics.js';
 
 /** Takes what training reports. A tracker for a new service is this and nothing else. */
 export interface Tracker {

@@ -1,5 +1,5 @@
 import { encodePng, toUint8 } from '@alignprop/diffusion';
-import { evaluationRecord, metricsRecord } from '../metrics.js';
+import { evaluationRecord, metricsRecord } from '../step/metrics.js';
 import type { Tracker } from './tracker.js';
 
 export interface TrackioOptions {

@@ -22,7 +22,7 @@ import { expectNoLeaks } from '../../testing/index.js';
 import { vjp, type ModelFunction } from '../../vjp.js';
 import { createEngine } from '../create-engine.js';
 import { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine.js';
-import type { CompileProgress } from './program.js';
+import type { CompileProgress } from './runtime/program.js';
 
 const compiled: CompileProgress[] = [];
 const engines: OnnxRuntimeEngine[] = [];

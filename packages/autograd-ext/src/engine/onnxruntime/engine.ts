@@ -2,14 +2,14 @@ import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isLinearMap, isTensor, trainable, type Leaf, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, KeptForward } from '../engine.js';
-import { checkAttention } from './device-faults.js';
-import type { Dtype } from './graph.js';
-import type { Precision } from './mix-precision.js';
-import { Program, type CompileProgress } from './program.js';
-import { record, type Derivative, type Spec } from './record.js';
-import { ResidualMemory } from './residual-memory.js';
-import { freeMemory, type SessionOptions } from './session.js';
-import { WeightFiles } from './weight-files.js';
+import { checkAttention } from './runtime/device-faults.js';
+import type { Dtype } from './graph/graph.js';
+import type { Precision } from './passes/mix-precision.js';
+import { Program, type CompileProgress } from './runtime/program.js';
+import { record, type Derivative, type Spec } from './recording/record.js';
+import { ResidualMemory } from './runtime/residual-memory.js';
+import { freeMemory, type SessionOptions } from './runtime/session.js';
+import { WeightFiles } from './runtime/weight-files.js';
 
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   /**

@@ -1,6 +1,6 @@
-import { node } from '../graph.js';
-import { recordKernel } from '../recorder.js';
-import { broadcastOrdered, dtypeOf, viewOf, type View } from '../view.js';
+import { node } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
+import { broadcastOrdered, dtypeOf, viewOf, type View } from '../recording/view.js';
 import { binary, broadcastShape, castTo, clip, floats, number, numbers, unary, where } from './elementwise.js';
 
 recordKernel<{ alpha: number }>('LeakyRelu', ({ x }, { alpha }) => leakyRelu(x!, alpha));

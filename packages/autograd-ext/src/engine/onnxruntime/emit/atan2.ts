@@ -1,5 +1,5 @@
-import { recordKernel } from '../recorder.js';
-import { type View } from '../view.js';
+import { recordKernel } from '../recording/recorder.js';
+import { type View } from '../recording/view.js';
 import { binary, floats, number, unary, where } from './elementwise.js';
 
 // atan(a/b), half a turn further where b is negative, and a quarter of a turn where it is zero.

@@ -1,7 +1,7 @@
 import type { AttentionAttrs } from '../../../ops/attention-heads.js';
-import { constant, integers, microsoft, node, nodeOutputs, type Graph, type Value } from '../graph.js';
-import { recordKernel } from '../recorder.js';
-import { plain, plainView, reshaped } from '../view.js';
+import { constant, integers, microsoft, node, nodeOutputs, type Graph, type Value } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
+import { plain, plainView, reshaped } from '../recording/view.js';
 import { scalar } from './elementwise.js';
 
 /**

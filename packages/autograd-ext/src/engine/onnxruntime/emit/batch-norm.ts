@@ -1,6 +1,6 @@
 import { add, mul, rsqrt, sub } from '@tensorflow/tfjs-core';
-import { completeBatchNormInputs } from '../../../kernels/batch-norm.js';
-import { recordComposite, recorderName } from '../recorder.js';
+import { completeBatchNormInputs } from '../../../kernels/repaired/batch-norm.js';
+import { recordComposite, recorderName } from '../recording/recorder.js';
 
 // Frozen statistics become one factor and one summand a channel before the session starts.
 recordComposite<{ varianceEpsilon: number }>(

@@ -1,8 +1,8 @@
 import { mul, reshape, stack, sum, transpose, type Tensor } from '@tensorflow/tfjs-core';
-import { filterGradient, seenByPosition, type Windows as Seen } from '../../../kernels/filter-gradient.js';
-import { node, type Value } from '../graph.js';
-import { recordComposite, recordKernel } from '../recorder.js';
-import { identityOrder, ordered, plain, reshaped, transposed, viewOf, type View } from '../view.js';
+import { filterGradient, seenByPosition, type Windows as Seen } from '../../../kernels/gradients/filter-gradient.js';
+import { node, type Value } from '../graph/graph.js';
+import { recordComposite, recordKernel } from '../recording/recorder.js';
+import { identityOrder, ordered, plain, reshaped, transposed, viewOf, type View } from '../recording/view.js';
 import { activated, type FusedActivation } from './activation.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { slice } from './shape.js';

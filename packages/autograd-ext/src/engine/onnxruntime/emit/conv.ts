@@ -1,8 +1,14 @@
-import { node, sizeOf, type Value } from '../graph.js';
-import { bytesOf } from '../simplify.js';
-import { beforeRepeating, convRepeated, inputGradients, isThreeByThree, turnedKernel } from './conv-repeated.js';
-import { recordKernel } from '../recorder.js';
-import { ordered, plain, viewOf, type View } from '../view.js';
+import { node, sizeOf, type Value } from '../graph/graph.js';
+import { bytesOf } from '../passes/simplify.js';
+import {
+  beforeRepeating,
+  convRepeated,
+  inputGradients,
+  isThreeByThree,
+  turnedKernel,
+} from '../passes/conv-repeated.js';
+import { recordKernel } from '../recording/recorder.js';
+import { ordered, plain, viewOf, type View } from '../recording/view.js';
 
 /** ONNX's images have channels first. */
 export const channelsFirst = [0, 3, 1, 2] as const;

@@ -26,7 +26,7 @@ import {
   type Tensor,
   type Tensor1D,
 } from '@tensorflow/tfjs-core';
-import { recordComposite } from '../recorder.js';
+import { recordComposite } from '../recording/recorder.js';
 
 // tf.image.cropAndResize: with a matrix for each box and axis, whose rows weigh the pixels that a pixel of the crop
 // lies between.

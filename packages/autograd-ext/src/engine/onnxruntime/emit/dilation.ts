@@ -17,8 +17,8 @@ import {
   type Tensor,
   type Tensor3D,
 } from '@tensorflow/tfjs-core';
-import { spreadAlong } from '../../../kernels/spread-along.js';
-import { recordComposite } from '../recorder.js';
+import { spreadAlong } from '../../../kernels/gradients/spread-along.js';
+import { recordComposite } from '../recording/recorder.js';
 
 interface DilationAttrs {
   readonly strides: number | [number, number];

@@ -1,5 +1,5 @@
-import { recordKernel } from '../recorder.js';
-import { dtypeOf, type View } from '../view.js';
+import { recordKernel } from '../recording/recorder.js';
+import { dtypeOf, type View } from '../recording/view.js';
 import { binary, number, numbers, unary, where } from './elementwise.js';
 
 // The remainder has the sign of the divisor, the quotient is rounded down.

@@ -1,6 +1,6 @@
-import { constant, elementTypes, microsoft, node, type Attribute, type Dtype, type Value } from '../graph.js';
-import { recordKernel } from '../recorder.js';
-import { broadcastOrdered, commonOrder, dtypeOf, plainView, viewOf, type View } from '../view.js';
+import { constant, elementTypes, microsoft, node, type Attribute, type Dtype, type Value } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
+import { broadcastOrdered, commonOrder, dtypeOf, plainView, viewOf, type View } from '../recording/view.js';
 
 // What tfjs calls them, and what ONNX does. Those of the second line work on integers too, and leave them integers.
 const ofFloats =

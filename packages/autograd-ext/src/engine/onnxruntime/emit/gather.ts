@@ -1,6 +1,6 @@
-import { constant, integers, node, sizeOf, type Value } from '../graph.js';
-import { recordKernel } from '../recorder.js';
-import { dtypeOf, plain, plainView, reshaped, type View } from '../view.js';
+import { constant, integers, node, sizeOf, type Value } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
+import { dtypeOf, plain, plainView, reshaped, type View } from '../recording/view.js';
 import { binary, cast, castTo, number, where } from './elementwise.js';
 import { slice } from './shape.js';
 

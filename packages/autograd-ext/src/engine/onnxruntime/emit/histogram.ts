@@ -1,5 +1,5 @@
 import { cast, equal, expandDims, max, mul, range, reshape, sum, type Tensor } from '@tensorflow/tfjs-core';
-import { recordComposite } from '../recorder.js';
+import { recordComposite } from '../recording/recorder.js';
 
 // How often each integer occurs, weighted or not: values beyond the last bin have none.
 for (const kernel of ['Bincount', 'DenseBincount']) {

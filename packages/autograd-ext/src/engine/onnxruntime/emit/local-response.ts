@@ -11,7 +11,7 @@ import {
   type Tensor,
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
-import { recordComposite } from '../recorder.js';
+import { recordComposite } from '../recording/recorder.js';
 
 interface LocalResponseAttrs {
   readonly depthRadius: number;

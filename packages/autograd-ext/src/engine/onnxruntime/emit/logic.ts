@@ -1,5 +1,5 @@
-import { recordKernel } from '../recorder.js';
-import { plainView, reshaped, type View } from '../view.js';
+import { recordKernel } from '../recording/recorder.js';
+import { plainView, reshaped, type View } from '../recording/view.js';
 import { binary, castTo, floats, numbers, unary, where } from './elementwise.js';
 
 const comparisons = { Greater: 'Greater', GreaterEqual: 'GreaterOrEqual', Less: 'Less', LessEqual: 'LessOrEqual' };

@@ -1,6 +1,15 @@
-import { node, sizeOf, type Value } from '../graph.js';
-import { recordKernel } from '../recorder.js';
-import { dtypeOf, identityOrder, ordered, plain, plainView, reshaped, transposed, type View } from '../view.js';
+import { node, sizeOf, type Value } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
+import {
+  dtypeOf,
+  identityOrder,
+  ordered,
+  plain,
+  plainView,
+  reshaped,
+  transposed,
+  type View,
+} from '../recording/view.js';
 import { activated, type FusedActivation } from './activation.js';
 import { binary, broadcastShape } from './elementwise.js';
 

@@ -1,6 +1,6 @@
-import { constant, integers, node, type Value } from '../graph.js';
-import { recordKernel } from '../recorder.js';
-import { ordered, plain, plainView, reshaped, viewOf, type View } from '../view.js';
+import { constant, integers, node, type Value } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
+import { ordered, plain, plainView, reshaped, viewOf, type View } from '../recording/view.js';
 import { scalar } from './elementwise.js';
 
 interface GroupNormAttrs {

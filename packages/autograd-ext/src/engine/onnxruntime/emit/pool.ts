@@ -1,6 +1,6 @@
-import { constant, node, nodeOutputs, sizeOf, type Value } from '../graph.js';
-import { recordKernel } from '../recorder.js';
-import { reshaped, type View } from '../view.js';
+import { constant, node, nodeOutputs, sizeOf, type Value } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
+import { reshaped, type View } from '../recording/view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { poolWindows, windowAttributes, type WindowAttrs, type Windows } from './windows.js';
 

@@ -1,6 +1,6 @@
-import { integers, node, type Attribute } from '../graph.js';
-import { recordKernel } from '../recorder.js';
-import { identityOrder, ordered, plainView, reshapedView, viewOf, type View } from '../view.js';
+import { integers, node, type Attribute } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
+import { identityOrder, ordered, plainView, reshapedView, viewOf, type View } from '../recording/view.js';
 import { cast, floats, numbers } from './elementwise.js';
 
 /** The axes of a reduction; tfjs writes null where all are meant. */

@@ -1,9 +1,9 @@
-import { bilinearSources } from '../../../kernels/resize-bilinear-grad.js';
-import { nearestSources } from '../../../kernels/resize-nearest-neighbor-grad.js';
-import type { ResizeImageAttrs, Sources } from '../../../kernels/scatter-pixels.js';
-import { constant, node, type Value } from '../graph.js';
-import { recordKernel } from '../recorder.js';
-import type { View } from '../view.js';
+import { bilinearSources } from '../../../kernels/gradients/resize-bilinear-grad.js';
+import { nearestSources } from '../../../kernels/gradients/resize-nearest-neighbor-grad.js';
+import type { ResizeImageAttrs, Sources } from '../../../kernels/gradients/scatter-pixels.js';
+import { constant, node, type Value } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
+import type { View } from '../recording/view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { floats } from './elementwise.js';
 

@@ -1,9 +1,9 @@
-import type { ResizeAttrs } from '../../../kernels/resize.js';
+import type { ResizeAttrs } from '../../../kernels/fused/resize.js';
 import { resizeWeights } from '../../../ops/resize-weights.js';
-import { constant, node, type Value } from '../graph.js';
-import { recordKernel } from '../recorder.js';
+import { constant, node, type Value } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
 import { scalar } from './elementwise.js';
-import { convRepeatedGrad, inputGradients } from './conv-repeated.js';
+import { convRepeatedGrad, inputGradients } from '../passes/conv-repeated.js';
 import { image, imageView } from './conv.js';
 
 recordKernel<ResizeAttrs>('Resize', ({ x }, attrs) => {

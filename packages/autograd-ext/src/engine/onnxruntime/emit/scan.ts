@@ -1,7 +1,7 @@
 import { concat, mul, ones, reverse, slice, type Tensor } from '@tensorflow/tfjs-core';
-import { constant, node } from '../graph.js';
-import { recordComposite, recordKernel } from '../recorder.js';
-import { viewOf } from '../view.js';
+import { constant, node } from '../graph/graph.js';
+import { recordComposite, recordKernel } from '../recording/recorder.js';
+import { viewOf } from '../recording/view.js';
 import { numbers } from './elementwise.js';
 
 interface ScanAttrs {

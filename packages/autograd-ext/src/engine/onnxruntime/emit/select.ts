@@ -1,7 +1,7 @@
 import { cast, expandDims, less, lessEqual, sum } from '@tensorflow/tfjs-core';
-import { constant, integers, nodeOutputs, type Dtype, type Value } from '../graph.js';
-import { recordComposite, recordKernel } from '../recorder.js';
-import { plain, plainView, reshapedView, type View } from '../view.js';
+import { constant, integers, nodeOutputs, type Dtype, type Value } from '../graph/graph.js';
+import { recordComposite, recordKernel } from '../recording/recorder.js';
+import { plain, plainView, reshapedView, type View } from '../recording/view.js';
 import { binary, cast as castValue, number, where } from './elementwise.js';
 import { pad } from './shape.js';
 

@@ -1,5 +1,5 @@
-import { constant, integers, node, nodeOutputs, type Dtype, type Value } from '../graph.js';
-import { recordKernel } from '../recorder.js';
+import { constant, integers, node, nodeOutputs, type Dtype, type Value } from '../graph/graph.js';
+import { recordKernel } from '../recording/recorder.js';
 import {
   commonOrder,
   dtypeOf,
@@ -11,7 +11,7 @@ import {
   transposed,
   viewOf,
   type View,
-} from '../view.js';
+} from '../recording/view.js';
 
 recordKernel<{ shape: number[] }>('Reshape', ({ x }, { shape }) => reshapedView(x!, inferred(shape, x!.shape)));
 recordKernel<{ dim: number }>('ExpandDims', ({ input }, { dim }) => {

@@ -1,7 +1,7 @@
 import { backend_util, concat, pad, reshape, reverse, slice, transpose, type Tensor } from '@tensorflow/tfjs-core';
-import { node } from '../graph.js';
-import { recordComposite, recordKernel } from '../recorder.js';
-import { plain, plainView } from '../view.js';
+import { node } from '../graph/graph.js';
+import { recordComposite, recordKernel } from '../recording/recorder.js';
+import { plain, plainView } from '../recording/view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 
 recordKernel<{ blockSize: number; dataFormat: 'NHWC' | 'NCHW' }>('DepthToSpace', ({ x }, { blockSize, dataFormat }) => {

@@ -1,6 +1,6 @@
-import { resolveSlice, type StridedSliceAttrs } from '../../../kernels/strided-slice.js';
-import { recordKernel } from '../recorder.js';
-import { reshapedView } from '../view.js';
+import { resolveSlice, type StridedSliceAttrs } from '../../../kernels/repaired/strided-slice.js';
+import { recordKernel } from '../recording/recorder.js';
+import { reshapedView } from '../recording/view.js';
 import { slice } from './shape.js';
 
 recordKernel<StridedSliceAttrs>('StridedSlice', ({ x }, attrs) => {

@@ -1,0 +1,82 @@
+import { memory, mul, ones, tensor1d, tidy, variable, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { useBackend } from '../backend.js';
+import { conv2d } from '../ops/conv2d.js';
+import { silu } from '../ops/silu.js';
+import { expectNoLeaks } from '../testing/index.js';
+import type { Params } from '../params.js';
+import { DryRunEngine, totalOf } from './memory-estimate.js';
+import { OnnxRuntimeEngine } from './onnxruntime/engine.js';
+
+beforeAll(() => useBackend('cpu'));
+
+const model = (params: Params, x: Tensor) => {
+  const { a, b, scale } = params as unknown as Record<'a' | 'b' | 'scale', Tensor>;
+  return mul(
+    conv2d(silu(conv2d(x as Tensor4D, a, undefined, { padding: 1 })) as Tensor4D, b, undefined, { padding: 1 }),
+    scale,
+  );
+};
+const weights = () =>
+  ({ a: ones([8, 8, 3, 3]), b: ones([3, 8, 3, 3]), scale: tidy(() => variable(tensor1d([1, 1, 1]))) }) as Params;
+const input = () => ones([2, 16, 16, 8]);
+
+describe('DryRunEngine', () => {
+  it('answers with zeros of the right shapes, and leaves nothing behind', () =>
+    expectNoLeaks(async () => {
+      const params = weights();
+      const x = input();
+      const engine = new DryRunEngine({ engine: 'onnxruntime', maxMemory: 1e9 });
+      const [value] = await engine.compile(model)(params, x);
+      const product = await engine.compileVjp(model, { wrt: [0] })(params, [x]);
+      expect([value!.shape, product.value.shape, product.inputs[0]!.shape, Object.keys(product.params)]).toEqual([
+        [2, 16, 16, 3],
+        [2, 16, 16, 3],
+        [2, 16, 16, 8],
+        ['scale'],
+      ]);
+      expect([...value!.dataSync()].every((number) => number === 0)).toBe(true);
+      return [
+        value,
+        product.value,
+        ...product.inputs,
+        ...Object.values(product.params),
+        x,
+        ...Object.values(params as Record<string, Tensor>),
+      ] as Tensor[];
+    }).then((tensors) => tensors.forEach((tensor) => tensor.dispose())));
+
+  it('keeps what the engine asked about keeps, as long as there is room, and takes back what is released', async () => {
+    const [params, x] = [weights(), input()];
+    const real = new OnnxRuntimeEngine({ threads: 1, maxMemory: 1e9 });
+    const asked = await real.compileVjp(model, { wrt: [0] }).keep!(params, [x]);
+    const bytes = asked!.bytes;
+    expect(bytes).toBeGreaterThan(2 * 16 * 16 * 8 * 4 - 1);
+    const engine = new DryRunEngine({ engine: 'onnxruntime', maxMemory: 2.5 * bytes, nameOf: () => 'model' });
+    const { keep } = engine.compileVjp(model, { wrt: [0] });
+    const kept = [await keep!(params, [x]), await keep!(params, [x])];
+    expect(kept.map((forward) => forward?.bytes)).toEqual([bytes, bytes]);
+    expect(await keep!(params, [x])).toBeUndefined();
+    kept[0]!.release();
+    expect((await keep!(params, [x]))?.bytes).toBe(bytes);
+    expect(engine.peak.kept).toEqual({ model: 2 * bytes });
+    expect(totalOf(engine.peak)).toBeGreaterThan(2 * bytes);
+    asked!.release();
+    real.dispose();
+  });
+
+  it('keeps nothing for tfjs, and counts what its tape holds', async () => {
+    const [params, x] = [weights(), input()];
+    const engine = new DryRunEngine({ engine: 'tfjs', maxMemory: 1e9 });
+    const run = engine.compileVjp(model, { wrt: [0] });
+    expect(run.keep).toBeUndefined();
+    await run(params, [x]);
+    const { activations, weights: frozen, kept } = engine.peak;
+    expect(activations).toBeGreaterThan(3 * 2 * 16 * 16 * 8 * 4); // convolved, activated, and a gradient of these
+    expect([frozen, kept]).toEqual([3 * 4 * (576 + 216), {}]);
+    const larger = new DryRunEngine({ engine: 'tfjs', maxMemory: 1e9 });
+    await larger.compileVjp(model, { wrt: [0] })(params, [zeros([4, 16, 16, 8])]);
+    expect(larger.peak.activations / activations).toBeCloseTo(2, 1);
+    expect(memory().numBytes).toBeLessThan(1e6);
+  });
+});

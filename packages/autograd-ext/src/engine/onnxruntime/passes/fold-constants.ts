@@ -1,0 +1,36 @@
+import { constant, nodesOf, sizeOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
+import { replaceValues } from '../graph/replace-values.js';
+
+/** Larger results are cheaper to compute than to write out. */
+const largestResult = 2 ** 16;
+
+/**
+ * Computes what depends on constants alone, once and for all.
+ * @param evaluate runs a graph without inputs
+ */
+export async function foldConstants(
+  outputs: readonly Value[],
+  evaluate: (graph: Graph) => Promise<readonly ArrayLike<number>[]>,
+): Promise<readonly Value[]> {
+  const nodes = nodesOf(outputs);
+  const fixed = new Set<GraphNode>();
+  const isFixed = (value: Value | undefined) =>
+    value === undefined ||
+    value.source.kind === 'constant' ||
+    (value.source.kind === 'node' && fixed.has(value.source.node));
+  for (const node of nodes)
+    if (!('body' in node.attributes) && node.inputs.every(isFixed) && node.outputs.every(isSmall)) fixed.add(node);
+  const asked = [...nodes.filter((node) => !fixed.has(node)).flatMap((node) => node.inputs), ...outputs];
+  const results = [...new Set(asked)].filter(
+    (value): value is Value => value?.source.kind === 'node' && fixed.has(value.source.node),
+  );
+  if (results.length === 0) return outputs;
+  const values = await evaluate({ inputs: [], outputs: results });
+  return replaceValues(outputs, new Map(results.map((value, i) => [value, constantOf(values[i]!, value)])));
+}
+
+const isSmall = ({ shape, dtype }: Value): boolean =>
+  sizeOf(shape) <= largestResult && dtype !== 'int64' && dtype !== 'float16';
+
+const constantOf = (values: ArrayLike<number>, { shape, dtype }: Value): Value =>
+  constant(dtype === 'float32' ? Float32Array.from(values) : Int32Array.from(values), shape, dtype);

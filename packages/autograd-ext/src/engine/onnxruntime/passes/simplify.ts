@@ -1,0 +1,144 @@
+import {
+  bodyOf,
+  constant,
+  nodesOf,
+  sizeOf,
+  type Attribute,
+  type Dtype,
+  type Graph,
+  type GraphNode,
+  type Value,
+} from '../graph/graph.js';
+
+/**
+ * The same outputs with less work: equal nodes become one, and what changes nothing is left out. Nodes that no output
+ * needs are gone by construction.
+ */
+export function simplify(outputs: readonly Value[]): readonly Value[] {
+  const rewriter = new Rewriter();
+  for (const node of nodesOf(outputs)) rewriter.visit(node);
+  return outputs.map(rewriter.replaced);
+}
+
+class Rewriter {
+  readonly #values = new Map<Value, Value>();
+  readonly #nodes = new Map<string, GraphNode>();
+  readonly #leaves = new Map<string, Value>();
+  readonly #ids = new Map<unknown, number>();
+
+  replaced = (value: Value): Value => this.#values.get(value) ?? this.#leaf(value);
+
+  visit(node: GraphNode): void {
+    const inputs = node.inputs.map((input) => input && this.replaced(input));
+    const body = graphOf(node);
+    const candidate: GraphNode = {
+      ...node,
+      inputs: scalars(node, inputs),
+      ...(body && { attributes: { ...node.attributes, body: { graph: this.#body(body) } } }),
+    };
+    const same = body ? undefined : neutral(candidate, node.outputs[0]!);
+    if (same) return void this.#values.set(node.outputs[0]!, same);
+    const key = body ? `${node.op} ${this.#id(node)}` : this.#key(candidate, node.outputs);
+    if (!this.#nodes.has(key)) this.#nodes.set(key, withOutputs(candidate, node.outputs));
+    this.#nodes.get(key)!.outputs.forEach((value, i) => this.#values.set(node.outputs[i]!, value));
+  }
+
+  /** The subgraph over the replaced values of what it captures. */
+  #body(graph: Graph): Graph {
+    for (const node of bodyOf(graph).nodes) this.visit(node);
+    return { inputs: graph.inputs.map(this.replaced), outputs: graph.outputs.map(this.replaced) };
+  }
+
+  /** Equal weights and constants are one value. */
+  #leaf(value: Value): Value {
+    const { source, shape, dtype } = value;
+    if (source.kind !== 'weight' && source.kind !== 'constant') return value;
+    const content =
+      source.kind === 'weight'
+        ? `#${this.#id(source.leaf)}`
+        : typeof source.data === 'number'
+          ? text(source.data)
+          : source.data.length > 64
+            ? `#${this.#id(source.data)}`
+            : Array.from(source.data, text).join();
+    const key = `${source.kind} ${dtype} [${shape.join()}] ${content}`;
+    if (!this.#leaves.has(key)) this.#leaves.set(key, value);
+    return this.#leaves.get(key)!;
+  }
+
+  #key({ op, domain, inputs, attributes }: GraphNode, outputs: readonly Value[]): string {
+    return `${domain} ${op} ${JSON.stringify(attributes, (_, value: unknown) => (typeof value === 'number' ? text(value) : value))} ${inputs.map((input) => (input ? this.#id(input) : '')).join()} ${outputs.map(({ shape }) => shape.join()).join(';')}`;
+  }
+
+  #id(thing: unknown): number {
+    if (!this.#ids.has(thing)) this.#ids.set(thing, this.#ids.size);
+    return this.#ids.get(thing)!;
+  }
+}
+
+/** Tells all numbers apart: -0 from 0, infinities from what is missing. */
+const text = (number: number): string => (Object.is(number, -0) ? '-0' : String(number));
+
+const graphOf = ({ attributes }: GraphNode): Graph | undefined =>
+  (attributes.body as Extract<Attribute, { graph: Graph }> | undefined)?.graph;
+
+function withOutputs(node: GraphNode, like: readonly Value[]): GraphNode {
+  const outputs: Value[] = [];
+  const made = { ...node, outputs };
+  for (const { shape, dtype } of like) outputs.push({ shape, dtype, source: { kind: 'node', node: made } });
+  return made;
+}
+
+const elementwise = new Set([
+  'Add',
+  'Sub',
+  'Mul',
+  'Div',
+  'Pow',
+  'Max',
+  'Min',
+  'Where',
+  'Equal',
+  'Greater',
+  'Less',
+  'GreaterOrEqual',
+  'LessOrEqual',
+]);
+
+/** Constants of one value everywhere become scalars where another operand has the shape of the result. */
+function scalars({ op, outputs }: GraphNode, inputs: readonly (Value | undefined)[]): readonly (Value | undefined)[] {
+  if (!elementwise.has(op)) return inputs;
+  const shape = outputs[0]!.shape.join();
+  const isFull = (value: Value | undefined) => value!.shape.join() === shape;
+  const uniform = inputs.map((value) => value!.shape.length > 0 && uniformValue(value!) !== undefined);
+  if (!inputs.some((value, i) => isFull(value) && !uniform[i])) return inputs;
+  return inputs.map((value, i) => (uniform[i] ? scalar(uniformValue(value!)!, value!) : value));
+}
+
+const scalar = (number: number, { dtype }: Value): Value =>
+  constant(dtype === 'float32' ? Float32Array.of(number) : Int32Array.of(number), [], dtype);
+
+function uniformValue({ source }: Value): number | undefined {
+  if (source.kind !== 'constant') return undefined;
+  if (typeof source.data === 'number') return source.data;
+  return source.data.length === 1 ? source.data[0] : undefined;
+}
+
+/** The input that a node hands on unchanged, if it does. */
+function neutral({ op, inputs }: GraphNode, output: Value): Value | undefined {
+  const [a, b] = inputs;
+  const is = (value: Value | undefined, number: number) => value !== undefined && uniformValue(value) === number;
+  const fits = (value: Value | undefined) =>
+    value && value.shape.join() === output.shape.join() && value.dtype === output.dtype ? value : undefined;
+  if (op === 'Add') return is(b, 0) ? fits(a) : is(a, 0) ? fits(b) : undefined;
+  if (op === 'Sub') return is(b, 0) ? fits(a) : undefined;
+  if (op === 'Mul') return is(b, 1) ? fits(a) : is(a, 1) ? fits(b) : undefined;
+  if (op === 'Div') return is(b, 1) ? fits(a) : undefined;
+  if (op === 'Identity') return fits(a);
+  return undefined;
+}
+
+/** Bytes of a value in memory. */
+export const bytesOf = ({ shape, dtype }: Value): number => sizeOf(shape) * elementBytes[dtype];
+
+const elementBytes: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, int32: 4, bool: 1, int64: 8 };

@@ -1,0 +1,150 @@
+import { integers, node, sizeOf, type Dtype, type Value } from '../graph/graph.js';
+
+/**
+ * What a recorded tensor is: a value whose axes may lie in another order than the tensor's own. Transposes only relabel
+ * axes, and a node for one is made when some operator insists on an order; convolutions, which want channels first, and
+ * all that lies between them therefore never meet one.
+ */
+export interface View {
+  /** As the tensor sees it. */
+  readonly shape: readonly number[];
+  readonly value: Value;
+  /** Axis `order[i]` of the tensor is axis i of the value. */
+  readonly order: readonly number[];
+}
+
+export const identityOrder = (rank: number): number[] => Array.from({ length: rank }, (_, i) => i);
+export const plainView = (value: Value): View => ({
+  shape: value.shape,
+  value,
+  order: identityOrder(value.shape.length),
+});
+export const dtypeOf = (view: View): Dtype => view.value.dtype;
+export const isPlain = ({ order }: View): boolean => order.every((axis, i) => axis === i);
+
+/** The view whose value, of the given order, is `value`. */
+export function viewOf(value: Value, order: readonly number[]): View {
+  const shape: number[] = [];
+  order.forEach((axis, i) => (shape[axis] = value.shape[i]!));
+  return { shape, value, order };
+}
+
+/** The value with its axes in the given order, by a transpose if they lie otherwise. */
+export function ordered(view: View, order: readonly number[]): Value {
+  if (order.every((axis, i) => axis === view.order[i])) return view.value;
+  const perm = order.map((axis) => view.order.indexOf(axis));
+  const shape = order.map((axis) => view.shape[axis]!);
+  // Moving axes of size 1 moves nothing.
+  const moved = perm.filter((i) => view.value.shape[i] !== 1);
+  if (moved.every((axis, i) => i === 0 || axis > moved[i - 1]!)) return reshaped(view.value, shape);
+  return node('Transpose', [view.value], shape, { attributes: { perm: { ints: perm } } });
+}
+
+/** The value in the tensor's own order. */
+export const plain = (view: View): Value => ordered(view, identityOrder(view.shape.length));
+
+/** The same values under another shape. */
+export function reshaped(value: Value, shape: readonly number[]): Value {
+  if (shape.length === value.shape.length && shape.every((size, i) => size === value.shape[i])) return value;
+  const { source } = value;
+  // What does not depend on the call needs no node: it is written under the new shape.
+  if (source.kind === 'weight' || source.kind === 'constant') return { ...value, shape: [...shape] };
+  const origin = source.kind === 'node' && source.node.op === 'Reshape' ? source.node.inputs[0]! : value;
+  return origin.shape.length === shape.length && shape.every((size, i) => size === origin.shape[i])
+    ? origin
+    : node('Reshape', [origin, integers(shape)], shape);
+}
+
+/** The tensor's axes relabelled: axis i of the result is axis `perm[i]`. */
+export function transposed(view: View, perm: readonly number[]): View {
+  return {
+    shape: perm.map((axis) => view.shape[axis]!),
+    value: view.value,
+    order: view.order.map((axis) => perm.indexOf(axis)),
+  };
+}
+
+/** The tensor under another shape; without moving data where axes that merge or split lie together. */
+export function reshapedView(view: View, shape: readonly number[]): View {
+  if (isPlain(view) || sizeOf(shape) === 0) return plainView(reshaped(plain(view), shape));
+  const order = reorder(view, shape);
+  if (!order) return plainView(reshaped(plain(view), shape));
+  return {
+    shape: [...shape],
+    value: reshaped(
+      view.value,
+      order.map((axis) => shape[axis]!),
+    ),
+    order,
+  };
+}
+
+/** The order of the axes after a reshape, if the value need not be moved for it. */
+function reorder(view: View, shape: readonly number[]): number[] | undefined {
+  const segments = segmentsOf(view.shape, shape);
+  const ones = shape
+    .map((size, axis) => ({ size, axis }))
+    .filter(({ size }) => size === 1)
+    .map(({ axis }) => axis);
+  const order: number[] = [];
+  const axes = view.order.filter((axis) => view.shape[axis] !== 1);
+  for (let i = 0; i < axes.length;) {
+    const segment = segments.find(({ from }) => from[0] === axes[i]);
+    if (!segment || !segment.from.every((axis, j) => axes[i + j] === axis)) return undefined;
+    order.push(...segment.to);
+    i += segment.from.length;
+  }
+  return [...ones, ...order];
+}
+
+/** Which axes become which: the finest groups with equal products. Axes of size 1 are left out. */
+function segmentsOf(from: readonly number[], to: readonly number[]): { from: number[]; to: number[] }[] {
+  const axesOf = (shape: readonly number[]) => identityOrder(shape.length).filter((axis) => shape[axis] !== 1);
+  const [old, fresh] = [axesOf(from), axesOf(to)];
+  const segments: { from: number[]; to: number[] }[] = [];
+  for (let i = 0, j = 0; i < old.length || j < fresh.length;) {
+    const segment = { from: [old[i++]!], to: [fresh[j++]!] };
+    let [left, right] = [from[segment.from[0]!]!, to[segment.to[0]!]!];
+    while (left !== right) {
+      if (left < right) {
+        left *= from[old[i]!]!;
+        segment.from.push(old[i++]!);
+      } else {
+        right *= to[fresh[j]!]!;
+        segment.to.push(fresh[j++]!);
+      }
+    }
+    segments.push(segment);
+  }
+  return segments;
+}
+
+/**
+ * The order in which views that are combined element by element are best taken: that of the largest, and of several the
+ * one that is not the tensor's own if they are images, and the tensor's own otherwise (after images, what reads a
+ * sequence wants channels last).
+ */
+export function commonOrder(views: readonly View[], rank: number): readonly number[] {
+  const full = views.filter((view) => view.shape.length === rank);
+  const largest = Math.max(...full.map((view) => sizeOf(view.shape)));
+  const candidates = full
+    .filter((view) => sizeOf(view.shape) === largest)
+    .sort((a, b) => Number(isPlain(a)) - Number(isPlain(b)));
+  const preferred = rank >= 4 ? candidates[0] : candidates.at(-1);
+  return preferred?.order ?? identityOrder(rank);
+}
+
+/** The value of a view that is broadcast to `rank` axes, in the given order of these. */
+export function broadcastOrdered(view: View, rank: number, order: readonly number[]): Value {
+  if (view.shape.length === 0) return view.value;
+  const missing = rank - view.shape.length;
+  const padded: View =
+    missing === 0
+      ? view
+      : {
+          shape: [...Array<number>(missing).fill(1), ...view.shape],
+          value: reshaped(view.value, [...Array<number>(missing).fill(1), ...view.value.shape]),
+          order: [...identityOrder(missing), ...view.order.map((axis) => axis + missing)],
+        };
+  return ordered(padded, order);
+}

@@ -1,0 +1,52 @@
+import {
+  engine,
+  getBackend,
+  getGradient,
+  getKernel,
+  registerGradient,
+  unregisterGradient,
+  type NamedAttrMap,
+  type Tensor,
+} from '@tensorflow/tfjs-core';
+import { registerHostKernel, type HostKernel } from '../fused/host-kernel.js';
+
+type Thunks = Record<string, () => Tensor>;
+const replacements = new WeakSet<object>();
+
+/** Replaces the gradient that tfjs registered for a kernel, keeping what it saves. Does nothing where that is done. */
+export function replaceGradient<A extends object>(
+  kernelName: string,
+  gradient: (dy: Tensor, saved: readonly Tensor[], attrs: A, original: () => Thunks) => Thunks,
+): void {
+  const original = getGradient(kernelName)!;
+  if (replacements.has(original)) return;
+  const replacement: typeof original = {
+    ...original,
+    gradFunc: (dy, saved, attrs) =>
+      gradient(dy as Tensor, saved, attrs as unknown as A, () => original.gradFunc(dy, saved, attrs)),
+  };
+  unregisterGradient(kernelName);
+  registerGradient(replacement);
+  replacements.add(replacement);
+}
+
+/**
+ * Replaces the gradient of a tfjs kernel's one input by a host kernel, on the backends that can run it; others keep
+ * their own. The kernel has a name of its own: a backend that is loaded later would overwrite one of the same name.
+ * @param saved names under which the kernel receives what the gradient saved
+ */
+export function replaceByHostKernel<A extends object>(
+  kernelName: string,
+  input: string,
+  saved: readonly string[],
+  kernel: HostKernel<A>,
+): void {
+  if (!getKernel(kernel.name, 'cpu')) registerHostKernel(kernel);
+  replaceGradient<A>(kernelName, (dy, tensors, attrs, original) => {
+    if (!getKernel(kernel.name, getBackend())) return original();
+    const inputs = Object.fromEntries([['dy', dy], ...saved.map((name, i) => [name, tensors[i]!] as const)]);
+    return {
+      [input]: () => engine().runKernel(kernel.name, inputs as never, attrs as unknown as NamedAttrMap) as Tensor,
+    };
+  });
+}

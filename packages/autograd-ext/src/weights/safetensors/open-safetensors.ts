@@ -1,0 +1,70 @@
+import type { StoredTensor } from '../../params.js';
+import { widen } from '../dtype.js';
+import { describeForeignText, type FileSource, type RandomAccessFile } from '../file-source.js';
+import { reopened, type OpenedFile } from '../opened-file.js';
+import { headerLength, parseHeader, PREFIX, type TensorInfo } from './safetensors-header.js';
+
+/** An opened safetensors file: its header is read and checked, the values lie in the file. */
+export interface Safetensors {
+  /** By name, in the order of their data. */
+  readonly tensors: Map<string, StoredTensor>;
+  readonly metadata: Record<string, string>;
+}
+
+/**
+ * Opens a safetensors file and checks its header as the reference implementation does. No file stays open: a tensor's
+ * `read` opens it again. Its dtype keeps the format's spelling (`F32`, `BF16`, …).
+ * @throws if the file is missing or not a valid safetensors file; `read` throws if the file changed or a value does not
+ *   fit
+ */
+export async function openSafetensors(source: FileSource, path: string): Promise<Safetensors> {
+  const file = await source.open(path);
+  try {
+    const length = headerLength(await readPrefix(file), file.size);
+    const dataStart = PREFIX + length;
+    const { tensors, metadata } = parseHeader(await file.read(PREFIX, length), file.size - dataStart);
+    const stored = [...tensors].map(
+      ([name, info]) => [name, storedTensor({ source, path, file, name, info, dataStart })] as const,
+    );
+    return { tensors: new Map(stored), metadata: { ...metadata } };
+  } catch (cause) {
+    throw new Error(
+      `openSafetensors: '${file.name}' is not a valid safetensors file: ${await explain(file, cause as Error)}`,
+      { cause },
+    );
+  } finally {
+    await file.close();
+  }
+}
+
+const readPrefix = (file: RandomAccessFile) => file.read(0, Math.min(PREFIX, file.size));
+
+async function explain(file: RandomAccessFile, cause: Error): Promise<string> {
+  const beginning = new TextDecoder().decode(await file.read(0, Math.min(512, file.size)));
+  return describeForeignText(beginning) ?? `${cause.message} Download it again, or write it again with safetensors.`;
+}
+
+interface Stored extends OpenedFile {
+  readonly name: string;
+  readonly info: TensorInfo;
+  readonly dataStart: number;
+}
+
+function storedTensor({ name, info, dataStart, ...opened }: Stored): StoredTensor {
+  const { file } = opened;
+  const offset = dataStart + info.begin;
+  const length = info.end - info.begin;
+  return {
+    shape: info.shape,
+    dtype: info.dtype,
+    ...(file.path && { location: { file: file.path, offset, length } }),
+    read: async () => {
+      const bytes = await reopened(opened, (again) => again.read(offset, length));
+      try {
+        return widen(info.dtype, bytes);
+      } catch (cause) {
+        throw new Error(`openSafetensors: tensor '${name}' of '${file.name}': ${(cause as Error).message}`, { cause });
+      }
+    },
+  };
+}

@@ -1,0 +1,117 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { isStoredTensor, isTensor, type StoredTensor } from '../../params.js';
+import { DTYPE_BITS, narrowTo } from '../dtype.js';
+import { PREFIX } from './safetensors-header.js';
+import { writeFileAtomic } from '../write-file-atomic.js';
+
+/** Values to be written as `dtype`, in the format's spelling: F32, F16, BF16, F64, I64, I32, I16, I8, U8 or BOOL. */
+export interface RawTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array | Int32Array | Uint8Array;
+}
+
+/** Tensors are written as float32, int32 or bool; to write one as float16 give its values as a `RawTensor`. */
+export type SafetensorsEntry = Tensor | RawTensor;
+
+/**
+ * Writes a safetensors file that is there complete or not at all (`writeFileAtomic`), one tensor in memory at a time.
+ * Tensors that still lie in files are read, and keep their dtype.
+ * @throws if the file cannot be written, or a tensor's dtype or number of values is wrong
+ */
+export async function saveSafetensors(
+  path: string,
+  tensors: Readonly<Record<string, SafetensorsEntry | StoredTensor>>,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const entries = inFileOrder(Object.entries(tensors));
+  const header = encodeHeader(entries, metadata);
+  await writeFileAtomic(path, contents());
+
+  async function* contents() {
+    yield header;
+    for (const [name, entry] of entries) yield encodeValues(name, entry, await valuesOf(entry));
+  }
+}
+
+/** A safetensors file's bytes. @throws if a tensor's dtype or number of values is wrong */
+export function encodeSafetensors(
+  tensors: Readonly<Record<string, SafetensorsEntry>>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
+  const entries = inFileOrder(Object.entries(tensors));
+  const values = entries.map(([name, entry]) =>
+    encodeValues(name, entry, isTensor(entry) ? entry.dataSync() : entry.data),
+  );
+  return concat([encodeHeader(entries, metadata), ...values]);
+}
+
+type Entry = SafetensorsEntry | StoredTensor;
+
+const fileDtypes: Readonly<Record<string, string>> = { float32: 'F32', int32: 'I32', bool: 'BOOL' };
+
+function dtypeOf(entry: Entry): string {
+  return isTensor(entry) ? (fileDtypes[entry.dtype] ?? entry.dtype) : entry.dtype;
+}
+
+/**
+ * Wide dtypes first, so that every tensor is aligned to its dtype, then by name: as the reference implementation
+ * writes.
+ */
+function inFileOrder<T extends Entry>(entries: readonly (readonly [string, T])[]): (readonly [string, T])[] {
+  const bits = (entry: Entry) => DTYPE_BITS.get(dtypeOf(entry)) ?? 0;
+  return [...entries].sort(([a, x], [b, y]) => bits(y) - bits(x) || (a < b ? -1 : 1));
+}
+
+function encodeHeader(
+  entries: readonly (readonly [string, Entry])[],
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array {
+  if (entries.some(([name]) => name === '__metadata__'))
+    throw new Error(
+      "saveSafetensors: a tensor's name got '__metadata__', expected any other: the format keeps it for comments. Rename it.",
+    );
+  let end = 0;
+  const infos = entries.map(([name, entry]) => {
+    const begin = end;
+    end += (sizeOf(entry.shape) * (DTYPE_BITS.get(dtypeOf(entry)) ?? 0)) / 8;
+    return [name, { dtype: dtypeOf(entry), shape: entry.shape, data_offsets: [begin, end] }] as const;
+  });
+  const comments = Object.keys(metadata).length ? ([['__metadata__', metadata]] as const) : [];
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries<unknown>([...comments, ...infos])));
+  const length = Math.ceil(json.length / 8) * 8;
+  const header = new Uint8Array(PREFIX + length).fill(0x20, PREFIX); // padded with spaces
+  new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
+  header.set(json, PREFIX);
+  return header;
+}
+
+async function valuesOf(entry: Entry): Promise<ArrayLike<number>> {
+  if (isTensor(entry)) return entry.data();
+  return isStoredTensor(entry) ? entry.read() : entry.data;
+}
+
+function encodeValues(name: string, entry: Entry, values: ArrayLike<number>): Uint8Array {
+  const size = sizeOf(entry.shape);
+  if (values.length !== size)
+    throw new Error(
+      `saveSafetensors: tensor '${name}' got ${values.length} values, expected ${size} for shape [${entry.shape.join(', ')}].`,
+    );
+  try {
+    return narrowTo(dtypeOf(entry), values);
+  } catch (cause) {
+    throw new Error(`saveSafetensors: tensor '${name}': ${(cause as Error).message}`, { cause });
+  }
+}
+
+const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((size, part) => size + part.byteLength, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.byteLength;
+  }
+  return bytes;
+}

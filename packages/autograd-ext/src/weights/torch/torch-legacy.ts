@@ -1,0 +1,147 @@
+import type { RandomAccessFile } from '../file-source.js';
+import { reopened, type OpenedFile } from '../opened-file.js';
+import { PickleCutOff } from './pickle-reader.js';
+import { unpickle, type PickleMeaning } from './pickle.js';
+import { checkStorageSize, MAX_PICKLE, storageSize, type TorchArchive } from './torch-archive.js';
+import { TorchFileError } from './torch-file-error.js';
+import { torchMeaning, type TorchStorage } from './torch-globals.js';
+
+const MAGIC = 0x1950a86a20f9469cfc6cn;
+const PROTOCOL = 1001;
+// How much is read at first, and how much more each time that the pickles turn out to be longer.
+const FIRST_READ = 2 ** 20;
+const GROWTH = 4;
+const COUNT_SIZE = 8;
+
+/** Whether a file's first bytes are those of a pickle of protocol 2 or later. */
+export const isPickle = (beginning: Uint8Array): boolean => beginning[0] === 0x80;
+
+/**
+ * Opens what torch wrote before 1.6: pickles of a magic number, a version, the machine, the value and the storages'
+ * keys; then each storage as its length and its numbers.
+ */
+export async function openTorchLegacy(opened: OpenedFile): Promise<TorchArchive> {
+  const { file } = opened;
+  const { value, storages, keys, end } = await readPickles(file);
+  const offsets = await findStorages(file, end, keys, storages);
+  return {
+    value,
+    locate: (storage) => {
+      const offset = offsets.get(storage.key);
+      if (offset === undefined)
+        throw new TorchFileError(`storage '${storage.key}' is not in the file's list of storages.`);
+      const size = storageSize(storages.get(storage.key)!);
+      checkStorageSize(storage, size);
+      return { size, offset, read: (begin, to) => reopened(opened, (again) => again.read(offset + begin, to - begin)) };
+    },
+  };
+}
+
+interface Pickles {
+  readonly value: unknown;
+  /** Those that the value speaks of, by key. */
+  readonly storages: ReadonlyMap<string, TorchStorage>;
+  /** In the order of their data. */
+  readonly keys: readonly string[];
+  readonly end: number;
+}
+
+async function readPickles(file: RandomAccessFile): Promise<Pickles> {
+  for (let length = FIRST_READ; ; length *= GROWTH) {
+    const bytes = await file.read(0, Math.min(length, file.size, MAX_PICKLE));
+    try {
+      return parsePickles(bytes);
+    } catch (cause) {
+      if (!(cause instanceof PickleCutOff) || bytes.length === file.size) throw cause;
+      if (bytes.length === MAX_PICKLE)
+        throw new TorchFileError(`the pickles got more than ${MAX_PICKLE} bytes, expected less.`, undefined, { cause });
+    }
+  }
+}
+
+function parsePickles(bytes: Uint8Array): Pickles {
+  const storages = new Map<string, TorchStorage>();
+  const meaning: PickleMeaning = {
+    ...torchMeaning,
+    persistent: (id) => {
+      const storage = torchMeaning.persistent(id) as TorchStorage;
+      storages.set(storage.key, storage);
+      return storage;
+    },
+  };
+  let end = 0;
+  const next = () => {
+    const pickle = unpickle(bytes, end, meaning);
+    end = pickle.end;
+    return pickle.value;
+  };
+  checkMagic(next());
+  checkVersion(next());
+  checkMachine(next());
+  const value = next();
+  const keys = next();
+  if (!isTexts(keys))
+    throw new TorchFileError("the fifth pickle got other values, expected a list of the storages' keys.");
+  return { value, storages, keys, end };
+}
+
+function checkMagic(magic: unknown): void {
+  if (magic !== MAGIC)
+    throw new TorchFileError(
+      `the magic number got ${typeof magic === 'bigint' || typeof magic === 'number' ? `0x${magic.toString(16)}` : 'something else'}, expected 0x${MAGIC.toString(16)}: the file is a pickle, but not torch's.`,
+      'Check that it is a checkpoint.',
+    );
+}
+
+function checkVersion(version: unknown): void {
+  if (version !== PROTOCOL)
+    throw new TorchFileError(
+      `the format's version got ${typeof version === 'number' ? version : 'no number'}, expected ${PROTOCOL}.`,
+      'Save the file again with a newer torch.',
+    );
+}
+
+function checkMachine(machine: unknown): void {
+  if (!(machine instanceof Map) || machine.get('little_endian') !== true)
+    throw new TorchFileError(
+      'the byte order got other than little-endian.',
+      'Save the file on a little-endian machine.',
+    );
+}
+
+/** Where the numbers of each storage begin. */
+async function findStorages(
+  file: RandomAccessFile,
+  start: number,
+  keys: readonly string[],
+  storages: ReadonlyMap<string, TorchStorage>,
+): Promise<Map<string, number>> {
+  const offsets = new Map<string, number>();
+  let at = start;
+  for (const key of keys) {
+    const storage = storages.get(key);
+    if (!storage || offsets.has(key))
+      throw new TorchFileError(
+        `the list of storages holds '${key.slice(0, 40)}', which no tensor has or which it held before.`,
+      );
+    if (at + COUNT_SIZE + storageSize(storage) > file.size)
+      throw new TorchFileError(
+        `storage '${key}' got ${Math.max(0, file.size - at - COUNT_SIZE)} bytes, expected ${storageSize(storage)}: the file was cut off.`,
+        'Download it again.',
+      );
+    const count = await readCount(file, at);
+    if (count !== BigInt(storage.length))
+      throw new TorchFileError(`storage '${key}' got ${count} elements, expected ${storage.length}.`);
+    offsets.set(key, at + COUNT_SIZE);
+    at += COUNT_SIZE + storageSize(storage);
+  }
+  return offsets;
+}
+
+async function readCount(file: RandomAccessFile, at: number): Promise<bigint> {
+  const bytes = await file.read(at, COUNT_SIZE);
+  return new DataView(bytes.buffer, bytes.byteOffset, COUNT_SIZE).getBigInt64(0, true);
+}
+
+const isTexts = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every((item) => typeof item === 'string');

@@ -1,0 +1,95 @@
+import { crc32 } from './crc32.js';
+import type { RandomAccessFile } from '../file-source.js';
+import { reopened, type OpenedFile } from '../opened-file.js';
+import { unpickle } from './pickle.js';
+import { checkStorageSize, MAX_PICKLE, type StorageBytes, type TorchArchive } from './torch-archive.js';
+import { TorchFileError } from './torch-file-error.js';
+import { torchMeaning } from './torch-globals.js';
+import { checkCrc, locateMember, readMember, readZipDirectory, type ZipMember } from './zip-archive.js';
+
+// A checksum is computed over pieces of this size.
+const CHUNK = 2 ** 24;
+const MAX_NOTE = 64;
+
+/**
+ * Opens what torch has written since 1.6: a zip of `NAME/data.pkl` and `NAME/data/KEY`, of which only the former is
+ * read.
+ */
+export async function openTorchZip(opened: OpenedFile): Promise<TorchArchive> {
+  const { file } = opened;
+  const members = await readZipDirectory(file);
+  const folder = findFolder(members);
+  await checkByteOrder(file, members.get(`${folder}/byteorder`));
+  const pickle = await readMember(file, members.get(`${folder}/data.pkl`)!, MAX_PICKLE);
+  return {
+    value: unpickle(pickle, 0, torchMeaning).value,
+    locate: async (storage) => {
+      const member = members.get(`${folder}/data/${storage.key}`);
+      if (!member)
+        throw new TorchFileError(
+          `storage '${storage.key}' is not in the archive, expected a file '${folder}/data/${storage.key}'.`,
+        );
+      checkStorageSize(storage, member.size);
+      return member.deflated
+        ? deflatedBytes(opened, member)
+        : storedBytes(opened, member, await locateMember(file, member));
+    },
+  };
+}
+
+function findFolder(members: ReadonlyMap<string, ZipMember>): string {
+  const folders = [...members.keys()].flatMap((name) => /^([^/]+)\/data\.pkl$/.exec(name)?.[1] ?? []);
+  const [folder] = folders;
+  if (folder === undefined || folders.length > 1) {
+    const some = [...members.keys()].slice(0, 5).join(', ') || 'nothing';
+    throw new TorchFileError(
+      `the archive got ${some}, expected one file 'NAME/data.pkl' as torch.save writes.`,
+      'Check that it is a checkpoint.',
+    );
+  }
+  if (members.has(`${folder}/constants.pkl`))
+    throw new TorchFileError(
+      'the archive is a TorchScript program (torch.jit.save), expected tensors.',
+      'Open it with torch.jit.load and save its tensors: torch.save(module.state_dict(), path).',
+    );
+  return folder;
+}
+
+async function checkByteOrder(file: RandomAccessFile, member: ZipMember | undefined): Promise<void> {
+  const order = member ? new TextDecoder().decode(await readMember(file, member, MAX_NOTE)) : 'little';
+  if (order !== 'little')
+    throw new TorchFileError(
+      `the byte order got '${order}', expected 'little'.`,
+      'Save the file on a little-endian machine.',
+    );
+}
+
+/** Read by ranges; all of them pass the checksum before the first range is given out. */
+function storedBytes(opened: OpenedFile, member: ZipMember, offset: number): StorageBytes {
+  const { size } = member;
+  let checked = member.crc === undefined;
+  return {
+    size,
+    offset,
+    read: (begin, end) =>
+      reopened(opened, async (file) => {
+        const bytes = await file.read(offset + begin, end - begin);
+        if (!checked) checkCrc(member, bytes.length === size ? crc32(bytes) : await crcOfRange(file, offset, size));
+        checked = true;
+        return bytes;
+      }),
+  };
+}
+
+async function crcOfRange(file: RandomAccessFile, offset: number, size: number): Promise<number> {
+  let crc = 0;
+  for (let at = 0; at < size; at += CHUNK) crc = crc32(await file.read(offset + at, Math.min(CHUNK, size - at)), crc);
+  return crc;
+}
+
+function deflatedBytes(opened: OpenedFile, member: ZipMember): StorageBytes {
+  return {
+    size: member.size,
+    read: async (begin, end) => (await reopened(opened, (file) => readMember(file, member))).slice(begin, end),
+  };
+}

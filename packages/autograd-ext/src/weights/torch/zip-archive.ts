@@ -1,0 +1,211 @@
+import { crc32 } from './crc32.js';
+import type { RandomAccessFile } from '../file-source.js';
+import { TorchFileError } from './torch-file-error.js';
+
+// The format's table of contents, read by ranges. yauzl (npm) was not taken: it needs Node's Buffer and streams, reads
+// each entry on its own, and torch files want neither their names decoded nor their members as streams.
+
+/** A file in a zip archive. */
+export interface ZipMember {
+  readonly name: string;
+  /** Compressed with deflate; else stored as it is. */
+  readonly deflated: boolean;
+  /** Undefined where the writer left it out. */
+  readonly crc: number | undefined;
+  /** In the archive, in bytes. */
+  readonly storedSize: number;
+  /** In bytes. */
+  readonly size: number;
+  /** Where its local header lies. */
+  readonly headerOffset: number;
+}
+
+const END = 0x06054b50;
+const END_SIZE = 22;
+const LOCATOR_64 = 0x07064b50;
+const LOCATOR_64_SIZE = 20;
+const END_64 = 0x06064b50;
+const END_64_SIZE = 56;
+const ENTRY = 0x02014b50;
+const ENTRY_SIZE = 46;
+const LOCAL = 0x04034b50;
+const LOCAL_SIZE = 30;
+const MAX_COMMENT = 0xffff;
+const MAX_DIRECTORY = 16 * 2 ** 20;
+// Deflate packs at most 1032 bytes into one.
+const MAX_RATIO = 1032;
+
+/** Whether a file's first bytes are those of a zip archive. */
+export const isZip = (beginning: Uint8Array): boolean =>
+  beginning.length >= 4 && dataView(beginning).getUint32(0, true) === LOCAL;
+
+/**
+ * The files of an archive by name, zip64 included.
+ * @throws TorchFileError if the table of contents is missing, invalid, larger than 16 MiB or names a file twice
+ */
+export async function readZipDirectory(file: RandomAccessFile): Promise<Map<string, ZipMember>> {
+  const { offset, size, count } = await findDirectory(file);
+  if (size > MAX_DIRECTORY || offset + size > file.size)
+    throw new TorchFileError(
+      `the archive's table of contents got ${size} bytes at ${offset}, expected at most ${MAX_DIRECTORY} within the file.`,
+    );
+  const bytes = await file.read(offset, size);
+  const members = new Map<string, ZipMember>();
+  for (let at = 0, i = 0; i < count; i++) {
+    const { member, end } = parseEntry(bytes, at);
+    if (members.has(member.name)) throw new TorchFileError(`the archive holds '${member.name}' twice.`);
+    members.set(member.name, member);
+    at = end;
+  }
+  return members;
+}
+
+/** Where a member's bytes begin in the file. @throws TorchFileError if they are not within it */
+export async function locateMember(
+  file: RandomAccessFile,
+  { name, headerOffset, storedSize }: ZipMember,
+): Promise<number> {
+  const tooShort = () =>
+    new TorchFileError(
+      `'${name}' of the archive got ${storedSize} bytes at ${headerOffset}, expected them within the file's ${file.size}.`,
+    );
+  if (headerOffset + LOCAL_SIZE > file.size) throw tooShort();
+  const header = dataView(await file.read(headerOffset, LOCAL_SIZE));
+  if (header.getUint32(0, true) !== LOCAL)
+    throw new TorchFileError(`'${name}' of the archive does not lie where the table of contents says.`);
+  const start = headerOffset + LOCAL_SIZE + header.getUint16(26, true) + header.getUint16(28, true);
+  if (start + storedSize > file.size) throw tooShort();
+  return start;
+}
+
+/**
+ * A whole member, decompressed and compared with its checksum. @throws TorchFileError if it is damaged or larger than
+ * `maxSize`
+ */
+export async function readMember(file: RandomAccessFile, member: ZipMember, maxSize = Infinity): Promise<Uint8Array> {
+  if (member.size > maxSize)
+    throw new TorchFileError(`'${member.name}' of the archive got ${member.size} bytes, expected at most ${maxSize}.`);
+  const stored = await file.read(await locateMember(file, member), member.storedSize);
+  const bytes = member.deflated ? await inflate(stored, member) : stored;
+  checkCrc(member, crc32(bytes));
+  return bytes;
+}
+
+/** @throws TorchFileError if the checksum of a member's bytes is not the one that the archive keeps */
+export function checkCrc({ name, crc }: ZipMember, actual: number): void {
+  if (crc !== undefined && actual !== crc)
+    throw new TorchFileError(
+      `the checksum of '${name}' got ${actual.toString(16)}, expected ${crc.toString(16)}: its values are not what was saved.`,
+    );
+}
+
+async function inflate(stored: Uint8Array, { name, size }: ZipMember): Promise<Uint8Array> {
+  const wrongSize = () =>
+    new TorchFileError(`'${name}' of the archive got other than ${size} bytes when decompressed.`);
+  if (size > MAX_RATIO * (stored.length + 1)) throw wrongSize();
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  try {
+    const chunks = new Blob([stored as Uint8Array<ArrayBuffer>])
+      .stream()
+      .pipeThrough(new DecompressionStream('deflate-raw'));
+    for await (const chunk of chunks as unknown as AsyncIterable<Uint8Array>) {
+      if (at + chunk.length > size) throw wrongSize();
+      bytes.set(chunk, at);
+      at += chunk.length;
+    }
+  } catch (cause) {
+    if (cause instanceof TorchFileError) throw cause;
+    throw new TorchFileError(
+      `'${name}' of the archive cannot be decompressed (${(cause as Error).message}).`,
+      undefined,
+      { cause },
+    );
+  }
+  if (at !== size) throw wrongSize();
+  return bytes;
+}
+
+interface Directory {
+  readonly offset: number;
+  readonly size: number;
+  readonly count: number;
+}
+
+async function findDirectory(file: RandomAccessFile): Promise<Directory> {
+  const tailStart = Math.max(0, file.size - END_SIZE - MAX_COMMENT - LOCATOR_64_SIZE);
+  const tail = dataView(await file.read(tailStart, file.size - tailStart));
+  for (let at = tail.byteLength - END_SIZE; at >= 0; at--) {
+    // A comment must reach to the end of the file.
+    if (tail.getUint32(at, true) !== END || at + END_SIZE + tail.getUint16(at + 20, true) !== tail.byteLength) continue;
+    const locator = at - LOCATOR_64_SIZE;
+    if (locator >= 0 && tail.getUint32(locator, true) === LOCATOR_64)
+      return findDirectory64(file, uint64(tail, locator + 8));
+    return {
+      count: tail.getUint16(at + 10, true),
+      size: tail.getUint32(at + 12, true),
+      offset: tail.getUint32(at + 16, true),
+    };
+  }
+  throw new TorchFileError(
+    'the end of the archive, with its table of contents, is not there: the file was cut off or something was appended.',
+    'Download it again.',
+  );
+}
+
+async function findDirectory64(file: RandomAccessFile, offset: number): Promise<Directory> {
+  const end = offset + END_64_SIZE <= file.size ? dataView(await file.read(offset, END_64_SIZE)) : undefined;
+  if (end?.getUint32(0, true) !== END_64)
+    throw new TorchFileError(`the archive's zip64 record does not lie at ${offset}.`);
+  return { count: uint64(end, 32), size: uint64(end, 40), offset: uint64(end, 48) };
+}
+
+function parseEntry(bytes: Uint8Array, at: number): { member: ZipMember; end: number } {
+  const invalid = () => new TorchFileError(`the archive's table of contents is not valid at byte ${at}.`);
+  const entry = dataView(bytes.subarray(at));
+  if (entry.byteLength < ENTRY_SIZE || entry.getUint32(0, true) !== ENTRY) throw invalid();
+  const nameEnd = ENTRY_SIZE + entry.getUint16(28, true);
+  const extraEnd = nameEnd + entry.getUint16(30, true);
+  const end = extraEnd + entry.getUint16(32, true);
+  if (end > entry.byteLength) throw invalid();
+  const name = new TextDecoder().decode(bytes.subarray(at + ENTRY_SIZE, at + nameEnd));
+  const [size, storedSize, headerOffset] = widen(
+    [entry.getUint32(24, true), entry.getUint32(20, true), entry.getUint32(42, true)],
+    bytes.subarray(at + nameEnd, at + extraEnd),
+  );
+  const method = entry.getUint16(10, true);
+  const encrypted = entry.getUint16(8, true) & 1;
+  if (encrypted || (method !== 0 && method !== 8))
+    throw new TorchFileError(
+      `'${name}' of the archive is ${encrypted ? 'encrypted' : `compressed with method ${method}`}, expected it stored or deflated.`,
+      'Save it again with torch.',
+    );
+  if (
+    size === undefined ||
+    storedSize === undefined ||
+    headerOffset === undefined ||
+    (method === 0 && size !== storedSize)
+  )
+    throw invalid();
+  // Zero is what torch writes when it is told to compute none (torch.serialization.set_crc32_options).
+  const crc = entry.getUint32(16, true) || undefined;
+  return { member: { name, deflated: method === 8, crc, size, storedSize, headerOffset }, end: at + end };
+}
+
+/** Numbers of 32 bits that are full lie in the zip64 extra field, in this order. */
+function widen(numbers: readonly number[], extra: Uint8Array): readonly (number | undefined)[] {
+  const fields = dataView(extra);
+  let at = 0;
+  while (at + 4 <= extra.length && fields.getUint16(at, true) !== 1) at += 4 + fields.getUint16(at + 2, true);
+  at += 4;
+  return numbers.map((number) => {
+    if (number !== 0xffffffff) return number;
+    at += 8;
+    return at <= extra.length ? uint64(fields, at - 8) : undefined;
+  });
+}
+
+// Beyond 2^53 a number is not exact, but larger than any file.
+const uint64 = (view: DataView, at: number): number => Number(view.getBigUint64(at, true));
+
+const dataView = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

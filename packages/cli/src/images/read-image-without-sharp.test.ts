@@ -1,0 +1,18 @@
+import { fileURLToPath } from 'node:url';
+import { expect, it, vi } from 'vitest';
+import { readImage } from './read-image.js';
+
+vi.mock('sharp', () => {
+  throw new Error("Cannot find package 'sharp'");
+});
+
+it('reads PNG files without sharp, and says what reads others', async () => {
+  expect(await readImage(fileURLToPath(new URL('../__fixtures__/crab.png', import.meta.url)))).toMatchObject({
+    height: 64,
+    width: 64,
+  });
+  const other = fileURLToPath(import.meta.url);
+  await expect(readImage(other)).rejects.toThrow(
+    /this is no PNG file, and other formats are read by the package sharp, which is not installed here\. Convert it to PNG, or 'npm install sharp'/,
+  );
+});

@@ -1,0 +1,73 @@
+import { readFile } from 'node:fs/promises';
+import { UsageError } from '../terminal/errors.js';
+
+/**
+ * What a model is trained on when nothing else is asked for: the animals that DDPO and AlignProp are usually shown
+ * with.
+ */
+export const simpleAnimals: readonly string[] = [
+  'cat',
+  'dog',
+  'horse',
+  'monkey',
+  'rabbit',
+  'zebra',
+  'spider',
+  'bird',
+  'sheep',
+  'deer',
+  'cow',
+  'goat',
+  'lion',
+  'tiger',
+  'bear',
+  'raccoon',
+  'fox',
+  'wolf',
+  'lizard',
+  'beetle',
+  'ant',
+  'butterfly',
+  'fish',
+  'shark',
+  'whale',
+  'dolphin',
+  'squirrel',
+  'mouse',
+  'rat',
+  'snake',
+  'turtle',
+  'frog',
+  'chicken',
+  'duck',
+  'goose',
+  'bee',
+  'pig',
+  'turkey',
+  'fly',
+  'llama',
+  'camel',
+  'bat',
+  'gorilla',
+  'hedgehog',
+  'kangaroo',
+];
+
+/**
+ * The prompts of a file, one a line; empty lines and lines that start with # are left out.
+ * @throws if the file cannot be read or has no prompt
+ */
+export async function readPrompts(path: string): Promise<readonly string[]> {
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new UsageError(
+      `prompts: cannot read '${path}': ${(cause as Error).message}. Give a text file with one prompt a line.`,
+      { cause },
+    );
+  });
+  const prompts = text
+    .split(/\r?\n/)
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  if (prompts.length > 0) return prompts;
+  throw new UsageError(`prompts: '${path}' has no prompt, expected one a line.`);
+}

@@ -1,0 +1,222 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
+import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import { isModelReward, scoreImages } from '@alignprop/rewards';
+import { fixturePath } from '../../../../fixtures/index.js';
+import { UsageError } from '../terminal/errors.js';
+import { rewardTerms, type RewardOptions } from './reward-terms.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'alignprop-rewards-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const file = (name: string, content: string): string => {
+  writeFileSync(join(folder, name), content);
+  return join(folder, name);
+};
+const tfjs = import.meta.resolve('@tensorflow/tfjs-core');
+const brightness = file(
+  'brightness.mjs',
+  `import { mean } from '${tfjs}'; export default (images, prompts) => mean(images, [1, 2, 3]);`,
+);
+
+const image = { data: Uint8Array.from({ length: 16 * 16 * 3 }, (_, i) => (i * 7) % 256), height: 16, width: 16 };
+async function judge(terms: readonly string[], options?: RewardOptions) {
+  const engine = new TfjsEngine();
+  const reward = await rewardTerms(terms, options).load();
+  const judged = await scoreImages(reward, [image], { prompts: 'a crab', engine }).finally(() => engine.dispose());
+  if ('dispose' in reward) (reward.dispose as () => void)();
+  return judged;
+}
+
+describe('rewardTerms', () => {
+  beforeAll(() => useBackend('wasm'));
+
+  it('adds up what it is given, by weight', () =>
+    expectNoLeaks(async () => {
+      const {
+        scores: [size],
+      } = await judge(['jpeg-incompressibility']);
+      expect(size).toBeGreaterThan(0);
+      expect((await judge(['jpeg-compressibility'])).scores[0]).toBeCloseTo(-size!, 6);
+      const { scores, terms } = await judge(['jpeg-compressibility:0.5', 'jpeg-incompressibility:2']);
+      expect(scores[0]).toBeCloseTo(1.5 * size!, 5);
+      expect(Object.entries(terms).map(([name, [value]]) => [name, value! / size!])).toEqual([
+        ['jpeg-compressibility', expect.closeTo(-0.5, 5)],
+        ['jpeg-incompressibility', expect.closeTo(2, 5)],
+      ]);
+    }));
+
+  const aesthetic = {
+    weights: fixturePath('reward-aesthetic/clip'),
+    head: fixturePath('reward-aesthetic/sac+logos+ava1-l14-linearMSE.pth'),
+  };
+  const pick = { weights: fixturePath('reward-pickscore/clip'), tokenizer: fixturePath('reward-pickscore/clip') };
+  const hps = { weights: fixturePath('reward-hpsv2'), tokenizer: fixturePath('reward-hpsv2/tokenizer') };
+  const blip = {
+    weights: fixturePath('reward-imagereward/ImageReward_tiny.pt'),
+    tokenizer: fixturePath('reward-imagereward'),
+  };
+  const detector = {
+    weights: fixturePath('reward-object-detection/plain'),
+    target: 'dog',
+    goal: 'present',
+    height: '32',
+  };
+  it.each<[string, Record<string, string>]>([
+    ['aesthetic', aesthetic],
+    ['clip-score', { ...pick, form: 'cosine' }],
+    ['pick-score', pick],
+    ['hps-v2', hps],
+    ['image-reward', { ...blip, 'vision-heads': '2' }],
+    ['object-detection', detector],
+    ['nsfw-safety', {}],
+    ['jpeg-compressibility', { quality: '50' }],
+    ['jpeg-incompressibility', { quality: '50' }],
+  ])(
+    'knows %s, leaves its weights in their files, and takes its options from the command line and from a file',
+    async (name, options) => {
+      expect(isModelReward(await rewardTerms([name], { [name]: options }).load())).toBe(true);
+      const written = Object.entries(options).map(([option, value]) => `${name}.${option}=${value}`);
+      const [one, other] = [await judge([name], written), await judge([name], { [name]: options })];
+      expect(one.scores[0]).toBe(other.scores[0]);
+      expect(one.scores[0]).not.toBe(0);
+    },
+  );
+
+  it("adds a user's own reward to one with weights", async () => {
+    const { scores, terms } = await judge([`${brightness}:2`, 'aesthetic:0.5'], { aesthetic });
+    expect(Object.keys(terms)).toEqual(['brightness', 'aesthetic']);
+    expect(terms.brightness![0]).toBeCloseTo(
+      (2 * image.data.reduce((sum, byte) => sum + byte, 0)) / 255 / image.data.length,
+      5,
+    );
+    expect(scores[0]).toBeCloseTo(terms.brightness![0]! + terms.aesthetic![0]!, 5);
+    expect(terms.aesthetic![0]).toBeCloseTo((await judge(['aesthetic'], { aesthetic })).scores[0]! / 2, 5);
+  });
+
+  it('takes options for terms of two flags, and names the flag that is wrong', async () => {
+    const options = ['jpeg-compressibility.quality=50', 'jpeg-incompressibility.quality=90'];
+    const [one, other] = ['jpeg-compressibility', 'jpeg-incompressibility:2'];
+    expect((await judge([one], options.slice(0, 1))).scores).toEqual(
+      (
+        await scoreImages(await rewardTerms([one], options, { others: [other] }).load(), [image], {
+          engine: new TfjsEngine(),
+        })
+      ).scores,
+    );
+    expect(() => rewardTerms([one], options)).toThrow(/got an option of 'jpeg-incompressibility'/);
+    expect(() => rewardTerms([other], ['aesthetic.head=a'], { flag: '--eval-reward', others: [one] })).toThrow(
+      /expected one of jpeg-incompressibility, jpeg-compressibility\./,
+    );
+    expect(() => rewardTerms(['beauty'], [], { flag: '--eval-reward' })).toThrow(/--eval-reward: got 'beauty'/);
+  });
+
+  it.each<[string[], RewardOptions | undefined, RegExp]>([
+    [
+      ['beauty'],
+      undefined,
+      /--reward: got 'beauty', expected a \.js, \.mjs or \.ts file, or one of aesthetic, clip-score, /,
+    ],
+    [['toString'], undefined, /got 'toString'/],
+    [['jpeg-compressibility:much'], undefined, /weight of 'jpeg-compressibility' got 'much'/],
+    [['jpeg-compressibility:'], undefined, /got ''/],
+    [[`${brightness}:much`], undefined, /weight of '.*brightness\.mjs' got 'much'/],
+    [['jpeg-compressibility', 'jpeg-compressibility:2'], undefined, /given twice/],
+    [['./a/mine.js', './b/mine.ts'], undefined, /'mine' is given twice/],
+    [
+      ['aesthetic'],
+      ['aesthetic=./head.pth'],
+      /--reward-option: got 'aesthetic=.\/head.pth', expected reward\.option=value/,
+    ],
+    [
+      ['aesthetic'],
+      ['aesthetic.heads=./head.pth'],
+      /--reward-option: got 'aesthetic\.heads', expected one of aesthetic\.weights, aesthetic\.head/,
+    ],
+    [['aesthetic'], ['hps-v2.version=v2'], /got an option of 'hps-v2', expected one of aesthetic/],
+    [['./mine.js'], ['mine.a=1'], /got an option of 'mine', expected one of a listed reward/],
+    [['hps-v2'], { 'hps-v2': { version: 'v3' } }, /hps-v2\.version got 'v3', expected one of v2, v2\.1/],
+    [['jpeg-compressibility'], ['jpeg-compressibility.quality=high'], /quality got 'high', expected a number/],
+    [['object-detection'], undefined, /'object-detection' needs an option: --reward-option object-detection\.target=/],
+    [
+      ['graph-model'],
+      ['graph-model.model=m', 'graph-model.score=1,x'],
+      /graph-model\.score got '1,x', expected numbers/,
+    ],
+  ])('refuses %j with %j', (terms, options, message) => {
+    expect(() => rewardTerms(terms, options)).toThrow(message);
+    expect(() => rewardTerms(terms, options)).toThrow(UsageError);
+  });
+});
+
+describe("a user's own file", () => {
+  beforeAll(() => useBackend('wasm'));
+  const reward = `import { mean } from '${tfjs}'; const reward = (images) => mean(images, [1, 2, 3]);`;
+  const level = image.data.reduce((sum, byte) => sum + byte, 0) / 255 / image.data.length;
+
+  it.each([
+    ['a reward', `${reward} export default reward;`],
+    ['a factory', `${reward} export default () => reward;`],
+    ['an async factory', `${reward} export default async () => { await null; return reward; };`],
+  ])('exports %s', async (what, content) => {
+    expect((await judge([file(`${what.replaceAll(' ', '-')}.mjs`, content)])).scores[0]).toBeCloseTo(level, 5);
+  });
+
+  it('may be TypeScript', async () => {
+    const path = file('typed.ts', `${reward} const typed: typeof reward = reward; export default typed;`);
+    expect((await judge([path])).scores[0]).toBeCloseTo(level, 5);
+  });
+
+  it('is TypeScript only where Node itself runs it, and says so elsewhere', async () => {
+    const path = file('plain.ts', 'const reward: unknown = (images: object) => images; export default reward;');
+    const built = join(folder, 'reward-file.cjs'); // tests run TypeScript by themselves
+    await build({
+      entryPoints: [fileURLToPath(new URL('reward-file.ts', import.meta.url))],
+      bundle: true,
+      platform: 'node',
+      format: 'cjs',
+      outfile: built,
+    });
+    const program = `require(${JSON.stringify(built)}).rewardFile(${JSON.stringify(path)}).then((reward) => console.log(typeof reward), (error) => console.log(error.message))`;
+    const said = execFileSync(process.execPath, ['-e', program], {
+      encoding: 'utf8',
+      env: { ...process.env, NODE_OPTIONS: '' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const [major, minor] = process.versions.node.split('..').map(Number) as [number, number];
+    const runsTypeScript = major > 22 || (major === 22 && minor >= 18);
+    expect(said).toMatch(
+      runsTypeScript
+        ? /^function$/m
+        : /--reward: cannot load '.*plain\.ts': Unknown file extension.* does not run TypeScript: use Node 22\.18 or newer, or compile the file to \.mjs\.$/m,
+    );
+  });
+
+  it.each<[string, string | undefined, string | RegExp]>([
+    ['none.mjs', undefined, /--reward: there is no file '.*none\.mjs'/],
+    [
+      'nothing.mjs',
+      'export const reward = 1;',
+      /the default export of '.*nothing\.mjs' got nothing, expected a function/,
+    ],
+    [
+      'number.mjs',
+      'export default () => 3;',
+      /has no parameters, so it was called to make a reward\. It returned a number, expected a function/,
+    ],
+    ['broken.mjs', 'export default (', /--reward: cannot load '.*broken\.mjs': /],
+    [
+      'lonely.mjs',
+      "import 'no-such-package'; export default () => 3;",
+      /cannot load '.*lonely\.mjs': .*no-such-package/,
+    ],
+  ])('%s is refused', async (name, content, message) => {
+    if (content !== undefined) file(name, content);
+    await expect(rewardTerms([join(folder, name)]).load()).rejects.toThrow(message);
+  });
+});

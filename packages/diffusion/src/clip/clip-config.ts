@@ -1,0 +1,112 @@
+import {
+  anything,
+  count,
+  oneOf,
+  readConfig,
+  real,
+  reportConfig,
+  type ConfigInput,
+  type ConfigOf,
+} from '../models/model-config.js';
+import { clipActivations, clipLayouts } from './encoder.js';
+
+// The fields of transformers' CLIPTextConfig that the model reads, and the layout of the checkpoint.
+const textFields = {
+  vocab_size: count(49408),
+  hidden_size: count(512),
+  intermediate_size: count(2048),
+  num_hidden_layers: count(12),
+  num_attention_heads: count(8),
+  max_position_embeddings: count(77),
+  hidden_act: oneOf(clipActivations, 'quick_gelu'),
+  layer_norm_eps: real(1e-5),
+  eos_token_id: real(49407),
+  projection_dim: count(512),
+  attention_dropout: oneOf([0], 0),
+  bos_token_id: anything(49406),
+  pad_token_id: anything(1),
+  layout: oneOf(clipLayouts, 'transformers'),
+};
+
+// Likewise, of CLIPVisionConfig.
+const visionFields = {
+  hidden_size: count(768),
+  intermediate_size: count(3072),
+  num_hidden_layers: count(12),
+  num_attention_heads: count(12),
+  num_channels: count(3),
+  image_size: count(224),
+  patch_size: count(32),
+  hidden_act: oneOf(clipActivations, 'quick_gelu'),
+  layer_norm_eps: real(1e-5),
+  projection_dim: count(512),
+  attention_dropout: oneOf([0], 0),
+  layout: oneOf(clipLayouts, 'transformers'),
+};
+
+/** transformers' `CLIPTextConfig`, in its own spelling. */
+export type CLIPTextConfig = ConfigOf<typeof textFields>;
+/** transformers' `CLIPVisionConfig`, in its own spelling. */
+export type CLIPVisionConfig = ConfigOf<typeof visionFields>;
+
+/** transformers' `CLIPConfig`, in its own spelling. */
+export interface CLIPConfig {
+  readonly text_config: CLIPTextConfig;
+  readonly vision_config: CLIPVisionConfig;
+  /** The width of the space that texts and images share. */
+  readonly projection_dim: number;
+}
+
+/**
+ * A whole `CLIPModel`'s config.
+ * @throws naming all unsupported fields, values and what is supported
+ */
+export function clipConfig(input: ConfigInput): CLIPConfig {
+  const nested = { text_config: {}, vision_config: {}, ...input };
+  const [text_config, vision_config] = [clipTextConfig(nested), clipVisionConfig(nested)];
+  return { text_config, vision_config, projection_dim: text_config.projection_dim };
+}
+
+/**
+ * The text half of a CLIP config: of a text model's own, or of a `CLIPModel`'s.
+ * @throws naming all unsupported fields, values and what is supported
+ */
+export function clipTextConfig(input: ConfigInput): CLIPTextConfig {
+  const config = readConfig('CLIPTextModel', textFields, half(input, 'text_config'));
+  checkHeads('CLIPTextModel', config);
+  return config;
+}
+
+/**
+ * The vision half of a CLIP config: of a vision model's own, or of a `CLIPModel`'s.
+ * @throws naming all unsupported fields, values and what is supported
+ */
+export function clipVisionConfig(input: ConfigInput): CLIPVisionConfig {
+  const config = readConfig('CLIPVisionModel', visionFields, half(input, 'vision_config'));
+  checkHeads('CLIPVisionModel', config);
+  return config;
+}
+
+/**
+ * A `CLIPModel`'s config nests both halves, its own `projection_dim` holds for both, and old files repeat fields in
+ * `…_config_dict`.
+ */
+function half(input: ConfigInput, name: 'text_config' | 'vision_config'): ConfigInput {
+  if (typeof input[name] !== 'object' || input[name] === null) return input;
+  const projection = input.projection_dim ?? 512;
+  return {
+    ...(input[name] as ConfigInput),
+    ...(input[`${name}_dict`] as ConfigInput | null | undefined),
+    projection_dim: projection,
+  };
+}
+
+function checkHeads(
+  owner: string,
+  { hidden_size, num_attention_heads }: { hidden_size: number; num_attention_heads: number },
+): void {
+  if (hidden_size % num_attention_heads === 0) return;
+  reportConfig(owner, [
+    `num_attention_heads got ${num_attention_heads}, expected a divisor of hidden_size ${hidden_size}`,
+  ]);
+}

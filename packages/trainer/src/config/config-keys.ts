@@ -1,0 +1,69 @@
+import type { z } from 'zod';
+
+/**
+ * Fills in the defaults and checks everything.
+ * @param owner whose configuration it is, for the error
+ * @param known the schema's keys
+ * @throws one error with every problem
+ */
+export function parseOptions<S extends z.ZodType>(
+  owner: string,
+  schema: S,
+  known: readonly string[],
+  input: Readonly<Record<string, unknown>>,
+): z.output<S> {
+  const { values, problems } = knownKeys(input, known);
+  const result = schema.safeParse(values);
+  const issues = result.success
+    ? []
+    : result.error.issues.map(({ path, message }) => `${path.join('..') || 'config'}: ${message}`);
+  const all = [...problems, ...issues];
+  if (all.length > 0) throw new Error(`${owner}: ${all.join('\n  ')}`);
+  return result.data!;
+}
+
+/**
+ * The input in snake case, and what is wrong with its keys: unknown (with the nearest known key), or given in both
+ * spellings.
+ */
+function knownKeys(
+  input: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+): { values: Record<string, unknown>; problems: readonly string[] } {
+  const values: Record<string, unknown> = {};
+  const problems: string[] = [];
+  const spellings = new Map(
+    known.flatMap((key) => [
+      [key, key],
+      [camelCase(key), key],
+    ]),
+  );
+  for (const [written, value] of Object.entries(input)) {
+    const key = spellings.get(written);
+    if (key === undefined) problems.push(`${written}: unknown option.${suggestion(written, spellings)}`);
+    else if (key in values) problems.push(`${key}: given twice, as '${key}' and in camel case. Keep one.`);
+    else values[key] = value;
+  }
+  return { values, problems };
+}
+
+const camelCase = (key: string): string => key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+
+function suggestion(written: string, spellings: ReadonlyMap<string, string>): string {
+  const [nearest] = [...spellings.keys()]
+    .map((name) => ({ name, distance: editDistance(written, name) }))
+    .sort((a, b) => a.distance - b.distance);
+  return nearest && nearest.distance <= Math.max(2, written.length / 3) ? ` Did you mean '${nearest.name}'?` : '';
+}
+
+/** Levenshtein's. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length]!;
+}

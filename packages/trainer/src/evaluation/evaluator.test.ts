@@ -1,0 +1,70 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { useBackend } from '@alignprop/autograd-ext';
+import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { RewardFunction } from '@alignprop/rewards';
+import { brightness, tinyConfig, tinyPipeline } from '../__fixtures__/tiny-run.js';
+import { parseAlignPropConfig } from '../config/config.js';
+import { evaluator } from './evaluator.js';
+
+describe('evaluator', () => {
+  let pipeline: StableDiffusionPipeline;
+  beforeAll(async () => {
+    await useBackend('wasm');
+    pipeline = await tinyPipeline();
+    await evaluator(pipeline.engine, { config, prompts: ['crab'], rewardFunction: brightness })(pipeline).then(
+      ({ images }) => images.dispose(),
+    ); // reads the weights
+  });
+  const config = parseAlignPropConfig(tinyConfig);
+
+  it('draws the same for the same pipeline: every prompt from noise of its own', () =>
+    expectNoLeaks(async () => {
+      const seen: unknown[] = [];
+      const rewardFunction: RewardFunction<number> = (images, prompts, metadata) => (
+        seen.push([prompts, metadata]),
+        brightness(images, prompts, metadata)
+      );
+      const evaluate = evaluator(pipeline.engine, {
+        config,
+        prompts: ['crab', 'fox', 'crab'],
+        promptMetadata: [1, 2, 3],
+        rewardFunction,
+      });
+      let drawn = 0;
+      const [first, second] = [await evaluate(pipeline, { onImage: () => drawn++ }), await evaluate(pipeline)];
+      expect(drawn).toBe(3);
+      expect(seen.slice(0, 3)).toEqual([
+        [['crab'], [1]],
+        [['fox'], [2]],
+        [['crab'], [3]],
+      ]);
+      expect(first.images.shape).toEqual([3, 16, 16, 3]);
+      expect(second.rewards).toEqual(first.rewards);
+      expect(new Set(first.rewards).size).toBe(3);
+      expect(first.mean).toBeCloseTo((first.rewards[0]! + first.rewards[1]! + first.rewards[2]!) / 3, 6);
+      return [first.images, second.images];
+    }));
+
+  it('draws a prompt several times, and says how far its images are apart', () =>
+    expectNoLeaks(async () => {
+      const evaluate = evaluator(pipeline.engine, {
+        config: { ...config, eval_images_per_prompt: 2 },
+        prompts: ['crab', 'fox'],
+        rewardFunction: brightness,
+      });
+      const { images, rewards, diversity } = await evaluate(pipeline);
+      expect([images.shape[0], rewards.length]).toEqual([4, 4]);
+      expect(diversity).toBeGreaterThan(0);
+      expect(diversity).toBeLessThan(1);
+      return images;
+    }));
+
+  it('stops when it is told to, and needs prompts', async () => {
+    const evaluate = evaluator(pipeline.engine, { config, prompts: ['crab'], rewardFunction: brightness });
+    await expect(evaluate(pipeline, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+    expect(() => evaluator(pipeline.engine, { config, prompts: [], rewardFunction: brightness })).toThrow(
+      'evaluator: prompts got none',
+    );
+  });
+});

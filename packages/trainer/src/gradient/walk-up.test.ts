@@ -1,0 +1,252 @@
+import {
+  add,
+  concat,
+  dispose,
+  fill,
+  keep,
+  matMul,
+  mean,
+  mul,
+  randomNormal,
+  reshape,
+  scalar,
+  square,
+  stack,
+  sub,
+  sum,
+  tanh,
+  tensor,
+  variable,
+  zerosLike,
+  type Tensor,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
+import { trainable, useBackend, vjp, type ModelFunction, type Params } from '@alignprop/autograd-ext';
+import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import { DDIMScheduler, type DDIMConfig, type Step } from '@alignprop/diffusion';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { walkUp, type Chain, type Trajectory } from './walk-up.js';
+import { stopGradient } from '../__fixtures__/stop-gradient.js';
+import type { Shown, StepPlan } from '../estimators/plans.js';
+
+/** A small nonlinear model of latents and time, with two trainable matrices. */
+const model: ModelFunction = (params, x, t) => {
+  const { first, second } = params as { first: Tensor; second: Tensor };
+  const [batch, height, width, channels] = (x as Tensor4D).shape;
+  const rows = batch * height * width;
+  const input = concat([reshape(x!, [rows, channels]), fill([rows, 1], t!.dataSync()[0]! / 1000)], 1);
+  return reshape(matMul(tanh(matMul(input as never, first as never)), second as never), x!.shape);
+};
+
+const shape: [number, number, number, number] = [2, 3, 2, 4];
+const newParams = () => ({
+  first: variable(randomNormal([5, 7], 0, 0.7, 'float32', 1)),
+  second: variable(randomNormal([7, 4], 0, 0.7, 'float32', 2)),
+});
+
+/**
+ * The whole chain as one graph, a prediction detached where the plan says so: what a framework with a tape would run.
+ */
+function nested(
+  scheduler: DDIMScheduler,
+  eta: number,
+  steps: readonly Step[],
+  noise: readonly Tensor4D[],
+  plan: readonly StepPlan[],
+  shown: Shown = 'x_0',
+  predictions: [input: Tensor, output: Tensor][] = [],
+): ModelFunction {
+  return (params, start) => {
+    let x = start as Tensor4D;
+    for (const [i, step] of steps.entries()) {
+      const input = plan[i]!.inputDetached ? stopGradient(x) : x;
+      const output = model(params, input, tensor([step.t])) as Tensor4D;
+      predictions.push([input, output]);
+      const next = scheduler.step(plan[i]!.attached ? output : stopGradient(output), step, x, { eta, noise: noise[i] });
+      if (shown === 'predicted-x_0' && i === plan.length - 1) return next.predOriginalSample;
+      x = next.prevSample;
+    }
+    return x;
+  };
+}
+
+const newChain = (scheduler: DDIMScheduler, eta: number, params: Params): Chain => ({
+  scheduler,
+  eta,
+  async predictionVjp(latents, step, dy, inputGradient) {
+    const timestep = tensor([step.t]);
+    const { value, ...rest } = vjp(model, params, [latents, timestep], dy, inputGradient ? [0] : []);
+    dispose([value, timestep]);
+    return rest;
+  },
+});
+
+function walkDown(
+  scheduler: DDIMScheduler,
+  eta: number,
+  steps: readonly Step[],
+  start: Tensor4D,
+  noise: readonly Tensor4D[],
+  params: Params,
+  shown: Shown = 'x_0',
+): Trajectory {
+  const latents = [start];
+  const modelOutputs = steps.map((step, i) => {
+    const output = model(params, latents[i]!, tensor([step.t])) as Tensor4D;
+    const { prevSample, predOriginalSample } = scheduler.step(output, step, latents[i]!, { eta, noise: noise[i] });
+    latents.push(shown === 'predicted-x_0' && i === steps.length - 1 ? predOriginalSample : prevSample);
+    return output;
+  });
+  return { steps, shown, latents, modelOutputs };
+}
+
+const configs: [string, Partial<DDIMConfig>, number][] = [
+  ['epsilon, eta 1', { clip_sample: false, set_alpha_to_one: false, steps_offset: 1 }, 1],
+  ['epsilon, eta 0, clipped x_0', { clip_sample: true, clip_sample_range: 1 }, 0],
+  ['epsilon, eta 0.7, thresholded x_0', { clip_sample: false, thresholding: true, sample_max_value: 2 }, 0.7],
+  ['v-prediction, eta 0.5', { clip_sample: false, prediction_type: 'v_prediction' }, 0.5],
+  ['sample, eta 1, clipped', { clip_sample: true, prediction_type: 'sample' }, 1],
+];
+/** ReFL ends with an attached step, DRTune with any, its model's input cut off. */
+const otherCases = [
+  ['010111', true, 'x_0'],
+  ['111111', true, 'x_0'],
+  ['0001', false, 'predicted-x_0'],
+  ['1', false, 'predicted-x_0'],
+  ['01010', true, 'predicted-x_0'],
+  ['01011', false, 'predicted-x_0'],
+] as const;
+const masks = ['111111', '000001', '000011', '010011', '100000', '101010', '100001'];
+
+describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
+
+  describe.each(configs)('%s', (_, config, eta) => {
+    it.each([...masks.map((mask) => [mask, false, 'x_0'] as const), ...otherCases])(
+      'equals the nested graph for mask %s, input detached %s, showing %s',
+      async (mask, inputDetached, shown) => {
+        const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
+        const scheduler = new DDIMScheduler(config);
+        const steps = scheduler.timesteps(6).slice(0, mask.length);
+        const params = newParams();
+        const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
+        const noise = steps.map((_, i): Tensor4D => randomNormal(shape, 0, 1, 'float32', 10 + i));
+        const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
+        const whole = vjp(nested(scheduler, eta, steps, noise, plan, shown), params, [start], dy, []);
+        const trajectory = walkDown(scheduler, eta, steps, start, noise, params, shown);
+        const up = await walkUp(newChain(scheduler, eta, params), trajectory, plan, dy);
+        expect(Array.from(trajectory.latents.at(-1)!.dataSync())).toEqual(Array.from(whole.value.dataSync()));
+        expect(Object.keys(up.params)).toEqual(['first', 'second']);
+        for (const name of ['first', 'second']) expectClose(up.params[name]!, whole.params[name]!);
+        const earliest = mask.indexOf('1');
+        up.latents.forEach((gradient, i) => expect(gradient !== undefined, `latents ${i}`).toBe(i > earliest));
+      },
+    );
+  });
+
+  it.each([
+    ['010011', false, 'x_0'],
+    ['100101', true, 'x_0'],
+    ['0101', false, 'predicted-x_0'],
+  ] as const)(
+    'equals the nested graph with a penalty on leaving a reference, for mask %s, input detached %s, showing %s',
+    async (mask, inputDetached, shown) => {
+      const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
+      const scheduler = new DDIMScheduler({ clip_sample: false });
+      const steps = scheduler.timesteps(6).slice(0, mask.length);
+      const [params, reference] = [
+        newParams(),
+        { first: randomNormal([5, 7], 0, 0.7, 'float32', 5), second: randomNormal([7, 4], 0, 0.7, 'float32', 6) },
+      ];
+      const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
+      const noise = steps.map((_, i): Tensor4D => randomNormal(shape, 0, 1, 'float32', 10 + i));
+      const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
+      const klWeight = 20;
+      let kl: Tensor | undefined;
+      const loss: ModelFunction = (weights, x) => {
+        const predictions: [Tensor, Tensor][] = [];
+        const image = nested(scheduler, 0.5, steps, noise, plan, shown, predictions)(weights, x!) as Tensor;
+        const differences = predictions.map(([input, output], i) =>
+          sub(output, stopGradient(model(reference, input, tensor([steps[i]!.t])) as Tensor)),
+        );
+        kl = keep(mean(square(stack(differences.filter((_, i) => plan[i]!.attached)))));
+        return add(sum(mul(image, dy)), mul(kl, klWeight));
+      };
+      const whole = vjp(loss, params, [start], scalar(1), []);
+      const chain: Chain = {
+        ...newChain(scheduler, 0.5, params),
+        referencePrediction: async (x, step) => model(reference, x, tensor([step.t])) as Tensor4D,
+      };
+      const up = await walkUp(chain, walkDown(scheduler, 0.5, steps, start, noise, params, shown), plan, dy, {
+        klWeight,
+      });
+      for (const name of ['first', 'second']) expectClose(up.params[name]!, whole.params[name]!);
+      expect(up.kl).toBeCloseTo(kl!.dataSync()[0]!, 4);
+      const plain = await walkUp(chain, walkDown(scheduler, 0.5, steps, start, noise, params, shown), plan, dy);
+      expect(plain.kl).toBeUndefined();
+      expect(() => expectClose(plain.params.first!, whole.params.first!, 0.01)).toThrow();
+    },
+  );
+
+  it('gives the gradient of every latent below the earliest attached step', async () => {
+    const scheduler = new DDIMScheduler({ clip_sample: false });
+    const steps = scheduler.timesteps(4);
+    const params = newParams();
+    const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
+    const noise = steps.map((): Tensor4D => zerosLike(start));
+    const plan = [...'1101'].map((digit) => ({ attached: digit === '1', inputDetached: false }));
+    const trajectory = walkDown(scheduler, 0, steps, start, noise, params);
+    const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
+    const { latents } = await walkUp(newChain(scheduler, 0, params), trajectory, plan, dy);
+    for (let i = 1; i < 4; i++) {
+      const rest = vjp(
+        nested(scheduler, 0, steps.slice(i), noise.slice(i), plan.slice(i)),
+        params,
+        [trajectory.latents[i]!],
+        dy,
+      );
+      expectClose(latents[i]!, rest.inputs[0]!);
+    }
+  });
+
+  it('runs the model at attached steps only, allocates nothing that stays, and stops when aborted', async () => {
+    const scheduler = new DDIMScheduler({ clip_sample: false });
+    const steps = scheduler.timesteps(6);
+    const params = newParams();
+    const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
+    const trajectory = walkDown(
+      scheduler,
+      0,
+      steps,
+      start,
+      steps.map(() => zerosLike(start)),
+      params,
+    );
+    const plan = [...'010010'].map((digit) => ({ attached: digit === '1', inputDetached: false }));
+    const chain = newChain(scheduler, 0, params);
+    const controller = new AbortController();
+    const calls: number[] = [];
+    const counting: Chain = {
+      ...chain,
+      predictionVjp: (x, step, ...rest) => (calls.push(step.index), chain.predictionVjp(x, step, ...rest)),
+    };
+    await expectNoLeaks(() => walkUp(counting, trajectory, plan, start));
+    expect(calls).toEqual([4, 1]);
+    const aborting: Chain = {
+      ...chain,
+      predictionVjp: (...args) => (controller.abort(), chain.predictionVjp(...args)),
+    };
+    await expectNoLeaks(async () => {
+      await expect(walkUp(aborting, trajectory, plan, start, { signal: controller.signal })).rejects.toThrow(/aborted/);
+      await expect(walkUp(chain, trajectory, plan.slice(1), start)).rejects.toThrow(/expected 6 entries/);
+    });
+    expect(Object.keys(trainable(params))).toHaveLength(2);
+  });
+});
+
+function expectClose(actual: Tensor, expected: Tensor, tolerance = 2e-5): void {
+  expect(actual.shape).toEqual(expected.shape);
+  const [a, e] = [actual.dataSync<'float32'>(), expected.dataSync<'float32'>()];
+  const scale = e.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  a.forEach((value, i) => expect(Math.abs(value - e[i]!)).toBeLessThanOrEqual(tolerance * scale));
+}

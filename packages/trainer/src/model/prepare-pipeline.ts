@@ -1,0 +1,115 @@
+import { tensor, tidy, variable, type Variable } from '@tensorflow/tfjs-core';
+import {
+  flattenTensors,
+  isTensor,
+  mapTensors,
+  trainable,
+  type Params,
+  type TorchGenerator,
+} from '@alignprop/autograd-ext';
+import { DDIMScheduler, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { addLora, loraTensors } from '@alignprop/lora';
+import type { AlignPropConfig } from '../config/config.js';
+import { prefixed, trainedWeights, type TrainedWeights } from './trained-weights.js';
+
+/** A pipeline made ready for training, and what is trained in it. */
+export interface Prepared {
+  readonly pipeline: StableDiffusionPipeline;
+  readonly weights: TrainedWeights;
+  /** Variables made here, rather than being part of the pipeline given; by parameter path. */
+  readonly made: Readonly<Record<string, Variable>>;
+}
+
+type PreparationConfig = Pick<
+  AlignPropConfig,
+  'use_lora' | 'train_text_encoder' | 'lora_rank' | 'lora_alpha' | 'lora_target_modules' | 'lora_init'
+>;
+
+/** Where diffusers puts adapters of a text encoder. */
+const textTargets = ['q_proj', 'k_proj', 'v_proj', 'out_proj'];
+
+/**
+ * Gives the UNet a new adapter unless it has a trainable one, the text encoder likewise where `train_text_encoder` says
+ * so, and the pipeline a DDIM scheduler with its noise schedule, as TRL does. With `use_lora` false the UNet is taken
+ * as it is.
+ * @throws if what is trainable in the pipeline is not what the configuration trains
+ */
+export function preparePipeline(
+  pipeline: StableDiffusionPipeline,
+  config: PreparationConfig,
+  generator: TorchGenerator,
+): Prepared {
+  const { unet, textEncoder, scheduler } = pipeline;
+  if (!config.use_lora) checkWholeUNet(unet.params);
+  const adapted = config.use_lora ? adapt(unet.params, config, config.lora_target_modules, generator) : unet.params;
+  const text = config.train_text_encoder
+    ? adapt(textEncoder.params, config, textTargets, generator)
+    : textEncoder.params;
+  if (config.use_lora) checkAdapter('UNet', adapted);
+  if (config.train_text_encoder) checkAdapter('text encoder', text);
+  else checkFrozen(text);
+  const ddim = scheduler instanceof DDIMScheduler ? scheduler : DDIMScheduler.fromConfig(scheduler.config);
+  const ready = pipeline.with({
+    unet: unet.withParams(adapted),
+    textEncoder: textEncoder.withParams(text),
+    scheduler: ddim,
+  });
+  const made = {
+    ...(adapted !== unet.params && trainable(adapted)),
+    ...(text !== textEncoder.params && prefixed(trainable(text))),
+  };
+  return { pipeline: ready, weights: trainedWeights(ready, config.use_lora), made };
+}
+
+/**
+ * The same pipeline with every weight of its UNet read into memory and made trainable, for `use_lora: false`. The
+ * variables belong to the caller: `dispose(trainable(pipeline.unet.params))` frees them.
+ */
+export async function trainableUNet(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
+  const { unet } = pipeline;
+  const variables: Record<string, Variable> = {};
+  for (const [path, leaf] of Object.entries(flattenTensors(unet.params))) {
+    const values = isTensor(leaf) ? await leaf.data<'float32'>() : await leaf.read();
+    tidy(() => void (variables[path] = variable(tensor(values, [...leaf.shape], 'float32'))));
+  }
+  return pipeline.with({ unet: unet.withParams(mapTensors(unet.params, (path) => variables[path]!)) });
+}
+
+function adapt(
+  params: Params,
+  config: PreparationConfig,
+  targetModules: readonly string[],
+  generator: TorchGenerator,
+): Params {
+  if (Object.keys(trainable(params)).length > 0) return params;
+  const { lora_rank: r, lora_alpha: loraAlpha, lora_init: initLoraWeights } = config;
+  return addLora(params, { r, loraAlpha, targetModules, initLoraWeights }, generator);
+}
+
+function checkAdapter(model: string, params: Params): void {
+  const adapter = new Set(Object.values(loraTensors(params)));
+  const others = Object.entries(trainable(params)).filter(([, value]) => !adapter.has(value));
+  if (others.length === 0) return;
+  throw new Error(
+    `AlignPropTrainer: ${others.length} trainable weights of the ${model} are no part of a LoRA adapter (${others[0]![0]}, …). Freeze them, or set use_lora to false to train the whole UNet.`,
+  );
+}
+
+function checkWholeUNet(params: Params): void {
+  if (Object.keys(loraTensors(params)).length > 0)
+    throw new Error(
+      'AlignPropTrainer: use_lora is false, but the UNet has an adapter. Fuse or remove it first, or set use_lora.',
+    );
+  if (Object.keys(trainable(params)).length > 0) return;
+  throw new Error(
+    'AlignPropTrainer: use_lora is false, but no weight of the UNet is trainable. Pass `await trainableUNet(pipeline)` as the pipeline.',
+  );
+}
+
+function checkFrozen(params: Params): void {
+  const [path] = Object.keys(trainable(params));
+  if (path)
+    throw new Error(
+      `AlignPropTrainer: the text encoder has trainable weights (${path}, …), which nothing would train. Set train_text_encoder.`,
+    );
+}

@@ -1,0 +1,304 @@
+import { z } from 'zod';
+import { tensor, type Tensor } from '@tensorflow/tfjs-core';
+import type { GeneratorState, StoredTensor } from '@alignprop/autograd-ext';
+import {
+  directory,
+  openSafetensors,
+  saveSafetensors,
+  syncFolder,
+  writeFileAtomic,
+} from '@alignprop/autograd-ext/weights';
+import type { Optimizer } from '../optim/optimizer.js';
+import type { TrainedWeights } from '../model/trained-weights.js';
+
+const files = { optimizer: 'optimizer.safetensors', average: 'ema.safetensors', state: 'state.json' } as const;
+
+/** What stands behind the name of a checkpoint that is being written or deleted. */
+const suffixes = { partial: '.partial', deleted: '.deleted' } as const;
+
+const generatorState = z.strictObject({ engine: z.array(z.int()), nextNormal: z.number().nullable() });
+
+const stateSchema = z.strictObject({
+  version: z.literal(1),
+  /** Optimizer steps taken. */
+  global_step: z.int().min(0),
+  /** The optimizer's own count, which is also where the learning-rate schedule is. */
+  optimizer_step: z.int().min(0),
+  generators: z.record(z.string(), generatorState),
+  /** Those of ranks 1 and up, where several processes trained. */
+  other_ranks: z.array(z.record(z.string(), generatorState)).optional(),
+  /** What the reward learnt of the scores it gave, if it does. */
+  reward: z.unknown().optional(),
+  /** How held-out evaluations went so far. */
+  evaluation: z.unknown().optional(),
+  /** For the reader; a resumed run goes by its own configuration. */
+  config: z.record(z.string(), z.unknown()),
+  /** Of the other files, those in folders included. */
+  sha256: z
+    .record(z.string(), z.string())
+    .refine((hashes) => files.optimizer in hashes, `expected an entry for ${files.optimizer}`),
+});
+
+type State = z.output<typeof stateSchema>;
+
+/** What a checkpoint holds besides tensors. */
+export interface TrainingState {
+  readonly globalStep: number;
+  readonly generators: Readonly<Record<string, GeneratorState>>;
+  /** Generators of ranks 1 and up, where several processes trained. */
+  readonly otherRanks?: readonly Readonly<Record<string, GeneratorState>>[];
+  /** What the reward learnt of the scores it gave, as JSON; of most rewards nothing. */
+  readonly reward?: unknown;
+  /** How held-out evaluations went so far, as JSON. */
+  readonly evaluation?: unknown;
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+/** A checkpoint as read; its tensors belong to the caller. */
+export interface Checkpoint extends TrainingState {
+  readonly path: string;
+  /** Values of the trained variables, by parameter path. */
+  readonly weights: Readonly<Record<string, Tensor>>;
+  /** Moving averages of `weights`, if the run kept them. */
+  readonly average?: Readonly<Record<string, Tensor>>;
+  /** What `Optimizer.load` takes. */
+  readonly optimizer: { readonly steps: number; readonly stored: Readonly<Record<string, StoredTensor>> };
+}
+
+/**
+ * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors, ema.safetensors
+ * and state.json. Everything is written to a folder beside it first, flushed to the disk, and renamed, so that a folder
+ * of this name is complete.
+ * @param average moving averages of the weights by parameter path, if there are
+ * @returns its path
+ * @throws if it cannot be written: with the bytes that it wants, those that are left, and the newest checkpoint there
+ *   is
+ */
+export async function writeCheckpoint(
+  folder: string,
+  weights: TrainedWeights,
+  optimizer: Optimizer,
+  state: TrainingState,
+  average?: Readonly<Record<string, Tensor>>,
+): Promise<string> {
+  const { rename, rm } = await import('node:fs/promises');
+  const path = `${folder}/checkpoint_${state.globalStep}`;
+  const partial = `${path}${suffixes.partial}`;
+  try {
+    await writePartial(partial, weights, optimizer, state, average);
+    await removeCheckpoints(folder, [state.globalStep]);
+    await rename(partial, path);
+    await syncFolder(folder);
+  } catch (cause) {
+    await rm(partial, { recursive: true, force: true }).catch(() => {}); // the first error is the one to report
+    const size = optimizer.bytes + bytesOf(weights.variables) + bytesOf(average ?? {});
+    throw new Error(
+      `Checkpoint: cannot write ${path} (${size} bytes${await spaceLeft(folder)}): ${(cause as Error).message} ${await newestIn(folder)}`,
+      { cause },
+    );
+  }
+  return path;
+}
+
+async function writePartial(
+  partial: string,
+  weights: TrainedWeights,
+  optimizer: Optimizer,
+  state: TrainingState,
+  average?: Readonly<Record<string, Tensor>>,
+): Promise<void> {
+  const { mkdir, rm } = await import('node:fs/promises');
+  await rm(partial, { recursive: true, force: true });
+  await mkdir(partial, { recursive: true });
+  const written = [...(await weights.save(partial)), files.optimizer, ...(average ? [files.average] : [])];
+  await saveSafetensors(`${partial}/${files.optimizer}`, optimizer.save(), { format: 'pt' });
+  if (average) await saveSafetensors(`${partial}/${files.average}`, average, { format: 'pt' });
+  await writeFileAtomic(
+    `${partial}/${files.state}`,
+    JSON.stringify(await stateRecord(partial, written, optimizer, state)),
+  );
+}
+
+const bytesOf = (tensors: Readonly<Record<string, Tensor>>): number =>
+  4 * Object.values(tensors).reduce((sum, { size }) => sum + size, 0);
+
+async function spaceLeft(folder: string): Promise<string> {
+  const { statfs } = await import('node:fs/promises');
+  return statfs(folder).then(
+    ({ bavail, bsize }) => `; ${bavail * bsize} are free there`,
+    () => '',
+  );
+}
+
+async function newestIn(folder: string): Promise<string> {
+  const newest = (await listCheckpoints(folder)).at(-1);
+  return newest === undefined
+    ? 'There is no earlier one.'
+    : `The newest is ${folder}/checkpoint_${newest}: make room or choose another output_dir, and resume from it.`;
+}
+
+async function stateRecord(
+  folder: string,
+  written: readonly string[],
+  optimizer: Optimizer,
+  { globalStep, generators, otherRanks, reward, evaluation, config }: TrainingState,
+): Promise<State> {
+  const sha256: Record<string, string> = {};
+  for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
+  return {
+    version: 1,
+    global_step: globalStep,
+    optimizer_step: optimizer.steps,
+    generators: generators as State['generators'],
+    other_ranks: otherRanks as State['other_ranks'],
+    reward,
+    evaluation,
+    config,
+    sha256,
+  };
+}
+
+async function fileHash(path: string): Promise<string> {
+  const [{ createHash }, { createReadStream }] = await Promise.all([import('node:crypto'), import('node:fs')]);
+  const hash = createHash('sha256');
+  for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array);
+  return hash.digest('hex');
+}
+
+/** Steps of the complete checkpoints in a folder, oldest first; none if there is no such folder. */
+export async function listCheckpoints(folder: string): Promise<readonly number[]> {
+  const { readdir } = await import('node:fs/promises');
+  const names = await readdir(folder).catch(() => [] as string[]);
+  return names
+    .flatMap((name) => /^checkpoint_(\d+)$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** Deletes all but the newest checkpoints of a folder. */
+export async function pruneCheckpoints(folder: string, limit: number): Promise<void> {
+  await removeCheckpoints(folder, (await listCheckpoints(folder)).slice(0, -limit));
+}
+
+/** Deletes the checkpoints of these steps, each renamed first: half a checkpoint never has the name of a whole one. */
+export async function removeCheckpoints(folder: string, steps: readonly number[]): Promise<void> {
+  const { rename, rm } = await import('node:fs/promises');
+  for (const step of steps) {
+    const path = `${folder}/checkpoint_${step}`;
+    const deleted = `${path}${suffixes.deleted}`;
+    await rm(deleted, { recursive: true, force: true });
+    await rename(path, deleted).catch(unlessMissing);
+    await rm(deleted, { recursive: true, force: true });
+  }
+}
+
+function unlessMissing(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+}
+
+/** Whether a file or folder among checkpoints is what a killed process was writing or deleting. */
+export const isUnfinished = (name: string): boolean =>
+  new RegExp(`^checkpoint_\\d+(${suffixes.partial}|${suffixes.deleted})$`).test(name);
+
+/**
+ * The checkpoint that `resume_from` means: itself, or the newest of the folder (or of its `checkpoints/`).
+ * @throws if there is none
+ */
+export async function findCheckpoint(location: string): Promise<string> {
+  const { stat } = await import('node:fs/promises');
+  if (/(^|[\\/])checkpoint_\d+[\\/]*$/.test(location) && (await stat(location).catch(() => undefined))?.isDirectory())
+    return location;
+  for (const folder of [location, `${location}/checkpoints`]) {
+    const newest = (await listCheckpoints(folder)).at(-1);
+    if (newest !== undefined) return `${folder}/checkpoint_${newest}`;
+  }
+  throw new Error(
+    `resume_from: no checkpoint in '${location}', looked for checkpoint_<number> there and in checkpoints/. Give a checkpoint or the folder it is in.`,
+  );
+}
+
+/**
+ * Reads a checkpoint and compares it with what is to be trained.
+ * @throws an error that names the file which is missing, damaged, or made for other weights or another optimizer
+ */
+export async function readCheckpoint(path: string, weights: TrainedWeights, optimizer: Optimizer): Promise<Checkpoint> {
+  const state = await named(path, files.state, () => readState(`${path}/${files.state}`));
+  const { [files.optimizer]: _, [files.average]: averaged, ...hashes } = state.sha256;
+  const [first = 'its weights'] = Object.keys(hashes);
+  for (const [name, expected] of Object.entries(state.sha256)) {
+    await named(path, name, async () => {
+      if ((await fileHash(`${path}/${name}`)) !== expected)
+        throw new Error('its content is not what was written (sha256 differs)');
+    });
+  }
+  const found = await named(path, first, () => weights.open(path));
+  const open = (file: string) =>
+    named(path, file, async () => Object.fromEntries((await openSafetensors(directory(path), file)).tensors));
+  const stored = await open(files.optimizer);
+  const average = averaged === undefined ? undefined : await open(files.average);
+  await named(path, first, () => checkLike(found, weights.variables, 'adapter or model'));
+  await named(path, files.optimizer, () => checkLike(stored, optimizer.save(), 'adapter, model or optimizer'));
+  if (average) await named(path, files.average, () => checkLike(average, weights.variables, 'adapter or model'));
+  return {
+    path,
+    globalStep: state.global_step,
+    generators: state.generators,
+    otherRanks: state.other_ranks,
+    reward: state.reward,
+    evaluation: state.evaluation,
+    config: state.config,
+    weights: await readAll(found, weights.variables),
+    average: average && (await readAll(average, weights.variables)),
+    optimizer: { steps: state.optimizer_step, stored },
+  };
+}
+
+async function named<T>(path: string, file: string, read: () => T | Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    throw new Error(
+      `Checkpoint: cannot resume from ${path}/${file}: ${(cause as Error).message}. Resume from another checkpoint.`,
+      { cause },
+    );
+  }
+}
+
+async function readState(path: string): Promise<State> {
+  const { readFile } = await import('node:fs/promises');
+  const result = stateSchema.safeParse(JSON.parse(await readFile(path, 'utf8')));
+  if (result.success) return result.data;
+  throw new Error(result.error.issues.map((issue) => `${issue.path.join('..')}: ${issue.message}`).join('; '));
+}
+
+type Shapes = Readonly<Record<string, { readonly shape: readonly number[] }>>;
+
+/** @throws one error with all that is missing, of another shape, or left over */
+function checkLike(stored: Shapes, expected: Shapes, what: string): void {
+  const problems = Object.entries(expected).flatMap(([key, { shape }]) => {
+    const found = stored[key];
+    if (!found) return [`${key} is missing`];
+    return found.shape.join() === shape.join()
+      ? []
+      : [`${key} has shape [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
+  });
+  problems.push(
+    ...Object.keys(stored)
+      .filter((key) => !(key in expected))
+      .map((key) => `${key} belongs to nothing that is trained`),
+  );
+  if (problems.length === 0) return;
+  const rest = problems.length > 5 ? ` and ${problems.length - 5} more` : '';
+  throw new Error(`it was written for another ${what}: ${problems.slice(0, 5).join('; ')}${rest}`);
+}
+
+async function readAll(
+  stored: Readonly<Record<string, Tensor | StoredTensor>>,
+  like: Shapes,
+): Promise<Record<string, Tensor>> {
+  const read = async ([path, { shape }]: [string, Shapes[string]]) =>
+    [path, tensor(await valuesOf(stored[path]!), [...shape])] as const;
+  return Object.fromEntries(await Promise.all(Object.entries(like).map(read)));
+}
+
+const valuesOf = (value: Tensor | StoredTensor) => ('read' in value ? value.read() : value.data<'float32'>());

@@ -1,0 +1,173 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fill } from '@tensorflow/tfjs-core';
+import { describe, expect, it } from 'vitest';
+import { trainable } from '@alignprop/autograd-ext';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { loadLora } from '@alignprop/lora';
+import type { RewardFunction } from '@alignprop/rewards';
+import { collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
+import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import type { AlignPropConfigInput } from '../config/config.js';
+import type { EvaluationMetrics } from '../step/metrics.js';
+import type { AlignPropTrainerOptions } from '../trainer.js';
+
+const adapter = 'pytorch_lora_weights.safetensors';
+const quick: AlignPropConfigInput = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1 };
+const weights = (of: StableDiffusionPipeline) =>
+  Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
+
+async function fileWeights(path: string): Promise<number[]> {
+  const { tensors } = await loadLora(path);
+  const read = await Promise.all(
+    Object.keys(tensors)
+      .sort()
+      .map(async (name) => [...(await (tensors[name] as { read(): Promise<Float32Array> }).read())]),
+  );
+  return read.flat();
+}
+
+/** Trains and returns what can be seen of it. */
+async function run(config: AlignPropConfigInput, options: Partial<AlignPropTrainerOptions<undefined>> = {}) {
+  const evaluations: EvaluationMetrics[] = [];
+  const tracker = {
+    log: () => {},
+    logEvaluation: (metrics: EvaluationMetrics) => void evaluations.push(metrics),
+    close: () => {},
+  };
+  const trainer = tinyTrainer({
+    pipeline,
+    ...options,
+    trackers: [tracker],
+    config: { ...quick, output_dir: out, ...config },
+  });
+  const steps = await collect(trainer);
+  const seen = {
+    steps: steps.length,
+    evaluations,
+    weights: weights(trainer.pipeline),
+    averaged: await trainer.averaged(async () => weights(trainer.pipeline)),
+  };
+  trainer.dispose();
+  return seen;
+}
+const evaluation = { prompts: ['fox'] };
+
+/**
+ * Evaluations that come out like this, one after the other: so small a model does not learn anything that generalises.
+ */
+function scripted(...values: number[]) {
+  const left = [...values];
+  const rewardFunction: RewardFunction<undefined> = (images) => fill([images.shape[0]], left.shift()!);
+  return { evaluation: { ...evaluation, rewardFunction } };
+}
+
+describe('ema_decay', () => {
+  it('averages beside training, goes on exactly from a checkpoint, and is written where ema_export asks for it', async () => {
+    const plain = await run({ num_epochs: 4, output_dir: '' });
+    const straight = await run({ num_epochs: 4, ema_decay: 0.5, output_dir: '' });
+    expect(straight.weights).toEqual(plain.weights);
+    expect(straight.averaged).not.toEqual(plain.weights);
+    await run({ num_epochs: 2, ema_decay: 0.5, ema_export: true });
+    const resumed = await run({ num_epochs: 4, ema_decay: 0.5, ema_export: true, resume_from: out });
+    expect(resumed.averaged).toEqual(straight.averaged);
+    expect(resumed.weights).toEqual(straight.weights);
+    const [final, checkpoint] = [
+      await fileWeights(join(out, 'pytorch_lora_weights.safetensors')),
+      await fileWeights(join(out, 'checkpoints/checkpoint_4/pytorch_lora_weights.safetensors')),
+    ];
+    expect(final.toSorted()).toEqual(resumed.averaged.toSorted());
+    expect(checkpoint.toSorted()).toEqual(resumed.weights.toSorted());
+  });
+
+  it('begins at the weights of a checkpoint that has no average', async () => {
+    await run({ num_epochs: 1 });
+    const { averaged, weights: trained } = await run({ num_epochs: 1, ema_decay: 0.9, resume_from: out });
+    expect(averaged).toEqual(trained);
+  });
+});
+
+describe('eval_freq', () => {
+  it('judges held-out prompts before training and every so many steps, and keeps the best adapter', async () => {
+    const { evaluations } = await run({ num_epochs: 5, eval_freq: 2, eval_images_per_prompt: 2 }, scripted(1, 3, 2));
+    expect(evaluations).toMatchObject([
+      { globalStep: 0, rewardMean: 1, rewardStd: 0, isBest: true, bestStep: 0 },
+      { globalStep: 2, rewardMean: 3, isBest: true, bestStep: 2 },
+      { globalStep: 4, rewardMean: 2, isBest: false, bestStep: 2 },
+    ]);
+    for (const { diversity } of evaluations) expect(diversity).toBeGreaterThan(0);
+    const lines = (await readFile(join(out, 'evaluations.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, number>);
+    expect(lines).toMatchObject([
+      { global_step: 0, eval_reward_mean: 1, eval_best_step: 0 },
+      { global_step: 2, eval_reward_mean: 3 },
+      { global_step: 4, eval_reward_mean: 2, eval_best_step: 2 },
+    ]);
+    expect(lines[0]).toHaveProperty('eval_diversity');
+    expect(await fileWeights(join(out, 'best', adapter))).toEqual(
+      await fileWeights(join(out, 'checkpoints/checkpoint_2', adapter)),
+    );
+  });
+
+  it('judges the average of ema_decay', async () => {
+    const config: AlignPropConfigInput = { num_epochs: 2, eval_freq: 2, ema_decay: 0.9, ema_export: true };
+    const { evaluations } = await run(config, { evaluation });
+    const last = await run({ ...config, ema_decay: 0, ema_export: false, overwrite_output_dir: true }, { evaluation });
+    expect(last.evaluations[0]!.rewardMean).toBe(evaluations[0]!.rewardMean);
+    expect(last.evaluations[1]!.rewardMean).not.toBe(evaluations[1]!.rewardMean);
+  });
+
+  it('does not change what is trained, and needs prompts', async () => {
+    const plain = await run({ num_epochs: 2, output_dir: '' });
+    expect(
+      (await run({ num_epochs: 2, output_dir: '', eval_freq: 1, ema_decay: 0.9 }, { evaluation })).weights,
+    ).toEqual(plain.weights);
+    expect(() => tinyTrainer({ pipeline, config: { eval_freq: 1 } })).toThrow(
+      'eval_freq got 1 without held-out prompts',
+    );
+  });
+});
+
+describe('early_stopping_patience', () => {
+  const config: AlignPropConfigInput = { num_epochs: 8, eval_freq: 1, early_stopping_patience: 2 };
+
+  it('stops where the held-out reward does not rise any more, and counts on after a resume', async () => {
+    const straight = await run(config, scripted(1, 3, 2, 3));
+    expect(straight.steps).toBe(3);
+    expect(straight.evaluations.map(({ isBest }) => isBest)).toEqual([true, true, false, false]);
+
+    await run({ ...config, num_epochs: 2, overwrite_output_dir: true }, scripted(1, 3, 2));
+    const resumed = await run({ ...config, resume_from: out }, scripted(3));
+    expect(resumed.evaluations).toEqual(straight.evaluations.slice(3));
+    expect(resumed.weights).toEqual(straight.weights);
+    expect(await readdir(join(out, 'checkpoints'))).toContain('checkpoint_3');
+    expect(await fileWeights(join(out, 'best', adapter))).toEqual(
+      await fileWeights(join(out, 'checkpoints/checkpoint_1', adapter)),
+    );
+    expect((await run({ ...config, resume_from: out }, scripted())).steps).toBe(0);
+  });
+});
+
+describe('kl_weight', () => {
+  it('keeps predictions near those without the adapter', async () => {
+    const train = async (kl_weight: number) => {
+      const trainer = tinyTrainer({
+        pipeline,
+        promptFunction: () => 'fox',
+        config: { ...quick, sample_num_steps: 2, num_epochs: 8, train_learning_rate: 0.002, kl_weight },
+      });
+      const steps = await collect(trainer);
+      trainer.dispose();
+      return steps;
+    };
+    const [free, weak, strong] = [await train(0), await train(1e-6), await train(100)];
+    expect(free.some((step) => 'kl' in step)).toBe(false);
+    expect(weak[0]!.kl).toBeLessThan(1e-9); // B is 0
+    expect(weak[7]!.kl).toBeGreaterThan(0);
+    expect(strong[7]!.kl).toBeLessThan(0.5 * weak[7]!.kl!);
+    for (const { loss, rewardMean, kl } of strong) expect(loss).toBeCloseTo(100 * kl! - rewardMean, 6);
+    expect(strong[0]!.rewardMean).toBe(free[0]!.rewardMean);
+  });
+});

@@ -1,0 +1,231 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { random, useBackend } from '@alignprop/autograd-ext';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { eventfulTrainer, filesOf } from '../__fixtures__/eventful-run.js';
+import { crashingDisk, fullDisk, interceptDisk } from '../__fixtures__/failing-disk.js';
+import { collect, tinyPipeline } from '../__fixtures__/tiny-run.js';
+import { listCheckpoints, removeCheckpoints } from '../run/checkpoints.js';
+import { jsonlTracker } from '../trackers/jsonl.js';
+
+let pipeline: StableDiffusionPipeline;
+let parent: string; // of the runs' folders
+let out: string;
+let expected: Record<string, unknown>; // files of a run that nothing happened to
+let operations = 0; // on files, of that run
+const messages: string[] = [];
+
+beforeAll(async () => {
+  await useBackend('wasm');
+  pipeline = await tinyPipeline();
+  parent = await mkdtemp(join(tmpdir(), 'alignprop-'));
+  const whole = join(parent, 'whole');
+  const end = interceptDisk(whole, () => {
+    operations++;
+  });
+  await run(whole).finally(end);
+  expected = await filesOf(whole);
+});
+beforeEach(async () => {
+  out = await mkdtemp(join(parent, 'run-'));
+  messages.length = 0;
+});
+afterAll(() => rm(parent, { recursive: true, force: true }));
+
+/** Begins the run or goes on with it, as it is. */
+async function run(folder: string): Promise<void> {
+  const tell = (message: string) => void messages.push(message);
+  const trainer = eventfulTrainer(pipeline, { output_dir: folder, resume_from: folder }, { info: tell, warn: tell });
+  await collect(trainer).finally(() => trainer.dispose());
+}
+
+const program = fileURLToPath(new URL('../__fixtures__/killed-run.ts', import.meta.url));
+const runSources = new URL('../../../../tools/run-sources/register.mjs', import.meta.url).href;
+const sources = [
+  '--disable-warning=DEP0205',
+  '--conditions=@alignprop/source',
+  '--import',
+  import.meta.resolve('tsx'),
+  '--import',
+  runSources,
+];
+
+/**
+ * The same in a process of its own, after a shell's `limits`. It kills itself within its `atOperation`th operation on
+ * files, or is killed `afterMs` after its model is loaded.
+ */
+async function runChild(
+  folder: string,
+  { atOperation = 0, afterMs, limits = '' }: { atOperation?: number; afterMs?: number; limits?: string } = {},
+) {
+  const child = spawn(
+    'bash',
+    ['-c', `${limits} exec "$0" "$@"`, process.execPath, ...sources, program, folder, `${atOperation}`],
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '' } },
+  );
+  let stderr = '';
+  child.stderr.on('data', (data: Buffer) => void (stderr += data.toString()));
+  child.stdout.once('data', () => afterMs !== undefined && setTimeout(() => child.kill('SIGKILL'), afterMs));
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  return { code, signal, stderr };
+}
+
+/** Some of the operations, drawn anew in each of as many equal parts; with EVERY_WRITE set, all. */
+function sample(count: number, seed: number): number[] {
+  if (process.env.EVERY_WRITE) return Array.from({ length: operations }, (_, i) => i + 1);
+  return [...random(seed).rand(count)].map((draw, i) => 1 + Math.floor(((i + draw) * operations) / count));
+}
+
+/** Crashes were simulated in this process: makes its lock that of an earlier one with its number. */
+async function ageLock(folder: string): Promise<void> {
+  const lock = join(folder, 'run.lock');
+  for (const name of await readdir(lock).catch(() => [])) {
+    const owner = JSON.parse(await readFile(join(lock, name), 'utf8')) as object;
+    await writeFile(join(lock, name), JSON.stringify({ ...owner, boot: 'an earlier one' }));
+  }
+}
+
+describe('a run that is killed', () => {
+  it('was an eventful one', () => {
+    const rows = expected['metrics.jsonl'] as [{ skipped: number }][];
+    expect(rows).toHaveLength(3);
+    expect(rows.reduce((sum, [row]) => sum + row.skipped, 0)).toBeGreaterThan(0);
+    expect(expected['evaluations.jsonl']).toHaveLength(2);
+    expect(Object.keys(expected).filter((path) => path.startsWith('best/'))).toHaveLength(1);
+    expect(Object.keys(expected).filter((path) => path.endsWith('ema.safetensors'))).toHaveLength(1);
+  });
+
+  it('goes on to the same files, whichever operation on files it was in the midst of', async () => {
+    for (const n of sample(6, 1)) {
+      const folder = join(out, `${n}`);
+      const trainer = eventfulTrainer(pipeline, { output_dir: folder, resume_from: folder });
+      const { crashed, end } = crashingDisk(folder, n);
+      await Promise.race([crashed, collect(trainer)]).finally(end);
+      trainer.dispose();
+      await ageLock(folder);
+      await run(folder);
+      expect(await filesOf(folder), `killed in operation ${n} of ${operations}`).toEqual(expected);
+    }
+  });
+
+  it('goes on to the same files in other processes, whenever they are killed', async () => {
+    const draws = random(7).rand(5);
+    for (const [i, draw] of draws.entries()) {
+      const kill = i % 3 === 2 ? { afterMs: 300 * draw } : { atOperation: 1 + Math.floor((draw * operations) / 2) };
+      const { code, signal, stderr } = await runChild(out, kill);
+      expect(
+        [
+          [0, null],
+          [null, 'SIGKILL'],
+        ],
+        stderr,
+      ).toContainEqual([code, signal]); // what is left may be less than half of the operations
+    }
+    expect(await runChild(out)).toEqual({ code: 0, signal: null, stderr: '' });
+    expect(await filesOf(out)).toEqual(expected);
+  });
+});
+
+/**
+ * Does something, killed within its first operation on files, then within its second, and so on, each time after
+ * `prepare`.
+ */
+async function killedEverywhere(
+  prepare: () => Promise<void>,
+  work: () => Promise<unknown>,
+  check: () => Promise<void>,
+): Promise<void> {
+  for (let n = 1, isDone = false; !isDone; n++) {
+    await prepare();
+    const { crashed, end } = crashingDisk(out, n);
+    await Promise.race([crashed, work().then(() => (isDone = true))]).finally(end);
+    await check();
+  }
+}
+
+describe('a process that is killed', () => {
+  it('while it deletes a checkpoint leaves it whole, or under another name', async () => {
+    const checkpoint = join(out, 'checkpoint_7');
+    const prepare = async () => {
+      await mkdir(checkpoint, { recursive: true });
+      for (const name of ['state.json', 'weights']) await writeFile(join(checkpoint, name), name);
+    };
+    await killedEverywhere(
+      prepare,
+      () => removeCheckpoints(out, [7]),
+      async () => {
+        if ((await listCheckpoints(out)).length > 0)
+          expect(await readdir(checkpoint)).toEqual(['state.json', 'weights']);
+      },
+    );
+    expect(await readdir(out)).toEqual([]);
+  });
+
+  it('while it removes the rows of later steps leaves those of earlier ones', async () => {
+    const metrics = join(out, 'metrics.jsonl');
+    const row = (step: number) => `{"global_step":${step}}\n`;
+    await killedEverywhere(
+      () => writeFile(metrics, [0, 1, 2, 3].map(row).join('')),
+      () => jsonlTracker(metrics, 2),
+      async () => {
+        expect(await readFile(metrics, 'utf8')).toMatch(row(0) + row(1));
+      },
+    );
+    expect(await readFile(metrics, 'utf8')).toBe(row(0) + row(1));
+  });
+});
+
+describe('a disk that is full', () => {
+  it('leaves the newest checkpoint, and says what was wanted where', async () => {
+    for (const n of sample(4, 2)) {
+      const folder = join(out, `${n}`);
+      const end = fullDisk(folder, n);
+      const error = await run(folder)
+        .then(
+          () => undefined,
+          (caught: unknown) => caught as Error,
+        )
+        .finally(end);
+      expect(error?.message ?? '', `full from operation ${n} of ${operations} on`).toMatch(
+        n === operations
+          ? /^$/
+          : /^(output_dir|Checkpoint|writeFileAtomic|\/.*jsonl): cannot (write|append) .*ENOSPC.*(Choose|Make room|Check)/s,
+      );
+      expect(await readdir(folder).catch(() => [])).not.toContain('run.lock');
+      await run(folder);
+      expect(await filesOf(folder)).toEqual(expected);
+    }
+  });
+
+  it('is any file that grows beyond what is allowed, in another process', async () => {
+    // KiB: adapters fit, the optimizer's file does not
+    const { code, stderr } = await runChild(out, { limits: 'ulimit -f 96; trap "" XFSZ;' });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /Checkpoint: cannot write .*checkpoint_1 \(\d+ bytes; \d+ are free there\): .*optimizer\.safetensors': EFBIG.*There is no earlier one\./,
+    );
+    expect(await readdir(join(out, 'checkpoints'))).toEqual([]);
+  });
+});
+
+describe('a folder that cannot be written', () => {
+  it('any more, leaves the newest checkpoint', async () => {
+    const trainer = eventfulTrainer(pipeline, { output_dir: out });
+    const training = trainer.train();
+    await training.next();
+    const checkpoints = join(out, 'checkpoints');
+    await rename(checkpoints, join(out, 'kept'));
+    await writeFile(checkpoints, ''); // permissions do not stop every user
+    await expect(training.next()).rejects.toThrow(/^Checkpoint: cannot write .*checkpoint_2 \(\d+ bytes.*\): ENOTDIR/);
+    trainer.dispose();
+    await rm(checkpoints);
+    await rename(join(out, 'kept'), checkpoints);
+    await run(out);
+    expect(await filesOf(out)).toEqual(expected);
+  });
+});

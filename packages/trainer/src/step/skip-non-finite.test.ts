@@ -1,0 +1,107 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { memory, mul, type Tensor4D } from '@tensorflow/tfjs-core';
+import { trainable } from '@alignprop/autograd-ext';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
+import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import type { AlignPropConfigInput } from '../config/config.js';
+import { NonFiniteError } from '../gradient/non-finite.js';
+import { skipLimit } from './skip-non-finite.js';
+
+let warnings: string[];
+beforeEach(() => void (warnings = []));
+
+const weights = (of: StableDiffusionPipeline) =>
+  Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
+
+/** A run whose reward is no number for images of 'bad', which is drawn with this chance. */
+function trainer(chance: number, config: AlignPropConfigInput) {
+  const drawn: string[] = [];
+  const made = tinyTrainer({
+    pipeline,
+    promptFunction: (generator) => {
+      drawn.push(generator.rand(1)[0]! < chance ? 'bad' : 'cat');
+      return drawn.at(-1)!;
+    },
+    rewardFunction: (images: Tensor4D, prompts) => mul(brightness(images, [], []), prompts.includes('bad') ? NaN : 1),
+    logger: { info: () => {}, warn: (message) => void warnings.push(message) },
+    config: {
+      sample_num_steps: 1,
+      truncated_backprop_timestep: 0,
+      train_batch_size: 1,
+      ema_decay: 0.9,
+      on_nonfinite: 'skip',
+      ...config,
+    },
+  });
+  return { made, drawn };
+}
+
+async function finish({ made, drawn }: ReturnType<typeof trainer>) {
+  const metrics = await collect(made);
+  const trained = weights(made.pipeline);
+  made.dispose();
+  return { metrics, drawn, trained };
+}
+
+describe("on_nonfinite: 'skip'", () => {
+  it('draws the step anew, says so, counts, and resumes to the bit', async () => {
+    const straight = await finish(trainer(0.5, { num_epochs: 6 }));
+    const bad = straight.drawn.filter((prompt) => prompt === 'bad');
+    expect(bad.length).toBeGreaterThan(1);
+    expect(straight.drawn.length - bad.length).toBe(6);
+    expect(straight.metrics.map(({ globalStep }) => globalStep)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(straight.metrics.reduce((sum, { skipped }) => sum + skipped!, 0)).toBe(bad.length);
+    expect(warnings).toHaveLength(bad.length);
+    expect(warnings[0]).toMatch(
+      /^AlignPropTrainer: at step \d the reward of image 0 \('bad'\) is NaN\. The images are finite, so it comes from the reward function\. No weight was changed\. Drawn again \(1 of at most 9 times\)\.$/,
+    );
+    const first = await finish(trainer(0.5, { num_epochs: 3, output_dir: out }));
+    const second = await finish(trainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out }));
+    expect([...first.metrics, ...second.metrics]).toEqual(straight.metrics);
+    expect([...first.drawn, ...second.drawn]).toEqual(straight.drawn);
+    expect(second.trained).toEqual(straight.trained);
+    const rows = (await readFile(join(out, 'metrics.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { skipped: number });
+    expect(rows.map(({ skipped }) => skipped)).toEqual(straight.metrics.map(({ skipped }) => skipped));
+  });
+
+  it('ends after ten in a row, with everything as before the step and nothing left allocated', async () => {
+    await finish(trainer(0, { num_epochs: 1 })); // the engine reads the weights, and keeps them
+    const tensors = memory().numTensors;
+    const run = trainer(1, { num_epochs: 2 });
+    const before = weights(run.made.pipeline);
+    const error: unknown = await collect(run.made).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(NonFiniteError);
+    expect((error as Error).message).toMatch(
+      /at step 0 the reward of image 0 \('bad'\) is NaN.* 10 times in a row: lower the learning rate/,
+    );
+    expect(run.drawn).toHaveLength(skipLimit);
+    expect(warnings).toHaveLength(skipLimit - 1);
+    expect(weights(run.made.pipeline)).toEqual(before);
+    run.made.dispose();
+    await Promise.resolve();
+    expect(memory().numTensors).toBe(tensors);
+  });
+});
+
+describe("on_nonfinite: 'stop'", () => {
+  it('leaves a checkpoint of the step before, from which the same comes again, or another run that skips', async () => {
+    const stopping = trainer(0.5, { num_epochs: 6, output_dir: out, save_freq: 100, on_nonfinite: 'stop', seed: 3 });
+    await expect(finish(stopping)).rejects.toThrow(NonFiniteError);
+    stopping.made.dispose();
+    const good = stopping.drawn.length - 1;
+    expect(good).toBeGreaterThan(0);
+    expect(await readdir(join(out, 'checkpoints'))).toEqual([`checkpoint_${good}`]);
+    const again = trainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out, on_nonfinite: 'stop', seed: 3 });
+    await expect(finish(again)).rejects.toThrow(`at step ${good} `);
+    again.made.dispose();
+    const skipping = await finish(trainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out, seed: 3 }));
+    expect(skipping.metrics).toHaveLength(6 - good);
+    expect(skipping.metrics[0]!.skipped).toBeGreaterThan(0);
+  });
+});
