@@ -10,6 +10,7 @@ export { precisions, type Precision } from './engine/onnxruntime/passes/mix-prec
 export { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
 export type { CompileProgress } from './engine/onnxruntime/runtime/program.js';
 export { RecordingError } from './engine/onnxruntime/recording/recorder.js';
+export { disposeTensors } from './dispose-tensors.js';
 export { disposeFrozen, freeze, packedLayout, readFrozen, unfreeze } from './frozen.js';
 export { conv2d, type Padding } from './ops/conv2d.js';
 export { geglu } from './ops/geglu.js';
@@ -23,13 +24,16 @@ export { resize, shorterSide, upsampleNearest, type Size } from './ops/resize.js
 export { scaledDotProductAttention, type AttentionOptions } from './ops/scaled-dot-product-attention.js';
 export { silu } from './ops/silu.js';
 export {
+  elementCount,
   flatten,
   flattenTensors,
   isLinearMap,
   isStoredTensor,
   isTensor,
+  isTrainable,
   mapLeaves,
   mapTensors,
+  readValues,
   trainable,
   unflatten,
   withTensors,

@@ -113,8 +113,15 @@ export function trainable(params: Params): Record<string, Variable> {
   );
 }
 
-const isTrainable = (tensor: Tensor | StoredTensor): tensor is Variable =>
-  tensor instanceof Variable && tensor.trainable;
+/** Whether a leaf is a `tf.Variable` that gradients are computed for; a stand-in never is, its parts may be. */
+export const isTrainable = (leaf: unknown): leaf is Variable => leaf instanceof Variable && leaf.trainable;
+
+/** Reads the values of a tensor in memory or in a file, row-major, as float32 or int32. */
+export const readValues = async (tensor: Tensor | StoredTensor): Promise<Float32Array | Int32Array> =>
+  isTensor(tensor) ? await tensor.data<'float32' | 'int32'>() : await tensor.read();
+
+/** The number of elements of a shape: the product of its sizes, 1 for a scalar. */
+export const elementCount = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
 /** The same tree with the named tensors replaced. */
 export function withTensors(params: Params, named: Readonly<Record<string, Tensor>>): Params {

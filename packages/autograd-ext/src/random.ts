@@ -1,5 +1,6 @@
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { mersenne, mersenneFromState } from 'pure-rand/generator/mersenne';
+import { elementCount } from './params.js';
 
 /** A generator's state as plain JSON: it survives `JSON.stringify` exactly. */
 export interface GeneratorState {
@@ -119,7 +120,7 @@ export function random(seed: number | bigint): TorchGenerator {
 
 /** `torch.randn(shape, generator=generator)`. The order of the axes is the caller's: torch draws images as NCHW. */
 export function randn(generator: TorchGenerator, shape: readonly number[]): Tensor {
-  return tensor(generator.randn(shape.reduce((a, b) => a * b, 1)), [...shape], 'float32');
+  return tensor(generator.randn(elementCount(shape)), [...shape], 'float32');
 }
 
 /** Sixteen uniforms to normals, in place: the first half are radii, the second angles. */

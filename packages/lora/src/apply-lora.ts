@@ -1,11 +1,11 @@
 import {
   flatten,
   isLinearMap,
-  isTensor,
   mapLeaves,
   type Leaf,
   type Params,
   type StoredTensor,
+  readValues,
 } from '@alignprop/autograd-ext';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { asVariable } from './add-lora.js';
@@ -121,5 +121,3 @@ function findProblem(
     a.shape[0] === b.shape[1];
   return fits ? undefined : `A [${a.shape}] and B [${b.shape}] got, expected [r, ${size}] and [${out}, r]`;
 }
-
-const readValues = (matrix: Matrix): Promise<Values> => (isTensor(matrix) ? matrix.data<'float32'>() : matrix.read());

@@ -1,4 +1,4 @@
-import { flatten, isTensor, mapLeaves, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import { flatten, mapLeaves, type Params, type StoredTensor, readValues } from '@alignprop/autograd-ext';
 import { LoraLinear } from './lora-linear.js';
 
 /**
@@ -51,7 +51,7 @@ export class FusedWeight implements StoredTensor {
   async read(): Promise<Float32Array> {
     const { adapter, a, b, scale } = this;
     const [out, size] = adapter.shape as [number, number];
-    const weight = Float32Array.from(isTensor(adapter.base) ? await adapter.base.data() : await adapter.base.read());
+    const weight = Float32Array.from(await readValues(adapter.base));
     const delta = new Float64Array(size);
     for (let o = 0; o < out; o++) {
       delta.fill(0);

@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { flatten, useBackend, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import { flatten, useBackend, type Params, type StoredTensor, elementCount } from '@alignprop/autograd-ext';
 import { directory, encodeSafetensors, memory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { ones } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
@@ -12,7 +12,7 @@ import { readKey } from './spellings.js';
 const filled = (shape: number[], value: number) => ({
   dtype: 'F32' as const,
   shape,
-  data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value),
+  data: new Float32Array(elementCount(shape)).fill(value),
 });
 const file = (tensors: Record<string, ReturnType<typeof filled>>, metadata?: Record<string, string>) =>
   encodeSafetensors(tensors, metadata);

@@ -1,4 +1,4 @@
-import { isTensor, type StoredTensor } from '@alignprop/autograd-ext';
+import { type StoredTensor, readValues } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LoraState } from './lora-state.js';
 import { lastName, list } from './modules.js';
@@ -96,11 +96,11 @@ function mixDeltas([one, two]: Pair, coefficient: number): Module {
   const alpha = ranks.reduce((sum, r) => sum + r, 0);
   const [size, out] = [parts[0]!.a.shape[1]!, parts[0]!.b.shape[0]!];
   const a = computed([alpha, size], async () => {
-    const values = await Promise.all(parts.map((part) => valuesOf(part.a)));
+    const values = await Promise.all(parts.map((part) => readValues(part.a)));
     return Float32Array.from(values.flatMap((part) => [...part]));
   });
   const b = computed([out, alpha], async () => {
-    const values = await Promise.all(parts.map((part) => valuesOf(part.b)));
+    const values = await Promise.all(parts.map((part) => readValues(part.b)));
     const rows = Array.from({ length: out }, (_, row) =>
       values.flatMap((part, i) =>
         [...part.subarray(row * ranks[i]!, (row + 1) * ranks[i]!)].map((value) => value * parts[i]!.share),
@@ -114,7 +114,7 @@ function mixDeltas([one, two]: Pair, coefficient: number): Module {
 function mixFactors([one, two]: Pair, coefficient: number): Module {
   const mix = (part: 'a' | 'b'): StoredTensor =>
     computed((one ?? two)![part].shape, async () => {
-      const [x, y] = await Promise.all([one && valuesOf(one[part]), two && valuesOf(two[part])]);
+      const [x, y] = await Promise.all([one && readValues(one[part]), two && readValues(two[part])]);
       return Float32Array.from((x ?? y)!, (_, i) => coefficient * (x?.[i] ?? 0) + (1 - coefficient) * (y?.[i] ?? 0));
     });
   return { name: dotted(one, two), a: mix('a'), b: mix('b'), alpha: (one ?? two)!.alpha };
@@ -129,8 +129,6 @@ const computed = (shape: readonly number[], read: () => Promise<Float32Array>): 
   dtype: 'F32',
   read,
 });
-const valuesOf = (matrix: Matrix): Promise<Float32Array | Int32Array> =>
-  isTensor(matrix) ? matrix.data<'float32'>() : matrix.read();
 
 function toState(modules: readonly Module[], components: readonly string[]): LoraState {
   if (modules.length === 0) throw new Error('mixLora: both adapters are empty.');

@@ -41,6 +41,7 @@ import { logSamples } from './trackers/log-samples.js';
 import { allTrackers, type Tracker } from './trackers/tracker.js';
 import { samplingOptions } from './gradient/walk-down.js';
 import { WeightsAverage } from './model/weights-average.js';
+import { disposeTensors } from '@alignprop/autograd-ext';
 
 export interface AlignPropTrainerOptions<M> {
   /** In TRL's spelling or in camel case; see `alignPropConfigSchema`. */
@@ -301,7 +302,7 @@ export class AlignPropTrainer<M = undefined> {
     this.#restoreReward(reward);
     for (const [name, variable] of Object.entries(this.#prepared.weights.variables)) variable.assign(weights[name]!);
     this.#average?.load(average ?? weights);
-    dispose([weights, average] as never);
+    disposeTensors([weights, average]);
     this.#heldOut?.restore(evaluation);
     this.#globalStep = globalStep;
     if (this.#folder && (await isOwnCheckpoint(this.#folder, path, globalStep))) this.#savedStep = globalStep;

@@ -1,9 +1,9 @@
 import { memory, profile, scalar, tensor, type Tensor } from '@tensorflow/tfjs-core';
-import { flattenTensors, isTensor, trainable, type Params } from '../params.js';
+import { flattenTensors, isTensor, trainable, type Params, elementCount } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
 import type { EngineName } from './create-engine.js';
 import type { CompiledVjp, Engine, KeptForward } from './engine.js';
-import { sizeOf, tensorType, type Dtype, type Graph, type Value } from './onnxruntime/graph/graph.js';
+import { tensorType, type Dtype, type Graph, type Value } from './onnxruntime/graph/graph.js';
 import type { Precision } from './onnxruntime/passes/mix-precision.js';
 import { outputsOf } from './onnxruntime/runtime/program.js';
 import { graphMemory, type GraphMemory } from './onnxruntime/runtime/peak-memory.js';
@@ -170,7 +170,7 @@ export class DryRunEngine implements Engine {
 
   #runEagerly(recorded: Recorded, params: Params): void {
     for (const leaf of Object.values(flattenTensors(params)))
-      if (!isTrainable(leaf)) this.#loaded.set(leaf, layoutsOf(leaf.shape) * 4 * sizeOf(leaf.shape));
+      if (!isTrainable(leaf)) this.#loaded.set(leaf, layoutsOf(leaf.shape) * 4 * elementCount(leaf.shape));
     this.#note(recorded.name, { activations: heapFactor * recorded.live, copies: 0 });
   }
 
@@ -217,7 +217,7 @@ export class DryRunEngine implements Engine {
       recording = record(fn, params, inputs, derivative);
       return [];
     });
-    const weights = Object.values(flattenTensors(params)).reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+    const weights = Object.values(flattenTensors(params)).reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
     return describe(name, recording!, this.precision, mostBytes(kernels, before + weights));
   }
 
@@ -291,7 +291,7 @@ let zeros = new Float32Array(0);
 
 /** On tfjs's cpu backend all zeros are the same memory. */
 function zerosOf({ shape, dtype }: Spec): Tensor {
-  const size = sizeOf(shape);
+  const size = elementCount(shape);
   if (zeros.length < size) zeros = new Float32Array(size);
   return tensor(dtype === 'float32' ? zeros.subarray(0, size) : new Int32Array(size), [...shape], tensorType(dtype));
 }

@@ -1,4 +1,5 @@
-import { dispose, memory } from '@tensorflow/tfjs-core';
+import { memory } from '@tensorflow/tfjs-core';
+import { disposeTensors } from '../dispose-tensors.js';
 
 /**
  * Runs `fn` and disposes the tensors in what it returns.
@@ -8,7 +9,7 @@ import { dispose, memory } from '@tensorflow/tfjs-core';
 export async function expectNoLeaks<T>(fn: () => T | Promise<T>): Promise<T> {
   const before = memory().numTensors;
   const result = await fn();
-  dispose(result as never);
+  disposeTensors(result);
   const after = memory().numTensors;
   if (after !== before)
     throw new Error(

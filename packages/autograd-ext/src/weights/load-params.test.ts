@@ -2,7 +2,7 @@ import { zeros } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
-import { flatten, type StoredTensor } from '../params.js';
+import { flatten, type StoredTensor, elementCount } from '../params.js';
 import { directory } from './directory.js';
 import { initParams, loadParams, type ParamsSpec } from './load-params.js';
 import { openSafetensors } from './safetensors/open-safetensors.js';
@@ -10,7 +10,7 @@ import { openSafetensors } from './safetensors/open-safetensors.js';
 const stored = (...shape: number[]): StoredTensor => ({
   shape,
   dtype: 'F32',
-  read: async () => new Float32Array(shape.reduce((a, b) => a * b, 1)),
+  read: async () => new Float32Array(elementCount(shape)),
 });
 const spec: ParamsSpec = {
   conv: { weight: { shape: [2, 3] }, bias: { shape: [2] } },

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { clipByValue, div, norm, randomNormal, sub, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { flatten, resize, TfjsEngine, useBackend, type ModelFunction } from '@alignprop/autograd-ext';
+import { flatten, resize, TfjsEngine, useBackend, type ModelFunction, elementCount } from '@alignprop/autograd-ext';
 import {
   directory,
   encodeSafetensors,
@@ -115,7 +115,7 @@ describe('open_clip’s layout', () => {
   const count = (spec: ParamsSpec): number => {
     let sum = 0;
     initParams(spec, (_, shape) => {
-      sum += shape.reduce((product, n) => product * n, 1);
+      sum += elementCount(shape);
       return { shape, dtype: 'F32', read: () => Promise.reject(new Error('not read')) };
     });
     return sum;

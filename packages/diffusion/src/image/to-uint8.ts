@@ -1,5 +1,6 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { roundHalfEven } from '../round-half-even.js';
+import { elementCount } from '@alignprop/autograd-ext';
 
 /**
  * Images `[B, H, W, C]` in [0, 1] to bytes, one array of H·W·C per image: 255 x in float32, halves to the even number,
@@ -8,7 +9,7 @@ import { roundHalfEven } from '../round-half-even.js';
  */
 export async function toUint8(images: Tensor4D): Promise<Uint8Array[]> {
   const [batch, ...shape] = images.shape;
-  const size = shape.reduce((product, length) => product * length, 1);
+  const size = elementCount(shape);
   const values = await images.data();
   return Array.from({ length: batch }, (_, i) => bytesOf(values.subarray(i * size, (i + 1) * size), i));
 }

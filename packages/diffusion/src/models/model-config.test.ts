@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { randomNormal, slice, tensor1d, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { flatten, useBackend, withTensors, type Params } from '@alignprop/autograd-ext';
+import { flatten, useBackend, withTensors, type Params, elementCount } from '@alignprop/autograd-ext';
 import { initParams, type ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { checkGradient } from '@alignprop/autograd-ext/testing';
 import { expectClose } from '../../../../fixtures/index.js';
@@ -14,7 +14,7 @@ import { unet2DCondition, UNet2DConditionModel } from './unet-2d-condition.js';
 function sizes(spec: ParamsSpec): Record<string, number> {
   const found: Record<string, number> = {};
   initParams(spec, (path, shape) => {
-    found[path] = shape.reduce((product, size) => product * size, 1);
+    found[path] = elementCount(shape);
     return { shape, dtype: 'F32', read: () => Promise.reject(new Error('not read')) };
   });
   return found;

@@ -1,4 +1,4 @@
-import type { Params, StoredTensor } from '@alignprop/autograd-ext';
+import { type Params, type StoredTensor, elementCount } from '@alignprop/autograd-ext';
 import { tensor, type DataType, type Tensor } from '@tensorflow/tfjs-core';
 import { importOptional, type FunctionalModel, type Output } from './functional-model.js';
 import { finalNodes, neededNodes, type GraphDef, type GraphNode, type Signature } from './topology.js';
@@ -96,8 +96,7 @@ async function readWeights(
   const missing = names.filter((name) => !stored.has(name));
   if (missing.length)
     throw new Error(`graphModel: '${location}' lacks weights: ${missing.join(', ')}. Download the model again.`);
-  const isWeight = (name: string) =>
-    isFloat(stored.get(name)!) && stored.get(name)!.shape.reduce((a, b) => a * b, 1) > 1;
+  const isWeight = (name: string) => isFloat(stored.get(name)!) && elementCount(stored.get(name)!.shape) > 1;
   const constants = names
     .filter((name) => !isWeight(name))
     .map(async (name): Promise<Constant> => {

@@ -1,4 +1,4 @@
-import type { StoredTensor } from '@alignprop/autograd-ext';
+import { type StoredTensor, elementCount } from '@alignprop/autograd-ext';
 import { widen, type FileSource } from '@alignprop/autograd-ext/weights';
 
 /** Weights that lie one after the other in the concatenated shards. */
@@ -56,7 +56,7 @@ export async function storedWeights(
     const size = shards.reduce((sum, shard) => sum + shard.size, 0);
     let begin = 0;
     for (const spec of weights) {
-      const length = spec.shape.reduce((a, b) => a * b, 1) * dtypes.get(storedDtype(spec))![1];
+      const length = elementCount(spec.shape) * dtypes.get(storedDtype(spec))![1];
       tensors.set(spec.name, storedWeight(source, shards, spec, begin, length));
       begin += length;
     }

@@ -1,9 +1,10 @@
-import { dispose, scalar, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { scalar, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline, Step } from '@alignprop/diffusion';
 import type { Trajectory } from '../gradient/walk-up.js';
 import type { GradientInputs } from '../gradient/alignprop-gradients.js';
 import { walkDown, type SamplingOptions } from '../gradient/walk-down.js';
 import { transitionLogProb } from './policy.js';
+import { disposeTensors } from '@alignprop/autograd-ext';
 
 /** An image's way down the denoising chain, as numbers: an epoch of them is more than tfjs's memory should hold. */
 export interface Sample {
@@ -54,7 +55,7 @@ export async function drawSamples(
     }));
     return { samples, images: await pipeline.decode(latents.at(-1)!) };
   } finally {
-    dispose([latents, modelOutputs] as never);
+    disposeTensors([latents, modelOutputs]);
   }
 }
 

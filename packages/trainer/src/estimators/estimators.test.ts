@@ -1,6 +1,5 @@
 import {
   add,
-  dispose,
   div,
   mean,
   mul,
@@ -13,7 +12,14 @@ import {
   tidy,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import { random, trainable, useBackend, type ModelFunction, type Params } from '@alignprop/autograd-ext';
+import {
+  random,
+  trainable,
+  useBackend,
+  type ModelFunction,
+  type Params,
+  disposeTensors,
+} from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import {
   DDIMScheduler,
@@ -157,7 +163,7 @@ describe('the gradient of a UNet', () => {
         );
       expect(made.images.shape).toEqual([2, 16, 16, 3]);
       expect(made.trajectory.steps).toHaveLength(drawn.steps.length);
-      dispose([made, expected] as never);
+      disposeTensors([made, expected]);
     },
   );
 
@@ -201,7 +207,7 @@ describe('alignPropGradients', () => {
     await expectNoLeaks(async () => {
       await expect(alignPropGradients(pipeline, failing, sampling)(inputs)).rejects.toThrow('no reward');
     });
-    await expectNoLeaks(async () => dispose((await alignPropGradients(pipeline, reward, sampling)(inputs)) as never));
+    await expectNoLeaks(async () => disposeTensors(await alignPropGradients(pipeline, reward, sampling)(inputs)));
   });
 
   it('refuses a plan that is not one for the schedule', async () => {

@@ -10,6 +10,7 @@ import { globalNorm, type Gradients } from '../optim/clip-by-global-norm.js';
 import type { StepPlan } from '../estimators/plans.js';
 import { textEncoderGradients } from './text-encoder-gradients.js';
 import { walkDown, walkDownAgain, type SamplingOptions, type WalkInputs } from './walk-down.js';
+import { disposeTensors } from '@alignprop/autograd-ext';
 
 /** Everything that one micro-batch depends on besides the weights: with the same inputs come the same gradients. */
 export interface GradientInputs<M> extends WalkInputs, JudgeInputs<M> {
@@ -95,7 +96,7 @@ export function alignPropGradients<M>(
         kl: up.kl,
       };
     } catch (error) {
-      dispose(owned as never);
+      disposeTensors(owned);
       throw error;
     } finally {
       decoded?.release();
@@ -123,13 +124,13 @@ export function alignPropGradients<M>(
           made.trajectory,
         );
         const { params, ...rest } = await judgeAndWalkUp(chain, again, lastStepAlone, share);
-        dispose(rest as never);
+        disposeTensors(rest);
         made = { ...made, params: accumulate(made.params, params) };
       }
       const texts = options.guidanceScale > 1 ? [...(inputs.negativePrompts ?? []), ...inputs.prompts] : inputs.prompts;
       return { ...made, params: await throughTextEncoder(made.params, texts) };
     } catch (error) {
-      dispose(made as never);
+      disposeTensors(made);
       throw error;
     } finally {
       release();

@@ -1,11 +1,11 @@
 import { tensor, tidy, variable, type Variable } from '@tensorflow/tfjs-core';
 import {
   flattenTensors,
-  isTensor,
   mapTensors,
   trainable,
   type Params,
   type TorchGenerator,
+  readValues,
 } from '@alignprop/autograd-ext';
 import { DDIMScheduler, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addLora, loraTensors } from '@alignprop/lora';
@@ -69,7 +69,7 @@ export async function trainableUNet(pipeline: StableDiffusionPipeline): Promise<
   const { unet } = pipeline;
   const variables: Record<string, Variable> = {};
   for (const [path, leaf] of Object.entries(flattenTensors(unet.params))) {
-    const values = isTensor(leaf) ? await leaf.data<'float32'>() : await leaf.read();
+    const values = await readValues(leaf);
     tidy(() => void (variables[path] = variable(tensor(values, [...leaf.shape], 'float32'))));
   }
   return pipeline.with({ unet: unet.withParams(mapTensors(unet.params, (path) => variables[path]!)) });

@@ -1,5 +1,5 @@
 import { dispose, tensor, variable, type Tensor } from '@tensorflow/tfjs-core';
-import { useBackend } from '@alignprop/autograd-ext';
+import { useBackend, disposeTensors } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import cases from '../__fixtures__/adamw.json' with { type: 'json' };
@@ -53,6 +53,6 @@ describe.each(['wasm', 'cpu'] as const)('AdamW and clipping on %s, against torch
     const again = updateAdamW(parameters, gradients, state);
     expect(first.parameters.p0!.dataSync()).toEqual(again.parameters.p0!.dataSync());
     expect(Array.from(parameters.p0!.dataSync())).toEqual([1, 2]);
-    dispose([parameters, gradients, state, first, again] as never);
+    disposeTensors([parameters, gradients, state, first, again]);
   });
 });

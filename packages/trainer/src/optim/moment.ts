@@ -1,4 +1,4 @@
-import type { StoredTensor } from '@alignprop/autograd-ext';
+import { type StoredTensor, elementCount } from '@alignprop/autograd-ext';
 import type { RawTensor } from '@alignprop/autograd-ext/weights';
 import { dynamicMap, NearestCode } from './dynamic-map.js';
 
@@ -18,7 +18,7 @@ export interface Moment {
 
 /** A moment in float32. */
 export function floatMoment(shape: readonly number[]): Moment {
-  const values = new Float32Array(sizeOf(shape));
+  const values = new Float32Array(elementCount(shape));
   return {
     bytes: values.byteLength,
     load: (start, to) => to.set(values.subarray(start, start + to.length)),
@@ -44,7 +44,7 @@ function format(map: Float32Array) {
  */
 export function quantizedMoment(shape: readonly number[], kind: 'signed' | 'positive'): Moment {
   const { map, nearest, zero } = formats[kind];
-  const size = sizeOf(shape);
+  const size = elementCount(shape);
   const codes = new Uint8Array(size).fill(zero);
   const scales = new Float32Array(Math.ceil(size / blockSize));
   const quotients = new Float32Array(blockSize);
@@ -82,5 +82,3 @@ function largest(values: Float32Array): number {
   }
   return most;
 }
-
-const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
-import type { GeneratorState, StoredTensor } from '@alignprop/autograd-ext';
+import { type GeneratorState, type StoredTensor, readValues } from '@alignprop/autograd-ext';
 import {
   directory,
   openSafetensors,
@@ -297,8 +297,6 @@ async function readAll(
   like: Shapes,
 ): Promise<Record<string, Tensor>> {
   const read = async ([path, { shape }]: [string, Shapes[string]]) =>
-    [path, tensor(await valuesOf(stored[path]!), [...shape])] as const;
+    [path, tensor(await readValues(stored[path]!), [...shape])] as const;
   return Object.fromEntries(await Promise.all(Object.entries(like).map(read)));
 }
-
-const valuesOf = (value: Tensor | StoredTensor) => ('read' in value ? value.read() : value.data<'float32'>());

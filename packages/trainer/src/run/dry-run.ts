@@ -6,6 +6,8 @@ import {
   type DryRunOptions,
   type EngineMemory,
   type Params,
+  disposeTensors,
+  elementCount,
 } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
@@ -81,7 +83,7 @@ export async function dryRun<M>({
   });
   try {
     for (let step = 0; step < 2; step++)
-      await batches.draw(0, async (inputs) => dispose((await gradients({ ...inputs, plan: largest })) as never));
+      await batches.draw(0, async (inputs) => disposeTensors(await gradients({ ...inputs, plan: largest })));
     if (evaluation)
       for (const drawn of [pipeline, given.with({ engine, scheduler: pipeline.scheduler })])
         await evaluate(drawn, config, evaluation);
@@ -123,7 +125,7 @@ function largestOf(drawn: readonly DrawnPlan[]): DrawnPlan {
 function phantoms(params: Params): Params {
   let zeros = new Float32Array(0);
   return mapTensors(params, (_, { shape }): Variable => {
-    const size = shape.reduce((product, length) => product * length, 1);
+    const size = elementCount(shape);
     if (zeros.length < size) zeros = new Float32Array(size);
     return tidy(() => variable(tensor(zeros.subarray(0, size), [...shape])));
   });

@@ -12,7 +12,7 @@ import {
   type Tensor4D,
   type Variable,
 } from '@tensorflow/tfjs-core';
-import { flattenTensors, random, trainable, type StoredTensor } from '@alignprop/autograd-ext';
+import { flattenTensors, random, trainable, type StoredTensor, disposeTensors } from '@alignprop/autograd-ext';
 import { DDIMScheduler, UNet2DConditionModel, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addLora, loraTensors } from '@alignprop/lora';
 import { describe, expect, it } from 'vitest';
@@ -60,7 +60,7 @@ describe('training the whole UNet', () => {
     const loss = async () => {
       const { rewards, ...rest } = await gradientsOf(inputs);
       const value = -rewards.dataSync()[0]!;
-      dispose([rewards, rest] as never);
+      disposeTensors([rewards, rest]);
       return value;
     };
     const { params } = await gradientsOf(inputs);

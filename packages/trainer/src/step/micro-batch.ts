@@ -1,5 +1,5 @@
-import { dispose, gather, tidy, type Tensor3D } from '@tensorflow/tfjs-core';
-import type { TorchGenerator } from '@alignprop/autograd-ext';
+import { gather, tidy, type Tensor3D } from '@tensorflow/tfjs-core';
+import { type TorchGenerator, disposeTensors } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import type { Generators } from './generators.js';
@@ -57,7 +57,7 @@ export class MicroBatches<M> {
         negativePrompts,
       });
     } finally {
-      dispose([latents, promptEmbeds, negativePromptEmbeds] as never);
+      disposeTensors([latents, promptEmbeds, negativePromptEmbeds]);
     }
   }
 

@@ -1,4 +1,4 @@
-import { dispose, type Scalar, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { type Scalar, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { accumulate } from '../gradient/walk-up.js';
 import { singleProcess, type Collective } from '../collective/collective.js';
 import { agree, shared } from '../collective/exchange.js';
@@ -12,6 +12,7 @@ import type { MicroBatches } from './micro-batch.js';
 import { NonFiniteError } from '../gradient/non-finite.js';
 import { globalNorm, type Gradients } from '../optim/clip-by-global-norm.js';
 import { gatherRounds, statisticsOf, termsOf, type Round } from './statistics.js';
+import { disposeTensors } from '@alignprop/autograd-ext';
 
 /** What an image hook sees. Tensors stay the trainer's; clone what is to outlive the call. */
 export interface ImageSamples<M> {
@@ -84,7 +85,7 @@ export function stepCollector<M>({
     try {
       for (let round = 0; round < rounds; round++) {
         signal?.throwIfAborted();
-        dispose([samples?.images, samples?.rewards] as never);
+        disposeTensors([samples?.images, samples?.rewards]);
         samples = undefined;
         const before = (globalStep * rounds + round) * collective.size + collective.rank;
         const made = await batches.draw(before * batch, async (inputs) => {
@@ -98,7 +99,7 @@ export function stepCollector<M>({
       }
       return { gradients, rounds: told, samples: samples! };
     } catch (error) {
-      dispose([gradients, samples?.images, samples?.rewards] as never);
+      disposeTensors([gradients, samples?.images, samples?.rewards]);
       throw error;
     }
   }
@@ -126,7 +127,7 @@ export function stepCollector<M>({
     } catch (error) {
       const drawsAgain = error instanceof NonFiniteError && config.on_nonfinite === 'skip';
       if (!drawsAgain) restoreGenerators(generators, before);
-      dispose([gradients, norm, own?.samples.images, own?.samples.rewards] as never);
+      disposeTensors([gradients, norm, own?.samples.images, own?.samples.rewards]);
       if (!(error instanceof NonFiniteError)) throw error;
       throw shared(
         new NonFiniteError(`AlignPropTrainer: at step ${globalStep} ${error.message} No weight was changed.`, {
@@ -153,6 +154,6 @@ function keepSamples({
   imageGradients,
   latentGradients,
 }: Omit<AlignPropGradients, 'params' | 'terms' | 'kl'>): { images: Tensor4D; rewards: Tensor1D } {
-  dispose([trajectory.latents, trajectory.modelOutputs, imageGradients, latentGradients] as never);
+  disposeTensors([trajectory.latents, trajectory.modelOutputs, imageGradients, latentGradients]);
   return { images, rewards };
 }

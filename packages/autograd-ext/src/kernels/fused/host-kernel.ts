@@ -1,5 +1,6 @@
 import { registerKernel, type DataType, type KernelBackend, type TensorInfo } from '@tensorflow/tfjs-core';
 import { simdOn, type Simd, type WasmMemory } from '../simd/instance.js';
+import { elementCount } from '../../params.js';
 
 /** One tensor inside a host kernel: its float32 values where the backend keeps them. */
 export interface HostTensor {
@@ -111,8 +112,7 @@ const memories: { wasm: Memory<WasmBackend>; cpu: Memory<CpuBackend> } = {
   },
   cpu: {
     simd: () => undefined,
-    allocate: (backend, shape) =>
-      backend.makeTensorInfo(shape, 'float32', new Float32Array(shape.reduce((a, b) => a * b, 1))),
+    allocate: (backend, shape) => backend.makeTensorInfo(shape, 'float32', new Float32Array(elementCount(shape))),
     view: (backend, tensor) => backend.data.get(tensor.dataId).values,
   },
 };

@@ -1,4 +1,5 @@
 import { pad, reshape, slice, zeros, type Tensor } from '@tensorflow/tfjs-core';
+import { elementCount } from '../../params.js';
 
 /**
  * The transpose of reading every `stride`-th element of an axis: `dy` at these places, from `begin`, of an axis of
@@ -8,7 +9,7 @@ export function spreadAlong(dy: Tensor, axis: number, begin: number, stride: num
   const shape = dy.shape.map((n, i) => (i === axis ? size : n));
   if (dy.size === 0) return zeros(shape);
   if (stride === 1 && begin === 0 && dy.shape[axis] === size) return dy;
-  const [count, inner] = [dy.shape[axis]!, dy.shape.slice(axis + 1).reduce((a, b) => a * b, 1)];
+  const [count, inner] = [dy.shape[axis]!, elementCount(dy.shape.slice(axis + 1))];
   const apart = pad(reshape(dy, [-1, count, 1, inner]), [
     [0, 0],
     [0, 0],

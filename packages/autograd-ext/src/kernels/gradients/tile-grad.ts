@@ -1,5 +1,6 @@
 import { reshape, sum, type Tensor } from '@tensorflow/tfjs-core';
 import { replaceGradient } from './correct-gradient.js';
+import { elementCount } from '../../params.js';
 
 /**
  * The gradient of tf.tile, and of tf.broadcastTo, at any rank: copies are summed. (tfjs stops at rank 4, and adds copy
@@ -11,10 +12,8 @@ export const correctTile = () =>
 function gradient(dy: Tensor, shape: number[], reps: number[]): Tensor {
   const summed = reps.reduce((copies, rep, axis) => {
     if (rep === 1) return copies;
-    const [before, after] = [product(shape.slice(0, axis)), product(dy.shape.slice(axis + 1))];
+    const [before, after] = [elementCount(shape.slice(0, axis)), elementCount(dy.shape.slice(axis + 1))];
     return sum(reshape(copies, [before, rep, shape[axis]! * after]), 1);
   }, dy);
   return reshape(summed, shape);
 }
-
-const product = (factors: readonly number[]) => factors.reduce((a, b) => a * b, 1);

@@ -14,6 +14,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { replaceGradient } from '../gradients/correct-gradient.js';
 import { wrapKernel } from './wrap-kernel.js';
+import { elementCount } from '../../params.js';
 
 interface GatherAttrs {
   readonly axis: number;
@@ -64,12 +65,12 @@ function gradient(dy: Tensor, shape: number[], indices: Tensor, attrs: GatherAtt
 function sizes(x: number[], indices: Tensor, { axis, batchDims = 0 }: GatherAttrs) {
   const at = (axis + x.length) % x.length;
   const shape = [...x.slice(0, at), ...indices.shape.slice(batchDims), ...x.slice(at + 1)];
-  const [batch, outer, inner] = [x.slice(0, batchDims), x.slice(batchDims, at), x.slice(at + 1)].map(product) as [
+  const [batch, outer, inner] = [x.slice(0, batchDims), x.slice(batchDims, at), x.slice(at + 1)].map(elementCount) as [
     number,
     number,
     number,
   ];
-  const [size, read] = [x[at]!, product(indices.shape.slice(batchDims))];
+  const [size, read] = [x[at]!, elementCount(indices.shape.slice(batchDims))];
   /** The places of what is read in `[batch · size]`. */
   const rows = (): Tensor1D => {
     const firsts = mul(range(0, batch, 1, 'int32'), scalar(size, 'int32'));
@@ -77,5 +78,3 @@ function sizes(x: number[], indices: Tensor, { axis, batchDims = 0 }: GatherAttr
   };
   return { batch, outer, size, read, inner, rows, shape };
 }
-
-const product = (factors: readonly number[]) => factors.reduce((a, b) => a * b, 1);

@@ -9,6 +9,7 @@ import { directory } from '../directory.js';
 import { memory } from '../memory.js';
 import { openSafetensors } from './open-safetensors.js';
 import { encodeSafetensors, saveSafetensors, type RawTensor } from './save-safetensors.js';
+import { elementCount } from '../../params.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -39,7 +40,7 @@ const values: Record<string, fc.Arbitrary<number>> = {
 const rawTensor = fc
   .record({ dtype: fc.constantFrom(...Object.keys(values)), shape: fc.array(fc.nat(4), { maxLength: 3 }) })
   .chain(({ dtype, shape }) => {
-    const size = shape.reduce((a, b) => a * b, 1);
+    const size = elementCount(shape);
     const Type = /F/.test(dtype) ? Float32Array : Int32Array;
     return fc
       .array(values[dtype]!, { minLength: size, maxLength: size })

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { isStoredTensor, isTensor, type StoredTensor } from '../../params.js';
+import { isStoredTensor, isTensor, type StoredTensor, elementCount } from '../../params.js';
 import { DTYPE_BITS, narrowTo } from '../dtype.js';
 import { PREFIX } from './safetensors-header.js';
 import { writeFileAtomic } from '../write-file-atomic.js';
@@ -74,7 +74,7 @@ function encodeHeader(
   let end = 0;
   const infos = entries.map(([name, entry]) => {
     const begin = end;
-    end += (sizeOf(entry.shape) * (DTYPE_BITS.get(dtypeOf(entry)) ?? 0)) / 8;
+    end += (elementCount(entry.shape) * (DTYPE_BITS.get(dtypeOf(entry)) ?? 0)) / 8;
     return [name, { dtype: dtypeOf(entry), shape: entry.shape, data_offsets: [begin, end] }] as const;
   });
   const comments = Object.keys(metadata).length ? ([['__metadata__', metadata]] as const) : [];
@@ -92,7 +92,7 @@ async function valuesOf(entry: Entry): Promise<ArrayLike<number>> {
 }
 
 function encodeValues(name: string, entry: Entry, values: ArrayLike<number>): Uint8Array {
-  const size = sizeOf(entry.shape);
+  const size = elementCount(entry.shape);
   if (values.length !== size)
     throw new Error(
       `saveSafetensors: tensor '${name}' got ${values.length} values, expected ${size} for shape [${entry.shape.join(', ')}].`,
@@ -103,8 +103,6 @@ function encodeValues(name: string, entry: Entry, values: ArrayLike<number>): Ui
     throw new Error(`saveSafetensors: tensor '${name}': ${(cause as Error).message}`, { cause });
   }
 }
-
-const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {
   const bytes = new Uint8Array(parts.reduce((size, part) => size + part.byteLength, 0));

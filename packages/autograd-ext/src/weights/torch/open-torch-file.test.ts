@@ -11,6 +11,7 @@ import { memory } from '../memory.js';
 import { openSafetensors } from '../safetensors/open-safetensors.js';
 import { openTorchFile } from './open-torch-file.js';
 import { TorchFileError } from './torch-file-error.js';
+import { elementCount } from '../../params.js';
 
 interface Cases {
   readonly pt: Record<
@@ -136,7 +137,7 @@ describe('openTorchFile, where values lie', () => {
         expect(location).toEqual({
           file: fixturePath(`files/${file}`),
           offset: location.offset,
-          length: 4 * shape.reduce((a, b) => a * b, 1),
+          length: 4 * elementCount(shape),
         });
         expect(new Float32Array(bytes.slice(location.offset, location.offset + location.length).buffer)).toEqual(
           await read(),

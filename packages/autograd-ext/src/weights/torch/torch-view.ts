@@ -2,6 +2,7 @@ import { DTYPE_BITS } from '../dtype.js';
 import type { StorageBytes } from './torch-archive.js';
 import { TorchFileError } from './torch-file-error.js';
 import type { TorchTensor } from './torch-globals.js';
+import { elementCount } from '../../params.js';
 
 /** The bytes of a storage that a tensor's elements lie in. */
 export interface TorchView {
@@ -23,7 +24,7 @@ export function viewOf(
 ): TorchView {
   const itemSize = DTYPE_BITS.get(dtype)! / 8;
   const held = Math.floor(size / itemSize);
-  const count = shape.reduce((product, n) => product * n, 1);
+  const count = elementCount(shape);
   const what = `tensor '${name}' of shape [${shape.join(', ')}]`;
   if (count === 0) return { begin: 0, end: 0, contiguous: true };
   const last = shape.reduce((index, n, i) => index + (n - 1) * strides[i]!, offset);
@@ -51,7 +52,7 @@ function isContiguous(shape: readonly number[], strides: readonly number[]): boo
 /** The elements of a view in row-major order, as bytes. `bytes` begin with the view's first element. */
 export function gather(bytes: Uint8Array, { dtype, shape, strides }: TorchTensor): Uint8Array {
   const itemSize = DTYPE_BITS.get(dtype)! / 8;
-  const count = shape.reduce((product, n) => product * n, 1);
+  const count = elementCount(shape);
   // Elements are moved by their bits, those of 8 bytes as two words.
   const Word = itemSize === 1 ? Uint8Array : itemSize === 2 ? Uint16Array : Uint32Array;
   const words = itemSize / Word.BYTES_PER_ELEMENT;

@@ -1,4 +1,4 @@
-import { node, sizeOf, type Value } from '../graph/graph.js';
+import { node, type Value } from '../graph/graph.js';
 import { bytesOf } from '../passes/simplify.js';
 import {
   beforeRepeating,
@@ -9,6 +9,7 @@ import {
 } from '../passes/conv-repeated.js';
 import { recordKernel } from '../recording/recorder.js';
 import { ordered, plain, viewOf, type View } from '../recording/view.js';
+import { elementCount } from '../../../params.js';
 
 /** ONNX's images have channels first. */
 export const channelsFirst = [0, 3, 1, 2] as const;
@@ -31,7 +32,7 @@ recordKernel<ConvAttrs>('ConvOIHW', ({ x, weight, bias }, { stride, pads: [top, 
   ];
   const small =
     isThreeByThree(plain(weight!), stride, [top, bottom, left, right]) &&
-    isWorthACopy(plain(weight!), sizeOf(shape) / outputs) &&
+    isWorthACopy(plain(weight!), elementCount(shape) / outputs) &&
     beforeRepeating(image(x!));
   if (small) return imageView(convRepeated(small, plain(weight!), bias && plain(bias)));
   const attributes = {

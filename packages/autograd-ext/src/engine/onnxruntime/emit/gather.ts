@@ -1,8 +1,9 @@
-import { constant, integers, node, sizeOf, type Value } from '../graph/graph.js';
+import { constant, integers, node, type Value } from '../graph/graph.js';
 import { recordKernel } from '../recording/recorder.js';
 import { dtypeOf, plain, plainView, reshaped, type View } from '../recording/view.js';
 import { binary, cast, castTo, number, where } from './elementwise.js';
 import { slice } from './shape.js';
+import { elementCount } from '../../../params.js';
 
 recordKernel<{ axis: number; batchDims?: number }>('GatherV2', ({ x, indices }, { axis, batchDims = 0 }) => {
   const at = axis < 0 ? axis + x!.shape.length : axis;
@@ -21,8 +22,8 @@ function inBatches(x: Value, indices: Value, axis: number, batchDims: number): V
     x.shape.slice(0, batchDims),
     x.shape.slice(batchDims, axis),
     x.shape.slice(axis + 1),
-  ].map(sizeOf) as [number, number, number];
-  const [size, read] = [x.shape[axis]!, sizeOf(indices.shape.slice(batchDims))];
+  ].map(elementCount) as [number, number, number];
+  const [size, read] = [x.shape[axis]!, elementCount(indices.shape.slice(batchDims))];
   const firsts = Int32Array.from({ length: batch * outer }, (_, i) => i * size);
   const rows = node(
     'Add',

@@ -1,4 +1,4 @@
-import { node, sizeOf, type Value } from '../graph/graph.js';
+import { node, type Value } from '../graph/graph.js';
 import { recordKernel } from '../recording/recorder.js';
 import {
   dtypeOf,
@@ -12,6 +12,7 @@ import {
 } from '../recording/view.js';
 import { activated, type FusedActivation } from './activation.js';
 import { binary, broadcastShape } from './elementwise.js';
+import { elementCount } from '../../../params.js';
 
 interface MatMulAttrs {
   transposeA: boolean;
@@ -52,7 +53,7 @@ export function gemm(
 
 /** A product of matrices, batches broadcast. */
 export function matMul(a: View, b: View): View {
-  const isOneMatrix = (view: View) => sizeOf(view.shape.slice(0, -2)) === 1;
+  const isOneMatrix = (view: View) => elementCount(view.shape.slice(0, -2)) === 1;
   const [m, n] = [a.shape.at(-2)!, b.shape.at(-1)!];
   const batch = broadcastShape([a.shape.slice(0, -2), b.shape.slice(0, -2)]);
   if (isOneMatrix(a) && isOneMatrix(b) && dtypeOf(a) === 'float32')

@@ -1,8 +1,9 @@
-import { constant, node, nodeOutputs, sizeOf, type Value } from '../graph/graph.js';
+import { constant, node, nodeOutputs, type Value } from '../graph/graph.js';
 import { recordKernel } from '../recording/recorder.js';
 import { reshaped, type View } from '../recording/view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { poolWindows, windowAttributes, type WindowAttrs, type Windows } from './windows.js';
+import { elementCount } from '../../../params.js';
 
 type PoolAttrs = WindowAttrs & { filterSize: number | number[] };
 
@@ -29,11 +30,11 @@ for (const [kernel, input] of [
   recordKernel<PoolAttrs>(kernel, (inputs, attrs) => {
     const [, places] = maxima(kernel, inputs[input]!, attrs);
     const shape = toChannelsFirst(inputs[input]!).shape;
-    const zeros = constant(0, [sizeOf(shape)]);
+    const zeros = constant(0, [elementCount(shape)]);
     const flat = [
       zeros,
-      reshaped(places, [sizeOf(places.shape)]),
-      reshaped(toChannelsFirst(inputs.dy!), [sizeOf(places.shape)]),
+      reshaped(places, [elementCount(places.shape)]),
+      reshaped(toChannelsFirst(inputs.dy!), [elementCount(places.shape)]),
     ];
     const sums = node('ScatterElements', flat, zeros.shape, {
       attributes: { axis: { int: 0 }, reduction: { string: 'add' } },

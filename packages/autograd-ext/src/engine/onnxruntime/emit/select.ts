@@ -4,6 +4,7 @@ import { recordComposite, recordKernel } from '../recording/recorder.js';
 import { plain, plainView, reshapedView, type View } from '../recording/view.js';
 import { binary, cast as castValue, number, where } from './elementwise.js';
 import { pad } from './shape.js';
+import { elementCount } from '../../../params.js';
 
 // The largest come first; of equal ones the first.
 recordKernel<{ k: number }>('TopK', ({ x }, { k }) => {
@@ -37,7 +38,7 @@ recordKernel<{ depth: number; onValue: number; offValue: number; dtype: Dtype }>
 
 // The elements on the diagonal of the product of the axes with themselves.
 recordKernel('Diag', ({ x }) => {
-  const size = x!.shape.reduce((a, b) => a * b, 1);
+  const size = elementCount(x!.shape);
   const eye = Int32Array.from({ length: size * size }, (_, i) => Number(i % (size + 1) === 0));
   const diagonal = where(
     plainView(constant(eye, [size, size], 'bool')),

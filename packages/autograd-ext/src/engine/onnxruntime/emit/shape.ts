@@ -12,6 +12,7 @@ import {
   viewOf,
   type View,
 } from '../recording/view.js';
+import { elementCount } from '../../../params.js';
 
 recordKernel<{ shape: number[] }>('Reshape', ({ x }, { shape }) => reshapedView(x!, inferred(shape, x!.shape)));
 recordKernel<{ dim: number }>('ExpandDims', ({ input }, { dim }) => {
@@ -82,7 +83,7 @@ recordKernel('FlipLeftRight', ({ image }) => reversed(image!, [2]));
 
 const inferred = (shape: readonly number[], from: readonly number[]): number[] => {
   const known = shape.reduce((product, size) => (size < 0 ? product : product * size), 1);
-  return shape.map((size) => (size < 0 ? from.reduce((a, b) => a * b, 1) / known : size));
+  return shape.map((size) => (size < 0 ? elementCount(from) / known : size));
 };
 
 const sizes = (split: number | number[], size: number): number[] => {

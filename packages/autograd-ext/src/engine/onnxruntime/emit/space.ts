@@ -3,6 +3,7 @@ import { node } from '../graph/graph.js';
 import { recordComposite, recordKernel } from '../recording/recorder.js';
 import { plain, plainView } from '../recording/view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
+import { elementCount } from '../../../params.js';
 
 recordKernel<{ blockSize: number; dataFormat: 'NHWC' | 'NCHW' }>('DepthToSpace', ({ x }, { blockSize, dataFormat }) => {
   const isLast = dataFormat === 'NHWC';
@@ -18,7 +19,7 @@ recordKernel<{ blockSize: number; dataFormat: 'NHWC' | 'NCHW' }>('DepthToSpace',
 recordComposite<{ blockShape: number[]; paddings: [number, number][] }>(
   'SpaceToBatchND',
   ({ x }, { blockShape, paddings }) => {
-    const prod = blockShape.reduce((a, b) => a * b, 1);
+    const prod = elementCount(blockShape);
     const bordered = pad(x!, [
       [0, 0],
       ...paddings,
@@ -34,7 +35,7 @@ recordComposite<{ blockShape: number[]; paddings: [number, number][] }>(
 );
 
 recordComposite<{ blockShape: number[]; crops: number[][] }>('BatchToSpaceND', ({ x }, { blockShape, crops }) => {
-  const prod = blockShape.reduce((a, b) => a * b, 1);
+  const prod = elementCount(blockShape);
   const split = backend_util.getReshaped(x!.shape, blockShape, prod);
   const joined = backend_util.getReshapedPermuted(x!.shape, blockShape, prod);
   const whole = reshape(

@@ -4,13 +4,13 @@ import {
   bodyOf,
   elementTypes,
   nodesOf,
-  sizeOf,
   type Attribute,
   type Dtype,
   type Graph,
   type GraphNode,
   type Value,
 } from './graph.js';
+import { elementCount } from '../../../params.js';
 
 type Writer = ReturnType<typeof protobuf.Writer.create>;
 
@@ -173,7 +173,7 @@ class GraphEncoder {
   #constant(name: string, value: Value): void {
     const { source, shape } = value;
     const data = (source as Extract<Value['source'], { kind: 'constant' }>).data;
-    const size = sizeOf(shape);
+    const size = elementCount(shape);
     if (typeof data !== 'number') return this.#dense(name, value, data);
     if (size <= longestUniform)
       return this.#dense(

@@ -1,4 +1,4 @@
-import type { StoredTensor } from '../../../params.js';
+import { type StoredTensor } from '../../../params.js';
 
 /**
  * Element types of recorded values, as tfjs names them. It lacks float16, and int64, which ONNX counts in: these never
@@ -93,8 +93,6 @@ export const constant = (data: ConstantData, shape: readonly number[], dtype: Dt
 /** A list of integers, as ONNX wants shapes, axes and so on. */
 export const integers = (values: readonly number[]): Value =>
   constant(Int32Array.from(values), [values.length], 'int64');
-
-export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
 /**
  * The nodes that the values depend on, each after those it depends on: depth first, the last input first. ONNX Runtime

@@ -1,5 +1,6 @@
-import { constant, nodesOf, sizeOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
+import { constant, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
 import { replaceValues } from '../graph/replace-values.js';
+import { elementCount } from '../../../params.js';
 
 /** Larger results are cheaper to compute than to write out. */
 const largestResult = 2 ** 16;
@@ -30,7 +31,7 @@ export async function foldConstants(
 }
 
 const isSmall = ({ shape, dtype }: Value): boolean =>
-  sizeOf(shape) <= largestResult && dtype !== 'int64' && dtype !== 'float16';
+  elementCount(shape) <= largestResult && dtype !== 'int64' && dtype !== 'float16';
 
 const constantOf = (values: ArrayLike<number>, { shape, dtype }: Value): Value =>
   constant(dtype === 'float32' ? Float32Array.from(values) : Int32Array.from(values), shape, dtype);

@@ -2,13 +2,13 @@ import {
   bodyOf,
   constant,
   nodesOf,
-  sizeOf,
   type Attribute,
   type Dtype,
   type Graph,
   type GraphNode,
   type Value,
 } from '../graph/graph.js';
+import { elementCount } from '../../../params.js';
 
 /**
  * The same outputs with less work: equal nodes become one, and what changes nothing is left out. Nodes that no output
@@ -139,6 +139,6 @@ function neutral({ op, inputs }: GraphNode, output: Value): Value | undefined {
 }
 
 /** Bytes of a value in memory. */
-export const bytesOf = ({ shape, dtype }: Value): number => sizeOf(shape) * elementBytes[dtype];
+export const bytesOf = ({ shape, dtype }: Value): number => elementCount(shape) * elementBytes[dtype];
 
 const elementBytes: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, int32: 4, bool: 1, int64: 8 };

@@ -1,14 +1,7 @@
-import {
-  constantNodes,
-  dependencies,
-  nodesOf,
-  sizeOf,
-  type Graph,
-  type GraphNode,
-  type Value,
-} from '../graph/graph.js';
+import { constantNodes, dependencies, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
 import { replaceValues } from '../graph/replace-values.js';
 import { bytesOf } from './simplify.js';
+import { elementCount } from '../../../params.js';
 
 /** A function and its gradient as two graphs: what the first one leaves behind is what the second one starts from. */
 export interface Split {
@@ -65,7 +58,7 @@ const isShallow = ({ op, inputs, outputs: [product] }: GraphNode): boolean =>
 
 /** Multiplications for one element of a product. */
 const depth = (op: string, a: Value, b: Value, product: Value): number =>
-  op === 'Conv' ? sizeOf(b.shape.slice(1)) : sizeOf(a.shape) / product.shape[0]!;
+  op === 'Conv' ? elementCount(b.shape.slice(1)) : elementCount(a.shape) / product.shape[0]!;
 
 /**
  * Cuts a graph of values and their gradients in two.

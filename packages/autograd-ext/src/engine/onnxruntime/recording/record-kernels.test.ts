@@ -28,6 +28,7 @@ import { OnnxRuntimeEngine } from '../engine.js';
 import { notRecordable } from './not-recordable.js';
 import { record, type Spec } from './record.js';
 import { isRecordable, RecordingError, recorderName } from './recorder.js';
+import { elementCount } from '../../../params.js';
 
 const backends = ['wasm', 'cpu'] as const;
 /** Every op of tfjs and of ours, with odd shapes, batches and axes of length 1. */
@@ -191,7 +192,7 @@ const ranges = { positive: [0.3, 2], unit: [-0.9, 0.9], above: [1.1, 3] } as con
 >;
 
 function valuesOf({ shape, values, dtype }: CaseInput, seed: number): Float32Array {
-  const size = shape.reduce((a, b) => a * b, 1);
+  const size = elementCount(shape);
   if (typeof values === 'object') return Float32Array.from(values);
   if (values === 'special')
     return Float32Array.from({ length: size }, (_, i) => [1, NaN, Infinity, -Infinity, 0, -2][i]!);

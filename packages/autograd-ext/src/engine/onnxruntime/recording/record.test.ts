@@ -17,7 +17,7 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../../../backend.js';
 import { linear, random, scaledDotProductAttention, type Params } from '../../../index.js';
-import type { StoredTensor } from '../../../params.js';
+import { type StoredTensor, elementCount } from '../../../params.js';
 import type { ModelFunction } from '../../../vjp.js';
 import { TfjsEngine } from '../../tfjs.js';
 import { OnnxRuntimeEngine } from '../engine.js';
@@ -27,16 +27,8 @@ import { record } from './record.js';
 const normal = (shape: number[], seed: number) =>
   tensor(
     random(seed)
-      .randn(
-        Math.max(
-          16,
-          shape.reduce((a, b) => a * b, 1),
-        ),
-      )
-      .slice(
-        0,
-        shape.reduce((a, b) => a * b, 1),
-      ),
+      .randn(Math.max(16, elementCount(shape)))
+      .slice(0, elementCount(shape)),
     shape,
   );
 const stored = (values: Float32Array | Int32Array, shape: number[], dtype: string): StoredTensor =>
@@ -147,9 +139,7 @@ describe('a recorded function', () => {
       { wrt: [0, 1, 2], dy: { shape: dy.shape, dtype: 'float32' } },
     );
     const largest = Math.max(
-      ...nodesOf(recording.graph.outputs).flatMap(({ outputs }) =>
-        outputs.map(({ shape }) => shape.reduce((a, b) => a * b, 1)),
-      ),
+      ...nodesOf(recording.graph.outputs).flatMap(({ outputs }) => outputs.map(({ shape }) => elementCount(shape))),
     );
     expect(largest).toBeLessThan(8 * 8 * queries * keys);
     const [actual, expected] = [

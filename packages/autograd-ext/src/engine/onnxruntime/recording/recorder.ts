@@ -14,6 +14,7 @@ import {
 import { constant, type Dtype, type Value } from '../graph/graph.js';
 import { reasonAgainst } from './not-recordable.js';
 import { dtypeOf, plainView, type View } from './view.js';
+import { elementCount } from '../../../params.js';
 
 /** The name under which tfjs knows the backend that records. */
 export const recorderName = 'alignprop-recorder';
@@ -64,8 +65,7 @@ class RecorderBackend extends KernelBackend {
     const view = this.#views.get(dataId);
     const source = view?.value.source;
     if (source?.kind === 'constant' && typeof source.data !== 'number') return source.data;
-    if (source?.kind === 'constant')
-      return new Float32Array(view!.shape.reduce((a, b) => a * b, 1)).fill(source.data as number);
+    if (source?.kind === 'constant') return new Float32Array(elementCount(view!.shape)).fill(source.data as number);
     throw new RecordingError(
       "a tensor's values are read while the function is recorded, when there are none yet. Keep the function free of dataSync(), data(), arraySync() and of branches on values, or run it on the tfjs engine.",
     );

@@ -23,8 +23,9 @@ import { random } from '../../../random.js';
 import type { ModelFunction } from '../../../vjp.js';
 import { TfjsEngine } from '../../tfjs.js';
 import { OnnxRuntimeEngine } from '../engine.js';
-import { nodesOf, sizeOf, type Value } from '../graph/graph.js';
+import { nodesOf, type Value } from '../graph/graph.js';
 import { isPlain, ordered, plain, plainView, reshapedView, transposed, viewOf, type View } from './view.js';
+import { elementCount } from '../../../params.js';
 
 beforeAll(() => useBackend('cpu'));
 
@@ -59,8 +60,8 @@ it('any chain of what moves and combines elements gives the values that tfjs giv
       const fn = ((_, x: Tensor) => chain.reduce(apply, x)) as ModelFunction;
       const x = tensor(
         random(5)
-          .randn(Math.max(16, sizeOf(shape)))
-          .slice(0, sizeOf(shape)),
+          .randn(Math.max(16, elementCount(shape)))
+          .slice(0, elementCount(shape)),
         shape,
       );
       const [engine, eager] = [new OnnxRuntimeEngine({ threads: 1 }), new TfjsEngine()];

@@ -1,4 +1,5 @@
-import { integers, node, sizeOf, type Dtype, type Value } from '../graph/graph.js';
+import { integers, node, type Dtype, type Value } from '../graph/graph.js';
+import { elementCount } from '../../../params.js';
 
 /**
  * What a recorded tensor is: a value whose axes may lie in another order than the tensor's own. Transposes only relabel
@@ -66,7 +67,7 @@ export function transposed(view: View, perm: readonly number[]): View {
 
 /** The tensor under another shape; without moving data where axes that merge or split lie together. */
 export function reshapedView(view: View, shape: readonly number[]): View {
-  if (isPlain(view) || sizeOf(shape) === 0) return plainView(reshaped(plain(view), shape));
+  if (isPlain(view) || elementCount(shape) === 0) return plainView(reshaped(plain(view), shape));
   const order = reorder(view, shape);
   if (!order) return plainView(reshaped(plain(view), shape));
   return {
@@ -126,9 +127,9 @@ function segmentsOf(from: readonly number[], to: readonly number[]): { from: num
  */
 export function commonOrder(views: readonly View[], rank: number): readonly number[] {
   const full = views.filter((view) => view.shape.length === rank);
-  const largest = Math.max(...full.map((view) => sizeOf(view.shape)));
+  const largest = Math.max(...full.map((view) => elementCount(view.shape)));
   const candidates = full
-    .filter((view) => sizeOf(view.shape) === largest)
+    .filter((view) => elementCount(view.shape) === largest)
     .sort((a, b) => Number(isPlain(a)) - Number(isPlain(b)));
   const preferred = rank >= 4 ? candidates[0] : candidates.at(-1);
   return preferred?.order ?? identityOrder(rank);

@@ -3,13 +3,13 @@ import {
   constantNodes,
   dependencies,
   nodesOf,
-  sizeOf,
   type Attribute,
   type Graph,
   type GraphNode,
   type Value,
 } from '../graph/graph.js';
 import { bytesOf } from '../passes/simplify.js';
+import { elementCount } from '../../../params.js';
 
 /** What a session needs memory for, in bytes. */
 export interface GraphMemory {
@@ -177,7 +177,7 @@ function scratch({ op, inputs, attributes }: GraphNode, relayout: boolean): numb
   if (op === 'MultiHeadAttention') return sum(inputs.slice(0, 3).map((value) => (value ? bytesOf(value) : 0)));
   if (op === 'ConvTranspose') {
     const [x, weight] = inputs as [Value, Value];
-    return 4 * sizeOf(weight.shape.slice(1)) * sizeOf(x.shape.slice(2)); // columns of one image
+    return 4 * elementCount(weight.shape.slice(1)) * elementCount(x.shape.slice(2)); // columns of one image
   }
   return sum(
     Object.values(attributes).map((attribute: Attribute) => ('graph' in attribute ? bodyMemory(attribute.graph) : 0)),

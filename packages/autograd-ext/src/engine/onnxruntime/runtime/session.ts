@@ -2,7 +2,8 @@ import { tensor, Tensor } from '@tensorflow/tfjs-core';
 import type * as OnnxRuntime from 'onnxruntime-node';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { outputName } from '../graph/encode.js';
-import { sizeOf, tensorType, type Value } from '../graph/graph.js';
+import { tensorType, type Value } from '../graph/graph.js';
+import { elementCount } from '../../../params.js';
 
 /**
  * Where a session runs; which of them there are depends on the platform and on what is installed beside ONNX Runtime.
@@ -130,7 +131,7 @@ const arrays = {
 } as const;
 
 function allocate({ Tensor: Ort }: Runtime, { shape, dtype }: Value): OrtTensor {
-  const data = new arrays[dtype](sizeOf(shape));
+  const data = new arrays[dtype](elementCount(shape));
   const made = new Ort(dtype, data as never, shape);
   // From Node 24 on the class takes the same memory as a Float16Array, which the binding does not know.
   return dtype === 'float16' ? Object.assign(made, { cpuData: data }) : made;

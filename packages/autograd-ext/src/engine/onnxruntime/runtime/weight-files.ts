@@ -1,4 +1,4 @@
-import { isStoredTensor, type StoredTensor } from '../../../params.js';
+import { isStoredTensor, type StoredTensor, readValues } from '../../../params.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { toFloat16 } from '../../../weights/float16.js';
 import type { WeightLocation } from '../graph/encode.js';
@@ -40,11 +40,9 @@ export class WeightFiles {
   async #find(leaf: Tensor | StoredTensor, dtype: Dtype): Promise<WeightLocation> {
     if (isStoredTensor(leaf) && leaf.location && stored[leaf.dtype] === dtype)
       return { ...leaf.location, file: await fromRoot(leaf.location.file) };
-    const values = isStoredTensor(leaf) ? await leaf.read() : await leaf.data();
+    const values = await readValues(leaf);
     this.#spill ??= openSpill();
-    return (await this.#spill).append(
-      dtype === 'float16' ? toFloat16(values as Float32Array) : (values as Float32Array | Int32Array),
-    );
+    return (await this.#spill).append(dtype === 'float16' ? toFloat16(values as Float32Array) : values);
   }
 }
 
