@@ -1,33 +1,33 @@
 import { describe, expect, it } from 'vitest';
-import { compareFileTable } from './file-table.js';
+import { compareFolderMap } from './folder-map.js';
 import { findWords } from './forbidden-words.js';
 import { findAddresses } from './lockfile.js';
 
 const page = (...rows: string[]) =>
-  ['# Architecture', 'packages/a/src/prose.ts: not in a fence', '```', ...rows, '```', 'more'].join('\n');
+  ['# Architecture', 'packages/a/src/prose: not in a fence', '```', ...rows, '```', 'more'].join('\n');
 
-describe('compareFileTable', () => {
-  it('is content when table and files agree', () => {
+describe('compareFolderMap', () => {
+  it('returns nothing when map and folders agree', () => {
     expect(
-      compareFileTable(page('packages/a/src/x.ts: does x', '  packages/b/src/y.ts: does y'), [
-        'packages/a/src/x.ts',
-        'packages/b/src/y.ts',
+      compareFolderMap(page('packages/a/src/x: does x', '  packages/b/src: does y'), [
+        'packages/a/src/x',
+        'packages/b/src',
       ]),
     ).toEqual([]);
   });
 
   it.each([
-    ['a file without a row', [], 'is not in the file table'],
+    ['a folder without a row', [], 'is not in the map of folders'],
     [
-      'a row without a file',
-      ['packages/a/src/x.ts: does x', 'packages/a/src/gone.ts: did something'],
-      'gone.ts is in the file table but does not exist',
+      'a row without a folder',
+      ['packages/a/src/x: does x', 'packages/a/src/gone: did something'],
+      'gone is in the map of folders but holds no sources',
     ],
-    ['two rows for a file', ['packages/a/src/x.ts: does x', 'packages/a/src/x.ts: does x'], 'twice'],
-    ['a row without a description', ['packages/a/src/x.ts'], 'no description'],
-    ['a row with an empty description', ['packages/a/src/x.ts: '], 'no description'],
+    ['two rows for a folder', ['packages/a/src/x: does x', 'packages/a/src/x: does x'], 'twice'],
+    ['a row without a description', ['packages/a/src/x'], 'no description'],
+    ['a row with an empty description', ['packages/a/src/x: '], 'no description'],
   ])('reports %s', (_, rows, message) => {
-    expect(compareFileTable(page(...rows), ['packages/a/src/x.ts'])).toEqual([expect.stringContaining(message)]);
+    expect(compareFolderMap(page(...rows), ['packages/a/src/x'])).toEqual([expect.stringContaining(message)]);
   });
 });
 
