@@ -1,15 +1,14 @@
 // The programs of the READMEs run as written: every block that opens with ```ts run is type-checked, then executed in a
 // process of its own in an empty folder. Hub ids are answered by a loopback hub that serves the embedded model whatever
 // the id.
-import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startMockHub, type MockHub } from '../fixtures/mock-hub.js';
+import { runProgram } from '../fixtures/run-program.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tinyEmoji = join(root, 'packages/cli/models/tiny-emoji');
@@ -83,15 +82,8 @@ describe('README programs', () => {
     const home = mkdtempSync(join(folder, 'run-'));
     symlinkSync(join(root, 'node_modules'), join(home, 'node_modules')); // for paths from the working folder
     writeFileSync(join(home, 'program.ts'), code);
-    const sources = [
-      '--conditions=@alignprop/source',
-      '--import',
-      import.meta.resolve('tsx'),
-      '--import',
-      new URL('run-sources/register.mjs', import.meta.url).href,
-    ];
-    const env = { ...process.env, NODE_OPTIONS: '', HF_ENDPOINT: hub.endpoint, HF_HOME: join(home, 'hf') };
-    // rejects, with what it printed, on a non-zero exit
-    await promisify(execFile)(process.execPath, [...sources, 'program.ts'], { cwd: home, env });
+    const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: join(home, 'hf') };
+    const { code: exitCode, stderr } = await runProgram('program.ts', [], { cwd: home, env });
+    expect(exitCode, stderr).toBe(0);
   });
 });

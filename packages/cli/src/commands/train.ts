@@ -1,14 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
+import { parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
 import {
   acrossProcesses,
   exchange,
   launched,
-  parseAlignPropConfig,
   ReportedByRankZero,
-  type AlignPropConfig,
   type Collective,
-} from '@alignprop/trainer';
+} from '@alignprop/trainer/distributed';
 import { configOptions, givenFields, type ConfigOption } from '../options/config-options.js';
 import { reportDryRun } from '../terminal/dry-run-report.js';
 import { embeddedModel } from '../embedded-model.js';

@@ -6,18 +6,15 @@ import {
   AlignPropTrainer,
   evaluationRecord,
   evaluator,
-  exchange,
   logSamples,
   metricsRecord,
-  shared,
-  singleProcess,
   trainableUNet,
   type AlignPropConfig,
   type AlignPropConfigInput,
-  type Collective,
   type ImageSamples,
   type StepMetrics,
 } from '@alignprop/trainer';
+import { exchange, shared, singleProcess, type Collective } from '@alignprop/trainer/distributed';
 import { Interrupted } from '../terminal/errors.js';
 import { writeSheet } from '../images/image-files.js';
 import { interruptible } from '../terminal/interrupt.js';
