@@ -58,7 +58,7 @@ const refused: readonly (readonly [file: string, code: string, rule: string])[] 
     imports,
   ],
   [
-    'packages/autograd-ext/src/weights/directory.ts',
+    'packages/autograd-ext/src/weights/files/directory.ts',
     "import { open } from 'node:fs/promises'; export const x = open;",
     imports,
   ],
@@ -89,7 +89,7 @@ const allowed: readonly (readonly [file: string, code: string])[] = [
     "import { readFileSync } from 'node:fs'; export { jpegCompressibility } from '@alignprop/rewards'; console.log(readFileSync);",
   ],
   [
-    'packages/autograd-ext/src/weights/directory.ts',
+    'packages/autograd-ext/src/weights/files/directory.ts',
     "import type { FileHandle } from 'node:fs/promises'; export const x = (): Promise<unknown> => import('node:fs/promises'); export type Handle = FileHandle;",
   ],
   ['packages/diffusion/src/x.test.ts', "import { readFileSync } from 'node:fs'; export const x = readFileSync;"],

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
 import { flatten, type StoredTensor, elementCount } from '../params.js';
-import { directory } from './directory.js';
+import { directory } from './files/directory.js';
 import { initParams, loadParams, type ParamsSpec } from './load-params.js';
 import { openSafetensors } from './safetensors/open-safetensors.js';
 

@@ -1,5 +1,5 @@
 import type { StoredTensor } from '../params.js';
-import type { FileSource } from './file-source.js';
+import type { FileSource } from './files/file-source.js';
 import { openSafetensors } from './safetensors/open-safetensors.js';
 import { openTorchFile } from './torch/open-torch-file.js';
 

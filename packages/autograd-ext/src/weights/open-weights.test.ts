@@ -3,9 +3,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
 import type { StoredTensor } from '../params.js';
-import { directory } from './directory.js';
-import { subfolder } from './file-source.js';
-import { memory } from './memory.js';
+import { directory } from './files/directory.js';
+import { subfolder } from './files/file-source.js';
+import { memory } from './files/memory.js';
 import { openWeights } from './open-weights.js';
 import { encodeSafetensors } from './safetensors/save-safetensors.js';
 

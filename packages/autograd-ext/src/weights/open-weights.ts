@@ -1,5 +1,5 @@
 import type { StoredTensor } from '../params.js';
-import { readJson, type FileSource } from './file-source.js';
+import { readJson, type FileSource } from './files/file-source.js';
 import { isWeightFile, openWeightFile } from './open-weight-file.js';
 
 export interface OpenWeightsOptions {

@@ -1,5 +1,5 @@
-import { directory } from './directory.js';
-import type { FileSource } from './file-source.js';
+import { directory } from './files/directory.js';
+import type { FileSource } from './files/file-source.js';
 import { hub, HUB_ID } from './hub/hub.js';
 import type { HubOptions } from './hub/hub-settings.js';
 

@@ -18,7 +18,7 @@ const COMMIT = /^[0-9a-f]{40}$/;
 export async function hubCache(cacheDir: string, id: string): Promise<HubCache> {
   const { dirname, join, relative } = await import('node:path');
   const { mkdir, readFile, rename, symlink } = await import('node:fs/promises');
-  const { writeFileAtomic } = await import('../write-file-atomic.js');
+  const { writeFileAtomic } = await import('../files/write-file-atomic.js');
   const folder = join(cacheDir, `models--${id.replaceAll('/', '--')}`);
   const blob = (etag: string) => join(folder, 'blobs', etag);
   const snapshot = (commit: string) => join(folder, 'snapshots', commit);

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { readText, subfolder, type FileSource } from '../file-source.js';
+import { readText, subfolder, type FileSource } from '../files/file-source.js';
 import { hub } from './hub.js';
 import type { DownloadProgress } from './hub-settings.js';
 import { resolveSource } from '../resolve-source.js';

@@ -1,10 +1,10 @@
-import { directory, openLocalFile } from '../directory.js';
-import { joinPath, type FileSource } from '../file-source.js';
+import { directory, openLocalFile } from '../files/directory.js';
+import { joinPath, type FileSource } from '../files/file-source.js';
 import { hubCache, type HubCache } from './hub-cache.js';
 import { describeFile, downloadBlob } from './hub-download.js';
 import { hubRequest, HubUnreachableError } from './hub-request.js';
 import { hubSettings, type HubOptions, type HubSettings } from './hub-settings.js';
-import { filesIn } from '../memory.js';
+import { filesIn } from '../files/memory.js';
 
 /** Repositories that moved. */
 const MOVED = new Map([['runwayml/stable-diffusion-v1-5', 'stable-diffusion-v1-5/stable-diffusion-v1-5']]);

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fixtureJson, fixturePath } from '../../../../../fixtures/index.js';
-import { directory } from '../directory.js';
-import { memory } from '../memory.js';
+import { directory } from '../files/directory.js';
+import { memory } from '../files/memory.js';
 import { openSafetensors } from './open-safetensors.js';
 
 type Cases = Record<string, { must: string; expect?: Record<string, number[][]> }>;

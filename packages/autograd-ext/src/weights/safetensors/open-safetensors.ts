@@ -1,7 +1,7 @@
 import type { StoredTensor } from '../../params.js';
-import { widen } from '../dtype.js';
-import { describeForeignText, type FileSource, type RandomAccessFile } from '../file-source.js';
-import { reopened, type OpenedFile } from '../opened-file.js';
+import { widen } from '../dtypes/dtype.js';
+import { describeForeignText, type FileSource, type RandomAccessFile } from '../files/file-source.js';
+import { reopened, type OpenedFile } from '../files/opened-file.js';
 import { headerLength, parseHeader, PREFIX, type TensorInfo } from './safetensors-header.js';
 
 /** An opened safetensors file: its header is read and checked, the values lie in the file. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { memory } from '../memory.js';
+import { memory } from '../files/memory.js';
 import { openSafetensors } from './open-safetensors.js';
 import { headerLength, parseHeader } from './safetensors-header.js';
 

@@ -1,4 +1,4 @@
-import { DTYPE_BITS } from '../dtype.js';
+import { DTYPE_BITS } from '../dtypes/dtype.js';
 
 /** One tensor of a safetensors file; `begin` and `end` count from the end of the header. */
 export interface TensorInfo {

@@ -1,8 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { isStoredTensor, isTensor, type StoredTensor, elementCount } from '../../params.js';
-import { DTYPE_BITS, narrowTo } from '../dtype.js';
+import { DTYPE_BITS, narrowTo } from '../dtypes/dtype.js';
 import { PREFIX } from './safetensors-header.js';
-import { writeFileAtomic } from '../write-file-atomic.js';
+import { writeFileAtomic } from '../files/write-file-atomic.js';
 
 /** Values to be written as `dtype`, in the format's spelling: F32, F16, BF16, F64, I64, I32, I16, I8, U8 or BOOL. */
 export interface RawTensor {

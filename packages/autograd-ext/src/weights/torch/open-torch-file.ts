@@ -1,7 +1,7 @@
 import type { StoredTensor } from '../../params.js';
-import { widen } from '../dtype.js';
-import { describeForeignText, type FileSource } from '../file-source.js';
-import type { OpenedFile } from '../opened-file.js';
+import { widen } from '../dtypes/dtype.js';
+import { describeForeignText, type FileSource } from '../files/file-source.js';
+import type { OpenedFile } from '../files/opened-file.js';
 import { flattenCheckpoint, type CheckpointValue } from './torch-checkpoint.js';
 import type { OpenTorchArchive, StorageBytes } from './torch-archive.js';
 import { TorchFileError } from './torch-file-error.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bytesOf, pickled } from '../__fixtures__/torch-files.js';
+import { bytesOf, pickled } from './__fixtures__/torch-files.js';
 import { PickleCutOff } from './pickle-reader.js';
 import { Placeholder, unpickle, type PickleMeaning } from './pickle.js';
 import { TorchFileError } from './torch-file-error.js';

@@ -1,5 +1,5 @@
-import { DTYPE_BITS } from '../dtype.js';
-import type { OpenedFile } from '../opened-file.js';
+import { DTYPE_BITS } from '../dtypes/dtype.js';
+import type { OpenedFile } from '../files/opened-file.js';
 import { TorchFileError } from './torch-file-error.js';
 import type { TorchStorage } from './torch-globals.js';
 

@@ -1,5 +1,5 @@
-import type { RandomAccessFile } from '../file-source.js';
-import { reopened, type OpenedFile } from '../opened-file.js';
+import type { RandomAccessFile } from '../files/file-source.js';
+import { reopened, type OpenedFile } from '../files/opened-file.js';
 import { PickleCutOff } from './pickle-reader.js';
 import { unpickle, type PickleMeaning } from './pickle.js';
 import { checkStorageSize, MAX_PICKLE, storageSize, type TorchArchive } from './torch-archive.js';

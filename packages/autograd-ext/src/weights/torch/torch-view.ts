@@ -1,4 +1,4 @@
-import { DTYPE_BITS } from '../dtype.js';
+import { DTYPE_BITS } from '../dtypes/dtype.js';
 import type { StorageBytes } from './torch-archive.js';
 import { TorchFileError } from './torch-file-error.js';
 import type { TorchTensor } from './torch-globals.js';

@@ -1,6 +1,6 @@
 import { crc32 } from './crc32.js';
-import type { RandomAccessFile } from '../file-source.js';
-import { reopened, type OpenedFile } from '../opened-file.js';
+import type { RandomAccessFile } from '../files/file-source.js';
+import { reopened, type OpenedFile } from '../files/opened-file.js';
 import { unpickle } from './pickle.js';
 import { checkStorageSize, MAX_PICKLE, type StorageBytes, type TorchArchive } from './torch-archive.js';
 import { TorchFileError } from './torch-file-error.js';

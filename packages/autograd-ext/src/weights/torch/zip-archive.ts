@@ -1,5 +1,5 @@
 import { crc32 } from './crc32.js';
-import type { RandomAccessFile } from '../file-source.js';
+import type { RandomAccessFile } from '../files/file-source.js';
 import { TorchFileError } from './torch-file-error.js';
 
 // The format's table of contents, read by ranges. yauzl (npm) was not taken: it needs Node's Buffer and streams, reads

@@ -1,5 +1,5 @@
 import protobuf from 'protobufjs/minimal.js';
-import { toFloat16 } from '../../../weights/float16.js';
+import { toFloat16 } from '../../../weights/dtypes/float16.js';
 import {
   bodyOf,
   elementTypes,

@@ -22,7 +22,7 @@ import { silu } from '../../../ops/silu.js';
 import type { Params } from '../../../params.js';
 import { random } from '../../../random.js';
 import type { ModelFunction } from '../../../vjp.js';
-import { directory } from '../../../weights/directory.js';
+import { directory } from '../../../weights/files/directory.js';
 import { openSafetensors } from '../../../weights/safetensors/open-safetensors.js';
 import { saveSafetensors } from '../../../weights/safetensors/save-safetensors.js';
 import { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from '../engine.js';

@@ -1,6 +1,6 @@
 import { isStoredTensor, type StoredTensor, readValues } from '../../../params.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { toFloat16 } from '../../../weights/float16.js';
+import { toFloat16 } from '../../../weights/dtypes/float16.js';
 import type { WeightLocation } from '../graph/encode.js';
 import type { Dtype } from '../graph/graph.js';
 

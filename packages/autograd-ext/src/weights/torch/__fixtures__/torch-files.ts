@@ -1,5 +1,5 @@
 // Torch files made by hand, for what torch itself would not write.
-import { crc32 } from '../torch/crc32.js';
+import { crc32 } from '../crc32.js';
 
 export const bytesOf = (...parts: (string | number | Uint8Array)[]): Uint8Array =>
   new Uint8Array(
