@@ -31,10 +31,9 @@ export { denoise, guidedEmbeds, type Denoised, type DenoiseOptions } from './pip
 export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
 export { decodeImages } from './pipelines/image-decoder.js';
 export { drawNoise, initialLatents } from './pipelines/latents.js';
+export type { Generated, GenerateOptions } from './pipelines/generation.js';
 export {
   StableDiffusionPipeline,
   type FromPretrainedOptions,
-  type Generated,
-  type GenerateOptions,
   type StableDiffusionParts,
 } from './pipelines/stable-diffusion.js';

@@ -1,47 +1,46 @@
 import { clone, concat, dispose, scalar, tensor1d, tidy, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, Params, TorchGenerator } from '@alignprop/autograd-ext';
-import type { Scheduler, Step } from '../schedulers/scheduler.js';
+import type { ModelCall, Scheduler, Step } from '../schedulers/scheduler.js';
 import { drawNoise } from './latents.js';
 
-/** What a walk down the denoising chain needs besides x_T. */
+/** Options of a denoising chain. */
 export interface DenoiseOptions {
   /** `[B, L, D]` */
   promptEmbeds: Tensor3D;
-  /** `[B, L, D]`; needed where `guidanceScale` is above 1. */
+  /** `[B, L, D]`; required if `guidanceScale` is above 1. */
   negativePromptEmbeds?: Tensor3D;
   numInferenceSteps: number;
-  /** Walks these steps, such as a part of the schedule, instead of all of it. */
+  /** Runs these steps, such as a part of the schedule, instead of the whole schedule. */
   steps?: readonly Step[];
   /** w of u + w (c - u); at 1 and below there is no guidance, as in diffusers. */
   guidanceScale: number;
   /** In [0, 1]; see `guidedPrediction`. */
   guidanceRescale?: number;
-  /** DDIM's η: 0 deterministic, 1 as noisy as DDPM. */
+  /** DDIM's η in [0, 1]: 0 adds no noise, 1 adds as much as DDPM. */
   eta?: number;
-  /** Draws the noise of each step where `eta` is above 0, unless `noise` gives it. */
+  /** Draws the noise of each step if `eta` is above 0 and `noise` is not given. */
   generator?: TorchGenerator;
-  /**
-   * Takes the place of the pipeline's own (guided) prediction: a function of the same arguments, called once a step.
-   */
+  /** Replaces the pipeline's guided prediction: a function of the same arguments, called once per step. */
   predict?: Compiled;
-  /** The noise z of a step, `[B, h, w, C]`; the chain disposes it. */
+  /** Returns the noise z of a step, `[B, h, w, C]`; the chain disposes it. */
   noise?: (step: Step) => Tensor4D;
+  /** Stops the chain between two steps. */
   signal?: AbortSignal;
 }
 
-/** One step taken. Both tensors belong to the consumer. */
+/** The result of one step. The consumer disposes both tensors. */
 export interface Denoised {
   readonly step: Step;
   /** x_{t-1}: the latents after this step, `[B, h, w, C]`. */
   readonly latents: Tensor4D;
-  /** The guided prediction at this step, `[B, h, w, C]`. */
+  /** The guided prediction of this step, `[B, h, w, C]`. */
   readonly modelOutput: Tensor4D;
 }
 
 /**
- * Walks from x_T to x_0, yielding every step. `latents` stays the caller's; what is yielded is the consumer's.
- * Nothing is kept when the consumer stops early or the signal aborts.
- * @throws the signal's reason, between steps
+ * Runs the denoising chain from x_T to x_0 and yields the result of every step. The caller keeps `latents`. The
+ * chain frees its tensors when it ends, when the consumer stops early, and when the signal aborts.
+ * @throws if `eta` is above 0 without a source of noise; the signal's reason, between two steps
  */
 export async function* denoise(
   predict: Compiled,
@@ -52,7 +51,7 @@ export async function* denoise(
 ): AsyncGenerator<Denoised, void, void> {
   const embeds = guidedEmbeds(promptEmbeds, negativePromptEmbeds, guidanceScale);
   const scale = scalar(guidanceScale);
-  const history: { modelOutput: Tensor4D; sample: Tensor4D }[] = [];
+  const history: ModelCall[] = [];
   let sample = clone(latents);
   const predictAt = async ({ t }: Step) => {
     const timestep = tensor1d([t]);
@@ -70,17 +69,24 @@ export async function* denoise(
       const next = tidy(() => scheduler.step(modelOutput, step, sample, { eta, noise, history }).prevSample);
       noise?.dispose();
       if (scheduler.historyLength > 0) history.push({ modelOutput: clone(modelOutput), sample: clone(sample) });
-      while (history.length > scheduler.historyLength) dispose(history.shift()!);
+      while (history.length > scheduler.historyLength) disposeCall(history.shift()!);
       sample.dispose();
       sample = clone(next);
       yield { step, latents: next, modelOutput };
     }
   } finally {
-    dispose([embeds, scale, sample, history]);
+    dispose([embeds, scale, sample]);
+    history.forEach(disposeCall);
   }
 }
 
-/** `[2B, L, D]`, unconditional half first, where guidance applies; a tensor of its own either way. */
+const disposeCall = ({ modelOutput, sample }: ModelCall): void => dispose([modelOutput, sample]);
+
+/**
+ * Stacks the embeddings for the guided UNet: `[2B, L, D]`, negative prompts first, if `guidanceScale` is above 1, else
+ * a copy of `promptEmbeds`. The caller disposes the result.
+ * @throws if `guidanceScale` is above 1 without `negativePromptEmbeds`
+ */
 export function guidedEmbeds(
   promptEmbeds: Tensor3D,
   negativePromptEmbeds: Tensor3D | undefined,
@@ -89,7 +95,8 @@ export function guidedEmbeds(
   if (guidanceScale <= 1) return clone(promptEmbeds);
   if (!negativePromptEmbeds) {
     throw new Error(
-      `denoise: guidanceScale got ${guidanceScale} without negativePromptEmbeds. Pass the embeddings of the negative prompt ('' for none).`,
+      `denoise: guidanceScale got ${guidanceScale} without negativePromptEmbeds. ` +
+        "Pass the embeddings of the negative prompt ('' for none).",
     );
   }
   return concat([negativePromptEmbeds, promptEmbeds]);
@@ -98,7 +105,7 @@ export function guidedEmbeds(
 function stepNoise(
   step: Step,
   eta: number,
-  shape: [number, number, number, number],
+  shape: Tensor4D['shape'],
   { noise, generator }: Pick<DenoiseOptions, 'noise' | 'generator'>,
 ): Tensor4D | undefined {
   if (eta === 0) return undefined;

@@ -3,7 +3,8 @@ import type { ModelFunction } from '@alignprop/autograd-ext';
 import { vaeDecode, type AutoencoderKLConfig } from '../models/autoencoder-kl.js';
 
 /**
- * `(params, latents [B, h, w, C])` to images `[B, H, W, 3]` in [0, 1]; the gradient is zero where a value was clipped.
+ * Returns the decoder as a function of `(params, latents [B, h, w, C])` to images `[B, H, W, 3]` clipped to [0, 1]. The
+ * gradient of a clipped value is zero.
  */
 export function decodeImages(config: AutoencoderKLConfig): ModelFunction {
   return (params, latents) => {

@@ -1,17 +1,20 @@
 import { mul, tidy, transpose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { randn, type TorchGenerator } from '@alignprop/autograd-ext';
 
-/** Standard normal noise of an NHWC shape, drawn in NCHW order: the numbers that torch draws for the same picture. */
+/**
+ * Draws standard normal noise of an NHWC shape. Draws in NCHW order, so that each element is the number torch draws for
+ * it.
+ */
 export function drawNoise(
-  [batch, height, width, channels]: readonly [number, number, number, number],
+  [batch, height, width, channels]: Readonly<Tensor4D['shape']>,
   generator: TorchGenerator,
 ): Tensor4D {
   return tidy(() => transpose(randn(generator, [batch, channels, height, width]) as Tensor4D, [0, 2, 3, 1]));
 }
 
-/** x_T: noise scaled to the scheduler's first step. */
+/** Draws x_T: standard normal noise times the scheduler's `initNoiseSigma`. */
 export function initialLatents(
-  shape: readonly [number, number, number, number],
+  shape: Readonly<Tensor4D['shape']>,
   generator: TorchGenerator,
   initNoiseSigma: number,
 ): Tensor4D {

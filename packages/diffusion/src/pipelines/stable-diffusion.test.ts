@@ -25,7 +25,7 @@ const cases = models.flatMap((model) =>
   fixtureJson<{ inference: InferenceCase[] }>(`${model}/case.json`).inference.map((options) => ({ model, ...options })),
 );
 
-/** The pipeline with the scheduler of a case, built from the folder's own config. */
+/** Loads a model with the scheduler of a case, created from the config of the model's folder. */
 async function pipelineFor(
   engine: Engine,
   model: string,
@@ -40,55 +40,61 @@ async function pipelineFor(
 
 const row = (x: Tensor, i: number) => reshape(gather(x, [i]), x.shape.slice(1));
 
-describe.each(engineNames)('text to image on %s', (name) => {
+describe.each(engineNames)('StableDiffusionPipeline.denoise on %s', (name) => {
   let engine: Engine;
   beforeAll(async () => {
     engine = await startEngine(name);
   });
 
-  it.each(cases)('matches diffusers: $model $label', async ({ model, label, ...options }) => {
-    const golden = await fixtureTensors(`${model}/inference.safetensors`);
-    const expected = (name: string) => golden[`${label}.${name}`]!;
-    const pipeline = await pipelineFor(engine, model, options.scheduler);
-    const timesteps = pipeline.scheduler.timesteps(options.steps).map(({ t }) => t);
-    expect(timesteps).toEqual([...expected('timesteps').dataSync()]);
+  it.each(cases)(
+    'computes the latents and images of diffusers: $model $label',
+    async ({ model, label, ...options }) => {
+      const golden = await fixtureTensors(`${model}/inference.safetensors`);
+      const expected = (name: string) => golden[`${label}.${name}`]!;
+      const pipeline = await pipelineFor(engine, model, options.scheduler);
+      const timesteps = pipeline.scheduler.timesteps(options.steps).map(({ t }) => t);
+      expect(timesteps).toEqual([...expected('timesteps').dataSync()]);
 
-    const negatives = options.prompts.map(() => options.negative_prompt ?? '');
-    const chain = pipeline.denoise(toNHWC(expected('latents0')), {
-      promptEmbeds: await pipeline.encodePrompt(options.prompts),
-      negativePromptEmbeds: await pipeline.encodePrompt(negatives),
-      numInferenceSteps: options.steps,
-      guidanceScale: options.guidance_scale,
-      guidanceRescale: options.guidance_rescale,
-      eta: options.eta,
-      noise: ({ index }) => toNHWC(row(expected('noise'), index)),
-    });
-    let latents: Tensor4D | undefined;
-    for await (const { step, latents: next } of chain) {
-      latents = next;
-      expectClose(next, toNHWC(row(expected('latents'), step.index + 1)), 1e-3, `latents after step ${step.index}`);
-    }
-    const images = await pipeline.decode(latents!);
-    expectClose(images, toNHWC(expected('image')), 1e-3, 'image');
-    const bytes = await toUint8(images);
-    const uint8 = expected('image_uint8_nhwc').dataSync();
-    const differing = bytes.flatMap((image) => [...image]).filter((byte, i) => Math.abs(byte - uint8[i]!) > 1).length;
-    expect(differing).toBe(0);
-    pipeline.dispose();
-  });
+      const negatives = options.prompts.map(() => options.negative_prompt ?? '');
+      const chain = pipeline.denoise(toNHWC(expected('latents0')), {
+        promptEmbeds: await pipeline.encodePrompt(options.prompts),
+        negativePromptEmbeds: await pipeline.encodePrompt(negatives),
+        numInferenceSteps: options.steps,
+        guidanceScale: options.guidance_scale,
+        guidanceRescale: options.guidance_rescale,
+        eta: options.eta,
+        noise: ({ index }) => toNHWC(row(expected('noise'), index)),
+      });
+      let latents: Tensor4D | undefined;
+      for await (const { step, latents: next } of chain) {
+        latents = next;
+        expectClose(next, toNHWC(row(expected('latents'), step.index + 1)), 1e-3, `latents after step ${step.index}`);
+      }
+      const images = await pipeline.decode(latents!);
+      expectClose(images, toNHWC(expected('image')), 1e-3, 'image');
+      const bytes = await toUint8(images);
+      const uint8 = expected('image_uint8_nhwc').dataSync();
+      const differing = bytes.flatMap((image) => [...image]).filter((byte, i) => Math.abs(byte - uint8[i]!) > 1).length;
+      expect(differing).toBe(0);
+      pipeline.dispose();
+    },
+  );
 });
 
-describe('generate', () => {
+describe('StableDiffusionPipeline.generate', () => {
   let pipeline: StableDiffusionPipeline;
   beforeAll(async () => {
     await useBackend('wasm');
     pipeline = await StableDiffusionPipeline.fromPretrained(modelPath('sd15-tiny'), { engine: new TfjsEngine() });
   });
-  const quick = { numInferenceSteps: 3, seed: 7, height: 16, width: 24 };
+  const settings = { numInferenceSteps: 3, seed: 7, height: 16, width: 24 };
   const numbers = ({ images }: { images: Tensor }) => [...images.dataSync()];
 
-  it('returns images of the size asked for, in [0, 1]', async () => {
-    const { images, latents, seed } = await pipeline.generate(['a cat', 'a dog'], { ...quick, numImagesPerPrompt: 2 });
+  it('returns images of the requested size with values in [0, 1]', async () => {
+    const { images, latents, seed } = await pipeline.generate(['a cat', 'a dog'], {
+      ...settings,
+      numImagesPerPrompt: 2,
+    });
     expect(images.shape).toEqual([4, 16, 24, 3]);
     expect(latents.shape).toEqual([4, 2, 3, 4]);
     expect(seed).toBe(7);
@@ -96,8 +102,8 @@ describe('generate', () => {
     expect(Math.max(...images.dataSync())).toBeLessThanOrEqual(1);
   });
 
-  it('draws the same pictures from the same seed, others from another, also with noise at every step', async () => {
-    const options = { ...quick, eta: 1, guidanceScale: 3 };
+  it('draws the same images for the same seed, and other images for another seed, with noise at every step', async () => {
+    const options = { ...settings, eta: 1, guidanceScale: 3 };
     const scheduler = DDIMScheduler.fromConfig(pipeline.scheduler.config);
     const ddim = pipeline.with({ scheduler });
     const first = numbers(await ddim.generate('a cat', options));
@@ -106,36 +112,40 @@ describe('generate', () => {
     expect(numbers(await ddim.generate('a cat', { ...options, seed: 8 }))).not.toEqual(first);
   });
 
-  it('draws each picture of a batch as it would alone', async () => {
+  it('draws each image of a batch as it draws the image alone', async () => {
     const latents = pipeline.prepareLatents({ batch: 2, height: 16, width: 16, generator: random(0) });
-    const options = { ...quick, width: 16, seed: undefined };
-    const both = await pipeline.generate(['a cat', 'a dog'], { ...options, latents });
+    const options = { ...settings, width: 16, seed: undefined };
+    const batch = await pipeline.generate(['a cat', 'a dog'], { ...options, latents });
     for (const [i, prompt] of ['a cat', 'a dog'].entries()) {
       const alone = await pipeline.generate(prompt, { ...options, latents: tidy(() => slice(latents, i, 1)) });
-      expectClose(alone.images, slice(both.images, i, 1), 1e-4, prompt);
+      expectClose(alone.images, slice(batch.images, i, 1), 1e-4, prompt);
     }
   });
 
-  it('applies a negative prompt to its own prompt', async () => {
-    const paired = await pipeline.generate(['a cat', 'a cat'], { ...quick, negativePrompt: ['', 'blurry'], seed: 1 });
+  it('applies each negative prompt to its own prompt', async () => {
+    const paired = await pipeline.generate(['a cat', 'a cat'], {
+      ...settings,
+      negativePrompt: ['', 'blurry'],
+      seed: 1,
+    });
     const [first, second] = [0, 1].map((i) => [...slice(paired.images, i, 1).dataSync()]);
     expect(second).not.toEqual(first);
   });
 
-  it('reports every step and stops at an aborted signal, with nothing left behind', async () => {
+  it('reports every step, stops at an aborted signal, and leaks no tensor', async () => {
     await pipeline
-      .generate('a cat', quick)
+      .generate('a cat', settings)
       .then(({ images, latents }) => [images, latents].forEach((t) => t.dispose()));
     const before = memory().numTensors;
     const steps: number[] = [];
-    const done = await pipeline.generate('a cat', { ...quick, onStep: ({ step }) => steps.push(step.index) });
+    const done = await pipeline.generate('a cat', { ...settings, onStep: ({ step }) => steps.push(step.index) });
     expect(steps).toEqual(pipeline.scheduler.timesteps(3).map(({ index }) => index));
     [done.images, done.latents].forEach((tensor) => tensor.dispose());
     expect(memory().numTensors).toBe(before);
 
     const controller = new AbortController();
     const aborted = pipeline.generate('a cat', {
-      ...quick,
+      ...settings,
       onStep: () => controller.abort(),
       signal: controller.signal,
     });
@@ -150,29 +160,29 @@ describe('generate', () => {
     [{ negativePrompt: ['a', 'b'] }, /negativePrompt got 2 texts for 1 prompt/],
     [{ numInferenceSteps: 0 }, /0/],
     [{ numInferenceSteps: 1001 }, /1001/],
-  ])('refuses %o', async (options, message) => {
+  ])('refuses %o and leaks no tensor', async (options, message) => {
     const before = memory().numTensors;
-    await expect(pipeline.generate('a cat', { ...quick, ...options })).rejects.toThrow(message);
+    await expect(pipeline.generate('a cat', { ...settings, ...options })).rejects.toThrow(message);
     expect(memory().numTensors).toBe(before);
   });
 
-  it('says what did not fit', async () => {
+  it('returns the text that the text encoder truncates', async () => {
     const long = Array.from({ length: 80 }, () => 'cat').join(' ');
-    const { truncated } = await pipeline.generate(['a cat', long], { ...quick, numInferenceSteps: 1 });
+    const { truncated } = await pipeline.generate(['a cat', long], { ...settings, numInferenceSteps: 1 });
     expect(truncated).toEqual(['', 'cat cat cat cat cat']);
   });
 
   it('refuses an empty list of prompts', async () => {
-    await expect(pipeline.generate([], quick)).rejects.toThrow(/empty list/);
+    await expect(pipeline.generate([], settings)).rejects.toThrow(/empty list/);
   });
 });
 
-describe('fromPretrained', () => {
-  it('names the folder that is missing', async () => {
+describe('StableDiffusionPipeline.fromPretrained', () => {
+  it('names the missing folder', async () => {
     await expect(StableDiffusionPipeline.fromPretrained('./no-such-folder')).rejects.toThrow(/no-such-folder/);
   });
 
-  it('refuses a pipeline of another kind, naming the parts', async () => {
+  it('refuses a pipeline of another architecture and names the unsupported parts', async () => {
     const source = memorySource(
       { 'model_index.json': JSON.stringify({ unet: ['diffusers', 'SD3Transformer2DModel'] }) },
       'sd3',
@@ -182,7 +192,7 @@ describe('fromPretrained', () => {
     );
   });
 
-  it('takes a file source', async () => {
+  it('loads a model from a FileSource', async () => {
     const pipeline = await StableDiffusionPipeline.fromPretrained(directory(modelPath('sd2-tiny')));
     expect(pipeline.vaeScaleFactor).toBe(4);
   });

@@ -10,26 +10,21 @@ import {
   type Tensor3D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import {
-  createEngine,
-  ensureBackend,
-  random,
-  type Compiled,
-  type Engine,
-  type TorchGenerator,
-} from '@alignprop/autograd-ext';
+import { createEngine, ensureBackend, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
 import { readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
 import { clipText, CLIPTextModel } from '../clip/text-model.js';
 import { CLIPTokenizer, type Encoded } from '../clip/tokenizer.js';
 import { AutoencoderKL } from '../models/autoencoder-kl.js';
 import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import { createStableDiffusionScheduler } from '../schedulers/create-scheduler.js';
-import type { Scheduler, Step } from '../schedulers/scheduler.js';
+import type { Scheduler } from '../schedulers/scheduler.js';
 import { annealedPrediction, type Annealing } from './annealed.js';
 import { denoise, type Denoised, type DenoiseOptions } from './denoise.js';
+import { resolveGeneration, type Generated, type GenerateOptions, type Generation } from './generation.js';
 import { guidedPrediction } from './guidance.js';
 import { decodeImages } from './image-decoder.js';
 import { initialLatents } from './latents.js';
+import { checkModelIndex } from './model-index.js';
 
 /** The parts of a pipeline; see `StableDiffusionPipeline.with`. */
 export interface StableDiffusionParts {
@@ -41,60 +36,36 @@ export interface StableDiffusionParts {
   engine: Engine;
 }
 
+/** Options of `StableDiffusionPipeline.fromPretrained`. */
 export interface FromPretrainedOptions {
-  /** Weight files' variant, e.g. 'fp16' for `diffusion_pytorch_model.fp16.safetensors`. */
+  /** Variant of the weight files, e.g. 'fp16' for `diffusion_pytorch_model.fp16.safetensors`. */
   variant?: string;
   /** Branch, tag or commit of a hub repository. */
   revision?: string;
-  /** The fastest that is installed by default; see `createEngine`. */
+  /** The fastest installed engine by default; see `createEngine`. */
   engine?: Engine;
   /** Replaces the scheduler of the folder. */
   scheduler?: Scheduler;
 }
 
-export interface GenerateOptions {
-  /** One for all prompts, or one a prompt; '' by default. */
-  negativePrompt?: string | readonly string[];
-  numInferenceSteps?: number;
-  guidanceScale?: number;
-  guidanceRescale?: number;
-  eta?: number;
-  /**
-   * As `torch.Generator().manual_seed(seed)`; drawn at random, and returned, when neither seed nor generator is given.
-   */
-  seed?: number;
-  generator?: TorchGenerator;
-  /** x_T, `[B, h, w, C]`, in place of drawn noise; stays the caller's. */
-  latents?: Tensor4D;
-  /** In pixels, divisible by 8; the UNet's own size by default. */
+/** Size of a batch of images, in pixels. */
+interface BatchSize {
+  batch: number;
+  /** The UNet's sample size by default. */
   height?: number;
   width?: number;
-  numImagesPerPrompt?: number;
-  /**
-   * Begins with another UNet's weights, such as those without the adapter; see `annealedPrediction`. Up to two UNet
-   * calls a step.
-   */
-  annealed?: Annealing;
-  /** Called after every step. */
-  onStep?: (progress: { readonly step: Step; readonly total: number }) => void;
-  signal?: AbortSignal;
 }
 
-/** Tensors belong to the caller. */
-export interface Generated {
-  /** `[B, H, W, 3]` in [0, 1]; the images of one prompt are neighbours. */
-  readonly images: Tensor4D;
-  /** x_0, `[B, h, w, C]`. */
-  readonly latents: Tensor4D;
-  /** The seed used; undefined when a generator was given, or latents that no noise is added to. */
-  readonly seed: number | undefined;
-  /** What did not fit into the text encoder's length, a prompt each; '' where all of it did. */
-  readonly truncated: readonly string[];
+/** The embeddings of a batch, one row per image: `[B, L, D]` each. */
+interface TextConditioning {
+  readonly promptEmbeds: Tensor3D;
+  /** Undefined without classifier-free guidance. */
+  readonly negativePromptEmbeds: Tensor3D | undefined;
 }
 
 /**
- * Text to image with Stable Diffusion 1.x and 2.x; the same numbers as diffusers' `StableDiffusionPipeline` in float32,
- * without its safety checker.
+ * Generates images from text with Stable Diffusion 1.x and 2.x. Computes the same numbers as diffusers'
+ * `StableDiffusionPipeline` in float32; has no safety checker.
  */
 export class StableDiffusionPipeline implements StableDiffusionParts {
   readonly tokenizer: CLIPTokenizer;
@@ -105,8 +76,10 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   readonly engine: Engine;
   readonly #encode: Compiled;
   readonly #decode: Compiled;
-  readonly #predict = new Map<number, Compiled>(); // by guidance rescale
-  readonly #predictOther = new Map<number, Compiled>(); // the same for trees of other weights
+  /** The compiled UNet by guidance rescale. */
+  readonly #predictors = new Map<number, Compiled>();
+  /** The same for the weights of `annealed.from`: each compiled function serves one tree of weights. */
+  readonly #annealedPredictors = new Map<number, Compiled>();
 
   constructor(parts: StableDiffusionParts) {
     ({ tokenizer: this.tokenizer, textEncoder: this.textEncoder, unet: this.unet } = parts);
@@ -118,7 +91,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
 
   /**
    * Loads a diffusers folder: a directory, a hub id (`org/name`), or any `FileSource`.
-   * @throws if a file, key or shape is not as the configs demand, or a class in `model_index.json` is unknown
+   * @throws if a file, key or shape does not match the configs, or `model_index.json` names an unsupported class
    */
   static async fromPretrained(
     location: string | FileSource,
@@ -138,7 +111,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     });
   }
 
-  /** The same pipeline with some parts replaced, on the same engine. */
+  /** Returns a pipeline with some parts replaced; the other parts, the engine among them, are shared. */
   with(parts: Partial<StableDiffusionParts>): StableDiffusionPipeline {
     const { tokenizer, textEncoder, unet, vae, scheduler, engine } = this;
     return new StableDiffusionPipeline({ tokenizer, textEncoder, unet, vae, scheduler, engine, ...parts });
@@ -149,50 +122,39 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return 2 ** (this.vae.config.block_out_channels.length - 1);
   }
 
-  /** `[height, width]` in pixels that the UNet was made for. */
+  /** `[height, width]` in pixels: the UNet's sample size. */
   get defaultSize(): readonly [number, number] {
     const { sample_size: size } = this.unet.config;
     const [height, width] = Array.isArray(size) ? (size as [number, number]) : [size as number, size as number];
     return [height * this.vaeScaleFactor, width * this.vaeScaleFactor];
   }
 
-  /** `[B, L, D]`: the text encoder's last hidden state, padding attended to as in diffusers. Long prompts are cut. */
+  /**
+   * Encodes prompts to the text encoder's last hidden state, `[B, L, D]`. Attends to padding, as diffusers does;
+   * truncates long prompts.
+   */
   async encodePrompt(prompts: readonly string[]): Promise<Tensor3D> {
     return this.#embed(this.tokenizer.encode(prompts));
   }
 
   /**
-   * x_T, `[B, h, w, C]`.
+   * Draws x_T, `[B, h, w, C]`.
    * @throws if the size is not divisible by 8
    */
-  prepareLatents({
-    batch,
-    height,
-    width,
-    generator,
-  }: {
-    batch: number;
-    height?: number;
-    width?: number;
-    generator: TorchGenerator;
-  }): Tensor4D {
-    return initialLatents(this.latentShape({ batch, height, width }), generator, this.scheduler.initNoiseSigma);
+  prepareLatents({ generator, ...size }: BatchSize & { generator: TorchGenerator }): Tensor4D {
+    return initialLatents(this.latentShape(size), generator, this.scheduler.initNoiseSigma);
   }
 
-  /** `[B, h, w, C]` for a size in pixels. @throws if the size is not divisible by 8 */
-  latentShape({
-    batch,
-    height = this.defaultSize[0],
-    width = this.defaultSize[1],
-  }: {
-    batch: number;
-    height?: number;
-    width?: number;
-  }): [number, number, number, number] {
+  /**
+   * Returns the shape of the latents, `[B, h, w, C]`, for a size in pixels.
+   * @throws if the size is not divisible by 8
+   */
+  latentShape({ batch, height = this.defaultSize[0], width = this.defaultSize[1] }: BatchSize): Tensor4D['shape'] {
     for (const [name, size] of Object.entries({ height, width })) {
       if (!Number.isInteger(size) || size <= 0 || size % 8 !== 0) {
         throw new Error(
-          `StableDiffusionPipeline: ${name} got ${size}, expected a positive multiple of 8. Try ${Math.max(8, Math.round(size / 8) * 8 || 8)}.`,
+          `StableDiffusionPipeline: ${name} got ${size}, expected a positive multiple of 8. ` +
+            `Try ${Math.max(8, Math.round(size / 8) * 8 || 8)}.`,
         );
       }
     }
@@ -204,94 +166,91 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     ];
   }
 
-  /** The denoising chain, step by step; see `denoise`. */
+  /** Runs the denoising chain and yields every step; see `denoise`. */
   denoise(latents: Tensor4D, options: DenoiseOptions): AsyncGenerator<Denoised, void, void> {
-    return denoise(
-      options.predict ?? this.#predictor(options.guidanceRescale ?? 0),
-      this.unet.params,
-      this.scheduler,
-      latents,
-      options,
-    );
+    const predict = options.predict ?? this.#predictor(options.guidanceRescale ?? 0);
+    return denoise(predict, this.unet.params, this.scheduler, latents, options);
   }
 
-  /** Latents `[B, h, w, C]` to images `[B, H, W, 3]` in [0, 1]. */
+  /** Decodes latents `[B, h, w, C]` to images `[B, H, W, 3]` in [0, 1]. */
   async decode(latents: Tensor4D): Promise<Tensor4D> {
     const [images] = await this.#decode(this.vae.params, latents);
     return images as Tensor4D;
   }
 
   /**
-   * Text to images. The same seed gives the pictures that diffusers draws with a generator on the CPU.
-   * @throws if a prompt list is empty, an option is out of range, or with the signal's reason; nothing stays allocated
-   *   then
+   * Generates images from text. The same seed gives the images that diffusers draws with a generator on the CPU.
+   * Disposes its intermediate tensors, also when it throws.
+   * @throws if the list of prompts is empty or an option is out of range; the signal's reason once it is aborted
    */
   async generate(prompt: string | readonly string[], options: GenerateOptions = {}): Promise<Generated> {
-    const {
-      numInferenceSteps = 50,
-      guidanceScale = 7.5,
-      guidanceRescale = 0,
-      eta = 0,
-      numImagesPerPrompt = 1,
-      onStep,
-      signal,
-    } = options;
-    const prompts = checkedPrompts(prompt, numImagesPerPrompt);
-    const negatives = pairedNegatives(options.negativePrompt, prompts.length);
+    const generation = resolveGeneration(prompt, options);
     const shape = this.latentShape({
-      batch: prompts.length * numImagesPerPrompt,
+      batch: generation.prompts.length * generation.numImagesPerPrompt,
       height: options.height,
       width: options.width,
     });
-    const seed =
-      options.generator || (options.latents && eta === 0)
-        ? undefined
-        : (options.seed ?? Math.floor(Math.random() * 2 ** 32));
-    const generator = options.generator ?? random(seed ?? 0);
-    const owned: Tensor[] = [];
-    const own = <T extends Tensor>(tensor: T): T => (owned.push(tensor), tensor);
+    const intermediates: Tensor[] = [];
     try {
-      const embed = async (encoded: Encoded) => own(repeatEach(own(await this.#embed(encoded)), numImagesPerPrompt));
-      const encoded = this.tokenizer.encode(prompts);
-      const promptEmbeds = await embed(encoded);
-      const negativePromptEmbeds = guidanceScale > 1 ? await embed(this.tokenizer.encode(negatives)) : undefined;
-      const total = this.scheduler.timesteps(numInferenceSteps).length;
-      let latents = own(this.#startLatents(options.latents, shape, generator));
-      const predict =
-        options.annealed &&
-        annealedPrediction(
-          this.#predictor(guidanceRescale),
-          this.#predictor(guidanceRescale, this.#predictOther),
-          options.annealed,
-          total,
-        );
-      const chain = this.denoise(latents, {
-        predict,
-        promptEmbeds,
-        negativePromptEmbeds,
-        numInferenceSteps,
-        guidanceScale,
-        guidanceRescale,
-        eta,
-        generator,
-        signal,
-      });
-      for await (const { step, latents: next, modelOutput } of chain) {
-        modelOutput.dispose();
-        latents.dispose();
-        latents = own(next);
-        onStep?.({ step, total });
-      }
+      const encoded = this.tokenizer.encode(generation.prompts);
+      const conditioning = await this.#textConditioning(encoded, generation, intermediates);
+      const noise = this.#startLatents(options.latents, shape, generation.generator);
+      const latents = await this.#generateLatents(noise, conditioning, generation, options, intermediates);
       const images = await this.decode(latents);
-      return { images, latents: clone(latents), seed, truncated: encoded.truncated };
+      return { images, latents: clone(latents), seed: generation.seed, truncated: encoded.truncated };
     } finally {
-      dispose(owned);
+      dispose(intermediates);
     }
   }
 
-  /** Frees what the engine holds: weights and their layouts. Pipelines made by `with` share the engine. */
+  /** Frees the engine's memory: weights and their layouts. Pipelines made by `with` share the engine. */
   dispose(): void {
     this.engine.dispose();
+  }
+
+  /** Embeds the prompts, and the negative prompts if guidance applies. Adds every tensor to `intermediates`. */
+  async #textConditioning(
+    encoded: Encoded,
+    { negativePrompts, guidanceScale, numImagesPerPrompt }: Generation,
+    intermediates: Tensor[],
+  ): Promise<TextConditioning> {
+    const embedEachImage = async (text: Encoded) => {
+      const embeds = await this.#embed(text);
+      intermediates.push(embeds);
+      const repeated = repeatEach(embeds, numImagesPerPrompt);
+      intermediates.push(repeated);
+      return repeated;
+    };
+    return {
+      promptEmbeds: await embedEachImage(encoded),
+      negativePromptEmbeds:
+        guidanceScale > 1 ? await embedEachImage(this.tokenizer.encode(negativePrompts)) : undefined,
+    };
+  }
+
+  /**
+   * Runs the chain from x_T to x_0 and keeps only the newest latents. Adds every tensor, `noise` included, to
+   * `intermediates`.
+   */
+  async #generateLatents(
+    noise: Tensor4D,
+    conditioning: TextConditioning,
+    generation: Generation,
+    { annealed, onStep, signal }: GenerateOptions,
+    intermediates: Tensor[],
+  ): Promise<Tensor4D> {
+    intermediates.push(noise);
+    const total = this.scheduler.timesteps(generation.numInferenceSteps).length;
+    const predict = annealed && this.#annealedPredictor(generation.guidanceRescale, annealed, total);
+    let latents = noise;
+    for await (const denoised of this.denoise(noise, { ...generation, ...conditioning, predict, signal })) {
+      denoised.modelOutput.dispose();
+      latents.dispose();
+      latents = denoised.latents;
+      intermediates.push(latents);
+      onStep?.({ step: denoised.step, total });
+    }
+    return latents;
   }
 
   async #embed({ inputIds, shape }: Encoded): Promise<Tensor3D> {
@@ -301,70 +260,34 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return embeds as Tensor3D;
   }
 
-  #predictor(guidanceRescale: number, compiled = this.#predict): Compiled {
-    const known =
-      compiled.get(guidanceRescale) ?? this.engine.compile(guidedPrediction(this.unet.config, { guidanceRescale }));
-    compiled.set(guidanceRescale, known);
-    return known;
+  #annealedPredictor(guidanceRescale: number, annealed: Annealing, total: number): Compiled {
+    const from = this.#predictor(guidanceRescale, this.#annealedPredictors);
+    return annealedPrediction(this.#predictor(guidanceRescale), from, annealed, total);
   }
 
-  #startLatents(
-    given: Tensor4D | undefined,
-    shape: [number, number, number, number],
-    generator: TorchGenerator,
-  ): Tensor4D {
-    if (!given) return initialLatents(shape, generator, this.scheduler.initNoiseSigma);
-    if (given.shape.join() !== shape.join()) {
+  #predictor(guidanceRescale: number, predictors = this.#predictors): Compiled {
+    const predictor =
+      predictors.get(guidanceRescale) ?? this.engine.compile(guidedPrediction(this.unet.config, { guidanceRescale }));
+    predictors.set(guidanceRescale, predictor);
+    return predictor;
+  }
+
+  #startLatents(noise: Tensor4D | undefined, shape: Tensor4D['shape'], generator: TorchGenerator): Tensor4D {
+    if (!noise) return initialLatents(shape, generator, this.scheduler.initNoiseSigma);
+    if (noise.shape.join() !== shape.join()) {
       throw new Error(
-        `StableDiffusionPipeline.generate: latents got shape [${given.shape.join(', ')}], expected [${shape.join(', ')}] (batch, height, width, channels).`,
+        `StableDiffusionPipeline.generate: latents got shape [${noise.shape.join(', ')}], ` +
+          `expected [${shape.join(', ')}] (batch, height, width, channels).`,
       );
     }
-    return tidy(() => mul(given, this.scheduler.initNoiseSigma));
+    return tidy(() => mul(noise, this.scheduler.initNoiseSigma));
   }
 }
 
-/** Repeats each entry of the batch n times in place: a, a, b, b. */
+/** Repeats each row of the batch n times: a, a, b, b. */
 function repeatEach(embeds: Tensor3D, n: number): Tensor3D {
   const [batch, length, width] = embeds.shape;
   return tidy(() =>
     reshape(tile(reshape(embeds, [batch, 1, length, width]), [1, n, 1, 1]), [batch * n, length, width]),
-  );
-}
-
-function checkedPrompts(prompt: string | readonly string[], numImagesPerPrompt: number): readonly string[] {
-  const prompts = typeof prompt === 'string' ? [prompt] : prompt;
-  if (prompts.length === 0)
-    throw new Error('StableDiffusionPipeline.generate: prompt got an empty list, expected at least one prompt.');
-  if (!Number.isInteger(numImagesPerPrompt) || numImagesPerPrompt < 1) {
-    throw new Error(
-      `StableDiffusionPipeline.generate: numImagesPerPrompt got ${numImagesPerPrompt}, expected a positive integer.`,
-    );
-  }
-  return prompts;
-}
-
-function pairedNegatives(negative: string | readonly string[] = '', count: number): readonly string[] {
-  if (typeof negative === 'string') return Array.from({ length: count }, () => negative);
-  if (negative.length === count) return negative;
-  throw new Error(
-    `StableDiffusionPipeline.generate: negativePrompt got ${negative.length} texts for ${count} prompts. Pass one text for all, or one a prompt.`,
-  );
-}
-
-const expectedClasses = {
-  text_encoder: 'CLIPTextModel',
-  tokenizer: 'CLIPTokenizer',
-  unet: 'UNet2DConditionModel',
-  vae: 'AutoencoderKL',
-} as const;
-
-/** A folder of another kind (SDXL, a lone UNet) is refused here, not by a missing key later. */
-async function checkModelIndex(source: FileSource): Promise<void> {
-  const index = (await readJson(source, 'model_index.json')) as Record<string, readonly [string, string] | string>;
-  const wrong = Object.entries(expectedClasses).filter(([part, name]) => index[part]?.[1] !== name);
-  if (wrong.length === 0) return;
-  const list = wrong.map(([part, name]) => `${part} got ${index[part]?.[1] ?? 'nothing'}, expected ${name}`).join('; ');
-  throw new Error(
-    `StableDiffusionPipeline: ${source.location}/model_index.json: ${list}. Only Stable Diffusion 1.x and 2.x pipelines are supported.`,
   );
 }
