@@ -10,13 +10,6 @@ import {
   type Tensor3D,
 } from '@tensorflow/tfjs-core';
 
-/** What the attention kernels are told. */
-export interface AttentionAttrs {
-  readonly heads: number;
-  readonly causal: boolean;
-  readonly scale: number;
-}
-
 /** `[B, N, C]` to `[B·heads, N, C/heads]`. */
 export function splitHeads(x: Tensor, heads: number): Tensor3D {
   const [batch, length, channels] = x.shape as [number, number, number];

@@ -1,7 +1,7 @@
 import { concat, mul, reshape, split, type Tensor } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
 import { gegluGradKernel, gegluKernel } from '../kernels/fused/geglu.js';
-import { registerHostKernel } from '../kernels/fused/host-kernel.js';
+import { registerHostKernel } from '../kernels/registry/host-kernel.js';
 import { gelu, geluGrad } from './gelu.js';
 
 /**

@@ -1,7 +1,7 @@
 import { add, erf, exp, mul, type Tensor } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
 import { geluGradKernel, geluKernel } from '../kernels/fused/gelu.js';
-import { registerHostKernel } from '../kernels/fused/host-kernel.js';
+import { registerHostKernel } from '../kernels/registry/host-kernel.js';
 
 /** `x · Φ(x)` with the normal distribution Φ itself (erf), not its tanh approximation. */
 export const gelu = (x: Tensor): Tensor => geluOp({ x }, {});

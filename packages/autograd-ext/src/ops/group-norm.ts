@@ -1,7 +1,8 @@
 import { add, mean, mul, reshape, rsqrt, square, sub, sum, type Tensor } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
-import { groupNormGradKernel, groupNormKernel, type GroupNormAttrs } from '../kernels/fused/group-norm.js';
-import { registerHostKernel } from '../kernels/fused/host-kernel.js';
+import { groupNormGradKernel, groupNormKernel } from '../kernels/fused/group-norm.js';
+import type { GroupNormAttrs } from '../kernels/fused/group-norm-loops.js';
+import { registerHostKernel } from '../kernels/registry/host-kernel.js';
 
 /**
  * Group normalisation, as torch.nn.functional.group_norm: mean and variance over all places and the channels of a

@@ -1,6 +1,6 @@
 import { add, mean, mul, reshape, rsqrt, square, sub, sum, type Tensor } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
-import { registerHostKernel } from '../kernels/fused/host-kernel.js';
+import { registerHostKernel } from '../kernels/registry/host-kernel.js';
 import { layerNormGradKernel, layerNormKernel } from '../kernels/fused/layer-norm.js';
 
 /**

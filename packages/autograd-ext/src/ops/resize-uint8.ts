@@ -1,5 +1,5 @@
 import type { Size } from './resize.js';
-import { resizeWeights } from './resize-weights.js';
+import { resizeWeights } from '../kernels/geometry/resize-weights.js';
 
 const precision = 1 << 22; // PIL's fixed-point weights for 8-bit channels
 

@@ -1,8 +1,8 @@
 import { matMul, reshape, tensor2d, transpose, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
-import { registerHostKernel } from '../kernels/fused/host-kernel.js';
+import { registerHostKernel } from '../kernels/registry/host-kernel.js';
 import { resizeGradKernel, resizeKernel, type ResizeAttrs } from '../kernels/fused/resize.js';
-import { resizeWeights, type ResizeKernel } from './resize-weights.js';
+import { resizeWeights, type ResizeKernel } from '../kernels/geometry/resize-weights.js';
 
 /** A new height and width, in pixels. */
 export type Size = readonly [height: number, width: number];

@@ -1,7 +1,7 @@
 import { concat, matMul, mul, slice, softmax, sub, sum, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
-import { registerAttentionKernels } from '../kernels/fused/attention-wasm.js';
-import { masked, mergeHeads, splitHeads, type AttentionAttrs } from './attention-heads.js';
+import { registerAttentionKernels, type AttentionAttrs } from '../kernels/fused/attention.js';
+import { masked, mergeHeads, splitHeads } from './attention-heads.js';
 import { sharedGradient } from './shared-gradient.js';
 
 /** How the channels are split, and what a query may see. */

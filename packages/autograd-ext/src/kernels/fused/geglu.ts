@@ -1,4 +1,4 @@
-import type { HostKernel, HostTensor } from './host-kernel.js';
+import type { HostKernel, HostTensor } from '../registry/host-kernel.js';
 import { geluSlope, normal, prepareNormal } from './normal-distribution.js';
 
 /** `[N, 2C]` to `[N, C]`: the first half times gelu of the second. */

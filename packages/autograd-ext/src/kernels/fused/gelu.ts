@@ -1,4 +1,4 @@
-import type { HostKernel } from './host-kernel.js';
+import type { HostKernel } from '../registry/host-kernel.js';
 import { geluSlope, normal, prepareNormal } from './normal-distribution.js';
 
 /** `x · Φ(x)`. */

@@ -1,5 +1,5 @@
-import { resizeWeights, type ResizeKernel } from '../../ops/resize-weights.js';
-import type { HostKernel } from './host-kernel.js';
+import { resizeWeights, type ResizeKernel } from '../geometry/resize-weights.js';
+import type { HostKernel } from '../registry/host-kernel.js';
 
 /** What is resized to what, and how. */
 export interface ResizeAttrs extends ResizeKernel {

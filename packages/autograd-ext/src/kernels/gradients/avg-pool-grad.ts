@@ -1,5 +1,5 @@
-import type { HostKernel } from '../fused/host-kernel.js';
-import { forEachWindow, type PoolAttrs } from './pool-windows.js';
+import type { HostKernel } from '../registry/host-kernel.js';
+import { forEachWindow, type PoolAttrs } from '../geometry/pool-windows.js';
 
 /**
  * The gradient of avgPool is shared by the places inside the image, over which the mean was taken. (tfjs's kernels

@@ -1,5 +1,5 @@
 import { backend_util, reshape, sum, type Tensor } from '@tensorflow/tfjs-core';
-import { replaceGradient } from './correct-gradient.js';
+import { replaceGradient } from '../registry/replace-gradient.js';
 
 /**
  * Sums gradients over the axes along which an operand was repeated, where tfjs hands them on in the shape of the

@@ -1,5 +1,5 @@
 import { engine, registerGradient, zeros, type Tensor } from '@tensorflow/tfjs-core';
-import { registerHostKernel, type HostKernel, type HostTensor } from '../fused/host-kernel.js';
+import { registerHostKernel, type HostKernel, type HostTensor } from '../registry/host-kernel.js';
 
 interface CropAttrs {
   readonly cropSize: readonly [height: number, width: number];

@@ -1,5 +1,5 @@
 import { cumsum } from '@tensorflow/tfjs-core';
-import { replaceGradient } from './correct-gradient.js';
+import { replaceGradient } from '../registry/replace-gradient.js';
 
 interface CumsumAttrs {
   readonly axis: number;

@@ -1,5 +1,5 @@
-import type { HostKernel } from '../fused/host-kernel.js';
-import { forEachWindow, type PoolAttrs } from './pool-windows.js';
+import type { HostKernel } from '../registry/host-kernel.js';
+import { forEachWindow, type PoolAttrs } from '../geometry/pool-windows.js';
 
 /**
  * The gradient of maxPool goes to the first largest place of each window. (tfjs's wasm kernel misses windows whose

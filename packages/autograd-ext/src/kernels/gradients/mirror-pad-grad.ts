@@ -1,5 +1,5 @@
 import { add, pad, reverse, slice, type Tensor } from '@tensorflow/tfjs-core';
-import { replaceGradient } from './correct-gradient.js';
+import { replaceGradient } from '../registry/replace-gradient.js';
 
 interface MirrorPadAttrs {
   readonly paddings: readonly (readonly [before: number, after: number])[];

@@ -1,5 +1,5 @@
 import { cumprod, mul, reshape, transpose, type Tensor } from '@tensorflow/tfjs-core';
-import { replaceGradient } from './correct-gradient.js';
+import { replaceGradient } from '../registry/replace-gradient.js';
 
 /** The gradient of tf.prod: dy times the product of all other elements, zeros allowed. (tfjs's needs chained ops.) */
 export const correctProd = () =>

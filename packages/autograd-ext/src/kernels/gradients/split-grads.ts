@@ -1,5 +1,5 @@
 import { concat, stack, type Tensor } from '@tensorflow/tfjs-core';
-import { replaceGradient } from './correct-gradient.js';
+import { replaceGradient } from '../registry/replace-gradient.js';
 
 /** The gradients of tf.unstack and tf.split into one part, whose gradient tfjs takes for a list. */
 export function correctSplits(): void {

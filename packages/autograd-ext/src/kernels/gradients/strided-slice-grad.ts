@@ -1,6 +1,6 @@
 import { registerGradient, reshape, reverse, type Tensor } from '@tensorflow/tfjs-core';
+import { resolveSlice, type StridedSliceAttrs } from '../geometry/strided-slice.js';
 import { spreadAlong } from './spread-along.js';
-import { resolveSlice, type StridedSliceAttrs } from '../repaired/strided-slice.js';
 
 /** The gradient of tf.stridedSlice, which tfjs lacks: what was read goes back to its place. */
 export const addStridedSliceGradient = () =>

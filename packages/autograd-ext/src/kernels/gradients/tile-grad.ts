@@ -1,5 +1,5 @@
 import { reshape, sum, type Tensor } from '@tensorflow/tfjs-core';
-import { replaceGradient } from './correct-gradient.js';
+import { replaceGradient } from '../registry/replace-gradient.js';
 import { elementCount } from '../../params.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { AttentionAttrs } from '../../../ops/attention-heads.js';
+import type { AttentionAttrs } from '../../../kernels/fused/attention.js';
 import { constant, integers, microsoft, node, nodeOutputs, type Graph, type Value } from '../graph/graph.js';
 import { recordKernel } from '../recording/recorder.js';
 import { plain, plainView, reshaped } from '../recording/view.js';

@@ -1,5 +1,5 @@
 import { add, mul, rsqrt, sub } from '@tensorflow/tfjs-core';
-import { completeBatchNormInputs } from '../../../kernels/repaired/batch-norm.js';
+import { completeBatchNormInputs } from '../../../kernels/gradients/batch-norm-grad.js';
 import { recordComposite, recorderName } from '../recording/recorder.js';
 
 // Frozen statistics become one factor and one summand a channel before the session starts.

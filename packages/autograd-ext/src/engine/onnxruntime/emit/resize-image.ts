@@ -1,6 +1,9 @@
-import { bilinearSources } from '../../../kernels/gradients/resize-bilinear-grad.js';
-import { nearestSources } from '../../../kernels/gradients/resize-nearest-neighbor-grad.js';
-import type { ResizeImageAttrs, Sources } from '../../../kernels/gradients/scatter-pixels.js';
+import {
+  bilinearSources,
+  nearestSources,
+  type ResizeImageAttrs,
+  type Sources,
+} from '../../../kernels/geometry/resize-sources.js';
 import { constant, node, type Value } from '../graph/graph.js';
 import { recordKernel } from '../recording/recorder.js';
 import type { View } from '../recording/view.js';

@@ -1,5 +1,5 @@
 import type { ResizeAttrs } from '../../../kernels/fused/resize.js';
-import { resizeWeights } from '../../../ops/resize-weights.js';
+import { resizeWeights } from '../../../kernels/geometry/resize-weights.js';
 import { constant, node, type Value } from '../graph/graph.js';
 import { recordKernel } from '../recording/recorder.js';
 import { scalar } from './elementwise.js';

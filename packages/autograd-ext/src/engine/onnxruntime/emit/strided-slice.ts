@@ -1,4 +1,4 @@
-import { resolveSlice, type StridedSliceAttrs } from '../../../kernels/repaired/strided-slice.js';
+import { resolveSlice, type StridedSliceAttrs } from '../../../kernels/geometry/strided-slice.js';
 import { recordKernel } from '../recording/recorder.js';
 import { reshapedView } from '../recording/view.js';
 import { slice } from './shape.js';

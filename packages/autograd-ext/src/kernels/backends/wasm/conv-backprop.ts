@@ -14,10 +14,10 @@ import {
   type Tensor,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import { filterGradient, seenByPosition, type Windows } from '../gradients/filter-gradient.js';
-import { neededPadding } from './padding-wasm.js';
-import { spreadAlong } from '../gradients/spread-along.js';
-import { wrapKernel } from './wrap-kernel.js';
+import { filterGradient, seenByPosition, type Windows } from '../../gradients/filter-gradient.js';
+import { explicitPadding } from '../../geometry/explicit-padding.js';
+import { spreadAlong } from '../../gradients/spread-along.js';
+import { wrapKernel } from '../../registry/wrap-kernel.js';
 
 type Pair = [number, number];
 type Shape4D = [number, number, number, number];
@@ -93,7 +93,7 @@ function windows(
   return {
     size: [info.filterHeight, info.filterWidth],
     strides: [info.strideHeight, info.strideWidth],
-    pads: neededPadding(name, info),
+    pads: explicitPadding(name, info),
     places: [info.outHeight, info.outWidth],
   };
 }

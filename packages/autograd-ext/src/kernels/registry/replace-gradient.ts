@@ -8,7 +8,7 @@ import {
   type NamedAttrMap,
   type Tensor,
 } from '@tensorflow/tfjs-core';
-import { registerHostKernel, type HostKernel } from '../fused/host-kernel.js';
+import { registerHostKernel, type HostKernel } from './host-kernel.js';
 
 type Thunks = Record<string, () => Tensor>;
 const replacements = new WeakSet<object>();

@@ -1,9 +1,9 @@
 import type { KernelBackend, TensorInfo } from '@tensorflow/tfjs-core';
-import { wrapKernel } from './wrap-kernel.js';
+import { wrapKernel } from '../../registry/wrap-kernel.js';
 
 /**
- * Makes clones on wasm share memory, as on every other backend: tfjs copies there, hence every tensor that a gradient
- * saves, frozen weights included, and a copy has lost the layouts kept for it.
+ * Makes tf.clone on wasm share memory, as on every other backend. tfjs copies the values there, and so copies every
+ * tensor that a gradient saves, frozen weights included; a copy also loses the packed layouts of a frozen weight.
  */
 export const shareClonesOnWasm = () =>
   wrapKernel('Identity', 'wasm', (call, original) => {

@@ -1,6 +1,6 @@
 import { clipByValue, tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { useBackend } from '../../backend.js';
+import { useBackend } from '../../../backend.js';
 
 describe.each(['wasm', 'cpu'] as const)('clipping on %s', (backend) => {
   beforeAll(() => useBackend(backend));

@@ -1,8 +1,8 @@
-import { registerHostKernel } from '../fused/host-kernel.js';
+import { registerHostKernel } from '../../registry/host-kernel.js';
 
 /**
- * tf.unsortedSegmentSum, which the wasm backend lacks and the gradient of tf.gather needs: row i of x is added to row
- * `segmentIds[i]`.
+ * Adds the kernel of tf.unsortedSegmentSum, which the wasm backend lacks and the gradient of tf.gather needs: adds row
+ * i of x to row `segmentIds[i]` of the result, and drops rows whose id is out of range.
  */
 export const addSegmentSumOnWasm = () =>
   registerHostKernel<{ readonly numSegments: number }>(
@@ -10,11 +10,11 @@ export const addSegmentSumOnWasm = () =>
       name: 'UnsortedSegmentSum',
       outputShape: ({ x, segmentIds }, { numSegments }) => [numSegments, ...x!.slice(segmentIds!.length)],
       run({ x, segmentIds }, sums, { numSegments }) {
-        const [rows, width] = [x!.values, sums.length / numSegments];
+        const [values, width] = [x!.values, sums.length / numSegments];
         sums.fill(0);
         segmentIds!.values.forEach((id, row) => {
           if (id < 0 || id >= numSegments) return;
-          for (let i = 0; i < width; i++) sums[id * width + i]! += rows[row * width + i]!;
+          for (let i = 0; i < width; i++) sums[id * width + i]! += values[row * width + i]!;
         });
       },
     },

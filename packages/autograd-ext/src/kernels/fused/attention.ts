@@ -1,25 +1,19 @@
-import {
-  registerKernel,
-  tidy,
-  type DataType,
-  type KernelBackend,
-  type Tensor,
-  type TensorInfo,
-} from '@tensorflow/tfjs-core';
-import type { AttentionAttrs } from '../../ops/attention-heads.js';
+import { registerKernel, tidy, type Tensor } from '@tensorflow/tfjs-core';
+import type { WasmBackend } from '../registry/wasm-backend.js';
 import { simdOn, type Simd, type WasmMemory } from '../simd/instance.js';
+
+/** The attributes of the attention kernels. */
+export interface AttentionAttrs {
+  /** Divides the channels. */
+  readonly heads: number;
+  /** Query i attends to keys 0 … i only. */
+  readonly causal: boolean;
+  /** Factor of the scores. */
+  readonly scale: number;
+}
 
 type Inputs = Readonly<Record<string, Tensor>>;
 type Composite = (inputs: Inputs, attrs: AttentionAttrs) => Tensor;
-type WasmBackend = KernelBackend & {
-  readonly wasm: {
-    readonly asm: { readonly memory?: WasmMemory };
-    _malloc(bytes: number): number;
-    _free(address: number): void;
-  };
-  readonly dataIdMap: { get(dataId: object): { memoryOffset: number } };
-  makeOutput(shape: number[], dtype: DataType): TensorInfo;
-};
 
 const blockRows = 64; // queries at once: their scores stay in the cache
 

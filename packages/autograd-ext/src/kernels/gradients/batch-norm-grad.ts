@@ -12,8 +12,8 @@ import {
   zeros,
   type Tensor,
 } from '@tensorflow/tfjs-core';
-import { replaceGradient } from '../gradients/correct-gradient.js';
-import { wrapKernel } from './wrap-kernel.js';
+import { replaceGradient } from '../registry/replace-gradient.js';
+import { wrapKernel } from '../registry/wrap-kernel.js';
 
 /**
  * Gives tf.batchNorm, while it is being recorded, the scale and offset that were left out: tfjs cannot save or

@@ -1,38 +1,43 @@
 import { registerKernel, type DataType, type KernelBackend, type TensorInfo } from '@tensorflow/tfjs-core';
-import { simdOn, type Simd, type WasmMemory } from '../simd/instance.js';
 import { elementCount } from '../../params.js';
+import { simdOn, type Simd } from '../simd/instance.js';
+import type { WasmBackend } from './wasm-backend.js';
 
-/** One tensor inside a host kernel: its float32 values where the backend keeps them. */
+/** A tensor inside a host kernel: a view of its float32 values in the backend's memory. */
 export interface HostTensor {
   readonly shape: readonly number[];
   readonly values: Float32Array;
 }
 
-/** A kernel written as plain loops over float32 values. */
+/** Input tensors by name. */
+export type HostTensors = Readonly<Record<string, HostTensor>>;
+/** Shapes of the inputs by name. */
+export type Shapes = Readonly<Record<string, readonly number[]>>;
+
+/** Loops over the values. Must write every value of the output, whose memory is uninitialised. */
+export type HostLoop<A extends object> = (inputs: HostTensors, output: Float32Array, attrs: A) => void;
+
+/** A kernel with one float32 output, written as plain loops over values in this thread's memory. */
 export interface HostKernel<A extends object> {
+  /** Kernel name, unique in tfjs's registry. */
   readonly name: string;
-  outputShape(shapes: Readonly<Record<string, readonly number[]>>, attrs: A): readonly number[];
-  /** Writes every value of the output, whose memory is not cleared before. */
-  run(inputs: Readonly<Record<string, HostTensor>>, output: Float32Array, attrs: A): void;
-  /**
-   * The same with SIMD, where the wasm backend has it and the shapes suit it. Addresses are the values' `byteOffset`.
-   */
-  readonly simd?: {
-    suits(shapes: Readonly<Record<string, readonly number[]>>): boolean;
-    scratchBytes?(shapes: Readonly<Record<string, readonly number[]>>): number;
-    run(
-      simd: Simd,
-      inputs: Readonly<Record<string, HostTensor>>,
-      output: Float32Array,
-      attrs: A,
-      scratch: number,
-    ): void;
-  };
+  outputShape(shapes: Shapes, attrs: A): readonly number[];
+  readonly run: HostLoop<A>;
+  /** Replaces `run` where the wasm backend has SIMD and `suits` returns true. */
+  readonly simd?: SimdKernel<A>;
+}
+
+/** The SIMD version of a host kernel. Its functions take addresses: the `byteOffset` of the values. */
+export interface SimdKernel<A extends object> {
+  suits(shapes: Shapes): boolean;
+  /** Size of the scratch memory at address `scratch`; 0 by default. */
+  scratchBytes?(shapes: Shapes): number;
+  run(simd: Simd, inputs: HostTensors, output: Float32Array, attrs: A, scratch: number): void;
 }
 
 /**
- * Registers a kernel for the backends whose tensors lie in this thread's memory, wasm and cpu. Such loops run at the
- * speed of memory, and may accumulate in float64.
+ * Registers a kernel for the backends whose tensors lie in this thread's memory, wasm and cpu. Such loops are bound by
+ * memory bandwidth, and can accumulate in float64.
  */
 export function registerHostKernel<A extends object>(
   kernel: HostKernel<A>,
@@ -59,11 +64,11 @@ function run<A extends object>(
   const shapes = mapValues(inputs, (input) => input.shape);
   const output = memory.allocate(backend, [...kernel.outputShape(shapes, attrs)]);
   const views = () => mapValues(inputs, (input) => ({ shape: input.shape, values: memory.view(backend, input) }));
-  const version = kernel.simd?.suits(shapes) ? kernel.simd : undefined;
-  const simd = version && memory.simd(backend);
+  const simdKernel = kernel.simd?.suits(shapes) ? kernel.simd : undefined;
+  const simd = simdKernel && memory.simd(backend);
   if (simd)
-    withScratch(backend as WasmBackend, version.scratchBytes?.(shapes) ?? 0, (scratch) =>
-      version.run(simd, views(), memory.view(backend, output), attrs, scratch),
+    withScratch(backend as WasmBackend, simdKernel.scratchBytes?.(shapes) ?? 0, (scratch) =>
+      simdKernel.run(simd, views(), memory.view(backend, output), attrs, scratch),
     );
   else kernel.run(views(), memory.view(backend, output), attrs);
   return output;
@@ -75,6 +80,7 @@ function withScratch({ wasm }: WasmBackend, bytes: number, use: (address: number
   if (bytes) wasm._free(scratch);
 }
 
+/** Maps the values that are defined: tfjs passes optional inputs as undefined. */
 const mapValues = <V, W>(record: Record<string, V>, fn: (value: V) => W): Record<string, W> =>
   Object.fromEntries(
     Object.entries(record)
@@ -82,7 +88,7 @@ const mapValues = <V, W>(record: Record<string, V>, fn: (value: V) => W): Record
       .map(([key, value]) => [key, fn(value)]),
   );
 
-/** How a backend gives out memory. */
+/** How a backend allocates and exposes memory. */
 interface Memory<B> {
   simd(backend: B): Simd | undefined;
   allocate(backend: B, shape: number[]): TensorInfo;
@@ -90,15 +96,6 @@ interface Memory<B> {
   view(backend: B, tensor: TensorInfo): Float32Array;
 }
 
-type WasmBackend = KernelBackend & {
-  readonly wasm: {
-    readonly asm: { readonly memory?: WasmMemory };
-    _malloc(bytes: number): number;
-    _free(address: number): void;
-  };
-  makeOutput(shape: number[], dtype: DataType): TensorInfo;
-  typedArrayFromHeap(tensor: TensorInfo): Float32Array;
-};
 type CpuBackend = KernelBackend & {
   data: { get(dataId: object): { values: Float32Array } };
   makeTensorInfo(shape: number[], dtype: DataType, values: Float32Array): TensorInfo;
@@ -108,7 +105,7 @@ const memories: { wasm: Memory<WasmBackend>; cpu: Memory<CpuBackend> } = {
   wasm: {
     simd: ({ wasm: { asm } }) => asm.memory && simdOn(asm.memory),
     allocate: (backend, shape) => backend.makeOutput(shape, 'float32'),
-    view: (backend, tensor) => backend.typedArrayFromHeap(tensor),
+    view: (backend, tensor) => backend.typedArrayFromHeap(tensor) as Float32Array,
   },
   cpu: {
     simd: () => undefined,

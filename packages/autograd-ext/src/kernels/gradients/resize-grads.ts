@@ -1,21 +1,14 @@
-import type { HostKernel } from '../fused/host-kernel.js';
+import { bilinearSources, nearestSources, type ResizeImageAttrs, type Sources } from '../geometry/resize-sources.js';
+import type { HostKernel } from '../registry/host-kernel.js';
 
-/** The attributes of tfjs's resize kernels. */
-export interface ResizeImageAttrs {
-  readonly alignCorners: boolean;
-  readonly halfPixelCenters: boolean;
-}
+/** The gradient of tf.image.resizeBilinear. (tfjs's kernels ignore halfPixelCenters.) */
+export const resizeBilinearGradKernel = resizeGradKernel('ResizeBilinearInputGrad', bilinearSources);
 
-/** The source pixels of one resized pixel along an axis, with their weights. */
-export type Sources = readonly (readonly [index: number, weight: number])[];
+/** The gradient of tf.image.resizeNearestNeighbor. (tfjs's cpu kernel is wrong for more than one example.) */
+export const resizeNearestNeighborGradKernel = resizeGradKernel('ResizeNearestNeighborInputGrad', nearestSources);
 
-/** `in / out` as tfjs computes it. */
-export function resizeRatio(from: number, to: number, { alignCorners }: ResizeImageAttrs): number {
-  return alignCorners && to > 1 ? (from - 1) / (to - 1) : from / to;
-}
-
-/** A resize's gradient, from the source pixels that a resize from `from` to `to` takes along an axis. */
-export function resizeGradKernel(
+/** The transpose of a resize, given by the sources that the resize reads along an axis. */
+function resizeGradKernel(
   name: string,
   sources: (from: number, to: number, attrs: ResizeImageAttrs) => Sources[],
 ): HostKernel<ResizeImageAttrs> {
@@ -32,7 +25,7 @@ export function resizeGradKernel(
   };
 }
 
-/** Adds each pixel of dy `[B, H', W', C]` to the pixels of dx `[B, H, W, C]` that it was made of. */
+/** Adds each pixel of dy `[B, H', W', C]`, weighted, to its source pixels in dx `[B, H, W, C]`. */
 function scatterPixels(
   dy: Float32Array,
   dx: Float32Array,

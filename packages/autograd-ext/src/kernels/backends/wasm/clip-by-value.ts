@@ -1,14 +1,10 @@
-import type { KernelBackend, TensorInfo } from '@tensorflow/tfjs-core';
-import { wrapKernel } from './wrap-kernel.js';
-
-type WasmBackend = KernelBackend & {
-  makeOutput(shape: readonly number[], dtype: string): TensorInfo;
-  typedArrayFromHeap(tensor: TensorInfo): Float32Array | Int32Array;
-};
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { WasmBackend } from '../../registry/wasm-backend.js';
+import { wrapKernel } from '../../registry/wrap-kernel.js';
 
 /**
- * Lets NaN through clipping, as every other backend does: on wasm tfjs makes it the minimum, which hides that a model
- * went wrong.
+ * Makes tf.clipByValue on wasm keep NaN, as every other backend does. tfjs replaces NaN by the minimum there, which
+ * hides that a model has diverged.
  */
 export const keepNaNWhenClippingOnWasm = () =>
   wrapKernel('ClipByValue', 'wasm', ({ inputs, attrs, backend }) => {
@@ -23,6 +19,6 @@ export const keepNaNWhenClippingOnWasm = () =>
 function clip(values: Float32Array | Int32Array, clipped: Float32Array | Int32Array, min: number, max: number): void {
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
-    clipped[i] = value < min ? min : value > max ? max : value;
+    clipped[i] = value < min ? min : value > max ? max : value; // comparisons with NaN are false
   }
 }

@@ -11,10 +11,10 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { expectClose } from '../../../../fixtures/index.js';
-import { useBackend } from '../backend.js';
-import { geglu, gelu, groupNorm, layerNorm, resize, scaledDotProductAttention, upsampleNearest } from '../index.js';
-import { vjp } from '../vjp.js';
+import { expectClose } from '../../../../../fixtures/index.js';
+import { useBackend } from '../../backend.js';
+import { geglu, gelu, groupNorm, layerNorm, resize, scaledDotProductAttention, upsampleNearest } from '../../index.js';
+import { vjp } from '../../vjp.js';
 
 type Op = (...xs: any[]) => Tensor;
 
