@@ -30,7 +30,7 @@ export {
   type EvaluatorOptions,
 } from './evaluation/evaluator.js';
 export type { HeldOutOptions } from './evaluation/held-out.js';
-export { NonFiniteError } from './gradient/non-finite.js';
+export { NonFiniteError } from './optim/non-finite.js';
 export type { Logger } from './logger.js';
 export { trainableUNet } from './model/prepare-pipeline.js';
 export { dryRun, type DryRun, type DryRunInputs } from './run/dry-run.js';

@@ -17,7 +17,7 @@ import { DDIMScheduler, type StableDiffusionPipeline } from '@alignprop/diffusio
 import { addLora, loraTensors } from '@alignprop/lora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
-import { NonFiniteError } from './gradient/non-finite.js';
+import { NonFiniteError } from './optim/non-finite.js';
 import type { ImageSamples } from './step/step-collector.js';
 
 let pipeline: StableDiffusionPipeline;

@@ -18,7 +18,8 @@ import { alignPropGradients } from './gradient/alignprop-gradients.js';
 import { HeldOut, type HeldOutOptions } from './evaluation/held-out.js';
 import { describeEvaluation, type StepMetrics } from './step/metrics.js';
 import { silent, type Logger } from './logger.js';
-import { MicroBatches, sizeOf, type PromptFunction } from './step/micro-batch.js';
+import { MicroBatches, type PromptFunction } from './step/micro-batch.js';
+import { imageSize } from './model/image-size.js';
 import { clipByGlobalNorm } from './optim/clip-by-global-norm.js';
 import { createOptimizer } from './optim/create-optimizer.js';
 import { learningRate } from './optim/learning-rate.js';
@@ -102,7 +103,7 @@ export class AlignPropTrainer<M = undefined> {
     const { pipeline, promptFunction, rewardFunction, plan, collective = singleProcess } = options;
     const logger = collective.rank === 0 ? (options.logger ?? silent) : silent;
     const config = parseAlignPropConfig(options.config);
-    pipeline.latentShape({ batch: config.train_batch_size, ...sizeOf(config) }); // throws for a size that does not fit
+    pipeline.latentShape({ batch: config.train_batch_size, ...imageSize(config) }); // throws for a size that does not fit
     this.config = config;
     this.plan = plan ?? backpropPlan(config);
     this.#options = options;

@@ -1,4 +1,4 @@
-import { NonFiniteError } from '../gradient/non-finite.js';
+import { NonFiniteError } from '../optim/non-finite.js';
 import type { Collective } from './collective.js';
 
 /**

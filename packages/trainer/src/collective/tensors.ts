@@ -1,5 +1,5 @@
 import { tensor, tidy, type Tensor, type Variable } from '@tensorflow/tfjs-core';
-import type { Gradients } from '../optim/clip-by-global-norm.js';
+import type { Gradients } from '../optim/gradients.js';
 import type { Collective } from './collective.js';
 
 /** Elements that travel together; 16 MiB. */

@@ -1,4 +1,4 @@
-import { meanAndStd } from '../step/metrics.js';
+import { meanAndStd } from '../step/statistics.js';
 
 /** How much better each image of an epoch is than is usual; one number an image. */
 export type Advantages = (prompts: readonly string[], rewards: readonly number[]) => number[];

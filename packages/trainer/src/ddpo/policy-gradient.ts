@@ -1,7 +1,7 @@
 import { dispose, scalar, tensor, tensor1d, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { ModelFunction } from '@alignprop/autograd-ext';
 import { guidedPrediction, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
-import type { Gradients } from '../optim/clip-by-global-norm.js';
+import type { Gradients } from '../optim/gradients.js';
 import { clippedLoss, transitionLogProb } from './policy.js';
 import type { Sample } from './samples.js';
 

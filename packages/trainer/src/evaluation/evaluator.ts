@@ -5,8 +5,8 @@ import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { pixelDiversity } from './diversity.js';
 import { rewardScorer } from '../gradient/reward-evaluation.js';
-import { meanAndStd } from '../step/metrics.js';
-import { sizeOf } from '../step/micro-batch.js';
+import { meanAndStd } from '../step/statistics.js';
+import { imageSize } from '../model/image-size.js';
 import { samplingOptions } from '../gradient/walk-down.js';
 
 /** What a pipeline drew for the held-out prompts. */
@@ -82,5 +82,5 @@ export function evaluator<M = undefined>(
 const generationOptions = (config: AlignPropConfig) => ({
   ...samplingOptions(config),
   negativePrompt: [config.negative_prompts ?? ''].flat()[0],
-  ...sizeOf(config),
+  ...imageSize(config),
 });

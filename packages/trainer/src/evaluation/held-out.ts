@@ -4,7 +4,8 @@ import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { evaluator, type Evaluate } from './evaluator.js';
-import { meanAndStd, type EvaluationMetrics } from '../step/metrics.js';
+import { type EvaluationMetrics } from '../step/metrics.js';
+import { meanAndStd } from '../step/statistics.js';
 
 /** What a run is judged by while it trains. */
 export interface HeldOutOptions<M> {

@@ -1,12 +1,12 @@
 import { dispose, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline, Step } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { accumulate, walkUp, type Chain, type ChainGradients, type Trajectory } from './walk-up.js';
+import { walkUp, type Chain, type ChainGradients, type Trajectory } from './walk-up.js';
+import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
 import { differentiableDecoder, type Decoded } from './differentiable-decoder.js';
 import { rewardJudge, type JudgeInputs } from './reward-evaluation.js';
 import { pipelineChain, type KeptSteps } from './pipeline-chain.js';
-import { firstNonFinite, NonFiniteError } from './non-finite.js';
-import { globalNorm, type Gradients } from '../optim/clip-by-global-norm.js';
+import { firstNonFinite, NonFiniteError } from '../optim/non-finite.js';
 import type { StepPlan } from '../estimators/plans.js';
 import { textEncoderGradients } from './text-encoder-gradients.js';
 import { walkDown, walkDownAgain, type SamplingOptions, type WalkInputs } from './walk-down.js';

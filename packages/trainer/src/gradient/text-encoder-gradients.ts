@@ -1,7 +1,7 @@
 import { dispose, tensor2d, type Tensor } from '@tensorflow/tfjs-core';
 import { trainable } from '@alignprop/autograd-ext';
 import { clipText, type StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { Gradients } from '../optim/clip-by-global-norm.js';
+import type { Gradients } from '../optim/gradients.js';
 import { prefixed } from '../model/trained-weights.js';
 
 /** Where the walk up adds up the gradient of the embeddings, `[2B or B, L, D]`, among those of the weights. */

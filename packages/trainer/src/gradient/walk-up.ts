@@ -14,7 +14,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { vjp } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '@alignprop/diffusion';
-import type { Gradients } from '../optim/clip-by-global-norm.js';
+import { accumulate, type Gradients } from '../optim/gradients.js';
 import type { Shown, StepPlan } from '../estimators/plans.js';
 
 /** A walk down a denoising chain, kept for the walk up: no tape, only latents and predictions. */
@@ -123,20 +123,6 @@ export async function walkUp(
     dispose([params, latents]);
     throw error;
   }
-}
-
-/** Adds gradients by path, freeing both sides; a path that only one side has keeps its value. */
-export function accumulate(sum: Gradients, gradients: Gradients): Gradients {
-  const paths = [...new Set([...Object.keys(sum), ...Object.keys(gradients)])];
-  const added = paths.map(
-    (path) =>
-      [
-        path,
-        sum[path] && gradients[path] ? add(sum[path], gradients[path]) : clone((sum[path] ?? gradients[path])!),
-      ] as const,
-  );
-  dispose([sum, gradients]);
-  return Object.fromEntries(added);
 }
 
 async function stepUp(

@@ -2,7 +2,7 @@ import { tensor, type Variable } from '@tensorflow/tfjs-core';
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import type { RawTensor } from '@alignprop/autograd-ext/weights';
 import type { AdamWOptions } from './adamw.js';
-import type { Gradients } from './clip-by-global-norm.js';
+import type { Gradients } from './gradients.js';
 import { blockSize, floatMoment, quantizedMoment, type Moment } from './moment.js';
 import type { Optimizer } from './optimizer.js';
 

@@ -4,7 +4,8 @@ import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import cases from '../__fixtures__/adamw.json' with { type: 'json' };
 import { AdamW, updateAdamW } from './adamw.js';
-import { clipByGlobalNorm, globalNorm } from './clip-by-global-norm.js';
+import { clipByGlobalNorm } from './clip-by-global-norm.js';
+import { globalNorm } from './gradients.js';
 
 const named = (values: readonly unknown[]) =>
   Object.fromEntries(values.map((value, i) => [`p${i}`, tensor(value as number[])]));

@@ -13,7 +13,7 @@ import {
   type Variable,
 } from '@tensorflow/tfjs-core';
 import type { StoredTensor } from '@alignprop/autograd-ext';
-import type { Gradients } from './clip-by-global-norm.js';
+import type { Gradients } from './gradients.js';
 import type { Optimizer } from './optimizer.js';
 
 export interface AdamWOptions {

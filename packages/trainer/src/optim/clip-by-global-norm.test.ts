@@ -2,7 +2,8 @@ import { dispose, tensor } from '@tensorflow/tfjs-core';
 import { useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { clipByGlobalNorm, globalNorm } from './clip-by-global-norm.js';
+import { clipByGlobalNorm } from './clip-by-global-norm.js';
+import { globalNorm } from './gradients.js';
 
 describe.each(['wasm', 'cpu'] as const)('clipByGlobalNorm on %s', (backend) => {
   beforeAll(() => useBackend(backend));

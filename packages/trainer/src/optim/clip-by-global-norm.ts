@@ -1,15 +1,10 @@
-import { add, addN, div, minimum, mul, sqrt, square, sum, tidy, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
-
-/** Gradients by parameter path. */
-export type Gradients = Readonly<Record<string, Tensor>>;
-
-/** The L2 norm of all gradients together, as a scalar tensor. */
-export const globalNorm = (gradients: Gradients): Scalar =>
-  tidy(() => sqrt(addN(Object.values(gradients).map((gradient) => sum(square(gradient)))))) as Scalar;
+import { add, div, minimum, mul, tidy, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
+import type { Gradients } from './gradients.js';
 
 /**
- * The gradients times min(1, maxNorm / (norm + 1e-6)), as `torch.nn.utils.clip_grad_norm_` scales them.
- * @param norm what `globalNorm` gave for these gradients
+ * Scales gradients by min(1, maxNorm / (norm + 1e-6)), as `torch.nn.utils.clip_grad_norm_` does.
+ * @param norm `globalNorm` of these gradients
+ * @returns new tensors, which belong to the caller
  */
 export function clipByGlobalNorm<G extends Gradients>(
   gradients: G,

@@ -1,20 +1,19 @@
 import type { Variable } from '@tensorflow/tfjs-core';
-import type { AlignPropConfig } from '../config/config.js';
 import { AdamW } from './adamw.js';
 import { AdamW8bit } from './adamw-8bit.js';
 import type { Optimizer } from './optimizer.js';
 
-type OptimizerConfig = Pick<
-  AlignPropConfig,
-  | 'train_learning_rate'
-  | 'train_adam_beta1'
-  | 'train_adam_beta2'
-  | 'train_adam_epsilon'
-  | 'train_adam_weight_decay'
-  | 'train_use_8bit_adam'
->;
+/** The options of `AlignPropConfig` that describe an optimizer, by their names there. */
+export interface OptimizerConfig {
+  readonly train_learning_rate: number;
+  readonly train_adam_beta1: number;
+  readonly train_adam_beta2: number;
+  readonly train_adam_epsilon: number;
+  readonly train_adam_weight_decay: number;
+  readonly train_use_8bit_adam: boolean;
+}
 
-/** The optimizer that a configuration describes. */
+/** Creates the optimizer that a configuration describes, with fresh moments. */
 export function createOptimizer(variables: Readonly<Record<string, Variable>>, config: OptimizerConfig): Optimizer {
   const options = {
     learningRate: config.train_learning_rate,

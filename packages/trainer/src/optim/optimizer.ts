@@ -1,6 +1,6 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import type { SafetensorsEntry } from '@alignprop/autograd-ext/weights';
-import type { Gradients } from './clip-by-global-norm.js';
+import type { Gradients } from './gradients.js';
 
 /** Moves variables by their gradients, and can be kept in a checkpoint. */
 export interface Optimizer {

@@ -6,10 +6,10 @@ import { aesthetic, type RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import { accumulate } from '../gradient/walk-up.js';
+import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
 import { alignPropGradients, type AlignPropGradients } from '../gradient/alignprop-gradients.js';
 import { AdamW } from '../optim/adamw.js';
-import { clipByGlobalNorm, globalNorm, type Gradients } from '../optim/clip-by-global-norm.js';
+import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
 import type { DrawnPlan } from '../estimators/plans.js';
 
 interface GoldenCase {

@@ -113,10 +113,3 @@ export function describeEvaluation({ globalStep, rewardMean, diversity, isBest, 
   const apart = diversity === undefined ? '' : `, diversity ${diversity.toFixed(4)}`;
   return `Held-out reward after ${globalStep} steps: ${rewardMean.toFixed(4)}${apart} (${isBest ? 'the best so far' : `best after ${bestStep}`})`;
 }
-
-/** Mean and standard deviation (ddof 0). */
-export function meanAndStd(values: ArrayLike<number>): { mean: number; std: number } {
-  const list = Array.from(values);
-  const mean = list.reduce((sum, value) => sum + value, 0) / list.length;
-  return { mean, std: Math.sqrt(list.reduce((sum, value) => sum + (value - mean) ** 2, 0) / list.length) };
-}

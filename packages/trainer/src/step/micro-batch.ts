@@ -5,6 +5,7 @@ import type { AlignPropConfig } from '../config/config.js';
 import type { Generators } from './generators.js';
 import type { GradientInputs } from '../gradient/alignprop-gradients.js';
 import { drawPlan, type Plan } from '../estimators/plans.js';
+import { imageSize } from '../model/image-size.js';
 import { trainsTextEncoder } from '../gradient/text-encoder-gradients.js';
 
 /**
@@ -42,7 +43,11 @@ export class MicroBatches<M> {
     const promptEmbeds = await pipeline.encodePrompt(prompts);
     const negativePrompts = config.sample_guidance_scale > 1 ? this.#negatives(first, prompts.length) : undefined;
     const negativePromptEmbeds = negativePrompts && (await this.#embedNegatives(negativePrompts));
-    const latents = pipeline.prepareLatents({ batch: prompts.length, ...sizeOf(config), generator: generators.noise });
+    const latents = pipeline.prepareLatents({
+      batch: prompts.length,
+      ...imageSize(config),
+      generator: generators.noise,
+    });
     try {
       const plan = drawPlan(this.plan, config.sample_num_steps, generators.plan);
       const promptMetadata = drawn.map(([, metadata]) => metadata);
@@ -97,12 +102,3 @@ export class MicroBatches<M> {
     );
   }
 }
-
-/** In pixels; empty where the model's own size is meant. */
-export const sizeOf = ({
-  height,
-  width,
-}: Pick<AlignPropConfig, 'height' | 'width'>): { height?: number; width?: number } => ({
-  ...(height !== null && { height }),
-  ...(width !== null && { width }),
-});

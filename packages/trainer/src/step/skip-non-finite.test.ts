@@ -7,7 +7,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
-import { NonFiniteError } from '../gradient/non-finite.js';
+import { NonFiniteError } from '../optim/non-finite.js';
 import { skipLimit } from './skip-non-finite.js';
 
 let warnings: string[];

@@ -1,6 +1,6 @@
 import { restoreGenerators, saveGenerators, type Generators } from './generators.js';
 import type { Logger } from '../logger.js';
-import { NonFiniteError } from '../gradient/non-finite.js';
+import { NonFiniteError } from '../optim/non-finite.js';
 import type { StepCollector } from './step-collector.js';
 
 /** So many steps in a row are skipped at most: what comes then is not chance. */

@@ -1,6 +1,6 @@
 import { gatherNumbers } from '../collective/exchange.js';
 import type { Collective } from '../collective/collective.js';
-import { meanAndStd, type StepMetrics } from './metrics.js';
+import { type StepMetrics } from './metrics.js';
 
 /** What is known of the images of one micro-batch. */
 export interface Round {
@@ -78,4 +78,11 @@ export function termsOf(rounds: readonly Round[]): Record<string, Float32Array> 
   return Object.fromEntries(
     names.map((name) => [name, Float32Array.from(rounds.flatMap(({ terms }) => Array.from(terms[name]!)))]),
   );
+}
+
+/** Mean and standard deviation (ddof 0, the population's). */
+export function meanAndStd(values: ArrayLike<number>): { mean: number; std: number } {
+  const list = Array.from(values);
+  const mean = list.reduce((sum, value) => sum + value, 0) / list.length;
+  return { mean, std: Math.sqrt(list.reduce((sum, value) => sum + (value - mean) ** 2, 0) / list.length) };
 }

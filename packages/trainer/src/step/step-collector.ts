@@ -1,5 +1,5 @@
 import { type Scalar, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { accumulate } from '../gradient/walk-up.js';
+import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
 import { singleProcess, type Collective } from '../collective/collective.js';
 import { agree, shared } from '../collective/exchange.js';
 import { meanOfGradients } from '../collective/tensors.js';
@@ -9,8 +9,7 @@ import type { AlignPropGradients, GradientFunction } from '../gradient/alignprop
 import type { Logger } from '../logger.js';
 import type { StepMetrics } from './metrics.js';
 import type { MicroBatches } from './micro-batch.js';
-import { NonFiniteError } from '../gradient/non-finite.js';
-import { globalNorm, type Gradients } from '../optim/clip-by-global-norm.js';
+import { NonFiniteError } from '../optim/non-finite.js';
 import { gatherRounds, statisticsOf, termsOf, type Round } from './statistics.js';
 import { disposeTensors } from '@alignprop/autograd-ext';
 

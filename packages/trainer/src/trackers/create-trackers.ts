@@ -1,5 +1,4 @@
 import type { AlignPropConfig } from '../config/config.js';
-import type { RunFolder } from '../run/folder.js';
 import { jsonlTracker } from './jsonl.js';
 import { tensorboardTracker } from './tensorboard.js';
 import { trackioTracker } from './trackio.js';
@@ -24,7 +23,7 @@ export interface TrackerOptions {
  */
 export async function createTrackers(
   config: TrackerConfig,
-  folder: RunFolder | undefined,
+  folder: { readonly path: string; readonly metrics: string } | undefined,
   { fromStep, fromEvaluation, warn }: TrackerOptions,
 ): Promise<readonly Tracker[]> {
   const { log_with, tracker_kwargs: kwargs, tracker_project_name: project, logdir, run_name, exp_name } = config;
