@@ -4,7 +4,7 @@ import { FusedWeight } from './fuse-lora.js';
 import { LoraLinear } from './lora-linear.js';
 import { moduleOf } from './modules.js';
 
-/** The adapters of a tree by the path of their module, in tree order; those fused into a weight do not count. */
+/** Returns the adapters of a tree by the path of their module, in tree order, without those that are fused. */
 export function loraModules(params: Params): Record<string, LoraLinear> {
   const adapters = Object.entries(flatten(params)).filter(
     (entry): entry is [string, LoraLinear] => entry[1] instanceof LoraLinear,
@@ -12,7 +12,7 @@ export function loraModules(params: Params): Record<string, LoraLinear> {
   return Object.fromEntries(adapters.map(([path, adapter]) => [moduleOf(path), adapter]));
 }
 
-/** A and B of every adapter, trainable or not, as `<module>.lora_A.weight` and `.lora_B.weight`. */
+/** Returns A and B of every adapter, trainable or not, as `<module>.lora_A.weight` and `<module>.lora_B.weight`. */
 export function loraTensors(params: Params): Record<string, Tensor> {
   return Object.fromEntries(
     Object.entries(loraModules(params)).flatMap(([module, { loraA, loraB }]) => [
@@ -23,7 +23,7 @@ export function loraTensors(params: Params): Record<string, Tensor> {
 }
 
 /**
- * The same tree with every adapter's scale multiplied; A and B are shared, the tree given keeps its scale.
+ * Returns the tree with every adapter's scale multiplied by `scale`. Shares A and B with the given tree.
  * @param scale any finite number; 0 switches the adapters off
  * @throws if there is no adapter in the tree
  */
@@ -36,7 +36,7 @@ export function scaleLora(params: Params, scale: number): Params {
   return mapLeaves(params, (_, leaf) => (leaf instanceof LoraLinear ? leaf.withScale(leaf.scale * scale) : leaf));
 }
 
-/** The tree as it was before it was adapted, fused or not. Frees nothing: A and B are the caller's. */
+/** Returns the tree without its adapters, fused or not. Frees nothing: A and B belong to the caller. */
 export function removeLora(params: Params): Params {
   return mapLeaves(params, (_, leaf) => {
     if (leaf instanceof FusedWeight) return leaf.adapter.base;

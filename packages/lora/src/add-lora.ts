@@ -13,11 +13,11 @@ import { LoraLinear } from './lora-linear.js';
 import { list, matches, moduleOf } from './modules.js';
 
 /**
- * Puts a new, trainable adapter on every linear module whose path ends in one of `targetModules`.
- * The tree given is not changed; its weights are shared by the result. A and B are `tf.Variable`s that belong to the
- * caller: `dispose(loraTensors(params))` frees them. The same generator state gives the same adapter whatever the
- * order of the tree's keys.
- * @throws if a target matches nothing, matches something that is not a linear module, or is adapted already
+ * Adds a new trainable adapter to every linear module whose path ends in one of `targetModules`. Returns a new tree
+ * that shares the weights of the given one. A and B are `tf.Variable`s that belong to the caller:
+ * `dispose(loraTensors(params))` frees them. Adapters are drawn in the order of the sorted paths, so that the order of
+ * the tree's keys does not matter.
+ * @throws if a target matches no module, or a module that is not linear or already has an adapter
  */
 export function addLora(params: Params, config: LoraConfig, generator: TorchGenerator): Params {
   checkLoraConfig(config);
@@ -32,32 +32,31 @@ function findTargets(leaves: Readonly<Record<string, Leaf>>, targetModules: read
   const weights = Object.entries(leaves).filter(([path]) => path === 'weight' || path.endsWith('.weight'));
   const isTarget = (path: string) => targetModules.some((target) => matches(moduleOf(path), target));
   const targets = weights.filter(([path]) => isTarget(path)).sort(([a], [b]) => (a < b ? -1 : 1));
-  const problems = [...unmatched(weights, targetModules), ...unsuitable(targets)];
+  const problems = [...unmatchedTargets(weights, targetModules), ...unsuitableTargets(targets)];
   if (problems.length) throw new Error(`addLora: ${problems.join(' ')}`);
   return targets as [string, Matrix][];
 }
 
-function unmatched(weights: [string, Leaf][], targetModules: readonly string[]): string[] {
+function unmatchedTargets(weights: [string, Leaf][], targetModules: readonly string[]): string[] {
   const missing = targetModules.filter((target) => !weights.some(([path]) => matches(moduleOf(path), target)));
   if (missing.length === 0) return [];
   const candidates = weights.filter(([, leaf]) => leaf.shape.length === 2).map(([path]) => moduleOf(path));
   return [`targetModules got ${list(missing)}, which end no module's path. Linear modules here: ${list(candidates)}.`];
 }
 
-function unsuitable(targets: [string, Leaf][]): string[] {
+function unsuitableTargets(targets: [string, Leaf][]): string[] {
   const adapted = targets.filter(([, leaf]) => isLinearMap(leaf));
   const notLinear = targets.filter(([, leaf]) => leaf.shape.length !== 2);
   const name = ([path, { shape }]: [string, Leaf]) => `${moduleOf(path)} [${shape}]`;
-  return [
-    ...(adapted.length
-      ? [`already adapted: ${list(adapted.map(name))}. Fuse or remove the adapter that is there first.`]
-      : []),
-    ...(notLinear.length
-      ? [
-          `only linear modules (weights of two dimensions) can be adapted, got ${list(notLinear.map(name))}. Name other targets.`,
-        ]
-      : []),
-  ];
+  const problems: string[] = [];
+  if (adapted.length > 0)
+    problems.push(`already adapted: ${list(adapted.map(name))}. Fuse or remove the adapter that is there first.`);
+  if (notLinear.length > 0)
+    problems.push(
+      `only linear modules (weights of two dimensions) can be adapted, got ${list(notLinear.map(name))}. ` +
+        'Name other targets.',
+    );
+  return problems;
 }
 
 function newAdapter(
@@ -81,9 +80,9 @@ const initialA = {
     generator.rand(r * inSize).map((u) => (2 * u - 1) / Math.sqrt(inSize)),
 };
 
-/** A variable outlives the tidy that it is made in. */
-export const asVariable = (value: () => Tensor): Variable => {
-  let made: Variable;
-  tidy(() => void (made = variable(value())));
-  return made!;
+/** Creates a variable from a tensor and frees the tensor. Variables survive the end of a `tf.tidy`. */
+export const asVariable = (initialValue: () => Tensor): Variable => {
+  let result: Variable;
+  tidy(() => void (result = variable(initialValue())));
+  return result!;
 };

@@ -2,25 +2,25 @@ import {
   flatten,
   isLinearMap,
   mapLeaves,
+  readValues,
   type Leaf,
   type Params,
   type StoredTensor,
-  readValues,
 } from '@alignprop/autograd-ext';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { asVariable } from './add-lora.js';
+import { underscored } from './layouts/kohya.js';
 import { LoraLinear } from './lora-linear.js';
 import type { LoraState } from './lora-state.js';
 import { list, moduleOf, weightOf } from './modules.js';
-import { underscored } from './spellings.js';
 
 /**
- * Puts an adapter that was read from a file on a model. The tree given is not changed; its weights are shared.
+ * Applies an adapter that was read from a file to a model. Returns a new tree that shares the weights of the given one.
  * A and B are copies that belong to the caller: `dispose(loraTensors(params))` frees them.
- * @param options.scale multiplies the adapter's own α/r; any finite number, 0 switches it off
- * @param options.trainable makes A and B `tf.Variable`s, to go on training
- * @throws one error with every module that is not in the tree, is adapted already, is not linear, lacks A or B, or
- *   whose shapes differ
+ * @param options.scale multiplies the adapter's own α/r; any finite number, 0 switches the adapter off
+ * @param options.trainable makes A and B `tf.Variable`s, to continue training
+ * @throws one error with every module that is not in the tree, already has an adapter, is not linear, lacks A or B, or
+ *   has other shapes
  */
 export async function applyLora(
   params: Params,
@@ -29,10 +29,10 @@ export async function applyLora(
 ): Promise<Params> {
   if (!Number.isFinite(scale)) throw new Error(`applyLora: scale got ${scale}, expected a finite number.`);
   const matched = matchModules(flatten(params), state);
+  // All reads come before the first tensor, so that a failing read leaks no tensor.
   const values: (readonly [Values, Values])[] = [];
-  // all reads before the first tensor is made
   for (const { a, b } of matched) values.push([await readValues(a), await readValues(b)]);
-  const make = (value: Values, shape: readonly number[]): Tensor => {
+  const createFactor = (value: Values, shape: readonly number[]): Tensor => {
     const create = () => tensor(value, [...shape], 'float32');
     return trainable ? asVariable(create) : create();
   };
@@ -41,7 +41,12 @@ export async function applyLora(
       const [valuesA, valuesB] = values[i]!;
       return [
         path,
-        new LoraLinear(base, make(valuesA, a.shape), make(valuesB, b.shape), (scale * alpha) / a.shape[0]!),
+        new LoraLinear(
+          base,
+          createFactor(valuesA, a.shape),
+          createFactor(valuesB, b.shape),
+          (scale * alpha) / a.shape[0]!,
+        ),
       ];
     }),
   );
@@ -51,7 +56,8 @@ export async function applyLora(
 type Matrix = Tensor | StoredTensor;
 type Values = Float32Array | Int32Array;
 
-interface Matched {
+/** A module of the adapter and the weight of the model that it adapts. */
+interface MatchedModule {
   readonly path: string;
   readonly base: Matrix;
   readonly a: Matrix;
@@ -59,14 +65,14 @@ interface Matched {
   readonly alpha: number;
 }
 
-/** Finds the weight of each of the adapter's modules, or throws everything that does not fit. */
-function matchModules(leaves: Readonly<Record<string, Leaf>>, { tensors, config, alphas }: LoraState): Matched[] {
+/** Finds the weight of every module of the adapter. @throws one error with all that do not fit */
+function matchModules(leaves: Readonly<Record<string, Leaf>>, { tensors, config, alphas }: LoraState): MatchedModule[] {
   const modules = new Set(Object.keys(tensors).map((key) => key.replace(/\.lora_[AB]\.weight$/, '')));
-  const resolve = resolver(leaves);
+  const findWeights = weightFinder(leaves);
   const problems: string[] = [];
-  const matched: Matched[] = [];
+  const matched: MatchedModule[] = [];
   for (const module of modules) {
-    const paths = resolve(module);
+    const paths = findWeights(module);
     const [a, b] = [tensors[`${module}.lora_A.weight`], tensors[`${module}.lora_B.weight`]];
     const problem = findProblem(paths, leaves, a, b);
     if (problem) problems.push(`${module}: ${problem}`);
@@ -87,10 +93,10 @@ function matchModules(leaves: Readonly<Record<string, Leaf>>, { tensors, config,
 }
 
 /**
- * Paths of the weights that a module's name can mean: its own, or, for kohya's names, all with the same underscored
- * path.
+ * Returns a function from the name of a module to the paths of the weights that it can mean: that of the module itself
+ * or, for a name of kohya's, of all modules with this underscored path.
  */
-function resolver(leaves: Readonly<Record<string, Leaf>>): (module: string) => readonly string[] {
+function weightFinder(leaves: Readonly<Record<string, Leaf>>): (module: string) => readonly string[] {
   const byName = new Map<string, string[]>();
   for (const path of Object.keys(leaves)) {
     if (path !== weightOf(moduleOf(path))) continue;

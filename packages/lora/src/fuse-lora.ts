@@ -1,10 +1,10 @@
-import { flatten, mapLeaves, type Params, type StoredTensor, readValues } from '@alignprop/autograd-ext';
+import { flatten, mapLeaves, readValues, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import { LoraLinear } from './lora-linear.js';
 
 /**
- * Folds every adapter into its matrix: W + scale·(α/r)·B·A, at the speed of the model without an adapter. A and B are
- * read now; W is read and the sum computed when an engine asks for the weight (`StoredTensor.read`), so nothing here
- * has to be freed, and a model that lies in a file stays there.
+ * Folds every adapter into its matrix: W + scale·(α/r)·B·A. The model then runs as fast as without adapters. Copies A
+ * and B now; reads W and computes the sum when an engine reads the weight (`StoredTensor.read`). Nothing has to be
+ * freed, and weights in files stay there.
  * @param options.scale multiplies the adapters' own scale; any finite number
  * @throws if there is no adapter in the tree
  */
@@ -18,7 +18,7 @@ export async function fuseLora(params: Params, { scale = 1 }: { scale?: number }
 }
 
 /**
- * Puts back the adapters that `fuseLora` folded in, the very same objects: nothing is subtracted, so nothing is
+ * Puts back the adapters that `fuseLora` folded in. They are the same objects: nothing is subtracted, so nothing is
  * rounded.
  * @throws if nothing in the tree was fused
  */
@@ -28,7 +28,7 @@ export function unfuseLora(params: Params): Params {
   return mapLeaves(params, (_, leaf) => (leaf instanceof FusedWeight ? leaf.adapter : leaf));
 }
 
-/** W + scale·B·A, computed whenever it is read. */
+/** W + scale·B·A, computed at every read. */
 export class FusedWeight implements StoredTensor {
   readonly dtype = 'F32';
 

@@ -1,24 +1,27 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import { directory, openSafetensors, readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import type { LoraKey, LoraPart } from './layouts/lora-key.js';
+import { readKey } from './layouts/lora-layouts.js';
+import { peftAlpha } from './layouts/peft-config.js';
+import { peftFiles } from './layouts/peft.js';
 import type { LoraState } from './lora-state.js';
 import { lastName, list } from './modules.js';
-import { peftAlpha } from './peft-config.js';
-import { readKey, type LoraKey } from './spellings.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What the file of a folder is called; a folder's only .safetensors file may have any name. */
-const fileNames = ['pytorch_lora_weights.safetensors', 'adapter_model.safetensors'] as const;
+/** Names of LoRA files, in the order of preference. The only .safetensors file of a folder may have any name. */
+const fileNames = ['pytorch_lora_weights.safetensors', peftFiles.weights] as const;
 
 /**
- * Reads a LoRA file: TRL's and diffusers' older keys (`….lora.down.weight`), diffusers' and peft's newer ones
- * (`….lora_A.weight`, with metadata or an adapter_config.json), kohya's (`lora_unet_….lora_down.weight`, `.alpha`) and
- * the attention processors of 2023 (`….processor.to_q_lora.down.weight`). Values are read later, by `applyLora`.
- * Where a file does not name alpha, alpha is the rank, as in every other reader.
+ * Opens a LoRA file in any of `loraLayouts`: TRL's and diffusers' older keys (`….lora.down.weight`), diffusers' and
+ * peft's newer ones (`….lora_A.weight`, with metadata or an adapter_config.json), kohya's
+ * (`lora_unet_….lora_down.weight`, `.alpha`) and the attention processors of 2023
+ * (`….processor.to_q_lora.down.weight`). `applyLora` reads the values. α is the module's own tensor, else that of the
+ * configuration, else the rank, as in every other reader.
  * @param source a .safetensors file, a folder, a hub id, or a `FileSource`
  * @param options.file the name of the file within a folder or source
- * @param options.prefix which part of the pipeline to read; keys that name no part count as this one
- * @throws if there is no such file, or it has keys of no known layout (all are listed), or nothing for `prefix`
+ * @param options.prefix the part of the pipeline to read; keys that name no part count as this one
+ * @throws if there is no such file, if it has nothing for `prefix`, or one error with all keys of no known layout
  */
 export async function loadLora(
   source: string | FileSource,
@@ -50,14 +53,14 @@ async function findFile(source: string | FileSource, file?: string): Promise<Fou
     file ?? fileNames.find((name) => weights.includes(name)) ?? (weights.length === 1 ? weights[0] : undefined);
   if (found) return { source: resolved, file: found };
   throw new Error(
-    `loadLora: no LoRA file in ${resolved.location}, which has ${list(weights) || 'no .safetensors file'}, expected ${fileNames.join(' or ')}. Name it with the option 'file'.`,
+    `loadLora: no LoRA file in ${resolved.location}, which has ${list(weights) || 'no .safetensors file'}, ` +
+      `expected ${fileNames.join(' or ')}. Name it with the option 'file'.`,
   );
 }
 
-type Part = 'lora_A' | 'lora_B' | 'alpha';
-type Modules = Map<string, Partial<Record<Part, StoredTensor>>>;
+type Modules = Map<string, Partial<Record<LoraPart, StoredTensor>>>;
 
-/** The file's tensors by component, module and part. */
+/** Sorts the tensors of a file by component, module and part. */
 function readComponents(
   tensors: ReadonlyMap<string, StoredTensor>,
   prefix: string,
@@ -88,14 +91,15 @@ function addPart(
   components.set(component, modules.set(module, { ...modules.get(module), [part]: tensor }));
 }
 
-/** peft keeps its configuration in a file of its own. */
+/** Reads the configuration beside peft's weights, if there is one. */
 async function readAdapterConfig({ source, file }: FoundFile): Promise<Fields | undefined> {
-  const name = file.replace(/[^/]*$/, 'adapter_config.json');
-  if (!/(^|\/)adapter_model\.safetensors$/.test(file) || !(await source.has(name))) return undefined;
+  const [, folder = '', basename] = /^(.*\/)?([^/]*)$/.exec(file) ?? [];
+  const name = `${folder}${peftFiles.config}`;
+  if (basename !== peftFiles.weights || !(await source.has(name))) return undefined;
   return (await readJson(source, name)) as Fields;
 }
 
-/** diffusers keeps it in the header of the weights, each field named after its component. */
+/** Reads the configuration that diffusers keeps in the header; every field is named after its component. */
 function readMetadata(metadata: Readonly<Record<string, string>>, prefix: string, location: string): Fields {
   const text = metadata.lora_adapter_metadata;
   if (text === undefined) return {};
@@ -110,14 +114,14 @@ function readMetadata(metadata: Readonly<Record<string, string>>, prefix: string
   }
 }
 
-/** A tensor of the file goes before the configuration, as in diffusers. */
+/** Reads α of every module: its own tensor takes precedence over the configuration, as in diffusers. */
 async function readAlphas(
   modules: Modules,
-  fromConfig: (module: string, r: number) => number,
+  alphaOf: (module: string, r: number) => number,
 ): Promise<Record<string, number>> {
   const alphas: Record<string, number> = {};
   for (const [module, { alpha, lora_A: a }] of modules)
-    alphas[module] = alpha ? (await alpha.read())[0]! : fromConfig(module, a?.shape[0] ?? 1);
+    alphas[module] = alpha ? (await alpha.read())[0]! : alphaOf(module, a?.shape[0] ?? 1);
   return alphas;
 }
 

@@ -1,19 +1,19 @@
-/** Which matrices get an adapter, and of what kind; the fields of peft's `LoraConfig` that this package knows. */
+/** Which matrices get an adapter, and its rank, scale and initialization. Fields are named as in peft's `LoraConfig`. */
 export interface LoraConfig {
-  /** Rank: rows of A, columns of B. An integer of at least 1. */
+  /** The rank: rows of A, columns of B. An integer of at least 1. */
   readonly r: number;
   /** The adapter's output is multiplied by `loraAlpha / r`. Finite and above 0. */
   readonly loraAlpha: number;
-  /** Ends of module paths, as in peft: `to_q` is every module called `to_q`, `attn1.to_q` those inside an `attn1`. */
+  /** Suffixes of module paths, as in peft: `to_q` matches all modules of that name, `attn1.to_q` those in an `attn1`. */
   readonly targetModules: readonly string[];
   /**
-   * How A starts; B always starts at zero, so a new adapter changes nothing. `gaussian` (the default): normal with
-   * standard deviation 1/r. `kaiming-uniform` (peft's default): uniform in ±1/√in.
+   * The initialization of A. `gaussian` (the default): normal with standard deviation 1/r. `kaiming-uniform` (peft's
+   * default): uniform in ±1/√in. B starts at zero, so that a new adapter does not change the output.
    */
   readonly initLoraWeights?: 'gaussian' | 'kaiming-uniform';
 }
 
-/** @throws listing every field that is out of range */
+/** Checks a configuration. @throws one error that lists every field that is out of range */
 export function checkLoraConfig({ r, loraAlpha, targetModules, initLoraWeights = 'gaussian' }: LoraConfig): void {
   const problems: string[] = [];
   if (!Number.isInteger(r) || r < 1) problems.push(`r got ${r}, expected an integer of at least 1`);

@@ -1,13 +1,11 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { flatten, useBackend, type Params, type StoredTensor, elementCount } from '@alignprop/autograd-ext';
+import { elementCount, flatten, useBackend, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import { directory, encodeSafetensors, memory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { ones } from '@tensorflow/tfjs-core';
-import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { applyLora, loadLora, LoraLinear, loraModules, saveLora, type LoraFormat } from './index.js';
-import { readKey } from './spellings.js';
 
 const filled = (shape: number[], value: number) => ({
   dtype: 'F32' as const,
@@ -23,13 +21,13 @@ const tree: Params = {
   attn2: { to_q: { weight: weight([6, 4]) } },
 };
 
-/** The scale of each module of an adapter when it is on the tree. */
+/** Loads a file, applies it to the tree and returns the scale of each adapter. */
 async function scales(
   name: string,
   data: Uint8Array,
-  more: Record<string, string> = {},
+  otherFiles: Record<string, string> = {},
 ): Promise<Record<string, number>> {
-  const state = await loadLora(memory({ [name]: data, ...more }));
+  const state = await loadLora(memory({ [name]: data, ...otherFiles }));
   return Object.fromEntries(
     Object.entries(loraModules(await applyLora(tree, state))).map(([module, { scale }]) => [module, scale]),
   );
@@ -52,13 +50,13 @@ describe('loadLora', () => {
     ['lora_unet_attn1_to_q.lora_down.weight', 'lora_unet_attn1_to_q.lora_up.weight'],
     ['unet.attn1.processor.to_q_lora.down.weight', 'unet.attn1.processor.to_q_lora.up.weight'],
     ['attn1.processor.to_q_lora.down.weight', 'attn1.processor.to_q_lora.up.weight'],
-  ])('reads %s, alpha being the rank where the file names none', async (keyA, keyB) => {
+  ])('reads %s, and takes the rank for alpha where the file has none', async (keyA, keyB) => {
     expect(await scales('pytorch_lora_weights.safetensors', file({ [keyA]: a, [keyB]: b }))).toEqual({
       'attn1.to_q': 1,
     });
   });
 
-  it('takes to_out of the oldest layout for to_out.0', async () => {
+  it('reads to_out of the attention processors as to_out.0', async () => {
     const data = file({
       'attn1.processor.to_out_lora.down.weight': filled([2, 6], 1),
       'attn1.processor.to_out_lora.up.weight': filled([4, 2], 1),
@@ -67,9 +65,9 @@ describe('loadLora', () => {
   });
 
   it("prefers a module's own alpha, then the configuration's pattern, then its alpha", async () => {
-    const two = (module: string) => ({ [`unet.${module}.lora_A.weight`]: a, [`unet.${module}.lora_B.weight`]: b });
+    const pair = (module: string) => ({ [`unet.${module}.lora_A.weight`]: a, [`unet.${module}.lora_B.weight`]: b });
     const json = (fields: object) => ({ lora_adapter_metadata: JSON.stringify(fields) });
-    const tensors = { ...two('attn1.to_q'), ...two('attn2.to_q') };
+    const tensors = { ...pair('attn1.to_q'), ...pair('attn2.to_q') };
     const name = 'pytorch_lora_weights.safetensors';
     expect(
       await scales(name, file(tensors, json({ 'unet.lora_alpha': 6, 'unet.alpha_pattern': { 'attn2.to_q': 1 } }))),
@@ -87,7 +85,7 @@ describe('loadLora', () => {
     });
   });
 
-  it('reads one part of a pipeline and names the others', async () => {
+  it('reads one part of a pipeline and lists all parts of the file', async () => {
     const data = file({
       'lora_unet_attn1_to_q.lora_down.weight': a,
       'lora_unet_attn1_to_q.lora_up.weight': b,
@@ -107,7 +105,7 @@ describe('loadLora', () => {
     );
   });
 
-  it('says what is wrong with a file', async () => {
+  it('names the problem of a file that it refuses', async () => {
     const good = { 'unet.attn1.to_q.lora_A.weight': a, 'unet.attn1.to_q.lora_B.weight': b };
     await expect(
       loadLora(memory({ 'a.safetensors': file({ ...good, 'unet.attn1.to_q.hada_w1_a': a, 'conv.weight': a }) })),
@@ -123,10 +121,12 @@ describe('loadLora', () => {
       }),
     };
     await expect(loadLora(memory({ 'a.safetensors': file(good, metadata) }))).rejects.toThrow(
-      'use_dora got true, expected false; alpha_pattern got the regular expression \'.*q\', expected names of modules; alpha got "x", expected a number.',
+      "use_dora got true, expected false; alpha_pattern got the regular expression '.*q', expected names of modules; " +
+        'alpha got "x", expected a number.',
     );
     await expect(loadLora(memory({ 'b.safetensors': file(good), 'a.safetensors': file(good) }))).rejects.toThrow(
-      'no LoRA file in memory, which has a.safetensors, b.safetensors, expected pytorch_lora_weights.safetensors or adapter_model.safetensors',
+      'no LoRA file in memory, which has a.safetensors, b.safetensors, ' +
+        'expected pytorch_lora_weights.safetensors or adapter_model.safetensors',
     );
     await expect(loadLora(memory({}))).rejects.toThrow('which has no .safetensors file');
     await expect(loadLora(join(folder, 'nowhere.safetensors'))).rejects.toThrow('nowhere.safetensors');
@@ -153,17 +153,17 @@ describe('saveLora', () => {
   };
 
   it.each(['diffusers-old', 'diffusers', 'peft', 'kohya'] as const)(
-    'in %s, what is read back computes the same, alpha and ranks included',
+    'writes %s files that compute the same when they are read, alpha and ranks included',
     async (format) => {
       const params = await applyLora(tree, await loadLora(await saved(format)));
       expect(await product(params, 'attn1.to_q')).toBeCloseTo(1.5 * 2, 6);
       expect(await product(params, 'attn1.to_out.0')).toBeCloseTo(1.5 * 3, 6);
       const isExact = Object.values(loraModules(params)).every(({ scale }) => scale === 1.5);
-      expect(isExact).toBe(format !== 'diffusers-old'); // which has no place for alpha: B carries the scale
+      expect(isExact).toBe(format !== 'diffusers-old'); // it does not store alpha: B is multiplied by the scale
     },
   );
 
-  it('names targets by their ends only where these mean no other module, and ranks and alphas that differ', async () => {
+  it('writes last names as targets where they are unambiguous, and patterns for other ranks and alphas', async () => {
     const config = JSON.parse(await readFile(join(await saved('peft'), 'adapter_config.json'), 'utf8')) as Record<
       string,
       unknown
@@ -177,7 +177,7 @@ describe('saveLora', () => {
     ]);
   });
 
-  it('keeps the part of the pipeline in the names', async () => {
+  it('writes the part of the pipeline into the keys', async () => {
     const path = join(folder, 'text.safetensors');
     await saveLora(path, adapted(), { format: 'kohya', prefix: 'text_encoder' });
     expect([...(await openSafetensors(directory(folder), 'text.safetensors')).tensors.keys()][0]).toBe(
@@ -190,7 +190,7 @@ describe('saveLora', () => {
     });
   });
 
-  it.each(['diffusers', 'kohya'] as const)('puts several parts of a pipeline into one file: %s', async (format) => {
+  it.each(['diffusers', 'kohya'] as const)('writes several parts of a pipeline to one %s file', async (format) => {
     const path = join(folder, 'parts.safetensors');
     await saveLora(path, adapted(), { format, others: { text_encoder: adapted() } });
     for (const prefix of ['unet', 'text_encoder']) {
@@ -202,7 +202,7 @@ describe('saveLora', () => {
     }
   });
 
-  it('refuses before it writes anything', async () => {
+  it('checks its arguments before it writes anything', async () => {
     const before = await readdir(folder);
     await expect(saveLora(join(folder, 'x.safetensors'), tree)).rejects.toThrow('saveLora: the tree has no adapter');
     await expect(saveLora(join(folder, 'x'), adapted())).rejects.toThrow('expected a file that ends in .safetensors');
@@ -219,32 +219,5 @@ describe('saveLora', () => {
       "format got 'onnx', expected one of diffusers-old, diffusers, peft, kohya",
     );
     expect(await readdir(folder)).toEqual(before);
-  });
-});
-
-describe('readKey', () => {
-  it('reads every key of a known layout and throws at none', () => {
-    const name = fc
-      .stringMatching(/^[a-z][a-z0-9_]{0,8}$/)
-      .filter((part) => !['unet', 'transformer', 'text_encoder', 'text_encoder_2', 'processor', 'lora'].includes(part));
-    const module = fc.array(name, { minLength: 1, maxLength: 5 }).map((parts) => parts.join('.'));
-    fc.assert(
-      fc.property(module, (path) => {
-        expect(readKey(`unet.${path}.lora.down.weight`)).toEqual({ component: 'unet', module: path, part: 'lora_A' });
-        expect(readKey(`unet.${path}.lora_B.weight`)).toEqual({ component: 'unet', module: path, part: 'lora_B' });
-        expect(readKey(`base_model.model.${path}.lora_A.weight`)).toEqual({
-          component: undefined,
-          module: path,
-          part: 'lora_A',
-        });
-        expect(readKey(`lora_unet_${path.replaceAll('.', '_')}.alpha`)).toEqual({
-          component: 'unet',
-          module: path.replaceAll('.', '_'),
-          part: 'alpha',
-        });
-        expect(readKey(`${path}.weight`)).toBeUndefined();
-      }),
-    );
-    fc.assert(fc.property(fc.string(), (key) => void readKey(key)));
   });
 });

@@ -3,11 +3,11 @@ import { add, mul, type Tensor } from '@tensorflow/tfjs-core';
 
 /**
  * A matrix with a low-rank adapter: y = x·Wᵀ + scale·(x·Aᵀ)·Bᵀ (Hu et al. 2021, "LoRA", equation 3; scale is their
- * α/r). It stands at a module's `weight`. W, A and B belong to whoever made them; this object frees nothing.
+ * α/r). It takes the place of a module's `weight`. W, A and B belong to the caller; this object frees nothing.
  */
 export class LoraLinear implements LinearMap {
   /**
-   * @param base W, frozen, `[out, in]`; it may still lie in a file, and then an engine has to load it before `apply`
+   * @param base W, frozen, `[out, in]`; if it is still in a file, an engine must load it before `apply`
    * @param loraA A, `[r, in]`
    * @param loraB B, `[out, r]`
    */
@@ -25,6 +25,11 @@ export class LoraLinear implements LinearMap {
   /** The rank. */
   get r(): number {
     return this.loraA.shape[0]!;
+  }
+
+  /** α = scale·r, rounded to 12 digits: the division by r leaves an error in the last bits. */
+  get alpha(): number {
+    return Number((this.scale * this.r).toPrecision(12));
   }
 
   /** @param x `[N, in]` */
@@ -47,7 +52,7 @@ export class LoraLinear implements LinearMap {
     );
   }
 
-  /** The same adapter at another scale. */
+  /** Returns the same adapter with another scale. */
   withScale(scale: number): LoraLinear {
     return new LoraLinear(this.base, this.loraA, this.loraB, scale);
   }

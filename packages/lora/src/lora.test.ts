@@ -44,7 +44,7 @@ const stored = (shape: number[], seed: number): StoredTensor => ({
   read: async () => random(seed).randn(shape[0]! * shape[1]!),
 });
 
-/** A tree as a UNet's, in miniature: two attentions, a convolution and a norm. */
+/** A tree like that of a UNet: two attentions, a convolution and norms. */
 const tree = () => ({
   blocks: [
     {
@@ -71,7 +71,7 @@ const config = { r: 2, loraAlpha: 3, targetModules: ['to_q', 'to_out.0'] };
 describe.each(['wasm', 'cpu'] as const)('LoraLinear on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it('computes x·Wᵀ + scale·(x·Aᵀ)·Bᵀ, for rows in any number of dimensions', () => {
+  it('computes x·Wᵀ + scale·(x·Aᵀ)·Bᵀ for inputs of any rank', () => {
     const [w, a, b, x] = [randomNormal([5, 3]), randomNormal([2, 3]), randomNormal([5, 2]), randomNormal([7, 3])];
     const merged = add(w, mul(matMul(b as never, a as never), 1.5));
     const map = new LoraLinear(w, a, b, 1.5);
@@ -80,7 +80,7 @@ describe.each(['wasm', 'cpu'] as const)('LoraLinear on %s', (backend) => {
     expect(linear(randomNormal([2, 4, 3]), map).shape).toEqual([2, 4, 5]);
   });
 
-  it('has the gradients of its value', () => {
+  it('has gradients that agree with finite differences', () => {
     const [w, a, b, x] = [randomNormal([5, 3]), randomNormal([2, 3]), randomNormal([5, 2]), randomNormal([4, 3])];
     checkGradient((xs, as, bs) => new LoraLinear(w, as!, bs!, 0.7).apply(xs!), [x, a, b]);
   });
@@ -106,7 +106,7 @@ describe('addLora', () => {
   beforeAll(() => useBackend('wasm'));
   const params = () => tree() as unknown as Params;
 
-  it('puts trainable A and B beside the base, and nothing else', () => {
+  it('makes A and B trainable and keeps the base frozen', () => {
     const adapted = addLora(params(), config, random(0));
     expect(Object.keys(trainable(adapted))).toEqual(
       [0, 1].flatMap((i) =>
@@ -117,20 +117,22 @@ describe('addLora', () => {
     expect(Object.keys(loraTensors(adapted))).toEqual(Object.keys(trainable(adapted)));
   });
 
-  it('starts A as asked and B at zero', () => {
+  it('initializes A by initLoraWeights and B with zeros', () => {
     const wide = { to_q: { weight: stored([2, 5000], 1) } } as unknown as Params;
-    const of = (init?: 'gaussian' | 'kaiming-uniform') =>
+    const adapterWith = (init?: 'gaussian' | 'kaiming-uniform') =>
       flatten(addLora(wide, { r: 4, loraAlpha: 4, targetModules: ['to_q'], initLoraWeights: init }, random(0)))[
         'to_q.weight'
       ] as LoraLinear;
-    const spread = (values: ArrayLike<number>) =>
+    const standardDeviation = (values: ArrayLike<number>) =>
       Math.sqrt(Array.from(values).reduce((sum, v) => sum + v * v, 0) / values.length);
-    expect(of().scale).toBe(1);
-    expect(spread(of().loraA.dataSync())).toBeCloseTo(1 / 4, 2);
-    expect(spread(of('kaiming-uniform').loraA.dataSync())).toBeCloseTo(1 / Math.sqrt(3 * 5000), 4);
-    expect(Math.max(...of('kaiming-uniform').loraA.dataSync().map(Math.abs))).toBeLessThanOrEqual(1 / Math.sqrt(5000));
+    expect(adapterWith().scale).toBe(1);
+    expect(standardDeviation(adapterWith().loraA.dataSync())).toBeCloseTo(1 / 4, 2);
+    expect(standardDeviation(adapterWith('kaiming-uniform').loraA.dataSync())).toBeCloseTo(1 / Math.sqrt(3 * 5000), 4);
+    expect(Math.max(...adapterWith('kaiming-uniform').loraA.dataSync().map(Math.abs))).toBeLessThanOrEqual(
+      1 / Math.sqrt(5000),
+    );
     expect(
-      of()
+      adapterWith()
         .loraB.dataSync()
         .every((v) => v === 0),
     ).toBe(true);
@@ -146,16 +148,18 @@ describe('addLora', () => {
     expect(draw(one)).toEqual(draw(other));
   });
 
-  it('lists what it cannot adapt', () => {
+  it('names every target that it cannot adapt', () => {
     const attempt =
       (targetModules: string[], tree = params()) =>
       () =>
         addLora(tree, { r: 2, loraAlpha: 2, targetModules }, random(0));
     expect(attempt(['to_q', 'to_k', 'q'])).toThrow(
-      "targetModules got to_k, q, which end no module's path. Linear modules here: blocks.0.attn.to_q, blocks.0.attn.to_out.0,",
+      "targetModules got to_k, q, which end no module's path. " +
+        'Linear modules here: blocks.0.attn.to_q, blocks.0.attn.to_out.0,',
     );
     expect(attempt(['conv', 'norm'])).toThrow(
-      'only linear modules (weights of two dimensions) can be adapted, got blocks.0.norm [4], blocks.1.norm [4], conv [4,4,3,3]',
+      'only linear modules (weights of two dimensions) can be adapted, ' +
+        'got blocks.0.norm [4], blocks.1.norm [4], conv [4,4,3,3]',
     );
     expect(attempt(['to_q'], addLora(params(), config, random(0)))).toThrow(
       'already adapted: blocks.0.attn.to_q [6,4], blocks.1.attn.to_q [6,4]',
@@ -187,7 +191,7 @@ describe('applyLora', () => {
     [`${module}.lora_B.weight`]: stored([out, r], 8),
   });
 
-  it('multiplies scale with alpha/r', async () => {
+  it('multiplies the option scale by alpha/r', async () => {
     const adapted = await applyLora(params(), state(pair('blocks.1.attn.to_q')), { scale: 0.25 });
     expect((flatten(adapted)['blocks.1.attn.to_q.weight'] as LoraLinear).scale).toBe(0.5);
     expect(Object.keys(trainable(adapted))).toEqual([]);
@@ -196,7 +200,7 @@ describe('applyLora', () => {
     ).toHaveLength(2);
   });
 
-  it("finds kohya's modules by their underscored paths, and says where these are ambiguous", async () => {
+  it("finds kohya's modules by their underscored paths, and refuses ambiguous ones", async () => {
     const adapted = await applyLora(params(), state(pair('blocks_0_attn_to_out_0', 4, 6)));
     expect(Object.keys(loraTensors(adapted))[0]).toBe('blocks.0.attn.to_out.0.lora_A.weight');
     const twins = {
@@ -206,7 +210,7 @@ describe('applyLora', () => {
     await expect(applyLora(twins, state(pair('a_b_c')))).rejects.toThrow('a_b_c: can mean a.b_c or a_b.c');
   });
 
-  it('says everything that does not fit at once', async () => {
+  it('lists every module that does not fit in one error', async () => {
     const wrong = {
       ...pair('nowhere.to_q'),
       ...pair('conv'),
@@ -215,7 +219,9 @@ describe('applyLora', () => {
     };
     delete (wrong as Record<string, unknown>)['blocks.1.attn.to_q.lora_B.weight'];
     await expect(applyLora(params(), state(wrong))).rejects.toThrow(
-      'applyLora: 4 of 4 modules do not fit: nowhere.to_q: not in the model, conv: not linear (weight [4,4,3,3]), and only linear modules can be adapted, blocks.0.attn.to_q: A [2,5] and B [6,2] got, expected [r, 4] and [6, r], blocks.1.attn.to_q: lacks B.',
+      'applyLora: 4 of 4 modules do not fit: nowhere.to_q: not in the model, ' +
+        'conv: not linear (weight [4,4,3,3]), and only linear modules can be adapted, ' +
+        'blocks.0.attn.to_q: A [2,5] and B [6,2] got, expected [r, 4] and [6, r], blocks.1.attn.to_q: lacks B.',
     );
     const mixed = {
       'blocks.0.attn.to_q.lora_A.weight': stored([2, 4], 1),
@@ -231,7 +237,7 @@ describe('applyLora', () => {
     );
   });
 
-  it('leaves nothing behind where a read fails', async () => {
+  it('leaks no tensor when a read fails', async () => {
     const broken = {
       ...pair('blocks.0.attn.to_q'),
       'blocks.0.attn.to_q.lora_B.weight': { ...stored([6, 2], 1), read: () => Promise.reject(new Error('disk')) },
@@ -246,7 +252,7 @@ describe('applyLora', () => {
 describe('fuseLora, scaleLora, removeLora', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('keep the values of the moment of fusing', async () => {
+  it('fuses the values that the adapters have at the time of the call', async () => {
     const params = addLora(tree() as unknown as Params, config, random(0));
     for (const variable of Object.values(trainable(params))) variable.assign(ones(variable.shape));
     const fused = await fuseLora(params, { scale: 2 });
@@ -258,7 +264,7 @@ describe('fuseLora, scaleLora, removeLora', () => {
     weight.forEach((value, i) => expect(value).toBeCloseTo(base[i]! + 2 * 1.5 * 2, 5)); // scale · α/r · Σ over r
   });
 
-  it('are undone exactly', async () => {
+  it('restores the same adapters and weights', async () => {
     const base = tree() as unknown as Params;
     const params = addLora(base, config, random(0));
     const fused = await fuseLora(params);
@@ -269,7 +275,7 @@ describe('fuseLora, scaleLora, removeLora', () => {
     expect((flatten(scaleLora(scaleLora(params, 0.5), 4))['blocks.0.attn.to_q.weight'] as LoraLinear).scale).toBe(3);
   });
 
-  it('say when there is no adapter', async () => {
+  it('throws where the tree has no adapter', async () => {
     const base = tree() as unknown as Params;
     await expect(fuseLora(base)).rejects.toThrow('fuseLora: the tree has no adapter');
     await expect(fuseLora(base, { scale: Infinity })).rejects.toThrow('scale got Infinity');

@@ -11,7 +11,7 @@ const stored = (shape: number[], seed: number): StoredTensor => ({
   read: async () => random(seed).randn(shape[0]! * shape[1]!),
 });
 
-/** An adapter of [6, 4] matrices. */
+/** An adapter for matrices of shape [6, 4]. */
 const adapter = (names: readonly string[], seed: number, { r = 2, loraAlpha = 3, size = 4 } = {}): LoraState => ({
   config: { r, loraAlpha, targetModules: ['to_q'] },
   tensors: Object.fromEntries(
@@ -27,30 +27,30 @@ const base = {
   two: { to_q: { weight: stored([6, 4], 2) } },
 } as unknown as Params;
 
-/** ΔW of both modules, 0 where there is none. */
+/** Returns ΔW of both modules, zeros for a module without an adapter. */
 async function deltas(state: LoraState): Promise<Tensor[]> {
   const params = await applyLora(base, state);
-  const made = loraTensors(params);
+  const factors = loraTensors(params);
   const modules = loraModules(params);
-  const found = ['one.to_q', 'two.to_q'].map((name) =>
+  const changes = ['one.to_q', 'two.to_q'].map((name) =>
     tidy(() =>
       modules[name]
         ? mul(matMul(modules[name].loraB as never, modules[name].loraA as never), modules[name].scale)
         : zeros([6, 4]),
     ),
   );
-  Object.values(made).forEach((x) => x.dispose());
-  return found;
+  Object.values(factors).forEach((x) => x.dispose());
+  return changes;
 }
 const values = async (state: LoraState, key: string) =>
   tensor(await (state.tensors[key] as StoredTensor).read(), state.tensors[key]!.shape as [number, number]);
 
 describe('mixLora', () => {
   beforeAll(() => useBackend('cpu'));
-  const both = ['one.to_q', 'two.to_q'];
+  const names = ['one.to_q', 'two.to_q'];
 
-  it('delta: interpolates the changes of the weights, whatever the ranks, scales and modules', async () => {
-    const [first, second] = [adapter(both, 1), adapter(['two.to_q'], 5, { r: 3, loraAlpha: 1 })];
+  it('interpolates the changes of the weights in mode delta, whatever the ranks, scales and modules', async () => {
+    const [first, second] = [adapter(names, 1), adapter(['two.to_q'], 5, { r: 3, loraAlpha: 1 })];
     const mixed = mixLora(first, second, { coefficient: 0.3 });
     const [x, y, z] = [await deltas(first), await deltas(second), await deltas(mixed)];
     z.forEach((delta, i) => expectClose(delta, add(mul(x[i]!, 0.3), mul(y[i]!, 0.7)), 1e-5));
@@ -61,8 +61,8 @@ describe('mixLora', () => {
     );
   });
 
-  it('factor: interpolates A and B, which with the bare model shrinks the change by c²', async () => {
-    const [first, second] = [adapter(both, 1), adapter(both, 5)];
+  it('interpolates A and B in mode factor, which multiplies the change by c² without a second adapter', async () => {
+    const [first, second] = [adapter(names, 1), adapter(names, 5)];
     const mixed = mixLora(first, second, { coefficient: 0.3, mode: 'factor' });
     for (const key of Object.keys(mixed.tensors))
       expectClose(
@@ -77,19 +77,19 @@ describe('mixLora', () => {
     expect(() => expectClose(notDelta[0]!, add(mul(x[0]!, 0.3), mul(y[0]!, 0.7)), 0.05)).toThrow();
   });
 
-  it("matches kohya's names with those that have dots", async () => {
+  it("matches kohya's names with paths that have dots", async () => {
     const mixed = mixLora(adapter(['one_to_q'], 1), adapter(['one.to_q'], 1), { coefficient: 0.5 });
     expect(Object.keys(mixed.tensors)).toEqual(['one.to_q.lora_A.weight', 'one.to_q.lora_B.weight']);
     expectClose((await deltas(mixed))[0]!, (await deltas(adapter(['one.to_q'], 1)))[0]!, 1e-5);
   });
 
-  it('leaks nothing, and refuses what does not go together', () =>
+  it('leaks nothing, and refuses adapters of other shapes, ranks or scales', () =>
     expectNoLeaks(async () => {
-      const first = adapter(both, 1);
-      expect(() => mixLora(first, adapter(both, 2, { r: 3 }), { mode: 'factor' })).toThrow(
+      const first = adapter(names, 1);
+      expect(() => mixLora(first, adapter(names, 2, { r: 3 }), { mode: 'factor' })).toThrow(
         "one.to_q has ranks 2 and 3, scales 1.5 and 1, two.to_q has ranks 2 and 3, scales 1.5 and 1. Try mode 'delta'.",
       );
-      expect(() => mixLora(first, adapter(both, 2, { size: 5 }))).toThrow('one.to_q has [6, 4] and [6, 5]');
+      expect(() => mixLora(first, adapter(names, 2, { size: 5 }))).toThrow('one.to_q has [6, 4] and [6, 5]');
       expect(() => mixLora(first, first, { coefficient: NaN })).toThrow('coefficient got NaN');
       expect(() => mixLora(first, first, { mode: 'sum' as never })).toThrow("mode got 'sum', expected delta or factor");
       return deltas(mixLora(first, first));

@@ -1,31 +1,32 @@
-import { type StoredTensor, readValues } from '@alignprop/autograd-ext';
+import { readValues, type StoredTensor } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { underscored } from './layouts/kohya.js';
 import type { LoraState } from './lora-state.js';
 import { lastName, list } from './modules.js';
-import { underscored } from './spellings.js';
 
 export const mixModes = ['delta', 'factor'] as const;
 
-/** What is interpolated: the change of the weights, or A and B each on its own. */
+/** What `mixLora` interpolates: the change of the weights (`delta`), or A and B separately (`factor`). */
 export type MixMode = (typeof mixModes)[number];
 
 export interface MixOptions {
-  /** c: the first adapter's share; any finite number, between 0 and 1 for a blend. */
+  /** c, the share of the first adapter: any finite number, between 0 and 1 to interpolate. 0.5 by default. */
   coefficient?: number;
   mode?: MixMode;
 }
 
 /**
  * Mixes two adapters of one model, such as those of two rewards, into one.
- * - `delta`, the default: ΔW = c·ΔW₁ + (1 - c)·ΔW₂, exactly. Ranks add up, so that the two need not have the same.
- * - `factor`: A = c·A₁ + (1 - c)·A₂ and B likewise, as AlignProp's authors do. Since ΔW = B·A, this is c²·ΔW₁ + (1 -
- *   c)²·ΔW₂ and two mixed terms, B₁·A₂ and B₂·A₁, that mean something only if the runs began with the same A. Ranks and
- *   scales must agree.
+ * - `delta`, the default: ΔW = c·ΔW₁ + (1 - c)·ΔW₂, exactly. The rank of the result is the sum of the two ranks, which
+ *   may differ.
+ * - `factor`: A = c·A₁ + (1 - c)·A₂ and B likewise, as AlignProp's authors do. Since ΔW = B·A, the result is
+ *   c²·ΔW₁ + (1 - c)²·ΔW₂ plus the mixed terms c(1 - c)·(B₁·A₂ + B₂·A₁), which are meaningful only if both runs started
+ *   from the same A. Ranks and scales must be equal.
  *
- * A module that only one adapts has ΔW = 0 (or A = B = 0) in the other.
- * @param second undefined for the model itself, without an adapter: `delta` gives c·ΔW₁, `factor` c²·ΔW₁
- * @returns values are computed as they are read; the states given are read then
- * @throws if a shape, or for `factor` a rank or scale, differs: one error with every such module
+ * A module that only one of them adapts has ΔW = 0 (or A = B = 0) in the other.
+ * @param second undefined for the model without an adapter: `delta` gives c·ΔW₁, `factor` c²·ΔW₁
+ * @returns a state whose values are computed when they are read, from those of the two given states
+ * @throws one error with every module whose shapes or, for `factor`, ranks or scales differ
  */
 export function mixLora(
   first: LoraState,
@@ -36,11 +37,10 @@ export function mixLora(
     throw new Error(`mixLora: coefficient got ${coefficient}, expected a finite number.`);
   if (!mixModes.includes(mode))
     throw new Error(`mixLora: mode got '${mode as string}', expected ${mixModes.join(' or ')}.`);
-  const sides = [readModules(first), second ? readModules(second) : new Map<string, Module>()] as const;
-  const pairs = [...new Set([...sides[0].keys(), ...sides[1].keys()])].map((name): Pair => [
-    sides[0].get(name),
-    sides[1].get(name),
-  ]);
+  const modules1 = readModules(first);
+  const modules2 = second ? readModules(second) : new Map<string, Module>();
+  const names = [...new Set([...modules1.keys(), ...modules2.keys()])];
+  const pairs = names.map((name): Pair => [modules1.get(name), modules2.get(name)]);
   const problems = pairs.flatMap(([one, two]) => (one && two ? (mismatch(one, two, mode) ?? []) : []));
   if (problems.length > 0)
     throw new Error(
@@ -52,7 +52,7 @@ export function mixLora(
 
 type Matrix = Tensor | StoredTensor;
 
-/** One adapted module; ΔW = (alpha / r)·B·A. */
+/** An adapted module: ΔW = (alpha / r)·B·A. */
 interface Module {
   readonly name: string;
   readonly a: Matrix; // [r, in]
@@ -62,7 +62,7 @@ interface Module {
 
 type Pair = readonly [Module | undefined, Module | undefined];
 
-/** By the name that all spellings share. */
+/** Returns the modules of an adapter by their underscored path, which all layouts of files have in common. */
 function readModules({ tensors, config, alphas }: LoraState): Map<string, Module> {
   const names = Object.keys(tensors).flatMap((key) => /^(.*)\.lora_A\.weight$/.exec(key)?.[1] ?? []);
   const lacking = names.filter((name) => !tensors[`${name}.lora_B.weight`]);
@@ -86,7 +86,7 @@ function mismatch(one: Module, two: Module, mode: MixMode): string | undefined {
   return `${one.name} has ranks ${rank(one)} and ${rank(two)}, scales ${scaleOf(one)} and ${scaleOf(two)}`;
 }
 
-/** A₁ above A₂, and s₁c·B₁ beside s₂(1 - c)·B₂: their product is the sum. */
+/** Stacks A₁ on A₂, and s₁c·B₁ beside s₂(1 - c)·B₂: the product B·A is then the sum. α is the new rank, the scale 1. */
 function mixDeltas([one, two]: Pair, coefficient: number): Module {
   const parts = [
     ...(one ? [{ ...one, share: scaleOf(one) * coefficient }] : []),
@@ -108,7 +108,7 @@ function mixDeltas([one, two]: Pair, coefficient: number): Module {
     );
     return Float32Array.from(rows.flat());
   });
-  return { name: dotted(one, two), a, b, alpha };
+  return { name: dottedName(one, two), a, b, alpha };
 }
 
 function mixFactors([one, two]: Pair, coefficient: number): Module {
@@ -117,11 +117,11 @@ function mixFactors([one, two]: Pair, coefficient: number): Module {
       const [x, y] = await Promise.all([one && readValues(one[part]), two && readValues(two[part])]);
       return Float32Array.from((x ?? y)!, (_, i) => coefficient * (x?.[i] ?? 0) + (1 - coefficient) * (y?.[i] ?? 0));
     });
-  return { name: dotted(one, two), a: mix('a'), b: mix('b'), alpha: (one ?? two)!.alpha };
+  return { name: dottedName(one, two), a: mix('a'), b: mix('b'), alpha: (one ?? two)!.alpha };
 }
 
-/** kohya's files lack the dots; where the other adapter has them, its name says more. */
-const dotted = (...[one, two]: Pair): string =>
+/** Returns the path of a module. kohya's files have no dots in it: prefers the name with the most dots. */
+const dottedName = (...[one, two]: Pair): string =>
   [one, two].flatMap((module) => module?.name ?? []).toSorted((x, y) => y.split('.').length - x.split('.').length)[0]!;
 
 const computed = (shape: readonly number[], read: () => Promise<Float32Array>): StoredTensor => ({

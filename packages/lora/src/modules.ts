@@ -1,18 +1,18 @@
-// Paths of modules in a tree of weights, and how they are named in targets and messages.
+// Paths of modules in a tree of weights, and their names in targets and messages.
 
-/** `mid_block.attn.to_q.weight` → `mid_block.attn.to_q` */
+/** Returns the module of a weight: `mid_block.attn.to_q.weight` → `mid_block.attn.to_q`. */
 export const moduleOf = (path: string): string => path.replace(/\.?weight$/, '');
 
-/** The path of a module's weight. */
+/** Returns the path of a module's weight: the inverse of `moduleOf`. */
 export const weightOf = (module: string): string => (module ? `${module}.weight` : 'weight');
 
-/** As in peft: a target is a module's whole path or the end of it, at a dot. */
+/** Whether a target names a module, as in peft: by its whole path or by the end of it, after a dot. */
 export const matches = (module: string, target: string): boolean => module === target || module.endsWith(`.${target}`);
 
-/** The last name of a path, together with the one before where it is a number: `to_q`, `to_out.0`. */
+/** Returns the last name of a path, with the numbers that follow it: `to_q`, `to_out.0`. */
 export const lastName = (module: string): string => /[^.]+(\.\d+)*$/.exec(module)?.[0] ?? module;
 
-/** The first of many names, for messages. */
+/** Joins names for a message, the first `limit` of them. */
 export function list(names: readonly string[], limit = 12): string {
   const shown = names.slice(0, limit).join(', ');
   return names.length > limit ? `${shown} and ${names.length - limit} more` : shown;

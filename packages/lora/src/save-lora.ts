@@ -1,30 +1,24 @@
-import { flatten, type Params } from '@alignprop/autograd-ext';
-import { saveSafetensors, writeFileAtomic } from '@alignprop/autograd-ext/weights';
+import type { Params } from '@alignprop/autograd-ext';
+import type { RawTensor } from '@alignprop/autograd-ext/weights';
 import { loraModules } from './adapters.js';
+import type { LoraPart } from './layouts/lora-key.js';
+import type { AdaptedComponent, LoraLayout, LoraWriter } from './layouts/lora-layout.js';
+import { loraFormats, loraLayouts, type LoraFormat } from './layouts/lora-layouts.js';
 import type { LoraLinear } from './lora-linear.js';
-import { lastName, matches, moduleOf } from './modules.js';
-import { peftJson, type PeftConfig } from './peft-config.js';
-import { fileEndings, fileModule, loraFormats, type LoraFormat } from './spellings.js';
-
-interface StoredValues {
-  readonly dtype: 'F32';
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-}
 
 /**
- * Writes the adapters of a tree, whole or not at all. Each file computes what the tree computes, scale included.
- * - `diffusers-old`, the default: what TRL's AlignPropTrainer writes and every program reads. It has no place for α,
- *   and readers take α = r; where an adapter's scale is not 1, B is stored multiplied by it. The images are the same,
- *   the factors are not: to go on training exactly with α ≠ r, save another format.
+ * Writes the adapters of a tree. Files are written completely or not at all, and compute what the tree computes,
+ * scale included.
+ * - `diffusers-old`, the default: what TRL's AlignPropTrainer writes and every program reads. It does not store α,
+ *   and readers take α = r; where an adapter's scale is not 1, B is stored multiplied by it. The images are the same
+ *   but the factors are not: to continue training exactly with α ≠ r, choose another format.
  * - `diffusers`: newer keys, with r, α and targets in the header.
  * - `peft`: a folder of adapter_config.json and adapter_model.safetensors.
- * - `kohya`: for A1111 and ComfyUI, with one α a module.
+ * - `kohya`: for A1111 and ComfyUI, with an α for each module.
  * @param path a file that ends in .safetensors; for `peft` a folder
- * @param options.prefix the part of the pipeline that the tree is: `unet` or `text_encoder`; peft's files do not name
- *   it
- * @param options.others trees of other parts by their prefix, whose adapters go into the same file
- * @throws if a tree has no adapter, the path does not suit the format, or there are others and the format is peft's
+ * @param options.prefix the component that the tree is: `unet` or `text_encoder`; peft's files do not name it
+ * @param options.others trees of further components by their prefix, written to the same file
+ * @throws if a tree has no adapter, the path does not suit the format, or the format is peft and `others` is not empty
  */
 export async function saveLora(
   path: string,
@@ -35,122 +29,62 @@ export async function saveLora(
     others = {},
   }: { format?: LoraFormat; prefix?: string; others?: Readonly<Record<string, Params>> } = {},
 ): Promise<void> {
-  check(path, format);
-  if (format === 'peft' && Object.keys(others).length > 0)
+  const layout = findLayout(format);
+  checkPath(path, layout);
+  if (layout.writer.isFolder && Object.keys(others).length > 0)
     throw new Error(
-      "saveLora: format got 'peft' for several parts of a pipeline, expected one of the others. Save each part to a folder of its own.",
+      `saveLora: format got '${format}' for several parts of a pipeline, expected one of the others. ` +
+        'Save each part to a folder of its own.',
     );
-  const parts = Object.entries({ [prefix]: params, ...others }).map(([part, tree]) => readPart(part, tree));
-  const first = Object.values(parts[0]!.adapters)[0]!;
-  const tensors: Record<string, StoredValues> = {};
-  for (const part of parts) Object.assign(tensors, await partTensors(part, format));
-  const sorted = Object.fromEntries(Object.entries(tensors).sort(([a], [b]) => (a < b ? -1 : 1)));
-  if (format === 'kohya') return saveSafetensors(path, sorted, kohyaMetadata(first));
-  if (format === 'diffusers-old') return saveSafetensors(path, sorted, { format: 'pt' });
-  if (format === 'diffusers')
-    return saveSafetensors(path, sorted, { format: 'pt', lora_adapter_metadata: diffusersMetadata(parts) });
-  await saveSafetensors(`${path}/adapter_model.safetensors`, sorted, { format: 'pt' });
-  await writeFileAtomic(
-    `${path}/adapter_config.json`,
-    new TextEncoder().encode(peftJson(peftConfig(parts[0]!), { inferenceMode: true })),
+  const components = Object.entries({ [prefix]: params, ...others }).map(([name, tree]) =>
+    adaptedComponent(name, tree),
   );
+  const tensors: Record<string, RawTensor> = {};
+  for (const { prefix: component, adapters } of components)
+    for (const [module, adapter] of Object.entries(adapters))
+      Object.assign(tensors, await moduleTensors(layout, component, module, adapter));
+  const sorted = Object.fromEntries(Object.entries(tensors).sort(([a], [b]) => (a < b ? -1 : 1)));
+  await layout.writer.write(path, sorted, components);
 }
 
-/** The adapters of one part of a pipeline. */
-interface Part {
-  readonly prefix: string;
-  readonly params: Params;
-  readonly adapters: Readonly<Record<string, LoraLinear>>;
+type WritableLayout = LoraLayout & { readonly writer: LoraWriter };
+
+function findLayout(format: LoraFormat): WritableLayout {
+  const isWanted = (layout: LoraLayout): layout is WritableLayout => layout.name === format && !!layout.writer;
+  const layout = loraLayouts.find(isWanted);
+  if (layout) return layout;
+  throw new Error(`saveLora: format got '${format as string}', expected one of ${loraFormats.join(', ')}.`);
 }
 
-function readPart(prefix: string, params: Params): Part {
+function checkPath(path: string, { name, writer: { isFolder } }: WritableLayout): void {
+  if (path.endsWith('.safetensors') !== isFolder) return;
+  const expected = isFolder ? `a folder for the ${name} format` : 'a file that ends in .safetensors';
+  throw new Error(`saveLora: path got '${path}', expected ${expected}.`);
+}
+
+function adaptedComponent(prefix: string, params: Params): AdaptedComponent {
   const adapters = loraModules(params);
   if (Object.keys(adapters).length > 0) return { prefix, params, adapters };
   throw new Error(
-    `saveLora: the tree has no adapter, that of ${prefix}. Call addLora or applyLora first, and unfuseLora where it is fused.`,
+    `saveLora: the tree has no adapter, that of ${prefix}. ` +
+      'Call addLora or applyLora first, and unfuseLora where it is fused.',
   );
 }
 
-async function partTensors({ prefix, adapters }: Part, format: LoraFormat): Promise<Record<string, StoredValues>> {
-  const tensors: Record<string, StoredValues> = {};
-  for (const [module, adapter] of Object.entries(adapters))
-    Object.assign(tensors, await moduleTensors(fileModule[format](module, prefix), adapter, format));
-  return tensors;
-}
-
-/** Every part's configuration in one JSON object. */
-const diffusersMetadata = (parts: readonly Part[]): string =>
-  parts.length === 1
-    ? peftJson(peftConfig(parts[0]!), parts[0]!)
-    : JSON.stringify(
-        Object.assign({}, ...parts.map((part) => JSON.parse(peftJson(peftConfig(part), part)) as object)),
-        null,
-        2,
-      );
-
-function check(path: string, format: LoraFormat): void {
-  if (!loraFormats.includes(format))
-    throw new Error(`saveLora: format got '${format}', expected one of ${loraFormats.join(', ')}.`);
-  const isFile = path.endsWith('.safetensors');
-  if (isFile === (format === 'peft'))
-    throw new Error(
-      `saveLora: path got '${path}', expected ${isFile ? 'a folder for the peft format' : 'a file that ends in .safetensors'}.`,
-    );
-}
-
+/** The tensors of one adapter by their keys in the file. */
 async function moduleTensors(
-  name: string,
-  adapter: LoraLinear,
-  format: LoraFormat,
-): Promise<Record<string, StoredValues>> {
-  const { loraA, loraB, scale, r } = adapter;
+  { encodeKey, writer }: WritableLayout,
+  component: string,
+  module: string,
+  { loraA, loraB, scale, r }: LoraLinear,
+): Promise<Record<string, RawTensor>> {
   const [a, b] = await Promise.all([loraA.data<'float32'>(), loraB.data<'float32'>()]);
-  const [endA, endB] = fileEndings[format];
-  const factor = format === 'diffusers-old' ? scale : 1;
-  return {
-    [`${name}.${endA}`]: { dtype: 'F32', shape: loraA.shape, data: a },
-    [`${name}.${endB}`]: {
-      dtype: 'F32',
-      shape: loraB.shape,
-      data: factor === 1 ? b : b.map((value) => value * factor),
-    },
-    ...(format === 'kohya' && {
-      [`${name}.alpha`]: { dtype: 'F32', shape: [], data: Float32Array.of(scale * r) },
-    }),
+  const factor = writer.alpha === 'nowhere' ? scale : 1;
+  const parts: Partial<Record<LoraPart, RawTensor>> = {
+    lora_A: { dtype: 'F32', shape: loraA.shape, data: a },
+    lora_B: { dtype: 'F32', shape: loraB.shape, data: factor === 1 ? b : b.map((value) => value * factor) },
+    ...(writer.alpha === 'tensor' && { alpha: { dtype: 'F32', shape: [], data: Float32Array.of(scale * r) } }),
   };
-}
-
-const kohyaMetadata = (first: LoraLinear) => ({
-  ss_network_dim: `${first.r}`,
-  ss_network_alpha: `${alphaOf(first)}`,
-  ss_network_module: 'networks.lora',
-});
-
-/** α = scale·r, without the last bits that the division by r left. */
-const alphaOf = ({ scale, r }: LoraLinear) => Number((scale * r).toPrecision(12));
-
-function peftConfig({ params, adapters }: Part): PeftConfig {
-  const entries = Object.entries(adapters);
-  const [r, alpha] = [entries[0]![1].r, alphaOf(entries[0]![1])];
-  const others = (value: (adapter: LoraLinear) => number, usual: number) =>
-    Object.fromEntries(
-      entries.map(([module, adapter]) => [module, value(adapter)] as const).filter(([, own]) => own !== usual),
-    );
-  return {
-    r,
-    lora_alpha: alpha,
-    target_modules: targetModules(params, Object.keys(adapters)),
-    rank_pattern: others((adapter) => adapter.r, r),
-    alpha_pattern: others(alphaOf, alpha),
-  };
-}
-
-/** Last names such as `to_q`; whole paths where a last name would also mean modules that are not adapted. */
-function targetModules(params: Params, adapted: readonly string[]): string[] {
-  const known = new Set(adapted);
-  const bare = Object.keys(flatten(params))
-    .map(moduleOf)
-    .filter((module) => !known.has(module));
-  const isExact = (name: string) => !bare.some((module) => matches(module, name));
-  return [...new Set(adapted.map((module) => (isExact(lastName(module)) ? lastName(module) : module)))];
+  const keyOf = (part: string) => encodeKey({ component, module, part: part as LoraPart })!;
+  return Object.fromEntries(Object.entries(parts).map(([part, tensor]) => [keyOf(part), tensor]));
 }

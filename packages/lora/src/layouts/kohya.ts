@@ -1,0 +1,47 @@
+import { saveSafetensors } from '@alignprop/autograd-ext/weights';
+import { partOf } from './lora-key.js';
+import type { LoraLayout } from './lora-layout.js';
+
+const endings = { lora_A: 'lora_down.weight', lora_B: 'lora_up.weight', alpha: 'alpha' } as const;
+
+/** kohya's names of the parts of a pipeline. The first name of each part is the one that is written. */
+const components: Readonly<Record<string, string>> = {
+  unet: 'unet',
+  te: 'text_encoder',
+  te1: 'text_encoder',
+  te2: 'text_encoder_2',
+};
+
+/**
+ * kohya, A1111, ComfyUI: `lora_unet_mid_block_attentions_0_to_out_0.lora_down.weight`, `.lora_up.weight` and, for each
+ * module, `.alpha`.
+ */
+export const kohya = {
+  name: 'kohya',
+  encodeKey: ({ component = '', module, part }) =>
+    `lora_${componentName(component)}_${underscored(module)}.${endings[part]}`,
+  decodeKey: (key) => {
+    const [, component, module, matrix, alpha] =
+      /^lora_(unet|te[12]?)_([^.]+)\.(?:(lora_down|lora_up)\.weight|(alpha))$/.exec(key) ?? [];
+    const part = partOf[matrix ?? alpha ?? ''];
+    return module && part ? { component: components[component!], module, part } : undefined;
+  },
+  writer: {
+    isFolder: false,
+    alpha: 'tensor',
+    write: (path, tensors, [component]) => {
+      const first = Object.values(component!.adapters)[0]!;
+      return saveSafetensors(path, tensors, {
+        ss_network_dim: `${first.r}`,
+        ss_network_alpha: `${first.alpha}`,
+        ss_network_module: 'networks.lora',
+      });
+    },
+  },
+} as const satisfies LoraLayout;
+
+/** A module's path as kohya writes it. Different paths can give the same name. */
+export const underscored = (module: string): string => module.replaceAll('.', '_');
+
+const componentName = (component: string): string =>
+  Object.keys(components).find((name) => components[name] === component) ?? component;

@@ -1,0 +1,40 @@
+import type { Params } from '@alignprop/autograd-ext';
+import type { RawTensor } from '@alignprop/autograd-ext/weights';
+import type { LoraLinear } from '../lora-linear.js';
+import type { LoraKey } from './lora-key.js';
+
+/** How one family of programs names the tensors of a LoRA file. */
+export interface LoraLayout {
+  /** The `format` of `saveLora`, where it writes this layout. */
+  readonly name: string;
+  /** The key of a tensor; undefined where the layout has no key for it. */
+  encodeKey(key: LoraKey): string | undefined;
+  /** The inverse of `encodeKey`; undefined for a key that is not of this layout. */
+  decodeKey(key: string): LoraKey | undefined;
+  /** How `saveLora` writes the layout; absent where it is only read. */
+  readonly writer?: LoraWriter;
+}
+
+/** How `saveLora` writes a layout. */
+export interface LoraWriter {
+  /** Whether it writes a folder, for one part of a pipeline, in place of one .safetensors file. */
+  readonly isFolder: boolean;
+  /**
+   * Where α is stored: in a tensor of each module, in a configuration, or nowhere. Readers take α = r where it is not
+   * stored, so that B is stored multiplied by the adapter's scale.
+   */
+  readonly alpha: 'tensor' | 'config' | 'nowhere';
+  /** Writes the tensors, already named and sorted, and what describes the adapters. */
+  write(
+    path: string,
+    tensors: Readonly<Record<string, RawTensor>>,
+    components: readonly AdaptedComponent[],
+  ): Promise<void>;
+}
+
+/** A part of a pipeline and its adapters by the path of their module; there is at least one. */
+export interface AdaptedComponent {
+  readonly prefix: string;
+  readonly params: Params;
+  readonly adapters: Readonly<Record<string, LoraLinear>>;
+}

@@ -1,0 +1,131 @@
+import { flatten, type Params } from '@alignprop/autograd-ext';
+import type { LoraLinear } from '../lora-linear.js';
+import { lastName, matches, moduleOf } from '../modules.js';
+import type { AdaptedComponent } from './lora-layout.js';
+
+/** The fields of peft's `LoraConfig` that differ from adapter to adapter. */
+export interface PeftConfig {
+  readonly r: number;
+  readonly lora_alpha: number;
+  readonly target_modules: readonly string[];
+  readonly rank_pattern: Readonly<Record<string, number>>;
+  readonly alpha_pattern: Readonly<Record<string, number>>;
+}
+
+// The other fields that peft 0.21 writes, at their defaults. Readers pass every field of the file to peft's LoraConfig.
+const defaults = {
+  alora_invocation_tokens: null,
+  arrow_config: null,
+  auto_mapping: null,
+  base_model_name_or_path: null,
+  bias: 'none',
+  corda_config: null,
+  ensure_weight_tying: false,
+  eva_config: null,
+  exclude_modules: null,
+  fan_in_fan_out: false,
+  inference_mode: false,
+  init_lora_weights: 'gaussian',
+  kasa_config: null,
+  layer_replication: null,
+  layers_pattern: null,
+  layers_to_transform: null,
+  loftq_config: {},
+  lora_bias: false,
+  lora_dropout: 0.0,
+  lora_ga_config: null,
+  megatron_config: null,
+  megatron_core: 'megatron.core',
+  modules_to_save: null,
+  monteclora_config: null,
+  peft_type: 'LORA',
+  peft_version: '0.21.0',
+  qalora_group_size: 16,
+  revision: null,
+  target_parameters: null,
+  task_type: null,
+  trainable_token_indices: null,
+  use_bdlora: null,
+  use_dora: false,
+  use_qalora: false,
+  use_rslora: false,
+  velora_config: null,
+};
+
+/** Describes the adapters of a component: r and α of the first one, and patterns for the modules that differ. */
+export function peftConfig({ params, adapters }: AdaptedComponent): PeftConfig {
+  const entries = Object.entries(adapters);
+  const [[, { r, alpha }]] = entries as [[string, LoraLinear]];
+  const pattern = (value: (adapter: LoraLinear) => number, common: number) =>
+    Object.fromEntries(
+      entries.map(([module, adapter]) => [module, value(adapter)] as const).filter(([, v]) => v !== common),
+    );
+  return {
+    r,
+    lora_alpha: alpha,
+    target_modules: targetModules(params, Object.keys(adapters)),
+    rank_pattern: pattern((adapter) => adapter.r, r),
+    alpha_pattern: pattern((adapter) => adapter.alpha, alpha),
+  };
+}
+
+/** Last names such as `to_q`, or the whole path where the last name also matches a module that is not adapted. */
+function targetModules(params: Params, adaptedModules: readonly string[]): string[] {
+  const adapted = new Set(adaptedModules);
+  const others = Object.keys(flatten(params))
+    .map(moduleOf)
+    .filter((module) => !adapted.has(module));
+  const isUnambiguous = (name: string) => !others.some((module) => matches(module, name));
+  const target = (module: string) => (isUnambiguous(lastName(module)) ? lastName(module) : module);
+  return [...new Set(adaptedModules.map(target))];
+}
+
+/**
+ * Encodes a configuration as peft does: keys in alphabetical order, indented by two spaces.
+ * @param options.prefix put before every key, with a dot, as in the metadata of diffusers
+ */
+export function peftJson(
+  config: PeftConfig,
+  { prefix = '', inferenceMode = false }: { prefix?: string; inferenceMode?: boolean },
+): string {
+  const fields = { ...defaults, ...config, inference_mode: inferenceMode };
+  const named = Object.entries(fields).map(([key, value]) => [prefix ? `${prefix}.${key}` : key, value] as const);
+  return JSON.stringify(Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1))), null, 2);
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/**
+ * Reads α from the fields of an adapter_config.json: returns a function from a module and its rank r to its α.
+ * @throws if the configuration asks for more than plain LoRA
+ */
+export function peftAlpha(fields: Fields, location: string): (module: string, r: number) => number {
+  const problems = unsupportedFields(fields);
+  if (problems.length)
+    throw new Error(`loadLora: ${location}: ${problems.join('; ')}. Merge the adapter with peft instead.`);
+  const patterns = Object.entries((fields.alpha_pattern ?? {}) as Record<string, number>);
+  return (module, r) => {
+    const [, moduleAlpha] = patterns.find(([key]) => matches(module, key)) ?? [];
+    const alpha = moduleAlpha ?? (fields.lora_alpha as number | undefined) ?? r;
+    return fields.use_rslora ? alpha * Math.sqrt(r) : alpha; // rank-stabilised LoRA scales by α/√r instead of α/r
+  };
+}
+
+function unsupportedFields({
+  peft_type: type = 'LORA',
+  lora_alpha: alpha = 1,
+  alpha_pattern: pattern,
+  ...fields
+}: Fields): string[] {
+  const switches = ['use_dora', 'lora_bias', 'fan_in_fan_out'].filter((name) => fields[name]);
+  const expressions = Object.keys((pattern ?? {}) as Fields).filter((key) => !/^[\w.-]+$/.test(key));
+  const badAlphas = [alpha, ...Object.values((pattern ?? {}) as Fields)].filter(
+    (value) => typeof value !== 'number' || !Number.isFinite(value),
+  );
+  return [
+    ...(type === 'LORA' ? [] : [`peft_type got '${String(type)}', expected 'LORA'`]),
+    ...switches.map((name) => `${name} got true, expected false`),
+    ...expressions.map((key) => `alpha_pattern got the regular expression '${key}', expected names of modules`),
+    ...badAlphas.map((value) => `alpha got ${JSON.stringify(value)}, expected a number`),
+  ];
+}
