@@ -14,7 +14,7 @@ export { toUint8 } from './image/to-uint8.js';
 export { AutoencoderKL, vaeDecode, vaeEncode, type AutoencoderKLConfig } from './models/autoencoder-kl.js';
 export { saveModel } from './models/save-model.js';
 export { unet2DCondition, UNet2DConditionModel, type UNet2DConditionConfig } from './models/unet-2d-condition.js';
-export { createScheduler, createStableDiffusionScheduler, schedulerClasses } from './schedulers/create-scheduler.js';
+export { createScheduler } from './schedulers/create-scheduler.js';
 export { DDIMScheduler, type DDIMConfig, type DDIMStepOptions } from './schedulers/ddim.js';
 export { PNDMScheduler, type PNDMConfig } from './schedulers/pndm.js';
 export type {

@@ -26,7 +26,7 @@ describe('alphasCumprod', () => {
     io = await fixtureTensors('schedulers/io.safetensors');
   });
 
-  it.each(Object.entries(cases))('%s: the numbers of torch', (name, config) => {
+  it.each(Object.entries(cases))('computes the numbers of torch: %s', (name, config) => {
     const expected = io[`alphas_cumprod.${name}`]!.dataSync();
     const actual = alphasCumprod('test', config);
     expect(actual).toHaveLength(expected.length);
@@ -34,9 +34,9 @@ describe('alphasCumprod', () => {
     expect(worst).toBeLessThanOrEqual(name === 'zsnr' ? 2.4e-7 : 6e-8);
   });
 
-  it('ends at no signal when rescaled', () => expect(alphasCumprod('test', cases.zsnr!).at(-1)).toBe(0));
+  it('ends at ᾱ = 0 with rescale_betas_zero_snr', () => expect(alphasCumprod('test', cases.zsnr!).at(-1)).toBe(0));
 
-  it('takes given betas as they are', () => {
+  it('uses trained_betas instead of a schedule, and reports a wrong number of them', () => {
     const trained_betas = [0.5, 0.25];
     expect([...alphasCumprod('test', { ...linear, num_train_timesteps: 2, trained_betas })]).toEqual([0.5, 0.375]);
     expect(() => alphasCumprod('test', { ...linear, trained_betas })).toThrow(
@@ -44,7 +44,7 @@ describe('alphasCumprod', () => {
     );
   });
 
-  it('refuses a schedule without timesteps', () => {
+  it('rejects a schedule without timesteps', () => {
     expect(() => alphasCumprod('test', { ...linear, num_train_timesteps: 0 })).toThrow(/num_train_timesteps got 0/);
   });
 });

@@ -1,23 +1,23 @@
-// Noise schedules in the precision in which torch computes them, so that models see the noise they were trained on.
+// Rounds where torch rounds, so that models see the noise levels they were trained on.
 const { fround } = Math;
 
 export const betaSchedules = ['linear', 'scaled_linear', 'squaredcos_cap_v2'] as const;
 
-/** The fields that define β_t; names and values as in diffusers' files. */
+/** The options that define β_t, under their names in `scheduler_config.json`. */
 export type BetaConfig = {
   num_train_timesteps: number;
   beta_start: number;
   beta_end: number;
   beta_schedule: (typeof betaSchedules)[number];
-  /** Given betas take the place of the schedule. */
+  /** Replaces the schedule by these β_t. */
   trained_betas: readonly number[] | null;
-  /** Rescales to a signal-to-noise ratio of zero at the last timestep (arXiv 2305.08891, algorithm 1). */
+  /** Rescales the schedule to a signal-to-noise ratio of 0 at the last timestep (arXiv 2305.08891, algorithm 1). */
   rescale_betas_zero_snr?: boolean;
 };
 
 /**
- * ᾱ_t = Π (1 - β_s), float32 as diffusers keeps it; `[num_train_timesteps]`.
- * @throws if there are no timesteps, or not as many trained betas as timesteps
+ * Computes ᾱ_t = Π (1 - β_s) in float32, as diffusers does: `[num_train_timesteps]`.
+ * @throws if `num_train_timesteps` is not a positive integer, or is not the number of trained betas
  */
 export function alphasCumprod(owner: string, config: BetaConfig): Float32Array {
   const { num_train_timesteps: count, trained_betas: trained } = config;
@@ -25,7 +25,8 @@ export function alphasCumprod(owner: string, config: BetaConfig): Float32Array {
     throw new Error(`${owner}: num_train_timesteps got ${count}, expected a positive integer.`);
   if (trained && trained.length !== count) {
     throw new Error(
-      `${owner}: trained_betas got ${trained.length} values, expected num_train_timesteps = ${count}. Set num_train_timesteps to match.`,
+      `${owner}: trained_betas got ${trained.length} values, expected num_train_timesteps = ${count}. ` +
+        'Set num_train_timesteps to match.',
     );
   }
   const scheduled = betas(config);
@@ -47,22 +48,23 @@ function betas({
   );
 }
 
-/** ᾱ of time in [0, 1] (arXiv 2102.09672, eq. 17). */
+/** ᾱ at a time in [0, 1] (arXiv 2102.09672, eq. 17). */
 const cosineAlphaBar = (time: number) => Math.cos((((time + 0.008) / 1.008) * Math.PI) / 2) ** 2;
 
-/** As torch.linspace in float32. */
+/** torch.linspace in float32. */
 function linspace(start: number, end: number, count: number): Float32Array {
   const first = fround(start);
   const step = count > 1 ? fround(fround(fround(end) - first) / (count - 1)) : 0;
   return Float32Array.from({ length: count }, (_, i) => first + fround(step * i));
 }
 
-/** torch.cumprod of 1 - β: float32 factors, products kept in float64 and rounded one by one. */
+/** torch.cumprod of 1 - β: multiplies float32 factors in float64 and rounds each product to float32. */
 function cumulativeProduct(scheduled: Float32Array): Float32Array {
   let product = 1;
   return scheduled.map((beta) => (product *= fround(1 - beta)));
 }
 
+/** diffusers' `rescale_zero_terminal_snr`. */
 function rescaleZeroTerminalSnr(scheduled: Float32Array): Float32Array {
   const roots = cumulativeProduct(scheduled).map(Math.sqrt);
   const [first, last] = [roots[0]!, roots.at(-1)!];

@@ -1,31 +1,35 @@
-import { explicitFields } from './scheduler-config.js';
 import { DDIMScheduler } from './ddim.js';
 import { PNDMScheduler } from './pndm.js';
+import { explicitFields } from './scheduler-config.js';
 import type { Scheduler, SchedulerConfig } from './scheduler.js';
 
-const classes: Readonly<Record<string, new (config: SchedulerConfig) => Scheduler>> = { DDIMScheduler, PNDMScheduler };
-
-/** Values of `_class_name` that `createScheduler` knows. */
-export const schedulerClasses = Object.keys(classes) as readonly string[];
+/**
+ * Every scheduler under diffusers' class name. A new scheduler is one file and one entry here; contract.test.ts runs
+ * the contract test on each entry.
+ */
+export const schedulers = { DDIMScheduler, PNDMScheduler } satisfies Readonly<
+  Record<string, new (config: SchedulerConfig) => Scheduler>
+>;
 
 /**
- * The scheduler of a `scheduler_config.json`.
- * @throws if `_class_name` is missing or unknown, or a value is not as the class demands
+ * Creates the scheduler of a `scheduler_config.json`.
+ * @throws if `_class_name` is missing or unknown, or the class does not support an option
  */
 export function createScheduler(config: SchedulerConfig): Scheduler {
   const name = config._class_name;
-  if (typeof name !== 'string' || !Object.hasOwn(classes, name)) {
+  if (!isSchedulerName(name)) {
     throw new Error(
-      `createScheduler: _class_name got ${JSON.stringify(name)}, expected one of ${schedulerClasses.join(', ')}. Most Stable Diffusion files also work with DDIMScheduler.fromConfig(config).`,
+      `createScheduler: _class_name got ${JSON.stringify(name)}, ` +
+        `expected one of ${Object.keys(schedulers).join(', ')}. ` +
+        'Most Stable Diffusion files also work with DDIMScheduler.fromConfig(config).',
     );
   }
-  return new classes[name]!(explicitFields(config));
+  return new schedulers[name](explicitFields(config));
 }
 
 /**
- * The scheduler of a Stable Diffusion folder. Files from before the options existed lack `steps_offset: 1` and
- * `clip_sample: false`; like diffusers' `StableDiffusionPipeline`, this puts both right whatever the file says, where
- * the class has the option.
+ * Creates the scheduler of a Stable Diffusion folder. Sets `steps_offset` to 1 and `clip_sample` to false if the class
+ * has the option, as diffusers' `StableDiffusionPipeline` does: files that are older than these options lack them.
  * @throws as `createScheduler`
  */
 export function createStableDiffusionScheduler(config: SchedulerConfig): Scheduler {
@@ -36,3 +40,6 @@ export function createStableDiffusionScheduler(config: SchedulerConfig): Schedul
   };
   return createScheduler({ ...config, ...corrections });
 }
+
+const isSchedulerName = (name: unknown): name is keyof typeof schedulers =>
+  typeof name === 'string' && Object.hasOwn(schedulers, name);

@@ -1,19 +1,8 @@
-import {
-  add,
-  mul,
-  stack,
-  tanh,
-  tidy,
-  transpose,
-  unstack,
-  zeros,
-  type Tensor,
-  type Tensor4D,
-} from '@tensorflow/tfjs-core';
+import { stack, tidy, unstack, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { backendNames, useBackend } from '@alignprop/autograd-ext';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import { testScheduler } from './__fixtures__/test-scheduler.js';
+import { toyModel } from './__fixtures__/toy-model.js';
 import { DDIMScheduler, type DDIMConfig } from './ddim.js';
 
 interface Case {
@@ -34,14 +23,8 @@ describe.each(backendNames)('DDIMScheduler on %s', (backend) => {
   });
   afterAll(() => Object.values(io).forEach((tensor) => tensor.dispose()));
 
-  /** The stand-in for a UNet that the fixtures were made with. */
-  function toyModel(x: Tensor4D, t: number): Tensor4D {
-    const [a, b] = ['toy.a', 'toy.b'].map((name) => transpose(io[name]!, [1, 2, 0]));
-    return add(mul(tanh(add(mul(a!, x), b!)), 0.8 + (0.4 * t) / 1000), mul(x, 0.1));
-  }
-
-  /** The chain's samples and the first and last predicted x_0, NCHW. */
-  function walk(
+  /** Runs the chain of a case. Returns all samples, and the first and the last predicted x_0, NCHW. */
+  function runChain(
     scheduler: DDIMScheduler,
     name: string,
     { steps, eta, use_clipped_model_output: useClippedModelOutput }: Case,
@@ -52,7 +35,7 @@ describe.each(backendNames)('DDIMScheduler on %s', (backend) => {
     const originals: Tensor[] = [];
     for (const step of scheduler.timesteps(steps)) {
       const noise = noises && toNHWC(noises[step.index % noises.length]!);
-      const { prevSample, predOriginalSample } = scheduler.step(toyModel(x, step.t), step, x, {
+      const { prevSample, predOriginalSample } = scheduler.step(toyModel(io, x, step.t), step, x, {
         eta,
         noise,
         useClippedModelOutput,
@@ -63,24 +46,24 @@ describe.each(backendNames)('DDIMScheduler on %s', (backend) => {
     return { xs: stack(xs.map(toNCHW)), originals: stack([originals[0]!, originals.at(-1)!].map(toNCHW)) };
   }
 
-  it('knows all 18 configurations', () => expect(cases).toHaveLength(18));
+  it('is tested with all 18 recorded configurations', () => expect(cases).toHaveLength(18));
 
-  it.each(cases)('%s: timesteps, samples and predicted x_0 are those of diffusers', (name, kase) => {
+  it.each(cases)('computes the timesteps, samples and predicted x_0 of diffusers: %s', (name, recorded) => {
     tidy(() => {
-      const scheduler = new DDIMScheduler(kase.config);
-      expect(scheduler.timesteps(kase.steps).map(({ t }) => t)).toEqual([...io[`${name}.timesteps`]!.dataSync()]);
-      const { xs, originals } = walk(scheduler, name, kase);
+      const scheduler = new DDIMScheduler(recorded.config);
+      expect(scheduler.timesteps(recorded.steps).map(({ t }) => t)).toEqual([...io[`${name}.timesteps`]!.dataSync()]);
+      const { xs, originals } = runChain(scheduler, name, recorded);
       expectClose(xs, io[`${name}.xs`]!, 1e-4, 'xs');
       expectClose(originals, io[`${name}.pred_original_sample_first_last`]!, 1e-4, 'x_0');
     });
   });
 
   it.each(cases.filter(([name]) => name !== 'ddim.threshold_5'))(
-    "%s: TRL's samples, by set_alpha_to_one false",
-    (name, kase) => {
+    'computes the samples of TRL with set_alpha_to_one false: %s',
+    (name, recorded) => {
       tidy(() =>
         expectClose(
-          walk(new DDIMScheduler({ ...kase.config, set_alpha_to_one: false }), name, kase).xs,
+          runChain(new DDIMScheduler({ ...recorded.config, set_alpha_to_one: false }), name, recorded).xs,
           io[`${name}.trl_xs`]!,
           1e-4,
         ),
@@ -88,7 +71,7 @@ describe.each(backendNames)('DDIMScheduler on %s', (backend) => {
     },
   );
 
-  it.each(cases)('%s: addNoise and getVelocity', (name, { config }) => {
+  it.each(cases)('computes addNoise and getVelocity of diffusers: %s', (name, { config }) => {
     tidy(() => {
       const scheduler = new DDIMScheduler(config);
       const [original, noise] = [toNHWC(io[`${name}.x0`]!), toNHWC(io[`${name}.add_noise.noise`]!)];
@@ -108,38 +91,17 @@ const stableDiffusion: Partial<DDIMConfig> = {
   steps_offset: 1,
 };
 
-testScheduler('DDIMScheduler (epsilon)', () => new DDIMScheduler(stableDiffusion));
-testScheduler(
-  'DDIMScheduler (v_prediction)',
-  () => new DDIMScheduler({ ...stableDiffusion, prediction_type: 'v_prediction' }),
-);
-testScheduler('DDIMScheduler (sample)', () => new DDIMScheduler({ ...stableDiffusion, prediction_type: 'sample' }));
-testScheduler(
-  'DDIMScheduler (clipping)',
-  () => new DDIMScheduler({ ...stableDiffusion, clip_sample: true, clip_sample_range: 0.7 }),
-);
-testScheduler(
-  'DDIMScheduler (thresholding)',
-  () =>
-    new DDIMScheduler({
-      ...stableDiffusion,
-      thresholding: true,
-      dynamic_thresholding_ratio: 0.9,
-      sample_max_value: 100,
-    }),
-);
-
-describe('DDIMScheduler refuses', () => {
-  it('options of the wrong kind', () => {
+describe('the errors of DDIMScheduler', () => {
+  it('name options with an unsupported value', () => {
     expect(() => new DDIMScheduler({ prediction_type: 'noise' as never })).toThrow(
       /prediction_type got "noise", expected one of epsilon, v_prediction, sample/,
     );
     expect(() => new DDIMScheduler({ dynamic_thresholding_ratio: 2 })).toThrow(/dynamic_thresholding_ratio got 2/);
   });
 
-  it('a step of another schedule, one with noise but no noise, and an offset past the end', () => {
+  it('name a timestep outside the schedule and an offset beyond its end', () => {
     const scheduler = new DDIMScheduler(stableDiffusion);
-    const x = undefined as unknown as Tensor4D; // never looked at
+    const x = undefined as unknown as Tensor4D; // never read
     expect(() => scheduler.step(x, { index: 0, t: 1000, prev: 980 }, x)).toThrow(
       /timestep got 1000, expected an integer from 0 to 999/,
     );
@@ -147,7 +109,7 @@ describe('DDIMScheduler refuses', () => {
     expect(() => scheduler.timesteps(1000)).toThrow(/steps_offset 1 got timestep 1000/);
   });
 
-  it('to step with eta and without noise', async () => {
+  it('report a step with eta above 0 and without noise', async () => {
     await useBackend();
     tidy(() => {
       const x = zeros([1, 2, 2, 4]) as Tensor4D;
@@ -156,7 +118,7 @@ describe('DDIMScheduler refuses', () => {
     });
   });
 
-  it('to find x_0 in pure noise', () => {
+  it('report an epsilon model at ᾱ = 0, where x_0 is undetermined', () => {
     const scheduler = new DDIMScheduler({
       ...stableDiffusion,
       rescale_betas_zero_snr: true,
@@ -167,28 +129,30 @@ describe('DDIMScheduler refuses', () => {
 });
 
 describe('DDIMScheduler.timesteps', () => {
-  it('has as many trailing steps as asked for, also where numpy counts one more', () => {
+  it('returns 61 trailing steps for 61, where numpy returns 62', () => {
     const steps = new DDIMScheduler({ timestep_spacing: 'trailing' }).timesteps(61);
     expect(steps).toHaveLength(61);
     expect(steps.at(-1)!.t).toBeGreaterThanOrEqual(0);
   });
 
-  it('ends below 0 after the last step', () => {
+  it('gives the last step a previous timestep below 0', () => {
     expect(new DDIMScheduler(stableDiffusion).timesteps(50).at(-1)).toEqual({ index: 49, t: 1, prev: -19 });
   });
 });
 
-it('keeps the direction real at every step of every chain with eta 1', () => {
-  for (const rescale_betas_zero_snr of [false, true]) {
-    const scheduler = new DDIMScheduler({
-      ...stableDiffusion,
-      prediction_type: 'v_prediction',
-      rescale_betas_zero_snr,
-      timestep_spacing: 'trailing',
-    });
-    for (let count = 1; count <= 60; count++) {
-      for (const step of scheduler.timesteps(count))
-        expect(Object.values(scheduler.coefficients(step, 1)).every(Number.isFinite), `${count} steps`).toBe(true);
+describe('DDIMScheduler.coefficients', () => {
+  it('are finite at every step of every chain with eta 1', () => {
+    for (const rescale_betas_zero_snr of [false, true]) {
+      const scheduler = new DDIMScheduler({
+        ...stableDiffusion,
+        prediction_type: 'v_prediction',
+        rescale_betas_zero_snr,
+        timestep_spacing: 'trailing',
+      });
+      for (let count = 1; count <= 60; count++) {
+        for (const step of scheduler.timesteps(count))
+          expect(Object.values(scheduler.coefficients(step, 1)).every(Number.isFinite), `${count} steps`).toBe(true);
+      }
     }
-  }
+  });
 });

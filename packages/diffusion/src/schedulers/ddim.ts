@@ -23,18 +23,16 @@ import { spacedTimesteps, timestepSpacings, type SpacingConfig } from './spacing
 const { fround } = Math;
 const predictionTypes = ['epsilon', 'v_prediction', 'sample'] as const;
 
-/** diffusers' options of `DDIMScheduler`, under their names in `scheduler_config.json`. */
+/** Options of `DDIMScheduler`, under diffusers' names in `scheduler_config.json`. */
 export type DDIMConfig = BetaConfig &
   SpacingConfig & {
-    /** Whether predicted x_0 is clipped to ±`clip_sample_range`. */
+    /** Clips the predicted x_0 to ±`clip_sample_range`. */
     clip_sample: boolean;
     clip_sample_range: number;
-    /** Whether ᾱ after the last step is 1 rather than ᾱ_0. */
+    /** Whether ᾱ after the last step is 1 (true) or ᾱ_0 (false). */
     set_alpha_to_one: boolean;
     prediction_type: (typeof predictionTypes)[number];
-    /**
-     * Whether predicted x_0 is bounded by a quantile of itself (arXiv 2205.11487, §2.3); takes the place of clipping.
-     */
+    /** Dynamic thresholding of the predicted x_0 (arXiv 2205.11487, §2.3); replaces clipping. */
     thresholding: boolean;
     dynamic_thresholding_ratio: number;
     sample_max_value: number;
@@ -59,12 +57,13 @@ const defaults: DDIMConfig = {
   rescale_betas_zero_snr: false,
 };
 
+/** Options of `DDIMScheduler.step`. */
 export interface DDIMStepOptions extends StepOptions {
-  /** Whether ε is derived again from the clipped x_0 (as in GLIDE). */
+  /** Recomputes ε from the clipped x_0, as GLIDE does. */
   useClippedModelOutput?: boolean;
 }
 
-/** Numbers of one step in the paper's names: α_t, α_{t-1}, σ_t(η), and the factor of "direction pointing to x_t". */
+/** The paper's α_t, α_{t-1} and σ_t(η) of one step, and the factor √(1 - α_{t-1} - σ_t²) of its formula (12). */
 interface Factors {
   readonly alpha: number;
   readonly alphaPrev: number;
@@ -73,10 +72,10 @@ interface Factors {
 }
 
 /**
- * Denoising diffusion implicit models (arXiv 2010.02502), as diffusers' `DDIMScheduler`.
+ * Denoising diffusion implicit models (arXiv 2010.02502): diffusers' `DDIMScheduler`.
  *
- * TRL's trainers never let `prev` fall below 0, so their last step ends at ᾱ_0 whatever `set_alpha_to_one` says: with
- * `set_alpha_to_one: false`, which every Stable Diffusion has, this class gives their numbers.
+ * TRL's trainers clamp the previous timestep at 0, so that their last step ends at ᾱ_0 whatever `set_alpha_to_one` is.
+ * This class computes the same numbers with `set_alpha_to_one: false`, the setting of every Stable Diffusion model.
  */
 export class DDIMScheduler implements Scheduler {
   readonly config: Readonly<DDIMConfig> & SchedulerConfig;
@@ -84,7 +83,7 @@ export class DDIMScheduler implements Scheduler {
   readonly historyLength = 0;
   readonly #alphasCumprod: Float32Array;
 
-  /** @throws if an option has the wrong type or value */
+  /** @throws if an option has the wrong type or an unsupported value */
   constructor(config: Partial<DDIMConfig> = {}) {
     this.config = resolveConfig('DDIMScheduler', defaults, config, {
       beta_schedule: betaSchedules,
@@ -98,8 +97,8 @@ export class DDIMScheduler implements Scheduler {
   }
 
   /**
-   * A DDIM scheduler with the schedule of another one: takes over the fields that DDIM knows and drops the rest.
-   * Defaults that the other class filled in are not taken over, as in diffusers.
+   * Creates a DDIM scheduler with the noise schedule of another scheduler. Takes the fields that DDIM has, except
+   * defaults that the other class filled in, as diffusers does.
    */
   static fromConfig(config: SchedulerConfig): DDIMScheduler {
     return new DDIMScheduler(knownFields(defaults, config));
@@ -122,7 +121,7 @@ export class DDIMScheduler implements Scheduler {
     }
     const { alpha, alphaPrev, sigma, direction } = this.#factors(step, eta);
     const [signal, noise, signalPrev] = [Math.sqrt(alpha), Math.sqrt(1 - alpha), Math.sqrt(alphaPrev)];
-    // x_0 and ε as combinations of (x_t, model output), put into formula (12).
+    // Formula (12) with x_0 and ε as linear combinations of x_t and the model output.
     if (prediction_type === 'sample') {
       return { sample: direction / noise, modelOutput: signalPrev - (direction * signal) / noise, noise: sigma };
     }
@@ -136,22 +135,24 @@ export class DDIMScheduler implements Scheduler {
     return { sample: signalPrev / signal, modelOutput: direction - (signalPrev * noise) / signal, noise: sigma };
   }
 
-  /** @throws if `eta` is above 0 without noise, or the step is not one of this schedule */
+  /** @throws if `eta` is above 0 without noise, or the schedule has no such timestep */
   step(
     modelOutput: Tensor4D,
     step: Step,
     sample: Tensor4D,
     { eta = 0, noise, useClippedModelOutput = false }: DDIMStepOptions = {},
   ): StepOutput {
-    const { alpha, alphaPrev, sigma, direction } = this.#factors(step, eta); // 1. and 2.: t - 1, α and β = 1 - α
+    // The numbers are those of the comments in diffusers' step().
+    // 1. and 2. previous timestep, α and β = 1 - α; 5. σ_t(η) of formula (16)
+    const { alpha, alphaPrev, sigma, direction } = this.#factors(step, eta);
     // 3. "predicted x_0" of formula (12), and ε
     const { original, epsilon } = this.#predict(modelOutput, sample, alpha);
-    // 4. clipped or thresholded
+    // 4. clip or threshold "predicted x_0"
     const predOriginalSample = this.#bound(original);
-    const pointing = useClippedModelOutput ? noiseOf(sample, predOriginalSample, alpha) : epsilon;
-    // 6. "direction pointing to x_t" of formula (12); 5., σ_t of formula (16), is in it
-    const predSampleDirection = mul(pointing, direction);
-    // 7. x_{t-1} without and with "random noise" of formula (12)
+    const predEpsilon = useClippedModelOutput ? noiseOf(sample, predOriginalSample, alpha) : epsilon;
+    // 6. "direction pointing to x_t" of formula (12)
+    const predSampleDirection = mul(predEpsilon, direction);
+    // 7. x_{t-1} without, then with "random noise" of formula (12)
     const mean: Tensor4D = add(mul(predOriginalSample, Math.sqrt(alphaPrev)), predSampleDirection);
     if (eta === 0) return { prevSample: mean, predOriginalSample };
     if (!noise)
@@ -160,20 +161,12 @@ export class DDIMScheduler implements Scheduler {
   }
 
   addNoise(original: Tensor4D, noise: Tensor4D, timesteps: readonly number[]): Tensor4D {
-    return addNoise(
-      original,
-      noise,
-      timesteps.map((t) => this.#alphaAt(t)),
-    );
+    return addNoise(original, noise, this.#alphasAt(timesteps));
   }
 
-  /** The target of a v-prediction model: √ᾱ_t · noise - √(1 - ᾱ_t) · sample. */
+  /** Returns the target of a v-prediction model: √ᾱ_t · noise - √(1 - ᾱ_t) · sample. */
   getVelocity(sample: Tensor4D, noise: Tensor4D, timesteps: readonly number[]): Tensor4D {
-    return velocity(
-      sample,
-      noise,
-      timesteps.map((t) => this.#alphaAt(t)),
-    );
+    return velocity(sample, noise, this.#alphasAt(timesteps));
   }
 
   #factors(step: Step, eta: number): Factors {
@@ -182,16 +175,16 @@ export class DDIMScheduler implements Scheduler {
       step.prev >= 0 ? this.#alphaAt(step.prev) : this.config.set_alpha_to_one ? 1 : this.#alphasCumprod[0]!;
     if (alpha === 0 && this.config.prediction_type === 'epsilon') {
       throw new Error(
-        `DDIMScheduler: timestep ${step.t} got ᾱ = 0, where epsilon tells nothing of x_0. Use v_prediction, or another timestep_spacing.`,
+        `DDIMScheduler: timestep ${step.t} got ᾱ = 0, expected ᾱ > 0: epsilon does not determine x_0 there. ` +
+          'Use v_prediction, or another timestep_spacing.',
       );
     }
-    // Rounded where torch rounds: next to ᾱ_t = 0 and η = 1 the direction is a difference of equal numbers, all
-    // rounding.
-    // (16) at η = 1
+    // Rounds where torch rounds: near ᾱ_t = 0 and η = 1 the direction is a difference of nearly equal numbers, so that
+    // its value is all rounding error. The variance is σ_t² of formula (16) at η = 1.
     const variance = fround(fround(fround(1 - alphaPrev) / fround(1 - alpha)) * fround(1 - fround(alpha / alphaPrev)));
     const sigma = fround(eta * fround(Math.sqrt(variance)));
-    const rest = fround(fround(1 - alphaPrev) - fround(sigma * sigma));
-    return { alpha, alphaPrev, sigma, direction: Math.sqrt(Math.max(rest, 0)) }; // torch gives NaN for a rest below 0
+    const squared = fround(fround(1 - alphaPrev) - fround(sigma * sigma));
+    return { alpha, alphaPrev, sigma, direction: Math.sqrt(Math.max(squared, 0)) }; // torch: NaN if squared < 0
   }
 
   #predict(modelOutput: Tensor4D, sample: Tensor4D, alpha: number): { original: Tensor4D; epsilon: Tensor4D } {
@@ -219,22 +212,24 @@ export class DDIMScheduler implements Scheduler {
     return clip_sample ? clipByValue(original, -range, range) : original;
   }
 
+  #alphasAt(timesteps: readonly number[]): number[] {
+    return timesteps.map((t) => this.#alphaAt(t));
+  }
+
   #alphaAt(t: number): number {
     return alphaAt('DDIMScheduler', this.#alphasCumprod, t);
   }
 }
 
-/** ε of x_t = √α x_0 + √(1 - α) ε. */
+/** Solves x_t = √α x_0 + √(1 - α) ε for ε. */
 const noiseOf = (sample: Tensor4D, original: Tensor4D, alpha: number): Tensor4D =>
   div(sub(sample, mul(original, Math.sqrt(alpha))), Math.sqrt(1 - alpha));
 
-/**
- * Clips each image to ±s and divides by s, its quantile of |x_0| between 1 and `max`. The gradient also runs through s.
- */
+/** Clips each image to ±s and divides by s: its quantile of |x_0|, clipped to [1, max]. s, too, has a gradient. */
 function dynamicThreshold(original: Tensor4D, ratio: number, max: number): Tensor4D {
   const flat: Tensor2D = reshape(original, [original.shape[0], -1]); // [B, h·w·C]
   const s = clipByValue(quantile(abs(flat), ratio), Math.min(1, max), max); // [B]
-  // Spelled out to [B, h·w·C]: tfjs's gradients of minimum and maximum do not sum over what was broadcast.
+  // Broadcast to [B, h·w·C] here: tfjs's gradients of minimum and maximum do not sum over broadcast axes.
   const bound = mul(reshape(s, [-1, 1]), onesLike(flat));
   return reshape(div(minimum(maximum(flat, neg(bound)), bound), bound), original.shape);
 }

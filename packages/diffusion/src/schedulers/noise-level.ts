@@ -1,7 +1,7 @@
 import { add, mul, sub, tensor4d, type Tensor4D } from '@tensorflow/tfjs-core';
 
 /**
- * ᾱ at a training timestep.
+ * Returns ᾱ at a training timestep.
  * @throws if the schedule has no such timestep
  */
 export function alphaAt(owner: string, alphas: Float32Array, t: number): number {
@@ -12,33 +12,26 @@ export function alphaAt(owner: string, alphas: Float32Array, t: number): number 
   );
 }
 
-/** √ᾱ_t · original + √(1 - ᾱ_t) · noise (arXiv 2006.11239, eq. 4); `alphas` holds ᾱ_t for each sample of the batch. */
+/**
+ * Returns √ᾱ_t · original + √(1 - ᾱ_t) · noise (arXiv 2006.11239, eq. 4).
+ * @param alphas ᾱ_t of each sample of the batch
+ */
 export function addNoise(original: Tensor4D, noise: Tensor4D, alphas: readonly number[]): Tensor4D {
-  return add(
-    mul(
-      original,
-      perSample(alphas, (alpha) => Math.sqrt(alpha)),
-    ),
-    mul(
-      noise,
-      perSample(alphas, (alpha) => Math.sqrt(1 - alpha)),
-    ),
-  );
+  return add(mul(original, signalLevels(alphas)), mul(noise, noiseLevels(alphas)));
 }
 
-/** √ᾱ_t · noise - √(1 - ᾱ_t) · sample: what a v-prediction model is trained on (arXiv 2202.00512, appendix D). */
+/**
+ * Returns the target of a v-prediction model, √ᾱ_t · noise - √(1 - ᾱ_t) · sample (arXiv 2202.00512, appendix D).
+ * @param alphas ᾱ_t of each sample of the batch
+ */
 export function velocity(sample: Tensor4D, noise: Tensor4D, alphas: readonly number[]): Tensor4D {
-  return sub(
-    mul(
-      noise,
-      perSample(alphas, (alpha) => Math.sqrt(alpha)),
-    ),
-    mul(
-      sample,
-      perSample(alphas, (alpha) => Math.sqrt(1 - alpha)),
-    ),
-  );
+  return sub(mul(noise, signalLevels(alphas)), mul(sample, noiseLevels(alphas)));
 }
 
-const perSample = (alphas: readonly number[], factor: (alpha: number) => number) =>
-  tensor4d(alphas.map(factor), [alphas.length, 1, 1, 1]); // [B, 1, 1, 1]
+/** √ᾱ, `[B, 1, 1, 1]`. */
+const signalLevels = (alphas: readonly number[]) => perSample(alphas.map((alpha) => Math.sqrt(alpha)));
+
+/** √(1 - ᾱ), `[B, 1, 1, 1]`. */
+const noiseLevels = (alphas: readonly number[]) => perSample(alphas.map((alpha) => Math.sqrt(1 - alpha)));
+
+const perSample = (levels: number[]) => tensor4d(levels, [levels.length, 1, 1, 1]);

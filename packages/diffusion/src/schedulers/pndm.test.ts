@@ -1,8 +1,8 @@
-import { add, mul, stack, tanh, tidy, transpose, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { stack, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { backendNames, useBackend } from '@alignprop/autograd-ext';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import { testScheduler } from './__fixtures__/test-scheduler.js';
+import { toyModel } from './__fixtures__/toy-model.js';
 import { PNDMScheduler, type PNDMConfig } from './pndm.js';
 import type { ModelCall } from './scheduler.js';
 
@@ -19,19 +19,15 @@ describe.each(backendNames)('PNDMScheduler on %s', (backend) => {
   });
   afterAll(() => Object.values(io).forEach((tensor) => tensor.dispose()));
 
-  it('walks as diffusers does, with no more history than it asks for', () => {
+  it('computes the timesteps and samples of diffusers from historyLength preceding calls', () => {
     tidy(() => {
       const scheduler = new PNDMScheduler(config);
-      const [a, b] = ['toy.a', 'toy.b'].map((toy) => transpose(io[toy]!, [1, 2, 0]));
       const history: ModelCall[] = [];
       const chain = scheduler.timesteps(steps);
       const xs = [toNHWC(io[`${name}.scaled_first`]!)];
       for (const step of chain) {
         const sample = xs.at(-1)!;
-        const modelOutput: Tensor4D = add(
-          mul(tanh(add(mul(a!, sample), b!)), 0.8 + (0.4 * step.t) / 1000),
-          mul(sample, 0.1),
-        );
+        const modelOutput = toyModel(io, sample, step.t);
         xs.push(scheduler.step(modelOutput, step, sample, { history }).prevSample);
         history.push({ modelOutput, sample });
         if (history.length > scheduler.historyLength) history.shift();
@@ -42,23 +38,17 @@ describe.each(backendNames)('PNDMScheduler on %s', (backend) => {
   });
 });
 
-testScheduler('PNDMScheduler', () => new PNDMScheduler(config));
-testScheduler(
-  'PNDMScheduler (v_prediction, trailing)',
-  () => new PNDMScheduler({ ...config, prediction_type: 'v_prediction', timestep_spacing: 'trailing' }),
-);
-
-describe('PNDMScheduler refuses', () => {
-  it('Runge-Kutta steps, which it does not have', () => {
+describe('the errors of PNDMScheduler', () => {
+  it('report Runge-Kutta steps, which are not supported', () => {
     expect(() => new PNDMScheduler({ ...config, skip_prk_steps: false })).toThrow(
       /skip_prk_steps got false, expected true/,
     );
     expect(() => new PNDMScheduler()).toThrow(/skip_prk_steps/);
   });
 
-  it('a step without the calls before it', () => {
+  it('report a step without its preceding calls', () => {
     const scheduler = new PNDMScheduler(config);
-    const x = undefined as unknown as Tensor4D; // never looked at
+    const x = undefined as unknown as Tensor4D; // never read
     expect(() =>
       scheduler.step(x, scheduler.timesteps(10)[3]!, x, { history: [{ modelOutput: x, sample: x }] }),
     ).toThrow(/history of step 3 got 1 calls, expected 3/);

@@ -15,12 +15,12 @@ import { spacedTimesteps, timestepSpacings, type SpacingConfig } from './spacing
 
 const predictionTypes = ['epsilon', 'v_prediction'] as const;
 
-/** diffusers' options of `PNDMScheduler`, under their names in `scheduler_config.json`. */
+/** Options of `PNDMScheduler`, under diffusers' names in `scheduler_config.json`. */
 export type PNDMConfig = BetaConfig &
   SpacingConfig & {
-    /** Whether the chain starts without Runge-Kutta steps; only true is supported, as in every Stable Diffusion. */
+    /** Skips the Runge-Kutta steps at the start. Only true is supported, the setting of every Stable Diffusion. */
     skip_prk_steps: boolean;
-    /** Whether ᾱ after the last step is 1 rather than ᾱ_0. */
+    /** Whether ᾱ after the last step is 1 (true) or ᾱ_0 (false). */
     set_alpha_to_one: boolean;
     prediction_type: (typeof predictionTypes)[number];
   };
@@ -38,12 +38,12 @@ const defaults: PNDMConfig = {
   steps_offset: 0,
 };
 
-// Weights of the outputs so far, newest first (arXiv 2202.09778, eq. 12, and its shorter forms at the start).
+// Weights of the model outputs, newest first (arXiv 2202.09778, eq. 12; lower orders at the start of the chain).
 const multistepWeights = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]];
 
 /**
- * Pseudo linear multistep sampling (arXiv 2202.09778), as diffusers' `PNDMScheduler` with `skip_prk_steps: true`.
- * The second call repeats the first step with the mean of both outputs, so a chain of n steps has n + 1 calls.
+ * Pseudo linear multistep sampling (arXiv 2202.09778): diffusers' `PNDMScheduler` with `skip_prk_steps: true`.
+ * The second call repeats the first step with the mean of both outputs, so that a chain of n steps has n + 1 calls.
  */
 export class PNDMScheduler implements Scheduler {
   readonly config: Readonly<PNDMConfig> & SchedulerConfig;
@@ -51,7 +51,7 @@ export class PNDMScheduler implements Scheduler {
   readonly historyLength = 4;
   readonly #alphasCumprod: Float32Array;
 
-  /** @throws if an option has the wrong type or value, or `skip_prk_steps` is not true */
+  /** @throws if an option has the wrong type or an unsupported value, or `skip_prk_steps` is not true */
   constructor(config: Partial<PNDMConfig> = {}) {
     this.config = resolveConfig('PNDMScheduler', defaults, config, {
       beta_schedule: betaSchedules,
@@ -60,13 +60,14 @@ export class PNDMScheduler implements Scheduler {
     });
     if (!this.config.skip_prk_steps) {
       throw new Error(
-        'PNDMScheduler: skip_prk_steps got false, expected true. Runge-Kutta steps are not supported: set skip_prk_steps to true, or use DDIMScheduler.fromConfig.',
+        'PNDMScheduler: skip_prk_steps got false, expected true. Runge-Kutta steps are not supported: ' +
+          'set skip_prk_steps to true, or use DDIMScheduler.fromConfig.',
       );
     }
     this.#alphasCumprod = alphasCumprod('PNDMScheduler', this.config);
   }
 
-  /** A PNDM scheduler with the schedule of another one; see `DDIMScheduler.fromConfig`. */
+  /** Creates a PNDM scheduler with the noise schedule of another scheduler; see `DDIMScheduler.fromConfig`. */
   static fromConfig(config: SchedulerConfig): PNDMScheduler {
     return new PNDMScheduler(knownFields(defaults, config));
   }
@@ -74,32 +75,34 @@ export class PNDMScheduler implements Scheduler {
   timesteps(numInferenceSteps: number): readonly Step[] {
     const spaced = spacedTimesteps('PNDMScheduler.timesteps', this.config, numInferenceSteps);
     const stride = Math.floor(this.config.num_train_timesteps / numInferenceSteps);
-    const plain = spaced.map((t, i) => ({ index: i === 0 ? 0 : i + 1, t, prev: t - stride }));
+    const steps = spaced.map((t, i) => ({ index: i === 0 ? 0 : i + 1, t, prev: t - stride }));
     const second = spaced[1];
-    if (second === undefined) return plain;
-    return [plain[0]!, { index: 1, t: second, prev: second, from: second + stride }, ...plain.slice(1)];
+    if (second === undefined) return steps;
+    const correction = { index: 1, t: second, prev: second, from: second + stride };
+    return [steps[0]!, correction, ...steps.slice(1)];
   }
 
-  /** @throws always: a step depends on the outputs before it */
+  /** @throws always: a step also depends on earlier model outputs */
   coefficients(): StepCoefficients {
     throw new Error(
-      'PNDMScheduler.coefficients: a multistep rule got asked for one linear step. Use step() with history, or DDIMScheduler.fromConfig.',
+      'PNDMScheduler.coefficients: a step of a multistep rule also depends on earlier model outputs. ' +
+        'Use step() with history, or DDIMScheduler.fromConfig.',
     );
   }
 
   /** @throws if `history` is shorter than the step needs */
   step(modelOutput: Tensor4D, step: Step, sample: Tensor4D, { history = [] }: StepOptions = {}): StepOutput {
-    const calls = recent(history, step.index);
+    const calls = relevantCalls(history, step.index);
     const start = step.index === 1 ? calls.at(-1)!.sample : sample;
     const output =
       step.index === 1
-        ? mul(add(modelOutput, calls.at(-1)!.modelOutput), 0.5)
-        : multistep(modelOutput, calls, step.index);
+        ? mul<Tensor4D>(add(modelOutput, calls.at(-1)!.modelOutput), 0.5)
+        : combineOutputs(modelOutput, calls, step.index);
     const alpha = alphaAt('PNDMScheduler', this.#alphasCumprod, step.from ?? step.t);
     const epsilon: Tensor4D =
       this.config.prediction_type === 'v_prediction'
         ? add(mul(output, Math.sqrt(alpha)), mul(start, Math.sqrt(1 - alpha)))
-        : (output as Tensor4D);
+        : output;
     return {
       prevSample: this.#transfer(start, epsilon, alpha, step.prev),
       predOriginalSample: div(sub(start, mul(epsilon, Math.sqrt(1 - alpha))), Math.sqrt(alpha)),
@@ -114,7 +117,7 @@ export class PNDMScheduler implements Scheduler {
     );
   }
 
-  /** x_(t-δ) by formula (9), with x_t added to both sides. */
+  /** Formula (9), solved for x_(t-δ). */
   #transfer(sample: Tensor4D, epsilon: Tensor4D, alpha: number, prev: number): Tensor4D {
     const final = this.config.set_alpha_to_one ? 1 : this.#alphasCumprod[0]!;
     const alphaPrev = prev >= 0 ? alphaAt('PNDMScheduler', this.#alphasCumprod, prev) : final;
@@ -123,19 +126,21 @@ export class PNDMScheduler implements Scheduler {
   }
 }
 
-/** The calls before call `index` that count: the second one was a correction of the first and is left out later. */
-function recent(history: readonly ModelCall[], index: number): readonly ModelCall[] {
+/** The calls that call `index` reads. Calls after the second one skip it: it only corrected the first step. */
+function relevantCalls(history: readonly ModelCall[], index: number): readonly ModelCall[] {
   const needed = Math.min(index, index > 4 ? 3 : 4);
   if (history.length < needed) {
     throw new Error(
-      `PNDMScheduler.step: history of step ${index} got ${history.length} calls, expected ${needed}. Pass the calls before this one, oldest first.`,
+      `PNDMScheduler.step: history of step ${index} got ${history.length} calls, expected ${needed}. ` +
+        'Pass the preceding calls, oldest first.',
     );
   }
-  const first = index - history.length; // index of history[0]
+  const first = index - history.length; // the index of history[0]
   return history.filter((_, i) => index === 1 || first + i !== 1);
 }
 
-function multistep(modelOutput: Tensor4D, calls: readonly ModelCall[], index: number): Tensor4D {
+/** The weighted sum of the newest outputs, of order 1 to 4. */
+function combineOutputs(modelOutput: Tensor4D, calls: readonly ModelCall[], index: number): Tensor4D {
   const outputs = [modelOutput, ...calls.map((call) => call.modelOutput).reverse()];
   const weights = multistepWeights[Math.min(Math.max(index - 1, 0), 3)]!;
   return weights.map((weight, i) => mul<Tensor4D>(outputs[i]!, weight)).reduce((sum, term) => add(sum, term));

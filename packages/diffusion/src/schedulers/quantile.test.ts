@@ -18,7 +18,7 @@ describe.each(backendNames)('quantile on %s', (backend) => {
     [0.5, [3, 30]],
     [0.9, [4.6, 46]],
     [1, [5, 50]],
-  ])('%d: interpolates linearly', (ratio, expected) => {
+  ])('interpolates linearly at ratio %d', (ratio, expected) => {
     tidy(() =>
       quantile(rows(), ratio)
         .dataSync()
@@ -26,7 +26,7 @@ describe.each(backendNames)('quantile on %s', (backend) => {
     );
   });
 
-  it('sends the gradient to the two neighbours, by their weights', () => {
+  it('passes the gradient to the two neighbours in proportion to their weights', () => {
     tidy(() => {
       const x = rows();
       const { grads } = gradients(() => quantile(x, 0.9), [x], tensor1d([1, 2]));

@@ -14,20 +14,20 @@ import {
 import { defineOp } from '@alignprop/autograd-ext';
 
 /**
- * The quantile of each row, `[B, N]` to `[B]`, interpolated linearly between the two nearest values: torch.quantile.
- * The gradient goes to those two values, as in torch. No tensor value is read.
+ * torch.quantile: the quantile of each row, `[B, N]` to `[B]`, interpolated linearly between the two nearest values.
+ * The gradient flows to these two values. Reads no tensor values, so that engines can record it.
  * @param ratio in [0, 1]
  */
 export const quantile = (x: Tensor2D, ratio: number): Tensor1D => op({ x }, { ratio }) as Tensor1D;
 
-// An op of its own, because tfjs's TopK has no gradient.
+// A separate op with a gradient: tfjs's TopK has none.
 const op = defineOp<{ ratio: number }>({
   name: 'Quantile',
   inputsToSave: ['x'],
   forward: ({ x }, { ratio }) => {
     const { values, weights } = neighbours(x as Tensor2D, ratio);
-    // [B]
-    return weights.map((weight, i) => mul(squeeze(values[i]!, [1]), weight)).reduce((sum, term) => add(sum, term));
+    const terms = weights.map((weight, i) => mul(squeeze(values[i]!, [1]), weight)); // [B] each
+    return terms.reduce((sum, term) => add(sum, term));
   },
   gradient: (dy, [x], { ratio }) => ({
     x: () => {
@@ -40,15 +40,20 @@ const op = defineOp<{ ratio: number }>({
   }),
 });
 
-/**
- * The values on either side of the quantile, `[B, 1]` each, where they are, and their weights; only the lower one where
- * it is met.
- */
-function neighbours(x: Tensor2D, ratio: number): { values: Tensor[]; indices: Tensor[]; weights: number[] } {
+interface Neighbours {
+  /** `[B, 1]` each. */
+  readonly values: readonly Tensor[];
+  /** The columns of the values, `[B, 1]` each. */
+  readonly indices: readonly Tensor[];
+  readonly weights: readonly number[];
+}
+
+/** Finds the lower and the upper neighbour of the quantile; the lower one alone if the quantile equals it. */
+function neighbours(x: Tensor2D, ratio: number): Neighbours {
   const rank = ratio * (x.shape[1]! - 1);
   const lower = Math.floor(rank);
   const weights = rank === lower ? [1] : [1 - (rank - lower), rank - lower];
-  const top = topk(x, x.shape[1]! - lower, true); // largest first: the last column is the lower neighbour
+  const top = topk(x, x.shape[1]! - lower, true); // descending: the last column is the lower neighbour
   const column = (columns: Tensor, i: number) => slice(columns, [0, columns.shape[1]! - 1 - i], [-1, 1]);
   return {
     values: weights.map((_, i) => column(top.values, i)),

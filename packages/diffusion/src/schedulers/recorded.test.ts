@@ -16,10 +16,10 @@ const thresholding = createScheduler({
   sample_max_value: 1.5,
 });
 
-describe('recorded like eager, values and gradients', () => {
-  const [recorder, eager] = [new OnnxRuntimeEngine(), new TfjsEngine()];
+describe('values and gradients of recorded scheduler functions', () => {
+  const [recording, eager] = [new OnnxRuntimeEngine(), new TfjsEngine()];
   beforeAll(() => useBackend('wasm'));
-  afterAll(() => recorder.dispose());
+  afterAll(() => recording.dispose());
 
   it.each<[string, number[][], (...xs: Tensor[]) => Tensor]>([
     ['quantile between two values', [[3, 7]], (x) => quantile(x as Tensor2D, 0.4)],
@@ -35,12 +35,12 @@ describe('recorded like eager, values and gradients', () => {
         thresholding.step(output as Tensor4D, thresholding.timesteps(10)[6]!, sample as Tensor4D, { eta: 0 })
           .prevSample,
     ],
-  ])('%s', async (_, shapes, op) => {
+  ])('equal those of the eager engine: %s', async (_, shapes, op) => {
     const xs = shapes.map((shape, i) => normal(shape, i + 1));
     const fn = ((_params, ...inputs) => op(...inputs)) as ModelFunction;
     const wrt = xs.map((_x, i) => i);
     const [actual, expected] = [
-      await recorder.compileVjp(fn, { wrt })({}, xs),
+      await recording.compileVjp(fn, { wrt })({}, xs),
       await eager.compileVjp(fn, { wrt })({}, xs),
     ];
     for (const [i, tensor] of [expected.value, ...expected.inputs].entries()) {

@@ -3,17 +3,18 @@ import type { SchedulerConfig } from './scheduler.js';
 type Choices<T> = { readonly [K in keyof T]?: readonly T[K][] };
 
 /**
- * Defaults overlaid with the fields given. Fields of other classes are carried along unused, as diffusers does, so that
- * `clip_sample` of a PNDM file reaches a DDIM scheduler made from its config.
- * @throws if a field has the wrong type or is none of its choices; all such fields in one error
+ * Fills in the defaults of a scheduler class. Keeps fields of other classes, as diffusers does: `clip_sample` in a PNDM
+ * file reaches a DDIM scheduler created from its config.
+ * @param choices the supported values of fields with a fixed set of values
+ * @throws if a field has the wrong type or an unsupported value; lists all such fields
  */
 export function resolveConfig<T extends object>(
   className: string,
   defaults: T,
-  given: SchedulerConfig,
+  config: SchedulerConfig,
   choices: Choices<T>,
 ): Readonly<T> & SchedulerConfig {
-  const fields = Object.entries(given).filter(([name, value]) => value !== undefined && !name.startsWith('_'));
+  const fields = Object.entries(config).filter(([name, value]) => value !== undefined && !name.startsWith('_'));
   const problems = fields.flatMap(([name, value]) => problemOf(defaults, choices, name as keyof T & string, value));
   if (problems.length > 0)
     throw new Error(`${className}: ${problems.join('; ')}. Correct scheduler_config.json or the options.`);
@@ -26,13 +27,15 @@ export function resolveConfig<T extends object>(
   });
 }
 
-/** The fields that were written in a file or given by a caller, without those that some class filled in. */
+/** Returns the fields set by a file or a caller, without the defaults that a class filled in. */
 export function explicitFields(config: SchedulerConfig): SchedulerConfig {
-  const filled = (config._use_default_values ?? []) as readonly string[];
-  return Object.fromEntries(Object.entries(config).filter(([name]) => !name.startsWith('_') && !filled.includes(name)));
+  const filledIn = (config._use_default_values ?? []) as readonly string[];
+  return Object.fromEntries(
+    Object.entries(config).filter(([name]) => !name.startsWith('_') && !filledIn.includes(name)),
+  );
 }
 
-/** Those of `config`'s explicit fields that a class with these defaults knows. */
+/** Returns the explicit fields of `config` that a class with these defaults has. */
 export function knownFields<T extends object>(defaults: T, config: SchedulerConfig): Partial<T> {
   return Object.fromEntries(Object.entries(explicitFields(config)).filter(([name]) => name in defaults)) as Partial<T>;
 }

@@ -1,40 +1,42 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 
-/** One call of the model on the way from noise to image. Plain data: a caller may store it or make its own. */
+/** One model call of the denoising chain. Plain data: a caller may store it or create its own. */
 export interface Step {
-  /** Place in the chain; 0 is the noisiest. */
+  /** Position in the chain; 0 is the noisiest step. */
   readonly index: number;
-  /** Training timestep given to the model, in [0, num_train_timesteps). */
+  /** The training timestep to pass to the model, in [0, num_train_timesteps). */
   readonly t: number;
-  /** Training timestep of the sample after the step; below 0 when the step ends the chain. */
+  /** The training timestep of the sample after the step; below 0 for the last step of the chain. */
   readonly prev: number;
-  /** Training timestep of the sample that the step starts from, where that is not `t` (PNDM's second call). */
+  /** The training timestep of the sample before the step, if it is not `t` (PNDM's second call). */
   readonly from?: number;
 }
 
-/** A call of the model made earlier in the chain. */
+/** An earlier model call of the chain. */
 export interface ModelCall {
   readonly modelOutput: Tensor4D;
   readonly sample: Tensor4D;
 }
 
+/** Options of `Scheduler.step`. */
 export interface StepOptions {
-  /** DDIM's η in [0, 1]: 0 deterministic, 1 as noisy as DDPM. Schedulers without noise ignore it. */
+  /** DDIM's η in [0, 1]: 0 is deterministic, 1 adds as much noise as DDPM. Deterministic schedulers ignore it. */
   eta?: number;
-  /** Standard normal noise of the sample's shape; needed where `eta` is above 0. */
+  /** Standard normal noise of the sample's shape; required if `eta` is above 0. */
   noise?: Tensor4D;
-  /** The calls before this one, oldest first; at least `historyLength` of them, or all there are. */
+  /** The preceding calls, oldest first: at least `historyLength` of them, or all if there are fewer. */
   history?: readonly ModelCall[];
 }
 
+/** The result of `Scheduler.step`. */
 export interface StepOutput {
   /** The sample at `step.prev`. */
   readonly prevSample: Tensor4D;
-  /** The x_0 that the model's output implies, after clipping or thresholding. */
+  /** The model's estimate of x_0, after clipping or thresholding. */
   readonly predOriginalSample: Tensor4D;
 }
 
-/** x_prev = sample · x + modelOutput · ε + noise · z. */
+/** The coefficients of a linear step: x_prev = sample · x + modelOutput · ε + noise · z. */
 export interface StepCoefficients {
   readonly sample: number;
   readonly modelOutput: number;
@@ -42,33 +44,33 @@ export interface StepCoefficients {
 }
 
 /**
- * The file's spelling, with defaults filled in; the fields filled in are listed in `_use_default_values`, as in
- * diffusers.
+ * The options of a scheduler, under their names in `scheduler_config.json`, with defaults filled in.
+ * `_use_default_values` lists the names of the options filled in, as in diffusers.
  */
 export type SchedulerConfig = Readonly<Record<string, unknown>>;
 
 /**
- * A rule that takes a sample one step down the noise schedule. It has no state: what a multistep rule has to
- * remember comes back to it as `history`, so that steps can be repeated, reordered and differentiated.
+ * Takes samples down the noise schedule, one step at a time. A scheduler has no state: a multistep rule gets the
+ * preceding calls as `history`, so that steps can be repeated, reordered and differentiated.
  */
 export interface Scheduler {
   readonly config: SchedulerConfig;
   /** Standard deviation of the sample that the chain starts from. */
   readonly initNoiseSigma: number;
-  /** How many earlier calls `step` may read; 0 for a one-step rule. */
+  /** The largest number of preceding calls that `step` reads; 0 for a one-step rule. */
   readonly historyLength: number;
   /**
-   * The chain, noisiest step first.
+   * Returns the steps of the chain, noisiest first.
    * @throws if the count is not an integer in [1, num_train_timesteps]
    */
   timesteps(numInferenceSteps: number): readonly Step[];
   /**
-   * The step as a linear map.
-   * @throws if the step is not linear in (x, ε, z): clipping, thresholding, or a multistep rule
+   * Returns the step as a linear map.
+   * @throws if the step is not linear in (x, ε, z): with clipping, with thresholding, or for a multistep rule
    */
   coefficients(step: Step, eta?: number): StepCoefficients;
-  /** One step down, pure and differentiable in `modelOutput` and `sample`, both `[B, h, w, C]`. */
+  /** Takes one step. Pure, and differentiable in `modelOutput` and `sample`, both `[B, h, w, C]`. */
   step(modelOutput: Tensor4D, step: Step, sample: Tensor4D, options?: StepOptions): StepOutput;
-  /** √ᾱ_t · original + √(1 - ᾱ_t) · noise, with one timestep per sample of the batch. */
+  /** Returns √ᾱ_t · original + √(1 - ᾱ_t) · noise, with one timestep per sample of the batch. */
   addNoise(original: Tensor4D, noise: Tensor4D, timesteps: readonly number[]): Tensor4D;
 }

@@ -2,7 +2,7 @@ import { roundHalfEven } from '../round-half-even.js';
 
 export const timestepSpacings = ['leading', 'trailing', 'linspace'] as const;
 
-/** The fields that decide which training timesteps a shorter chain visits (arXiv 2305.08891, table 2). */
+/** The options that choose the training timesteps of a chain with fewer steps (arXiv 2305.08891, table 2). */
 export type SpacingConfig = {
   num_train_timesteps: number;
   timestep_spacing: (typeof timestepSpacings)[number];
@@ -11,10 +11,11 @@ export type SpacingConfig = {
 };
 
 /**
- * The training timesteps of a chain of `count` steps, largest first.
- * Where numpy's `arange` makes `trailing` one too long (count 61 of 1000, for example) diffusers visits timestep -1,
- * which wraps around to the noisiest; here a chain has `count` steps.
- * @throws if `count` is not an integer in [1, num_train_timesteps], or the offset leads outside the training timesteps
+ * Returns the training timesteps of a chain of `count` steps, largest first.
+ *
+ * Always returns `count` timesteps. diffusers returns one more where numpy's `arange` rounds up with `trailing` spacing
+ * (61 of 1000, for example): timestep -1, which wraps around to the noisiest.
+ * @throws if `count` is not an integer in [1, num_train_timesteps], or the offset exceeds the training timesteps
  */
 export function spacedTimesteps(owner: string, config: SpacingConfig, count: number): number[] {
   const { num_train_timesteps: total, steps_offset: offset } = config;
@@ -27,19 +28,21 @@ export function spacedTimesteps(owner: string, config: SpacingConfig, count: num
   const outside = timesteps.find((t) => t < 0 || t >= total);
   if (outside !== undefined) {
     throw new Error(
-      `${owner}: ${count} steps with steps_offset ${offset} got timestep ${outside}, expected 0 to ${total - 1}. Take fewer steps or another offset.`,
+      `${owner}: ${count} steps with steps_offset ${offset} got timestep ${outside}, expected 0 to ${total - 1}. ` +
+        'Take fewer steps or another offset.',
     );
   }
   return timesteps;
 }
 
-const spacings: Record<SpacingConfig['timestep_spacing'], (count: number, total: number, offset: number) => number[]> =
-  {
-    leading: (count, total, offset) => descending(count, (i) => i * Math.floor(total / count) + offset),
-    trailing: (count, total) => Array.from({ length: count }, (_, i) => roundHalfEven(total - i * (total / count)) - 1),
-    linspace: (count, total) =>
-      descending(count, (i) => roundHalfEven(count === 1 ? 0 : i * ((total - 1) / (count - 1)))),
-  };
+type Spacing = (count: number, total: number, offset: number) => number[];
+
+const spacings: Readonly<Record<SpacingConfig['timestep_spacing'], Spacing>> = {
+  leading: (count, total, offset) => descending(count, (i) => i * Math.floor(total / count) + offset),
+  trailing: (count, total) => Array.from({ length: count }, (_, i) => roundHalfEven(total - i * (total / count)) - 1),
+  linspace: (count, total) =>
+    descending(count, (i) => roundHalfEven(count === 1 ? 0 : i * ((total - 1) / (count - 1)))),
+};
 
 const descending = (count: number, at: (i: number) => number) =>
   Array.from({ length: count }, (_, i) => at(count - 1 - i));

@@ -6,14 +6,14 @@ import { expectClose } from '../../../../../fixtures/index.js';
 import type { ModelCall, Scheduler, Step } from '../scheduler.js';
 
 const shape = [2, 3, 2, 4] as [number, number, number, number];
-const random = (seed: number) => randomNormal(shape, 0, 1, 'float32', seed) as Tensor4D;
+const normal = (seed: number) => randomNormal(shape, 0, 1, 'float32', seed) as Tensor4D;
 
-/** What every scheduler must do. */
+/** The contract of `Scheduler`: tests that every scheduler, with any options, must pass. */
 export function testScheduler(name: string, create: () => Scheduler): void {
-  describe(`${name} keeps the contract of a scheduler`, () => {
+  describe(`the contract of a scheduler: ${name}`, () => {
     beforeAll(() => useBackend());
 
-    it('walks down from the noisiest step to the end', () => {
+    it('orders its steps from the noisiest to the last', () => {
       for (const count of [1, 2, 7, 50]) {
         const steps = create().timesteps(count);
         expect(steps.map((step) => step.index)).toEqual(steps.map((_, i) => i));
@@ -22,19 +22,19 @@ export function testScheduler(name: string, create: () => Scheduler): void {
       }
     });
 
-    it.each([0, -1, 2.5, NaN, 1e6])('refuses a chain of %d steps', (count) => {
+    it.each([0, -1, 2.5, NaN, 1e6])('rejects a chain of %d steps', (count) => {
       expect(() => create().timesteps(count)).toThrow(
         /timesteps: numInferenceSteps got .* expected an integer from 1 to/,
       );
     });
 
-    it('has no state: a step gives the same numbers again, after other steps and on another instance', () => {
+    it('has no state: repeats a step exactly after other steps and on another instance', () => {
       tidy(() => {
         const scheduler = create();
         const chain = scheduler.timesteps(6);
         const first = chain.map((step) => take(scheduler, step).prevSample.arraySync());
-        const backwards = [...chain].reverse().map((step) => take(create(), step).prevSample.arraySync());
-        expect(backwards.reverse()).toEqual(first);
+        const reversed = [...chain].reverse().map((step) => take(create(), step).prevSample.arraySync());
+        expect(reversed.reverse()).toEqual(first);
       });
     });
 
@@ -46,27 +46,27 @@ export function testScheduler(name: string, create: () => Scheduler): void {
           const { prevSample, predOriginalSample } = take(scheduler, step, modelOutput, sample);
           return add(prevSample, mul(predOriginalSample, 0.01));
         };
-        tidy(() => checkGradient(fn as never, [random(1), random(2)], { step: 5e-3 }));
+        tidy(() => checkGradient(fn as never, [normal(1), normal(2)], { step: 5e-3 }));
       }
     });
 
-    it('gives the coefficients of its step, or says why there are none', () => {
+    it('returns the coefficients of a linear step, and throws for any other step', () => {
       const scheduler = create();
       for (const step of scheduler.timesteps(5)) tidy(() => expectLinear(scheduler, step));
     });
 
-    it('adds noise: almost none at timestep 0, almost only noise at the last', () => {
+    it('adds almost no noise at timestep 0 and leaves almost no signal at the last timestep', () => {
       tidy(() => {
         const scheduler = create();
         const total = scheduler.config.num_train_timesteps as number;
-        const [original, noise] = [random(3), random(4)];
+        const [original, noise] = [normal(3), normal(4)];
         expectClose(scheduler.addNoise(original, zerosLike(noise), [0, 0]), original, 0.01);
         expectClose(scheduler.addNoise(zerosLike(original), noise, [total - 1, total - 1]), noise, 0.01);
         expect(() => scheduler.addNoise(original, noise, [0, total])).toThrow(/timestep got/);
       });
     });
 
-    it('keeps no tensor', async () => {
+    it('leaks no tensor', async () => {
       await expectNoLeaks(() => {
         tidy(() =>
           create()
@@ -78,23 +78,24 @@ export function testScheduler(name: string, create: () => Scheduler): void {
   });
 }
 
+/** Takes a step with random tensors, which depend on the step alone. */
 function take(
   scheduler: Scheduler,
   step: Step,
-  modelOutput = random(100 + step.index),
-  sample = random(200 + step.index),
+  modelOutput = normal(100 + step.index),
+  sample = normal(200 + step.index),
 ) {
-  const calls = Array.from({ length: step.index }, (_, i): ModelCall => ({
-    modelOutput: random(300 + i),
-    sample: random(400 + i),
+  const history = Array.from({ length: step.index }, (_, i): ModelCall => ({
+    modelOutput: normal(300 + i),
+    sample: normal(400 + i),
   }));
-  return scheduler.step(modelOutput, step, sample, { eta: 0.5, noise: random(500 + step.index), history: calls });
+  return scheduler.step(modelOutput, step, sample, { eta: 0.5, noise: normal(500 + step.index), history });
 }
 
 function expectLinear(scheduler: Scheduler, step: Step): void {
   if (isLinear(scheduler)) {
     const { sample, modelOutput, noise } = scheduler.coefficients(step, 0.7);
-    const [x, epsilon, z] = [random(1), random(2), random(3)];
+    const [x, epsilon, z] = [normal(1), normal(2), normal(3)];
     const expected = scheduler.step(epsilon, step, x, { eta: 0.7, noise: z }).prevSample;
     expectClose(add(add(mul(x, scalar(sample)), mul(epsilon, modelOutput)), mul(z, noise)), expected, 1e-5);
   } else {
