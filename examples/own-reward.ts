@@ -1,5 +1,5 @@
-// Trains an adapter on a reward of your own, how close an image's mean colour is to the one asked for, and draws with it.
-// Writes the adapter and the metrics to out/own-reward, the picture to out/apple.png.
+// Trains an adapter on a reward of your own, how close an image's mean colour is to a target, and draws with it. Writes
+// the adapter and the metrics to out/own-reward, the picture to out/apple.png.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { mean, neg, square, sub, tensor } from '@tensorflow/tfjs-core';

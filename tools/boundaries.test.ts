@@ -1,5 +1,5 @@
-// Every boundary of eslint.config.mjs has a snippet here that it must refuse, and one beside it that it must let
-// through.
+// Proves that each boundary rule of eslint.config.mjs works: snippets that it must refuse, and snippets that it must
+// accept.
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,7 @@ const modules = '@nx/enforce-module-boundaries';
 const imports = '@typescript-eslint/no-restricted-imports';
 const rooms = 'import-x/no-restricted-paths';
 
-// Without type information: the snippets belong to no program.
+// Lints without type information: the snippets belong to no TypeScript program.
 const eslint = new ESLint({
   cwd: root,
   overrideConfig: [
@@ -30,7 +30,7 @@ beforeAll(() => {
   });
 });
 
-/** The ids of the rules that refuse `code` in `file`. */
+/** Returns the ids of the rules that refuse `code` in `file`. */
 async function refusals(file: string, code: string): Promise<readonly (string | null)[]> {
   const [result] = await eslint.lintText(code, { filePath: file, warnIgnored: true });
   expect(result!.messages.filter(({ fatal }) => fatal)).toEqual([]);
@@ -94,11 +94,13 @@ const allowed: readonly (readonly [file: string, code: string])[] = [
   ['packages/trainer/src/x.ts', "export type { RewardFunction } from '@alignprop/rewards';"],
   [
     'packages/cli/src/x.ts',
-    "import { readFileSync } from 'node:fs'; export { jpegCompressibility } from '@alignprop/rewards'; console.log(readFileSync);",
+    "import { readFileSync } from 'node:fs'; export { jpegCompressibility } from '@alignprop/rewards'; " +
+      'console.log(readFileSync);',
   ],
   [
     'packages/autograd-ext/src/weights/files/directory.ts',
-    "import type { FileHandle } from 'node:fs/promises'; export const x = (): Promise<unknown> => import('node:fs/promises'); export type Handle = FileHandle;",
+    "import type { FileHandle } from 'node:fs/promises'; export type Handle = FileHandle; " +
+      "export const x = (): Promise<unknown> => import('node:fs/promises');",
   ],
   ['packages/diffusion/src/x.test.ts', "import { readFileSync } from 'node:fs'; export const x = readFileSync;"],
   ['packages/lora/src/x.test.ts', "export { expectClose } from '../../../fixtures/index.js';"],

@@ -50,11 +50,11 @@ describe('README programs', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it.each(libraries)('the README of %s has one', (name) => {
+  it.each(libraries)('stand in the README of %s', (name) => {
     expect(programs.map(({ readme }) => readme)).toContain(`packages/${name}/README.md`);
   });
 
-  it('they have no type errors', () => {
+  it('have no type errors', () => {
     const files = programs.map(({ code }, i) => {
       const file = join(folder, `check-${i}.ts`);
       writeFileSync(file, `${code}\nexport {};\n`);

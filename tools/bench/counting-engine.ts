@@ -1,16 +1,16 @@
 import type { Compiled, CompiledVjp, Engine, KeptForward, Params } from '@alignprop/autograd-ext';
 
-/** Calls of the UNet, an image (or half of a guided one) each. */
+/** Calls of the UNet, counted per row of the batch: an image, or one of the two rows of a guided one. */
 export interface UNetCalls {
   forward: number;
   backward: number;
 }
 
-/** An engine that counts what its pipeline's UNet computes. */
+/** Wraps an engine to count the calls of its pipeline's UNet. */
 export function countingEngine(engine: Engine): { engine: Engine; calls: UNetCalls } {
   const calls: UNetCalls = { forward: 0, backward: 0 };
   const count = (params: Params, inputs: readonly { shape: number[] }[], kinds: readonly (keyof UNetCalls)[]) => {
-    // the embeddings: one a prediction
+    // inputs[2] are the text embeddings, one row a prediction
     if ('time_embedding' in params) for (const kind of kinds) calls[kind] += inputs[2]!.shape[0]!;
   };
   const compile =

@@ -1,10 +1,10 @@
 import type { Row } from './efficiency-run.js';
 import { plot, type Panel, type Series } from './plot.js';
 
-/** One of them is AlignProp, those of DDPO are compared with it, and one shows what happens without learning. */
+/** The runs compared: AlignProp, DDPO at two learning rates, and DDPO on random rewards as a control. */
 export type RunName = 'AlignProp' | 'DDPO, rate 1e-2' | 'DDPO, rate 3e-3' | 'random rewards';
 
-/** The evaluations of each run, a run a seed. */
+/** Evaluations by run name, then by seed. */
 export type Runs = Readonly<Record<RunName, readonly (readonly Row[])[]>>;
 
 type Cost = Exclude<keyof Row, 'kilobytes'>;
@@ -16,15 +16,16 @@ const costs: readonly (readonly [Cost, string])[] = [
   ['cpuSeconds', 'seconds of one core'],
 ];
 
-/** How far down, of the way to the smallest size that every run reaches. */
+/** Levels at which costs are compared: shares of the way from the start to the smallest size that every run reaches. */
 const shares = [0.5, 1];
 
-/** A markdown table: the smallest that the held-out images became in each run. */
+/** Formats a markdown table of the smallest held-out size of each run. */
 export function bestTable(runs: Runs): string {
   const best = (rows: readonly Row[]) => rows.reduce((a, b) => (b.kilobytes < a.kilobytes ? b : a));
   const lines = Object.entries(runs).map(
     ([name, each]) =>
-      `| ${name} | ${each.at(0)!.at(-1)!.queries} | ${each.map((rows) => `${best(rows).kilobytes.toFixed(3)} (${best(rows).queries})`).join(', ')} |`,
+      `| ${name} | ${each.at(0)!.at(-1)!.queries} | ` +
+      `${each.map((rows) => `${best(rows).kilobytes.toFixed(3)} (${best(rows).queries})`).join(', ')} |`,
   );
   return ['| | queries | smallest held-out kB (after queries), seed by seed |', '| --- | ---: | --- |', ...lines].join(
     '\n',
@@ -32,8 +33,8 @@ export function bestTable(runs: Runs): string {
 }
 
 /**
- * A markdown table: what it took until the held-out images were so small, the mean over the seeds with the range, and
- * the ratio of the means.
+ * Formats a markdown table of the cost to reach each level: mean over the seeds with the range, and the ratio of the
+ * means.
  */
 export function tableOf({ AlignProp: aligned, ...others }: Runs): string {
   const lines = (['DDPO, rate 1e-2', 'DDPO, rate 3e-3'] as const).flatMap((name) =>
@@ -54,12 +55,13 @@ function comparison(aligned: Runs['AlignProp'], ddpo: Runs['AlignProp']): string
         number[],
         number[],
       ];
-      return `| ${i === 0 ? level.toFixed(3) : ''} | ${label} | ${spread(ours)} | ${spread(theirs)} | ${(mean(theirs) / mean(ours)).toFixed(0)} |`;
+      const ratio = (mean(theirs) / mean(ours)).toFixed(0);
+      return `| ${i === 0 ? level.toFixed(3) : ''} | ${label} | ${spread(ours)} | ${spread(theirs)} | ${ratio} |`;
     });
   });
 }
 
-/** What a run had taken when it first was as small as that. Runs are evaluated after every optimizer step. */
+/** Returns the cost at the first evaluation at or below a level. Runs are evaluated after every optimizer step. */
 const costAt = (rows: readonly Row[], level: number, cost: Cost): number =>
   rows.find(({ kilobytes }) => kilobytes <= level)![cost];
 
@@ -67,7 +69,7 @@ const mean = (values: readonly number[]): number => values.reduce((sum, value) =
 const spread = (values: readonly number[]): string =>
   `${mean(values).toFixed(0)} (${Math.min(...values).toFixed(0)} to ${Math.max(...values).toFixed(0)})`;
 
-/** The held-out size against queries and against time, a line a run. */
+/** Plots the held-out size against queries and against time, one line a run. */
 export function plotOf(runs: Runs): string {
   const lines = (cost: Cost, most = Infinity): Series[] =>
     (

@@ -15,34 +15,32 @@ import {
 import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
 import { countingEngine } from './counting-engine.js';
 
-/** A trainer with its options, watched for so many queries, with an evaluation every so many. */
+/** A trainer with its options, the reward queries it runs for, and the queries between evaluations. */
 export type Method = { readonly evalEvery: number; readonly queries: number } & (
   | { readonly trainer: 'alignprop'; readonly config: AlignPropConfigInput }
   | {
       readonly trainer: 'ddpo';
       readonly config: DDPOConfigInput;
-      /** Rewards are drawn at random instead: what happens then is not learnt. */ readonly control?: boolean;
+      /** Draws rewards at random, as a control: nothing can be learnt from them. */
+      readonly control?: boolean;
     }
 );
 
-/**
- * An evaluation on held-out prompts, and all that training had taken until then; evaluations themselves are not
- * counted.
- */
+/** An evaluation on held-out prompts, and the cost of training up to it, without that of evaluations. */
 export interface Row {
   /** Images judged in training. */
   readonly queries: number;
-  /** Calls of the UNet, and of its gradient, an image each. */
+  /** Calls of the UNet and of its gradient, counted per image. */
   readonly forward: number;
   readonly backward: number;
   readonly seconds: number;
-  /** Of one thread: what else the machine does counts less than in `seconds`. */
+  /** CPU time of the process: other load on the machine disturbs it less than `seconds`. */
   readonly cpuSeconds: number;
   /** Mean size of the held-out images as JPEG files; the reward is minus this. */
   readonly kilobytes: number;
 }
 
-/** What both trainers share. */
+/** Sampling options that both trainers share. */
 export interface Setting {
   readonly steps: number;
   readonly guidance: number;
@@ -50,8 +48,8 @@ export interface Setting {
 }
 
 /**
- * Trains and evaluates, writing a row to `file` after every evaluation. A finished file is read instead, an unfinished
- * one begun anew.
+ * Trains and evaluates, writing a row to `file` after every evaluation. Reads the file instead if an earlier run
+ * finished it; an unfinished run starts over.
  */
 export async function run(
   method: Method,
@@ -120,19 +118,19 @@ const read = (file: string): Row[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as Row);
 
-/** Images judged an epoch. */
+/** Returns the number of images judged in an epoch. */
 function imagesOf({ config }: AlignPropTrainer | DDPOTrainer): number {
   if ('sample_batch_size' in config) return config.sample_batch_size * config.sample_num_batches_per_epoch;
   return config.train_batch_size * config.train_gradient_accumulation_steps;
 }
 
-/** The mean size of what a pipeline draws for prompts that nothing is trained on, always from the same noise. */
+/** Returns a function that measures the mean JPEG size of images of held-out prompts, always from the same noise. */
 function heldOut(
   { engine }: StableDiffusionPipeline,
   sampling: AlignPropConfigInput,
 ): (pipeline: StableDiffusionPipeline) => Promise<number> {
   const config = parseAlignPropConfig({ ...sampling, seed: 20_000, eval_images_per_prompt: 4, estimator: 'full' });
-  // sizes are taken of all images below
+  // A placeholder: the sizes of the images are computed below.
   const brightness = (images: Tensor4D) => tensor1d(new Float32Array(images.shape[0]));
   const evaluate = evaluator(engine, { config, prompts: embeddedModel.evalPrompts, rewardFunction: brightness });
   return async (pipeline) => {
@@ -143,7 +141,7 @@ function heldOut(
   };
 }
 
-/** DDPO's own compressibility. */
+/** The compressibility reward of the DDPO paper: minus the JPEG size in kilobytes. */
 const smallness = async (images: Tensor4D): Promise<number[]> => (await kilobytes(images)).map((size) => -size);
 
 function randomReward(seed: number): (images: Tensor4D) => Float32Array {
@@ -151,7 +149,7 @@ function randomReward(seed: number): (images: Tensor4D) => Float32Array {
   return ({ shape }) => generator.rand(shape[0]);
 }
 
-/** Of 1000 bytes, as libjpeg writes the images at quality 95. */
+/** Sizes in kilobytes of 1000 bytes, as libjpeg writes the images at quality 95. */
 async function kilobytes(images: Tensor4D): Promise<number[]> {
   const [, height, width] = images.shape;
   return (await toUint8(images)).map((data) => jpegSize({ data, height, width }) / 1000);

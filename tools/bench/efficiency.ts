@@ -1,6 +1,7 @@
-// npm run efficiency -w tools [-- --seeds 0,1,2 --runs FOLDER --output PATH] AlignProp against DDPO: what both take to
-// the same held-out reward. A run that is in FOLDER is not run again, so that all of it can be stopped and continued.
-// Writes tables into PATH.md, the plot to PATH.svg, all evaluations to PATH.json (docs/efficiency by default).
+// npm run efficiency -w tools [-- --seeds 0,1,2 --runs FOLDER --output PATH] Compares the cost of AlignProp and DDPO to
+// reach the same held-out reward. Runs already in FOLDER are not repeated, so that the benchmark can be stopped and
+// continued. Writes tables into PATH.md, the plot to PATH.svg, all evaluations to PATH.json (docs/efficiency by
+// default).
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -16,7 +17,7 @@ const { values: flags } = parseArgs({
   },
 });
 
-/** Without guidance, and small: a run takes minutes on one core. */
+/** Small images without guidance, so that a run takes minutes on one core. */
 const setting: Setting = { steps: 10, guidance: 1, size: 32 };
 
 const ddpo = (queries: number, train_learning_rate: number, control = false): Method => ({
@@ -27,7 +28,7 @@ const ddpo = (queries: number, train_learning_rate: number, control = false): Me
   config: { sample_batch_size: 32, sample_num_batches_per_epoch: 1, train_batch_size: 32, train_learning_rate },
 });
 
-/** What was tried besides is in docs/efficiency.md. */
+/** docs/efficiency.md lists the other settings that were tried. */
 const methods: Readonly<Record<RunName, Method>> = {
   AlignProp: {
     trainer: 'alignprop',
@@ -56,12 +57,10 @@ for (const [name, method] of Object.entries(methods) as [RunName, Method][]) {
     runs[name].push(rows);
   }
 }
+const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value);
 const table = `${tableOf(runs)}\n\n${bestTable(runs)}`;
 console.log(`\n${table}`);
-writeFileSync(
-  `${flags.output}.json`,
-  `${JSON.stringify({ setting, methods, seeds, runs }, (_, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value))}\n`,
-);
+writeFileSync(`${flags.output}.json`, `${JSON.stringify({ setting, methods, seeds, runs }, rounded)}\n`);
 writeFileSync(`${flags.output}.svg`, plotOf(runs));
 const page = readFileSync(`${flags.output}.md`, 'utf8');
 writeFileSync(

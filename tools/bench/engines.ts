@@ -1,20 +1,20 @@
 import { backend } from '@tensorflow/tfjs-core';
 import { OnnxRuntimeEngine, TfjsEngine, useBackend, type Engine } from '@alignprop/autograd-ext';
 
-/** Something that runs model functions, and the memory that it holds beside JavaScript's. */
+/** An engine, and the size of the heap it has beside JavaScript's. */
 export interface BenchEngine {
   readonly engine: Engine;
-  /** Size of its heap now; undefined where it has none of its own. */
+  /** Current size of the engine's heap; undefined where it has none. */
   heapBytes(): number | undefined;
 }
 
-/** A new engine is one entry here. */
+/** The engines that can be measured; a new one is one entry here. */
 export const engines: Readonly<Record<string, (threads?: number) => Promise<BenchEngine>>> = {
   onnxruntime: async (threads) => {
     await useBackend('wasm');
     return { engine: new OnnxRuntimeEngine({ threads }), heapBytes: () => undefined };
   },
-  // The same without keeping what the walk down computes.
+  // Recomputes activations on the walk up instead of saving them.
   'onnxruntime-recompute': async (threads) => {
     await useBackend('wasm');
     return { engine: new OnnxRuntimeEngine({ threads, maxMemory: 0 }), heapBytes: () => undefined };

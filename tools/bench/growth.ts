@@ -1,5 +1,5 @@
-// tsx tools/bench/growth.ts [--engine onnxruntime] [--output docs/growth] How time and memory of a training step grow
-// with steps, attached steps, batch and image size: a table on stdout, a plot as SVG.
+// tsx tools/bench/growth.ts [--engine onnxruntime] [--output docs/growth] Measures how time and memory of a training
+// step grow with steps, attached steps, batch and image size: a table on stdout, a plot as SVG.
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -46,7 +46,8 @@ for (const { name, points } of measured) {
     `\n| ${titles[name]} | ${points.map(({ x }) => x).join(' | ')} |\n| --- |${' ---: |'.repeat(points.length)}`,
   );
   console.log(
-    `| seconds | ${points.map(({ seconds }) => seconds.toFixed(2)).join(' | ')} |\n| peak RSS, MB | ${points.map(({ megabytes }) => megabytes.toFixed(0)).join(' | ')} |`,
+    `| seconds | ${points.map(({ seconds }) => seconds.toFixed(2)).join(' | ')} |\n` +
+      `| peak RSS, MB | ${points.map(({ megabytes }) => megabytes.toFixed(0)).join(' | ')} |`,
   );
 }
 const kinds = [

@@ -1,7 +1,7 @@
-// npm run guards -w tools [-- --steps 40 --only none,kl --runs FILE --output docs/guards] Over-optimisation, and what
-// guards do about it: the same run with and without them, judged on held-out prompts by what is trained, by whether the
-// untouched model still recognises them, and by how far images of one prompt are apart. Writes a plot and a sheet of
-// images, prints a table. What is in --runs is not run again.
+// npm run guards -w tools [-- --steps 40 --only none,kl --runs FILE --output docs/guards] Shows over-optimisation and
+// what guards do about it. The same run, with and without them, is judged on held-out prompts by the trained reward, by
+// whether the untouched model still recognises the images, and by their diversity. Writes a plot and a sheet of images,
+// prints a table. Runs already in the --runs file are not repeated.
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,8 +33,8 @@ const { values: flags } = parseArgs({
 const [steps, every] = [Number(flags.steps), Number(flags.every)];
 
 /**
- * What all runs share. The learning rate is three times what `alignprop demo` takes, so that it happens within a few
- * minutes.
+ * Options of all runs. The learning rate is three times that of `alignprop demo`, so that over-optimisation happens
+ * within a few minutes.
  */
 const common = {
   seed: 5,
@@ -55,12 +55,12 @@ interface Guard {
   readonly color: string;
   readonly config?: AlignPropConfigInput;
   readonly cap?: number;
-  /** Runs that lie on others are dashed. */
+  /** Dash pattern of a line that lies on top of another. */
   readonly dash?: string;
 }
 
-/** What early stopping goes by: small files that still show what was asked for. */
-const recognised = 5;
+/** Weight of recognition in the reward of early stopping: small files that still show their prompt. */
+const recognitionWeight = 5;
 const guards: Readonly<Record<string, Guard>> = {
   none: { label: 'no guard', color: '#dc2626' },
   kl: { label: 'kl_weight 1', color: '#2563eb', config: { kl_weight: 1 } },
@@ -74,7 +74,7 @@ const guards: Readonly<Record<string, Guard>> = {
   },
 };
 
-/** On held-out prompts, after so many steps. */
+/** An evaluation on held-out prompts after `step` steps. */
 interface Point {
   readonly step: number;
   readonly kilobytes: number;
@@ -84,9 +84,9 @@ interface Point {
 
 interface Run {
   readonly points: readonly Point[];
-  /** The step whose adapter the run ends with. */
-  readonly kept: number;
-  /** Of that adapter, the first image of each prompt, as bytes. */
+  /** The step whose adapter the run exports. */
+  readonly bestStep: number;
+  /** The first image of each prompt drawn with that adapter, base64-encoded pixels. */
   readonly images: readonly string[];
 }
 
@@ -136,45 +136,46 @@ for (const name of flags.only?.split(',') ?? Object.keys(guards)) {
   runs[name] ??= await train(guards[name]!);
   writeFileSync(flags.runs, JSON.stringify(runs));
 }
-runs.base ??= { points: [], kept: 0, images: (await look(pipeline, 0)).images };
+runs.base ??= { points: [], bestStep: 0, images: (await look(pipeline, 0)).images };
 writeFileSync(flags.runs, JSON.stringify(runs));
 if (Object.keys(guards).every((name) => runs[name])) report();
 engine.dispose();
 
 async function train({ label, config, cap }: Guard): Promise<Run> {
   const folder = mkdtempSync(join(tmpdir(), 'guards-'));
-  const held: HeldOutOptions<undefined> = {
+  const evaluation: HeldOutOptions<undefined> = {
     prompts: evalPrompts,
-    rewardFunction: weightedSum({ small: [jpegCompressibility(), 1], recognised: [judge, recognised] }),
+    rewardFunction: weightedSum({ small: [jpegCompressibility(), 1], recognised: [judge, recognitionWeight] }),
   };
   const reward: ModelReward<undefined> = cap === undefined ? jpegCompressibility() : capped(jpegCompressibility(), cap);
-  let kept = steps;
+  let exported = steps;
   const trainer = new AlignPropTrainer<undefined>({
     config: { ...common, ...config, output_dir: folder },
     pipeline,
     promptFunction: (generator) => prompts[generator.randint(0, prompts.length, 1)[0]!]!,
     rewardFunction: reward,
     imageSamplesHook: () => {},
-    evaluation: held,
-    trackers: [{ log: () => {}, logEvaluation: ({ bestStep }) => void (kept = bestStep), close: () => {} }],
+    evaluation,
+    trackers: [{ log: () => {}, logEvaluation: ({ bestStep }) => void (exported = bestStep), close: () => {} }],
   });
-  const seen = [await look(trainer.pipeline, 0)];
+  const evaluations = [await look(trainer.pipeline, 0)];
   for await (const { globalStep } of trainer.train()) {
     if ((globalStep + 1) % every !== 0) continue;
-    seen.push(await trainer.averaged(() => look(trainer.pipeline, globalStep + 1)));
-    const { point } = seen.at(-1)!;
+    evaluations.push(await trainer.averaged(() => look(trainer.pipeline, globalStep + 1)));
+    const { point } = evaluations.at(-1)!;
     console.log(
-      `${label}: after ${point.step} steps ${point.kilobytes.toFixed(2)} kB, recognised ${point.recognised.toFixed(2)}, diversity ${point.diversity.toFixed(4)}`,
+      `${label}: after ${point.step} steps ${point.kilobytes.toFixed(2)} kB, ` +
+        `recognised ${point.recognised.toFixed(2)}, diversity ${point.diversity.toFixed(4)}`,
     );
   }
   trainer.dispose();
   rmSync(folder, { recursive: true });
-  const { images } = seen.find(({ point }) => point.step === kept) ?? seen.at(-1)!;
-  return { points: seen.map(({ point }) => point), kept, images };
+  const { images } = evaluations.find(({ point }) => point.step === exported) ?? evaluations.at(-1)!;
+  return { points: evaluations.map(({ point }) => point), bestStep: exported, images };
 }
 
-async function look(drawn: StableDiffusionPipeline, step: number): Promise<{ point: Point; images: string[] }> {
-  const { images, mean, diversity } = await evaluate(drawn);
+async function look(tuned: StableDiffusionPipeline, step: number): Promise<{ point: Point; images: string[] }> {
+  const { images, mean, diversity } = await evaluate(tuned);
   const scores = jpegCompressibility()(images, [], []);
   const sizes = await scores.data<'float32'>();
   const pixels = await toUint8(images);
@@ -219,12 +220,12 @@ function sheet(images: readonly string[]): Uint8Array {
 
 function table(): string {
   const start = runs.none!.points[0]!;
-  const row = (label: string, { kilobytes, recognised: sure, diversity }: Point) =>
-    `| ${label} | ${kilobytes.toFixed(2)} | ${sure.toFixed(2)} | ${diversity.toFixed(4)} |`;
+  const row = (label: string, { kilobytes, recognised, diversity }: Point) =>
+    `| ${label} | ${kilobytes.toFixed(2)} | ${recognised.toFixed(2)} | ${diversity.toFixed(4)} |`;
   const ends = Object.entries(guards).map(([name, { label }]) =>
     row(
-      `${label}, after ${runs[name]!.kept} steps`,
-      runs[name]!.points.find(({ step }) => step === runs[name]!.kept)!,
+      `${label}, after ${runs[name]!.bestStep} steps`,
+      runs[name]!.points.find(({ step }) => step === runs[name]!.bestStep)!,
     ),
   );
   return [

@@ -1,6 +1,6 @@
 // npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2
-// --runs 5 --only unet,image,train] Each row of the table is measured in a process of its own, so that its peak memory
-// is its own too.
+// --runs 5 --only unet,image,train] Measures seconds and memory of UNet calls, images and training steps. Each row of
+// the table runs in its own process, so that its peak memory is not that of another.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpus, totalmem } from 'node:os';
@@ -25,7 +25,7 @@ const { values: flags } = parseArgs({
     steps: { type: 'string', default: '20' },
     runs: { type: 'string', default: '5' },
     only: { type: 'string', default: Object.keys(measurements).join() },
-    row: { type: 'string' }, // this process is the one that measures it
+    row: { type: 'string' }, // set in the child process that measures this row
   },
 });
 const options: BenchOptions = {
@@ -58,10 +58,11 @@ async function measureRow(name: string): Promise<Row> {
   };
 }
 
-/** Engines take turns, so that what else the machine does falls on all of them. */
+/** Measures each row on every engine in turn, so that other load on the machine affects all of them. */
 async function printTable(): Promise<void> {
   console.log(
-    `${flags.model} · ${cpus().length} × ${cpus()[0]!.model} · ${(totalmem() / 2 ** 30).toFixed(0)} GiB · Node ${process.versions.node} · tfjs-core ${tfjs}\n`,
+    `${flags.model} · ${cpus().length} × ${cpus()[0]!.model} · ${(totalmem() / 2 ** 30).toFixed(0)} GiB · ` +
+      `Node ${process.versions.node} · tfjs-core ${tfjs}\n`,
   );
   const rows: WatchedRow[] = [];
   for (const row of flags.only.split(','))

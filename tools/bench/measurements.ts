@@ -9,19 +9,19 @@ export interface BenchOptions {
   /** Height and width in pixels; the model's own by default. */
   readonly size: number | undefined;
   readonly steps: number;
-  /** Steps that the gradient enters in a training step, the last ones. */
+  /** Attached steps of a training step, the last ones of the chain. */
   readonly attached: number;
-  /** Runs that count; one more goes before them, to load weights and lay them out. */
+  /** Measured runs; one warm-up run comes first, which loads the weights. */
   readonly runs: number;
 }
 
-/** Seconds of each run, the first one (which loads the weights) included. */
+/** Returns the seconds of each run, the warm-up included. */
 export type Measurement = (pipeline: StableDiffusionPipeline, options: BenchOptions) => Promise<number[]>;
 
 const guidanceScale = 5;
 const prompt = 'crab';
 
-/** The rows of the table, in its order. */
+/** The rows of the table, in order. */
 export const measurements: Readonly<
   Record<string, { readonly label: (options: BenchOptions) => string; readonly measure: Measurement }>
 > = {
@@ -37,8 +37,8 @@ export const measurements: Readonly<
 };
 
 /**
- * The guided prediction at one timestep: the UNet on twice the batch, its text drawn at random, so that the text
- * encoder takes no memory.
+ * Measures the guided prediction at one timestep: the UNet on twice the batch. The text embeddings are random, so that
+ * the text encoder takes no memory.
  */
 async function unetCalls(pipeline: StableDiffusionPipeline, { batch, size, runs }: BenchOptions): Promise<number[]> {
   const predict = pipeline.engine.compile(guidedPrediction(pipeline.unet.config));
@@ -55,11 +55,11 @@ async function unetCalls(pipeline: StableDiffusionPipeline, { batch, size, runs 
   return seconds;
 }
 
-/** Text to image: text encoder, denoising chain by DDIM (one UNet call a step), decoder, pixels read back. */
-async function images(given: StableDiffusionPipeline, { batch, size, steps, runs }: BenchOptions): Promise<number[]> {
-  const pipeline = given.with({ scheduler: DDIMScheduler.fromConfig(given.scheduler.config) });
+/** Measures text to image: text encoder, DDIM chain (one UNet call a step), decoder, reading the pixels. */
+async function images(base: StableDiffusionPipeline, { batch, size, steps, runs }: BenchOptions): Promise<number[]> {
+  const pipeline = base.with({ scheduler: DDIMScheduler.fromConfig(base.scheduler.config) });
   return repeat(runs, async () => {
-    const made = await pipeline.generate(prompt, {
+    const result = await pipeline.generate(prompt, {
       numInferenceSteps: steps,
       guidanceScale,
       seed: 0,
@@ -67,12 +67,12 @@ async function images(given: StableDiffusionPipeline, { batch, size, steps, runs
       height: size,
       width: size,
     });
-    await made.images.data();
-    dispose([made.images, made.latents]);
+    await result.images.data();
+    dispose([result.images, result.latents]);
   });
 }
 
-/** One optimizer step of AlignProp with the gradient entering the last `attached` UNet calls. */
+/** Measures an optimizer step of AlignProp with the last `attached` denoising steps attached. */
 async function trainingSteps(
   pipeline: StableDiffusionPipeline,
   { batch, size, steps, attached, runs }: BenchOptions,

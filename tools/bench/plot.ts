@@ -2,18 +2,18 @@
 export interface Series {
   readonly points: readonly (readonly [x: number, y: number])[];
   readonly color: string;
-  /** Listed below the panels, once for all series of that name. */
+  /** Name in the legend below the panels, once for all series of that name. */
   readonly name?: string;
   /** As SVG's `stroke-dasharray`. */
   readonly dash?: string;
 }
 
-/** One pair of axes. With `labelled` each point says its own numbers, which suits a single short series. */
+/** One pair of axes. `labelled` writes its numbers at each point, which suits a single short series. */
 export interface Panel {
   readonly title: string;
   readonly series: readonly Series[];
   readonly labelled?: boolean;
-  /** Ends of the vertical axis; by default from 0, or the smallest value below, to a tenth above the largest. */
+  /** Ends of the vertical axis; by default from 0, or the smallest value if it is below, to 10 % above the largest. */
   readonly range?: readonly [number, number];
 }
 
@@ -21,7 +21,7 @@ const size = { width: 200, height: 120 };
 const cell = { width: 250, height: 190 };
 const margin = 20;
 
-/** Rows of panels as an SVG file. */
+/** Draws rows of panels as an SVG file. */
 export function plot(rows: readonly (readonly Panel[])[]): string {
   const names = new Map(
     rows
@@ -45,7 +45,10 @@ export function plot(rows: readonly (readonly Panel[])[]): string {
       dash,
     )}<text x="${left + 26}" y="${height - 10}">${name}</text>`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11"><rect width="${width}" height="${height}" fill="white"/>${panels.join('')}${legend.join('')}</svg>\n`;
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" ` +
+    `font-family="sans-serif" font-size="11"><rect width="${width}" height="${height}" fill="white"/>${panels.join('')}${legend.join('')}</svg>\n`
+  );
 }
 
 function draw({ title, series, labelled = false, range }: Panel, left: number, top: number): string {
@@ -56,22 +59,27 @@ function draw({ title, series, labelled = false, range }: Panel, left: number, t
   const [x0, y0] = [left + 30, top + 20 + size.height];
   const at = ([x, y]: readonly [number, number]) =>
     [x0 + (x / maxX) * size.width, y0 - ((y - low) / (high - low)) * size.height] as const;
-  const lines = series.map(({ points: own, color, dash }) => {
-    const places = own.map(at);
+  const lines = series.map(({ points: data, color, dash }) => {
+    const places = data.map(at);
     const dots = places.map(
       ([x, y], i) =>
-        `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${labelled ? 3 : 2}" fill="${color}"/>${labelled ? text(label(own[i]![1]), x, y - 6) : ''}`,
+        `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${labelled ? 3 : 2}" fill="${color}"/>` +
+        (labelled ? text(label(data[i]![1]), x, y - 6) : ''),
     );
     return line(places, color, dash) + dots.join('');
   });
   const marks = labelled ? [...new Set(xs)] : [0, maxX / 2, maxX];
   const ticks = marks.map((x) => text(label(x), at([x, low])[0], y0 + 14)).join('');
   const ends = labelled ? '' : [low, high].map((y) => text(label(y), x0 - 4, at([0, y])[1] + 4, 'end')).join('');
-  return `${text(title, x0, top + 4, 'start')}<path d="M${x0} ${top + 20}v${size.height}h${size.width}" fill="none" stroke="#999"/>${lines.join('')}${ticks}${ends}`;
+  const axes = `<path d="M${x0} ${top + 20}v${size.height}h${size.width}" fill="none" stroke="#999"/>`;
+  return text(title, x0, top + 4, 'start') + axes + lines.join('') + ticks + ends;
 }
 
-const line = (places: readonly (readonly [number, number])[], color: string, dash?: string): string =>
-  `<polyline points="${places.map((place) => place.map((n) => n.toFixed(1)).join()).join(' ')}" fill="none" stroke="${color}" stroke-width="2"${dash ? ` stroke-dasharray="${dash}"` : ''}/>`;
+function line(places: readonly (readonly [number, number])[], color: string, dash?: string): string {
+  const points = places.map((place) => place.map((n) => n.toFixed(1)).join()).join(' ');
+  const pattern = dash ? ` stroke-dasharray="${dash}"` : '';
+  return `<polyline points="${points}" fill="none" stroke="${color}" stroke-width="2"${pattern}/>`;
+}
 
 const text = (content: string, x: number, y: number, anchor = 'middle'): string =>
   `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${content}</text>`;

@@ -1,5 +1,5 @@
-// tsx tools/bench/random-stable-diffusion.ts FOLDER Writes a pipeline of Stable Diffusion 1.5's shapes with random
-// float32 weights (4.3 GB), to measure speed and memory with.
+// tsx tools/bench/random-stable-diffusion.ts FOLDER Writes a pipeline with Stable Diffusion 1.5's shapes and random
+// float32 weights (4.3 GB), for measurements of speed and memory.
 import { copyFileSync, mkdirSync, openSync, writeFileSync, writeSync, closeSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -73,7 +73,7 @@ const index = {
   vae: ['diffusers', 'AutoencoderKL'],
 };
 
-/** Normal numbers, repeated: the values do not matter as long as the activations stay finite. */
+/** Repeats a block of normal numbers: the values do not matter as long as activations stay finite. */
 const noise = random(0).randn(1 << 20);
 
 writePipeline(process.argv[2] ?? 'random-sd15');
@@ -122,7 +122,7 @@ function writeWeights(path: string, shapes: readonly (readonly [string, readonly
   closeSync(file);
 }
 
-/** Norms and biases leave values as they are; matrices keep their variance. */
+/** Fills norms with ones and biases with zeros; matrices preserve the variance of their input. */
 function valuesOf(name: string, shape: readonly number[]): Float32Array {
   const size = shape.reduce((a, b) => a * b, 1);
   if (shape.length === 1) return new Float32Array(size).fill(name.endsWith('bias') ? 0 : 1);

@@ -19,18 +19,19 @@ import { unet2DCondition, vaeEncode, type StableDiffusionPipeline } from '@align
 import { defineReward, type ModelReward } from '@alignprop/rewards';
 
 /**
- * Where on the way from image to noise the prompts are compared: late enough for prompts to matter, early enough for
- * the image to.
+ * Timesteps at which prompts are compared: noisy enough for the prompt to matter, not so noisy as to hide the image.
  */
 const timesteps = [400, 650];
-/** Logits a unit of the mean squared error, so that images of the untouched model are told apart with few doubts. */
+/**
+ * Inverse temperature of the softmax over mean squared errors; high enough to separate the untouched model's images.
+ */
 const certainty = 2000;
 
 /**
- * How sure the untouched model is that an image shows its prompt and none of the others, from 0 to 1: the image is
- * noised, and the prompt with which the model finds that noise best is the likeliest (a diffusion classifier, arXiv
- * 2303.16203). Chance is 1 / prompts.
- * @param pipeline with the UNet that training starts from
+ * Returns a reward: the probability, from 0 to 1, that the untouched model gives an image's prompt among all prompts. A
+ * diffusion classifier (arXiv 2303.16203): the image is noised, and the prompt with which the UNet predicts that noise
+ * best is the likeliest. Chance is 1 / prompts.
+ * @param pipeline the pipeline that training starts from
  */
 export async function recognition(pipeline: StableDiffusionPipeline, prompts: readonly string[]): Promise<ModelReward> {
   const { unet, vae, scheduler } = pipeline;
@@ -38,7 +39,7 @@ export async function recognition(pipeline: StableDiffusionPipeline, prompts: re
   const [, ...shape] = pipeline.latentShape({ batch: 1 });
   const noises = timesteps.map((_, i) => tensor4d(random(i).randn(shape[0] * shape[1] * shape[2]), [1, ...shape]));
 
-  /** The prompts' errors at one timestep, `[B, P]`: every image with every prompt. */
+  /** Mean squared errors of the predicted noise at one timestep, `[B, P]`: every image with every prompt. */
   const errors = (params: Params, latents: Tensor4D, t: number, noise: Tensor4D): Tensor => {
     const batch = latents.shape[0];
     const noisy = scheduler.addNoise(latents, tile(noise, [batch, 1, 1, 1]), new Array<number>(batch).fill(t));
@@ -46,8 +47,8 @@ export async function recognition(pipeline: StableDiffusionPipeline, prompts: re
       batch * prompts.length,
       ...shape,
     ]) as Tensor4D;
-    const found = unet2DCondition(unet.config, params, each, tensor1d([t]), tile(embeds, [batch, 1, 1]));
-    return reshape(mean(squaredDifference(found, noise), [1, 2, 3]), [batch, prompts.length]);
+    const predicted = unet2DCondition(unet.config, params, each, tensor1d([t]), tile(embeds, [batch, 1, 1]));
+    return reshape(mean(squaredDifference(predicted, noise), [1, 2, 3]), [batch, prompts.length]);
   };
   return defineReward({
     params: { vae: vae.params, unet: unet.params },

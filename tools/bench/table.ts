@@ -1,23 +1,25 @@
-/** One measurement: seconds a run, bytes of memory. */
+/** One measurement: seconds of each run, bytes of memory. */
 export interface Row {
   readonly label: string;
-  /** The run that loads the weights. */
+  /** Seconds of the warm-up run, which loads the weights. */
   readonly first: number;
   readonly seconds: readonly number[];
-  /** Highest resident size of the process, in which pages that it maps twice count twice. */
+  /** Peak resident set size; pages mapped twice count twice. */
   readonly peakResident: number;
-  /** The engine's own heap, which only grows. */
+  /** Size of the engine's heap, which never shrinks. */
   readonly heap: number | undefined;
-  /** Tensors alive at the end: the weights. */
+  /** Bytes of the tensors alive at the end: the weights. */
   readonly tensors: number;
 }
 
 export interface WatchedRow extends Row {
-  /** The most that was in use, pages that are mapped twice counted once; where the system says so. */
+  /**
+   * Peak proportional set size, which counts pages mapped twice once; undefined where the system does not report it.
+   */
   readonly peakInUse: number | undefined;
 }
 
-/** Lines of equally wide columns: median, range and memory of each row. */
+/** Formats median, range and memory of each row in aligned columns. */
 export function formatTable(rows: readonly WatchedRow[]): string {
   const cells = [
     ['', 'median s', 'min', 'max', 'first', 'peak RSS MB', 'peak in use MB', 'engine heap MB', 'weights MB'],
@@ -36,7 +38,7 @@ export function formatTable(rows: readonly WatchedRow[]): string {
     .join('\n');
 }
 
-/** The middle value; the mean of the two middle ones when there is an even number. */
+/** Returns the middle value, or the mean of the two middle ones of an even number of values. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;

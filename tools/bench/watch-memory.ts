@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * Looks once a second at what a process has in memory. Unlike its resident size, this counts pages of a file that it
- * maps twice once (Linux's proportional set size).
- * @returns ends it, and gives the highest number of bytes seen; undefined where the system does not say
+ * Polls the memory of a process once a second: Linux's proportional set size, which counts pages of a file mapped twice
+ * once, unlike the resident set size.
+ * @returns a function that stops polling and returns the peak in bytes; undefined where the system does not report it
  */
 export function watchMemory(pid: number): () => number | undefined {
   let peak: number | undefined;
@@ -19,6 +19,6 @@ function proportional(pid: number): number {
   try {
     return Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
   } catch {
-    return 0; // it has ended, or this is not Linux
+    return 0; // the process has ended, or this is not Linux
   }
 }

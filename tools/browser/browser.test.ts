@@ -1,4 +1,4 @@
-// The packages in a real browser: no module of Node, weights from memory, wasm.
+// Runs the packages in a real browser: no module of Node, weights from memory, the wasm backend.
 import { builtinModules, createRequire } from 'node:module';
 import { readdir, readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
@@ -21,7 +21,7 @@ const wasm = join(
 );
 const chromium = findChromium();
 
-/** The page's program, from the packages' sources. */
+/** Bundles the page's program from the packages' sources. */
 async function bundle(): Promise<string> {
   const { outputFiles } = await build({
     entryPoints: [fileURLToPath(new URL('page.ts', import.meta.url))],
@@ -36,7 +36,7 @@ async function bundle(): Promise<string> {
   return outputFiles[0]!.text;
 }
 
-describe('in a browser', () => {
+describe('the packages in a browser', () => {
   let server: Server;
   let posted: Promise<Float32Array>;
 
@@ -72,8 +72,8 @@ describe('in a browser', () => {
   });
   afterAll(() => void server.close());
 
-  it('draws and judges what Node draws and judges', async ({ skip }) => {
-    skip(!chromium, 'there is no Chromium: install one (apt-get install chromium), or say where it is with CHROMIUM');
+  it('draw the image and compute the reward that Node does', async ({ skip }) => {
+    skip(!chromium, 'Chromium is not installed: install it (apt-get install chromium) or set CHROMIUM to its path');
     await useBackend('wasm');
     const pipeline = await StableDiffusionPipeline.fromPretrained(model, { engine: new TfjsEngine() });
     const { images } = await pipeline.generate(drawing.prompt, drawing.options);

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
-/** The path of a Chromium that is installed, if one is; CHROMIUM says which. */
+/** Returns the path of an installed Chromium, or the one that the environment variable CHROMIUM names. */
 export function findChromium(): string | undefined {
   const folders = (process.env.PATH ?? '').split(delimiter);
   const names = ['chromium', 'chromium-browser', 'google-chrome'];
@@ -15,7 +15,7 @@ export function findChromium(): string | undefined {
   );
 }
 
-/** Opens a page, and closes it when `until` settles. */
+/** Opens a page in headless Chromium and closes it when `until` settles. */
 export async function openPage<T>(chromium: string, url: string, until: Promise<T>): Promise<T> {
   const profile = await mkdtemp(join(tmpdir(), 'alignprop-chromium-'));
   const child = spawn(

@@ -1,4 +1,4 @@
-/** What is drawn in the browser, and in Node to compare with. */
+/** The prompt and options of the image that browser and Node both draw. */
 export const drawing = {
   prompt: 'crab',
   options: { numInferenceSteps: 3, guidanceScale: 5, seed: 7 },

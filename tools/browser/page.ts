@@ -1,4 +1,4 @@
-// Runs in a browser: draws an image with a model that the server has, judges it, and posts the pixels and the reward.
+// Runs in a browser: draws an image with the model that the server provides, and posts its reward and pixels.
 import { memory } from '@alignprop/autograd-ext/weights';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { jpegCompressibility } from '@alignprop/rewards';

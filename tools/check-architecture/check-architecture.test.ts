@@ -32,7 +32,7 @@ describe('compareFolderMap', () => {
 });
 
 describe('findAddresses', () => {
-  it('lets workspace links pass and reports addresses', () => {
+  it('reports addresses and accepts workspace links', () => {
     const lockfile = JSON.stringify({
       packages: {
         'node_modules/@alignprop/lora': { resolved: 'packages/lora', link: true },
@@ -47,7 +47,7 @@ describe('findAddresses', () => {
 });
 
 describe('findWords', () => {
-  it('reports file, line and word, whatever the case', () => {
+  it('reports file, line and word, ignoring case', () => {
     expect(findWords('x.md', 'fine\nA Secret thing', ['secret'])).toEqual(["x.md:2: mentions 'secret'."]);
     expect(findWords('x.md', 'fine', ['secret'])).toEqual([]);
   });

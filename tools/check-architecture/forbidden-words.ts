@@ -1,4 +1,4 @@
-/** @returns one message for each line of `text` that holds one of `words`, whatever its case */
+/** Searches for words, ignoring case. @returns one message for each line of `text` and word found in it */
 export function findWords(file: string, text: string, words: readonly string[]): string[] {
   const wanted = words.map((word) => word.toLowerCase());
   return text

@@ -1,5 +1,5 @@
 /**
- * Packages must not be pinned to the registry of whoever ran `npm install` last.
+ * Finds registry addresses, which would pin packages to the registry of whoever ran `npm install` last.
  * @returns one message for each address in a package-lock.json
  */
 export function findAddresses(lockfile: string): string[] {
@@ -8,6 +8,7 @@ export function findAddresses(lockfile: string): string[] {
     .filter(([, { resolved }]) => resolved !== undefined && /^\w[\w+]*:/.test(resolved))
     .map(
       ([path, { resolved }]) =>
-        `package-lock.json: ${path} got the address ${resolved!}, expected none. Run npm install with the repository's .npmrc.`,
+        `package-lock.json: ${path} got the address ${resolved!}, expected none. ` +
+        `Run npm install with the repository's .npmrc.`,
     );
 }

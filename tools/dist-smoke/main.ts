@@ -1,6 +1,5 @@
-// What a user gets from npm: packs every package, installs the tarballs into empty folders outside the repository and
-// runs them in bare Node. This is what notices a file missing from a package, a wrong export, or gradients shaken out
-// of a build.
+// Tests what a user gets from npm: packs every package, installs the tarballs into empty folders outside the repository
+// and runs them in bare Node. Catches a file missing from a package, a wrong export, and gradients that a build dropped.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -26,7 +25,7 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** Packs all packages; their tarballs by package name without scope. */
+/** Packs all packages. Returns the paths of the tarballs by package name without scope. */
 function pack(): Record<string, string> {
   const names = readdirSync(join(root, 'packages'));
   return Object.fromEntries(
@@ -42,7 +41,7 @@ function pack(): Record<string, string> {
   );
 }
 
-/** One gradient, and one image with the diffusion package alone. */
+/** Computes one gradient, and draws one image with the diffusion package alone. */
 function smokeLibraries(tarballs: Record<string, string>): void {
   const home = install('libraries', [tarballs['autograd-ext']!, tarballs.diffusion!, `@tensorflow/tfjs-core@${tfjs}`]);
   const model = join(folder, 'model');
@@ -52,7 +51,7 @@ function smokeLibraries(tarballs: Record<string, string>): void {
   console.log(run('node', ['generate.mjs', join(model, 'models/tiny-emoji')], home).trim());
 }
 
-/** The rewards with what they depend on and no more: a score in bare Node, and what a bundle of them holds. */
+/** Installs the rewards with their dependencies alone: computes a score and checks the contents of a bundle. */
 async function smokeRewards(tarballs: Record<string, string>): Promise<void> {
   const home = install('rewards', [
     tarballs['autograd-ext']!,
@@ -64,7 +63,7 @@ async function smokeRewards(tarballs: Record<string, string>): Promise<void> {
   console.log(await checkRewardsBundle(home));
 }
 
-/** The command: help, one training step, and a picture drawn with the adapter it wrote. */
+/** Runs the command: help, one training step, a picture drawn with the adapter it wrote, and its score. */
 function smokeCommand(tarballs: Record<string, string>): void {
   const home = install('command', Object.values(tarballs));
   const alignprop = (...args: string[]): string => run('npx', ['--no-install', 'alignprop', ...args], home);
@@ -101,7 +100,7 @@ function smokeCommand(tarballs: Record<string, string>): void {
   console.log(`command: one step, reward ${metrics!.reward_mean}; crab.png written`);
 }
 
-/** An empty project with these packages and the smoke programs in it. */
+/** Creates a project with these packages and the smoke programs. Returns its path. */
 function install(name: string, packages: readonly string[]): string {
   const home = join(folder, name);
   cpSync(programs, home, { recursive: true });

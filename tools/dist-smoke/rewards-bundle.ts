@@ -1,12 +1,10 @@
-// What an application gets that bundles the rewards for a browser: not the UNet, the VAE, adapters or the trainer, and
-// not much.
+// Checks the bundle of an application that uses the rewards in a browser: it must be small, without the UNet, the VAE,
+// adapters or the trainer.
 import { builtinModules } from 'node:module';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
-/**
- * Found in the code of what rewards must not bring along: class and function names that errors and files keep readable.
- */
+/** Names of classes and functions that the bundle must not contain; minifiers keep them, in errors and file formats. */
 const foreign = [
   'UNet2DConditionModel',
   'AutoencoderKL',
@@ -17,13 +15,10 @@ const foreign = [
   'encodePng',
 ];
 
-/**
- * Kilobytes of 1000 bytes, minified and zipped, tfjs-core and optional packages left out: what was measured, and some
- * room to grow.
- */
+/** Largest size in kilobytes of 1000 bytes, minified and zipped, without tfjs-core and optional packages. */
 const limit = 150;
 
-// Peers and optional packages are the application's own; Node's modules are behind imports that browsers never reach.
+// Peers and optional packages come with the application; browsers never reach the imports of Node's modules.
 const external = [
   '@tensorflow/tfjs-core',
   '@tensorflow/tfjs-backend-*',
@@ -36,23 +31,28 @@ const external = [
 ];
 
 /**
- * Bundles all of @alignprop/rewards as it is installed in a folder.
- * @throws if something foreign is in it, or it is larger than the limit
+ * Bundles all of @alignprop/rewards as installed in a folder.
+ * @throws if the bundle contains foreign code or exceeds the limit
  */
 export async function checkRewardsBundle(home: string): Promise<string> {
   const all = await bundle(home, "export * from '@alignprop/rewards';");
   const found = foreign.filter((name) => all.text.includes(name));
   if (found.length > 0)
     throw new Error(
-      `dist-smoke: the bundle of @alignprop/rewards contains ${found.join(', ')}. Import '@alignprop/diffusion/clip' only, and look into its chunks.`,
+      `dist-smoke: the bundle of @alignprop/rewards contains ${found.join(', ')}. ` +
+        `Import '@alignprop/diffusion/clip' only, and look into its chunks.`,
     );
   if (all.zipped > limit)
     throw new Error(
-      `dist-smoke: the bundle of @alignprop/rewards has ${all.zipped} kB zipped, expected at most ${limit}. Find out what was added, or raise the limit on purpose.`,
+      `dist-smoke: the bundle of @alignprop/rewards has ${all.zipped} kB zipped, expected at most ${limit}. ` +
+        `Find out what was added, or raise the limit on purpose.`,
     );
   const one = await bundle(home, "export { jpegCompressibility } from '@alignprop/rewards';");
   const size = ({ minified, zipped }: Bundle): string => `${minified} kB, ${zipped} kB zipped`;
-  return `rewards: all of them bundle to ${size(all)} (at most ${limit}), jpegCompressibility alone to ${size(one)}; tfjs-core not counted`;
+  return (
+    `rewards: all of them bundle to ${size(all)} (at most ${limit}), jpegCompressibility alone to ${size(one)}; ` +
+    `tfjs-core not counted`
+  );
 }
 
 interface Bundle {

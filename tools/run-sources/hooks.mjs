@@ -1,5 +1,5 @@
-// Node cannot load tfjs-core's gradients (an ES module in a CommonJS package): bundle them, as the build of
-// autograd-ext does.
+// Bundles tfjs-core's gradients on import, as the build of autograd-ext does: Node cannot load them, an ES module in a
+// CommonJS package.
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 
