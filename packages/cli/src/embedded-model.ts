@@ -1,10 +1,13 @@
 import { fileURLToPath } from 'node:url';
 
-/** The small model that comes with this package: 64×64 emoji. From src/ and from dist/ alike. */
+/**
+ * The small model that is part of this package; it draws 64×64 emoji. Its path is relative to this module and holds in
+ * src/ and in dist/, so this file must stay at the top of src/.
+ */
 export const embeddedModel = {
   name: 'tiny-emoji',
   path: fileURLToPath(new URL('../models/tiny-emoji', import.meta.url)),
-  /** Subjects that it draws well. */
+  /** Subjects that it draws well, to train on. */
   prompts: [
     'sunflower',
     'frog',
@@ -33,6 +36,6 @@ export const embeddedModel = {
     'cheese wedge',
     'lobster',
   ],
-  /** More of them, to judge by: none is among `prompts`. */
+  /** Held-out subjects for evaluation; none is in `prompts`. */
   evalPrompts: ['crab', 'red apple', 'panda face', 'hamburger', 'mushroom', 'tiger face'],
 } as const;

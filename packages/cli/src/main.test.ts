@@ -257,7 +257,7 @@ describe('alignprop train', () => {
         kill(signal);
       });
       expect(stopped.code).toBe(code);
-      const [, steps, command] = /stopped after step (\d+) of 1000. Go on with:\n {2}alignprop (.*)\n/.exec(
+      const [, steps, command] = /stopped after step (\d+) of 1000. Continue with:\n {2}alignprop (.*)\n/.exec(
         stopped.stderr,
       )!;
       expect(command).toBe(
@@ -354,6 +354,6 @@ describe('alignprop generate', () => {
     expect(drawn.code).toBe(0);
     expect([1, 2, 3, 4].map((i) => image(`many-${i}.png`))).toMatchObject(Array(4).fill({ height: 32, width: 40 }));
     expect(image('many-4.png').text.parameters).toMatch(/^rose\n.*Sampler: PLMS.*Batch size: 4, Batch pos: 3$/);
-    expect(drawn.stderr).toMatch(/warning: the text encoder takes no more words: '(red ?)+' was left out/);
+    expect(drawn.stderr).toMatch(/warning: a prompt is too long for the text encoder: '(red ?)+' was left out/);
   });
 });

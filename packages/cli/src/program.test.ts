@@ -47,7 +47,7 @@ describe('help', () => {
     ],
     [
       ['export', '--help'],
-      ['--format <name>', '"kohya"', 'Example:'],
+      ['--format <name>', '"kohya"', 'Examples:'],
     ],
     [['demo', '--help'], ['--output-dir <folder>']],
   ])('%j', async (args, parts) => {
@@ -90,7 +90,7 @@ describe('exit code 2', () => {
     [['train', '--eval-prompts', path('empty.txt')], /empty\.txt' has no prompt/],
     [
       ['train', '--eval-reward', 'aesthetic'],
-      /--eval-reward: got aesthetic without prompts to judge by\. Give --eval-prompts/,
+      /--eval-reward: got aesthetic without held-out prompts\. Give --eval-prompts/,
     ],
     [['train', '--eval-reward', 'beauty'], /--eval-reward: got 'beauty', expected/],
     [['train', '--config', path('none.json')], /--config: .*cannot be read: ENOENT/],
@@ -100,7 +100,7 @@ describe('exit code 2', () => {
     [['train', '--backend', 'cuda'], /Allowed choices are wasm, cpu/],
     [['score'], /missing required argument 'images'/],
     [['score', 'a.png'], /--reward: got nothing, expected at least one/],
-    [['score', 'a.png', '--reward', 'clip-score'], /--prompt: 'clip-score' compares images with what they are to show/],
+    [['score', 'a.png', '--reward', 'clip-score'], /--prompt: 'clip-score' compares images with their prompts/],
     [
       ['score', 'a.png', 'b.png', 'c.png', '--reward', 'jpeg-compressibility', '--prompt', 'a', '--prompt', 'b'],
       /--prompt: got 2 for 3 images/,

@@ -1,20 +1,19 @@
 import type { Command } from 'commander';
 import { parseAlignPropConfig } from '@alignprop/trainer';
 import { embeddedModel } from '../embedded-model.js';
-import { engineOptions, type EngineOptions } from '../options/engine-options.js';
 import { prepareFolder } from '../images/image-files.js';
-import { loadPipeline } from '../options/load-pipeline.js';
-import { Output, outputOptions, type OutputOptions } from '../terminal/output.js';
+import { addEngineOptions, type EngineOptions } from '../options/engine-options.js';
+import { loadPipeline } from '../options/model-options.js';
 import { rewardTerms } from '../options/reward-terms.js';
+import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 import { trainingRun } from './training-run.js';
 
 interface DemoOptions extends EngineOptions, OutputOptions {
   outputDir: string;
 }
 
-// Two images a step, and the last two of ten denoising steps with gradient: the reward rises within two minutes on two
-// cores, and the pictures stay what they are. At twice the learning rate they fade to blank paper, which compresses
-// best of all.
+// Two images a step, with the last two of ten denoising steps attached: the reward rises within two minutes on two
+// cores, and the images keep their subjects. At twice this learning rate they fade to white, which compresses best.
 const settings = {
   seed: 1,
   num_epochs: 20,
@@ -30,12 +29,12 @@ const settings = {
   overwrite_output_dir: true,
 } as const;
 
-/** Gives `alignprop demo` its options and what it does. */
-export function defineDemo(command: Command): void {
-  outputOptions(command)
-    .option('--output-dir <folder>', 'Where files go; those of an earlier demo are replaced.', 'out/demo')
+/** Adds the arguments, options and action of `alignprop demo`. */
+export function defineCommand(command: Command): void {
+  addOutputOptions(command)
+    .option('--output-dir <folder>', 'Folder for the output files. Replaces the files of an earlier demo.', 'out/demo')
     .optionsGroup('Model:');
-  engineOptions(command).action((options: DemoOptions) => demo(options));
+  addEngineOptions(command).action((options: DemoOptions) => demo(options));
 }
 
 async function demo(options: DemoOptions): Promise<void> {
@@ -44,13 +43,15 @@ async function demo(options: DemoOptions): Promise<void> {
   await prepareFolder(config.output_dir);
   const pipeline = await loadPipeline(options, output);
   output.info(
-    `Teaching ${embeddedModel.name} to draw pictures that make small JPEG files; then judging it by prompts it was not trained on.`,
+    `Training ${embeddedModel.name} to draw images that make small JPEG files, ` +
+      'then evaluating it on prompts that it was not trained on.',
   );
   const { prompts, evalPrompts } = embeddedModel;
   const reward = await rewardTerms(['jpeg-compressibility']).load();
   const resumeCommand = () => 'alignprop demo';
   await trainingRun({ config, pipeline, reward, prompts, evalPrompts, resumeCommand }, output);
   output.info(
-    `Try it: alignprop generate "crab" --lora ${config.output_dir}/pytorch_lora_weights.safetensors -o crab.png --steps 10 --guidance-scale 4`,
+    `Try it: alignprop generate "crab" --lora ${config.output_dir}/pytorch_lora_weights.safetensors -o crab.png ` +
+      '--steps 10 --guidance-scale 4',
   );
 }

@@ -13,10 +13,10 @@ import {
   type LoraState,
   type MixMode,
 } from '@alignprop/lora';
-import { parseNumber } from '../options/config-options.js';
 import { embeddedModel } from '../embedded-model.js';
-import { modelOptions, type ModelOptions } from '../options/load-pipeline.js';
-import { Output, outputOptions, type OutputOptions } from '../terminal/output.js';
+import { addModelOptions, type ModelOptions } from '../options/model-options.js';
+import { parseNumber } from '../options/option-parsers.js';
+import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 
 interface ExportOptions extends ModelOptions, OutputOptions {
   output: string;
@@ -26,36 +26,39 @@ interface ExportOptions extends ModelOptions, OutputOptions {
   mixMode: MixMode;
 }
 
-/** Gives `alignprop export` its options and what it does. */
-export function defineExport(command: Command): void {
-  modelOptions(command.argument('<lora>', 'The adapter: a file of any of these layouts, or a folder with one.'));
-  outputOptions(command)
-    .requiredOption('-o, --output <file>', 'The file to write; for peft a folder.')
+/** Adds the arguments, options and action of `alignprop export`. */
+export function defineCommand(command: Command): void {
+  addModelOptions(command.argument('<lora>', 'Adapter: a file in any of the formats below, or a folder with one.'));
+  addOutputOptions(command)
+    .requiredOption('-o, --output <file>', 'File to write; with --format peft a folder.')
     .addOption(
-      new Option('--format <name>', 'kohya is for ComfyUI and A1111; diffusers-old is what training writes.')
+      new Option('--format <name>', 'Format of the file. ComfyUI and A1111 read kohya; training writes diffusers-old.')
         .choices(loraFormats)
         .default('kohya'),
     )
     .optionsGroup('Mixing:')
     .option(
       '--mix <lora>',
-      "Another adapter to mix it with, for instance another reward's; 'base' is the model without one.",
+      "Second adapter to mix in, such as one trained for another reward, or 'base' for the model without an adapter.",
     )
     .option('--mix-coefficient <n>', 'Share of the first adapter, from 0 to 1.', parseNumber, 0.5)
     .addOption(
       new Option(
         '--mix-mode <name>',
-        "delta mixes what they add to the weights, factor A and B each on its own, as AlignProp's authors do.",
+        "delta interpolates the weight changes B·A; factor interpolates A and B separately, as AlignProp's authors do.",
       )
         .choices(mixModes)
         .default('delta'),
     )
-    .addHelpText(
-      'after',
-      '\nExample:\n  $ alignprop export out/pytorch_lora_weights.safetensors -o name.safetensors --model stable-diffusion-v1-5/stable-diffusion-v1-5\n  $ alignprop export aesthetic.safetensors --mix small.safetensors --mix-coefficient 0.7 -o both.safetensors',
-    )
+    .addHelpText('after', examples)
     .action((lora: string, options: ExportOptions) => exportLora(lora, options));
 }
+
+const examples = `
+Examples:
+  $ alignprop export out/pytorch_lora_weights.safetensors -o name.safetensors \\
+      --model stable-diffusion-v1-5/stable-diffusion-v1-5
+  $ alignprop export aesthetic.safetensors --mix small.safetensors --mix-coefficient 0.7 -o both.safetensors`;
 
 async function exportLora(
   lora: string,
@@ -75,15 +78,20 @@ async function exportLora(
   new Output(options).result({ event: 'export', path, format }, path);
 }
 
-/** What the file, or the mixture, has for a part of the pipeline; of the UNet it must have something. */
+/**
+ * Loads the part of an adapter, or of the mixture of two, that belongs to a component of the pipeline.
+ * @param prefix the component: `unet` or `text_encoder`
+ * @returns undefined if neither adapter has weights for the text encoder
+ * @throws if an adapter has no weights for the UNet
+ */
 async function loadMixed(
   lora: string,
   prefix: string,
   { mix, mixCoefficient: coefficient, mixMode: mode }: Pick<ExportOptions, 'mix' | 'mixCoefficient' | 'mixMode'>,
 ): Promise<LoraState | undefined> {
   const load = async (file: string) => {
-    if (prefix !== 'unet' && !(await loadLora(file)).components?.includes(prefix)) return undefined;
-    return loadLora(file, { prefix });
+    const isMissing = prefix !== 'unet' && !(await loadLora(file)).components?.includes(prefix);
+    return isMissing ? undefined : loadLora(file, { prefix });
   };
   const first = await load(lora);
   if (mix === undefined) return first;

@@ -1,29 +1,30 @@
 import type { Command } from 'commander';
 import type { Engine } from '@alignprop/autograd-ext';
 import { scoreImages, type Pixels, type RewardFunction } from '@alignprop/rewards';
-import { engineOptions, startEngine, type EngineOptions } from '../options/engine-options.js';
+import { readImage } from '../images/read-image.js';
+import { addEngineOptions, startEngine, type EngineOptions } from '../options/engine-options.js';
+import { collectValues } from '../options/option-parsers.js';
+import { usesPrompt } from '../options/reward-list.js';
+import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
+import { rewardTerms } from '../options/reward-terms.js';
 import { UsageError } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
-import { Output, outputOptions, type OutputOptions } from '../terminal/output.js';
-import { readImage } from '../images/read-image.js';
-import { usesPrompt } from '../options/reward-list.js';
-import { collect, rewardOptions, type RewardTermOptions } from '../options/reward-options.js';
-import { rewardTerms } from '../options/reward-terms.js';
+import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 
 interface ScoreOptions extends RewardTermOptions, EngineOptions, OutputOptions {
   prompt?: readonly string[];
 }
 
-/** Gives `alignprop score` its options and what it does. */
-export function defineScore(command: Command): void {
+/** Adds the arguments, options and action of `alignprop score`. */
+export function defineCommand(command: Command): void {
   command
-    .argument('<images...>', 'PNG files; with the package sharp installed also JPEG, WebP and others.')
+    .argument('<images...>', 'PNG files; if the package sharp is installed, also JPEG, WebP and others.')
     .optionsGroup('Task:');
-  rewardOptions(command, 'What to score by')
-    .option('--prompt <text>', 'What the images are to show: once for all, or once an image.', collect)
+  addRewardOptions(command, 'Reward to score with')
+    .option('--prompt <text>', 'Prompt of the images: one for all, or one for each image.', collectValues)
     .optionsGroup('Model:');
-  engineOptions(command);
-  outputOptions(command)
+  addEngineOptions(command);
+  addOutputOptions(command)
     .addHelpText('after', examples)
     .action((images: string[], options: ScoreOptions) => score(images, options));
 }
@@ -54,7 +55,7 @@ async function score(images: readonly string[], options: ScoreOptions): Promise<
   ]);
 }
 
-/** The score of each image, and what the reward says besides. */
+/** Scores the images one by one. @returns by image: `score`, and the weighted terms if there are several rewards */
 async function scoreAll(
   engine: Engine,
   images: readonly string[],
@@ -92,15 +93,16 @@ async function scoreAll(
   }
 }
 
+/** Returns the prompt of each image, '' if there is none. */
 function promptsOf(images: readonly string[], given: readonly string[], names: readonly string[]): readonly string[] {
-  const inNeed = names.find(usesPrompt);
-  if (given.length === 0 && inNeed)
+  const reward = names.find(usesPrompt);
+  if (given.length === 0 && reward)
     throw new UsageError(
-      `--prompt: '${inNeed}' compares images with what they are to show. Give --prompt once for all, or once an image.`,
+      `--prompt: '${reward}' compares images with their prompts. Give --prompt once for all, or once for each image.`,
     );
   if (given.length > 1 && given.length !== images.length)
     throw new UsageError(
-      `--prompt: got ${given.length} for ${images.length} images, expected one for all, or one an image.`,
+      `--prompt: got ${given.length} for ${images.length} images, expected one for all, or one for each image.`,
     );
   return images.map((_, i) => given[given.length > 1 ? i : 0] ?? '');
 }

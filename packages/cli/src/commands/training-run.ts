@@ -15,29 +15,30 @@ import {
   type StepMetrics,
 } from '@alignprop/trainer';
 import { exchange, shared, singleProcess, type Collective } from '@alignprop/trainer/distributed';
-import { Interrupted } from '../terminal/errors.js';
 import { writeSheet } from '../images/image-files.js';
+import { Interrupted } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import type { Output } from '../terminal/output.js';
 import type { Progress } from '../terminal/progress.js';
 
+/** What `trainingRun` trains, on what, and where to. */
 export interface TrainingJob {
   config: AlignPropConfig;
   pipeline: StableDiffusionPipeline;
   reward: RewardFunction;
-  /** What held-out prompts are judged by; `reward` by default. */
+  /** The reward for `evalPrompts`; `reward` by default. */
   evalReward?: RewardFunction;
   prompts: readonly string[];
-  /** Judged by the model as it was and as it became, and every `eval_freq` epochs; none by default. */
+  /** Held-out prompts, evaluated with and without the adapter and every `eval_freq` epochs; none by default. */
   evalPrompts?: readonly string[];
-  /** The processes that train together; this one alone by default. */
+  /** The processes that train together; by default only this one. */
   collective?: Collective;
-  /** The command that goes on from a checkpoint. */
+  /** Returns the command that continues from a checkpoint. */
   resumeCommand: (checkpoint: string) => string;
 }
 
 /**
- * Trains, shows how it goes, and compares the adapter with the model it started from on the prompts to judge by.
+ * Trains, prints progress and metrics, and then evaluates the held-out prompts with and without the adapter.
  * @throws Interrupted after Ctrl-C or SIGTERM, once a checkpoint is written
  */
 export async function trainingRun(job: TrainingJob, output: Output): Promise<void> {
@@ -63,58 +64,65 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
     logger: output,
     collective,
   });
-  const stopping = () => output.info('Stopping: a checkpoint is written first. Once more to stop at once.');
   try {
-    await interruptible(async (signal) => {
-      await train(trainer, signal, output);
-      const interruption = await interruptionOf(collective, 'the end of training', signal);
-      if (interruption) {
-        output.warn(
-          `stopped after step ${trainer.globalStep} of ${config.num_epochs}. Go on with:\n  ${job.resumeCommand(await trainer.saveCheckpoint())}`,
-        );
-        throw interruption;
-      }
-      const comparing = () => compare(job, trainer.pipeline, signal, output).catch(unless(signal));
-      const compared =
-        evalPrompts.length === 0 || collective.rank > 0
-          ? {}
-          : await (config.ema_export ? trainer.averaged(comparing) : comparing());
-      const late = await interruptionOf(collective, 'the end of judging', signal);
-      if (late) throw late;
-      const [name, path] = config.use_lora ? ['lora', 'pytorch_lora_weights.safetensors'] : ['unet', 'unet'];
-      const trained = `${config.output_dir}/${path}`;
-      output.result(
-        { event: 'done', output_dir: config.output_dir, global_step: trainer.globalStep, [name]: trained, ...compared },
-        `${config.use_lora ? 'LoRA' : 'UNet'}     ${trained}`,
-      );
-    }, stopping);
+    await interruptible(
+      async (signal) => {
+        await train(trainer, signal, output);
+        await stopIfInterrupted(job, trainer, signal, output);
+        const comparison = await compareOnRankZero(job, trainer, signal, output);
+        const interruption = await interruptionOf(collective, 'the end of the evaluation', signal);
+        if (interruption) throw interruption;
+        reportDone(config, trainer.globalStep, comparison, output);
+      },
+      () => output.info('Stopping after a checkpoint is written. Press Ctrl-C again to stop at once.'),
+    );
   } finally {
     trainer.dispose();
     if (!config.use_lora) dispose(trainable(pipeline.unet.params));
   }
 }
 
-/** What all processes throw if one of them was interrupted. */
+/** If a process was interrupted, writes a checkpoint, prints the command that continues from it, and throws. */
+async function stopIfInterrupted(
+  { config, collective = singleProcess, resumeCommand }: TrainingJob,
+  trainer: AlignPropTrainer,
+  signal: AbortSignal,
+  output: Output,
+): Promise<void> {
+  const interruption = await interruptionOf(collective, 'the end of training', signal);
+  if (!interruption) return;
+  const command = resumeCommand(await trainer.saveCheckpoint());
+  output.warn(`stopped after step ${trainer.globalStep} of ${config.num_epochs}. Continue with:\n  ${command}`);
+  throw interruption;
+}
+
+function reportDone(
+  { use_lora, output_dir }: AlignPropConfig,
+  global_step: number,
+  comparison: Comparison,
+  output: Output,
+): void {
+  const weights = `${output_dir}/${use_lora ? 'pytorch_lora_weights.safetensors' : 'unet'}`;
+  output.result(
+    { event: 'done', output_dir, global_step, [use_lora ? 'lora' : 'unet']: weights, ...comparison },
+    `${use_lora ? 'LoRA' : 'UNet'}     ${weights}`,
+  );
+}
+
+/** Returns the error that all processes throw if one of them was interrupted. */
 async function interruptionOf(
   collective: Collective,
   at: string,
   signal: AbortSignal,
 ): Promise<Interrupted | undefined> {
   const names = await exchange(collective, at, signal.aborted ? (signal.reason as Interrupted).signal : null);
-  const name = names.find((one) => one !== null);
+  const name = names.find((other) => other !== null);
   return name && shared(new Interrupted(name));
 }
 
-/** Lets errors pass, but for the signal's: all processes have to hear of it. */
-const unless =
-  (signal: AbortSignal) =>
-  (error: unknown): undefined => {
-    if (!signal.aborted || error !== signal.reason) throw error;
-  };
-
 async function train(trainer: AlignPropTrainer, signal: AbortSignal, output: Output): Promise<void> {
   const started = performance.now();
-  let progress: Progress | undefined; // a resumed run knows where it is after its first step
+  let progress: Progress | undefined; // created after the first step, which tells where a resumed run continues
   try {
     for await (const metrics of trainer.train({ signal })) {
       progress ??= output.progress('Epoch', trainer.config.num_epochs, { from: metrics.globalStep, started });
@@ -130,24 +138,50 @@ const describe = ({ rewardMean, loss, gradNorm, seconds }: StepMetrics): string 
   `reward ${rewardMean.toFixed(3)}, loss ${loss.toFixed(3)}, grad ${gradNorm.toFixed(3)}, ${seconds.toFixed(1)} s/step`;
 
 async function writeSamples(path: string, { images, prompts, rewards }: ImageSamples<undefined>): Promise<void> {
-  const judged = await rewards.data();
+  const scores = await rewards.data();
   await writeSheet(path, images, {
-    parameters: prompts.map((prompt, i) => `${prompt} (reward ${judged[i]!.toFixed(4)})`).join('\n'),
+    parameters: prompts.map((prompt, i) => `${prompt} (reward ${scores[i]!.toFixed(4)})`).join('\n'),
   });
 }
 
-/** Draws the same prompts from the same noise without the adapter and with it, one row each. */
+/** Mean rewards of the held-out prompts, and the file with the images. Empty if there are no such prompts. */
+type Comparison = Partial<Record<'reward_before' | 'reward_after', number>> & { images?: string };
+
+/**
+ * Runs `compare` on rank 0, with the averaged weights if these are exported. An abort during the evaluation does not
+ * throw here: `interruptionOf` throws it on all processes.
+ */
+async function compareOnRankZero(
+  job: TrainingJob,
+  trainer: AlignPropTrainer,
+  signal: AbortSignal,
+  output: Output,
+): Promise<Comparison> {
+  const { config, evalPrompts = [], collective = singleProcess } = job;
+  if (evalPrompts.length === 0 || collective.rank > 0) return {};
+  const compareWeights = () =>
+    compare(job, trainer.pipeline, signal, output).catch((error: unknown): Comparison => {
+      if (signal.aborted && error === signal.reason) return {};
+      throw error;
+    });
+  return config.ema_export ? trainer.averaged(compareWeights) : compareWeights();
+}
+
+/**
+ * Evaluates the held-out prompts without the adapter and with it, from the same noise, and writes the images of each to
+ * a row of before-after.png.
+ */
 async function compare(
   job: TrainingJob,
   trained: StableDiffusionPipeline,
   signal: AbortSignal,
   output: Output,
-): Promise<Record<string, unknown>> {
+): Promise<Comparison> {
   const { config, evalReward = job.reward, evalPrompts: prompts = [] } = job;
-  const progress = output.progress('Judging', 2 * prompts.length);
-  let drawn = 0;
+  const progress = output.progress('Evaluating', 2 * prompts.length);
+  let done = 0;
   const evaluate = evaluator(trained.engine, { config, prompts, rewardFunction: evalReward });
-  const options = { signal, onImage: () => progress.update(++drawn) };
+  const options = { signal, onImage: () => progress.update(++done) };
   const images: Tensor4D[] = [];
   try {
     const before = await evaluate(job.pipeline.with({ scheduler: trained.scheduler }), options);
@@ -159,7 +193,11 @@ async function compare(
     await writeComparison(sheet, images, prompts);
     output.result(
       { event: 'judged', prompts, before: before.rewards, after: after.rewards },
-      `Reward   ${before.mean.toFixed(3)} before, ${after.mean.toFixed(3)} after, on prompts that were not trained on: ${prompts.join(', ')}\nImages   ${sheet}, the row above before, the row below after`,
+      [
+        `Reward   ${before.mean.toFixed(3)} before training, ${after.mean.toFixed(3)} after, ` +
+          `on held-out prompts: ${prompts.join(', ')}`,
+        `Images   ${sheet}: upper row before training, lower row after`,
+      ].join('\n'),
     );
     return { reward_before: before.mean, reward_after: after.mean, images: sheet };
   } finally {
@@ -172,7 +210,7 @@ async function writeComparison(path: string, rows: readonly Tensor4D[], prompts:
   const images = concat([...rows]);
   await writeSheet(path, images, {
     columns: rows[0]!.shape[0],
-    parameters: `${prompts.join(', ')}\nabove before, below after`,
+    parameters: `${prompts.join(', ')}\nupper row before training, lower row after`,
   });
   images.dispose();
 }

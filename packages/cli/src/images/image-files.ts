@@ -4,12 +4,12 @@ import { upsampleNearest } from '@alignprop/autograd-ext';
 import { writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import { encodePng, imageGrid, toUint8 } from '@alignprop/diffusion';
 
-/** Small pictures are enlarged on sheets to at least this height, in whole multiples of their pixels. */
+/** Minimum height of an image on a sheet, in pixels. Smaller images are enlarged by an integer factor. */
 const sheetHeight = 128;
 
 /**
- * Makes a folder, before work whose results are to go there.
- * @throws if it cannot be made or written to
+ * Creates a folder for output, so that a problem with it shows before a long computation.
+ * @throws if it cannot be created or written to
  */
 export async function prepareFolder(path: string): Promise<void> {
   try {
@@ -22,7 +22,11 @@ export async function prepareFolder(path: string): Promise<void> {
   }
 }
 
-/** Writes images `[B, H, W, 3]` in [0, 1], which stay the caller's, side by side into one PNG file. */
+/**
+ * Writes images side by side into one PNG file.
+ * @param images `[B, H, W, 3]` in [0, 1]; not disposed
+ * @param options `columns`: images a row, by default all of them; `parameters`: text stored in the file
+ */
 export async function writeSheet(
   path: string,
   images: Tensor4D,
@@ -39,7 +43,7 @@ export async function writeSheet(
   await writeFileAtomic(path, encodePng(sheet.data, { ...sheet, parameters }));
 }
 
-/** `crab.png` for one image; `crab-1.png`, `crab-2.png`, … for several. */
+/** Names the files of several images: `crab.png` if there is one, else `crab-1.png`, `crab-2.png`, … */
 export function imageNames(path: string, count: number): readonly string[] {
   if (count === 1) return [path];
   return Array.from({ length: count }, (_, i) => path.replace(/(\.[^./\\]*)?$/, `-${i + 1}$1`));

@@ -13,6 +13,9 @@ it('reads PNG files without sharp, and says what reads others', async () => {
   });
   const other = fileURLToPath(import.meta.url);
   await expect(readImage(other)).rejects.toThrow(
-    /this is no PNG file, and other formats are read by the package sharp, which is not installed here\. Convert it to PNG, or 'npm install sharp'/,
+    new RegExp(
+      'this is not a PNG file, and the package sharp, which reads other formats, is not installed\\. ' +
+        "Convert the image to PNG, or run 'npm install sharp'",
+    ),
   );
 });

@@ -6,28 +6,29 @@ import { UsageError } from '../terminal/errors.js';
 const pngSignature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 
 /**
- * An image file as 8-bit RGB: PNG without help; JPEG, WebP and whatever else sharp reads if that package is installed.
- * @throws if there is no such file, it is damaged, or needs sharp where there is none
+ * Reads an image file as 8-bit RGB. Decodes PNG itself; JPEG, WebP and other formats need the package sharp.
+ * @throws if the file does not exist, is damaged, or needs sharp and sharp is not installed
  */
 export async function readImage(path: string): Promise<Pixels> {
   const file = await readFile(path).catch((cause: unknown) => {
     throw new UsageError(`image: cannot read '${path}': ${(cause as Error).message}`, { cause });
   });
   try {
-    return pngSignature.every((byte, i) => file[i] === byte) ? decodePng(file) : await decodeBySharp(file);
+    return pngSignature.every((byte, i) => file[i] === byte) ? decodePng(file) : await decodeWithSharp(file);
   } catch (cause) {
     throw new Error(`image: '${path}': ${(cause as Error).message}`, { cause });
   }
 }
 
-async function decodeBySharp(file: Uint8Array): Promise<Pixels> {
+async function decodeWithSharp(file: Uint8Array): Promise<Pixels> {
   const { default: sharp } = await import('sharp').catch((cause: unknown) => {
     throw new Error(
-      "this is no PNG file, and other formats are read by the package sharp, which is not installed here. Convert it to PNG, or 'npm install sharp'.",
+      'this is not a PNG file, and the package sharp, which reads other formats, is not installed. ' +
+        "Convert the image to PNG, or run 'npm install sharp'.",
       { cause },
     );
   });
-  // Turned as its camera says; what is transparent is left out, as in PNG files.
+  // Rotates by the EXIF orientation. Drops the alpha channel, as decodePng does.
   const { data, info } = await sharp(file)
     .rotate()
     .removeAlpha()

@@ -1,7 +1,8 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { alignPropJsonSchema } from '@alignprop/trainer';
+import { parseNumber } from './option-parsers.js';
 
-/** What a field's JSON Schema can say; zod writes no more than this for the configuration. */
+/** The part of JSON Schema that zod emits for the fields of the configuration. */
 interface FieldSchema {
   readonly type?: 'string' | 'number' | 'integer' | 'boolean' | 'array' | 'object' | 'null';
   readonly enum?: readonly string[];
@@ -11,15 +12,15 @@ interface FieldSchema {
   readonly description?: string;
 }
 
-/** A field of the configuration as flags. */
+/** A field of `AlignPropConfig` and its flags. */
 export interface ConfigOption {
-  /** As in TRL: `num_epochs`. */
+  /** The name in TRL: `num_epochs`. */
   readonly field: string;
-  /** Where commander keeps its value: `numEpochs`. */
+  /** The key of its value in commander: `numEpochs`. */
   readonly key: string;
-  /** The heading it is listed under. */
+  /** The heading in the help. */
   readonly group: string;
-  /** One, or two where it can be negated. */
+  /** One option, and for booleans a second, `--no-…`. */
   readonly options: readonly Option[];
 }
 
@@ -33,8 +34,8 @@ const groups: readonly (readonly [RegExp, string])[] = [
 ];
 
 /**
- * Every field of `AlignPropConfig` as flags, made from its schema. Ranges are left to the schema, which sees the whole
- * configuration.
+ * Derives the flags of every field of `AlignPropConfig` from its JSON Schema. The flags check only the types of their
+ * values; `parseAlignPropConfig` checks ranges, which depend on other fields.
  */
 export function configOptions(): ConfigOption[] {
   const { properties } = alignPropJsonSchema() as { properties: Readonly<Record<string, FieldSchema>> };
@@ -49,10 +50,10 @@ export function configOptions(): ConfigOption[] {
   });
 }
 
-/** The fields that flags or a configuration file gave, as the schema takes them. */
+/** Returns the fields that flags or a configuration file have set, as input of `parseAlignPropConfig`. */
 export function givenFields(command: Command, fields: readonly ConfigOption[]): Record<string, unknown> {
   const given = fields.filter(({ key }) => ['cli', 'config'].includes(command.getOptionValueSource(key) ?? ''));
-  // Commander keeps '' where a parser returned null; no text field is null.
+  // Commander stores '' when a parser returns null. Fields of plain text have no parser and are never null.
   return Object.fromEntries(
     given.map(({ field, key, options }) => {
       const value = command.getOptionValue(key) as unknown;
@@ -64,7 +65,7 @@ export function givenFields(command: Command, fields: readonly ConfigOption[]): 
 function makeOptions(flag: string, schema: FieldSchema): Option[] {
   const types = typesOf(schema);
   const option = (value: string): Option =>
-    new Option(`${flag} ${value}`, schema.description).default(schema.default, shown(schema.default));
+    new Option(`${flag} ${value}`, schema.description).default(schema.default, defaultText(schema.default));
   const choices = types.find((type) => type.enum)?.enum;
   const has = (type: FieldSchema['type']): boolean => types.some((candidate) => candidate.type === type);
   if (has('boolean')) {
@@ -85,10 +86,10 @@ function makeOptions(flag: string, schema: FieldSchema): Option[] {
   return [option('<n>').argParser(has('null') ? orNull(parseNumber) : parseNumber)];
 }
 
-/** The alternatives of a field: a string or null is two. */
+/** The alternatives of a union, flattened: two for a string or null. */
 const typesOf = (schema: FieldSchema): readonly FieldSchema[] => schema.anyOf?.flatMap(typesOf) ?? [schema];
 
-function shown(value: unknown): string | undefined {
+function defaultText(value: unknown): string | undefined {
   if (value === null || value === undefined) return 'none';
   if (Array.isArray(value)) return value.join(' ');
   return typeof value === 'string' ? value || 'none' : JSON.stringify(value);
@@ -98,13 +99,6 @@ function parseBoolean(text: string): boolean {
   const [yes, no] = [/^(true|yes|on|1)$/i, /^(false|no|off|0)$/i].map((pattern) => pattern.test(text));
   if (yes || no) return yes!;
   throw new InvalidArgumentError('Expected true or false.');
-}
-
-/** A finite number, from the command line. */
-export function parseNumber(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== '' && Number.isFinite(value)) return value;
-  throw new InvalidArgumentError('Expected a number.');
 }
 
 const isNull = (text: string): boolean => /^(none|null)$/i.test(text);
@@ -130,16 +124,16 @@ function parseJson(text: string): unknown {
   }
 }
 
-// Commander hands a value after the first what was collected so far; before that, the default.
+// Commander passes the default as `previous` with the first value, and the result so far with each later one.
 const collected = new WeakSet<object>();
 
-function collect<T>(found: readonly T[], previous: unknown): T[] {
-  const all = [...(collected.has(previous as object) ? (previous as T[]) : []), ...found];
+function collect<T>(values: readonly T[], previous: unknown): T[] {
+  const all = [...(collected.has(previous as object) ? (previous as T[]) : []), ...values];
   collected.add(all);
   return all;
 }
 
-/** `0 50`, `0,50`, `(0,50)` or `[0, 50]`. */
+/** Accepts `0 50`, `0,50`, `(0,50)` and `[0, 50]`. */
 const collectNumbers = (text: string, previous: unknown): number[] => collect(pieces(text).map(parseNumber), previous);
 const collectNames = (text: string, previous: unknown): string[] => collect(pieces(text), previous);
 const collectTexts = (text: string, previous: unknown): string[] => collect([text], previous);

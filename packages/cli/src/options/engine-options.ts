@@ -1,5 +1,5 @@
-import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
-import { InvalidArgumentError, Option, type Command } from 'commander';
+import { availableParallelism, cpus, freemem } from 'node:os';
+import { Option, type Command } from 'commander';
 import {
   backendNames,
   createEngine,
@@ -12,8 +12,9 @@ import {
   type Precision,
 } from '@alignprop/autograd-ext';
 import type { Output } from '../terminal/output.js';
+import { integerParser, parseMemory } from './option-parsers.js';
 
-/** What computes. */
+/** Values of the options that select and configure the engine. */
 export interface EngineOptions {
   engine?: EngineName;
   backend?: BackendName;
@@ -24,40 +25,44 @@ export interface EngineOptions {
   precision?: Precision;
 }
 
-/** Adds the options that say what computes. */
-export function engineOptions(command: Command): Command {
+/** Adds `--engine`, `--device`, `--threads`, `--max-memory` and `--backend`. */
+export function addEngineOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--engine <name>', 'What computes. (default: onnxruntime where it is installed, else tfjs)').choices(
-        engineNames,
-      ),
+      new Option(
+        '--engine <name>',
+        'Engine that runs the model. (default: onnxruntime where it is installed, else tfjs)',
+      ).choices(engineNames),
     )
-    .addOption(new Option('--device <name>', 'Where onnxruntime computes. (default: cpu)').choices(devices))
-    .addOption(new Option('--threads <n>', 'Threads of onnxruntime. (default: all cores)').argParser(threads))
+    .addOption(new Option('--device <name>', 'Device that onnxruntime runs on. (default: cpu)').choices(devices))
+    .addOption(
+      new Option('--threads <n>', 'Number of onnxruntime threads. (default: all cores)').argParser(integerParser(1)),
+    )
     .addOption(
       new Option(
         '--max-memory <size>',
-        'What onnxruntime may keep between a step down and its step up, such as 8GB or 50%. (default: 70 % of what is free)',
-      ).argParser(memory),
+        'Memory in which onnxruntime may save activations for backward, such as 8GB or 50%; ' +
+          'steps that do not fit are recomputed. (default: 70 % of the free memory)',
+      ).argParser(parseMemory),
     )
     .addOption(
       new Option(
         '--backend <name>',
-        "tfjs's backend; asking for one asks for the engine tfjs. (default: wasm)",
+        'tfjs backend; selects the tfjs engine unless --engine or --device is given. (default: wasm)',
       ).choices(backendNames),
     );
 }
 
-/** @throws if what is asked for is not installed */
+/** @throws if the requested engine is not installed, or its backend cannot start */
 export async function startEngine(
-  { engine, backend, device, threads: count, maxMemory, precision }: EngineOptions,
+  { engine, backend, device, threads, maxMemory, precision }: EngineOptions,
   output: Output,
 ): Promise<Engine> {
   return createEngine({
     engine: engine ?? (device ? 'onnxruntime' : undefined),
     backend,
     ...(device && { device }),
-    ...(count && { threads: count }),
+    ...(threads && { threads }),
     ...(maxMemory && { maxMemory }),
     ...(precision && { precision }),
     onCompile: ({ name, nodes, seconds }) => {
@@ -67,45 +72,33 @@ export async function startEngine(
   });
 }
 
-/** Whether products in float16 gain anything there. */
+/** Whether the selected engine gains from float16: onnxruntime on any device other than the CPU. */
 export const hasFloat16 = ({ engine = 'onnxruntime', device = 'cpu' }: EngineOptions): boolean =>
   engine === 'onnxruntime' && device !== 'cpu';
 
 /**
- * What one of several processes takes of a machine by default: its part of the cores, and of the memory that is free
- * before any of them has loaded a model.
+ * Default resources of one of several processes on this machine: an equal share of the cores, and of half the memory
+ * that is free before any process has loaded a model. Empty for a single process, whose engine has its own defaults.
  */
 export function shareOfMachine(processes: number): Pick<EngineOptions, 'threads' | 'maxMemory'> {
   if (processes === 1) return {};
-  return { threads: Math.min(availableParallelism(), coresEach(processes)), maxMemory: (0.5 * freemem()) / processes };
+  return {
+    threads: Math.min(availableParallelism(), coresPerProcess(processes)),
+    maxMemory: (0.5 * freemem()) / processes,
+  };
 }
 
 /**
- * Says so if a launcher has bound this process to fewer cores than there are for it, as Open MPI does with two
- * processes.
+ * Returns a warning if the launcher has bound this process to fewer cores than its share, as Open MPI does by default
+ * with two processes.
  */
-export function describeBinding(processes: number): string | undefined {
-  const [bound, cores] = [availableParallelism(), coresEach(processes)];
-  if (bound >= cores) return undefined;
-  return `Each process may use ${bound} of ${cpus().length} cores, ${cores} are there for each of ${processes}. Start them with mpirun --bind-to none.`;
+export function bindingWarning(processes: number): string | undefined {
+  const [boundCores, share] = [availableParallelism(), coresPerProcess(processes)];
+  if (boundCores >= share) return undefined;
+  return (
+    `Each process may use ${boundCores} of ${cpus().length} cores, but ${share} are available to each of ` +
+    `${processes} processes. Start them with mpirun --bind-to none.`
+  );
 }
 
-const coresEach = (processes: number): number => Math.max(1, Math.floor(cpus().length / processes));
-
-function threads(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError('Expected a whole number from 1.');
-  return count;
-}
-
-function memory(text: string): number {
-  const [, amount, unit = ''] = /^([\d.]+)\s*(%|[kKmMgGtT]?i?[bB]?)$/.exec(text.trim()) ?? [];
-  const factor =
-    unit === '%'
-      ? totalmem() / 100
-      : (unit.toLowerCase().includes('i') ? 1024 : 1000) **
-        ' kmgt'.indexOf(unit[0]?.toLowerCase().replace('b', ' ') ?? ' ');
-  const bytes = Number(amount) * factor;
-  if (!(bytes > 0)) throw new InvalidArgumentError('Expected a size such as 8GB, 500MB or 50%.');
-  return bytes;
-}
+const coresPerProcess = (processes: number): number => Math.max(1, Math.floor(cpus().length / processes));

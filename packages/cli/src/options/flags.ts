@@ -1,7 +1,7 @@
 /**
- * Every flag in the spelling of the help: TRL's `--num_epochs` and `--no_allow_tf32`, and the older
- * `--alignprop_config.num_epochs`, become `--num-epochs` and `--no-allow-tf32`. Values, and all that follows `--`, stay
- * as they are.
+ * Rewrites every flag to the spelling of the help: TRL's `--num_epochs` and `--no_allow_tf32`, and the older
+ * `--alignprop_config.num_epochs`, become `--num-epochs` and `--no-allow-tf32`. Leaves values, and everything after
+ * `--`, as they are.
  */
 export function canonicalFlags(args: readonly string[]): string[] {
   const end = args.includes('--') ? args.indexOf('--') : args.length;

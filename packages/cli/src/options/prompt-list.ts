@@ -1,10 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { UsageError } from '../terminal/errors.js';
 
-/**
- * What a model is trained on when nothing else is asked for: the animals that DDPO and AlignProp are usually shown
- * with.
- */
+/** The 45 animals that DDPO and AlignProp are usually demonstrated with; the default training prompts. */
 export const simpleAnimals: readonly string[] = [
   'cat',
   'dog',
@@ -54,8 +51,8 @@ export const simpleAnimals: readonly string[] = [
 ];
 
 /**
- * The prompts of a file, one a line; empty lines and lines that start with # are left out.
- * @throws if the file cannot be read or has no prompt
+ * Reads the prompts of a file, one a line; skips empty lines and lines that start with #.
+ * @throws UsageError if the file cannot be read or has no prompt
  */
 export async function readPrompts(path: string): Promise<readonly string[]> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {

@@ -14,101 +14,95 @@ import {
 } from '@alignprop/rewards';
 import { UsageError } from '../terminal/errors.js';
 
-/** How an option of a reward is written: text, a number, numbers with commas between them, or one of a few words. */
+/** The type of an option's value: text, a number, comma-separated numbers, or one of the listed words. */
 type OptionKind = 'text' | 'number' | 'numbers' | readonly string[];
-type Options = Readonly<Record<string, string | number | readonly number[]>>;
+type OptionKinds = Readonly<Record<string, OptionKind>>;
+type OptionValue = string | number | readonly number[];
 
 interface ListedReward {
-  readonly options: Readonly<Record<string, OptionKind>>;
-  /** Options that have no default. */
+  readonly options: OptionKinds;
+  /** Options without a default. */
   readonly required?: readonly string[];
-  /** Whether it compares images with their prompts. */
+  /** Whether the reward compares images with their prompts. */
   readonly usesPrompt?: boolean;
-  /** With its weights still in their files. */
-  readonly make: (options: Options) => ModelReward | Promise<ModelReward>;
+  /** Creates the reward and leaves its weights in their files. */
+  readonly create: (values: Readonly<Record<string, OptionValue>>) => ModelReward | Promise<ModelReward>;
 }
 
-/** Takes what was checked against `options` for what the factory calls it; an engine reads the weights. */
-const from =
-  <O>(factory: (options: O) => ModelReward | Promise<ModelReward>): ListedReward['make'] =>
-  (options) =>
-    factory({ ...options, load: false } as O);
+/** Lists a reward by its factory and the options that the command passes on to it. `listedReward` checks the values. */
+const listed = <O>(
+  factory: (options: O) => ModelReward | Promise<ModelReward>,
+  options: OptionKinds,
+  more: Pick<ListedReward, 'required' | 'usesPrompt'> = {},
+): ListedReward => ({ options, ...more, create: (values) => factory({ ...values, load: false } as O) });
 
-/** An output's name, or its place. */
-const place = (text?: string): string | number | undefined =>
-  text !== undefined && /^\d+$/.test(text) ? Number(text) : text;
+/** `graphModel`, with the output given by its name or by its index in digits. */
+const graphModelByText = ({ output, ...options }: Omit<GraphModelOptions, 'output'> & { output?: string }) =>
+  graphModel({ ...options, output: output !== undefined && /^\d+$/.test(output) ? Number(output) : output });
 
 const clip = { weights: 'text', tokenizer: 'text' } as const;
+const hpsOptions = { ...clip, version: ['v2', 'v2.1'], mode: ['bilinear', 'bicubic'] } as const;
+const detectorOptions = {
+  target: 'text',
+  goal: ['absent', 'present'],
+  weights: 'text',
+  threshold: 'number',
+  height: 'number',
+} as const;
+const graphOptions = { model: 'text', output: 'text', score: 'numbers' } as const;
 
 const rewards: Readonly<Record<string, ListedReward>> = {
-  aesthetic: { options: { weights: 'text', head: 'text' }, make: from(aesthetic) },
-  'clip-score': { options: { ...clip, form: ['cosine', 'paper', 'percent'] }, usesPrompt: true, make: from(clipScore) },
-  'pick-score': { options: clip, usesPrompt: true, make: from(pickScore) },
-  'hps-v2': {
-    options: { ...clip, version: ['v2', 'v2.1'], mode: ['bilinear', 'bicubic'] },
-    usesPrompt: true,
-    make: from(hpsV2),
-  },
-  'image-reward': { options: { ...clip, visionHeads: 'number' }, usesPrompt: true, make: from(imageReward) },
-  'object-detection': {
-    options: { target: 'text', goal: ['absent', 'present'], weights: 'text', threshold: 'number', height: 'number' },
-    required: ['target'],
-    make: from(objectDetection),
-  },
-  'graph-model': {
-    options: { model: 'text', output: 'text', score: 'numbers' },
-    required: ['model', 'score'],
-    make: from(({ output, ...options }: { output?: string } & Omit<GraphModelOptions, 'output'>) =>
-      graphModel({ ...options, output: place(output) }),
-    ),
-  },
-  'nsfw-safety': { options: { model: 'text' }, make: from(nsfwSafety) },
-  'jpeg-compressibility': { options: { quality: 'number' }, make: from(jpegCompressibility) },
-  'jpeg-incompressibility': { options: { quality: 'number' }, make: from(jpegIncompressibility) },
+  aesthetic: listed(aesthetic, { weights: 'text', head: 'text' }),
+  'clip-score': listed(clipScore, { ...clip, form: ['cosine', 'paper', 'percent'] }, { usesPrompt: true }),
+  'pick-score': listed(pickScore, clip, { usesPrompt: true }),
+  'hps-v2': listed(hpsV2, hpsOptions, { usesPrompt: true }),
+  'image-reward': listed(imageReward, { ...clip, visionHeads: 'number' }, { usesPrompt: true }),
+  'object-detection': listed(objectDetection, detectorOptions, { required: ['target'] }),
+  'graph-model': listed(graphModelByText, graphOptions, { required: ['model', 'score'] }),
+  'nsfw-safety': listed(nsfwSafety, { model: 'text' }),
+  'jpeg-compressibility': listed(jpegCompressibility, { quality: 'number' }),
+  'jpeg-incompressibility': listed(jpegIncompressibility, { quality: 'number' }),
 };
 
+/** The rewards that the command knows by name. */
 export const rewardNames: readonly string[] = Object.keys(rewards);
 export const isListedReward = (name: string): boolean => Object.hasOwn(rewards, name);
+/** The options of a listed reward as flags spell them: `vision-heads`. */
+export const rewardOptionNames = (name: string): readonly string[] => Object.keys(rewards[name]!.options).map(kebab);
+/** Whether the reward is listed and has a model, which may have to be downloaded. */
 export const hasWeights = (name: string): boolean =>
   isListedReward(name) && ['weights', 'model'].some((option) => option in rewards[name]!.options);
+/** Whether the reward is listed and compares images with their prompts. */
 export const usesPrompt = (name: string): boolean => isListedReward(name) && rewards[name]!.usesPrompt === true;
 
 /**
- * Checks a listed reward's options as they were written, and makes it when asked to.
- * @throws (at once) if an option is unknown, missing, or has no such value
+ * Checks the options of a listed reward.
+ * @param given values by option, as flags or a configuration file give them
+ * @returns a function that creates the reward
+ * @throws UsageError at once if an option is unknown or missing, or its value does not fit
  */
-export function listedReward(name: string, written: Readonly<Record<string, unknown>>): () => Promise<ModelReward> {
-  const { options, required = [], make } = rewards[name]!;
-  const given = Object.fromEntries(
-    Object.entries(written).map(([option, value]) => {
-      const key = option.replace(/[-_](.)/g, (_, letter: string) => letter.toUpperCase());
-      return [
-        key,
-        readOption(
-          `${name}.${option}`,
-          value,
-          options[key],
-          Object.keys(options).map((known) => `${name}.${kebab(known)}`),
-        ),
-      ];
+export function listedReward(name: string, given: Readonly<Record<string, unknown>>): () => Promise<ModelReward> {
+  const { options, required = [], create } = rewards[name]!;
+  const values = Object.fromEntries(
+    Object.entries(given).map(([option, value]) => {
+      const key = camel(option);
+      const kind = options[key];
+      if (kind !== undefined) return [key, parseOption(`${name}.${option}`, value, kind)];
+      const known = rewardOptionNames(name).map((one) => `${name}.${one}`);
+      throw new UsageError(`--reward-option: got '${name}.${option}', expected one of ${known.join(', ')}.`);
     }),
   );
-  const missing = required.find((option) => !(option in given));
+  const missing = required.find((option) => !(option in values));
   if (missing) throw new UsageError(`--reward: '${name}' needs an option: --reward-option ${name}.${kebab(missing)}=…`);
-  return async () => make(given);
+  return async () => create(values);
 }
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+const camel = (name: string): string => name.replace(/[-_](.)/g, (_, letter: string) => letter.toUpperCase());
 
-function readOption(
-  name: string,
-  value: unknown,
-  kind: OptionKind | undefined,
-  known: readonly string[],
-): Options[string] {
+function parseOption(name: string, value: unknown, kind: OptionKind): OptionValue {
   const text = Array.isArray(value) ? value.join(',') : String(value);
   const problem = (expected: string) => new UsageError(`--reward-option: ${name} got '${text}', expected ${expected}.`);
-  if (kind === undefined) throw new UsageError(`--reward-option: got '${name}', expected one of ${known.join(', ')}.`);
   if (text.trim() === '') throw problem('a value');
   if (kind === 'text') return text;
   if (kind === 'number' || kind === 'numbers') {

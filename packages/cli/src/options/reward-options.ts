@@ -1,26 +1,26 @@
 import type { Command } from 'commander';
+import { collectValues } from './option-parsers.js';
 import { rewardNames } from './reward-list.js';
 import type { RewardOptions } from './reward-terms.js';
 
+/** Values of the options that select rewards. A configuration file may give them in other forms than flags do. */
 export interface RewardTermOptions {
   reward?: string | readonly string[];
   rewardOption?: RewardOptions;
 }
 
-/** Adds the options that say what images are judged by. */
-export function rewardOptions(command: Command, purpose: string): Command {
+/** Adds `--reward` and `--reward-option`. @param purpose the beginning of the description of `--reward` */
+export function addRewardOptions(command: Command, purpose: string): Command {
   return command
     .option(
       '--reward <name[:weight]>',
-      `${purpose}: ${rewardNames.join(', ')}, or your own .js, .mjs or .ts file; several are added up.`,
-      collect,
+      `${purpose}: ${rewardNames.join(', ')}, or your own .js, .mjs or .ts file. ` +
+        'Given several times, the weighted sum.',
+      collectValues,
     )
     .option(
       '--reward-option <name.option=value>',
-      'An option of a reward, such as where its weights lie: aesthetic.weights=./clip; see the README.',
-      collect,
+      'An option of a reward, such as the location of its weights: aesthetic.weights=./clip. See the README.',
+      collectValues,
     );
 }
-
-/** Of an option that may be given several times. */
-export const collect = (value: string, previous: readonly string[] = []): readonly string[] => [...previous, value];

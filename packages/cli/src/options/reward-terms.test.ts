@@ -104,13 +104,13 @@ describe('rewardTerms', () => {
     const [one, other] = ['jpeg-compressibility', 'jpeg-incompressibility:2'];
     expect((await judge([one], options.slice(0, 1))).scores).toEqual(
       (
-        await scoreImages(await rewardTerms([one], options, { others: [other] }).load(), [image], {
+        await scoreImages(await rewardTerms([one], options, { otherTerms: [other] }).load(), [image], {
           engine: new TfjsEngine(),
         })
       ).scores,
     );
     expect(() => rewardTerms([one], options)).toThrow(/got an option of 'jpeg-incompressibility'/);
-    expect(() => rewardTerms([other], ['aesthetic.head=a'], { flag: '--eval-reward', others: [one] })).toThrow(
+    expect(() => rewardTerms([other], ['aesthetic.head=a'], { flag: '--eval-reward', otherTerms: [one] })).toThrow(
       /expected one of jpeg-incompressibility, jpeg-compressibility\./,
     );
     expect(() => rewardTerms(['beauty'], [], { flag: '--eval-reward' })).toThrow(/--eval-reward: got 'beauty'/);
@@ -207,7 +207,7 @@ describe("a user's own file", () => {
     [
       'number.mjs',
       'export default () => 3;',
-      /has no parameters, so it was called to make a reward\. It returned a number, expected a function/,
+      /has no parameters, so it was called to create the reward\. It returned a number, expected a function/,
     ],
     ['broken.mjs', 'export default (', /--reward: cannot load '.*broken\.mjs': /],
     [

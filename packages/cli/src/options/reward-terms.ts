@@ -3,8 +3,11 @@ import { UsageError } from '../terminal/errors.js';
 import { isRewardFile, rewardFile, rewardFileName } from './reward-file.js';
 import { hasWeights, isListedReward, listedReward, rewardNames } from './reward-list.js';
 
-/** `--reward-option` as given: `aesthetic.head=./head.pth`; a configuration file may nest instead. */
-export type RewardOptions = string | readonly string[] | Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+/** Values by option by reward: `{ aesthetic: { head: './head.pth' } }`. */
+type OptionsByReward = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+
+/** Values of `--reward-option`, such as `aesthetic.head=./head.pth`, or the nested form of configuration files. */
+export type RewardOptions = string | readonly string[] | OptionsByReward;
 
 interface Term {
   readonly name: string;
@@ -12,63 +15,61 @@ interface Term {
   readonly load: () => Promise<RewardFunction>;
 }
 
-/** Rewards that were asked for, and not loaded yet. */
+/** A weighted sum of rewards that are checked but not loaded. */
 export interface RewardTerms {
   readonly names: readonly string[];
-  /** @param onLoad told before each that has weights is loaded */
+  /** @param onLoad called with a message before each reward that has weights is loaded */
   readonly load: (onLoad?: (text: string) => void) => Promise<RewardFunction>;
 }
 
-interface TermOptions {
-  /** The flag that gave the terms, for errors. */
+interface RewardTermsOptions {
+  /** The flag that gave the terms, for error messages. */
   flag?: string;
-  /** Terms of another flag, which the options may belong to as well. */
-  others?: readonly string[];
+  /** Terms of another flag, to which the reward options may belong as well. */
+  otherTerms?: readonly string[];
 }
 
 /**
- * Reads `id`, `id:weight`, `file` and `file:weight` terms and their options.
- * @returns the names, and what makes their weighted sum; of one term with weight 1, that reward itself
- * @throws if a name is unknown or comes twice, a weight is no number, or an option is unknown or belongs to no term
+ * Parses terms `name`, `name:weight`, `file` and `file:weight`, and their options.
+ * @returns the names, and a function that loads the weighted sum; a single term of weight 1 is the reward itself
+ * @throws UsageError if a name is unknown or occurs twice, a weight is not a number, or an option is unknown or
+ *   belongs to none of the terms
  */
 export function rewardTerms(
   terms: readonly string[],
   options: RewardOptions = [],
-  { flag = '--reward', others = [] }: TermOptions = {},
+  { flag = '--reward', otherTerms = [] }: RewardTermsOptions = {},
 ): RewardTerms {
-  const given = readOptions(options);
-  const parts = terms.map((term) => parseTerm(term, given, flag));
-  const names = parts.map(({ name }) => name);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice) throw new UsageError(`${flag}: '${twice}' is given twice. Give it once, with the sum of the weights.`);
-  const listed = [...names, ...others.map((term) => splitTerm(term).name)].filter(isListedReward);
-  const stray = Object.keys(given).find((name) => !listed.includes(name));
-  if (stray)
-    throw new UsageError(
-      `--reward-option: got an option of '${stray}', expected one of ${[...new Set(listed)].join(', ') || 'a listed reward'}.`,
-    );
-  return { names, load: (onLoad) => join(parts, onLoad) };
+  const optionsByReward = parseOptions(options);
+  const parsed = terms.map((term) => parseTerm(term, optionsByReward, flag));
+  const names = parsed.map(({ name }) => name);
+  const duplicate = names.find((name, i) => names.indexOf(name) !== i);
+  if (duplicate)
+    throw new UsageError(`${flag}: '${duplicate}' is given twice. Give it once, with the sum of the weights.`);
+  const listed = [...names, ...otherTerms.map((term) => splitTerm(term).name)].filter(isListedReward);
+  const stray = Object.keys(optionsByReward).find((name) => !listed.includes(name));
+  if (stray) {
+    const expected = [...new Set(listed)].join(', ') || 'a listed reward';
+    throw new UsageError(`--reward-option: got an option of '${stray}', expected one of ${expected}.`);
+  }
+  return { names, load: (onLoad) => loadSum(parsed, onLoad) };
 }
 
-async function join(parts: readonly Term[], onLoad: (text: string) => void = () => {}): Promise<RewardFunction> {
+async function loadSum(terms: readonly Term[], onLoad: (text: string) => void = () => {}): Promise<RewardFunction> {
   const rewards: RewardFunction[] = [];
-  for (const { name, load } of parts) {
+  for (const { name, load } of terms) {
     if (hasWeights(name)) onLoad(`Loading the reward ${name}`);
-    rewards.push(await load()); // one after the other: each may download gigabytes
+    rewards.push(await load()); // sequential, since each may download gigabytes
   }
-  if (rewards.length === 1 && parts[0]!.weight === 1) return rewards[0]!;
-  // Beside a plain function no engine compiles the others, so they have to be in memory.
-  const all = rewards.every(isModelReward)
+  if (rewards.length === 1 && terms[0]!.weight === 1) return rewards[0]!;
+  // An engine cannot compile a sum that contains a plain function. It runs eagerly, with all weights in memory.
+  const summands = rewards.every(isModelReward)
     ? rewards
     : await Promise.all(rewards.map(async (reward) => (isModelReward(reward) ? loadReward(reward) : reward)));
-  return weightedSum(Object.fromEntries(parts.map(({ name, weight }, i) => [name, [all[i]!, weight]])));
+  return weightedSum(Object.fromEntries(terms.map(({ name, weight }, i) => [name, [summands[i]!, weight]])));
 }
 
-function parseTerm(
-  term: string,
-  options: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
-  flag: string,
-): Term {
+function parseTerm(term: string, optionsByReward: OptionsByReward, flag: string): Term {
   const { name, weight } = splitTerm(term);
   const isFile = isRewardFile(name);
   if (!isFile && !isListedReward(name))
@@ -78,27 +79,26 @@ function parseTerm(
   if (weight.trim() === '' || !Number.isFinite(Number(weight)))
     throw new UsageError(`${flag}: weight of '${name}' got '${weight}', expected a number.`);
   if (isFile) return { name: rewardFileName(name), weight: Number(weight), load: () => rewardFile(name) };
-  return { name, weight: Number(weight), load: listedReward(name, options[name] ?? {}) };
+  return { name, weight: Number(weight), load: listedReward(name, optionsByReward[name] ?? {}) };
 }
 
+/** Splits a term at the colon before its weight. In the path of a file, a colon may also follow a drive letter. */
 function splitTerm(term: string): { name: string; weight: string } {
-  // A drive's letter has a colon behind it, so of a file's only a number is split off.
   const pattern = isRewardFile(term.replace(/:[^:\\/]*$/, '')) ? /^(.*?)(?::([^:\\/]*))?$/ : /^([^:]*)(?::(.*))?$/;
   const [, name = term, weight = '1'] = pattern.exec(term) ?? [];
   return { name, weight };
 }
 
-function readOptions(options: RewardOptions): Record<string, Record<string, unknown>> {
-  if (typeof options === 'object' && !Array.isArray(options))
-    return { ...options } as Record<string, Record<string, unknown>>;
-  const given: Record<string, Record<string, unknown>> = {};
+function parseOptions(options: RewardOptions): OptionsByReward {
+  if (typeof options === 'object' && !Array.isArray(options)) return { ...(options as OptionsByReward) };
+  const byReward: Record<string, Record<string, unknown>> = {};
   for (const written of [options].flat() as readonly string[]) {
     const [, name, option, value] = /^([^.=]+)\.([^=]+)=(.*)$/s.exec(written) ?? [];
     if (name === undefined)
       throw new UsageError(
         `--reward-option: got '${written}', expected reward.option=value, such as aesthetic.head=./head.pth.`,
       );
-    (given[name] ??= {})[option!] = value;
+    (byReward[name] ??= {})[option!] = value;
   }
-  return given;
+  return byReward;
 }

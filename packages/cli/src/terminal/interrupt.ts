@@ -3,9 +3,9 @@ import { Interrupted } from './errors.js';
 const signals = ['SIGINT', 'SIGTERM'] as const;
 
 /**
- * Runs work that can be asked to stop: the first Ctrl-C (or SIGTERM) aborts the signal that the work is given. From
- * then on signals have their usual effect, so that a second one ends the process at once, whatever it is doing.
- * @param onInterrupt told when that happens
+ * Runs work that Ctrl-C or SIGTERM can stop: the first one aborts the AbortSignal passed to the work, with an
+ * `Interrupted` as its reason. A second one has its default effect and ends the process at once.
+ * @param onInterrupt called at the first one, before the abort
  */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>, onInterrupt: () => void): Promise<T> {
   const controller = new AbortController();

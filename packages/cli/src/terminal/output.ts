@@ -5,15 +5,15 @@ import { startProgress, type Progress, type ProgressOptions } from './progress.j
 import { table } from './table.js';
 
 export interface OutputOptions {
-  /** Results as one JSON object a line. */
+  /** Prints results as JSON, one object a line. */
   json?: boolean;
-  /** No progress and no remarks; warnings stay. */
+  /** Prints no progress and no messages, only tables, JSON records, warnings and errors. */
   quiet?: boolean;
-  /** Nothing at all: of several processes one speaks. */
+  /** Prints nothing: of several processes, only rank 0 prints. */
   silent?: boolean;
 }
 
-/** What a command says: results on stdout, everything else on stderr. */
+/** Prints the output of a command: results on stdout, everything else on stderr. */
 export class Output {
   readonly #options: OutputOptions;
   readonly #stderr = colors.createColors(colors.isColorSupported && isatty(process.stderr.fd));
@@ -23,14 +23,14 @@ export class Output {
     this.#options = options;
   }
 
-  /** A result, in words or, with --json, as a record. */
+  /** Prints a result: `record` with --json, else `text`, if there is one. */
   result(record: Readonly<Record<string, unknown>>, text?: string): void {
     if (this.#options.silent) return;
     if (this.#options.json) process.stdout.write(`${JSON.stringify(record)}\n`);
     else if (text !== undefined && !this.#options.quiet) this.#clear(() => process.stdout.write(`${text}\n`));
   }
 
-  /** Results that are records with --json and a table without. */
+  /** Prints a table, except with --json: there `result` prints the same data as records. */
   table(rows: readonly (readonly string[])[]): void {
     if (!this.#options.json && !this.#options.silent) process.stdout.write(`${table(rows)}\n`);
   }
@@ -57,17 +57,17 @@ export class Output {
     };
   }
 
-  /** Writes in place of the bar, which comes back below with its next update. */
+  /** Erases the progress bar before writing. Its next update draws it again, below the written text. */
   #clear(write: () => void): void {
     if (this.#bar) process.stderr.write('\r\x1b[K');
     write();
   }
 }
 
-/** Adds the options that every command has. */
-export function outputOptions(command: Command): Command {
+/** Adds `--json` and `--quiet`, which every command has. */
+export function addOutputOptions(command: Command): Command {
   return command
     .optionsGroup('Output:')
     .option('--json', 'Print results to stdout as JSON, one object a line.')
-    .option('--quiet', 'Print no progress and no remarks.');
+    .option('--quiet', 'Print no progress and no messages, only tables, --json records, warnings and errors.');
 }

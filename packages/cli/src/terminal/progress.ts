@@ -1,21 +1,19 @@
 import { SingleBar } from 'cli-progress';
 
 export interface Progress {
-  /** @param details shown behind the count: numbers of this step */
+  /** @param details shown after the count, such as the metrics of a step */
   update(done: number, details?: string): void;
   stop(): void;
 }
 
 export interface ProgressOptions {
-  /** What was done before: it tells nothing about the time that is left. */
+  /** Steps done by an earlier run, left out of the estimate of the remaining time. */
   from?: number;
-  /** When the work began, by performance.now(). */
+  /** Start of the work, in performance.now() milliseconds. */
   started?: number;
 }
 
-/**
- * Shows how far work has come, on stderr: as a bar in a terminal, as a line a step elsewhere.
- */
+/** Shows progress and the estimated remaining time on stderr: a bar in a terminal, elsewhere one line a step. */
 export function startProgress(
   label: string,
   total: number,
@@ -27,8 +25,8 @@ export function startProgress(
   };
   if (!process.stderr.isTTY) return lines(label, total, text);
   const barsize = Math.min(20, Math.max(5, process.stderr.columns - 80));
-  // Without its own handling of Ctrl-C, and without hiding the cursor: a process that is killed could not show it
-  // again.
+  // gracefulExit would handle Ctrl-C, which interrupt.ts does. A hidden cursor would stay hidden if the process is
+  // killed.
   const bar = new SingleBar({
     format: `${label} {value}/{total} {bar} {text}`,
     stream: process.stderr,
@@ -56,7 +54,7 @@ function lines(label: string, total: number, text: (done: number, details: strin
   };
 }
 
-/** `0:42`, `12:03` or `3:20:00`. */
+/** Formats a duration, rounded up: `0:42`, `12:03`, `3:20:00`. */
 export function clock(seconds: number): string {
   const whole = Math.ceil(seconds);
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60].map((part) => `${part}`);

@@ -1,4 +1,4 @@
-/** Rows as text: the first column to the left, numbers in the others to the right. */
+/** Formats rows as text: the first column aligned left, the others (numbers) right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   return rows

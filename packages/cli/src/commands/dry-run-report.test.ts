@@ -118,7 +118,7 @@ describe('alignprop train --dry-run', () => {
       /^Attached +step 0 to 1: 1$/m,
       /^Batch +64 images/m,
       /^ +activations +\d+$/m,
-      /^ +in all +\d+$/m,
+      /^ +total +\d+$/m,
       /It (fits|does not fit) into the \d+ MB that are free/,
     ])
       expect(words).toMatch(part);

@@ -1,0 +1,18 @@
+import type { Command } from 'commander';
+
+/** A command as `alignprop --help` lists it, and the module that implements it. */
+export interface ListedCommand {
+  /** In lower case and without a full stop. */
+  readonly summary: string;
+  /** Imports the module, whose `defineCommand` adds arguments, options and the action. */
+  readonly load: () => Promise<{ readonly defineCommand: (command: Command) => void }>;
+}
+
+/** All commands. A module is imported only when its command runs: help and version need none and print at once. */
+export const commandList: Readonly<Record<string, ListedCommand>> = {
+  train: { summary: 'fine-tune a LoRA adapter with a differentiable reward', load: () => import('./train.js') },
+  generate: { summary: 'generate images from prompts', load: () => import('./generate.js') },
+  score: { summary: 'score images with rewards', load: () => import('./score.js') },
+  export: { summary: 'convert an adapter to the file format of another program', load: () => import('./export.js') },
+  demo: { summary: 'try it out: train the embedded model for about two minutes', load: () => import('./demo.js') },
+};

@@ -1,0 +1,175 @@
+import { freemem } from 'node:os';
+import { memoryUsage } from 'node:process';
+import { useBackend } from '@alignprop/autograd-ext';
+import { dryRun, type DryRun } from '@alignprop/trainer';
+import type { Output } from '../terminal/output.js';
+import { table } from '../terminal/table.js';
+import type { TrainingJob } from './training-run.js';
+
+/** A training job that is described and not run. */
+export interface DryRunJob extends Omit<TrainingJob, 'resumeCommand'> {
+  /** For each field that differs from its default, what set it: 'flag' or 'file'. */
+  sources: Readonly<Record<string, string>>;
+  /** The value of `--max-memory` in bytes; by default 70 % of the free memory. */
+  maxMemory?: number;
+}
+
+/** Growth of the resident size when computing begins, from ONNX Runtime's first session and V8's heap; measured. */
+const programGrowth = 30 * 2 ** 20;
+
+/** The wasm backend of tfjs, which holds the trained weights and the optimizer's state, has 32-bit addresses. */
+const wasmLimit = 2 ** 32;
+
+/** The parts of the estimated peak memory, in bytes. */
+interface MemoryReport {
+  parts: Readonly<Record<string, number>>;
+  total: number;
+  free: number;
+}
+
+/** Prints the configuration, the training plan, the output files and the estimated peak memory of a run. */
+export async function reportDryRun(job: DryRunJob, output: Output): Promise<void> {
+  const { config, pipeline, evalPrompts = [], sources, maxMemory } = job;
+  const program = memoryUsage.rss() + programGrowth;
+  const free = freemem();
+  const engine = pipeline.engine.name === 'tfjs' ? 'tfjs' : 'onnxruntime';
+  await useBackend('cpu'); // zeros take no memory on it
+  const run = await dryRun({
+    config,
+    pipeline,
+    rewardFunction: job.reward,
+    evaluation:
+      evalPrompts.length > 0 ? { prompts: evalPrompts, rewardFunction: job.evalReward ?? job.reward } : undefined,
+    prompt: job.prompts[0],
+    engine: { engine, maxMemory: maxMemory ?? 0.7 * free, precision: pipeline.engine.precision },
+  });
+  const parts = { ...memoryParts(run), program };
+  const memory = { parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0), free };
+  const writes = outputFiles(config, evalPrompts.length > 0);
+  output.result(
+    {
+      event: 'dry_run',
+      config,
+      sources,
+      attach_probabilities: run.attachProbabilities,
+      most_attached: run.mostAttached,
+      effective_batch: run.effectiveBatch,
+      trainable_parameters: run.trainableParameters,
+      writes,
+      engine,
+      memory: { total: memory.total, at: run.memory.running, free, ...parts },
+    },
+    reportText(job, run, writes, memory),
+  );
+}
+
+function reportText(
+  { config, sources }: DryRunJob,
+  run: DryRun,
+  writes: readonly string[],
+  memory: MemoryReport,
+): string {
+  const { sample_num_steps, train_batch_size, train_gradient_accumulation_steps } = config;
+  const { running } = run.memory;
+  return [
+    configText(config, sources),
+    `Attached    ${attachText(run.attachProbabilities)}`,
+    `            at most ${run.mostAttached} of ${sample_num_steps} steps in this run`,
+    `Batch       ${run.effectiveBatch} images an optimizer step: ` +
+      `${train_batch_size} at once, ${train_gradient_accumulation_steps} times`,
+    `Trains      ${run.trainableParameters.toLocaleString('en')} parameters`,
+    `Writes      ${writes.join('\n            ')}`,
+    `Memory      at its peak, ${running === 'nothing' ? 'while no function runs' : `in ${running}`}:`,
+    '',
+    memoryText(memory),
+    '',
+    advice(run, config, memory),
+  ].join('\n');
+}
+
+/** Splits the estimated peak by what takes it. */
+function memoryParts({ memory, optimizer }: DryRun): Record<string, number> {
+  const { weights, activations, kept, copies, sessions } = memory;
+  const saved = Object.fromEntries(
+    Object.entries(kept)
+      .filter(([, bytes]) => bytes > 0)
+      .map(([name, bytes]) => [name === 'UNet' ? 'kept steps' : `kept ${name}`, bytes]),
+  );
+  return { weights, 'compiled graphs': sessions, activations, ...saved, 'copies of results': copies, optimizer };
+}
+
+const memoryText = ({ parts, total }: MemoryReport): string =>
+  table([
+    ['', 'MB'],
+    ...Object.entries(parts)
+      .filter(([, bytes]) => bytes >= 2 ** 19)
+      .map(([name, bytes]) => [name, megabytes(bytes)]),
+    ['total', megabytes(total)],
+  ]).replace(/^/gm, '            ');
+
+const megabytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
+
+function configText(config: object, sources: Readonly<Record<string, string>>): string {
+  const width = Math.max(...Object.keys(config).map((key) => key.length));
+  const lines = Object.entries(config).map(([key, value]) => {
+    const source = sources[key] ? `  (${sources[key]})` : '';
+    return `${key.padEnd(width)}  ${JSON.stringify(value)}${source}\n`;
+  });
+  return lines.join('');
+}
+
+/** Lists the probability that each step is attached; adjacent steps with the same one share an entry. */
+function attachText(probabilities: readonly number[]): string {
+  const shown = probabilities.map((probability) =>
+    probability === 0 ? '0' : probability === 1 ? '1' : probability.toFixed(3),
+  );
+  const runs: { from: number; to: number; text: string }[] = [];
+  shown.forEach((text, step) => {
+    const last = runs.at(-1);
+    if (last?.text === text) last.to = step;
+    else runs.push({ from: step, to: step, text });
+  });
+  return runs
+    .map(({ from, to, text }) => `step ${from === to ? from : `${from} to ${to}`}: ${text}`)
+    .join(', ')
+    .replace(/(.{60,90}?), /g, '$1,\n            ');
+}
+
+function outputFiles(config: TrainingJob['config'], hasEvalPrompts: boolean): readonly string[] {
+  const names = [
+    config.use_lora ? 'pytorch_lora_weights.safetensors' : 'unet/',
+    'config.json',
+    'metrics.jsonl',
+    'samples/',
+    'checkpoints/',
+    ...(hasEvalPrompts ? ['before-after.png'] : []),
+    ...(config.eval_freq === null ? [] : ['evaluations.jsonl', 'best/']),
+    ...(config.log_with === 'tensorboard' ? [`${config.tracker_project_name}/`] : []),
+  ];
+  return names.map((name) => `${config.output_dir}/${name}`);
+}
+
+/** Says whether the run fits into memory and, if not, which options reduce its memory. */
+function advice(
+  { memory, optimizer, mostAttached }: DryRun,
+  { use_lora, train_use_8bit_adam }: TrainingJob['config'],
+  { total, free }: MemoryReport,
+): string {
+  const exceedsFree = total > free;
+  if (!exceedsFree && optimizer <= wasmLimit) return `It fits into the ${megabytes(free)} MB that are free.`;
+  const room = free - total + (memory.kept.UNet ?? 0);
+  const recompute =
+    `give --max-memory ${Math.max(1, Math.floor(room / 1e6))}MB or less, ` +
+    `which recomputes more of the ${mostAttached} attached steps`;
+  const remedies = [
+    ...(room > 0 && exceedsFree ? [recompute] : []),
+    ...(use_lora ? [] : ['train an adapter (--use-lora)']),
+    ...(use_lora || train_use_8bit_adam ? [] : ['use --train-use-8bit-adam']),
+    'make --train-batch-size smaller and --train-gradient-accumulation-steps larger',
+    'make images smaller (--height, --width)',
+  ];
+  const problem = exceedsFree
+    ? `It does not fit into the ${megabytes(free)} MB that are free`
+    : 'The trained weights and the state of the optimizer do not fit into the 4096 MB that tfjs can address';
+  return `${problem}. To reduce memory: ${remedies.join('; or ')}.`;
+}
