@@ -133,6 +133,7 @@ export default tseslint.config(
       '**/node_modules/**',
       '.nx/**',
       '**/*.md',
+      'packages/autograd-ext/assembly/*.ts', // AssemblyScript
       'packages/cli/models/**',
       '**/tsup.config.bundled_*',
     ],
@@ -265,6 +266,7 @@ export default tseslint.config(
         {
           ignoredFiles: [
             '{projectRoot}/tsup.config.ts',
+            '{projectRoot}/assembly/*',
             '{projectRoot}/src/**/*.test.ts',
             '{projectRoot}/src/**/__fixtures__/**',
           ],

@@ -22,7 +22,7 @@ export const groupNormSimd: SimdKernel<GroupNormAttrs> = {
         const { mean, scale } = groups[Math.floor((c * attrs.groups) / channels)]!;
         return [mean, scale * ws[c]!, bs[c]!, 0];
       });
-      simd.columnAffine(at, at, y.byteOffset + offset, rows, channels, memory.coefficientsAt);
+      simd.columnAffine(at, y.byteOffset + offset, rows, channels, memory.coefficientsAt);
     });
   },
 };

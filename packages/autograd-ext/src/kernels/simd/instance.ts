@@ -1,10 +1,9 @@
-import { assemble } from './assembler.js';
-import { gegluGradRow, gegluRow } from './geglu.js';
-import { matmul } from './matmul.js';
-import { columnAffine, columnSums, layerNormGradRow, layerNormRow } from './norm.js';
-import { softmaxGradRow, softmaxRow } from './softmax.js';
+import { compiledKernels } from './compiled-kernels.js';
 
-/** The functions, on addresses in tfjs's memory. */
+/**
+ * The SIMD kernels of packages/autograd-ext/assembly, where each is described. Pointers are byte addresses in the memory
+ * of tfjs's wasm backend.
+ */
 export interface Simd {
   matmul(
     a: number,
@@ -24,13 +23,13 @@ export interface Simd {
   gegluRow(value: number, gate: number, y: number, width: number): void;
   gegluGradRow(value: number, gate: number, dy: number, dvalue: number, dgate: number, width: number): void;
   columnSums(a: number, b: number, rows: number, channels: number, sums: number): void;
-  columnAffine(x: number, none: number, y: number, rows: number, channels: number, coefficients: number): void;
+  columnAffine(x: number, y: number, rows: number, channels: number, coefficients: number): void;
   columnAffineGrad(x: number, dy: number, dx: number, rows: number, channels: number, coefficients: number): void;
   layerNormRow(x: number, weight: number, bias: number, y: number, width: number, eps: number): void;
   layerNormGradRow(x: number, weight: number, dy: number, dx: number, width: number, eps: number): void;
 }
 
-/** A WebAssembly.Memory (whose type is declared for browsers only, as is the rest of the API). */
+/** A `WebAssembly.Memory`: TypeScript declares the types of this API for browsers only. */
 export interface WasmMemory {
   readonly buffer: ArrayBuffer;
 }
@@ -44,25 +43,17 @@ const { WebAssembly: api } = globalThis as unknown as {
 };
 const instances = new WeakMap<WasmMemory, { readonly simd?: Simd }>();
 
-/** The functions on this memory; undefined where WebAssembly lacks SIMD, or the memory is shared between threads. */
+/**
+ * The kernels on this memory, one instance for each memory. Undefined where WebAssembly lacks SIMD, and for memory that
+ * threads share: the module imports memory that is not shared.
+ */
 export function simdOn(memory: WasmMemory): Simd | undefined {
   if (!instances.has(memory)) instances.set(memory, { simd: instantiate(memory) });
   return instances.get(memory)!.simd;
 }
 
 function instantiate(memory: WasmMemory): Simd | undefined {
-  const binary = assemble([
-    matmul,
-    softmaxRow,
-    softmaxGradRow,
-    gegluRow,
-    gegluGradRow,
-    columnSums,
-    columnAffine(false),
-    columnAffine(true),
-    layerNormRow,
-    layerNormGradRow,
-  ]);
+  const binary = Uint8Array.from(atob(compiledKernels), (char) => char.charCodeAt(0));
   if (!(memory.buffer instanceof ArrayBuffer) || !api.validate(binary)) return undefined;
   return new api.Instance(new api.Module(binary), { env: { memory } }).exports as Simd;
 }
