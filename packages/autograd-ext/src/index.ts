@@ -6,10 +6,10 @@ export { createEngine, engineNames, type EngineName, type EngineOptions } from '
 export { DryRunEngine, totalOf, type DryRunOptions, type EngineMemory } from './engine/memory-estimate.js';
 export { devices, type Device } from './engine/onnxruntime/runtime/session.js';
 export { TfjsEngine } from './engine/tfjs.js';
-export { precisions, type Precision } from './engine/onnxruntime/passes/mix-precision.js';
+export { precisions, type Precision } from './engine/precision.js';
 export { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
 export type { CompileProgress } from './engine/onnxruntime/runtime/program.js';
-export { RecordingError } from './engine/onnxruntime/recording/recorder.js';
+export { RecordingError } from './engine/onnxruntime/recorder/recorder.js';
 export { disposeTensors } from './dispose-tensors.js';
 export { disposeFrozen, freeze, packedLayout, readFrozen, unfreeze } from './frozen.js';
 export { conv2d, type Padding } from './ops/conv2d.js';

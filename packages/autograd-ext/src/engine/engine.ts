@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Params } from '../params.js';
-import type { Precision } from './onnxruntime/passes/mix-precision.js';
+import type { Precision } from './precision.js';
 import type { ModelFunction, Vjp } from '../vjp.js';
 
 /** A model function made ready to run. The caller owns the outputs. */

@@ -1,13 +1,19 @@
 import { memory, profile, scalar, tensor, type Tensor } from '@tensorflow/tfjs-core';
-import { flattenTensors, isTensor, trainable, type Params, elementCount } from '../params.js';
+import { elementCount, flattenTensors, isTrainable, type Params } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
 import type { EngineName } from './create-engine.js';
 import type { CompiledVjp, Engine, KeptForward } from './engine.js';
-import { tensorType, type Dtype, type Graph, type Value } from './onnxruntime/graph/graph.js';
-import type { Precision } from './onnxruntime/passes/mix-precision.js';
-import { outputsOf } from './onnxruntime/runtime/program.js';
+import type { Precision } from './precision.js';
+import { tensorType, type Graph, type Value } from './onnxruntime/graph/graph.js';
+import { optimize } from './onnxruntime/passes/optimize.js';
 import { graphMemory, type GraphMemory } from './onnxruntime/runtime/peak-memory.js';
-import { record, type Derivative, type Recording, type Spec } from './onnxruntime/recording/record.js';
+import {
+  recordFunction,
+  specOf,
+  type Derivative,
+  type RecordedFunction,
+  type Spec,
+} from './onnxruntime/recording/record-function.js';
 import { ResidualMemory } from './onnxruntime/runtime/residual-memory.js';
 import { split } from './onnxruntime/passes/split.js';
 
@@ -94,7 +100,7 @@ export class DryRunEngine implements Engine {
   compile: Engine['compile'] = (fn) => {
     const known = new Map<string, Promise<Recorded>>();
     return async (params, ...inputs) => {
-      const recorded = await this.#record(known, fn, params, inputs.map(specOf));
+      const recorded = await this.#recordFunction(known, fn, params, inputs.map(specOf));
       this.#run(recorded, 'plain', params);
       return recorded.outputs.map(zerosOf);
     };
@@ -104,8 +110,8 @@ export class DryRunEngine implements Engine {
     const known = new Map<string, Promise<Recorded>>();
     const recordedOf = async (params: Params, inputs: readonly Tensor[], dy?: Tensor) => {
       const specs = inputs.map(specOf);
-      const like = dy ? specOf(dy) : specOfValue(record(fn, params, specs).outputs.values[0]!);
-      return this.#record(known, fn, params, specs, { wrt, dy: like });
+      const like = dy ? specOf(dy) : specOf(recordFunction(fn, params, specs).outputs.values[0]!);
+      return this.#recordFunction(known, fn, params, specs, { wrt, dy: like });
     };
     const run = async (params: Params, inputs: readonly Tensor[], dy?: Tensor) => {
       const recorded = await recordedOf(params, inputs, dy);
@@ -190,7 +196,7 @@ export class DryRunEngine implements Engine {
     if (totalOf(now) >= totalOf(this.#peak)) this.#peak = now;
   }
 
-  #record(
+  #recordFunction(
     known: Map<string, Promise<Recorded>>,
     fn: ModelFunction,
     params: Params,
@@ -211,10 +217,10 @@ export class DryRunEngine implements Engine {
     derivative?: Derivative,
   ): Promise<Recorded> {
     const name = this.#options.nameOf?.(params) ?? (fn.name || 'function');
-    let recording: Recording | undefined;
+    let recording: RecordedFunction | undefined;
     const before = memory().numBytes;
     const { kernels } = await profile(() => {
-      recording = record(fn, params, inputs, derivative);
+      recording = recordFunction(fn, params, inputs, derivative);
       return [];
     });
     const weights = Object.values(flattenTensors(params)).reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
@@ -231,16 +237,16 @@ export class DryRunEngine implements Engine {
 export const totalOf = ({ weights, activations, kept, copies, sessions }: EngineMemory): number =>
   weights + activations + copies + sessions + Object.values(kept).reduce((sum, bytes) => sum + bytes, 0);
 
-function describe(name: string, recording: Recording, precision: Precision, live: number): Recorded {
+function describe(name: string, recording: RecordedFunction, precision: Precision, live: number): Recorded {
   const { graph, outputs } = recording;
-  const all = outputsOf(recording, precision);
+  const all = optimize(recording, precision);
   const count = outputs.values.length;
   const cut = split(graph.inputs, all.slice(0, count), all.slice(count));
   const once = (of: () => Graph) => () => graphMemory(of(), { relayout: isSmall(all) });
   return {
     name,
-    outputs: outputs.values.map(specOfValue),
-    gradients: outputs.inputs.map(specOfValue),
+    outputs: outputs.values.map(specOf),
+    gradients: outputs.inputs.map(specOf),
     paths: Object.keys(outputs.params),
     residualBytes: cut.residualBytes,
     graphs: {
@@ -298,8 +304,3 @@ function zerosOf({ shape, dtype }: Spec): Tensor {
 
 /** How often a frozen weight lies in tfjs's memory: as it is, and as kernels want it. */
 const layoutsOf = (shape: readonly number[]): number => (shape.length === 4 ? 3 : shape.length === 2 ? 2 : 1);
-
-const isTrainable = (leaf: object): boolean =>
-  isTensor(leaf as never) && Object.keys(trainable(leaf as never)).length > 0;
-const specOf = ({ shape, dtype }: Tensor): Spec => ({ shape, dtype: dtype as Dtype });
-const specOfValue = ({ shape, dtype }: Value): Spec => ({ shape, dtype });

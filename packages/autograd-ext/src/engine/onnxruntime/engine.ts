@@ -1,12 +1,11 @@
 import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
-import { flatten, isLinearMap, isTensor, trainable, type Leaf, type Params } from '../../params.js';
+import { flatten, isTrainable, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, KeptForward } from '../engine.js';
+import type { Precision } from '../precision.js';
 import { checkAttention } from './runtime/device-faults.js';
-import type { Dtype } from './graph/graph.js';
-import type { Precision } from './passes/mix-precision.js';
 import { Program, type CompileProgress } from './runtime/program.js';
-import { record, type Derivative, type Spec } from './recording/record.js';
+import { recordFunction, specOf, type Derivative, type Spec } from './recording/record-function.js';
 import { ResidualMemory } from './runtime/residual-memory.js';
 import { freeMemory, type SessionOptions } from './runtime/session.js';
 import { WeightFiles } from './runtime/weight-files.js';
@@ -64,7 +63,7 @@ export class OnnxRuntimeEngine implements Engine {
     const shapes = new Map<string, readonly number[]>();
     const outputShape = (params: Params, inputs: readonly Tensor[]) => {
       const key = this.#key(params, inputs);
-      if (!shapes.has(key)) shapes.set(key, record(fn, params, inputs.map(specOf)).outputs.values[0]!.shape);
+      if (!shapes.has(key)) shapes.set(key, recordFunction(fn, params, inputs.map(specOf)).outputs.values[0]!.shape);
       return shapes.get(key)!;
     };
     const program = (params: Params, inputs: readonly Tensor[], dy: Spec) =>
@@ -150,8 +149,3 @@ export class OnnxRuntimeEngine implements Engine {
     return this.#ids.get(leaf)!;
   }
 }
-
-const isTrainable = (leaf: Leaf): boolean =>
-  !isLinearMap(leaf) && isTensor(leaf) && Object.keys(trainable(leaf)).length > 0;
-
-const specOf = ({ shape, dtype }: Tensor): Spec => ({ shape, dtype: dtype as Dtype });

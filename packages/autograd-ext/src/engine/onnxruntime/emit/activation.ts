@@ -1,12 +1,12 @@
 import { node } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
-import { broadcastOrdered, dtypeOf, viewOf, type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { broadcastOrdered, dtypeOf, viewOf, type View } from '../recorder/view.js';
 import { binary, broadcastShape, castTo, clip, floats, number, numbers, unary, where } from './elementwise.js';
 
-recordKernel<{ alpha: number }>('LeakyRelu', ({ x }, { alpha }) => leakyRelu(x!, alpha));
-recordKernel('Relu6', ({ x }) => relu6(x!));
-recordKernel('Prelu', ({ x, alpha }) => prelu(x!, alpha!));
-recordKernel<{ alpha?: number }>('Step', ({ x }, { alpha = 0 }) => {
+registerKernelEmitter<{ alpha: number }>('LeakyRelu', ({ x }, { alpha }) => leakyRelu(x!, alpha));
+registerKernelEmitter('Relu6', ({ x }) => relu6(x!));
+registerKernelEmitter('Prelu', ({ x, alpha }) => prelu(x!, alpha!));
+registerKernelEmitter<{ alpha?: number }>('Step', ({ x }, { alpha = 0 }) => {
   const view = numbers(x!);
   const isPositive = binary('Greater', [view, number(0, dtypeOf(view))], 'bool');
   return alpha === 0
@@ -14,7 +14,7 @@ recordKernel<{ alpha?: number }>('Step', ({ x }, { alpha = 0 }) => {
     : where(isPositive, number(1, dtypeOf(view)), number(alpha, dtypeOf(view)));
 });
 // The slope of elu is 1 above 0, and exp(x) = y + 1 below.
-recordKernel('EluGrad', ({ dy, y }) => {
+registerKernelEmitter('EluGrad', ({ dy, y }) => {
   const below = binary('Mul', [dy!, binary('Add', [y!, number(1)])]);
   return where(binary('Less', [y!, number(0)], 'bool'), below, dy!);
 });

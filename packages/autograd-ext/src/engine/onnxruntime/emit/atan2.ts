@@ -1,9 +1,9 @@
-import { recordKernel } from '../recording/recorder.js';
-import { type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { type View } from '../recorder/view.js';
 import { binary, floats, number, unary, where } from './elementwise.js';
 
 // atan(a/b), half a turn further where b is negative, and a quarter of a turn where it is zero.
-recordKernel('Atan2', ({ a, b }) => {
+registerKernelEmitter('Atan2', ({ a, b }) => {
   const [y, x] = [floats(a!), floats(b!)];
   const isNegative = (view: View) => binary('Less', [view, number(0)], 'bool');
   const angle = unary('Atan', binary('Div', [y, x]));

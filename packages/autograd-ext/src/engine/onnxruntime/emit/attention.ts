@@ -1,7 +1,7 @@
 import type { AttentionAttrs } from '../../../kernels/fused/attention.js';
 import { constant, integers, microsoft, node, nodeOutputs, type Graph, type Value } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
-import { plain, plainView, reshaped } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { plain, plainView, reshaped } from '../recorder/view.js';
 import { scalar } from './elementwise.js';
 
 /**
@@ -11,7 +11,7 @@ import { scalar } from './elementwise.js';
 const allHeadsBytes = 2 ** 25;
 const blockBytes = 2 ** 23;
 
-recordKernel<AttentionAttrs>('ScaledDotProductAttention', ({ q, k, v }, attrs) =>
+registerKernelEmitter<AttentionAttrs>('ScaledDotProductAttention', ({ q, k, v }, attrs) =>
   plainView(attention(plain(q!), plain(k!), plain(v!), attrs)),
 );
 
@@ -41,7 +41,7 @@ interface HeadGradients {
 
 // With P the probabilities: dV = Pᵀ·dY, dS = P ∘ (dY·Vᵀ - rowsum(dY ∘ Y)), dQ = s·dS·K, dK = s·dSᵀ·Q.
 // The scores are computed again, head by head and block by block, so that memory does not grow with their number.
-recordKernel<AttentionAttrs>('ScaledDotProductAttentionGrad', (inputs, attrs) => {
+registerKernelEmitter<AttentionAttrs>('ScaledDotProductAttentionGrad', (inputs, attrs) => {
   const [q, k, v, dy] = [inputs.q!, inputs.k!, inputs.v!, inputs.dy!].map(plain) as [Value, Value, Value, Value];
   const { heads, scale } = attrs;
   const [batch, queries, channels] = q.shape as [number, number, number];

@@ -1,9 +1,9 @@
 import { add, mul, rsqrt, sub } from '@tensorflow/tfjs-core';
 import { completeBatchNormInputs } from '../../../kernels/gradients/batch-norm-grad.js';
-import { recordComposite, recorderName } from '../recording/recorder.js';
+import { registerDecomposition, recorderName } from '../recorder/recorder.js';
 
 // Frozen statistics become one factor and one summand a channel before the session starts.
-recordComposite<{ varianceEpsilon: number }>(
+registerDecomposition<{ varianceEpsilon: number }>(
   'FusedBatchNorm',
   ({ x, mean, variance, offset, scale }, { varianceEpsilon }) => {
     const slope = rsqrt(add(variance!, varianceEpsilon));

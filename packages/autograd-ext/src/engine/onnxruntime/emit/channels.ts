@@ -1,5 +1,5 @@
 import type { Value } from '../graph/graph.js';
-import { identityOrder, ordered, viewOf, type View } from '../recording/view.js';
+import { identityOrder, ordered, viewOf, type View } from '../recorder/view.js';
 
 /** The order of ONNX's images and volumes, channels first, of tensors with channels last. */
 export const channelsFirstOrder = (rank: number): readonly number[] => [

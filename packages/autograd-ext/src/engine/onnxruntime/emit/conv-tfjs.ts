@@ -1,8 +1,8 @@
 import { mul, reshape, stack, sum, transpose, type Tensor } from '@tensorflow/tfjs-core';
 import { filterGradient, seenByPosition, type Windows as Seen } from '../../../kernels/gradients/filter-gradient.js';
 import { node, type Value } from '../graph/graph.js';
-import { recordComposite, recordKernel } from '../recording/recorder.js';
-import { identityOrder, ordered, plain, reshaped, transposed, viewOf, type View } from '../recording/view.js';
+import { registerDecomposition, registerKernelEmitter } from '../recorder/recorder.js';
+import { identityOrder, ordered, plain, reshaped, transposed, viewOf, type View } from '../recorder/view.js';
 import { activated, type FusedActivation } from './activation.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { slice } from './shape.js';
@@ -11,14 +11,16 @@ import { convWindows, windowAttributes, type WindowAttrs, type Windows } from '.
 // tfjs's own convolutions, whose filters are [kh, kw, in, out], or [kh, kw, in, outs of each].
 
 for (const kernel of ['Conv2D', 'Conv3D', 'DepthwiseConv2dNative'])
-  recordKernel<WindowAttrs>(kernel, ({ x, filter }, attrs) => convolution(kernel, x!, filter!, attrs));
+  registerKernelEmitter<WindowAttrs>(kernel, ({ x, filter }, attrs) => convolution(kernel, x!, filter!, attrs));
 for (const kernel of ['Conv2D', 'DepthwiseConv2D']) {
-  recordKernel<WindowAttrs & FusedActivation>(`Fused${kernel}`, ({ x, filter, bias, preluActivationWeights }, attrs) =>
-    activated(convolution(kernel, x!, filter!, attrs, bias), attrs, preluActivationWeights),
+  registerKernelEmitter<WindowAttrs & FusedActivation>(
+    `Fused${kernel}`,
+    ({ x, filter, bias, preluActivationWeights }, attrs) =>
+      activated(convolution(kernel, x!, filter!, attrs, bias), attrs, preluActivationWeights),
   );
 }
 for (const kernel of ['Conv2DBackpropInput', 'Conv3DBackpropInputV2', 'DepthwiseConv2dNativeBackpropInput']) {
-  recordKernel<WindowAttrs & { inputShape: number[] }>(kernel, ({ dy, filter }, attrs) =>
+  registerKernelEmitter<WindowAttrs & { inputShape: number[] }>(kernel, ({ dy, filter }, attrs) =>
     inputGradient(kernel, dy!, filter!, attrs),
   );
 }
@@ -88,14 +90,14 @@ const fromLast = (y: View, attrs: WindowAttrs): View =>
 
 type FilterAttrs = WindowAttrs & { filterShape: number[] };
 
-recordComposite<FilterAttrs>('Conv2DBackpropFilter', ({ x, dy }, attrs) => {
+registerDecomposition<FilterAttrs>('Conv2DBackpropFilter', ({ x, dy }, attrs) => {
   const [images, gradients] = [x!, dy!].map((tensor) =>
     isChannelsFirst(attrs) ? transpose(tensor, [0, 2, 3, 1]) : tensor,
   ) as [Tensor, Tensor];
   const gradient = filterGradient(images, gradients, seen('Conv2D', images.shape, attrs)); // [kh·kw, out, in]
   return reshape(transpose(gradient, [0, 2, 1]), attrs.filterShape);
 });
-recordComposite<FilterAttrs>('DepthwiseConv2dNativeBackpropFilter', ({ x, dy }, attrs) => {
+registerDecomposition<FilterAttrs>('DepthwiseConv2dNativeBackpropFilter', ({ x, dy }, attrs) => {
   const [, , channels, multiplier] = attrs.filterShape as [number, number, number, number];
   const dys = reshape(dy!, [...dy!.shape.slice(0, 3), channels, multiplier]);
   const positions = seenByPosition(x!, seen('DepthwiseConv2dNative', x!.shape, attrs));
@@ -112,7 +114,7 @@ function seen(name: string, shape: readonly number[], attrs: FilterAttrs): Seen 
 }
 
 // A convolution of x with dy, examples and channels exchanged; what lies behind the last window is cut off.
-recordKernel<FilterAttrs>('Conv3DBackpropFilterV2', ({ x, dy }, attrs) => {
+registerKernelEmitter<FilterAttrs>('Conv3DBackpropFilterV2', ({ x, dy }, attrs) => {
   const windows = convWindows('Conv3D', x!.shape, attrs.filterShape, attrs);
   const exchanged = (view: View) => ordered(view, [4, 0, 1, 2, 3]); // [C, B, D, H, W]
   const size = windows.size.map((n, i) => n + unread(windows)[i]!);

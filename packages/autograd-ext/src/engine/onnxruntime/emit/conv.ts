@@ -1,5 +1,4 @@
-import { node, type Value } from '../graph/graph.js';
-import { bytesOf } from '../passes/simplify.js';
+import { bytesOf, node, type Value } from '../graph/graph.js';
 import {
   beforeRepeating,
   convRepeated,
@@ -7,8 +6,8 @@ import {
   isThreeByThree,
   turnedKernel,
 } from '../passes/conv-repeated.js';
-import { recordKernel } from '../recording/recorder.js';
-import { ordered, plain, viewOf, type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { ordered, plain, viewOf, type View } from '../recorder/view.js';
 import { elementCount } from '../../../params.js';
 
 /** ONNX's images have channels first. */
@@ -21,7 +20,7 @@ interface ConvAttrs {
   readonly pads: readonly [top: number, bottom: number, left: number, right: number];
 }
 
-recordKernel<ConvAttrs>('ConvOIHW', ({ x, weight, bias }, { stride, pads: [top, bottom, left, right] }) => {
+registerKernelEmitter<ConvAttrs>('ConvOIHW', ({ x, weight, bias }, { stride, pads: [top, bottom, left, right] }) => {
   const [batch, , height, width] = image(x!).shape as [number, number, number, number];
   const [outputs, , kh, kw] = weight!.shape as [number, number, number, number];
   const shape = [
@@ -54,7 +53,7 @@ interface InputGradAttrs extends ConvAttrs {
  */
 const isWorthACopy = (weight: Value, uses: number): boolean => uses >= 1024 || bytesOf(weight) <= 2 ** 22;
 
-recordKernel<InputGradAttrs>('ConvOIHWInputGrad', ({ dy, weight }, attrs) => {
+registerKernelEmitter<InputGradAttrs>('ConvOIHWInputGrad', ({ dy, weight }, attrs) => {
   const [gradient, kernel] = [image(dy!), plain(weight!)];
   const uses = gradient.shape[0]! * gradient.shape[2]! * gradient.shape[3]!;
   const isWorthIt = isWorthACopy(kernel, uses);

@@ -26,7 +26,7 @@ import {
   type Tensor,
   type Tensor1D,
 } from '@tensorflow/tfjs-core';
-import { recordComposite } from '../recording/recorder.js';
+import { registerDecomposition } from '../recorder/recorder.js';
 
 // tf.image.cropAndResize: with a matrix for each box and axis, whose rows weigh the pixels that a pixel of the crop
 // lies between.
@@ -37,7 +37,7 @@ interface CropAttrs {
   readonly extrapolationValue?: number;
 }
 
-recordComposite<CropAttrs>(
+registerDecomposition<CropAttrs>(
   'CropAndResize',
   ({ image, boxes, boxInd }, { cropSize, method, extrapolationValue = 0 }) => {
     const [rows, columns] = placesOf(image!, boxes!, cropSize);
@@ -52,7 +52,7 @@ recordComposite<CropAttrs>(
   },
 );
 
-recordComposite<CropAttrs>('CropAndResizeImageGrad', ({ dy, image, boxes, boxInd }, { cropSize, method }) => {
+registerDecomposition<CropAttrs>('CropAndResizeImageGrad', ({ dy, image, boxes, boxInd }, { cropSize, method }) => {
   const [down, across] = placesOf(image!, boxes!, cropSize)
     .map((places) => weights(places, method))
     .map((w) => reshape(w, [w.shape[0]!, 1, ...w.shape.slice(1)])) as [Tensor, Tensor];
@@ -63,7 +63,7 @@ recordComposite<CropAttrs>('CropAndResizeImageGrad', ({ dy, image, boxes, boxInd
   return channelsLast(reshape(sums, [batch, channels, height, width]));
 });
 
-recordComposite<CropAttrs>('CropAndResizeBoxesGrad', ({ dy, image, boxes, boxInd }, { cropSize, method }) => {
+registerDecomposition<CropAttrs>('CropAndResizeBoxesGrad', ({ dy, image, boxes, boxInd }, { cropSize, method }) => {
   if (method === 'nearest') return zeros(boxes!.shape); // constant but for jumps
   const [rows, columns] = placesOf(image!, boxes!, cropSize);
   const pixels = gather(channelsFirst(image!), boxInd as Tensor1D);

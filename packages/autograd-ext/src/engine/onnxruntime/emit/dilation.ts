@@ -18,7 +18,7 @@ import {
   type Tensor3D,
 } from '@tensorflow/tfjs-core';
 import { spreadAlong } from '../../../kernels/gradients/spread-along.js';
-import { recordComposite } from '../recording/recorder.js';
+import { registerDecomposition } from '../recorder/recorder.js';
 
 interface DilationAttrs {
   readonly strides: number | [number, number];
@@ -27,10 +27,10 @@ interface DilationAttrs {
 }
 
 // Greyscale dilation: the largest sum of pixel and filter over each window.
-recordComposite<DilationAttrs>('Dilation2D', ({ x, filter }, attrs) => max(sums(x!, filter!, attrs), 0));
+registerDecomposition<DilationAttrs>('Dilation2D', ({ x, filter }, attrs) => max(sums(x!, filter!, attrs), 0));
 
 // Each window's gradient goes to the place where its largest sum was.
-recordComposite<DilationAttrs>('Dilation2DBackpropInput', ({ x, filter, dy }, attrs) => {
+registerDecomposition<DilationAttrs>('Dilation2DBackpropInput', ({ x, filter, dy }, attrs) => {
   const windows = windowsOf(x!, filter!, attrs);
   const [, height, width] = x!.shape as [number, number, number, number];
   const parts = chosen(x!, filter!, dy!, attrs).map((part, i) => {
@@ -45,7 +45,7 @@ recordComposite<DilationAttrs>('Dilation2DBackpropInput', ({ x, filter, dy }, at
   });
   return slice(addN(parts), [0, windows.before[0], windows.before[1], 0], [-1, height, width, -1]);
 });
-recordComposite<DilationAttrs>('Dilation2DBackpropFilter', ({ x, filter, dy }, attrs) =>
+registerDecomposition<DilationAttrs>('Dilation2DBackpropFilter', ({ x, filter, dy }, attrs) =>
   reshape(stack(chosen(x!, filter!, dy!, attrs).map((part) => sum(part, [0, 1, 2]))), filter!.shape),
 );
 

@@ -1,10 +1,10 @@
-import { recordKernel } from '../recording/recorder.js';
-import { dtypeOf, type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { dtypeOf, type View } from '../recorder/view.js';
 import { binary, number, numbers, unary, where } from './elementwise.js';
 
 // The remainder has the sign of the divisor, the quotient is rounded down.
-recordKernel('Mod', ({ a, b }) => modulo(numbers(a!), numbers(b!)));
-recordKernel('FloorDiv', ({ a, b }) => {
+registerKernelEmitter('Mod', ({ a, b }) => modulo(numbers(a!), numbers(b!)));
+registerKernelEmitter('FloorDiv', ({ a, b }) => {
   const [x, y] = [numbers(a!), numbers(b!)];
   if (dtypeOf(x) === 'float32') return unary('Floor', binary('Div', [x, y]));
   const divisor = nonZero(y);

@@ -1,5 +1,5 @@
 import { contract } from '../../../kernels/backends/wasm/einsum.js';
 import type { EinsumAttrs } from '../../../kernels/geometry/einsum-equation.js';
-import { recordComposite } from '../recording/recorder.js';
+import { registerDecomposition } from '../recorder/recorder.js';
 
-recordComposite<EinsumAttrs>('Einsum', (inputs, attrs) => contract(Object.values(inputs), attrs));
+registerDecomposition<EinsumAttrs>('Einsum', (inputs, attrs) => contract(Object.values(inputs), attrs));

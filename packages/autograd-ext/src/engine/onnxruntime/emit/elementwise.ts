@@ -1,26 +1,26 @@
 import { constant, elementTypes, microsoft, node, type Attribute, type Dtype, type Value } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
-import { broadcastOrdered, commonOrder, dtypeOf, plainView, viewOf, type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { broadcastOrdered, commonOrder, dtypeOf, plainView, viewOf, type View } from '../recorder/view.js';
 
 // What tfjs calls them, and what ONNX does. Those of the second line work on integers too, and leave them integers.
 const ofFloats =
   'Acos Acosh Asin Asinh Atan Atanh Cos Cosh Elu Erf Exp Log Reciprocal Selu Sigmoid Sin Sinh Softplus Sqrt Tan Tanh';
 const ofNumbers = 'Abs Neg Relu Sign';
-for (const kernel of ofFloats.split(' ')) recordKernel(kernel, ({ x }) => unary(kernel, floats(x!)));
-for (const kernel of ofNumbers.split(' ')) recordKernel(kernel, ({ x }) => unary(kernel, numbers(x!)));
+for (const kernel of ofFloats.split(' ')) registerKernelEmitter(kernel, ({ x }) => unary(kernel, floats(x!)));
+for (const kernel of ofNumbers.split(' ')) registerKernelEmitter(kernel, ({ x }) => unary(kernel, numbers(x!)));
 for (const kernel of ['Ceil', 'Floor', 'Round'])
-  recordKernel(kernel, ({ x }) => (dtypeOf(x!) === 'float32' ? unary(kernel, x!) : x!));
+  registerKernelEmitter(kernel, ({ x }) => (dtypeOf(x!) === 'float32' ? unary(kernel, x!) : x!));
 
-recordKernel('Identity', ({ x }) => x!);
-recordKernel('Square', ({ x }) => square(numbers(x!)));
-recordKernel('Rsqrt', ({ x }) => unary('Reciprocal', unary('Sqrt', floats(x!))));
+registerKernelEmitter('Identity', ({ x }) => x!);
+registerKernelEmitter('Square', ({ x }) => square(numbers(x!)));
+registerKernelEmitter('Rsqrt', ({ x }) => unary('Reciprocal', unary('Sqrt', floats(x!))));
 // exp(x) - 1 = tanh(x/2)·(exp(x) + 1), which is exact near 0, where the difference is not.
-recordKernel('Expm1', ({ x }) => {
+registerKernelEmitter('Expm1', ({ x }) => {
   const half = binary('Mul', [floats(x!), number(0.5)]);
   return binary('Mul', [unary('Tanh', half), binary('Add', [unary('Exp', floats(x!)), number(1)])]);
 });
 // With u = 1 + x as rounded: log(u)·x/(u - 1) corrects for the rounding.
-recordKernel('Log1p', ({ x }) => {
+registerKernelEmitter('Log1p', ({ x }) => {
   const u = binary('Add', [floats(x!), number(1)]);
   const log = unary('Log', u);
   const corrected = binary('Mul', [log, binary('Div', [x!, binary('Sub', [u, number(1)])])]);
@@ -36,26 +36,29 @@ for (const [kernel, op] of [
   ['Maximum', 'Max'],
   ['Minimum', 'Min'],
 ] as const) {
-  recordKernel(kernel, ({ a, b }) => binary(op, [numbers(a!), numbers(b!)]));
+  registerKernelEmitter(kernel, ({ a, b }) => binary(op, [numbers(a!), numbers(b!)]));
 }
-recordKernel('Pow', ({ a, b }) => binary('Pow', [numbers(a!), numbers(b!)]));
-recordKernel('RealDiv', ({ a, b }) => binary('Div', [floats(a!), floats(b!)]));
-recordKernel('SquaredDifference', ({ a, b }) => square(binary('Sub', [numbers(a!), numbers(b!)])));
-recordKernel('AddN', (inputs) =>
+registerKernelEmitter('Pow', ({ a, b }) => binary('Pow', [numbers(a!), numbers(b!)]));
+registerKernelEmitter('RealDiv', ({ a, b }) => binary('Div', [floats(a!), floats(b!)]));
+registerKernelEmitter('SquaredDifference', ({ a, b }) => square(binary('Sub', [numbers(a!), numbers(b!)])));
+registerKernelEmitter('AddN', (inputs) =>
   Object.values(inputs)
     .map(numbers)
     .reduce((sum, view) => binary('Add', [sum, view])),
 );
-recordKernel<{ clipValueMin: number; clipValueMax: number }>('ClipByValue', ({ x }, { clipValueMin, clipValueMax }) =>
-  clip(numbers(x!), clipValueMin, clipValueMax),
+registerKernelEmitter<{ clipValueMin: number; clipValueMax: number }>(
+  'ClipByValue',
+  ({ x }, { clipValueMin, clipValueMax }) => clip(numbers(x!), clipValueMin, clipValueMax),
 );
-recordKernel<{ dtype: string }>('Cast', ({ x }, { dtype }) => castTo(x!, dtype as Dtype));
+registerKernelEmitter<{ dtype: string }>('Cast', ({ x }, { dtype }) => castTo(x!, dtype as Dtype));
 
-recordKernel('Gelu', ({ x }) => unary('Gelu', x!, { domain: microsoft }));
-recordKernel('QuickGelu', ({ x }) =>
+registerKernelEmitter('Gelu', ({ x }) => unary('Gelu', x!, { domain: microsoft }));
+registerKernelEmitter('QuickGelu', ({ x }) =>
   unary('QuickGelu', x!, { domain: microsoft, attributes: { alpha: { float: 1.702 } } }),
 );
-recordKernel('Silu', ({ x }) => unary('QuickGelu', x!, { domain: microsoft, attributes: { alpha: { float: 1 } } }));
+registerKernelEmitter('Silu', ({ x }) =>
+  unary('QuickGelu', x!, { domain: microsoft, attributes: { alpha: { float: 1 } } }),
+);
 
 /** One operator on every element. */
 export function unary(

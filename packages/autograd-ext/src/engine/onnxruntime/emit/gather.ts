@@ -1,11 +1,11 @@
 import { constant, integers, node, type Value } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
-import { dtypeOf, plain, plainView, reshaped, type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { dtypeOf, plain, plainView, reshaped, type View } from '../recorder/view.js';
 import { binary, cast, castTo, number, where } from './elementwise.js';
 import { slice } from './shape.js';
 import { elementCount } from '../../../params.js';
 
-recordKernel<{ axis: number; batchDims?: number }>('GatherV2', ({ x, indices }, { axis, batchDims = 0 }) => {
+registerKernelEmitter<{ axis: number; batchDims?: number }>('GatherV2', ({ x, indices }, { axis, batchDims = 0 }) => {
   const at = axis < 0 ? axis + x!.shape.length : axis;
   const shape = [...x!.shape.slice(0, at), ...indices!.shape.slice(batchDims), ...x!.shape.slice(at + 1)];
   const places = cast(plain(indices!), 'int32');
@@ -35,19 +35,21 @@ function inBatches(x: Value, indices: Value, axis: number, batchDims: number): V
   });
 }
 
-recordKernel('GatherNd', ({ params, indices }) => {
+registerKernelEmitter('GatherNd', ({ params, indices }) => {
   const [x, places] = [plain(params!), cast(plain(indices!), 'int64')];
   const depth = places.shape.at(-1)!;
   return plainView(node('GatherND', [x, places], [...places.shape.slice(0, -1), ...x.shape.slice(depth)]));
 });
 
 // Rows that are written twice are added up.
-recordKernel<{ shape: number[] }>('ScatterNd', ({ indices, updates }, { shape }) =>
+registerKernelEmitter<{ shape: number[] }>('ScatterNd', ({ indices, updates }, { shape }) =>
   scattered(constant(0, shape, dtypeOf(updates!)), indices!, updates!, 'add'),
 );
 // The last of several wins.
-recordKernel('TensorScatterUpdate', ({ tensor, indices, updates }) => scattered(plain(tensor!), indices!, updates!));
-recordKernel<{ outputShape: number[] }>(
+registerKernelEmitter('TensorScatterUpdate', ({ tensor, indices, updates }) =>
+  scattered(plain(tensor!), indices!, updates!),
+);
+registerKernelEmitter<{ outputShape: number[] }>(
   'SparseToDense',
   ({ sparseIndices, sparseValues, defaultValue }, { outputShape }) => {
     const count = sparseIndices!.shape.length === 0 ? 1 : sparseIndices!.shape[0]!;
@@ -66,7 +68,7 @@ function scattered(onto: Value, indices: View, updates: View, reduction?: 'add')
 }
 
 // Rows without a segment go to one more, which is cut off.
-recordKernel<{ numSegments: number }>('UnsortedSegmentSum', ({ x, segmentIds }, { numSegments }) => {
+registerKernelEmitter<{ numSegments: number }>('UnsortedSegmentSum', ({ x, segmentIds }, { numSegments }) => {
   const ids = castTo(segmentIds!, 'int32');
   const isNegative = binary('Less', [ids, number(0, 'int32')], 'bool');
   const isBeyond = binary('Greater', [ids, number(numSegments, 'int32')], 'bool');

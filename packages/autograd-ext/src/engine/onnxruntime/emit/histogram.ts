@@ -1,9 +1,9 @@
 import { cast, equal, expandDims, max, mul, range, reshape, sum, type Tensor } from '@tensorflow/tfjs-core';
-import { recordComposite } from '../recording/recorder.js';
+import { registerDecomposition } from '../recorder/recorder.js';
 
 // How often each integer occurs, weighted or not: values beyond the last bin have none.
 for (const kernel of ['Bincount', 'DenseBincount']) {
-  recordComposite<{ size: number; binaryOutput?: boolean }>(
+  registerDecomposition<{ size: number; binaryOutput?: boolean }>(
     kernel,
     ({ x, weights }, { size, binaryOutput = false }) => {
       const hits = equal(expandDims(x!, -1), range(0, size, 1, 'int32')); // [..., N, size]

@@ -11,7 +11,7 @@ import {
   type Tensor,
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
-import { recordComposite } from '../recording/recorder.js';
+import { registerDecomposition } from '../recorder/recorder.js';
 
 interface LocalResponseAttrs {
   readonly depthRadius: number;
@@ -21,10 +21,10 @@ interface LocalResponseAttrs {
 }
 
 // y = x·s^-β, s = bias + α·(sum of x² over the channels near by)
-recordComposite<LocalResponseAttrs>('LRN', ({ x }, attrs) => mul(x!, pow(spread(x!, attrs), -attrs.beta)));
+registerDecomposition<LocalResponseAttrs>('LRN', ({ x }, attrs) => mul(x!, pow(spread(x!, attrs), -attrs.beta)));
 
 // dx = dy·s^-β - 2αβ·x·(sum of dy·y/s over the channels near by)
-recordComposite<LocalResponseAttrs>('LRNGrad', ({ x, y, dy }, attrs) => {
+registerDecomposition<LocalResponseAttrs>('LRNGrad', ({ x, y, dy }, attrs) => {
   const s = spread(x!, attrs);
   const others = near(div(mul(dy!, y!), s), attrs.depthRadius);
   return sub(mul(dy!, pow(s, -attrs.beta)), mul(mul(x!, others), 2 * attrs.alpha * attrs.beta));

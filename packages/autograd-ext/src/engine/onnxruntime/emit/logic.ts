@@ -1,30 +1,32 @@
-import { recordKernel } from '../recording/recorder.js';
-import { plainView, reshaped, type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { plainView, reshaped, type View } from '../recorder/view.js';
 import { binary, castTo, floats, numbers, unary, where } from './elementwise.js';
 
 const comparisons = { Greater: 'Greater', GreaterEqual: 'GreaterOrEqual', Less: 'Less', LessEqual: 'LessOrEqual' };
 for (const [kernel, op] of Object.entries(comparisons))
-  recordKernel(kernel, ({ a, b }) => binary(op, [numbers(a!), numbers(b!)], 'bool'));
-recordKernel('Equal', ({ a, b }) => binary('Equal', [a!, b!], 'bool'));
-recordKernel('NotEqual', ({ a, b }) => unary('Not', binary('Equal', [a!, b!], 'bool')));
+  registerKernelEmitter(kernel, ({ a, b }) => binary(op, [numbers(a!), numbers(b!)], 'bool'));
+registerKernelEmitter('Equal', ({ a, b }) => binary('Equal', [a!, b!], 'bool'));
+registerKernelEmitter('NotEqual', ({ a, b }) => unary('Not', binary('Equal', [a!, b!], 'bool')));
 
 for (const [kernel, op] of [
   ['LogicalAnd', 'And'],
   ['LogicalOr', 'Or'],
   ['LogicalXor', 'Xor'],
 ] as const) {
-  recordKernel(kernel, ({ a, b }) => binary(op, [castTo(a!, 'bool'), castTo(b!, 'bool')], 'bool'));
+  registerKernelEmitter(kernel, ({ a, b }) => binary(op, [castTo(a!, 'bool'), castTo(b!, 'bool')], 'bool'));
 }
-recordKernel('LogicalNot', ({ x }) => unary('Not', castTo(x!, 'bool')));
-recordKernel('BitwiseAnd', ({ a, b }) => binary('BitwiseAnd', [a!, b!]));
+registerKernelEmitter('LogicalNot', ({ x }) => unary('Not', castTo(x!, 'bool')));
+registerKernelEmitter('BitwiseAnd', ({ a, b }) => binary('BitwiseAnd', [a!, b!]));
 
-recordKernel('IsNan', ({ x }) => isNaN(floats(x!)));
-recordKernel('IsInf', ({ x }) => isInfinite(floats(x!)));
-recordKernel('IsFinite', ({ x }) => unary('Not', binary('Or', [isNaN(floats(x!)), isInfinite(floats(x!))], 'bool')));
+registerKernelEmitter('IsNan', ({ x }) => isNaN(floats(x!)));
+registerKernelEmitter('IsInf', ({ x }) => isInfinite(floats(x!)));
+registerKernelEmitter('IsFinite', ({ x }) =>
+  unary('Not', binary('Or', [isNaN(floats(x!)), isInfinite(floats(x!))], 'bool')),
+);
 const isNaN = (x: View) => unary('IsNaN', x, { dtype: 'bool' });
 const isInfinite = (x: View) => unary('IsInf', x, { dtype: 'bool' });
 
-recordKernel('Select', ({ condition, t, e }) => where(maskFor(condition!, t!), t!, e!));
+registerKernelEmitter('Select', ({ condition, t, e }) => where(maskFor(condition!, t!), t!, e!));
 
 /** tfjs lets a condition of rank 1 choose rows. */
 function maskFor(condition: View, t: View): View {

@@ -1,5 +1,5 @@
 import { node, type Value } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
 import {
   dtypeOf,
   identityOrder,
@@ -9,7 +9,7 @@ import {
   reshaped,
   transposed,
   type View,
-} from '../recording/view.js';
+} from '../recorder/view.js';
 import { activated, type FusedActivation } from './activation.js';
 import { binary, broadcastShape } from './elementwise.js';
 import { elementCount } from '../../../params.js';
@@ -19,10 +19,10 @@ interface MatMulAttrs {
   transposeB: boolean;
 }
 
-recordKernel<MatMulAttrs>('BatchMatMul', ({ a, b }, { transposeA, transposeB }) =>
+registerKernelEmitter<MatMulAttrs>('BatchMatMul', ({ a, b }, { transposeA, transposeB }) =>
   matMul(transposeA ? swapped(a!) : a!, transposeB ? swapped(b!) : b!),
 );
-recordKernel<MatMulAttrs & FusedActivation>(
+registerKernelEmitter<MatMulAttrs & FusedActivation>(
   '_FusedMatMul',
   ({ a, b, bias, preluActivationWeights }, { transposeA, transposeB, ...attrs }) => {
     const product = matMul(transposeA ? swapped(a!) : a!, transposeB ? swapped(b!) : b!);
@@ -31,7 +31,7 @@ recordKernel<MatMulAttrs & FusedActivation>(
 );
 
 // x [N, in], weight [out, in], as they lie: `transB` costs nothing.
-recordKernel('Linear', ({ x, weight, bias }) =>
+registerKernelEmitter('Linear', ({ x, weight, bias }) =>
   plainView(gemm(plain(x!), plain(weight!), { transB: true, bias: bias && plain(bias) })),
 );
 

@@ -1,6 +1,6 @@
 import { constant, integers, node, type Value } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
-import { ordered, plain, plainView, reshaped, viewOf, type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { ordered, plain, plainView, reshaped, viewOf, type View } from '../recorder/view.js';
 import { scalar } from './elementwise.js';
 
 interface GroupNormAttrs {
@@ -9,20 +9,20 @@ interface GroupNormAttrs {
 }
 
 // x [B, S, C], channels first inside.
-recordKernel<GroupNormAttrs>('GroupNorm', ({ x, weight, bias }, { groups, eps }) => {
+registerKernelEmitter<GroupNormAttrs>('GroupNorm', ({ x, weight, bias }, { groups, eps }) => {
   const value = ordered(x!, [0, 2, 1]);
   const normalised = reshaped(instanceNorm(grouped(value, groups), eps), value.shape);
   return viewOf(add(mul(normalised, column(weight!)), column(bias!)), [0, 2, 1]);
 });
 
-recordKernel<GroupNormAttrs>('GroupNormGrad', ({ x, weight, dy }, { groups, eps }) => {
+registerKernelEmitter<GroupNormAttrs>('GroupNormGrad', ({ x, weight, dy }, { groups, eps }) => {
   const value = ordered(x!, [0, 2, 1]);
   const g = grouped(mul(ordered(dy!, [0, 2, 1]), column(weight!)), groups);
   return viewOf(reshaped(normGrad(grouped(value, groups), g, eps), value.shape), [0, 2, 1]);
 });
 
 // x [N, C]
-recordKernel<{ eps: number }>('LayerNorm', ({ x, weight, bias }, { eps }) => {
+registerKernelEmitter<{ eps: number }>('LayerNorm', ({ x, weight, bias }, { eps }) => {
   const value = plain(x!);
   return plainView(
     node('LayerNormalization', [value, plain(weight!), plain(bias!)], value.shape, {
@@ -31,7 +31,7 @@ recordKernel<{ eps: number }>('LayerNorm', ({ x, weight, bias }, { eps }) => {
   );
 });
 
-recordKernel<{ eps: number }>('LayerNormGrad', ({ x, weight, dy }, { eps }) =>
+registerKernelEmitter<{ eps: number }>('LayerNormGrad', ({ x, weight, dy }, { eps }) =>
   plainView(normGrad(plain(x!), mul(plain(dy!), plain(weight!)), eps)),
 );
 

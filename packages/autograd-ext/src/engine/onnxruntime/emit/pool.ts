@@ -1,6 +1,6 @@
 import { constant, node, nodeOutputs, type Value } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
-import { reshaped, type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { reshaped, type View } from '../recorder/view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { poolWindows, windowAttributes, type WindowAttrs, type Windows } from './windows.js';
 import { elementCount } from '../../../params.js';
@@ -8,9 +8,9 @@ import { elementCount } from '../../../params.js';
 type PoolAttrs = WindowAttrs & { filterSize: number | number[] };
 
 for (const kernel of ['MaxPool', 'MaxPool3D'])
-  recordKernel<PoolAttrs>(kernel, ({ x }, attrs) => fromChannelsFirst(maxima(kernel, x!, attrs)[0]));
+  registerKernelEmitter<PoolAttrs>(kernel, ({ x }, attrs) => fromChannelsFirst(maxima(kernel, x!, attrs)[0]));
 for (const kernel of ['AvgPool', 'AvgPool3D']) {
-  recordKernel<PoolAttrs>(kernel, ({ x }, attrs) => {
+  registerKernelEmitter<PoolAttrs>(kernel, ({ x }, attrs) => {
     const value = toChannelsFirst(x!);
     const windows = poolWindows(kernel, x!.shape, attrs);
     return fromChannelsFirst(
@@ -27,7 +27,7 @@ for (const [kernel, input] of [
   ['MaxPoolGrad', 'input'],
   ['MaxPool3DGrad', 'input'],
 ] as const) {
-  recordKernel<PoolAttrs>(kernel, (inputs, attrs) => {
+  registerKernelEmitter<PoolAttrs>(kernel, (inputs, attrs) => {
     const [, places] = maxima(kernel, inputs[input]!, attrs);
     const shape = toChannelsFirst(inputs[input]!).shape;
     const zeros = constant(0, [elementCount(shape)]);
@@ -49,7 +49,7 @@ for (const [kernel, input] of [
   ['AvgPoolGrad', 'input'],
   ['AvgPool3DGrad', 'input'],
 ] as const) {
-  recordKernel<PoolAttrs>(kernel, (inputs, attrs) => {
+  registerKernelEmitter<PoolAttrs>(kernel, (inputs, attrs) => {
     const windows = poolWindows(kernel, inputs[input]!.shape, attrs);
     const [dy, shape] = [toChannelsFirst(inputs.dy!), toChannelsFirst(inputs[input]!).shape];
     const shares = node('Mul', [dy, constant(sharesOf(windows), windows.places)], dy.shape);

@@ -1,6 +1,6 @@
 import { integers, node, type Attribute } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
-import { identityOrder, ordered, plainView, reshapedView, viewOf, type View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { identityOrder, ordered, plainView, reshapedView, viewOf, type View } from '../recorder/view.js';
 import { cast, floats, numbers } from './elementwise.js';
 
 /** The axes of a reduction; tfjs writes null where all are meant. */
@@ -19,18 +19,18 @@ for (const [kernel, op] of [
   ['Min', 'ReduceMin'],
   ['Prod', 'ReduceProd'],
 ] as const) {
-  recordKernel<ReduceAttrs>(kernel, ({ x }, { reductionIndices, axis = reductionIndices, keepDims = false }) =>
+  registerKernelEmitter<ReduceAttrs>(kernel, ({ x }, { reductionIndices, axis = reductionIndices, keepDims = false }) =>
     reduce(op, numbers(x!), axis, keepDims),
   );
 }
-recordKernel<ReduceAttrs>('Mean', ({ x }, { axis, keepDims = false }) =>
+registerKernelEmitter<ReduceAttrs>('Mean', ({ x }, { axis, keepDims = false }) =>
   reduce('ReduceMean', floats(x!), axis, keepDims),
 );
 for (const [kernel, op] of [
   ['All', 'ReduceMin'],
   ['Any', 'ReduceMax'],
 ] as const) {
-  recordKernel<ReduceAttrs>(kernel, ({ x }, { axis, keepDims = false }) => {
+  registerKernelEmitter<ReduceAttrs>(kernel, ({ x }, { axis, keepDims = false }) => {
     const reduced = reduce(op, viewOf(cast(x!.value, 'int32'), x!.order), axis, keepDims);
     return viewOf(cast(reduced.value, 'bool'), reduced.order);
   });
@@ -39,16 +39,16 @@ for (const [kernel, op] of [
   ['ArgMax', 'ArgMax'],
   ['ArgMin', 'ArgMin'],
 ] as const) {
-  recordKernel<{ axis: number }>(kernel, ({ x }, { axis }) => {
+  registerKernelEmitter<{ axis: number }>(kernel, ({ x }, { axis }) => {
     const at = axis < 0 ? axis + x!.shape.length : axis;
     return extremum(op, x!, at);
   });
 }
-recordKernel<{ dim?: number }>('Softmax', ({ logits }, { dim = -1 }) => {
+registerKernelEmitter<{ dim?: number }>('Softmax', ({ logits }, { dim = -1 }) => {
   const axis = dim < 0 ? dim + logits!.shape.length : dim;
   return alongAxis('Softmax', logits!, axis);
 });
-recordKernel<{ axis?: number }>('LogSoftmax', ({ logits }, { axis = -1 }) =>
+registerKernelEmitter<{ axis?: number }>('LogSoftmax', ({ logits }, { axis = -1 }) =>
   alongAxis('LogSoftmax', logits!, axis < 0 ? axis + logits!.shape.length : axis),
 );
 /** Reduces axes of the tensor; those that remain keep their order. */

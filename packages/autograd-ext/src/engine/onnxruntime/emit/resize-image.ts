@@ -5,8 +5,8 @@ import {
   type Sources,
 } from '../../../kernels/geometry/resize-sources.js';
 import { constant, node, type Value } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
-import type { View } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import type { View } from '../recorder/view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { floats } from './elementwise.js';
 
@@ -19,12 +19,12 @@ for (const [kernel, sources] of [
   ['ResizeBilinear', bilinearSources],
   ['ResizeNearestNeighbor', nearestSources],
 ] as const) {
-  recordKernel<ResizeImageAttrs & { size: [number, number] }>(kernel, ({ images }, { size, ...attrs }) => {
+  registerKernelEmitter<ResizeImageAttrs & { size: [number, number] }>(kernel, ({ images }, { size, ...attrs }) => {
     const [down, across] = matrices(sources, images!.shape.slice(1, 3), size, attrs);
     return resized(images!, down, flipped(across));
   });
   for (const suffix of ['Grad', 'InputGrad']) {
-    recordKernel<ResizeImageAttrs>(`${kernel}${suffix}`, ({ dy, images }, attrs) => {
+    registerKernelEmitter<ResizeImageAttrs>(`${kernel}${suffix}`, ({ dy, images }, attrs) => {
       const [down, across] = matrices(sources, images!.shape.slice(1, 3), dy!.shape.slice(1, 3), attrs);
       return resized(dy!, flipped(down), across);
     });

@@ -1,19 +1,19 @@
 import type { ResizeAttrs } from '../../../kernels/fused/resize.js';
 import { resizeWeights } from '../../../kernels/geometry/resize-weights.js';
 import { constant, node, type Value } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
 import { scalar } from './elementwise.js';
 import { convRepeatedGrad, inputGradients } from '../passes/conv-repeated.js';
 import { image, imageView } from './conv.js';
 
-recordKernel<ResizeAttrs>('Resize', ({ x }, attrs) => {
+registerKernelEmitter<ResizeAttrs>('Resize', ({ x }, attrs) => {
   const factor = repeats(attrs);
   if (factor) return imageView(repeated(image(x!), factor));
   const [down, across] = matrices(attrs);
   return imageView(products(image(x!), down, transposedMatrix(across)));
 });
 
-recordKernel<ResizeAttrs>('ResizeGrad', ({ dy }, attrs) => {
+registerKernelEmitter<ResizeAttrs>('ResizeGrad', ({ dy }, attrs) => {
   const factor = repeats(attrs);
   const origin = inputGradients.get(image(dy!));
   if (origin && factor?.every((n) => n === 2)) return imageView(convRepeatedGrad(origin.dy, origin.weight));

@@ -1,7 +1,7 @@
 import { concat, mul, ones, reverse, slice, type Tensor } from '@tensorflow/tfjs-core';
 import { constant, node } from '../graph/graph.js';
-import { recordComposite, recordKernel } from '../recording/recorder.js';
-import { viewOf } from '../recording/view.js';
+import { registerDecomposition, registerKernelEmitter } from '../recorder/recorder.js';
+import { viewOf } from '../recorder/view.js';
 import { numbers } from './elementwise.js';
 
 interface ScanAttrs {
@@ -10,7 +10,7 @@ interface ScanAttrs {
   readonly reverse?: boolean;
 }
 
-recordKernel<ScanAttrs>('Cumsum', ({ x }, { axis = 0, exclusive = false, reverse: backwards = false }) => {
+registerKernelEmitter<ScanAttrs>('Cumsum', ({ x }, { axis = 0, exclusive = false, reverse: backwards = false }) => {
   const view = numbers(x!);
   const position = view.order.indexOf(axis < 0 ? axis + view.shape.length : axis);
   const attributes = { exclusive: { int: Number(exclusive) }, reverse: { int: Number(backwards) } };
@@ -21,7 +21,7 @@ recordKernel<ScanAttrs>('Cumsum', ({ x }, { axis = 0, exclusive = false, reverse
 });
 
 // In steps of 1, 2, 4 …: each element times the product of as many before it.
-recordComposite<ScanAttrs>('Cumprod', ({ x }, { axis = 0, exclusive = false, reverse: backwards = false }) => {
+registerDecomposition<ScanAttrs>('Cumprod', ({ x }, { axis = 0, exclusive = false, reverse: backwards = false }) => {
   const at = axis < 0 ? axis + x!.rank : axis;
   const turned = backwards ? reverse(x!, at) : x!;
   let products = exclusive ? shifted(turned, at, 1) : turned;

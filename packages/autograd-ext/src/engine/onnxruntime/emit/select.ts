@@ -1,13 +1,13 @@
 import { cast, expandDims, less, lessEqual, sum } from '@tensorflow/tfjs-core';
 import { constant, integers, nodeOutputs, type Dtype, type Value } from '../graph/graph.js';
-import { recordComposite, recordKernel } from '../recording/recorder.js';
-import { plain, plainView, reshapedView, type View } from '../recording/view.js';
+import { registerDecomposition, registerKernelEmitter } from '../recorder/recorder.js';
+import { plain, plainView, reshapedView, type View } from '../recorder/view.js';
 import { binary, cast as castValue, number, where } from './elementwise.js';
 import { pad } from './shape.js';
 import { elementCount } from '../../../params.js';
 
 // The largest come first; of equal ones the first.
-recordKernel<{ k: number }>('TopK', ({ x }, { k }) => {
+registerKernelEmitter<{ k: number }>('TopK', ({ x }, { k }) => {
   const value = plain(x!);
   const shape = [...value.shape.slice(0, -1), k];
   const outputs = [
@@ -21,7 +21,7 @@ recordKernel<{ k: number }>('TopK', ({ x }, { k }) => {
 });
 
 // Indices that are no class have no entry.
-recordKernel<{ depth: number; onValue: number; offValue: number; dtype: Dtype }>(
+registerKernelEmitter<{ depth: number; onValue: number; offValue: number; dtype: Dtype }>(
   'OneHot',
   ({ indices }, { depth, onValue, offValue, dtype }) => {
     const classes = plainView(
@@ -37,7 +37,7 @@ recordKernel<{ depth: number; onValue: number; offValue: number; dtype: Dtype }>
 );
 
 // The elements on the diagonal of the product of the axes with themselves.
-recordKernel('Diag', ({ x }) => {
+registerKernelEmitter('Diag', ({ x }) => {
   const size = elementCount(x!.shape);
   const eye = Int32Array.from({ length: size * size }, (_, i) => Number(i % (size + 1) === 0));
   const diagonal = where(
@@ -49,13 +49,13 @@ recordKernel('Diag', ({ x }) => {
 });
 
 // How many elements of a sorted row lie before each value.
-recordComposite<{ side: 'left' | 'right' }>('SearchSorted', ({ sortedSequence, values }, { side }) => {
+registerDecomposition<{ side: 'left' | 'right' }>('SearchSorted', ({ sortedSequence, values }, { side }) => {
   const isBefore = side === 'left' ? less : lessEqual;
   return sum(cast(isBefore(expandDims(sortedSequence!, 1), expandDims(values!, 2)), 'int32'), -1);
 });
 
 // Two shapes broadcast: of each size the one that is not 1.
-recordKernel('BroadcastArgs', ({ s0, s1 }) => {
+registerKernelEmitter('BroadcastArgs', ({ s0, s1 }) => {
   const rank = Math.max(s0!.shape[0]!, s1!.shape[0]!);
   const [a, b] = [padded(s0!, rank), padded(s1!, rank)];
   return where(binary('Equal', [a, number(1, 'int32')], 'bool'), b, a);

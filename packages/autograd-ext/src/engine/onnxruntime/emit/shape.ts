@@ -1,5 +1,5 @@
 import { constant, integers, node, nodeOutputs, type Dtype, type Value } from '../graph/graph.js';
-import { recordKernel } from '../recording/recorder.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
 import {
   commonOrder,
   dtypeOf,
@@ -11,17 +11,19 @@ import {
   transposed,
   viewOf,
   type View,
-} from '../recording/view.js';
+} from '../recorder/view.js';
 import { elementCount } from '../../../params.js';
 
-recordKernel<{ shape: number[] }>('Reshape', ({ x }, { shape }) => reshapedView(x!, inferred(shape, x!.shape)));
-recordKernel<{ dim: number }>('ExpandDims', ({ input }, { dim }) => {
+registerKernelEmitter<{ shape: number[] }>('Reshape', ({ x }, { shape }) =>
+  reshapedView(x!, inferred(shape, x!.shape)),
+);
+registerKernelEmitter<{ dim: number }>('ExpandDims', ({ input }, { dim }) => {
   const at = dim < 0 ? input!.shape.length + dim + 1 : dim;
   return reshapedView(input!, [...input!.shape.slice(0, at), 1, ...input!.shape.slice(at)]);
 });
-recordKernel<{ perm: number[] }>('Transpose', ({ x }, { perm }) => transposed(x!, perm));
-recordKernel<{ axis: number }>('Concat', (inputs, { axis }) => concat(Object.values(inputs), axis));
-recordKernel<{ axis: number }>('Pack', (inputs, { axis }) => {
+registerKernelEmitter<{ perm: number[] }>('Transpose', ({ x }, { perm }) => transposed(x!, perm));
+registerKernelEmitter<{ axis: number }>('Concat', (inputs, { axis }) => concat(Object.values(inputs), axis));
+registerKernelEmitter<{ axis: number }>('Pack', (inputs, { axis }) => {
   const views = Object.values(inputs);
   const at = axis < 0 ? views[0]!.shape.length + axis + 1 : axis;
   return concat(
@@ -29,16 +31,19 @@ recordKernel<{ axis: number }>('Pack', (inputs, { axis }) => {
     at,
   );
 });
-recordKernel<{ axis: number }>('Unpack', ({ value }, { axis }) => {
+registerKernelEmitter<{ axis: number }>('Unpack', ({ value }, { axis }) => {
   const at = axis < 0 ? value!.shape.length + axis : axis;
   const shape = value!.shape.filter((_, i) => i !== at);
   return split(value!, Array<number>(value!.shape[at]!).fill(1), at).map((part) => reshapedView(part, shape));
 });
-recordKernel<{ numOrSizeSplits: number | number[]; axis: number }>('SplitV', ({ x }, { numOrSizeSplits, axis }) => {
-  const at = axis < 0 ? x!.shape.length + axis : axis;
-  return split(x!, sizes(numOrSizeSplits, x!.shape[at]!), at);
-});
-recordKernel<{ begin: number | number[]; size: number | number[] }>('Slice', ({ x }, { begin, size }) => {
+registerKernelEmitter<{ numOrSizeSplits: number | number[]; axis: number }>(
+  'SplitV',
+  ({ x }, { numOrSizeSplits, axis }) => {
+    const at = axis < 0 ? x!.shape.length + axis : axis;
+    return split(x!, sizes(numOrSizeSplits, x!.shape[at]!), at);
+  },
+);
+registerKernelEmitter<{ begin: number | number[]; size: number | number[] }>('Slice', ({ x }, { begin, size }) => {
   const rank = x!.shape.length;
   const starts = fillUp(begin, rank, 0);
   const counts = fillUp(size, rank, -1).map((count, axis) => (count < 0 ? x!.shape[axis]! - starts[axis]! : count));
@@ -48,26 +53,28 @@ recordKernel<{ begin: number | number[]; size: number | number[] }>('Slice', ({ 
     starts.map((start, axis) => start + counts[axis]!),
   );
 });
-recordKernel<{ paddings: [number, number][]; constantValue: number }>('PadV2', ({ x }, { paddings, constantValue }) =>
-  pad(x!, paddings, constantValue),
+registerKernelEmitter<{ paddings: [number, number][]; constantValue: number }>(
+  'PadV2',
+  ({ x }, { paddings, constantValue }) => pad(x!, paddings, constantValue),
 );
-recordKernel<{ dims?: number | number[] }>('Reverse', ({ x }, { dims = identityOrder(x!.shape.length) }) => {
+registerKernelEmitter<{ dims?: number | number[] }>('Reverse', ({ x }, { dims = identityOrder(x!.shape.length) }) => {
   const axes = [dims].flat().map((dim) => (dim < 0 ? dim + x!.shape.length : dim));
   return reversed(x!, axes);
 });
-recordKernel<{ reps: number[] }>('Tile', ({ x }, { reps }) => {
+registerKernelEmitter<{ reps: number[] }>('Tile', ({ x }, { reps }) => {
   const shape = x!.value.shape.map((size, i) => size * reps[x!.order[i]!]!);
   return viewOf(node('Tile', [x!.value, integers(x!.order.map((axis) => reps[axis]!))], shape), x!.order);
 });
-recordKernel<{ shape: number[] }>('BroadcastTo', ({ x }, { shape }) =>
+registerKernelEmitter<{ shape: number[] }>('BroadcastTo', ({ x }, { shape }) =>
   plainView(node('Expand', [plain(x!), integers(shape)], shape)),
 );
-recordKernel<{ shape: number[]; value: number; dtype?: Dtype }>('Fill', (_, { shape, value, dtype = 'float32' }) =>
-  plainView(constant(value, shape, dtype)),
+registerKernelEmitter<{ shape: number[]; value: number; dtype?: Dtype }>(
+  'Fill',
+  (_, { shape, value, dtype = 'float32' }) => plainView(constant(value, shape, dtype)),
 );
-recordKernel('ZerosLike', ({ x }) => viewOf(constant(0, x!.value.shape, dtypeOf(x!)), x!.order));
-recordKernel('OnesLike', ({ x }) => viewOf(constant(1, x!.value.shape, dtypeOf(x!)), x!.order));
-recordKernel<{ start: number; stop: number; step: number; dtype: Dtype }>(
+registerKernelEmitter('ZerosLike', ({ x }) => viewOf(constant(0, x!.value.shape, dtypeOf(x!)), x!.order));
+registerKernelEmitter('OnesLike', ({ x }) => viewOf(constant(1, x!.value.shape, dtypeOf(x!)), x!.order));
+registerKernelEmitter<{ start: number; stop: number; step: number; dtype: Dtype }>(
   'Range',
   (_, { start, stop, step, dtype }) => {
     const count = Math.max(0, Math.ceil((stop - start) / step));
@@ -75,11 +82,11 @@ recordKernel<{ start: number; stop: number; step: number; dtype: Dtype }>(
     return plainView(constant(dtype === 'int32' ? Int32Array.from(values) : Float32Array.from(values), [count], dtype));
   },
 );
-recordKernel<{ start: number; stop: number; num: number }>('LinSpace', (_, { start, stop, num }) => {
+registerKernelEmitter<{ start: number; stop: number; num: number }>('LinSpace', (_, { start, stop, num }) => {
   const values = Array.from({ length: num }, (_, i) => start + (i * (stop - start)) / Math.max(1, num - 1));
   return plainView(constant(Float32Array.from(values), [num]));
 });
-recordKernel('FlipLeftRight', ({ image }) => reversed(image!, [2]));
+registerKernelEmitter('FlipLeftRight', ({ image }) => reversed(image!, [2]));
 
 const inferred = (shape: readonly number[], from: readonly number[]): number[] => {
   const known = shape.reduce((product, size) => (size < 0 ? product : product * size), 1);

@@ -1,22 +1,25 @@
 import { backend_util, concat, pad, reshape, reverse, slice, transpose, type Tensor } from '@tensorflow/tfjs-core';
 import { node } from '../graph/graph.js';
-import { recordComposite, recordKernel } from '../recording/recorder.js';
-import { plain, plainView } from '../recording/view.js';
+import { registerDecomposition, registerKernelEmitter } from '../recorder/recorder.js';
+import { plain, plainView } from '../recorder/view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { elementCount } from '../../../params.js';
 
-recordKernel<{ blockSize: number; dataFormat: 'NHWC' | 'NCHW' }>('DepthToSpace', ({ x }, { blockSize, dataFormat }) => {
-  const isLast = dataFormat === 'NHWC';
-  const value = isLast ? toChannelsFirst(x!) : plain(x!);
-  const [batch, depth, height, width] = value.shape as [number, number, number, number];
-  const shape = [batch, depth / blockSize ** 2, height * blockSize, width * blockSize];
-  const spread = node('DepthToSpace', [value], shape, {
-    attributes: { blocksize: { int: blockSize }, mode: { string: 'DCR' } },
-  });
-  return isLast ? fromChannelsFirst(spread) : plainView(spread);
-});
+registerKernelEmitter<{ blockSize: number; dataFormat: 'NHWC' | 'NCHW' }>(
+  'DepthToSpace',
+  ({ x }, { blockSize, dataFormat }) => {
+    const isLast = dataFormat === 'NHWC';
+    const value = isLast ? toChannelsFirst(x!) : plain(x!);
+    const [batch, depth, height, width] = value.shape as [number, number, number, number];
+    const shape = [batch, depth / blockSize ** 2, height * blockSize, width * blockSize];
+    const spread = node('DepthToSpace', [value], shape, {
+      attributes: { blocksize: { int: blockSize }, mode: { string: 'DCR' } },
+    });
+    return isLast ? fromChannelsFirst(spread) : plainView(spread);
+  },
+);
 
-recordComposite<{ blockShape: number[]; paddings: [number, number][] }>(
+registerDecomposition<{ blockShape: number[]; paddings: [number, number][] }>(
   'SpaceToBatchND',
   ({ x }, { blockShape, paddings }) => {
     const prod = elementCount(blockShape);
@@ -34,7 +37,7 @@ recordComposite<{ blockShape: number[]; paddings: [number, number][] }>(
   },
 );
 
-recordComposite<{ blockShape: number[]; crops: number[][] }>('BatchToSpaceND', ({ x }, { blockShape, crops }) => {
+registerDecomposition<{ blockShape: number[]; crops: number[][] }>('BatchToSpaceND', ({ x }, { blockShape, crops }) => {
   const prod = elementCount(blockShape);
   const split = backend_util.getReshaped(x!.shape, blockShape, prod);
   const joined = backend_util.getReshapedPermuted(x!.shape, blockShape, prod);
@@ -49,7 +52,7 @@ recordComposite<{ blockShape: number[]; crops: number[][] }>('BatchToSpaceND', (
   );
 });
 
-recordComposite<{ paddings: [number, number][]; mode: 'reflect' | 'symmetric' }>(
+registerDecomposition<{ paddings: [number, number][]; mode: 'reflect' | 'symmetric' }>(
   'MirrorPad',
   ({ x }, { paddings, mode }) =>
     paddings.reduce((tensor, amounts, axis) => mirrored(tensor, axis, amounts, mode === 'reflect' ? 1 : 0), x!),

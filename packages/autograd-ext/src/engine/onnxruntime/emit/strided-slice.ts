@@ -1,9 +1,9 @@
 import { resolveSlice, type StridedSliceAttrs } from '../../../kernels/geometry/strided-slice.js';
-import { recordKernel } from '../recording/recorder.js';
-import { reshapedView } from '../recording/view.js';
+import { registerKernelEmitter } from '../recorder/recorder.js';
+import { reshapedView } from '../recorder/view.js';
 import { slice } from './shape.js';
 
-recordKernel<StridedSliceAttrs>('StridedSlice', ({ x }, attrs) => {
+registerKernelEmitter<StridedSliceAttrs>('StridedSlice', ({ x }, attrs) => {
   const { begin, strides, finalShape, counts } = resolveSlice([...x!.shape], attrs);
   // As begin and count, since an end of -1 means something else to ONNX.
   const ends = begin.map((first, axis) => first + counts[axis]! * strides[axis]!);

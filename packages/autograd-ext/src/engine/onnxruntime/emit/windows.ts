@@ -1,6 +1,6 @@
 import { backend_util } from '@tensorflow/tfjs-core';
 import type { Attribute } from '../graph/graph.js';
-import { RecordingError } from '../recording/recorder.js';
+import { RecordingError } from '../recorder/recorder.js';
 
 /** Attributes of tfjs's convolutions and pools, of images or of volumes. */
 export interface WindowAttrs {

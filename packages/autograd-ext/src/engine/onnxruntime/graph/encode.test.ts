@@ -13,9 +13,9 @@ import { networkCases } from '../__fixtures__/network-cases.js';
 import { tensorCases } from '../__fixtures__/tensor-cases.js';
 import { encodeModel } from './encode.js';
 import { constant, integers, microsoft, node, nodeOutputs, type Dtype, type Graph, type Value } from './graph.js';
-import type { Precision } from '../passes/mix-precision.js';
-import { outputsOf } from '../runtime/program.js';
-import { record, type Recording, type Spec } from '../recording/record.js';
+import type { Precision } from '../../precision.js';
+import { optimize } from '../passes/optimize.js';
+import { recordFunction, type RecordedFunction, type Spec } from '../recording/record-function.js';
 import { startSession } from '../runtime/session.js';
 
 const python = process.env.PYTHON ?? 'python3';
@@ -71,15 +71,15 @@ const modelsOf =
     const fn = ((_: unknown, ...xs: Tensor[]) => op(...xs)) as ModelFunction;
     const specs = inputs.map(({ shape, dtype }): Spec => ({ shape, dtype: dtype ?? 'float32' }));
     const indices = wrt ?? inputs.flatMap(({ dtype }, at) => (dtype ? [] : [at]));
-    const encoded = (recording: Recording) =>
-      encodeModel({ inputs: recording.graph.inputs, outputs: outputsOf(recording, precision) }, nowhere, name);
-    const forward = record(fn, {}, specs);
+    const encoded = (recording: RecordedFunction) =>
+      encodeModel({ inputs: recording.graph.inputs, outputs: optimize(recording, precision) }, nowhere, name);
+    const forward = recordFunction(fn, {}, specs);
     const label = `${String(i).padStart(3, '0')} ${name.replaceAll('/', ' ')}`;
     if (indices.length === 0) return [[label, encoded(forward)]];
     const dy: Spec = { shape: forward.outputs.values[0]!.shape, dtype: 'float32' };
     return [
       [label, encoded(forward)],
-      [`${label}, gradient`, encoded(record(fn, {}, specs, { wrt: indices, dy }))],
+      [`${label}, gradient`, encoded(recordFunction(fn, {}, specs, { wrt: indices, dy }))],
     ];
   };
 

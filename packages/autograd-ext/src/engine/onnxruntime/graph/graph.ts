@@ -1,4 +1,4 @@
-import { type StoredTensor } from '../../../params.js';
+import { elementCount, type StoredTensor } from '../../../params.js';
 
 /**
  * Element types of recorded values, as tfjs names them. It lacks float16, and int64, which ONNX counts in: these never
@@ -27,6 +27,11 @@ export interface Value {
     | { readonly kind: 'constant'; readonly data: ConstantData }
     | { readonly kind: 'node'; readonly node: GraphNode };
 }
+
+/** Bytes of a value in memory. */
+export const bytesOf = ({ shape, dtype }: Value): number => elementCount(shape) * elementBytes[dtype];
+
+const elementBytes: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, int32: 4, bool: 1, int64: 8 };
 
 /** An attribute of a node: ONNX tells integers from floats, JavaScript does not. */
 export type Attribute =

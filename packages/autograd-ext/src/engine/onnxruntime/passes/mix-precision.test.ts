@@ -28,7 +28,7 @@ import { saveSafetensors } from '../../../weights/safetensors/save-safetensors.j
 import { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from '../engine.js';
 import { nodesOf, type Graph, type GraphNode } from '../graph/graph.js';
 import { mixPrecision } from './mix-precision.js';
-import { record } from '../recording/record.js';
+import { recordFunction } from '../recording/record-function.js';
 
 const normal = (shape: number[], seed: number, scale = 1) =>
   tensor(
@@ -80,7 +80,7 @@ describe('products in float16', () => {
 
   it('take and give float16; sums, softmax and what is returned are float32', () => {
     const fn: ModelFunction = (params, x) => softmax(block(params, x!));
-    const recording = record(fn, weights() as unknown as Params, [{ shape: [2, 20, 32], dtype: 'float32' }]);
+    const recording = recordFunction(fn, weights() as unknown as Params, [{ shape: [2, 20, 32], dtype: 'float32' }]);
     const outputs = mixPrecision(recording.graph.outputs);
     const nodes = nodesOf(outputs);
     const typesOf = (op: string) =>
@@ -133,7 +133,7 @@ describe('products in float16', () => {
   it('hold the constants of masks', () => {
     const fn: ModelFunction = (_, x) =>
       scaledDotProductAttention(x as Tensor3D, x as Tensor3D, x as Tensor3D, { heads: 2, causal: true });
-    const { graph } = record(fn, {}, [{ shape: [2, 20, 32], dtype: 'float32' }], {
+    const { graph } = recordFunction(fn, {}, [{ shape: [2, 20, 32], dtype: 'float32' }], {
       wrt: [0],
       dy: { shape: [2, 20, 32], dtype: 'float32' },
     });

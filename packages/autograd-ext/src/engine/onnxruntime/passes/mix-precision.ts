@@ -2,12 +2,6 @@ import { cast } from '../emit/elementwise.js';
 import { bodyOf, constant, node, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
 import { replaceValues } from '../graph/replace-values.js';
 
-/**
- * What products are computed in; sums, norms, softmax and what a function takes and returns are float32 in any case.
- */
-export const precisions = ['float32', 'float16'] as const;
-export type Precision = (typeof precisions)[number];
-
 // As torch's autocast sorts them: what gains most, and what only hands on or combines what it is given. All others need
 // the range of float32.
 const products = new Set(['MatMul', 'Gemm', 'Conv', 'ConvTranspose', 'MultiHeadAttention']);

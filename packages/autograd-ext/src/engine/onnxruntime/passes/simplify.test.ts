@@ -24,7 +24,7 @@ import type { ModelFunction } from '../../../vjp.js';
 import { TfjsEngine } from '../../tfjs.js';
 import { OnnxRuntimeEngine } from '../engine.js';
 import { constant, node, nodesOf, type Graph, type Value } from '../graph/graph.js';
-import { record } from '../recording/record.js';
+import { recordFunction } from '../recording/record-function.js';
 import { simplify } from './simplify.js';
 
 const input = (name: string, shape: number[], dtype: Value['dtype'] = 'float32'): Value => ({
@@ -36,7 +36,7 @@ const ops = (outputs: readonly Value[]) => nodesOf(outputs).map(({ op }) => op);
 const simplified = (fn: (...xs: any[]) => Tensor | Tensor[], ...shapes: number[][]) =>
   ops(
     simplify(
-      record(
+      recordFunction(
         ((_: unknown, ...xs: Tensor[]) => fn(...xs)) as ModelFunction,
         {},
         shapes.map((shape) => ({ shape, dtype: 'float32' as const })),

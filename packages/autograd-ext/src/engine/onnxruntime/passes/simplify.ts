@@ -1,14 +1,4 @@
-import {
-  bodyOf,
-  constant,
-  nodesOf,
-  type Attribute,
-  type Dtype,
-  type Graph,
-  type GraphNode,
-  type Value,
-} from '../graph/graph.js';
-import { elementCount } from '../../../params.js';
+import { bodyOf, constant, nodesOf, type Attribute, type Graph, type GraphNode, type Value } from '../graph/graph.js';
 
 /**
  * The same outputs with less work: equal nodes become one, and what changes nothing is left out. Nodes that no output
@@ -137,8 +127,3 @@ function neutral({ op, inputs }: GraphNode, output: Value): Value | undefined {
   if (op === 'Identity') return fits(a);
   return undefined;
 }
-
-/** Bytes of a value in memory. */
-export const bytesOf = ({ shape, dtype }: Value): number => elementCount(shape) * elementBytes[dtype];
-
-const elementBytes: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, int32: 4, bool: 1, int64: 8 };

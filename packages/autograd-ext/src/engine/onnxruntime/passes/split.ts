@@ -1,6 +1,13 @@
-import { constantNodes, dependencies, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
+import {
+  bytesOf,
+  constantNodes,
+  dependencies,
+  nodesOf,
+  type Graph,
+  type GraphNode,
+  type Value,
+} from '../graph/graph.js';
 import { replaceValues } from '../graph/replace-values.js';
-import { bytesOf } from './simplify.js';
 import { elementCount } from '../../../params.js';
 
 /** A function and its gradient as two graphs: what the first one leaves behind is what the second one starts from. */

@@ -25,9 +25,9 @@ import type { CaseInput, KernelCase } from '../__fixtures__/kernel-case.js';
 import { networkCases } from '../__fixtures__/network-cases.js';
 import { tensorCases } from '../__fixtures__/tensor-cases.js';
 import { OnnxRuntimeEngine } from '../engine.js';
-import { notRecordable } from './not-recordable.js';
-import { record, type Spec } from './record.js';
-import { isRecordable, RecordingError, recorderName } from './recorder.js';
+import { notRecordable } from '../recorder/not-recordable.js';
+import { recordFunction, type Spec } from './record-function.js';
+import { isRecordable, RecordingError, recorderName } from '../recorder/recorder.js';
 import { elementCount } from '../../../params.js';
 
 const backends = ['wasm', 'cpu'] as const;
@@ -72,8 +72,8 @@ describe('all kernels', () => {
     for (const kernelCase of kernelCases) {
       const { fn, wrt } = prepared(kernelCase, order);
       const specs = kernelCase.inputs.map(({ shape, dtype }): Spec => ({ shape, dtype: dtype ?? 'float32' }));
-      const [value] = record(fn, {}, specs).outputs.values;
-      if (wrt.length > 0) record(fn, {}, specs, { wrt, dy: { shape: value!.shape, dtype: 'float32' } });
+      const [value] = recordFunction(fn, {}, specs).outputs.values;
+      if (wrt.length > 0) recordFunction(fn, {}, specs, { wrt, dy: { shape: value!.shape, dtype: 'float32' } });
     }
     runKernel.mock.calls.forEach(([name]) => ran.add(name));
     runKernel.mockRestore();
@@ -125,7 +125,7 @@ describe('a function that cannot be recorded', () => {
     function myReward(_: unknown, input: Tensor) {
       return op(input);
     }
-    return expect(() => record(myReward as ModelFunction, {}, [spec]));
+    return expect(() => recordFunction(myReward as ModelFunction, {}, [spec]));
   };
 
   it.each<[string, (x: any) => Tensor, RegExp]>([

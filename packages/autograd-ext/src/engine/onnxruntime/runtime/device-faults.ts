@@ -4,7 +4,7 @@ import { randn, random } from '../../../random.js';
 import type { ModelFunction } from '../../../vjp.js';
 import { encodeModel } from '../graph/encode.js';
 import type { GraphNode } from '../graph/graph.js';
-import { inputName, record } from '../recording/record.js';
+import { inputName, recordFunction } from '../recording/record-function.js';
 import { startSession, type Device, type SessionOptions } from './session.js';
 
 /** What providers of ONNX Runtime 1.30 compute wrongly: found by running the cases of every kernel on them. */
@@ -55,7 +55,7 @@ const shape = [1, 256, 64] as const;
 function attend(options: SessionOptions): Run {
   const fn: ModelFunction = (_, q, k, v) =>
     scaledDotProductAttention(q as Tensor3D, k as Tensor3D, v as Tensor3D, { heads: 4 });
-  const { graph } = record(
+  const { graph } = recordFunction(
     fn,
     {},
     [0, 1, 2].map(() => ({ shape, dtype: 'float32' })),

@@ -1,5 +1,6 @@
 import {
   bodyOf,
+  bytesOf,
   constantNodes,
   dependencies,
   nodesOf,
@@ -8,7 +9,6 @@ import {
   type GraphNode,
   type Value,
 } from '../graph/graph.js';
-import { bytesOf } from '../passes/simplify.js';
 import { elementCount } from '../../../params.js';
 
 /** What a session needs memory for, in bytes. */

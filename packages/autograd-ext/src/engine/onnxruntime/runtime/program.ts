@@ -1,24 +1,24 @@
 import { dispose, type Tensor } from '@tensorflow/tfjs-core';
 import { trainable, type Params } from '../../../params.js';
 import type { ModelFunction, Vjp } from '../../../vjp.js';
+import type { Precision } from '../../precision.js';
 import { refuseFaults } from './device-faults.js';
 import { encodeModel } from '../graph/encode.js';
 import { foldConstants } from '../passes/fold-constants.js';
-import { dependencies, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
+import { bytesOf, dependencies, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
 import {
   gradientName,
   inputName,
   leafName,
-  record,
+  recordFunction,
   type Derivative,
-  type Recording,
+  type RecordedFunction,
   type Spec,
-} from '../recording/record.js';
+} from '../recording/record-function.js';
 import type { ResidualMemory } from './residual-memory.js';
 import { startSession, type Held, type Session, type SessionOptions } from './session.js';
-import { bytesOf, simplify } from '../passes/simplify.js';
 import { residualName, split } from '../passes/split.js';
-import { mixPrecision, scaleGradients, type Precision } from '../passes/mix-precision.js';
+import { optimize } from '../passes/optimize.js';
 import type { Placed, WeightFiles } from './weight-files.js';
 
 /** What a program is compiled with. */
@@ -51,7 +51,7 @@ export interface CompileProgress {
  */
 export class Program {
   readonly #name: string;
-  readonly #recording: Recording;
+  readonly #recording: RecordedFunction;
   readonly #outputs: readonly Value[];
   readonly #options: ProgramOptions;
   readonly #sessions = new Map<string, Promise<Session>>();
@@ -66,8 +66,8 @@ export class Program {
     options: ProgramOptions,
   ) {
     this.#name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
-    this.#recording = record(fn, params, inputs, derivative);
-    this.#outputs = outputsOf(this.#recording, options.precision);
+    this.#recording = recordFunction(fn, params, inputs, derivative);
+    this.#outputs = optimize(this.#recording, options.precision);
     this.#options = options;
   }
 
@@ -219,14 +219,6 @@ function explain(name: string, nodes: readonly GraphNode[], { device }: SessionO
       { cause },
     );
   };
-}
-
-/** What a recorded function returns, and its gradients, ready to be compiled. */
-export function outputsOf({ graph, outputs: { values } }: Recording, precision: Precision): readonly Value[] {
-  const simple = simplify(graph.outputs);
-  if (precision === 'float32') return simple;
-  const dy = graph.inputs.find(({ source }) => source.kind === 'input' && source.name === gradientName);
-  return mixPrecision(dy ? scaleGradients(simple, values.length, dy) : simple);
 }
 
 function feedsOf(params: Params, inputs: readonly Tensor[]): Record<string, Tensor> {

@@ -28,7 +28,7 @@ export class RecordingError extends Error {
  * How a kernel is recorded: from views to views. Lists of tensors come as `inputs['0']`, `inputs['1']` …, as tfjs hands
  * them.
  */
-export type RecordKernel<A = Record<string, never>> = (
+export type KernelEmitter<A = Record<string, never>> = (
   inputs: Readonly<Record<string, View>>,
   attrs: A,
 ) => View | readonly View[];
@@ -107,7 +107,7 @@ function constantView(values: BackendValues, shape: readonly number[], dtype: Da
 const backend = new RecorderBackend();
 
 /** Teaches the recorder a kernel of tfjs or of ours. */
-export function recordKernel<A>(kernelName: string, record: RecordKernel<A>): void {
+export function registerKernelEmitter<A>(kernelName: string, emit: KernelEmitter<A>): void {
   registerKernel({
     kernelName,
     backendName: recorderName,
@@ -117,14 +117,14 @@ export function recordKernel<A>(kernelName: string, record: RecordKernel<A>): vo
           .filter(([, info]) => info)
           .map(([name, info]) => [name, backend.view(info as TensorInfo)]),
       );
-      const outputs = record(views, attrs as unknown as A);
+      const outputs = emit(views, attrs as unknown as A);
       return Array.isArray(outputs) ? outputs.map((view: View) => backend.place(view)) : backend.place(outputs as View);
     },
   });
 }
 
 /** Teaches the recorder a kernel as the tfjs ops that it is made of. */
-export function recordComposite<A>(
+export function registerDecomposition<A>(
   kernelName: string,
   composite: (inputs: Readonly<Record<string, Tensor>>, attrs: A) => Tensor,
 ): void {
@@ -142,14 +142,14 @@ export function placeholder(value: Value): Tensor {
 }
 
 /** The value that a recorded tensor came to be, in the tensor's own order. */
-export const recordedView = (tensor: Tensor): View => backend.view(tensor);
+export const viewOfTensor = (tensor: Tensor): View => backend.view(tensor);
 
 /**
  * Runs `fn` with the recorder as tfjs's backend, inside a tidy.
  * @param owner what is recorded, for errors
  * @throws RecordingError naming the owner, if it uses a kernel that is not known here or reads values
  */
-export function recording<T>(owner: string, fn: () => T): T {
+export function withRecorder<T>(owner: string, fn: () => T): T {
   if (!engine().findBackend(recorderName)) registerBackend(recorderName, () => backend, 0);
   engine().findBackend(recorderName);
   const state = engine() as unknown as { backendName: string; backendInstance: KernelBackend };

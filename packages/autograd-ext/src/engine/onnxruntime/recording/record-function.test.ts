@@ -22,7 +22,7 @@ import type { ModelFunction } from '../../../vjp.js';
 import { TfjsEngine } from '../../tfjs.js';
 import { OnnxRuntimeEngine } from '../engine.js';
 import { nodesOf } from '../graph/graph.js';
-import { record } from './record.js';
+import { recordFunction } from './record-function.js';
 
 const normal = (shape: number[], seed: number) =>
   tensor(
@@ -104,7 +104,7 @@ describe('a recorded function', () => {
   it('leaves tfjs as it was, errors included', () => {
     const before = engineState();
     expect(() =>
-      record(
+      recordFunction(
         () => {
           throw new Error('mine');
         },
@@ -112,9 +112,9 @@ describe('a recorded function', () => {
         [],
       ),
     ).toThrow('mine');
-    expect(() => record((_, x) => mul(x!, Number(x!.dataSync()[0])), {}, [{ shape: [1], dtype: 'float32' }])).toThrow(
-      /values are read/,
-    );
+    expect(() =>
+      recordFunction((_, x) => mul(x!, Number(x!.dataSync()[0])), {}, [{ shape: [1], dtype: 'float32' }]),
+    ).toThrow(/values are read/);
     expect(engineState()).toEqual(before);
   });
 
@@ -132,7 +132,7 @@ describe('a recorded function', () => {
       scaledDotProductAttention(q as Tensor3D, k as Tensor3D, v as Tensor3D, { heads: 8 });
     const xs = shapes.map((shape, i) => normal(shape, i + 20));
     const dy = normal([8, queries, 32], 30);
-    const recording = record(
+    const recording = recordFunction(
       fn,
       {},
       shapes.map((shape) => ({ shape, dtype: 'float32' })),

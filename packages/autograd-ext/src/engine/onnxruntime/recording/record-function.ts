@@ -2,8 +2,8 @@ import { variable, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { isStoredTensor, mapTensors, trainable, type Params, type StoredTensor } from '../../../params.js';
 import { vjp, type ModelFunction } from '../../../vjp.js';
 import type { Dtype, Graph, Value } from '../graph/graph.js';
-import { recordedView, placeholder, recording } from './recorder.js';
-import { plain } from './view.js';
+import { viewOfTensor, placeholder, withRecorder } from '../recorder/recorder.js';
+import { plain } from '../recorder/view.js';
 import '../emit/index.js';
 
 /** A shape and an element type. */
@@ -12,8 +12,14 @@ export interface Spec {
   readonly dtype: Dtype;
 }
 
+/** The shape and element type of a tensor, or of a value in a graph. */
+export const specOf = ({ shape, dtype }: { readonly shape: readonly number[]; readonly dtype: string }): Spec => ({
+  shape,
+  dtype: dtype as Dtype,
+});
+
 /** A recorded function: its graph, and what its inputs and outputs mean. */
-export interface Recording {
+export interface RecordedFunction {
   /** Inputs: the function's, then the trainable leaves, then the output gradient; see `names`. */
   readonly graph: Graph;
   readonly outputs: {
@@ -38,7 +44,12 @@ export interface Derivative {
  * Records a model function, and with `derivative` its vector-Jacobian product, for inputs of the given shapes.
  * @throws RecordingError
  */
-export function record(fn: ModelFunction, params: Params, inputs: readonly Spec[], derivative?: Derivative): Recording {
+export function recordFunction(
+  fn: ModelFunction,
+  params: Params,
+  inputs: readonly Spec[],
+  derivative?: Derivative,
+): RecordedFunction {
   const made: Variable[] = [];
   const values: Value[] = [];
   const input = (name: string, { shape, dtype }: Spec) => {
@@ -47,7 +58,7 @@ export function record(fn: ModelFunction, params: Params, inputs: readonly Spec[
     return placeholder(value);
   };
   try {
-    return recording(describe(fn), () => {
+    return withRecorder(describe(fn), () => {
       const xs = inputs.map((spec, i) => input(inputName(i), spec));
       const leaves = trainable(params);
       const tree = mapTensors(params, (path, leaf) => {
@@ -73,12 +84,12 @@ export function record(fn: ModelFunction, params: Params, inputs: readonly Spec[
   }
 }
 
-function forward(outputs: readonly Tensor[], inputs: readonly Value[]): Recording {
+function forward(outputs: readonly Tensor[], inputs: readonly Value[]): RecordedFunction {
   const values = outputs.map(valueOf);
   return { graph: { inputs, outputs: values }, outputs: { values, inputs: [], params: {} } };
 }
 
-const valueOf = (tensor: Tensor): Value => plain(recordedView(tensor));
+const valueOf = (tensor: Tensor): Value => plain(viewOfTensor(tensor));
 const weight = (leaf: Tensor | StoredTensor): Tensor =>
   placeholder({
     shape: leaf.shape,

@@ -1,0 +1,17 @@
+import type { Precision } from '../../precision.js';
+import type { Value } from '../graph/graph.js';
+import { gradientName, type RecordedFunction } from '../recording/record-function.js';
+import { mixPrecision, scaleGradients } from './mix-precision.js';
+import { simplify } from './simplify.js';
+
+/**
+ * Runs the passes that rewrite a whole recorded graph. Constant folding comes later, when a session starts, because it
+ * needs ONNX Runtime.
+ * @returns the optimized outputs, in the order of `graph.outputs`
+ */
+export function optimize({ graph, outputs: { values } }: RecordedFunction, precision: Precision): readonly Value[] {
+  const simplified = simplify(graph.outputs);
+  if (precision === 'float32') return simplified;
+  const dy = graph.inputs.find(({ source }) => source.kind === 'input' && source.name === gradientName);
+  return mixPrecision(dy ? scaleGradients(simplified, values.length, dy) : simplified);
+}
