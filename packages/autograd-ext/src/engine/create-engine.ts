@@ -8,18 +8,18 @@ export const engineNames = ['onnxruntime', 'tfjs'] as const;
 export type EngineName = (typeof engineNames)[number];
 
 export interface EngineOptions extends OnnxRuntimeEngineOptions {
-  /** By default `onnxruntime` where onnxruntime-node is installed and no `backend` is asked for, else `tfjs`. */
+  /** By default `onnxruntime` if onnxruntime-node is installed and `backend` is not given, else `tfjs`. */
   readonly engine?: EngineName;
   /**
-   * tfjs's backend: what the tfjs engine computes on, and where the other keeps its tensors; the active one by default,
-   * else `wasm`.
+   * The tfjs backend. The tfjs engine computes on it; the onnxruntime engine stores its inputs and outputs there. By
+   * default the active one, else `wasm`.
    */
   readonly backend?: BackendName;
 }
 
 /**
- * The engine of that name, or the fastest that is installed, with a tfjs backend active.
- * @throws if the engine is not installed, or the backend cannot start here
+ * Creates the named engine, or the fastest one that is installed, and activates a tfjs backend.
+ * @throws if the name is unknown, the engine is not installed, or the backend cannot start on this platform
  */
 export async function createEngine({ engine, backend, ...options }: EngineOptions = {}): Promise<Engine> {
   await (backend ? useBackend(backend) : ensureBackend());
@@ -29,7 +29,8 @@ export async function createEngine({ engine, backend, ...options }: EngineOption
   if (name === 'tfjs') return new TfjsEngine();
   if (!(await findRuntime()))
     throw new Error(
-      "createEngine: engine got 'onnxruntime', but onnxruntime-node is not installed. Install it with `npm install onnxruntime-node`, or use 'tfjs'.",
+      "createEngine: engine got 'onnxruntime', but onnxruntime-node is not installed. " +
+        "Install it with `npm install onnxruntime-node`, or use 'tfjs'.",
     );
   return new OnnxRuntimeEngine(options);
 }

@@ -3,23 +3,20 @@ import { resizeWeights } from '../../../kernels/geometry/resize-weights.js';
 import { constant, node, type Value } from '../graph/graph.js';
 import { registerKernelEmitter } from '../recorder/recorder.js';
 import { scalar } from './elementwise.js';
-import { convRepeatedGrad, inputGradients } from '../passes/conv-repeated.js';
-import { image, imageView } from './conv.js';
+import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 
 registerKernelEmitter<ResizeAttrs>('Resize', ({ x }, attrs) => {
   const factor = repeats(attrs);
-  if (factor) return imageView(repeated(image(x!), factor));
+  if (factor) return fromChannelsFirst(repeated(toChannelsFirst(x!), factor));
   const [down, across] = matrices(attrs);
-  return imageView(products(image(x!), down, transposedMatrix(across)));
+  return fromChannelsFirst(products(toChannelsFirst(x!), down, transposedMatrix(across)));
 });
 
 registerKernelEmitter<ResizeAttrs>('ResizeGrad', ({ dy }, attrs) => {
   const factor = repeats(attrs);
-  const origin = inputGradients.get(image(dy!));
-  if (origin && factor?.every((n) => n === 2)) return imageView(convRepeatedGrad(origin.dy, origin.weight));
-  if (factor) return imageView(summed(image(dy!), factor));
+  if (factor) return fromChannelsFirst(summed(toChannelsFirst(dy!), factor));
   const [down, across] = matrices(attrs);
-  return imageView(products(image(dy!), transposedMatrix(down), across));
+  return fromChannelsFirst(products(toChannelsFirst(dy!), transposedMatrix(down), across));
 });
 
 interface Matrix {

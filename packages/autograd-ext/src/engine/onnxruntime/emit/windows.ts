@@ -103,7 +103,8 @@ function fromInfo(name: string, info: Info): Windows {
   );
   if (ends.some((end, i) => end <= -strides[i]!)) {
     throw new RecordingError(
-      `its windows [${size}] of ${name} leave part of [${extent}] unread at stride [${strides}], as tfjs pads rectangles. Write the padding as [[0, 0], [top, bottom], [left, right], [0, 0]], or 'valid'.`,
+      `its windows [${size}] of ${name} leave part of [${extent}] unread at stride [${strides}], as tfjs pads ` +
+        "rectangles. Write the padding as [[0, 0], [top, bottom], [left, right], [0, 0]], or 'valid'.",
     );
   }
   return { extent, size, strides, dilations, before, after: ends.map((end) => Math.max(0, end)), places };

@@ -50,7 +50,8 @@ async function check(context: TestContext, models: Readonly<Record<string, Uint8
   );
   context.skip(
     !hasOnnx,
-    `${python} cannot import onnx, which checks the models. Install it (pip install onnx) and name its Python in PYTHON.`,
+    `${python} cannot import onnx, which checks the models. ` +
+      'Install it (pip install onnx) and set PYTHON to the interpreter that has it.',
   );
   const own = await mkdtemp(join(folder, 'models-'));
   for (const [name, model] of Object.entries(models)) await writeFile(join(own, `${name}.onnx`), model);

@@ -1,26 +1,26 @@
 import { elementCount, type StoredTensor } from '../../../params.js';
 
 /**
- * Element types of recorded values, as tfjs names them. It lacks float16, and int64, which ONNX counts in: these never
- * leave the graph.
+ * Element types of recorded values, named as in tfjs. Two exist only inside a graph because tfjs lacks them: float16,
+ * and int64, which ONNX uses for shapes and indices.
  */
 export type Dtype = 'float32' | 'float16' | 'int32' | 'bool' | 'int64';
 
-/** The type of the tensor that a value becomes which leaves the graph. */
+/** The dtype of the tfjs tensor that a graph output becomes. */
 export const tensorType = (dtype: Dtype): 'float32' | 'int32' | 'bool' =>
   dtype === 'int64' ? 'int32' : dtype === 'float16' ? 'float32' : dtype;
 
-/** What ONNX's files call the element types. */
+/** Codes of the element types in ONNX files. */
 export const elementTypes: Readonly<Record<Dtype, number>> = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10 };
 
-/** Values of a constant, row by row; a number where all are the same. */
+/** The values of a constant in row-major order, or one number if all are equal. */
 export type ConstantData = number | Float32Array | Int32Array;
 
 /** One array of the graph, of fixed shape. Values are compared by identity. */
 export interface Value {
   readonly shape: readonly number[];
   readonly dtype: Dtype;
-  /** Where it comes from. */
+  /** The origin: an input of the graph, a frozen weight, a constant, or the node that computes it. */
   readonly source:
     | { readonly kind: 'input'; readonly name: string }
     | { readonly kind: 'weight'; readonly leaf: StoredTensor | object }
@@ -28,12 +28,14 @@ export interface Value {
     | { readonly kind: 'node'; readonly node: GraphNode };
 }
 
-/** Bytes of a value in memory. */
+/** The size of a value in memory, in bytes. */
 export const bytesOf = ({ shape, dtype }: Value): number => elementCount(shape) * elementBytes[dtype];
 
 const elementBytes: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, int32: 4, bool: 1, int64: 8 };
 
-/** An attribute of a node: ONNX tells integers from floats, JavaScript does not. */
+/**
+ * An attribute of a node. It is tagged by type because ONNX distinguishes integers from floats and JavaScript does not.
+ */
 export type Attribute =
   | { readonly int: number }
   | { readonly ints: readonly number[] }
@@ -41,32 +43,32 @@ export type Attribute =
   | { readonly string: string }
   | { readonly graph: Graph };
 
-/** One application of an ONNX operator. An input that is left out is undefined. */
+/** One application of an ONNX operator. An omitted optional input is undefined. */
 export interface GraphNode {
   readonly op: string;
-  /** '' for ONNX's own operators. */
+  /** The operator's namespace; '' is ONNX's own. */
   readonly domain: string;
   readonly inputs: readonly (Value | undefined)[];
   readonly attributes: Readonly<Record<string, Attribute>>;
   readonly outputs: readonly Value[];
 }
 
-/** A function as a graph: the nodes that its outputs need follow from the values. */
+/** A function as a graph. Its nodes are not listed: `nodesOf` finds those that the outputs depend on. */
 export interface Graph {
   readonly inputs: readonly Value[];
   readonly outputs: readonly Value[];
 }
 
-/** ONNX Runtime's own operators. */
+/** The namespace of ONNX Runtime's own operators. */
 export const microsoft = 'com.microsoft';
 
-/** What `addNode` is told besides operator and inputs. */
+/** The optional parts of a new node. */
 export interface NodeOptions {
   readonly domain?: string;
   readonly attributes?: Readonly<Record<string, Attribute>>;
 }
 
-/** Adds a node with several outputs. */
+/** Makes a node with several outputs. */
 export function nodeOutputs(
   op: string,
   inputs: readonly (Value | undefined)[],
@@ -79,7 +81,7 @@ export function nodeOutputs(
   return values;
 }
 
-/** Adds a node with one output of the given shape, of the first input's type unless told otherwise. */
+/** Makes a node with one output of the given shape. Its dtype is that of the first input by default. */
 export function node(
   op: string,
   inputs: readonly (Value | undefined)[],
@@ -95,23 +97,35 @@ export const constant = (data: ConstantData, shape: readonly number[], dtype: Dt
   source: { kind: 'constant', data },
 });
 
-/** A list of integers, as ONNX wants shapes, axes and so on. */
+/** A list of integers as an int64 vector, which is how ONNX operators take shapes, axes and steps. */
 export const integers = (values: readonly number[]): Value =>
   constant(Int32Array.from(values), [values.length], 'int64');
 
+/** The node that computes a value; undefined for inputs, weights and constants. */
+export const producerOf = (value: Value | undefined): GraphNode | undefined =>
+  value?.source.kind === 'node' ? value.source.node : undefined;
+
+/** The list of integers that an attribute holds; undefined if the node lacks the attribute. */
+export function intsOf({ attributes }: GraphNode, name: string): readonly number[] | undefined {
+  const attribute = attributes[name];
+  return attribute && 'ints' in attribute ? attribute.ints : undefined;
+}
+
 /**
- * The nodes that the values depend on, each after those it depends on: depth first, the last input first. ONNX Runtime
- * runs those first that come last, so that what it computes early is what it is about to need.
+ * The nodes that the values depend on, in topological order: depth first, beginning with the last input. ONNX Runtime
+ * breaks ties in its own order by running later nodes first, so this order makes it compute values shortly before it
+ * needs them.
  */
 export function nodesOf(outputs: readonly Value[]): GraphNode[] {
   const order: GraphNode[] = [];
   const seen = new Set<GraphNode>();
-  // A stack of our own: a chain of a thousand nodes would overflow the program's.
+  // An explicit stack: recursion would overflow on chains of thousands of nodes.
   const pending: { node: GraphNode; next: number }[] = [];
   const visit = (value: Value | undefined) => {
-    if (value?.source.kind !== 'node' || seen.has(value.source.node)) return;
-    seen.add(value.source.node);
-    pending.push({ node: value.source.node, next: 0 });
+    const producer = producerOf(value);
+    if (!producer || seen.has(producer)) return;
+    seen.add(producer);
+    pending.push({ node: producer, next: 0 });
   };
   for (const output of outputs) {
     visit(output);
@@ -125,19 +139,23 @@ export function nodesOf(outputs: readonly Value[]): GraphNode[] {
   return order;
 }
 
-/** Of nodes in order, those that depend on no input: they run once, when the session starts. */
+/**
+ * Selects the nodes that depend on weights and constants alone. ONNX Runtime computes them once, when the session
+ * starts.
+ * @param nodes in topological order
+ */
 export function constantNodes(nodes: readonly GraphNode[]): ReadonlySet<GraphNode> {
-  const fixed = new Set<GraphNode>();
-  const isFixed = (value: Value | undefined) =>
+  const constants = new Set<GraphNode>();
+  const isConstant = (value: Value | undefined) =>
     value === undefined ||
     value.source.kind === 'weight' ||
     value.source.kind === 'constant' ||
-    (value.source.kind === 'node' && fixed.has(value.source.node));
-  for (const node of nodes) if (dependencies(node).every(isFixed)) fixed.add(node);
-  return fixed;
+    (value.source.kind === 'node' && constants.has(value.source.node));
+  for (const node of nodes) if (dependencies(node).every(isConstant)) constants.add(node);
+  return constants;
 }
 
-/** What a subgraph is made of: the nodes inside it, and the values from outside that these use. */
+/** The content of a subgraph: its nodes, and the outer values that they read. */
 export interface Body {
   readonly nodes: readonly GraphNode[];
   readonly captured: readonly Value[];
@@ -145,26 +163,29 @@ export interface Body {
 
 const bodies = new WeakMap<Graph, Body>();
 
-/** Splits what a subgraph's outputs depend on: inside is what depends on its inputs. */
+/**
+ * Divides the nodes behind a subgraph's outputs: those that depend on its inputs belong to the subgraph, all others are
+ * computed outside and captured.
+ */
 export function bodyOf(graph: Graph): Body {
-  const known = bodies.get(graph);
-  if (known) return known;
+  const cached = bodies.get(graph);
+  if (cached) return cached;
   const inside = new Set<Value>(graph.inputs);
   const nodes = nodesOf(graph.outputs).filter((n) => {
     const isInside = dependencies(n).some((value) => value && inside.has(value));
     if (isInside) n.outputs.forEach((value) => inside.add(value));
     return isInside;
   });
-  const used = [...nodes.flatMap(dependencies), ...graph.outputs].filter(
+  const captured = [...nodes.flatMap(dependencies), ...graph.outputs].filter(
     (value): value is Value => value !== undefined && !inside.has(value),
   );
-  const body = { nodes, captured: [...new Set(used)] };
+  const body = { nodes, captured: [...new Set(captured)] };
   bodies.set(graph, body);
   return body;
 }
 
-/** A node's inputs, those that its subgraphs capture included. */
-export function dependencies(of: GraphNode): readonly (Value | undefined)[] {
-  const graphs = Object.values(of.attributes).flatMap((attribute) => ('graph' in attribute ? [attribute.graph] : []));
-  return graphs.length === 0 ? of.inputs : [...of.inputs, ...graphs.flatMap((graph) => bodyOf(graph).captured)];
+/** The inputs of a node, including the values that its subgraphs capture. */
+export function dependencies(node: GraphNode): readonly (Value | undefined)[] {
+  const graphs = Object.values(node.attributes).flatMap((attribute) => ('graph' in attribute ? [attribute.graph] : []));
+  return graphs.length === 0 ? node.inputs : [...node.inputs, ...graphs.flatMap((graph) => bodyOf(graph).captured)];
 }

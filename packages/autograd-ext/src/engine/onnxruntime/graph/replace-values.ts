@@ -1,40 +1,60 @@
 import { bodyOf, dependencies, nodesOf, type Attribute, type GraphNode, type Value } from './graph.js';
 
-/** The same outputs, computed from other values where these are given. */
-export function replaceValues(outputs: readonly Value[], given: ReadonlyMap<Value, Value>): Value[] {
-  const made = new Map(given);
-  const now = (value: Value) => made.get(value) ?? value;
-  for (const node of nodesOfUntil(outputs, given)) {
-    const values: Value[] = [];
-    const again: GraphNode = {
-      ...node,
-      inputs: node.inputs.map((value) => value && now(value)),
-      attributes: withCaptured(node.attributes, now),
-      outputs: values,
-    };
-    for (const output of node.outputs) {
-      const value: Value = { shape: output.shape, dtype: output.dtype, source: { kind: 'node', node: again } };
-      values.push(value);
-      made.set(output, value);
-    }
+/** Rebuilds the outputs with some values replaced by others. Nodes behind replaced values are not visited. */
+export function replaceValues(outputs: readonly Value[], replacements: ReadonlyMap<Value, Value>): Value[] {
+  const current = new Map(replacements);
+  const now = (value: Value) => current.get(value) ?? value;
+  for (const node of nodesDownTo(outputs, replacements)) {
+    const rebuilt = rebuild(node, now);
+    node.outputs.forEach((output, i) => current.set(output, rebuilt.outputs[i]!));
   }
   return outputs.map(now);
 }
 
-/** The nodes behind values, as far as to those that are given. */
-function nodesOfUntil(outputs: readonly Value[], given: ReadonlyMap<Value, Value>): GraphNode[] {
-  const needed = new Set<GraphNode>();
+/**
+ * Rebuilds the outputs and lets `replace` substitute nodes on the way.
+ * @param replace receives each node with its inputs already rewritten, inputs before users. Returns the value to use
+ * instead of the node's only output, or undefined to keep the node.
+ */
+export function replaceNodes(outputs: readonly Value[], replace: (node: GraphNode) => Value | undefined): Value[] {
+  const current = new Map<Value, Value>();
+  const now = (value: Value) => current.get(value) ?? value;
+  for (const node of nodesOf(outputs)) {
+    const rebuilt = rebuild(node, now);
+    const replacement = replace(rebuilt);
+    node.outputs.forEach((output, i) => current.set(output, replacement ?? rebuilt.outputs[i]!));
+  }
+  return outputs.map(now);
+}
+
+/** The same node on other inputs; the node itself if none of its inputs changes. */
+function rebuild(node: GraphNode, now: (value: Value) => Value): GraphNode {
+  if (dependencies(node).every((value) => !value || now(value) === value)) return node;
+  const outputs: Value[] = [];
+  const rebuilt: GraphNode = {
+    ...node,
+    inputs: node.inputs.map((value) => value && now(value)),
+    attributes: withCaptured(node.attributes, now),
+    outputs,
+  };
+  for (const { shape, dtype } of node.outputs) outputs.push({ shape, dtype, source: { kind: 'node', node: rebuilt } });
+  return rebuilt;
+}
+
+/** The nodes behind the outputs in topological order, without those that only replaced values need. */
+function nodesDownTo(outputs: readonly Value[], replacements: ReadonlyMap<Value, Value>): GraphNode[] {
   const order = nodesOf(outputs);
+  const needed = new Set<GraphNode>();
   const wanted = new Set<Value>(outputs);
   for (const node of [...order].reverse()) {
-    if (!node.outputs.some((value) => wanted.has(value) && !given.has(value))) continue;
+    if (!node.outputs.some((value) => wanted.has(value) && !replacements.has(value))) continue;
     needed.add(node);
-    for (const value of dependencies(node)) if (value && !given.has(value)) wanted.add(value);
+    for (const value of dependencies(node)) if (value && !replacements.has(value)) wanted.add(value);
   }
   return order.filter((node) => needed.has(node));
 }
 
-/** The attributes with subgraphs that capture other values. */
+/** Rewrites the captured values of subgraphs. */
 function withCaptured(attributes: GraphNode['attributes'], now: (value: Value) => Value): GraphNode['attributes'] {
   return Object.fromEntries(
     Object.entries(attributes).map(([key, attribute]): [string, Attribute] => {

@@ -2,6 +2,7 @@ import type { Precision } from '../../precision.js';
 import type { Value } from '../graph/graph.js';
 import { gradientName, type RecordedFunction } from '../recording/record-function.js';
 import { mixPrecision, scaleGradients } from './mix-precision.js';
+import { mergeUpsampling } from './merge-upsampling.js';
 import { simplify } from './simplify.js';
 
 /**
@@ -10,7 +11,7 @@ import { simplify } from './simplify.js';
  * @returns the optimized outputs, in the order of `graph.outputs`
  */
 export function optimize({ graph, outputs: { values } }: RecordedFunction, precision: Precision): readonly Value[] {
-  const simplified = simplify(graph.outputs);
+  const simplified = simplify(mergeUpsampling(graph.outputs));
   if (precision === 'float32') return simplified;
   const dy = graph.inputs.find(({ source }) => source.kind === 'input' && source.name === gradientName);
   return mixPrecision(dy ? scaleGradients(simplified, values.length, dy) : simplified);

@@ -57,7 +57,12 @@ class Rewriter {
   }
 
   #key({ op, domain, inputs, attributes }: GraphNode, outputs: readonly Value[]): string {
-    return `${domain} ${op} ${JSON.stringify(attributes, (_, value: unknown) => (typeof value === 'number' ? text(value) : value))} ${inputs.map((input) => (input ? this.#id(input) : '')).join()} ${outputs.map(({ shape }) => shape.join()).join(';')}`;
+    const settings = JSON.stringify(attributes, (_, value: unknown) =>
+      typeof value === 'number' ? text(value) : value,
+    );
+    const operands = inputs.map((input) => (input ? this.#id(input) : ''));
+    const shapes = outputs.map(({ shape }) => shape.join());
+    return `${domain} ${op} ${settings} ${operands.join()} ${shapes.join(';')}`;
   }
 
   #id(thing: unknown): number {

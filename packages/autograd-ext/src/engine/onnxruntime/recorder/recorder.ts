@@ -67,7 +67,8 @@ class RecorderBackend extends KernelBackend {
     if (source?.kind === 'constant' && typeof source.data !== 'number') return source.data;
     if (source?.kind === 'constant') return new Float32Array(elementCount(view!.shape)).fill(source.data as number);
     throw new RecordingError(
-      "a tensor's values are read while the function is recorded, when there are none yet. Keep the function free of dataSync(), data(), arraySync() and of branches on values, or run it on the tfjs engine.",
+      "a tensor's values are read while the function is recorded, when there are none yet. Keep the function free of " +
+        'dataSync(), data(), arraySync() and of branches on values, or run it on the tfjs engine.',
     );
   }
 
@@ -175,7 +176,9 @@ export function withRecorder<T>(owner: string, fn: () => T): T {
  */
 function refuseRandomness(): never {
   throw new RecordingError(
-    'it draws random numbers (Math.random, as tf.randomNormal, tf.randomUniform and tf.dropout do), which a recording would repeat in each call. Draw them outside and hand them in as an input, give a seed if they are always the same, or run it on the tfjs engine.',
+    'it draws random numbers (Math.random, as tf.randomNormal, tf.randomUniform and tf.dropout do), which a ' +
+      'recording would repeat in each call. Draw them outside and hand them in as an input, give a seed if they are always the ' +
+      'same, or run it on the tfjs engine.',
   );
 }
 

@@ -8,19 +8,20 @@ import { integers, node, type Value } from '../graph/graph.js';
 beforeAll(() => useBackend('wasm'));
 
 describe('checkAttention', () => {
-  it('lets pass what computes as the CPU does', () =>
+  it('accepts a device that agrees with the CPU', () =>
     expectNoLeaks(() => checkAttention({ device: 'cpu', threads: 1 })));
 
-  it('refuses a device that does not', async () => {
+  it('refuses a device that disagrees with the CPU', async () => {
     const wrong = checkAttention({ device: 'webgpu' }, (device) =>
       Promise.resolve([tensor1d(device === 'cpu' ? [1, -2] : [1, -1.7])]),
     );
     await expect(wrong).rejects.toThrow(
-      "attention on webgpu is off by 15 % of its largest value, a fault of ONNX Runtime or of this machine's driver. Use device 'cpu'",
+      'attention on webgpu is off by 15 % of its largest value, a fault of ONNX Runtime or of ' +
+        "this machine's driver. Use device 'cpu'",
     );
   });
 
-  it('refuses a device that gives no numbers', async () => {
+  it('refuses a device that returns NaN', async () => {
     const wrong = checkAttention({ device: 'webgpu' }, (device) =>
       Promise.resolve([tensor1d(device === 'cpu' ? [1, -2] : [1, NaN])]),
     );
@@ -38,13 +39,13 @@ describe('refuseFaults', () => {
   it.each([
     [grouped, 'gradients of depthwise convolutions'],
     [slice(-2), 'slices that go backwards by more than one'],
-  ])('names what a device computes wrongly', (value, what) => {
+  ])('names the operator that a device computes wrongly (case %#)', (value, what) => {
     expect(() => refuseFaults('reward', [nodeOf(value)], 'webgpu')).toThrow(
       `'reward' cannot run on webgpu: ONNX Runtime computes ${what} wrongly there. Use device 'cpu'.`,
     );
     expect(() => refuseFaults('reward', [nodeOf(value)], 'cpu')).not.toThrow();
   });
 
-  it('knows nothing against other nodes', () =>
+  it('accepts nodes without known faults', () =>
     expect(() => refuseFaults('reward', [nodeOf(slice(-1))], 'webgpu')).not.toThrow());
 });

@@ -7,7 +7,9 @@ import type { GraphNode } from '../graph/graph.js';
 import { inputName, recordFunction } from '../recording/record-function.js';
 import { startSession, type Device, type SessionOptions } from './session.js';
 
-/** What providers of ONNX Runtime 1.30 compute wrongly: found by running the cases of every kernel on them. */
+/**
+ * Operators that execution providers of ONNX Runtime 1.30 compute wrongly. Found by running all kernel tests on them.
+ */
 const faults: Partial<Record<Device, (node: GraphNode) => string | undefined>> = {
   webgpu: ({ op, inputs, attributes }) => {
     if (op === 'ConvTranspose' && 'group' in attributes) return 'gradients of depthwise convolutions';
@@ -20,12 +22,16 @@ const faults: Partial<Record<Device, (node: GraphNode) => string | undefined>> =
 const constants = (value: GraphNode['inputs'][number]): readonly number[] =>
   value?.source.kind === 'constant' && typeof value.source.data !== 'number' ? Array.from(value.source.data) : [];
 
-/** @throws if a device is known to compute one of the nodes wrongly */
+/**
+ * Refuses graphs that a device computes wrongly.
+ * @throws if a node is a known fault of the device
+ */
 export function refuseFaults(name: string, nodes: readonly GraphNode[], device: Device): void {
   const fault = nodes.map((node) => faults[device]?.(node)).find((found) => found !== undefined);
   if (fault)
     throw new Error(
-      `OnnxRuntimeEngine: '${name}' cannot run on ${device}: ONNX Runtime computes ${fault} wrongly there. Use device 'cpu'.`,
+      `OnnxRuntimeEngine: '${name}' cannot run on ${device}: ONNX Runtime computes ${fault} wrongly there. ` +
+        "Use device 'cpu'.",
     );
 }
 
@@ -33,9 +39,10 @@ export function refuseFaults(name: string, nodes: readonly GraphNode[], device: 
 type Run = (device: Device) => Promise<readonly Tensor[]>;
 
 /**
- * Whether attention means the same on a device as on the CPU: providers have kernels for it that are wrong on some
- * graphics cards and drivers.
- * @throws if it does not
+ * Compares attention on a device with attention on the CPU: the providers' kernels for it are wrong on some graphics
+ * cards and drivers.
+ * @param run computes attention on a device; replaced in tests
+ * @throws if the results differ by more than 1 % of the largest value
  */
 export async function checkAttention(options: SessionOptions, run: Run = attend(options)): Promise<void> {
   const results = [await run('cpu'), await run(options.device)] as const;
@@ -45,13 +52,15 @@ export async function checkAttention(options: SessionOptions, run: Run = attend(
   const difference = Math.max(...expected.map((value, i) => Math.abs(value - actual[i]!))) / largest;
   if (difference < 1e-2) return;
   throw new Error(
-    `OnnxRuntimeEngine: attention on ${options.device} is off by ${(100 * difference).toFixed(0)} % of its largest value, a fault of ONNX Runtime or of this machine's driver. Use device 'cpu', or another driver.`,
+    `OnnxRuntimeEngine: attention on ${options.device} is off by ${(100 * difference).toFixed(0)} % of its largest ` +
+      "value, a fault of ONNX Runtime or of this machine's driver. Use device 'cpu', or another driver.",
   );
 }
 
+/** [B, N, C]: enough keys to select the kernel for long sequences. */
 const shape = [1, 256, 64] as const;
 
-/** As many keys as take the way of long sequences. */
+/** Records attention once and returns a function that runs it on a device. */
 function attend(options: SessionOptions): Run {
   const fn: ModelFunction = (_, q, k, v) =>
     scaledDotProductAttention(q as Tensor3D, k as Tensor3D, v as Tensor3D, { heads: 4 });

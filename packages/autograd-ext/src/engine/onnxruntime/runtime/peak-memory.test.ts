@@ -56,7 +56,7 @@ describe('graphMemory', () => {
     expect(graphMemory({ inputs: [x], outputs: [node('ReduceSum', [kept], [1])] }).activations).toBe(80_000);
   });
 
-  it('begins with what was made last, as ONNX Runtime does: what comes last in a product is made first, and run when it is needed', () => {
+  it('follows the run order of ONNX Runtime: a node computes its last input first', () => {
     const activations = (product: (value: Value, factor: Value) => Value) => {
       const factors = [1, 2, 3].map(() => matMul(input('y', 10, 1), weight({}, 1, 1000)));
       const chain = factors.reduce((value, factor) => product(matMul(value, weight({}, 1000, 1000)), factor), big);

@@ -215,7 +215,8 @@ function explain(name: string, nodes: readonly GraphNode[], { device }: SessionO
         ? 'If memory ran out, use smaller images or batches.'
         : `Try smaller images or batches if memory ran out, and device 'cpu' if '${device}' is not there.`;
     throw new Error(
-      `OnnxRuntimeEngine: '${name}' failed on ${device}: ${cause.message} Its largest tensors: ${largest.join(', ')}. ${advice}`,
+      `OnnxRuntimeEngine: '${name}' failed on ${device}: ${cause.message} ` +
+        `Its largest tensors: ${largest.join(', ')}. ${advice}`,
       { cause },
     );
   };

@@ -63,7 +63,8 @@ export async function startSession(
   const runtime = await findRuntime();
   if (!runtime)
     throw new Error(
-      'OnnxRuntimeEngine: onnxruntime-node is not installed. Install it with `npm install onnxruntime-node`, or use the tfjs engine.',
+      'OnnxRuntimeEngine: onnxruntime-node is not installed. ' +
+        'Install it with `npm install onnxruntime-node`, or use the tfjs engine.',
     );
   const session = await runtime.InferenceSession.create(model, {
     executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
