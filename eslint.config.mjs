@@ -20,7 +20,7 @@ const nodeSeams = [
   'packages/autograd-ext/src/engine/onnxruntime/runtime/{session,weight-files}.ts',
   'packages/autograd-ext/src/weights/**/*.ts',
   'packages/trainer/src/run/{checkpoints,folder,lock}.ts',
-  'packages/trainer/src/trackers/*.ts',
+  'packages/trainer/src/trackers/**/*.ts',
 ];
 
 /**

@@ -1,7 +1,8 @@
-/** Takes what a run has to say besides its results. */
+/** Receives the messages of a run: what is not a metric. */
 export interface Logger {
   info(message: string): void;
   warn(message: string): void;
 }
 
+/** Drops all messages. */
 export const silent: Logger = { info: () => {}, warn: () => {} };

@@ -1,5 +1,12 @@
 import { z } from 'zod';
 import { backpropStrategies, checkBackpropPlan, estimators } from '../estimators/config-plan.js';
+import {
+  trackerHelp,
+  trackerNames,
+  trackerOptions,
+  trackerOptionsHelp,
+  trackerRefusal,
+} from '../trackers/create-trackers.js';
 import { parseOptions } from './config-keys.js';
 import { learningRateSchedules } from '../optim/learning-rate.js';
 
@@ -21,22 +28,14 @@ const fields = {
       'Seed of everything drawn: adapter, prompts, latents, noise and truncation, each from a generator of its own.',
     ),
   log_with: z
-    .enum(['jsonl', 'tensorboard', 'trackio', 'wandb'])
+    .enum(trackerNames)
     .nullable()
     .default(null)
     .describe(
-      'Tracker besides metrics.jsonl, which is always written: TensorBoard\'s event files in <output_dir>/<tracker_project_name>, or a running Trackio server. "wandb" is not there.',
+      `Where metrics go besides metrics.jsonl, which every run with a folder has. ${trackerHelp}. "wandb" is refused.`,
     ),
   log_image_freq: positive().default(1).describe('Optimizer steps between calls of the image samples hook.'),
-  tracker_kwargs: z
-    .strictObject({
-      tensorboard: z.strictObject({ logging_dir: z.string().optional() }).optional(),
-      trackio: z.strictObject({ url: z.string().optional(), run: z.string().optional() }).optional(),
-    })
-    .default({})
-    .describe(
-      'Options by tracker: {tensorboard: {logging_dir}} in place of output_dir, {trackio: {url, run}} in place of TRACKIO_SERVER_URL and run_name.',
-    ),
+  tracker_kwargs: trackerOptions.default({}).describe(`Options of each tracker. ${trackerOptionsHelp}.`),
   accelerator_kwargs: z
     .record(z.string(), z.unknown())
     .default({})
@@ -273,11 +272,8 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
       `got ${config.kl_weight}, expected 0 without use_lora, and with train_text_encoder: the reference is the UNet without its adapter.`,
     );
   if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not there yet.');
-  if (config.log_with === 'wandb')
-    refuse(
-      'log_with',
-      "got 'wandb', expected 'tensorboard', 'trackio', 'jsonl' or null. Choose one of these, or pass a tracker of your own to the trainer.",
-    );
+  const trackerProblem = trackerRefusal(config.log_with);
+  if (trackerProblem) refuse('log_with', trackerProblem);
   const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
   if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here would read it.`);
   for (const { key, message } of checkBackpropPlan(config)) refuse(key, message);

@@ -1,49 +1,89 @@
-import type { AlignPropConfig } from '../config/config.js';
-import { jsonlTracker } from './jsonl.js';
-import { tensorboardTracker } from './tensorboard.js';
-import { trackioTracker } from './trackio.js';
+import { z } from 'zod';
+import { jsonl } from './jsonl.js';
+import { tensorboard } from './tensorboard.js';
+import type { TrackedRun, TrackerKind } from './tracker-kind.js';
 import type { Tracker } from './tracker.js';
+import { trackio } from './trackio.js';
 
-type TrackerConfig = Pick<
-  AlignPropConfig,
-  'log_with' | 'tracker_kwargs' | 'tracker_project_name' | 'logdir' | 'run_name' | 'exp_name'
->;
+/** The trackers that `log_with` can name. A new one is a file beside this one and a line here. */
+export const trackers = { jsonl, tensorboard, trackio } satisfies Readonly<Record<string, TrackerKind>>;
 
-export interface TrackerOptions {
-  /** The step that a run goes on from. */
-  readonly fromStep: number;
-  /** The step whose evaluation is the first that it will make, or would. */
-  readonly fromEvaluation?: number;
-  readonly warn: (message: string) => void;
+/** Trackers that TRL has and that are refused here: this package has no client for them. */
+const refused = ['wandb'] as const;
+
+export type TrackerName = keyof typeof trackers;
+const names = Object.keys(trackers) as TrackerName[];
+
+/** The values of `log_with`, refused ones included. */
+export const trackerNames: readonly (TrackerName | (typeof refused)[number])[] = [...names, ...refused];
+
+/** Why `log_with` cannot be this; undefined where it can. */
+export function trackerRefusal(name: string | null): string | undefined {
+  if (name === null || name in trackers) return undefined;
+  const choices = names.toReversed().map((choice) => `'${choice}'`);
+  return (
+    `got '${name}', expected ${choices.join(', ')} or null. ` +
+    'Choose one of these, or pass a tracker of your own to the trainer.'
+  );
 }
 
+/** The trackers' own descriptions, for the help of `log_with`. */
+export const trackerHelp = describeEach(({ description }) => [description]);
+
+/** The options of all trackers in words, for the help of `tracker_kwargs`. */
+export const trackerOptionsHelp = describeEach(({ options }) =>
+  Object.entries(options?.shape ?? {}).map(([key, field]) => `${key}, ${(field as z.ZodType).description}`),
+);
+
+function describeEach(describe: (kind: TrackerKind) => readonly string[]): string {
+  const kinds: readonly [string, TrackerKind][] = Object.entries(trackers);
+  return kinds.flatMap(([name, kind]) => describe(kind).map((text) => `"${name}": ${text}`)).join('; ');
+}
+
+type Kinds = typeof trackers;
+type OptionSchemas = {
+  [K in TrackerName as Kinds[K] extends { options: z.ZodType } ? K : never]: Kinds[K] extends { options: infer S }
+    ? z.ZodOptional<S & z.ZodType>
+    : never;
+};
+
+/** The schema of `tracker_kwargs`: options by tracker. */
+export const trackerOptions = z.strictObject(
+  Object.fromEntries(
+    (Object.entries(trackers) as [string, TrackerKind][]).flatMap(([name, { options }]) =>
+      options ? [[name, options.optional()]] : [],
+    ),
+  ) as OptionSchemas,
+);
+
 /**
- * metrics.jsonl, where there is a folder, and what `log_with` names.
- * @throws if files cannot be written, or there is no server
+ * Creates the tracker of metrics.jsonl, where the run has a folder, and the one that `log_with` names.
+ * @throws if a package that it needs is missing, files cannot be written, or a server does not answer
  */
 export async function createTrackers(
-  config: TrackerConfig,
-  folder: { readonly path: string; readonly metrics: string } | undefined,
-  { fromStep, fromEvaluation, warn }: TrackerOptions,
+  config: TrackedRun['config'] & { readonly log_with: string | null },
+  folder: TrackedRun['folder'],
+  start: Pick<TrackedRun, 'fromStep' | 'fromEvaluation' | 'warn'>,
 ): Promise<readonly Tracker[]> {
-  const { log_with, tracker_kwargs: kwargs, tracker_project_name: project, logdir, run_name, exp_name } = config;
-  const trackers = folder ? [await jsonlTracker(folder.metrics, fromStep, fromEvaluation)] : [];
-  if (log_with === 'tensorboard') {
-    // accelerate's layout: a folder of the project in the run's.
-    const parent = kwargs.tensorboard?.logging_dir ?? folder?.path ?? logdir;
-    trackers.push(await tensorboardTracker(`${parent}/${project}`, { config, fromStep }));
+  const created: Tracker[] = [];
+  for (const name of new Set(['jsonl', config.log_with ?? 'jsonl'])) {
+    const tracker = await createTracker(name, trackers[name as TrackerName], { config, folder, ...start });
+    if (tracker) created.push(tracker);
   }
-  if (log_with === 'trackio') {
-    const run = kwargs.trackio?.run ?? (run_name || folder?.path.split(/[\\/]/).findLast(Boolean) || exp_name);
-    trackers.push(
-      await trackioTracker({
-        url: kwargs.trackio?.url,
-        project,
-        run,
-        config,
-        onFailure: ({ message }) => warn(`${message}. It is sent again with the next step.`),
-      }),
+  return created;
+}
+
+/** Creates one tracker. @throws what its `create` throws; where a package is missing, an error that names it */
+export async function createTracker(name: string, kind: TrackerKind, run: TrackedRun): Promise<Tracker | undefined> {
+  try {
+    return await kind.create(run, run.config.tracker_kwargs[name]);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause;
+    const packages = kind.packages.join(' ');
+    throw new Error(
+      `log_with: '${name}' needs ${packages}, which cannot be loaded: ${(cause as Error).message}. ` +
+        `Install it: npm install ${packages}`,
+      { cause },
     );
   }
-  return trackers;
 }

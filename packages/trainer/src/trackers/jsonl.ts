@@ -1,15 +1,23 @@
 import { writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import { evaluationRecord, metricsRecord } from '../step/metrics.js';
+import type { TrackerKind } from './tracker-kind.js';
 import type { Tracker } from './tracker.js';
 
+/** `log_with: 'jsonl'`, and every run with a folder: metrics.jsonl and evaluations.jsonl in it. */
+export const jsonl = {
+  description: 'metrics.jsonl alone',
+  packages: [],
+  create: async ({ folder, fromStep, fromEvaluation }) =>
+    folder && jsonlTracker(folder.metrics, fromStep, fromEvaluation),
+} satisfies TrackerKind;
+
 /**
- * Appends one JSON object a step to a file, and one an evaluation to another. Each is on the disk before training goes
- * on.
- * @param path that of the steps; the other is evaluations.jsonl beside it
- * @param fromStep lines of this step and later ones, left by a run that went on past its last checkpoint, are removed
- *   first
- * @param fromEvaluation the same of evaluations; that of step N is usually made before the checkpoint of step N is
- *   written
+ * Appends a line of JSON to a file after each optimizer step, and to another after each evaluation. A line is flushed
+ * to the disk before training continues.
+ * @param path the file of the steps; evaluations.jsonl beside it is the other
+ * @param fromStep first removes the lines of this step and later ones, which a run wrote after its last checkpoint
+ * @param fromEvaluation likewise for evaluations. The evaluation of step N is usually made before the checkpoint of
+ *   step N is written, hence the default
  */
 export async function jsonlTracker(
   path: string,
@@ -35,7 +43,8 @@ async function append(path: string, line: string): Promise<void> {
     await appendFile(path, line, { flush: true });
   } catch (cause) {
     throw new Error(
-      `${path}: cannot append ${line.length} bytes: ${(cause as Error).message}. Make room or choose another output_dir, and resume from the newest checkpoint.`,
+      `${path}: cannot append ${line.length} bytes: ${(cause as Error).message}. ` +
+        'Make room or choose another output_dir, and resume from the newest checkpoint.',
       { cause },
     );
   }
@@ -44,11 +53,11 @@ async function append(path: string, line: string): Promise<void> {
 async function linesBefore(path: string, step: number): Promise<string> {
   const { readFile } = await import('node:fs/promises');
   const text = await readFile(path, 'utf8').catch(() => '');
-  const kept = text.split('\n').filter((line) => isBefore(line, step));
-  return kept.map((line) => `${line}\n`).join('');
+  const earlier = text.split('\n').filter((line) => isBefore(line, step));
+  return earlier.map((line) => `${line}\n`).join('');
 }
 
-/** A line that was cut off by a crash is not JSON, and goes too. */
+/** False also for a line that a crash cut off: it is not JSON. */
 function isBefore(line: string, step: number): boolean {
   try {
     return (JSON.parse(line) as { global_step: number }).global_step < step;

@@ -2,8 +2,8 @@ import type { ImageSamples } from '../step/step-collector.js';
 import type { Tracker } from './tracker.js';
 
 /**
- * Hands images to the trackers under the caption `prompt | reward`, as TRL's example hook does; what is done where no
- * hook is given.
+ * Logs images with the caption `prompt | reward`, as TRL's example hook does. The trainers call it where no
+ * `imageSamplesHook` is given.
  */
 export async function logSamples<M>(
   { images, prompts, rewards }: ImageSamples<M>,

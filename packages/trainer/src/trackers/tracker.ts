@@ -1,17 +1,19 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import type { EvaluationMetrics, StepMetrics } from '../step/metrics.js';
 
-/** Takes what training reports. A tracker for a new service is this and nothing else. */
+/** Receives what training reports. */
 export interface Tracker {
+  /** Called after every optimizer step. */
   log(metrics: StepMetrics): void | Promise<void>;
-  /** Told of every evaluation on held-out prompts (`eval_freq`). */
+  /** Called after every evaluation on held-out prompts (`eval_freq`). */
   logEvaluation?(metrics: EvaluationMetrics): void | Promise<void>;
-  /** `images` is `[B, H, W, 3]` in [0, 1] and stays the caller's. */
+  /** Called every `log_image_freq` steps. The images, `[B, H, W, 3]` in [0, 1], stay the caller's. */
   logImages?(images: Tensor4D, captions: readonly string[], globalStep: number): void | Promise<void>;
+  /** Called once, when training ends in whatever way. */
   close(): void | Promise<void>;
 }
 
-/** All trackers as one, told in order; with none, what is told goes nowhere. */
+/** Combines trackers: each call goes to all of them, one after the other. */
 export function allTrackers(trackers: readonly Tracker[]): Tracker {
   return {
     async log(metrics) {

@@ -1,16 +1,11 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tensor4d } from '@tensorflow/tfjs-core';
 import { useBackend } from '@alignprop/autograd-ext';
 import { decodePng } from '@alignprop/diffusion';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { stepMetrics } from '../__fixtures__/metrics.js';
+import { startTrackioServer, writeToken, type TrackioServer } from '../__fixtures__/trackio-server.js';
 import { trackioTracker } from './trackio.js';
 
-interface Request {
-  readonly path: string;
-  readonly token: string | string[] | undefined;
-  readonly body: Buffer;
-}
 type Logs = {
   logs: {
     project: string;
@@ -22,64 +17,26 @@ type Logs = {
   }[];
 };
 
-let server: Server;
-let url: string;
-let requests: Request[];
-let failing: number;
-/** Answers as trackio/asgi_app.py and trackio/server.py do. */
-beforeEach(async () => {
-  requests = [];
-  failing = 0;
-  server = createServer((request, response) => {
-    void read(request).then((body) => {
-      const path = request.url!;
-      const [status, answer] = answerTo(path, request.headers['x-trackio-write-token'], body);
-      requests.push({ path, token: request.headers['x-trackio-write-token'], body });
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-});
-afterEach(() => new Promise((resolve) => server.close(resolve)));
+let server: TrackioServer;
+beforeEach(async () => void (server = await startTrackioServer()));
+afterEach(() => server.close());
 beforeAll(() => useBackend('cpu'));
 
-function answerTo(path: string, token: unknown, body: Buffer): [number, object] {
-  if (path === '/version') return [200, { version: '0.43.0', api_version: 1, api_transport: 'http' }];
-  if (token !== 'secret') return [400, { error: 'A write_token is required to log metrics or upload to this server.' }];
-  if (failing-- > 0) return [500, { error: 'disk I/O error' }];
-  if (path === '/api/upload') return [200, { paths: [`/tmp/trackio-upload-${body.length}.png`] }];
-  return ['/api/bulk_log', '/api/bulk_upload_media'].includes(path)
-    ? [200, { data: null }]
-    : [404, { error: `Unknown API: ${path}` }];
+const posted = (path: string) => server.posted(path) as readonly Logs[];
+/** A tracker that collects the messages of failed requests. */
+async function startTracker(token: string) {
+  const failures: string[] = [];
+  const onFailure = ({ message }: Error) => void failures.push(message);
+  const tracker = await trackioTracker({ ...options, url: server.url, writeToken: token, onFailure });
+  return { tracker, failures };
 }
-
-async function read(request: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
-}
-
-const metrics = (globalStep: number) => ({
-  epoch: globalStep,
-  globalStep,
-  rewardMean: 1.5,
-  rewardStd: 0.5,
-  rewardTerms: {},
-  loss: -1.5,
-  gradNorm: 2,
-  learningRate: 1e-3,
-  seconds: 1,
-});
-const posted = (path: string) =>
-  requests.filter((request) => request.path === path).map(({ body }) => JSON.parse(body.toString()) as Logs);
 const options = { project: 'my.project', run: 'first', config: { seed: 3 } };
 
 describe('trackioTracker', () => {
-  it('sends every step, the configuration with the first', async () => {
-    const tracker = await trackioTracker({ ...options, url: `${url}?write_token=secret` });
-    await tracker.log(metrics(0));
-    await tracker.log(metrics(1));
+  it('sends every step, and the configuration with the first one', async () => {
+    const tracker = await trackioTracker({ ...options, url: `${server.url}?write_token=${writeToken}` });
+    await tracker.log(stepMetrics(0));
+    await tracker.log(stepMetrics(1));
     await tracker.close();
     const logs = posted('/api/bulk_log').flatMap((body) => body.logs);
     expect(logs.map(({ project, run, step }) => [project, run, step])).toEqual([
@@ -94,17 +51,17 @@ describe('trackioTracker', () => {
     expect(new Set(logs.map(({ log_id }) => log_id)).size).toBe(2);
   });
 
-  it('uploads images, and logs where the server keeps them', async () => {
-    const tracker = await trackioTracker({ ...options, url, writeToken: 'secret' });
+  it('uploads images, and logs their paths on the server', async () => {
+    const tracker = await trackioTracker({ ...options, url: server.url, writeToken });
     const images = tensor4d([1, 0, 0, 0, 0, 1], [1, 1, 2, 3]);
     await tracker.logImages!(images, ['a crab'], 4);
-    expect(requests.map(({ path }) => path)).toEqual([
+    expect(server.requests.map(({ path }) => path)).toEqual([
       '/version',
       '/api/upload',
       '/api/bulk_upload_media',
       '/api/bulk_log',
     ]);
-    const { body } = requests[1]!;
+    const { body } = server.requests[1]!;
     const png = decodePng(body.subarray(body.indexOf('\r\n\r\n') + 4, body.lastIndexOf('\r\n--', body.length - 5)));
     expect([...png.data]).toEqual([255, 0, 0, 0, 0, 255]);
     const [{ uploads }] = posted('/api/bulk_upload_media') as unknown as [
@@ -128,21 +85,15 @@ describe('trackioTracker', () => {
     });
   });
 
-  it('goes on without a server that fails, and sends later what it kept', async () => {
-    const failures: string[] = [];
-    const tracker = await trackioTracker({
-      ...options,
-      url,
-      writeToken: 'secret',
-      onFailure: ({ message }) => void failures.push(message),
-    });
-    failing = 1;
-    await tracker.log(metrics(0));
+  it('continues when the server fails, and sends the failed entries with the next ones or on close', async () => {
+    const { tracker, failures } = await startTracker(writeToken);
+    server.failures = 1;
+    await tracker.log(stepMetrics(0));
     expect(failures).toEqual([expect.stringMatching(/api\/bulk_log answered 500: disk I\/O error/)]);
-    await tracker.log(metrics(1));
+    await tracker.log(stepMetrics(1));
     expect(posted('/api/bulk_log')[1]!.logs.map(({ step }) => step)).toEqual([0, 1]);
-    failing = 1;
-    await tracker.log(metrics(2));
+    server.failures = 1;
+    await tracker.log(stepMetrics(2));
     await tracker.close();
     expect(
       posted('/api/bulk_log')
@@ -151,23 +102,17 @@ describe('trackioTracker', () => {
     ).toEqual([2]);
   });
 
-  it('says what the server says of a wrong token', async () => {
-    const failures: string[] = [];
-    const tracker = await trackioTracker({
-      ...options,
-      url,
-      writeToken: 'guess',
-      onFailure: ({ message }) => void failures.push(message),
-    });
-    await tracker.log(metrics(0));
+  it("reports the server's answer to a wrong token", async () => {
+    const { tracker, failures } = await startTracker('guess');
+    await tracker.log(stepMetrics(0));
     expect(failures.join()).toMatch(/answered 400: A write_token is required/);
   });
 
-  it('refuses to start without a server', async () => {
-    await new Promise((resolve) => server.close(resolve));
-    await expect(trackioTracker({ ...options, url })).rejects.toThrow(
+  it('refuses to start where no server answers', async () => {
+    await server.close();
+    await expect(trackioTracker({ ...options, url: server.url })).rejects.toThrow(
       /no Trackio server at http:\/\/127\.0\.0\.1:\d+\/: .*trackio show/,
     );
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    server = await startTrackioServer();
   });
 });

@@ -1,22 +1,45 @@
+import { z } from 'zod';
 import { encodePng, toUint8 } from '@alignprop/diffusion';
 import { evaluationRecord, metricsRecord } from '../step/metrics.js';
+import type { TrackerKind } from './tracker-kind.js';
 import type { Tracker } from './tracker.js';
 
+const options = z.strictObject({
+  url: z.string().optional().describe('address in place of TRACKIO_SERVER_URL'),
+  run: z.string().optional().describe('name of the run in place of run_name'),
+});
+
+/** `log_with: 'trackio'`: a Trackio server that is running already. */
+export const trackio = {
+  description: 'a running Trackio server',
+  options,
+  packages: [],
+  create({ folder, config, warn }, given) {
+    const { url, run } = options.parse(given ?? {});
+    const folderName = folder?.path.split(/[\\/]/).findLast(Boolean);
+    return trackioTracker({
+      url,
+      project: config.tracker_project_name,
+      run: run ?? (config.run_name || folderName || config.exp_name),
+      config,
+      onFailure: ({ message }) => warn(`${message}. It is sent again with the next step.`),
+    });
+  },
+} satisfies TrackerKind;
+
 export interface TrackioOptions {
-  /**
-   * Where the dashboard runs, as `trackio.show()` prints it; TRACKIO_SERVER_URL or http://127.0.0.1:7860 by default.
-   */
+  /** The dashboard's URL, as `trackio.show()` prints it; by default TRACKIO_SERVER_URL or http://127.0.0.1:7860. */
   url?: string;
   project: string;
-  /** Goes on with a run of this name, if there is one. */
+  /** Name of the run. The server appends to a run of this name if it has one. */
   run: string;
   /** Hyper-parameters. */
   config?: Readonly<Record<string, unknown>>;
-  /** The `write_token` of that URL; read from it, or from TRACKIO_WRITE_TOKEN, by default. */
+  /** The `write_token` of the dashboard; by default the one in the URL, or TRACKIO_WRITE_TOKEN. */
   writeToken?: string;
-  /** Milliseconds until a request is given up. */
+  /** Milliseconds after which a request fails. */
   timeout?: number;
-  /** Told when a request fails: what could not be sent is kept, and sent with what comes next. */
+  /** Called when a request fails. Its log entries are sent again with the next request; its images are not. */
   onFailure?: (error: Error) => void;
 }
 
@@ -26,16 +49,16 @@ interface LogEntry {
   readonly metrics: Readonly<Record<string, unknown>>;
   readonly step: number;
   readonly config?: Readonly<Record<string, unknown>>;
-  /** The server keeps one entry of each. */
+  /** The server ignores an entry whose id it has already. */
   readonly log_id: string;
 }
 
 /**
- * Sends metrics and images to a running Trackio server over its HTTP API (version 1: `/version`, `/api/bulk_log`,
- * `/api/upload`, `/api/bulk_upload_media`), as Trackio's Python client does; no Python is needed here. Experimental: it
- * speaks to dashboards on this or another machine, with their write token, not to Spaces that want a Hugging Face
- * login. Training never stops for a server that went away.
- * @throws if there is no Trackio server at the URL when training starts
+ * Sends metrics and images to a running Trackio server over its HTTP API, version 1: `/version`, `/api/bulk_log`,
+ * `/api/upload` and `/api/bulk_upload_media`, as Trackio's Python client does. Python is not needed. Experimental: it
+ * reaches dashboards on this or another machine by their write token, not Spaces that need a Hugging Face login.
+ * Training continues when the server stops answering.
+ * @throws if no Trackio server answers at the URL when training starts
  */
 export async function trackioTracker({
   url,
@@ -48,18 +71,18 @@ export async function trackioTracker({
 }: TrackioOptions): Promise<Tracker> {
   const server = connection(url ?? process.env.TRACKIO_SERVER_URL ?? 'http://127.0.0.1:7860', writeToken, timeout);
   await server.check();
-  let waiting: LogEntry[] = [];
-  let told = false;
+  let unsent: LogEntry[] = [];
+  let isConfigSent = false;
 
   async function send(metrics: LogEntry['metrics'], step: number): Promise<void> {
-    waiting.push({ project, run, metrics, step, log_id: crypto.randomUUID(), ...(!told && { config }) });
-    told = true;
+    unsent.push({ project, run, metrics, step, log_id: crypto.randomUUID(), ...(!isConfigSent && { config }) });
+    isConfigSent = true;
     await flush();
   }
   async function flush(): Promise<void> {
-    const logs = waiting;
+    const logs = unsent;
     if (logs.length === 0) return;
-    await server.call('bulk_log', { logs, hf_token: null }).then(() => void (waiting = []), onFailure);
+    await server.call('bulk_log', { logs, hf_token: null }).then(() => void (unsent = []), onFailure);
   }
   return {
     log(step) {
@@ -84,7 +107,7 @@ export async function trackioTracker({
       } catch (error) {
         return onFailure(error as Error);
       }
-      const shown = files.map(({ name }, i) => [
+      const media = files.map(({ name }, i) => [
         `images/${i}`,
         {
           _type: 'trackio.image',
@@ -92,7 +115,7 @@ export async function trackioTracker({
           caption: captions[i] ?? null,
         },
       ]);
-      await send(Object.fromEntries(shown) as LogEntry['metrics'], step);
+      await send(Object.fromEntries(media) as LogEntry['metrics'], step);
     },
     close: flush,
   };
@@ -105,12 +128,13 @@ const upload = (name: string, path: string, where: { project: string; run: strin
   uploaded_file: { path, orig_name: name, meta: { _type: 'gradio.FileData' } },
 });
 
-/** What Trackio makes of a project's name on the disk. */
+/** The folder that Trackio derives from a project's name. */
 const folderOf = (project: string): string => project.replace(/[^\p{L}\p{N}_-]/gu, '') || 'default';
 
-function connection(location: string, givenToken: string | undefined, timeout: number) {
+/** Requests to the server at a URL. */
+function connection(location: string, writeToken: string | undefined, timeout: number) {
   const url = new URL(location);
-  const token = givenToken ?? url.searchParams.get('write_token') ?? process.env.TRACKIO_WRITE_TOKEN;
+  const token = writeToken ?? url.searchParams.get('write_token') ?? process.env.TRACKIO_WRITE_TOKEN;
   const base = `${url.origin}${url.pathname.replace(/\/*$/, '/')}`;
 
   async function request(path: string, init: RequestInit): Promise<Record<string, unknown>> {
@@ -121,9 +145,8 @@ function connection(location: string, givenToken: string | undefined, timeout: n
     });
     const body = (await response.json().catch(() => ({}))) as Record<string, unknown>;
     if (response.ok && !body.error) return body;
-    throw new Error(
-      `trackioTracker: ${base}${path} answered ${response.status}: ${typeof body.error === 'string' ? body.error : 'no reason given'}`,
-    );
+    const reason = typeof body.error === 'string' ? body.error : 'no reason given';
+    throw new Error(`trackioTracker: ${base}${path} answered ${response.status}: ${reason}`);
   }
   return {
     call: (name: string, values: object) =>
@@ -132,7 +155,7 @@ function connection(location: string, givenToken: string | undefined, timeout: n
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(values),
       }),
-    /** @returns where the server put it for now */
+    /** Uploads a file. @returns its temporary path on the server */
     async upload(name: string, png: Uint8Array): Promise<string> {
       const form = new FormData();
       form.append('files', new Blob([png as Uint8Array<ArrayBuffer>], { type: 'image/png' }), name);
@@ -142,13 +165,15 @@ function connection(location: string, givenToken: string | undefined, timeout: n
     async check(): Promise<void> {
       const version = await request('version', {}).catch((cause: unknown) => {
         throw new Error(
-          `trackioTracker: no Trackio server at ${base}: ${(cause as Error).message}. Start one with \`trackio show\`, or set TRACKIO_SERVER_URL.`,
+          `trackioTracker: no Trackio server at ${base}: ${(cause as Error).message}. ` +
+            'Start one with `trackio show`, or set TRACKIO_SERVER_URL.',
           { cause },
         );
       });
       if (version.api_version !== 1)
         throw new Error(
-          `trackioTracker: ${base} got API version ${String(version.api_version)}, expected 1. Use another version of Trackio.`,
+          `trackioTracker: ${base} got API version ${String(version.api_version)}, expected 1. ` +
+            'Use another version of Trackio.',
         );
     },
   };

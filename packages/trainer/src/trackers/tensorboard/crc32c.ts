@@ -1,4 +1,4 @@
-// Castagnoli's polynomial, bits reversed.
+/** Castagnoli's polynomial, with the bits reversed. */
 const polynomial = 0x82f63b78;
 
 const table = Uint32Array.from({ length: 256 }, (_, byte) => {
@@ -14,7 +14,7 @@ export function crc32c(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-/** As TensorFlow's record files keep it: turned by 15 bits, plus a constant. */
+/** The masked CRC-32C of TensorFlow's record files: rotated right by 15 bits, plus a constant. */
 export function maskedCrc32c(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;

@@ -6,19 +6,19 @@ type Fields = (writer: Writer) => void;
 // Field numbers of tensorflow's event.proto, summary.proto and tensor.proto, and of the HParams plugin's
 // plugin_data.proto and api.proto.
 
-/** What one event says, besides its time. */
+/** The contents of an event, without its time. */
 export type Content =
   | { readonly fileVersion: string }
   | { readonly restartAt: number }
   | { readonly summaries: readonly Summary[]; readonly step: number };
 
-/** One value of an event, under a tag. */
+/** A value with its tag. */
 export interface Summary {
   readonly tag: string;
   readonly write: Fields;
 }
 
-/** @param wallTime in seconds since 1970 */
+/** Encodes an event as a protocol buffer. @param wallTime seconds since 1970 */
 export function encodeEvent(content: Content, wallTime: number): Uint8Array {
   const writer = protobuf.Writer.create();
   writer.uint32(field(1, 1)).double(wallTime);
@@ -38,12 +38,13 @@ export function encodeEvent(content: Content, wallTime: number): Uint8Array {
   return writer.finish();
 }
 
+/** A scalar. */
 export const scalarSummary = (tag: string, value: number): Summary => ({
   tag,
   write: (writer) => writer.uint32(field(2, 5)).float(value),
 });
 
-/** @param png the image as a PNG file; its size is in pixels */
+/** An image. @param png the PNG file; height and width are in pixels */
 export const imageSummary = (
   tag: string,
   png: Uint8Array,
@@ -59,7 +60,7 @@ export const imageSummary = (
     }),
 });
 
-/** @param text Markdown */
+/** A text. @param text Markdown */
 export const textSummary = (tag: string, text: string): Summary => ({
   tag: `${tag}/text_summary`,
   write: (writer) => {
@@ -72,7 +73,7 @@ export const textSummary = (tag: string, text: string): Summary => ({
   },
 });
 
-/** A run's hyper-parameters, and the tags of the metrics to compare runs by: what the HParams page lists runs with. */
+/** Lists a run on the HParams page: its hyper-parameters, and the tags of the metrics by which runs are compared. */
 export function hyperParameterSummaries(
   values: Readonly<Record<string, boolean | number | string>>,
   metrics: readonly string[],
@@ -96,7 +97,7 @@ export function hyperParameterSummaries(
     for (const [name, value] of Object.entries(values)) {
       message(writer, 1, (entry) => {
         entry.uint32(field(1, 2)).string(name);
-        message(entry, 2, (written) => writeValue(written, value));
+        message(entry, 2, (fields) => writeValue(fields, value));
       });
     }
     writer.uint32(field(5, 1)).double(startTime);
@@ -104,7 +105,7 @@ export function hyperParameterSummaries(
   return [hparamsSummary('_hparams_/experiment', experiment), hparamsSummary('_hparams_/session_start_info', start)];
 }
 
-/** How a run with hyper-parameters ended. */
+/** Marks a run of the HParams page as finished. */
 export const sessionEndSummary = (endTime: number): Summary =>
   hparamsSummary(
     '_hparams_/session_end_info',
@@ -114,7 +115,7 @@ export const sessionEndSummary = (endTime: number): Summary =>
 type HparamType = 'string' | 'boolean' | 'number';
 const hparamTypes: Readonly<Record<HparamType, number>> = { string: 1, boolean: 2, number: 3 };
 
-/** google.protobuf.Value */
+/** Writes the fields of a google.protobuf.Value. */
 function writeValue(writer: Writer, value: boolean | number | string): void {
   if (typeof value === 'number') writer.uint32(field(2, 1)).double(value);
   else if (typeof value === 'string') writer.uint32(field(3, 2)).string(value);
@@ -147,5 +148,5 @@ function message(writer: Writer, id: number, write: Fields): void {
   writer.ldelim();
 }
 
-/** A field's key; types: 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes. */
+/** The key of a field. Wire types: 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes. */
 const field = (id: number, type: number): number => (id << 3) | type;

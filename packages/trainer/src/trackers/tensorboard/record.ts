@@ -1,6 +1,6 @@
 import { maskedCrc32c } from './crc32c.js';
 
-/** A message as it lies in a TFRecord file: length, its checksum, the message, its checksum. */
+/** Frames a message as a TFRecord: its length, the length's checksum, the message, and the message's checksum. */
 export function tfRecord(message: Uint8Array): Uint8Array {
   const record = new Uint8Array(8 + 4 + message.length + 4);
   const view = new DataView(record.buffer);

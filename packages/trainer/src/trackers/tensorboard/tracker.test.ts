@@ -8,8 +8,9 @@ import { useBackend } from '@alignprop/autograd-ext';
 import { decodePng } from '@alignprop/diffusion';
 import protobuf from 'protobufjs/minimal.js';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { crc32c, maskedCrc32c } from './tensorboard/crc32c.js';
-import { tensorboardTracker } from './tensorboard.js';
+import { stepMetrics } from '../../__fixtures__/metrics.js';
+import { crc32c, maskedCrc32c } from './crc32c.js';
+import { tensorboardTracker } from './tracker.js';
 
 const run = promisify(execFile);
 const python = process.env.PYTHON ?? 'python3';
@@ -23,17 +24,8 @@ beforeAll(() => useBackend('cpu'));
 beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'tensorboard-'))));
 afterEach(() => rm(out, { recursive: true, force: true }));
 
-const metrics = (globalStep: number, rewardMean: number) => ({
-  epoch: globalStep,
-  globalStep,
-  rewardMean,
-  rewardStd: 0.5,
-  rewardTerms: { jpeg: 3 },
-  loss: -rewardMean,
-  gradNorm: 2,
-  learningRate: 1e-3,
-  seconds: 1.5,
-});
+const metrics = (globalStep: number, rewardMean: number) =>
+  stepMetrics(globalStep, { rewardMean, rewardTerms: { jpeg: 3 }, loss: -rewardMean, seconds: 1.5 });
 const config = {
   train_learning_rate: 1e-3,
   use_lora: true,
@@ -41,7 +33,7 @@ const config = {
   lora_target_modules: ['to_q', 'to_k'],
   height: null,
 };
-/** Red, and a half of grey. */
+/** A red image and a grey one, 2 × 3 pixels each. */
 const images = () =>
   tensor4d([...Array<number[]>(6).fill([1, 0, 0]), ...Array<number[]>(6).fill([0.5, 0.5, 0.5])].flat(), [2, 2, 3, 3]);
 
@@ -55,20 +47,20 @@ async function writeRun(): Promise<string> {
   return join(out, file!);
 }
 
-describe('the checksum', () => {
-  it('is CRC-32C: the test vectors of RFC 3720, appendix B.4', () => {
+describe('crc32c', () => {
+  it('agrees with the test vectors of RFC 3720, appendix B.4', () => {
     expect(crc32c(new Uint8Array(32))).toBe(0x8a9136aa);
     expect(crc32c(new Uint8Array(32).fill(0xff))).toBe(0x62a8ab43);
     expect(crc32c(Uint8Array.from({ length: 32 }, (_, i) => i))).toBe(0x46dd794e);
     expect(crc32c(new TextEncoder().encode('123456789'))).toBe(0xe3069283);
   });
 
-  it("is masked as TensorFlow's", () => {
-    expect(maskedCrc32c(new TextEncoder().encode('123456789'))).toBe(0xc78ab0e5); // by tensorboard 2.21
+  it("is masked as in TensorFlow's record files", () => {
+    expect(maskedCrc32c(new TextEncoder().encode('123456789'))).toBe(0xc78ab0e5); // computed by tensorboard 2.21
   });
 });
 
-/** Fields of a message by number, undecoded; all that is needed of an independent reader. */
+/** The fields of a protocol buffer by number: a reader that shares no code with the writer. */
 type Message = Map<number, (number | bigint | Uint8Array)[]>;
 function decode(bytes: Uint8Array): Message {
   const reader = protobuf.Reader.create(bytes);
@@ -87,7 +79,7 @@ const messagesAt = (message: Message, id: number) => bytesAt(message, id).map(de
 const textAt = (message: Message, id: number) =>
   bytesAt(message, id).map((bytes) => new TextDecoder().decode(bytes))[0];
 
-/** The events of a file; throws where a checksum is wrong. */
+/** Reads the events of a file. Fails where a checksum is wrong. */
 function readEvents(file: Uint8Array): Message[] {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const events: Message[] = [];
@@ -103,14 +95,14 @@ function readEvents(file: Uint8Array): Message[] {
 }
 
 describe('tensorboardTracker', () => {
-  it('names its file as TensorBoard wants, each its own', async () => {
+  it('names each file as TensorBoard expects, and differently', async () => {
     await Promise.all([tensorboardTracker(out), tensorboardTracker(out)]);
     const files = await readdir(out);
     expect(files).toHaveLength(2);
     for (const file of files) expect(file).toMatch(/^events\.out\.tfevents\.\d{10}\..+\.\d+\.\d+$/);
   });
 
-  it('writes events that decode: version, scalars, images, texts', async () => {
+  it('writes events that decode to the version, scalars, images and texts', async () => {
     const events = readEvents(await readFile(await writeRun()));
     expect(textAt(events[0]!, 3)).toBe('brain.Event:2');
     for (const event of events) expect(Math.abs((event.get(1)![0] as number) - Date.now() / 1000)).toBeLessThan(60);
@@ -140,15 +132,15 @@ describe('tensorboardTracker', () => {
     expect(texts).toContainEqual(['images/text_summary', '0. a red crab\n1. a grey crab']);
   });
 
-  it('tells TensorBoard to forget what came after the step that a run goes on from', async () => {
+  it('marks the step at which a run resumes, so that TensorBoard drops later events', async () => {
     await tensorboardTracker(out, { fromStep: 7 });
     const [, restart] = readEvents(await readFile(join(out, (await readdir(out))[0]!)));
     expect([restart!.get(2), messagesAt(restart!, 7)[0]!.get(1)]).toEqual([[7], [1]]);
   });
 
-  // Where Python has none (set PYTHON to one that has), the reader above stands alone.
+  // Skipped where Python has no tensorboard; PYTHON names another interpreter.
   it.runIf(hasTensorBoard)(
-    "is read by TensorBoard's own reader",
+    "writes files that TensorBoard's own reader accepts",
     async () => {
       await writeRun();
       const again = await tensorboardTracker(out, { fromStep: 1 });
@@ -178,7 +170,7 @@ describe('tensorboardTracker', () => {
   );
 });
 
-/** What TensorBoard makes of a folder. */
+/** A Python program that prints what TensorBoard reads from a folder, as JSON. */
 const reader = `
 import sys, json
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

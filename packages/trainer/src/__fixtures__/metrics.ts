@@ -1,0 +1,15 @@
+import type { StepMetrics } from '../step/metrics.js';
+
+/** What a step could report. */
+export const stepMetrics = (globalStep: number, others: Partial<StepMetrics> = {}): StepMetrics => ({
+  epoch: globalStep,
+  globalStep,
+  rewardMean: 1.5,
+  rewardStd: 0.5,
+  rewardTerms: {},
+  loss: -1.5,
+  gradNorm: 2,
+  learningRate: 1e-3,
+  seconds: 1,
+  ...others,
+});
