@@ -3,16 +3,16 @@ import { exchange, isShared } from './exchange.js';
 import { launched } from './launcher.js';
 import { openMpi, type OpenMpiOptions } from './open-mpi.js';
 
-/** An error that all ranks threw, on those that leave it to rank 0 to report it. */
+/** Thrown on ranks other than 0 in place of an error that all ranks threw: rank 0 throws the error itself. */
 export class ReportedByRankZero extends Error {
   override readonly name = 'ReportedByRankZero';
 }
 
 /**
- * Runs a program in each of the processes that a launcher started, connected by Open MPI, or in this one alone if none
- * did. An error on one rank is written to stderr and ends all of them; one that all ranks throw is thrown by rank 0,
- * and as ReportedByRankZero by the others.
- * @throws what `work` throws; an error of `launched` or `openMpi`
+ * Runs a program in each of the processes that a launcher started, connected by Open MPI. Without a launcher, runs it
+ * in this process alone. An error on a single rank is written to stderr and ends all ranks.
+ * @throws what `work` throws on all ranks: rank 0 the error itself, the others ReportedByRankZero; errors of `launched`
+ *   and `openMpi`
  */
 export async function acrossProcesses<T>(
   work: (collective: Collective) => Promise<T>,

@@ -5,8 +5,8 @@ import { exchange, shared } from './exchange.js';
 import { broadcastVariables } from './tensors.js';
 
 /**
- * Begins a run together: all ranks with rank 0's weights.
- * @throws on all ranks, if they have other configurations or have resumed from other checkpoints
+ * Starts a run on all ranks: checks that their configurations agree and copies the weights of rank 0 to the others.
+ * @throws on all ranks, if their configurations differ or they resumed from different checkpoints
  */
 export async function joinRanks(
   collective: Collective,
@@ -18,24 +18,26 @@ export async function joinRanks(
     string,
     unknown
   >);
-  const [first, ...others] = all.map((one) =>
-    Object.fromEntries(Object.entries(one).map(([key, value]) => [key, JSON.stringify(value)])),
+  const [first, ...others] = all.map((config) =>
+    Object.fromEntries(Object.entries(config).map(([key, value]) => [key, JSON.stringify(value)])),
   );
   for (const [i, other] of others.entries()) {
     const key = Object.keys(first!).find((name) => first![name] !== other[name]);
     if (key)
       throw shared(
         new Error(
-          `AlignPropTrainer: ${key} got ${first![key]} on rank 0 and ${other[key]} on rank ${i + 1}, expected the same on all. Give all processes the same options and files.`,
+          `AlignPropTrainer: ${key} got ${first![key]} on rank 0 and ${other[key]} on rank ${i + 1}, ` +
+            'expected the same on all. Give all processes the same options and files.',
         ),
       );
   }
   await broadcastVariables(collective, variables);
 }
 
-/** How many images a step is made of. */
+/** Describes how many images an optimizer step takes. */
 export const describeRanks = (
   { size }: Collective,
   { train_batch_size: batch, train_gradient_accumulation_steps: rounds }: AlignPropConfig,
 ): string =>
-  `${size} processes: ${size} × ${batch}${rounds > 1 ? ` × ${rounds} micro-batches` : ''} = ${size * batch * rounds} images a step.`;
+  `${size} processes: ${size} × ${batch}${rounds > 1 ? ` × ${rounds} micro-batches` : ''}` +
+  ` = ${size * batch * rounds} images a step.`;

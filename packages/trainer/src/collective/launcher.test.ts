@@ -3,8 +3,8 @@ import { launched } from './launcher.js';
 
 describe('launched', () => {
   it.each([
-    ['nothing', {}, undefined],
-    ["mpirun's only process", { OMPI_COMM_WORLD_SIZE: '1', PMIX_RANK: '0' }, undefined],
+    ['no launcher', {}, undefined],
+    ['the only process of mpirun', { OMPI_COMM_WORLD_SIZE: '1', PMIX_RANK: '0' }, undefined],
     [
       'mpirun',
       { OMPI_COMM_WORLD_SIZE: '8', OMPI_COMM_WORLD_LOCAL_SIZE: '4', OMPI_COMM_WORLD_LOCAL_RANK: '3', PMIX_RANK: '7' },
@@ -28,20 +28,21 @@ describe('launched', () => {
       { size: 7, localSize: 3, localRank: 1 },
     ],
     ['another launcher with PMIx', { PMIX_RANK: '0' }, { localSize: 1, localRank: 0 }],
-    ["one process of a batch script's own", { SLURM_PROCID: '0', SLURM_NTASKS: '4' }, undefined],
-    ["srun's only task", { SLURM_PROCID: '0', SLURM_STEP_NUM_TASKS: '1' }, undefined],
-    ["MPICH's only process", { PMI_SIZE: '1', PMI_RANK: '0' }, undefined],
-  ])('knows %s', (_, env, expected) => expect(launched(env)).toEqual(expected));
+    ['a process that a batch script starts itself', { SLURM_PROCID: '0', SLURM_NTASKS: '4' }, undefined],
+    ['the only task of srun', { SLURM_PROCID: '0', SLURM_STEP_NUM_TASKS: '1' }, undefined],
+    ['the only process of MPICH', { PMI_SIZE: '1', PMI_RANK: '0' }, undefined],
+  ])('recognises %s', (_, env, expected) => expect(launched(env)).toEqual(expected));
 
   it.each([
     ['the launcher of MPICH or Intel MPI', { PMI_SIZE: '4', PMI_RANK: '1' }],
-    // which srun started
+    // mpiexec of MPICH as the only task of srun
     ['the launcher of MPICH or Intel MPI', { PMI_SIZE: '4', PMI_RANK: '1', SLURM_STEP_NUM_TASKS: '1' }],
     ['srun without PMIx', { SLURM_PROCID: '1', SLURM_STEP_NUM_TASKS: '4' }],
     ['srun without PMIx', { SLURM_PROCID: '1', SLURM_STEP_NUM_TASKS: '4', PMI_SIZE: '4' }],
-  ])('refuses %s, whose processes would each train alone', (what, env) => {
+  ])('refuses %s: its processes would each train alone', (launcher, env) => {
     expect(() => launched(env)).toThrow(
-      `launched: ${what} started 4 processes, expected Open MPI's mpirun or srun --mpi=pmix: each would train alone.`,
+      `launched: ${launcher} started 4 processes, expected Open MPI's mpirun or srun --mpi=pmix: ` +
+        'each would train alone.',
     );
   });
 });

@@ -4,7 +4,7 @@ import { loadLibMpi } from './libmpi.js';
 afterEach(() => vi.doUnmock('koffi'));
 
 describe('loadLibMpi', () => {
-  it('says what to install where Open MPI is missing', async () => {
+  it('names the packages to install where Open MPI is missing', async () => {
     vi.doMock('koffi', () => ({
       default: {
         load: () => {
@@ -13,11 +13,15 @@ describe('loadLibMpi', () => {
       },
     }));
     await expect(loadLibMpi()).rejects.toThrow(
-      /^openMpi: libmpi.* cannot be loaded: libmpi\.so\.40: cannot open shared object file\. Install Open MPI \(apt-get install openmpi-bin libopenmpi3\) and koffi \(npm install koffi\), or start one process/,
+      new RegExp(
+        '^openMpi: libmpi.* cannot be loaded: libmpi\\.so\\.40: cannot open shared object file\\. ' +
+          'Install Open MPI \\(apt-get install openmpi-bin libopenmpi3\\) and koffi \\(npm install koffi\\), ' +
+          'or start one process',
+      ),
     );
   });
 
-  it('says what to install where koffi is missing', async () => {
+  it('names the packages to install where koffi is missing', async () => {
     vi.doMock('koffi', () => {
       throw new Error("Cannot find package 'koffi'");
     });

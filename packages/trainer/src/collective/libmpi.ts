@@ -1,10 +1,8 @@
-/**
- * Open MPI's C functions as this package needs them. `run` keeps the event loop going while a call waits for other
- * ranks.
- */
+/** The functions of Open MPI's C library that this package calls, by koffi. */
 export interface LibMpi {
   readonly rank: number;
   readonly size: number;
+  /** Calls a collective function in a thread, so that the event loop runs while the call waits for other ranks. */
   run(
     name: 'MPI_Allreduce' | 'MPI_Bcast' | 'MPI_Allgather' | 'MPI_Allgatherv' | 'MPI_Barrier',
     ...args: readonly unknown[]
@@ -16,7 +14,7 @@ export interface LibMpi {
     readonly sum: unknown;
     readonly world: unknown;
   };
-  /** Ends the process. */
+  /** Ends all ranks, this one included. */
   abort(exitCode: number): void;
   finalize(): void;
 }
@@ -32,12 +30,13 @@ const signatures = {
 const threadSerialized = 2;
 const threadMultiple = 3;
 const install =
-  'Install Open MPI (apt-get install openmpi-bin libopenmpi3) and koffi (npm install koffi), or start one process without mpirun or srun.';
+  'Install Open MPI (apt-get install openmpi-bin libopenmpi3) and koffi (npm install koffi), ' +
+  'or start one process without mpirun or srun.';
 
-/** Loads Open MPI and takes this process into its world. @throws if it or koffi is not installed */
+/** Loads Open MPI and calls MPI_Init_thread. @throws if Open MPI or koffi is not installed */
 export async function loadLibMpi(): Promise<LibMpi> {
   const library = await openLibrary();
-  // Open MPI's handles are the addresses of its own structures.
+  // In Open MPI, MPI_COMM_WORLD, MPI_FLOAT and so on are addresses of global structures.
   const [world, float, byte, int, sum] = ['comm_world', 'float', 'byte', 'int32_t', 'op_sum'].map(
     (name) => library.symbol(`ompi_mpi_${name}`) as unknown,
   );
@@ -46,15 +45,16 @@ export async function loadLibMpi(): Promise<LibMpi> {
     'MPI_Init_thread',
     library.func('int MPI_Init_thread(void *, void *, int, _Out_ int *)')(null, null, threadMultiple, provided),
   );
-  // Calls run in koffi's threads, one after the other.
+  // Calls run in koffi's threads, but one after the other: MPI_THREAD_SERIALIZED is enough.
   if (provided[0]! < threadSerialized)
     throw new Error(
-      `openMpi: this Open MPI has thread level ${provided[0]}, expected ${threadSerialized} or more. Use one that was built with threads.`,
+      `openMpi: this Open MPI has thread level ${provided[0]}, expected ${threadSerialized} or more. ` +
+        'Use one that was built with threads.',
     );
-  const ask = (name: string): number => {
-    const answer = [0];
-    check(name, library.func(`int ${name}(void *, _Out_ int *)`)(world, answer));
-    return answer[0]!;
+  const query = (name: string): number => {
+    const result = [0];
+    check(name, library.func(`int ${name}(void *, _Out_ int *)`)(world, result));
+    return result[0]!;
   };
   const functions = Object.fromEntries(
     Object.entries(signatures).map(([name, signature]) => [name, library.func(signature)]),
@@ -62,8 +62,8 @@ export async function loadLibMpi(): Promise<LibMpi> {
   const abort = library.func('int MPI_Abort(void *, int)');
   const finalize = library.func('int MPI_Finalize()');
   return {
-    rank: ask('MPI_Comm_rank'),
-    size: ask('MPI_Comm_size'),
+    rank: query('MPI_Comm_rank'),
+    size: query('MPI_Comm_size'),
     handles: { world, float, byte, int, sum },
     run: async (name, ...args) => {
       const code = await new Promise<number>((resolve, reject) => {
@@ -78,7 +78,7 @@ export async function loadLibMpi(): Promise<LibMpi> {
   };
 }
 
-/** With its names visible to the plug-ins that it loads. */
+/** Opens libmpi with global symbols, which the plug-ins that it loads refer to. */
 async function openLibrary() {
   const name = process.platform === 'darwin' ? 'libmpi.40.dylib' : 'libmpi.so.40';
   const { default: koffi } = await import('koffi').catch((cause: unknown) => {
@@ -91,7 +91,7 @@ async function openLibrary() {
   }
 }
 
-/** Open MPI ends the process on most errors before it comes to this. */
+/** Throws for an error code. By default Open MPI ends the process on most errors instead of returning a code. */
 function check(name: string, code: unknown): void {
   if (code !== 0) throw new Error(`openMpi: ${name} returned ${String(code)}, expected 0.`);
 }

@@ -3,17 +3,17 @@ import { launched } from './launcher.js';
 import { loadLibMpi, type LibMpi } from './libmpi.js';
 
 export interface OpenMpiOptions {
-  /** An error in words, for the rank that fails. */
+  /** Formats the error of a rank that aborts, for stderr. */
   describe?: (error: unknown) => string;
 }
 
-/** Elements of one reduction: 4 MiB, so that the buffer it needs stays small. */
-const chunk = 2 ** 20;
+/** Elements per reduction, 4 MiB: bounds the memory of the receive buffer. */
+const chunkSize = 2 ** 20;
 
 /**
- * The processes that `mpirun` or `srun --mpi=pmix` started, connected by Open MPI. Once a process; it needs koffi and
- * libmpi.so.40.
- * @throws if they are missing, or Open MPI sees other processes than the launcher started
+ * Connects the processes that `mpirun` or `srun --mpi=pmix` started, by Open MPI. A process can call it once. It needs
+ * koffi and libmpi.so.40.
+ * @throws if one of them is missing, or Open MPI sees another number of processes than the launcher started
  */
 export async function openMpi({ describe = defaultDescription }: OpenMpiOptions = {}): Promise<Collective> {
   const mpi = await loadLibMpi();
@@ -21,23 +21,24 @@ export async function openMpi({ describe = defaultDescription }: OpenMpiOptions 
   const expected = launched(process.env)?.size ?? size;
   if (size !== expected)
     throw new Error(
-      `openMpi: Open MPI sees ${size} processes, the launcher started ${expected}: each would train alone. Use the mpirun of the Open MPI that is installed as libmpi, or srun --mpi=pmix.`,
+      `openMpi: Open MPI sees ${size} processes, the launcher started ${expected}: each would train alone. ` +
+        'Use the mpirun of the Open MPI that is installed as libmpi, or srun --mpi=pmix.',
     );
   const { world, float, sum } = mpi.handles;
   return {
     rank,
     size,
     async sum(values) {
-      const sums = new Float32Array(Math.min(values.length, chunk));
-      for (let start = 0; start < values.length; start += chunk) {
-        const part = values.subarray(start, start + chunk);
+      const sums = new Float32Array(Math.min(values.length, chunkSize));
+      for (let start = 0; start < values.length; start += chunkSize) {
+        const part = values.subarray(start, start + chunkSize);
         await mpi.run('MPI_Allreduce', part, sums, part.length, float, sum, world);
         part.set(sums.subarray(0, part.length));
       }
     },
     async broadcast(values) {
-      for (let start = 0; start < values.length; start += chunk) {
-        const part = values.subarray(start, start + chunk);
+      for (let start = 0; start < values.length; start += chunkSize) {
+        const part = values.subarray(start, start + chunkSize);
         await mpi.run('MPI_Bcast', part, part.length, float, 0, world);
       }
     },
@@ -49,7 +50,7 @@ export async function openMpi({ describe = defaultDescription }: OpenMpiOptions 
       return Promise.resolve();
     },
     async close() {
-      await mpi.run('MPI_Barrier', world); // MPI_Finalize waits as well, but with the event loop
+      await mpi.run('MPI_Barrier', world); // MPI_Finalize waits too, but blocks the event loop
       mpi.finalize();
     },
   };
@@ -58,6 +59,7 @@ export async function openMpi({ describe = defaultDescription }: OpenMpiOptions 
 const defaultDescription = (error: unknown): string =>
   error instanceof Error ? (error.stack ?? error.message) : String(error);
 
+/** All-gather of byte arrays of different lengths. */
 async function gather(
   { run, size, handles: { world, byte, int } }: LibMpi,
   bytes: Uint8Array,

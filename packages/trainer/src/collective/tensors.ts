@@ -2,12 +2,12 @@ import { tensor, tidy, type Tensor, type Variable } from '@tensorflow/tfjs-core'
 import type { Gradients } from '../optim/gradients.js';
 import type { Collective } from './collective.js';
 
-/** Elements that travel together; 16 MiB. */
+/** Elements per bucket, 16 MiB. */
 const bucketSize = 2 ** 22;
 
 /**
- * The mean over all ranks of gradients with the same names and shapes on each, the same to the bit everywhere. Those
- * given are freed or returned.
+ * Averages gradients over all ranks, bit for bit the same on each. Names and shapes are the same on all ranks. Disposes
+ * the given gradients, or returns them where there is a single rank.
  */
 export async function meanOfGradients(collective: Collective, gradients: Gradients): Promise<Gradients> {
   if (collective.size === 1) return gradients;
@@ -23,7 +23,7 @@ export async function meanOfGradients(collective: Collective, gradients: Gradien
   return Object.fromEntries(Object.keys(gradients).map((path) => [path, means[path]!]));
 }
 
-/** Gives variables the values that they have on rank 0. */
+/** Assigns to variables the values that they have on rank 0. */
 export async function broadcastVariables(
   collective: Collective,
   variables: Readonly<Record<string, Variable>>,
@@ -38,11 +38,11 @@ export async function broadcastVariables(
   );
 }
 
-/** Many tensors as few arrays: a call for each small matrix would cost more than what it carries. */
+/** Runs a collective call on buckets of many tensors: a call for each small matrix would cost more than its data. */
 async function inBuckets<T extends Tensor>(
   tensors: Readonly<Record<string, T>>,
   run: (values: Float32Array) => Promise<void>,
-  take: (path: string, values: Float32Array, like: T) => void,
+  assign: (path: string, values: Float32Array, tensor: T) => void,
 ): Promise<void> {
   for (const bucket of bucketsOf(tensors)) {
     const values = new Float32Array(bucket.reduce((sum, [, { size }]) => sum + size, 0));
@@ -54,11 +54,11 @@ async function inBuckets<T extends Tensor>(
       parts.push(part);
     }
     await run(values);
-    for (const [i, [path, value]] of bucket.entries()) take(path, parts[i]!.slice(), value);
+    for (const [i, [path, value]] of bucket.entries()) assign(path, parts[i]!.slice(), value);
   }
 }
 
-/** In the order of their names, which is the same on all ranks. */
+/** Fills buckets in the order of the tensors' names, which is the same on all ranks. */
 function bucketsOf<T extends Tensor>(tensors: Readonly<Record<string, T>>): readonly (readonly [path: string, T])[][] {
   const buckets: [string, T][][] = [];
   let room = 0;
