@@ -34,7 +34,7 @@ export { NonFiniteError } from './optim/non-finite.js';
 export type { Logger } from './logger.js';
 export { trainableUNet } from './model/prepare-pipeline.js';
 export { dryRun, type DryRun, type DryRunInputs } from './run/dry-run.js';
-export { evaluationRecord, metricsRecord, type EvaluationMetrics, type StepMetrics } from './step/metrics.js';
+export { evaluationRecord, metricsRecord, type EvaluationMetrics, type StepMetrics } from './trackers/metrics.js';
 export type { PromptFunction } from './step/micro-batch.js';
 export type { ImageSamples } from './step/step-collector.js';
 export { logSamples } from './trackers/log-samples.js';

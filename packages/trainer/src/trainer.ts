@@ -16,7 +16,7 @@ import {
 } from './step/generators.js';
 import { alignPropGradients } from './gradient/alignprop-gradients.js';
 import { HeldOut, type HeldOutOptions } from './evaluation/held-out.js';
-import { describeEvaluation, type StepMetrics } from './step/metrics.js';
+import { describeEvaluation, type StepMetrics } from './trackers/metrics.js';
 import { silent, type Logger } from './logger.js';
 import { MicroBatches, type PromptFunction } from './step/micro-batch.js';
 import { imageSize } from './model/image-size.js';

@@ -1,4 +1,4 @@
-import type { StepMetrics } from '../step/metrics.js';
+import type { StepMetrics } from '../trackers/metrics.js';
 
 /** What a step could report. */
 export const stepMetrics = (globalStep: number, others: Partial<StepMetrics> = {}): StepMetrics => ({

@@ -4,7 +4,7 @@ import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { fixturePath } from '../../../../fixtures/index.js';
 import type { AlignPropConfigInput } from '../config/config.js';
-import type { StepMetrics } from '../step/metrics.js';
+import type { StepMetrics } from '../trackers/metrics.js';
 import { AlignPropTrainer, type AlignPropTrainerOptions } from '../trainer.js';
 
 /** On an engine that starts at once; what it computes, any engine does. */

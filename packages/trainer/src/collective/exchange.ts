@@ -23,7 +23,8 @@ export async function exchange<T>(collective: Collective, at: string, value: T):
 export async function gatherNumbers(collective: Collective, numbers: Float64Array): Promise<readonly Float64Array[]> {
   if (collective.size === 1) return [numbers];
   const all = await collective.gather(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
-  return all.map((bytes) => new Float64Array(bytes.slice().buffer)); // slice copies: a Float64Array needs an offset that is a multiple of 8
+  // slice copies: a Float64Array has to begin at a multiple of 8 in its buffer
+  return all.map((bytes) => new Float64Array(bytes.slice().buffer));
 }
 
 /** Thrown on this rank when another rank was asked to stop: the run ends on all ranks. */
@@ -80,7 +81,8 @@ const sharedErrors = new WeakSet<object>();
 
 /** Marks an error that all ranks throw, after which no rank waits for another. */
 export function shared<E>(error: E): E {
-  if (typeof error === 'object' && error !== null) sharedErrors.add(error); // the reason of an AbortSignal may be any value
+  // The reason of an AbortSignal may be any value.
+  if (typeof error === 'object' && error !== null) sharedErrors.add(error);
   return error;
 }
 

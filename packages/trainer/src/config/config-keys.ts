@@ -1,10 +1,10 @@
 import type { z } from 'zod';
 
 /**
- * Fills in the defaults and checks everything.
- * @param owner whose configuration it is, for the error
- * @param known the schema's keys
- * @throws one error with every problem
+ * Parses options in snake case or camel case with a schema.
+ * @param owner the name of the configuration, with which the error begins
+ * @param known the keys of the schema, in snake case
+ * @throws one error that lists every problem
  */
 export function parseOptions<S extends z.ZodType>(
   owner: string,
@@ -23,8 +23,8 @@ export function parseOptions<S extends z.ZodType>(
 }
 
 /**
- * The input in snake case, and what is wrong with its keys: unknown (with the nearest known key), or given in both
- * spellings.
+ * Returns the input with its keys in snake case, and the problems with its keys: those that are unknown, with the
+ * nearest known key, and those given in both spellings.
  */
 function knownKeys(
   input: Readonly<Record<string, unknown>>,
@@ -56,7 +56,7 @@ function suggestion(written: string, spellings: ReadonlyMap<string, string>): st
   return nearest && nearest.distance <= Math.max(2, written.length / 3) ? ` Did you mean '${nearest.name}'?` : '';
 }
 
-/** Levenshtein's. */
+/** The Levenshtein distance. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

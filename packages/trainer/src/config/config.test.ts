@@ -8,7 +8,7 @@ import {
 import { backpropPlan } from '../estimators/config-plan.js';
 import { attachProbabilities, draftLV, drTune, emptyProbability, full, lastK, refl } from '../estimators/plans.js';
 
-/** TRL 0.23's AlignPropConfig; mixed_precision is the one that differs here ('fp16' there). */
+/** The defaults of TRL 0.23's AlignPropConfig, except that of mixed_precision, which is 'fp16' there. */
 const trl = {
   run_name: '',
   seed: 0,
@@ -53,17 +53,17 @@ const refusal = (input: Record<string, unknown>) => {
 };
 
 describe('parseAlignPropConfig', () => {
-  it("has TRL's fields with TRL's defaults", () => {
+  it("has TRL's options with TRL's defaults", () => {
     expect(parseAlignPropConfig()).toMatchObject(trl);
     expect(parseAlignPropConfig(trl)).toEqual(parseAlignPropConfig());
   });
 
-  it('describes every field', () => {
+  it('describes every option', () => {
     for (const [name, field] of Object.entries(alignPropConfigSchema.shape))
       expect(field.description, name).toBeTruthy();
   });
 
-  it('takes camel case', () => {
+  it('accepts camel case, and refuses an option given in both spellings', () => {
     const config = parseAlignPropConfig({
       numEpochs: 3,
       trainAdamBeta1: 0.8,
@@ -79,7 +79,7 @@ describe('parseAlignPropConfig', () => {
     expect(refusal({ numEpochs: 3, num_epochs: 4 })).toMatch(/num_epochs: given twice/);
   });
 
-  it('lists every problem at once, with suggestions for unknown keys', () => {
+  it('lists every problem in one error, with suggestions for unknown keys', () => {
     const message = refusal({ num_epoch: 3, lerning: 1, save_freq: 0, sampleEta: 2 });
     expect(message).toMatch(/num_epoch: unknown option. Did you mean 'num_epochs'\?/);
     expect(message).toMatch(/lerning: unknown option.\n/);
@@ -97,17 +97,17 @@ describe('parseAlignPropConfig', () => {
     ['push_to_hub', { push_to_hub: true }],
     ['log_with', { log_with: 'wandb' }],
     ['accelerator_kwargs', { accelerator_kwargs: { even_batches: true } }],
-  ])('refuses what is not implemented: %s', (key, input) => {
+  ])('refuses %s where it would have no effect', (key, input) => {
     expect(refusal(input)).toMatch(new RegExp(`${key}: got .*expected`));
   });
 
-  it("T7: takes TRL's values of mixed_precision, 'none' and 'no' alike", () => {
+  it("T7: accepts all of TRL's values of mixed_precision, 'none' and 'no' included", () => {
     for (const value of ['no', 'none', 'fp16', 'bf16'])
       expect(parseAlignPropConfig({ mixed_precision: value }).mixed_precision).toBe(value);
     expect(refusal({ mixed_precision: 'fp8' })).toMatch(/mixed_precision/);
   });
 
-  it('exports JSON Schema in which no option is required', () => {
+  it('exports a JSON Schema in which every option has a default', () => {
     const schema = alignPropJsonSchema() as { properties: Record<string, { default?: unknown }>; required?: string[] };
     expect(schema.properties.truncated_rand_backprop_minmax?.default).toEqual([0, 50]);
     expect(schema.required ?? []).toEqual([]);
@@ -115,7 +115,7 @@ describe('parseAlignPropConfig', () => {
 });
 
 describe('T1: a truncation that attaches no step', () => {
-  it('refuses a fixed one at or beyond the number of steps, and takes its own advice', () => {
+  it('is refused if it is fixed at or beyond the number of steps, with advice that is accepted', () => {
     const message = refusal({ truncated_backprop_rand: false, sample_num_steps: 20 });
     expect(message).toMatch(/truncated_backprop_timestep: got 49: with sample_num_steps 20 .* 100\.0 % .*Try 19/);
     expect(refusal({ truncated_backprop_rand: false, sample_num_steps: 20, truncated_backprop_timestep: 19 })).toBe(
@@ -126,7 +126,7 @@ describe('T1: a truncation that attaches no step', () => {
     ).toMatch(/backprop_kwargs: got 20/);
   });
 
-  it('names the probability of random ones: TRL has 81.7 % at 4 steps, 47.3 % at 8, 31.3 % at 10, 0.8 % at 20', () => {
+  it('is 81.7 % of random ones at 4 steps, which is refused; 47.3 % at 8, 31.3 % at 10, 0.8 % at 20', () => {
     expect(refusal({ sample_num_steps: 4 })).toMatch(
       /truncated_rand_backprop_minmax: got \[0, 50\]: with sample_num_steps 4 .* 81\.7 % .*Try \[0, 4\]/,
     );
@@ -135,7 +135,7 @@ describe('T1: a truncation that attaches no step', () => {
     expect([8, 10, 20].map((steps) => empty(steps).toFixed(3))).toEqual(['0.473', '0.313', '0.008']);
   });
 
-  it.each([1, 2, 3, 4, 6, 10])('advises what it accepts, at %d steps', (steps) => {
+  it.each([1, 2, 3, 4, 6, 10])('is refused with advice that is accepted, at %d steps', (steps) => {
     for (const backprop_strategy of ['per-step', 'fixed', 'uniform', 'gaussian']) {
       const message = refusal({
         backprop_strategy,
@@ -160,7 +160,7 @@ describe('T1: a truncation that attaches no step', () => {
     }
   });
 
-  it('refuses what an estimator cannot do or would not read', () => {
+  it('refuses options that the estimator does not read, contradictions, and counts beyond the steps', () => {
     expect(refusal({ estimator: 'refl', backprop_strategy: 'gaussian' })).toMatch(
       /backprop_strategy: got 'gaussian' beside estimator 'refl'/,
     );
@@ -187,7 +187,7 @@ describe('T1: a truncation that attaches no step', () => {
 describe('estimators', () => {
   const planOf = (input: AlignPropConfigInput) => backpropPlan(parseAlignPropConfig(input));
 
-  it("are TRL's by default, at its truncation", () => {
+  it("are TRL's by default, chosen by truncated_backprop_rand", () => {
     expect(planOf({}).name).toBe('per-step');
     expect(planOf({ truncated_backprop_rand: false }).name).toBe('fixed');
     expect(attachProbabilities(planOf({ estimator: 'per-step' }), 50)).toEqual(attachProbabilities(planOf({}), 50));
@@ -208,9 +208,11 @@ describe('estimators', () => {
     [{ estimator: 'drtune', sample_num_steps: 50 }, drTune(3, 20)],
     [{ estimator: 'drtune', sample_num_steps: 2 }, drTune(2, 1)],
     [{ estimator: 'drtune', estimator_steps: 5, estimator_last: 7 }, drTune(5, 7)],
-  ] as const)('%o', (input, plan) => expect(planOf(input)).toEqual(plan));
+  ] as const)('%o is the plan of that name, with the defaults of its paper', (input, plan) =>
+    expect(planOf(input)).toEqual(plan),
+  );
 
-  it.each([1, 2, 3, 7, 50])('attach a step in every draw, at %d steps', (sample_num_steps) => {
+  it.each([1, 2, 3, 7, 50])('attach a step in every draw at %d steps', (sample_num_steps) => {
     for (const estimator of ['full', 'draft-k', 'draft-lv', 'refl', 'drtune'] as const)
       expect(emptyProbability(planOf({ estimator, sample_num_steps }), sample_num_steps)).toBe(0);
   });

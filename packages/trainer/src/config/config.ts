@@ -11,21 +11,26 @@ import { parseOptions } from './config-keys.js';
 import { learningRateSchedules } from '../optim/learning-rate.js';
 
 const positive = () => z.int().min(1);
-const chance = () => z.number().min(0).lt(1);
+/** A decay rate: 0 to below 1. */
+const decay = () => z.number().min(0).lt(1);
 
 const fields = {
   // run
-  exp_name: z.string().default('alignprop').describe('Name of the experiment; kept in config.json.'),
+  exp_name: z
+    .string()
+    .default('alignprop')
+    .describe('Name of the experiment; kept in config.json, and the name of a Trackio run that has no other.'),
   run_name: z
     .string()
     .default('')
-    .describe('Name of the run: where output_dir is empty, files go to <logdir>/<run_name>.'),
+    .describe('Name of the run. Where output_dir is empty, the run writes to <logdir>/<run_name>.'),
   seed: z
     .int()
     .min(0)
     .default(0)
     .describe(
-      'Seed of everything drawn: adapter, prompts, latents, noise and truncation, each from a generator of its own.',
+      'Random seed, 0 or more. ' +
+        'Adapter, prompts, latents, noise and truncation each draw from a generator of their own.',
     ),
   log_with: z
     .enum(trackerNames)
@@ -34,12 +39,14 @@ const fields = {
     .describe(
       `Where metrics go besides metrics.jsonl, which every run with a folder has. ${trackerHelp}. "wandb" is refused.`,
     ),
-  log_image_freq: positive().default(1).describe('Optimizer steps between calls of the image samples hook.'),
+  log_image_freq: positive()
+    .default(1)
+    .describe('Optimizer steps between two calls of the image samples hook, or between images that trackers get.'),
   tracker_kwargs: trackerOptions.default({}).describe(`Options of each tracker. ${trackerOptionsHelp}.`),
   accelerator_kwargs: z
     .record(z.string(), z.unknown())
     .default({})
-    .describe("accelerate's options; there is no accelerate here, so it has to stay empty."),
+    .describe('Options of accelerate. Has to be empty: this package does not use accelerate.'),
   project_kwargs: z
     .strictObject({
       project_dir: z.string().optional(),
@@ -48,137 +55,179 @@ const fields = {
     })
     .default({})
     .describe(
-      "accelerate's project options: project_dir stands in for output_dir, total_limit for num_checkpoint_limit.",
+      'Project options of accelerate: project_dir is used where output_dir is empty, ' +
+        'total_limit replaces num_checkpoint_limit.',
     ),
-  tracker_project_name: z.string().default('trl').describe('Project that trackers file the run under.'),
-  logdir: z.string().default('logs').describe('Folder of runs; see run_name.'),
+  tracker_project_name: z.string().default('trl').describe('Name of the project in trackers.'),
+  logdir: z.string().default('logs').describe('Parent folder of runs that have a run_name and no output_dir.'),
   output_dir: z
     .string()
     .default('')
     .describe(
-      'Folder for config.json, metrics.jsonl, checkpoints/ and pytorch_lora_weights.safetensors. Without it and run_name nothing is written.',
+      'Folder of the run: config.json, metrics.jsonl, checkpoints/ and pytorch_lora_weights.safetensors. ' +
+        'Without it and run_name, nothing is written.',
     ),
   overwrite_output_dir: z
     .boolean()
     .default(false)
-    .describe('Removes the checkpoints and metrics of another run from output_dir, instead of refusing to start.'),
-  num_epochs: positive().default(100).describe('Epochs to train. An epoch is one optimizer step, as in TRL.'),
-  save_freq: positive()
-    .default(1)
-    .describe('Epochs between checkpoints, counted from the first; the last epoch is always saved.'),
+    .describe(
+      'Delete the checkpoints and metrics of another run in output_dir. By default training refuses to start there.',
+    ),
+  num_epochs: positive()
+    .default(100)
+    .describe('Epochs to train in all, those before a resume included. An epoch is one optimizer step, as in TRL.'),
+  save_freq: positive().default(1).describe('Epochs between two checkpoints. The last epoch is always saved.'),
   num_checkpoint_limit: positive()
     .default(5)
-    .describe('Checkpoints to keep; older ones are deleted after a newer one is complete.'),
+    .describe('Checkpoints to keep. Older ones are deleted once a newer one is complete.'),
   resume_from: z
     .string()
     .default('')
     .describe(
-      'Checkpoint to continue from, or a folder of checkpoints, whose newest is taken. output_dir itself may have none yet: the run then begins anew.',
+      'Checkpoint to resume from, or a folder of checkpoints, of which the newest is taken. ' +
+        'output_dir may be given before it has a checkpoint: the run then starts from the beginning.',
     ),
-  push_to_hub: z.boolean().default(false).describe('Upload the adapter at the end. Not there yet.'),
+  push_to_hub: z
+    .boolean()
+    .default(false)
+    .describe('Upload the adapter after training. Not implemented: true is refused.'),
   // numbers
   mixed_precision: z
     .enum(['no', 'none', 'fp16', 'bf16'])
     .default('no')
     .describe(
-      'fp16: products in float16, on devices other than the CPU. bf16, and fp16 elsewhere: float32, with a warning.',
+      'Precision of matrix products. fp16: float16 on devices other than the CPU. ' +
+        'bf16, and fp16 on the CPU: float32, with a warning.',
     ),
-  allow_tf32: z.boolean().default(true).describe('Accepted so that TRL configurations load; no engine here uses TF32.'),
+  allow_tf32: z.boolean().default(true).describe('Accepted so that TRL configurations load. No engine here uses TF32.'),
   // sampling
-  sample_num_steps: positive().max(1000).default(50).describe('Denoising steps.'),
-  sample_eta: z.number().min(0).max(1).default(1).describe("DDIM's eta: 0 is deterministic, 1 as noisy as DDPM."),
+  sample_num_steps: positive().max(1000).default(50).describe('Denoising steps of each image, 1 to 1000.'),
+  sample_eta: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(1)
+    .describe("DDIM's eta, 0 to 1: the noise added at each denoising step. 0 is deterministic, 1 is as noisy as DDPM."),
   sample_guidance_scale: z
     .number()
     .min(0)
     .default(5)
-    .describe('Classifier-free guidance weight; 1 and below is without guidance.'),
+    .describe('Weight of classifier-free guidance. 1 or less turns guidance off.'),
   negative_prompts: z
     .union([z.string(), z.array(z.string()).min(1)])
     .nullable()
     .default(null)
     .describe(
-      'Negative prompt, or a list that the samples of the run take in turn. A string is one prompt, commas included.',
+      'Negative prompt, or a list from which images take one each in turn. A string is one prompt, commas included.',
     ),
   height: positive()
     .multipleOf(8)
     .nullable()
     .default(null)
-    .describe("Image height in pixels, a multiple of 8; the model's own by default."),
+    .describe('Height of the images in pixels, a multiple of 8. By default that of the model.'),
   width: positive()
     .multipleOf(8)
     .nullable()
     .default(null)
-    .describe("Image width in pixels, a multiple of 8; the model's own by default."),
+    .describe('Width of the images in pixels, a multiple of 8. By default that of the model.'),
   // training
-  train_batch_size: positive().default(1).describe('Images a micro-batch.'),
-  train_gradient_accumulation_steps: positive().default(1).describe('Micro-batches an optimizer step.'),
+  train_batch_size: positive().default(1).describe('Images per micro-batch and process.'),
+  train_gradient_accumulation_steps: positive()
+    .default(1)
+    .describe('Micro-batches per optimizer step; their gradients are averaged.'),
   train_use_8bit_adam: z
     .boolean()
     .default(false)
     .describe(
-      'AdamW with moments of 8 bits, as bitsandbytes: a quarter of the memory; parameters below 4,096 elements keep float32.',
+      'AdamW with 8-bit moments, as in bitsandbytes: a quarter of the memory. ' +
+        'Parameters with fewer than 4,096 elements keep float32 moments.',
     ),
-  train_learning_rate: z.number().positive().default(1e-3).describe('Learning rate of AdamW, at its peak.'),
+  train_learning_rate: z
+    .number()
+    .positive()
+    .default(1e-3)
+    .describe('Learning rate of AdamW; with a schedule, its maximum.'),
   train_lr_scheduler: z
     .enum(learningRateSchedules)
     .default('constant')
-    .describe("Schedule of the learning rate, by diffusers' names; linear and cosine come down to 0 at num_epochs."),
+    .describe('Learning rate schedule, named as in diffusers. linear and cosine decay to 0 at num_epochs.'),
   train_lr_warmup_steps: z
     .int()
     .min(0)
     .default(0)
-    .describe('Steps over which the learning rate rises from 0; the schedule "constant" has none.'),
-  train_adam_beta1: chance().default(0.9).describe('Decay of the mean of the gradients.'),
-  train_adam_beta2: chance().default(0.999).describe('Decay of the mean of their squares.'),
-  train_adam_weight_decay: z.number().min(0).default(1e-4).describe('Decoupled weight decay.'),
-  train_adam_epsilon: z.number().positive().default(1e-8).describe('Added to the root of the second moment.'),
-  train_max_grad_norm: z.number().positive().default(1).describe('Gradients are scaled down to this global norm.'),
+    .describe(
+      'Optimizer steps over which the learning rate rises linearly from 0. Has to be 0 for the schedule "constant".',
+    ),
+  train_adam_beta1: decay()
+    .default(0.9)
+    .describe("AdamW's beta1, 0 to below 1: decay rate of the mean of the gradients."),
+  train_adam_beta2: decay()
+    .default(0.999)
+    .describe("AdamW's beta2, 0 to below 1: decay rate of the mean of the squared gradients."),
+  train_adam_weight_decay: z.number().min(0).default(1e-4).describe("AdamW's decoupled weight decay, 0 or more."),
+  train_adam_epsilon: z
+    .number()
+    .positive()
+    .default(1e-8)
+    .describe("AdamW's epsilon, above 0, added to the square root of the second moment."),
+  train_max_grad_norm: z
+    .number()
+    .positive()
+    .default(1)
+    .describe('Largest L2 norm of all gradients together. Gradients beyond it are scaled down to it.'),
   // estimator
   estimator: z
     .enum(estimators)
     .optional()
     .describe(
-      'How the reward\'s gradient is estimated; "refl" and "drtune" are recommended. "per-step" (TRL\'s default, and the default), "fixed", "uniform" and "gaussian" read the options of truncation.',
+      'How the gradient of the reward is estimated. "refl" and "drtune" are recommended; ' +
+        'the default is "per-step", as in TRL. ' +
+        '"per-step", "fixed", "uniform" and "gaussian" read the options of truncation.',
     ),
   estimator_steps: positive()
     .nullable()
     .default(null)
     .describe(
-      'K, the denoising steps that train: of "draft-k" the last K (default 1), of "drtune" K equally spaced ones (default 3).',
+      'K, the number of denoising steps that train: the last K for "draft-k" (default 1), ' +
+        'K equally spaced ones for "drtune" (default 3).',
     ),
   estimator_copies: positive()
     .nullable()
     .default(null)
-    .describe('n of "draft-lv": how often x_0 is noised and denoised again (default 2).'),
+    .describe('n of "draft-lv": how many times x_0 is noised again and denoised (default 2).'),
   estimator_last: positive()
     .nullable()
     .default(null)
     .describe(
-      'm of "refl" and "drtune": the reward judges the x_0 predicted at one of the last m denoising steps (default a quarter of them, and four tenths).',
+      'm of "refl" and "drtune": the reward judges the x_0 predicted at one of the last m denoising steps. ' +
+        'By default a quarter of the steps for "refl", four tenths for "drtune".',
     ),
   // truncation
   truncated_backprop_rand: z
     .boolean()
     .default(true)
     .describe(
-      'At every denoising step i draw an integer of truncated_rand_backprop_minmax; the gradient enters the UNet where i is not below it.',
+      'Truncate at random: each denoising step i draws an integer of truncated_rand_backprop_minmax, ' +
+        'and the gradient enters the UNet there if i is not below it. false truncates at truncated_backprop_timestep.',
     ),
   truncated_backprop_timestep: z
     .int()
     .min(0)
     .default(49)
     .describe(
-      'With truncated_backprop_rand false: the gradient enters the UNet at denoising steps from this one on; 0 is all of them.',
+      'With truncated_backprop_rand false, the first denoising step at which the gradient enters the UNet, ' +
+        'counted from 0. 0 is all steps.',
     ),
   truncated_rand_backprop_minmax: z
     .tuple([z.int().min(0), z.int().min(0)])
     .default([0, 50])
-    .describe('Bounds of that draw, both included.'),
+    .describe('Smallest and largest integer that truncated_backprop_rand draws, both included.'),
   backprop_strategy: z
     .enum(backpropStrategies)
     .optional()
     .describe(
-      'The same as estimator. "per-step" and "fixed" are truncated_backprop_rand true and false; "uniform" and "gaussian" draw once a trajectory, with backprop_kwargs.',
+      'Another name for estimator. "per-step" and "fixed" are truncated_backprop_rand true and false; ' +
+        '"uniform" and "gaussian" draw one truncation for each trajectory, with backprop_kwargs.',
     ),
   backprop_kwargs: z
     .strictObject({
@@ -188,63 +237,70 @@ const fields = {
     })
     .prefault({})
     .describe(
-      "Parameters of backprop_strategy: {gaussian: {mean, std}, uniform: {min, max}, fixed: {value}}; uniform's max is excluded, fixed's value defaults to truncated_backprop_timestep.",
+      'Parameters of truncations: {gaussian: {mean, std}, uniform: {min, max}, fixed: {value}}. ' +
+        'The max of uniform is excluded; the value of fixed is truncated_backprop_timestep by default.',
     ),
   // guards
-  ema_decay: chance()
+  ema_decay: decay()
     .default(0)
     .describe(
-      'Decay of a moving average of the trained weights, kept in checkpoints and used for evaluations; approached from below in the first steps. 0 is none.',
+      'Decay of a moving average of the trained weights, 0 to below 1, smaller in the first steps. ' +
+        'The average is kept in checkpoints and used for evaluations. 0 turns it off.',
     ),
-  ema_export: z.boolean().default(false).describe('Write the average of ema_decay, not the last weights, at the end.'),
+  ema_export: z.boolean().default(false).describe('Write the average of ema_decay at the end, not the last weights.'),
   kl_weight: z
     .number()
     .min(0)
     .default(0)
     .describe(
-      'Weight of a penalty in the loss: the mean squared difference between the predictions with and without the adapter, at attached steps. Costs a call of the UNet at each.',
+      'Weight of a penalty in the loss, 0 or more: the mean squared difference between the predictions ' +
+        'with and without the adapter at attached steps. Costs a forward call of the UNet at each of them.',
     ),
   eval_freq: positive()
     .nullable()
     .default(null)
-    .describe('Epochs between evaluations on held-out prompts, the first before training; none by default.'),
+    .describe(
+      'Epochs between evaluations on held-out prompts; the first is before training. By default there are none.',
+    ),
   eval_images_per_prompt: positive()
     .default(1)
-    .describe('Images of each held-out prompt; from 2 on their diversity is reported.'),
+    .describe('Images of each held-out prompt. With 2 or more, their diversity is reported.'),
   early_stopping_patience: positive()
     .nullable()
     .default(null)
-    .describe('Stop after so many evaluations in a row without a higher mean reward; never by default.'),
+    .describe('Stop after this many evaluations in a row without a higher mean reward. By default never.'),
   on_nonfinite: z
     .enum(['stop', 'skip'])
     .default('stop')
     .describe(
-      'When a reward or gradient is NaN or infinite: stop, with a checkpoint of the step before, or skip it with a warning and draw again, until ten in a row are.',
+      'When a reward or gradient is NaN or infinite: stop, with a checkpoint of the step before, ' +
+        'or skip: warn and draw the step again, and stop after ten in a row.',
     ),
   // adapter
-  use_lora: z.boolean().default(true).describe('Train a LoRA adapter; false trains every weight of the UNet.'),
+  use_lora: z.boolean().default(true).describe('Train a LoRA adapter. false trains all weights of the UNet.'),
   train_text_encoder: z
     .boolean()
     .default(false)
-    .describe('Train a LoRA adapter of the text encoder besides, on its attention layers, of the same rank.'),
+    .describe('Also train a LoRA adapter of the same rank in the attention layers of the text encoder.'),
   lora_rank: positive().default(4).describe('Rank of the adapter.'),
-  lora_alpha: z.number().positive().default(4).describe('The adapter is scaled by lora_alpha / lora_rank.'),
+  lora_alpha: z.number().positive().default(4).describe('Scales the adapter by lora_alpha / lora_rank.'),
   lora_target_modules: z
     .array(z.string().min(1))
     .min(1)
     .default(['to_q', 'to_k', 'to_v', 'to_out.0'])
-    .describe('Ends of the names of the layers that are adapted.'),
+    .describe('Layers to adapt: those whose names end with one of these.'),
   lora_init: z
     .enum(['gaussian', 'kaiming-uniform'])
     .default('gaussian')
-    .describe("Start of the adapter's A (B is 0): normal with standard deviation 1/rank, or uniform in ±1/sqrt(in)."),
+    .describe(
+      'Initial values of A (those of B are 0): normal with standard deviation 1/rank, or uniform in ±1/sqrt(inputs).',
+    ),
 };
 
 /**
- * Every option of a run: those of TRL's `AlignPropConfig` by TRL's names and with its defaults, and ours. Snake case;
- * see `parseAlignPropConfig` for camel case. Differences to TRL: `mixed_precision` defaults to 'no', unknown keys are
- * errors, the truncation is checked against `sample_num_steps`, and what is not implemented is refused rather than
- * ignored.
+ * The options of a run, in snake case: those of TRL's `AlignPropConfig`, with TRL's names and defaults, and our own.
+ * Differences from TRL: `mixed_precision` defaults to 'no', unknown keys are errors, the truncation is checked against
+ * `sample_num_steps`, and options that are not implemented are refused rather than ignored.
  */
 export const alignPropConfigSchema = z.strictObject(fields).superRefine((config, context) => {
   const refuse = (key: keyof typeof fields, message: string) =>
@@ -252,7 +308,7 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
   if (config.train_text_encoder && !config.use_lora)
     refuse(
       'train_text_encoder',
-      'got true, expected false with use_lora false: the text encoder is trained with an adapter alone.',
+      'got true, expected false with use_lora false: the text encoder is trained by an adapter only.',
     );
   if (config.train_lr_warmup_steps > 0 && config.train_lr_scheduler === 'constant')
     refuse(
@@ -269,32 +325,33 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
   if (config.kl_weight > 0 && (!config.use_lora || config.train_text_encoder))
     refuse(
       'kl_weight',
-      `got ${config.kl_weight}, expected 0 without use_lora, and with train_text_encoder: the reference is the UNet without its adapter.`,
+      `got ${config.kl_weight}, expected 0 without use_lora, and with train_text_encoder: ` +
+        'the reference is the UNet without its adapter.',
     );
-  if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not there yet.');
+  if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not implemented.');
   const trackerProblem = trackerRefusal(config.log_with);
   if (trackerProblem) refuse('log_with', trackerProblem);
   const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
-  if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here would read it.`);
+  if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here reads it.`);
   for (const { key, message } of checkBackpropPlan(config)) refuse(key, message);
 });
 
-/** A complete configuration, in TRL's spelling. */
+/** A complete configuration, in snake case as in TRL. */
 export type AlignPropConfig = z.output<typeof alignPropConfigSchema>;
 
-/** An option's name as JavaScript would spell it. */
+/** The name of an option in camel case. */
 export type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : S;
 type Input = z.input<typeof alignPropConfigSchema>;
 
-/** What the user writes: any of the options, in snake case or in camel case. */
+/** Any of the options, in snake case or in camel case. */
 export type AlignPropConfigInput = Input & { readonly [K in keyof Input as CamelCase<K>]?: Input[K] };
 
 /**
- * Fills in the defaults and checks everything.
- * @throws one error with every problem: unknown keys (with the nearest known one), wrong types and ranges, options that
- *   are not implemented, and a truncation that can attach no step
+ * Fills in the defaults and checks the configuration.
+ * @throws one error that lists every problem: unknown keys (with the nearest known one), wrong types, values out of
+ *   range, options that are not implemented, and a truncation that attaches no step in most trajectories
  */
 export function parseAlignPropConfig(
   input: AlignPropConfigInput | Readonly<Record<string, unknown>> = {},

@@ -5,7 +5,7 @@ import type { RewardFunction } from '@alignprop/rewards';
 import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
 import { seededGenerators, type Generators } from '../step/generators.js';
 import { silent, type Logger } from '../logger.js';
-import { type StepMetrics } from '../step/metrics.js';
+import { type StepMetrics } from '../trackers/metrics.js';
 import { meanAndStd } from '../step/statistics.js';
 import { MicroBatches, type PromptFunction } from '../step/micro-batch.js';
 import { imageSize } from '../model/image-size.js';

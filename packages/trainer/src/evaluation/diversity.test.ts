@@ -7,10 +7,10 @@ import { pixelDiversity } from './diversity.js';
 describe('pixelDiversity', () => {
   beforeAll(() => useBackend('cpu'));
 
-  it('compares the images of each prompt, pair by pair', () =>
+  it('averages the distances between all pairs of images of the same prompt', () =>
     expectNoLeaks(async () => {
       const images = tensor(
-        [0, 0, 1, 1, 0, 1, /* the other prompt */ 0.5, 0.5, 0.5, 0.5, 0.5, 0.5],
+        [0, 0, 1, 1, 0, 1, /* second prompt */ 0.5, 0.5, 0.5, 0.5, 0.5, 0.5],
         [6, 1, 2, 1],
       ) as never;
       const distances = [1, Math.sqrt(0.5), Math.sqrt(0.5), 0, 0, 0];

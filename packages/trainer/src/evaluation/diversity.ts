@@ -1,13 +1,13 @@
 import { mean, slice, sqrt, squaredDifference, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
 
 /**
- * How far images of one prompt are apart: the root mean square difference of two images' pixels, averaged over all
- * pairs of images of a prompt, then over prompts; in [0, 1]. A plain distance of pixels: it falls when the model draws
- * the same picture from any noise, which is what over-optimisation ends in, but it knows nothing of what is in them,
- * and noisy images count as diverse.
- * @param images `[prompts · perPrompt, H, W, C]`, those of a prompt one after the other, in [0, 1]
- * @param perPrompt at least 2
- * @throws if `perPrompt` does not divide the images, or is below 2
+ * Measures how different the images of a prompt are: the root mean square difference between the pixels of two images,
+ * averaged over all pairs of images of a prompt, then over prompts; in [0, 1]. It falls when the model draws the same
+ * picture from any noise, the end state of over-optimisation. It compares pixels and not contents, so noise counts as
+ * diversity.
+ * @param images `[prompts · perPrompt, H, W, C]` in [0, 1], grouped by prompt
+ * @param perPrompt images per prompt, 2 or more
+ * @throws if `perPrompt` is below 2 or does not divide the number of images
  */
 export async function pixelDiversity(images: Tensor4D, perPrompt: number): Promise<number> {
   const [count] = images.shape;
@@ -23,6 +23,7 @@ export async function pixelDiversity(images: Tensor4D, perPrompt: number): Promi
   return distances.reduce((sum, value) => sum + value, 0) / distances.length;
 }
 
+/** The root mean square difference between the pixels of two images. */
 async function distance(images: Tensor4D, a: number, b: number): Promise<number> {
   const image = (index: number) => slice(images, [index, 0, 0, 0], [1, -1, -1, -1]);
   const value = tidy(() => sqrt(mean(squaredDifference(image(a), image(b)))));

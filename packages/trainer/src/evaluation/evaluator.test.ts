@@ -14,11 +14,11 @@ describe('evaluator', () => {
     pipeline = await tinyPipeline();
     await evaluator(pipeline.engine, { config, prompts: ['crab'], rewardFunction: brightness })(pipeline).then(
       ({ images }) => images.dispose(),
-    ); // reads the weights
+    ); // so that the weights are read before tensors are counted
   });
   const config = parseAlignPropConfig(tinyConfig);
 
-  it('draws the same for the same pipeline: every prompt from noise of its own', () =>
+  it('draws the same images from the same pipeline, each prompt from different noise', () =>
     expectNoLeaks(async () => {
       const seen: unknown[] = [];
       const rewardFunction: RewardFunction<number> = (images, prompts, metadata) => (
@@ -31,9 +31,9 @@ describe('evaluator', () => {
         promptMetadata: [1, 2, 3],
         rewardFunction,
       });
-      let drawn = 0;
-      const [first, second] = [await evaluate(pipeline, { onImage: () => drawn++ }), await evaluate(pipeline)];
-      expect(drawn).toBe(3);
+      let imageCount = 0;
+      const [first, second] = [await evaluate(pipeline, { onImage: () => imageCount++ }), await evaluate(pipeline)];
+      expect(imageCount).toBe(3);
       expect(seen.slice(0, 3)).toEqual([
         [['crab'], [1]],
         [['fox'], [2]],
@@ -46,7 +46,7 @@ describe('evaluator', () => {
       return [first.images, second.images];
     }));
 
-  it('draws a prompt several times, and says how far its images are apart', () =>
+  it('reports the diversity of several images per prompt', () =>
     expectNoLeaks(async () => {
       const evaluate = evaluator(pipeline.engine, {
         config: { ...config, eval_images_per_prompt: 2 },
@@ -60,7 +60,7 @@ describe('evaluator', () => {
       return images;
     }));
 
-  it('stops when it is told to, and needs prompts', async () => {
+  it('stops when its signal is aborted, and refuses an empty list of prompts', async () => {
     const evaluate = evaluator(pipeline.engine, { config, prompts: ['crab'], rewardFunction: brightness });
     await expect(evaluate(pipeline, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
     expect(() => evaluator(pipeline.engine, { config, prompts: [], rewardFunction: brightness })).toThrow(

@@ -9,40 +9,41 @@ import { meanAndStd } from '../step/statistics.js';
 import { imageSize } from '../model/image-size.js';
 import { samplingOptions } from '../gradient/walk-down.js';
 
-/** What a pipeline drew for the held-out prompts. */
+/** Images of the held-out prompts, and their rewards. */
 export interface Evaluation {
-  /** `[prompts · eval_images_per_prompt, H, W, 3]` in [0, 1], those of a prompt one after the other; the caller's. */
+  /** `[prompts · eval_images_per_prompt, H, W, 3]` in [0, 1], grouped by prompt; the caller disposes them. */
   readonly images: Tensor4D;
-  /** One an image. */
+  /** One per image. */
   readonly rewards: readonly number[];
+  /** The mean reward. */
   readonly mean: number;
-  /** `pixelDiversity` of the images; undefined where there is one a prompt. */
+  /** `pixelDiversity` of the images; undefined with a single image per prompt. */
   readonly diversity?: number;
 }
 
-/** What is the same whenever pipelines are compared. */
+/** The options that all pipelines compared with each other share. */
 export interface EvaluatorOptions<M> {
   config: AlignPropConfig;
-  /** At least one, best ones that are not trained on. */
+  /** One or more; choose prompts that are not trained on. */
   prompts: readonly string[];
-  /** One a prompt. */
+  /** One per prompt. */
   promptMetadata?: readonly M[];
   rewardFunction: RewardFunction<M>;
 }
 
 export interface EvaluateOptions {
-  /** Told after every prompt. */
+  /** Called after the images of each prompt. */
   onImage?: () => void;
   signal?: AbortSignal;
 }
 
-/** Draws and judges. @throws the signal's reason */
+/** Draws the prompts with a pipeline and judges the images. @throws the reason of an aborted signal */
 export type Evaluate = (pipeline: StableDiffusionPipeline, options?: EvaluateOptions) => Promise<Evaluation>;
 
 /**
- * Makes a function that draws each prompt, `eval_images_per_prompt` times, sampled as in training and always from the
- * configuration's seed, and judges it: two calls differ by their pipelines only.
- * @param engine runs the reward; that of the pipelines
+ * Returns a function that draws `eval_images_per_prompt` images of each prompt and judges them. It samples as in
+ * training, from the seed of the configuration: results of two calls differ only by their pipelines.
+ * @param engine the engine of the pipelines; it also runs the reward
  * @throws if there is no prompt
  */
 export function evaluator<M = undefined>(
@@ -59,15 +60,15 @@ export function evaluator<M = undefined>(
     const rewards: number[] = [];
     try {
       for (const [i, prompt] of prompts.entries()) {
-        const made = await pipeline.generate(prompt, {
+        const generated = await pipeline.generate(prompt, {
           ...generationOptions(config),
           numImagesPerPrompt: count,
           generator,
           signal,
         });
-        made.latents.dispose();
-        images.push(made.images);
-        rewards.push(...(await score(made.images, times(prompt), times(promptMetadata?.[i] as M))));
+        generated.latents.dispose();
+        images.push(generated.images);
+        rewards.push(...(await score(generated.images, times(prompt), times(promptMetadata?.[i] as M))));
         onImage?.();
       }
       const all = concat(images);

@@ -4,18 +4,19 @@ import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { evaluator, type Evaluate } from './evaluator.js';
-import { type EvaluationMetrics } from '../step/metrics.js';
+import { type EvaluationMetrics } from '../trackers/metrics.js';
 import { meanAndStd } from '../step/statistics.js';
 
-/** What a run is judged by while it trains. */
+/** How a run is evaluated while it trains. */
 export interface HeldOutOptions<M> {
-  /** Best ones that are not trained on. */
+  /** One or more; choose prompts that are not trained on. */
   prompts: readonly string[];
-  /** One a prompt. */
+  /** One per prompt. */
   promptMetadata?: readonly M[];
   /**
-   * By default the reward that is trained, which cannot see that it is over-optimised: another one can. One that
-   * changes with what it has seen (`normalised`) makes evaluations of different steps incomparable.
+   * Judges the images; by default the reward that is trained. Only a different reward detects that the trained one is
+   * over-optimised. With one that changes as it sees scores (`normalised`), evaluations of different steps are not
+   * comparable.
    */
   rewardFunction?: RewardFunction<M>;
 }
@@ -27,7 +28,7 @@ const stateSchema = z.strictObject({
   stale: z.int().min(0),
 });
 
-/** Evaluations in the course of a run: when, how many since the best, and whether that is enough. */
+/** Evaluates a run on held-out prompts: when an evaluation is due, the best so far, and early stopping. */
 export class HeldOut<M> {
   readonly #frequency: number;
   readonly #patience: number;
@@ -46,17 +47,17 @@ export class HeldOut<M> {
     this.#evaluate = evaluator(pipeline.engine, { ...options, config });
   }
 
-  /** Whether to evaluate after so many steps: before the first, and every `eval_freq`. */
+  /** Whether an evaluation is due after this many steps: before the first step, then every `eval_freq` steps. */
   isDue(globalStep: number): boolean {
     return globalStep % this.#frequency === 0 && this.#state?.step !== globalStep;
   }
 
-  /** Whether `early_stopping_patience` evaluations have passed without a new best. */
+  /** Whether the last `early_stopping_patience` evaluations brought no new best. */
   get isExhausted(): boolean {
     return (this.#state?.stale ?? 0) >= this.#patience;
   }
 
-  /** Draws the held-out prompts, always from the same noise, and judges them. */
+  /** Draws the held-out prompts, from the same noise each time, and judges the images. */
   async run(pipeline: StableDiffusionPipeline, globalStep: number, signal?: AbortSignal): Promise<EvaluationMetrics> {
     const { images, rewards, diversity } = await this.#evaluate(pipeline, { signal });
     dispose(images);
@@ -68,12 +69,12 @@ export class HeldOut<M> {
     return { globalStep, rewardMean: mean, rewardStd: std, diversity, isBest, bestStep: this.#state.best_step };
   }
 
-  /** As JSON, for checkpoints. */
+  /** Returns the state for checkpoints, as a JSON value. */
   state(): unknown {
     return this.#state;
   }
 
-  /** @throws if it is not what `state` gave */
+  /** Restores a state that `state` returned. @throws if it has another form */
   restore(state: unknown): void {
     this.#state = stateSchema.optional().parse(state);
   }

@@ -9,7 +9,7 @@ import type { RewardFunction } from '@alignprop/rewards';
 import { collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
-import type { EvaluationMetrics } from '../step/metrics.js';
+import type { EvaluationMetrics } from '../trackers/metrics.js';
 import type { AlignPropTrainerOptions } from '../trainer.js';
 
 const adapter = 'pytorch_lora_weights.safetensors';

@@ -12,7 +12,7 @@ import { lockStep } from '../__fixtures__/lock-step.js';
 import { brightness, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import { singleProcess, type Collective } from '../collective/collective.js';
-import type { StepMetrics } from '../step/metrics.js';
+import type { StepMetrics } from '../trackers/metrics.js';
 import type { AlignPropTrainer, AlignPropTrainerOptions } from '../trainer.js';
 
 const quick = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1 } as const;

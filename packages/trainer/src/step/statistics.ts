@@ -1,6 +1,6 @@
 import { gatherNumbers } from '../collective/exchange.js';
 import type { Collective } from '../collective/collective.js';
-import { type StepMetrics } from './metrics.js';
+import { type StepMetrics } from '../trackers/metrics.js';
 
 /** What is known of the images of one micro-batch. */
 export interface Round {

@@ -7,7 +7,7 @@ import type { AlignPropConfig } from '../config/config.js';
 import { restoreGenerators, saveGenerators, type Generators } from './generators.js';
 import type { AlignPropGradients, GradientFunction } from '../gradient/alignprop-gradients.js';
 import type { Logger } from '../logger.js';
-import type { StepMetrics } from './metrics.js';
+import type { StepMetrics } from '../trackers/metrics.js';
 import type { MicroBatches } from './micro-batch.js';
 import { NonFiniteError } from '../optim/non-finite.js';
 import { gatherRounds, statisticsOf, termsOf, type Round } from './statistics.js';

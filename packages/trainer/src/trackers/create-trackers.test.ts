@@ -110,7 +110,7 @@ const quick: AlignPropConfigInput = {
 };
 
 describe('log_with', () => {
-  it("'tensorboard' writes a file for each start, with images every log_image_freq steps though no hook is given", async () => {
+  it("'tensorboard' writes a file for each start, with images every log_image_freq steps without a hook", async () => {
     const pipeline = await tinyPipeline();
     const train = async (config: AlignPropConfigInput) => {
       const trainer = tinyTrainer({

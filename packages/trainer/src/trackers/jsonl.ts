@@ -1,5 +1,5 @@
 import { writeFileAtomic } from '@alignprop/autograd-ext/weights';
-import { evaluationRecord, metricsRecord } from '../step/metrics.js';
+import { evaluationRecord, metricsRecord } from './metrics.js';
 import type { TrackerKind } from './tracker-kind.js';
 import type { Tracker } from './tracker.js';
 

@@ -1,12 +1,12 @@
-import type { ImageSamples } from '../step/step-collector.js';
+import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
 import type { Tracker } from './tracker.js';
 
 /**
  * Logs images with the caption `prompt | reward`, as TRL's example hook does. The trainers call it where no
  * `imageSamplesHook` is given.
  */
-export async function logSamples<M>(
-  { images, prompts, rewards }: ImageSamples<M>,
+export async function logSamples(
+  { images, prompts, rewards }: { images: Tensor4D; prompts: readonly string[]; rewards: Tensor1D },
   globalStep: number,
   tracker: Tracker,
 ): Promise<void> {

@@ -1,5 +1,5 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
-import type { EvaluationMetrics, StepMetrics } from '../step/metrics.js';
+import type { EvaluationMetrics, StepMetrics } from './metrics.js';
 
 /** Receives what training reports. */
 export interface Tracker {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { encodePng, toUint8 } from '@alignprop/diffusion';
-import { evaluationRecord, metricsRecord } from '../step/metrics.js';
+import { evaluationRecord, metricsRecord } from './metrics.js';
 import type { TrackerKind } from './tracker-kind.js';
 import type { Tracker } from './tracker.js';
 

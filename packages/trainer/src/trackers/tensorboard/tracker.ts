@@ -1,6 +1,6 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { encodePng, toUint8 } from '@alignprop/diffusion';
-import { evaluationRecord, metricsRecord } from '../../step/metrics.js';
+import { evaluationRecord, metricsRecord } from '../metrics.js';
 import type { Tracker } from '../tracker.js';
 import {
   encodeEvent,

@@ -1,17 +1,17 @@
-/** What one optimizer step reports. */
+/** The metrics of one optimizer step. */
 export interface StepMetrics {
   /** An epoch is one optimizer step, as in TRL; counts from 0. */
   readonly epoch: number;
-  /** Optimizer steps taken before this one, earlier runs that were resumed included. */
+  /** Optimizer steps taken before this one, those before a resume included. */
   readonly globalStep: number;
-  /** Over all images of the step. */
+  /** The mean reward over all images of the step. */
   readonly rewardMean: number;
   /**
-   * As TRL: the population's standard deviation (ddof 0) of each micro-batch, averaged over them; 0 for batches of one
-   * image.
+   * As in TRL, the standard deviation (ddof 0) of the rewards of each micro-batch, averaged over micro-batches. 0 for
+   * batches of one image.
    */
   readonly rewardStd: number;
-  /** The mean over all images of each term that the reward names, such as those of a weighted sum. */
+  /** The mean over all images of each named term of the reward, such as those of a weighted sum. */
   readonly rewardTerms: Readonly<Record<string, number>>;
   /**
    * With `kl_weight`, the mean squared difference between the predictions with and without the adapter at attached
@@ -19,24 +19,25 @@ export interface StepMetrics {
    */
   readonly kl?: number;
   /**
-   * -rewardMean, and with `kl_weight` its product with `kl` added. TRL reports 10 - rewardMean; a constant has no
-   * gradient, and the reward's own scale is easier to read.
+   * -rewardMean, plus `kl_weight` · `kl` with a `kl_weight`. TRL reports 10 - rewardMean: the constant has no effect on
+   * the gradient and only hides the scale of the reward.
    */
   readonly loss: number;
-  /** The L2 norm of all gradients together, before clipping. */
+  /** The L2 norm of all gradients together before clipping. */
   readonly gradNorm: number;
-  /** With `on_nonfinite: 'skip'`, how often the step was drawn anew because something was not finite. */
+  /** With `on_nonfinite: 'skip'`, how many times the step was drawn again because a value was not finite. */
   readonly skipped?: number;
-  /** What the step moved the weights with, after the schedule. */
+  /** The learning rate of the step, after the schedule. */
   readonly learningRate: number;
+  /** Duration of the step. */
   readonly seconds: number;
-  /** Of DDPO: ½ mean (log ratio)², an estimate of how far the weights have moved from those that drew the images. */
+  /** DDPO only: ½ mean (log ratio)², an estimate of how far the weights have moved since they drew the images. */
   readonly approxKl?: number;
-  /** Of DDPO: the share of importance ratios that were further than `train_clip_range` from 1. */
+  /** DDPO only: the share of importance ratios further than `train_clip_range` from 1. */
   readonly clipFraction?: number;
 }
 
-/** A line of `metrics.jsonl`, in TRL's spelling; a term of the reward is `reward/<term>`. */
+/** The metrics of a step as a line of metrics.jsonl, in snake case. Terms of the reward are `reward/<term>`. */
 export function metricsRecord({
   epoch,
   globalStep,
@@ -75,23 +76,23 @@ export function metricsRecord({
 const termRecord = (terms: StepMetrics['rewardTerms']) =>
   Object.fromEntries(Object.entries(terms).map(([name, mean]) => [`reward/${name}`, mean]));
 
-/** What an evaluation of held-out prompts reports. */
+/** The metrics of an evaluation on held-out prompts. */
 export interface EvaluationMetrics {
-  /** Optimizer steps taken before it; 0 is the model that training starts from. */
+  /** Optimizer steps taken before the evaluation; 0 is the model that training starts from. */
   readonly globalStep: number;
-  /** Over all images. */
+  /** The mean reward over all images. */
   readonly rewardMean: number;
-  /** Over all images (ddof 0). */
+  /** The standard deviation of the rewards over all images (ddof 0). */
   readonly rewardStd: number;
-  /** As `pixelDiversity`; of several images a prompt only. */
+  /** `pixelDiversity`; undefined with a single image per prompt. */
   readonly diversity?: number;
-  /** Whether no earlier evaluation had as high a mean. */
+  /** Whether the mean is higher than in all earlier evaluations. */
   readonly isBest: boolean;
-  /** Steps taken before the best evaluation so far. */
+  /** Optimizer steps taken before the best evaluation so far. */
   readonly bestStep: number;
 }
 
-/** A line of `evaluations.jsonl`. */
+/** The metrics of an evaluation as a line of evaluations.jsonl. */
 export function evaluationRecord({
   globalStep,
   rewardMean,
@@ -108,8 +109,9 @@ export function evaluationRecord({
   };
 }
 
-/** An evaluation in words. */
+/** Describes an evaluation for the log. */
 export function describeEvaluation({ globalStep, rewardMean, diversity, isBest, bestStep }: EvaluationMetrics): string {
-  const apart = diversity === undefined ? '' : `, diversity ${diversity.toFixed(4)}`;
-  return `Held-out reward after ${globalStep} steps: ${rewardMean.toFixed(4)}${apart} (${isBest ? 'the best so far' : `best after ${bestStep}`})`;
+  const diversityText = diversity === undefined ? '' : `, diversity ${diversity.toFixed(4)}`;
+  const rank = isBest ? 'the best so far' : `best after ${bestStep}`;
+  return `Held-out reward after ${globalStep} steps: ${rewardMean.toFixed(4)}${diversityText} (${rank})`;
 }
