@@ -12,7 +12,7 @@ const meaning: PickleMeaning = {
   call: (callee, args) => (callee instanceof Placeholder ? callee : { callee, args }),
   persistent: (id) => ({ id }),
 };
-const parse = (...parts: Parameters<typeof bytesOf>) => unpickle(bytesOf(...parts, '..'), 0, meaning).value;
+const parse = (...parts: Parameters<typeof bytesOf>) => unpickle(bytesOf(...parts, '.'), 0, meaning).value;
 const f = global('m', 'f');
 const named = { name: 'm.f' };
 
