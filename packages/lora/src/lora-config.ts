@@ -1,10 +1,10 @@
-/** Which matrices get an adapter, and its rank, scale and initialization. Fields are named as in peft's `LoraConfig`. */
+/** The matrices to adapt, the rank, scale and initialization. Fields have the names of peft's `LoraConfig`. */
 export interface LoraConfig {
   /** The rank: rows of A, columns of B. An integer of at least 1. */
   readonly r: number;
   /** The adapter's output is multiplied by `loraAlpha / r`. Finite and above 0. */
   readonly loraAlpha: number;
-  /** Suffixes of module paths, as in peft: `to_q` matches all modules of that name, `attn1.to_q` those in an `attn1`. */
+  /** Suffixes of module paths, as in peft: `to_q` matches every such module, `attn1.to_q` those in an `attn1`. */
   readonly targetModules: readonly string[];
   /**
    * The initialization of A. `gaussian` (the default): normal with standard deviation 1/r. `kaiming-uniform` (peft's

@@ -2,7 +2,7 @@ import { zeros } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
-import { flatten, type StoredTensor, elementCount } from '../params.js';
+import { elementCount, flatten, type StoredTensor } from '../params.js';
 import { directory } from './files/directory.js';
 import { initParams, loadParams, type ParamsSpec } from './load-params.js';
 import { openSafetensors } from './safetensors/open-safetensors.js';
@@ -55,7 +55,7 @@ describe('loadParams', () => {
     );
   });
 
-  it('a weight that is not finite says so when it is read', async () => {
+  it('throws when a weight is read that is not finite', async () => {
     const { tensors } = await openSafetensors(
       directory(fixturePath('files/broken-safetensors')),
       'nan-weights.safetensors',

@@ -1,21 +1,21 @@
 import type { Leaf, Params, StoredTensor } from '../params.js';
 
-/** The shapes that a config demands: a tree like the `Params` it becomes. */
+/** The shapes of a model's weights, by its config: a tree of the form of the `Params` that `loadParams` returns. */
 export type ParamsSpec =
   { readonly shape: readonly number[] } | readonly ParamsSpec[] | { readonly [key: string]: ParamsSpec };
 
 export interface LoadParamsOptions {
-  /** Who asks, for messages: a class name. */
+  /** The name of the model's class, for error messages. */
   readonly owner: string;
-  /** Where the weights lie, for messages. */
+  /** The location of the weights, for error messages. */
   readonly location: string;
-  /** Keys that may be there although the spec does not have them. */
+  /** Keys that the checkpoint may have in addition to those of the spec. */
   readonly ignored?: readonly RegExp[];
 }
 
 /**
- * The weights of a checkpoint as the tree that a config demands. Nothing is read; reading a weight that holds NaN or
- * infinity throws and names it.
+ * Arranges the weights of a checkpoint as a tree, and checks their keys and shapes. Reads no values; reading a weight
+ * that contains NaN or infinity throws an error that names it.
  * @throws one error that lists all missing keys, all unexpected keys and all wrong shapes
  */
 export function loadParams(
@@ -24,25 +24,20 @@ export function loadParams(
   { owner, location, ignored = [] }: LoadParamsOptions,
 ): Params {
   const shapes = new Map(shapesOf(spec));
-  const problems = [
-    list(
-      'missing',
-      [...shapes.keys()].filter((key) => !weights.has(key)),
-    ),
-    list(
-      'unexpected',
-      [...weights.keys()].filter((key) => !shapes.has(key) && !ignored.some((pattern) => pattern.test(key))),
-    ),
-    list('of another shape', wrongShapes(shapes, weights)),
-  ].join('');
+  const isIgnored = (key: string) => ignored.some((pattern) => pattern.test(key));
+  const missing = [...shapes.keys()].filter((key) => !weights.has(key));
+  const unexpected = [...weights.keys()].filter((key) => !shapes.has(key) && !isIgnored(key));
+  const problems =
+    list('missing', missing) + list('unexpected', unexpected) + list('of another shape', wrongShapes(shapes, weights));
   if (problems)
     throw new Error(
-      `${owner}: the weights in '${location}' do not fit its config.${problems}\nCheck that the config and the weights belong to the same model.`,
+      `${owner}: the weights in '${location}' do not fit its config.${problems}\n` +
+        'Check that the config and the weights belong to the same model.',
     );
   return initParams(spec, (path) => checked(weights.get(path)!, path, owner, location));
 }
 
-/** A tree of fresh leaves, one for each shape of a spec. */
+/** Builds a tree of leaves from a spec: calls `init` for every shape. */
 export function initParams(spec: ParamsSpec, init: (path: string, shape: readonly number[]) => Leaf): Params {
   return build(spec, init, '');
 }
@@ -79,9 +74,10 @@ function wrongShapes(
   });
 }
 
-const list = (what: string, keys: readonly string[]) =>
-  keys.length ? `\n${keys.length} ${what}: ${keys.join(', ')}.` : '';
+const list = (problem: string, keys: readonly string[]) =>
+  keys.length ? `\n${keys.length} ${problem}: ${keys.join(', ')}.` : '';
 
+/** Wraps a weight so that reading it throws where a value is not finite. */
 function checked(weight: StoredTensor, path: string, owner: string, location: string): StoredTensor {
   return {
     ...weight,
@@ -90,13 +86,14 @@ function checked(weight: StoredTensor, path: string, owner: string, location: st
       const bad = values instanceof Float32Array ? firstNotFinite(values) : -1;
       if (bad < 0) return values;
       throw new Error(
-        `${owner}: weight '${path}' in '${location}' got ${values[bad]} at position ${bad}, expected finite numbers. The checkpoint is damaged; use another one.`,
+        `${owner}: weight '${path}' in '${location}' got ${values[bad]} at position ${bad}, expected finite numbers. ` +
+          'The checkpoint is damaged; use another one.',
       );
     },
   };
 }
 
-// A plain loop: a callback for each of a billion values takes seconds.
+// A plain loop: calling a function for each of a billion values takes seconds.
 function firstNotFinite(values: Float32Array): number {
   for (let i = 0; i < values.length; i++) if (values[i]! - values[i]! !== 0) return i;
   return -1;

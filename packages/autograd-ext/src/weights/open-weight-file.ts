@@ -3,13 +3,13 @@ import type { FileSource } from './files/file-source.js';
 import { openSafetensors } from './safetensors/open-safetensors.js';
 import { openTorchFile } from './torch/open-torch-file.js';
 
-/** Whether a file's name says that it holds weights in a format that is read here. */
+/** Whether a file has the extension of a format that `openWeightFile` reads. */
 export const isWeightFile = (path: string): boolean => /\.(safetensors|bin|ckpt|pth?)$/.test(path);
 
 /**
- * Opens one file of weights, whatever its format: safetensors by the ending, else one that torch.save wrote. Of a
- * training checkpoint, its `state_dict` alone.
- * @throws if it is missing or broken
+ * Opens a file of weights: safetensors by its extension, any other as a file of torch.save. Of a training checkpoint
+ * with a `state_dict`, returns the tensors of the `state_dict` only.
+ * @throws if it is missing or damaged
  */
 export async function openWeightFile(source: FileSource, path: string): Promise<Map<string, StoredTensor>> {
   const open = path.endsWith('.safetensors') ? openSafetensors : openTorchFile;
@@ -19,6 +19,6 @@ export async function openWeightFile(source: FileSource, path: string): Promise<
 const PREFIX = 'state_dict.';
 
 function stateDict(tensors: Map<string, StoredTensor>): Map<string, StoredTensor> {
-  const inside = [...tensors].filter(([name]) => name.startsWith(PREFIX));
-  return inside.length ? new Map(inside.map(([name, tensor]) => [name.slice(PREFIX.length), tensor])) : tensors;
+  const entries = [...tensors].filter(([name]) => name.startsWith(PREFIX));
+  return entries.length ? new Map(entries.map(([name, tensor]) => [name.slice(PREFIX.length), tensor])) : tensors;
 }

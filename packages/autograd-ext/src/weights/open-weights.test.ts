@@ -42,11 +42,11 @@ describe('openWeights', () => {
     ['sharded-fp16-variant/unet', 'plain/unet', 'fp16'],
     ['bin/unet', 'plain/unet', undefined],
     ['bin/text_encoder', 'plain/text_encoder', undefined],
-  ])('%s holds the values of %s', async (folder, plain, variant) =>
+  ])('reads from %s the values of %s', async (folder, plain, variant) =>
     expectSame(await open(folder, variant), await open(plain)),
   );
 
-  it('bf16/unet holds the values of plain/unet, rounded to 8 bits', async () => {
+  it('reads from bf16/unet the values of plain/unet, rounded to 8 bits', async () => {
     const rounded = await open('bf16/unet');
     expect([...rounded.values()].every(({ dtype }) => dtype === 'BF16')).toBe(true);
     await expectSame(rounded, await open('plain/unet'), 2 ** -8);
@@ -64,26 +64,36 @@ describe('openWeights', () => {
       'layers.0.weight',
       'layers.0.bias',
       'layers.2.weight',
-    ]); // of its state_dict
+    ]); // the tensors of its state_dict
     await expect(openWeights(load, 'nowhere.ckpt')).rejects.toThrow(/there is no such file/);
   });
 
-  it('without the variant says what it looked for, what is there and what to do', async () => {
+  it('lists the names tried and the files present, and suggests the variant', async () => {
     await expect(open('fp16-variant/unet')).rejects.toThrow(
-      /^openWeights: no weights in '.*fp16-variant\/unet'\. Looked for diffusion_pytorch_model\.safetensors, diffusion_pytorch_model\.safetensors\.index\.json, diffusion_pytorch_model\.bin, diffusion_pytorch_model\.bin\.index\.json; there is diffusion_pytorch_model\.fp16\.safetensors\. Pass variant 'fp16'\.$/,
+      new RegExp(
+        "^openWeights: no weights in '.*fp16-variant/unet'\\. Looked for diffusion_pytorch_model\\.safetensors, " +
+          'diffusion_pytorch_model\\.safetensors\\.index\\.json, diffusion_pytorch_model\\.bin, ' +
+          'diffusion_pytorch_model\\.bin\\.index\\.json; there is diffusion_pytorch_model\\.fp16\\.safetensors\\. ' +
+          "Pass variant 'fp16'\\.$",
+      ),
     );
     await expect(open('sharded-fp16-variant/unet')).rejects.toThrow(/Pass variant 'fp16'\.$/);
   });
 
-  it('with a variant that is not there says which are', async () => {
+  it('suggests another variant, or none, where the given one is missing', async () => {
     await expect(open('plain/unet', 'fp16')).rejects.toThrow(
-      /Looked for diffusion_pytorch_model\.fp16\.safetensors, diffusion_pytorch_model\.safetensors\.index\.fp16\.json, diffusion_pytorch_model\.fp16\.safetensors\.index\.json, diffusion_pytorch_model\.fp16\.bin, .*; there is diffusion_pytorch_model\.safetensors\. Leave out the variant\.$/,
+      new RegExp(
+        'Looked for diffusion_pytorch_model\\.fp16\\.safetensors, ' +
+          'diffusion_pytorch_model\\.safetensors\\.index\\.fp16\\.json, ' +
+          'diffusion_pytorch_model\\.fp16\\.safetensors\\.index\\.json, diffusion_pytorch_model\\.fp16\\.bin, .*; ' +
+          'there is diffusion_pytorch_model\\.safetensors\\. Leave out the variant\\.$',
+      ),
     );
     await expect(open('sharded/unet', 'fp16')).rejects.toThrow(/Leave out the variant\.$/);
     await expect(open('fp16-variant/unet', 'bf16')).rejects.toThrow(/Pass variant 'fp16'\.$/);
   });
 
-  it('with other names says to name the file', async () => {
+  it('suggests naming the file where it has another name', async () => {
     await expect(open('bin')).rejects.toThrow(
       /there is legacy\.bin\. Name the file if it is one of those: 'legacy\.bin'\.$/,
     );
@@ -99,7 +109,7 @@ describe('openWeights, shards', () => {
   const openFiles = (files: Record<string, Uint8Array | string>) => openWeights(memory(files), 'model');
   const shard = encodeSafetensors({ a: tensorOf(1) });
 
-  it('reads an index of the other spelling', async () => {
+  it('reads an index whose name has the variant first', async () => {
     const weights = await openWeights(
       memory({ 'model.fp16.safetensors.index.json': index({ a: 's.safetensors' }), 's.safetensors': shard }),
       'model',
@@ -122,7 +132,7 @@ describe('openWeights, shards', () => {
   it.each([
     ['pytorch_model.bin.index.json', undefined],
     ['pytorch_model.bin.index.fp16.json', 'fp16'],
-  ])('reads shards of torch that %s names', async (name, variant) => {
+  ])('reads the shards of torch of %s', async (name, variant) => {
     const files = {
       [name]: index({ w: 's.bin', frozen: 's.bin' }),
       's.bin': new Uint8Array(readFileSync(fixturePath('files/pt/parameters.pt'))),
@@ -137,7 +147,7 @@ describe('openWeights, shards', () => {
     );
   });
 
-  it('takes safetensors before files of torch', async () => {
+  it('prefers safetensors to files of torch', async () => {
     const weights = await openFiles({ 'pytorch_model.bin': 'not read', 'model.safetensors': shard });
     expect([...weights.keys()]).toEqual(['a']);
   });

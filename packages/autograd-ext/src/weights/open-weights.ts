@@ -3,18 +3,16 @@ import { readJson, type FileSource } from './files/file-source.js';
 import { isWeightFile, openWeightFile } from './open-weight-file.js';
 
 export interface OpenWeightsOptions {
-  /** The `fp16` of `model.fp16.safetensors`. */
+  /** A variant of the weights, such as `fp16` for `model.fp16.safetensors`. */
   readonly variant?: string;
 }
 
 /**
- * Opens a model's weights: one file, or the shards that an index names, in diffusers' and transformers' spellings.
- * safetensors come first, files of torch (`diffusion_pytorch_model.bin`, `pytorch_model.bin`; see `openTorchFile`)
- * second.
- * @param baseName `diffusion_pytorch_model` or `model`; or a file by its name: `model.safetensors`, `head.pth`,
+ * Opens the weights of a model: one file, or the shards of an index, under the names of diffusers and transformers.
+ * Prefers safetensors to files of torch (`diffusion_pytorch_model.bin`, `pytorch_model.bin`; see `openTorchFile`).
+ * @param baseName `diffusion_pytorch_model` or `model`; or the name of a file: `model.safetensors`, `head.pth`,
  *   `v1-5.ckpt`
- * @throws if there are none (listing what was looked for and what is there), or if a shard or one of its tensors is
- *   missing
+ * @throws if there are no weights (lists the names tried and the files present), or a shard or a tensor is missing
  */
 export async function openWeights(
   source: FileSource,
@@ -31,7 +29,7 @@ export async function openWeights(
   throw new Error(await explainMissing(source, names, variant));
 }
 
-/** The file and the indices that may stand for it. */
+/** Returns the names of the file and of its possible indices. */
 function namesOf(baseName: string, extension: string, variant: string | undefined): string[] {
   const name = variant ? `${baseName}.${variant}` : baseName;
   return [
@@ -50,7 +48,8 @@ async function openShards(source: FileSource, index: string): Promise<Map<string
   const absent = shards.filter((_, i) => !present[i]);
   if (absent.length)
     throw new Error(
-      `openWeights: '${index}' in '${source.location}' names files that are not there: ${absent.join(', ')}. Download them.`,
+      `openWeights: '${index}' in '${source.location}' names files that are not there: ${absent.join(', ')}. ` +
+        'Download them.',
     );
   const opened = new Map(
     await Promise.all(shards.map(async (shard) => [shard, await openWeightFile(source, shard)] as const)),
@@ -64,7 +63,8 @@ async function openShards(source: FileSource, index: string): Promise<Map<string
   }
   if (missing.length)
     throw new Error(
-      `openWeights: '${index}' in '${source.location}' names tensors that their files lack: ${missing.join(', ')}. Download the files again.`,
+      `openWeights: '${index}' in '${source.location}' names tensors that their files lack: ${missing.join(', ')}. ` +
+        'Download the files again.',
     );
   return tensors;
 }
@@ -73,13 +73,14 @@ async function readWeightMap(source: FileSource, index: string): Promise<Map<str
   const { weight_map: weightMap } = (await readJson<{ weight_map?: unknown } | null>(source, index)) ?? {};
   const entries = Object.entries((weightMap ?? {}) as Record<string, unknown>);
   const extension = index.includes('.safetensors.index.') ? '.safetensors' : '.bin';
-  // Plain file names only: an index must not lead out of its folder.
+  // Plain file names only: an index must not name files of other folders.
   if (
     !entries.length ||
     !entries.every(([, shard]) => typeof shard === 'string' && /^[^/\\]+$/.test(shard) && shard.endsWith(extension))
   )
     throw new Error(
-      `openWeights: weight_map of '${index}' in '${source.location}' got other values, expected tensor names with ${extension} files of the same folder. Download it again.`,
+      `openWeights: weight_map of '${index}' in '${source.location}' got other values, ` +
+        `expected tensor names with ${extension} files of the same folder. Download it again.`,
     );
   return new Map(entries as [string, string][]);
 }
@@ -91,14 +92,14 @@ async function explainMissing(
 ): Promise<string> {
   const present = await source.list();
   const weights = present.filter((name) => (isWeightFile(name) || name.endsWith('.json')) && name !== 'config.json');
-  const facts = `openWeights: no weights in '${source.location}'. Looked for ${wanted.join(', ')}; there is ${weights.join(', ') || 'no weight file'}.`;
-  return `${facts} ${advice(weights, variant)}`;
+  return (
+    `openWeights: no weights in '${source.location}'. Looked for ${wanted.join(', ')}; ` +
+    `there is ${weights.join(', ') || 'no weight file'}. ${advice(weights, variant)}`
+  );
 }
 
 function advice(present: readonly string[], variant: string | undefined): string {
-  const other = present
-    .map((name) => variantOf(name))
-    .find((found) => found !== undefined && found !== (variant ?? ''));
+  const other = present.map(variantOf).find((found) => found !== undefined && found !== (variant ?? ''));
   if (other) return `Pass variant '${other}'.`;
   if (other === '') return 'Leave out the variant.';
   const file = present.find(isWeightFile);
@@ -106,7 +107,7 @@ function advice(present: readonly string[], variant: string | undefined): string
   return 'Check the path and that the download is complete.';
 }
 
-/** The variant that a weight file's name carries, '' if none. */
+/** Returns the variant in the name of a weight file, '' if it has none; undefined for any other file. */
 function variantOf(name: string): string | undefined {
   const match = /^[^.]+(?:\.([^.]+?))?(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)$/.exec(name);
   return match ? (match[1] ?? '') : undefined;

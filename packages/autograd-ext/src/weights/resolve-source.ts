@@ -4,8 +4,9 @@ import { hub, HUB_ID } from './hub/hub.js';
 import type { HubOptions } from './hub/hub-settings.js';
 
 /**
- * What a user means by a model's location: a folder if there is one of this name, else a hub id `org/name`.
- * @param options for a hub id
+ * Resolves the location of a model: a folder if there is one of this name, else a hub id `org/name`. Returns a
+ * `FileSource` as it is.
+ * @param options used for a hub id
  * @throws if it is neither
  */
 export async function resolveSource(source: string | FileSource, options: HubOptions = {}): Promise<FileSource> {
@@ -19,6 +20,7 @@ export async function resolveSource(source: string | FileSource, options: HubOpt
     );
   if (HUB_ID.test(source)) return hub(source, options);
   throw new Error(
-    `resolveSource: location got '${source}', expected an existing folder or a hub id like 'organisation/name'. Check the path.`,
+    `resolveSource: location got '${source}', expected an existing folder or a hub id like 'organisation/name'. ` +
+      'Check the path.',
   );
 }

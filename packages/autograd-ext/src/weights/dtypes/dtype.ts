@@ -1,6 +1,6 @@
 import { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from './float16.js';
 
-/** Bits an element of each dtype that the format knows, in its spelling. Some have no reader here: see `widen`. */
+/** Bits per element of every dtype of the safetensors format. `widen` reads some of them only. */
 export const DTYPE_BITS = new Map<string, number>(
   Object.entries({
     BOOL: 8,
@@ -26,6 +26,9 @@ export const DTYPE_BITS = new Map<string, number>(
   }),
 );
 
+/** Returns the size of `count` elements in bytes; not a whole number where the last byte is not full (F4, F6). */
+export const byteSize = (dtype: string, count: number): number => (count * DTYPE_BITS.get(dtype)!) / 8;
+
 type Values = Float32Array | Int32Array;
 
 const readers = new Map<string, (bytes: Uint8Array) => Values>(
@@ -47,14 +50,15 @@ const readers = new Map<string, (bytes: Uint8Array) => Values>(
 );
 
 /**
- * A file's bytes as float32 (F64 is rounded) or int32.
+ * Converts the bytes of a file to float32 (F64 is rounded) or int32.
  * @throws if the dtype has no reader or an integer does not fit int32
  */
 export function widen(dtype: string, bytes: Uint8Array): Values {
   const read = readers.get(dtype);
   if (!read)
     throw new Error(
-      `dtype got '${dtype}', expected one of ${[...readers.keys()].join(', ')}. Convert the file to float16 or float32.`,
+      `dtype got '${dtype}', expected one of ${[...readers.keys()].join(', ')}. ` +
+        'Convert the file to float16 or float32.',
     );
   return read(bytes);
 }
@@ -74,7 +78,7 @@ const writers = new Map<string, (values: ArrayLike<number>) => ArrayBufferView>(
   } satisfies Record<string, (values: ArrayLike<number>) => ArrayBufferView>),
 );
 
-/** Values as a file's bytes. @throws if the dtype has no writer */
+/** Converts values to the bytes of a file. @throws if the dtype has no writer */
 export function narrowTo(dtype: string, values: ArrayLike<number>): Uint8Array {
   const write = writers.get(dtype);
   if (!write) throw new Error(`dtype got '${dtype}', expected one of ${[...writers.keys()].join(', ')}.`);
@@ -87,7 +91,7 @@ interface ViewConstructor<T> {
   new (buffer: ArrayBufferLike, byteOffset: number, length: number): T;
 }
 
-/** The same bytes as another type of array; copied only where they are not aligned. */
+/** Reinterprets bytes as another type of array. Copies them only where they are not aligned. */
 function view<T>(Type: ViewConstructor<T>, bytes: Uint8Array): T {
   const aligned = bytes.byteOffset % Type.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
   return new Type(aligned.buffer, aligned.byteOffset, aligned.byteLength / Type.BYTES_PER_ELEMENT);

@@ -6,7 +6,7 @@ const all = Uint16Array.from({ length: 0x10000 }, (_, i) => i);
 const bitsOf = (floats: Float32Array) => new Uint32Array(floats.buffer);
 
 describe('float16', () => {
-  it('means sign · fraction · 2^exponent', () => {
+  it('is decoded as sign · fraction · 2^exponent', () => {
     const values = fromFloat16(all);
     for (const half of all) {
       const [sign, exponent, fraction] = [half & 0x8000 ? -1 : 1, (half >> 10) & 31, (half & 1023) / 1024];
@@ -22,14 +22,14 @@ describe('float16', () => {
     }
   });
 
-  it('survives the way to float32 and back, bit for bit; NaN stays NaN', () => {
+  it('survives a round trip through float32 bit for bit; NaN stays NaN', () => {
     const isNaNHalf = (half: number) => (half & 0x7fff) > 0x7c00;
     const back = toFloat16(fromFloat16(all));
     expect(all.findIndex((half) => (isNaNHalf(half) ? !isNaNHalf(back[half]!) : back[half] !== half))).toBe(-1);
   });
 
   it('rounds to the nearest half, ties to even', () => {
-    // Between neighbours: the middle goes to the even one, anything beyond the middle to the nearer one.
+    // Between neighbours, the midpoint rounds to the even one and every other value to the nearer one.
     for (let half = 0; half < 0x7bff; half++) {
       const [low, high] = fromFloat16(Uint16Array.of(half, half + 1)) as unknown as [number, number];
       const middle = (low + high) / 2; // exact in float32
@@ -70,7 +70,7 @@ describe('bfloat16', () => {
   });
 });
 
-/** The neighbouring float32 of a positive one. */
+/** Returns the next float32 above or below a positive one. */
 function next(value: number, step: 1 | -1): number {
   const floats = Float32Array.of(value);
   bitsOf(floats)[0]! += step;

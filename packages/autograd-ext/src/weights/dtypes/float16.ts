@@ -1,6 +1,7 @@
+/** The float32 value of every float16 bit pattern. */
 let table: Float32Array | undefined;
 
-/** IEEE half precision to float32, exactly, NaN and infinities included. */
+/** Converts float16 (IEEE half precision) to float32. Exact, also for NaN and infinities. */
 export function fromFloat16(halves: Uint16Array): Float32Array {
   const values = (table ??= buildTable());
   const floats = new Float32Array(halves.length);
@@ -8,14 +9,14 @@ export function fromFloat16(halves: Uint16Array): Float32Array {
   return floats;
 }
 
-/** The upper half of float32, to float32. */
+/** Converts bfloat16 (the upper half of a float32) to float32. Exact. */
 export function fromBfloat16(halves: Uint16Array): Float32Array {
   const bits = new Uint32Array(halves.length);
   for (let i = 0; i < halves.length; i++) bits[i] = halves[i]! << 16;
   return new Float32Array(bits.buffer);
 }
 
-/** float32 to half precision, rounding half to even; values beyond 65504 become infinite, as in torch. */
+/** Converts float32 to float16. Rounds half to even; values from 65520 become infinite, as in torch. */
 export function toFloat16(floats: Float32Array): Uint16Array {
   const bits = new Uint32Array(floats.buffer, floats.byteOffset, floats.length);
   const halves = new Uint16Array(floats.length);
@@ -23,7 +24,7 @@ export function toFloat16(floats: Float32Array): Uint16Array {
   return halves;
 }
 
-/** float32 to its upper half, rounding half to even. */
+/** Converts float32 to bfloat16. Rounds half to even. */
 export function toBfloat16(floats: Float32Array): Uint16Array {
   const bits = new Uint32Array(floats.buffer, floats.byteOffset, floats.length);
   const halves = new Uint16Array(floats.length);
@@ -51,7 +52,7 @@ function buildTable(): Float32Array {
   return new Float32Array(bits.buffer);
 }
 
-// fraction · 2^-24 is a normal number in float32.
+// A subnormal half, fraction · 2^-24, is a normal number in float32.
 function subnormalBits(fraction: number): number {
   if (fraction === 0) return 0;
   const top = 31 - Math.clz32(fraction);
@@ -62,18 +63,18 @@ function halfBits(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00; // NaN
-  if (magnitude >= 0x477ff000) return sign | 0x7c00; // 65520 and more round to infinity
+  if (magnitude >= 0x477ff000) return sign | 0x7c00; // from 65520 on
   if (magnitude >= 0x38800000) return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
   return sign | subnormalHalf(magnitude);
 }
 
-// Below 2^-14: shift the fraction, with its hidden one, to units of 2^-24 and round half to even.
+// Below 2^-14: shift the fraction, with its implicit leading one, to units of 2^-24 and round half to even.
 function subnormalHalf(magnitude: number): number {
   const shift = 126 - (magnitude >>> 23);
   if (shift > 24) return 0;
   const fraction = (magnitude & 0x7fffff) | 0x800000;
   const half = fraction >>> shift;
-  const rest = fraction & ((1 << shift) - 1);
+  const remainder = fraction & ((1 << shift) - 1);
   const middle = 1 << (shift - 1);
-  return half + (rest > middle || (rest === middle && half & 1) ? 1 : 0);
+  return half + (remainder > middle || (remainder === middle && half & 1) ? 1 : 0);
 }

@@ -35,7 +35,7 @@ const kinds: [string, () => FileSource][] = [
 ];
 
 describe.each(kinds)('%s', (_, make) => {
-  it('knows files, not folders', async () => {
+  it('has files and no folders', async () => {
     const source = make();
     expect(
       await Promise.all(
@@ -60,7 +60,7 @@ describe.each(kinds)('%s', (_, make) => {
     await file.close();
   });
 
-  it('hands out bytes that the caller may change', async () => {
+  it('returns bytes that the caller may change', async () => {
     const source = make();
     const file = await source.open('unet/weights.bin');
     (await file.read(0, 6)).fill(0);
@@ -76,13 +76,13 @@ describe.each(kinds)('%s', (_, make) => {
     );
   });
 
-  it('names a file that is not there', async () => {
+  it('throws an error that names a missing file', async () => {
     await expect(make().open('unet/nope.json')).rejects.toThrow(
       /^(directory: cannot open|memory: there is no file) '.*unet\/nope\.json'/,
     );
   });
 
-  it('does not lead out of its folder', async () => {
+  it('does not open files outside its folder', async () => {
     await expect(make().open('../../../../../../../../../etc/passwd')).rejects.toThrow();
   });
 });

@@ -1,28 +1,30 @@
-/** A file of any size, read by ranges. */
+import { joinPath } from './paths.js';
+
+/** An open file of any size, read by ranges. */
 export interface RandomAccessFile {
-  /** What messages call it. */
+  /** Its name in error messages. */
   readonly name: string;
   /** In bytes. */
   readonly size: number;
-  /** Its path on this machine, where it has one: an engine may map it into memory. */
+  /** Its path, if it is a file of this machine: an engine may map it into memory. */
   readonly path?: string;
-  /** The caller owns the bytes. @throws if the range reaches beyond the file */
+  /** Returns bytes that the caller owns. @throws if the range reaches beyond the file */
   read(offset: number, length: number): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
-/** Where a model's files come from: a folder, a hub repository, or memory. Paths are relative, with `/`. */
+/** Where the files of a model come from: a folder, a hub repository, or memory. Paths are relative, with `/`. */
 export interface FileSource {
-  /** What messages call it. */
+  /** Its name in error messages. */
   readonly location: string;
   has(path: string): Promise<boolean>;
-  /** Names of the files that lie directly in a folder, sorted; empty if there is no such folder. */
+  /** Returns the names of the files directly in a folder, sorted; none if there is no such folder. */
   list(folder?: string): Promise<readonly string[]>;
   /** @throws if there is no such file */
   open(path: string): Promise<RandomAccessFile>;
 }
 
-/** One folder of a source as a source of its own. */
+/** Returns a folder of a source as a source. */
 export function subfolder(source: FileSource, name: string): FileSource {
   const inside = (path: string) => joinPath(name, path);
   return {
@@ -33,7 +35,7 @@ export function subfolder(source: FileSource, name: string): FileSource {
   };
 }
 
-/** A text file's contents. @throws if it is missing or not UTF-8 */
+/** Reads a text file. @throws if it is missing or not UTF-8 */
 export async function readText(source: FileSource, path: string): Promise<string> {
   const file = await source.open(path);
   try {
@@ -45,7 +47,7 @@ export async function readText(source: FileSource, path: string): Promise<string
   }
 }
 
-/** A JSON file's value. @throws if it is missing or not JSON */
+/** Reads a JSON file. @throws if it is missing or not JSON */
 export async function readJson<T = unknown>(source: FileSource, path: string): Promise<T> {
   const text = await readText(source, path);
   try {
@@ -56,21 +58,14 @@ export async function readJson<T = unknown>(source: FileSource, path: string): P
   }
 }
 
-/** Relative paths joined and normalised, with `/`; `..` does not lead out. */
-export function joinPath(...parts: string[]): string {
-  const kept: string[] = [];
-  for (const part of parts.flatMap((path) => path.split('/'))) {
-    if (part === '..') kept.pop();
-    else if (part && part !== '.') kept.push(part);
-  }
-  return kept.join('/');
-}
-
-/** What to do about a file that holds a git-lfs pointer or a web page in place of what it should hold. */
+/** Says what to do about a file that turns out to be a git-lfs pointer or a web page; undefined for any other. */
 export function describeForeignText(beginning: string): string | undefined {
   if (beginning.startsWith('version https://git-lfs'))
     return "It is a git-lfs pointer, not the file itself. Run 'git lfs pull' in the repository, or download the file.";
   if (/^\s*<(!doctype|html|\?xml)/i.test(beginning))
-    return 'It is a web page (a sign-in or error page saved under this name). Download the file itself; a gated model needs a token.';
+    return (
+      'It is a web page (a sign-in or error page saved under this name). ' +
+      'Download the file itself; a gated model needs a token.'
+    );
   return undefined;
 }

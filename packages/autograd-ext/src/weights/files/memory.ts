@@ -1,6 +1,7 @@
-import { joinPath, type FileSource, type RandomAccessFile } from './file-source.js';
+import type { FileSource, RandomAccessFile } from './file-source.js';
+import { filesIn, joinPath } from './paths.js';
 
-/** Files given as bytes or text, by path. */
+/** Files in memory: bytes or text by path. */
 export function memory(files: Readonly<Record<string, Uint8Array | string>>, location = 'memory'): FileSource {
   const contents = new Map(
     Object.entries(files).map(([path, data]) => [
@@ -38,13 +39,4 @@ function openBytes(name: string, data: Uint8Array): RandomAccessFile {
       );
     },
   };
-}
-
-/** Names of the paths that lie directly in a folder, sorted. */
-export function filesIn(paths: Iterable<string>, folder: string): string[] {
-  const prefix = joinPath(folder) && `${joinPath(folder)}/`;
-  return [...paths]
-    .filter((path) => path.startsWith(prefix) && !path.slice(prefix.length).includes('/'))
-    .map((path) => path.slice(prefix.length))
-    .sort();
 }

@@ -1,14 +1,14 @@
 import type { FileSource, RandomAccessFile } from './file-source.js';
 
-/** A file that was looked at and closed: its tensors open it again when they are read. */
+/** A file whose header was read before it was closed. Its tensors open it again when they are read. */
 export interface OpenedFile {
   readonly source: FileSource;
   readonly path: string;
-  /** As it was then. */
+  /** The closed file: its name, its path and the size that it had. */
   readonly file: RandomAccessFile;
 }
 
-/** Reads from the file once more, and closes it. @throws if its size has changed since */
+/** Opens the file again, calls `read` and closes the file. @throws if its size has changed */
 export async function reopened<T>(
   { source, path, file: { size } }: OpenedFile,
   read: (file: RandomAccessFile) => Promise<T>,
@@ -17,7 +17,8 @@ export async function reopened<T>(
   try {
     if (file.size !== size)
       throw new Error(
-        `StoredTensor.read: '${file.name}' got ${file.size} bytes, expected ${size}: it changed after it was opened. Load the model again.`,
+        `StoredTensor.read: '${file.name}' got ${file.size} bytes, expected ${size}: it changed after it was opened. ` +
+          'Load the model again.',
       );
     return await read(file);
   } finally {

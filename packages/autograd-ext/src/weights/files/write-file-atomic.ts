@@ -1,13 +1,14 @@
+import { MAX_TRANSFER } from './local-file.js';
 import { syncFolder } from './sync-folder.js';
 
-/** What a file is made of: one piece, or many written one after another. */
+/** The contents of a file: one piece, or several that are written one after another. */
 export type FileContents = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
 /**
- * Writes a file so that it is there complete or not at all, whenever the process is killed or the power fails: under a
- * temporary name in the same folder, flushed to the disk, then renamed. Missing folders are made; on failure the
- * temporary file is removed and an older file stays as it was.
- * @throws if the folder or the file cannot be written, or making the contents failed
+ * Writes a file atomically: even if the process is killed or the power fails, the file is complete or not there. Writes
+ * to a temporary name in the same folder, flushes it to the disk and renames it. Creates missing folders. On failure,
+ * removes the temporary file and leaves an older file as it was.
+ * @throws if the folder or the file cannot be written, or if iterating over `contents` throws
  */
 export async function writeFileAtomic(path: string, contents: FileContents): Promise<void> {
   const { mkdir, rename, rm } = await import('node:fs/promises');
@@ -24,15 +25,16 @@ export async function writeFileAtomic(path: string, contents: FileContents): Pro
     await rm(temporary, { force: true }).catch(() => {}); // the first error is the one to report
     const size = data instanceof Uint8Array ? ` (${data.byteLength} bytes)` : '';
     throw new Error(
-      `writeFileAtomic: cannot write '${path}'${size}: ${(cause as Error).message}. Check the folder's permissions and the space left.`,
+      `writeFileAtomic: cannot write '${path}'${size}: ${(cause as Error).message}. ` +
+        "Check the folder's permissions and the space left.",
       { cause },
     );
   }
 }
 
 /**
- * Names of files that `writeFileAtomic` was writing when its process was killed: they may be removed once nothing
- * writes there.
+ * Whether a name is that of a temporary file of `writeFileAtomic`. A killed process leaves such files behind; remove
+ * them only while no process writes to the folder.
  */
 export const isTemporaryName = (name: string): boolean =>
   /^\..+\.[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}\.tmp$/.test(name);
@@ -52,12 +54,10 @@ interface Writable {
   write(data: Uint8Array, offset: number, length: number): Promise<{ bytesWritten: number }>;
 }
 
-// One write call takes less than 2^31 bytes, and may write less than it was given.
-const CHUNK = 2 ** 30;
-
+/** Writes all of `data`: one call to `write` may write less than it is given. */
 async function writeAll(file: Writable, data: Uint8Array): Promise<void> {
   for (let at = 0; at < data.byteLength;) {
-    const { bytesWritten } = await file.write(data, at, Math.min(CHUNK, data.byteLength - at));
+    const { bytesWritten } = await file.write(data, at, Math.min(MAX_TRANSFER, data.byteLength - at));
     at += bytesWritten;
   }
 }

@@ -1,20 +1,21 @@
 /**
- * One repository's folder in the cache that Python's huggingface_hub uses too:
+ * The folder of one repository in the cache, in the layout of Python's huggingface_hub:
  * `models--org--name/{refs/<revision>, snapshots/<commit>/<path> → blobs/<etag>}`.
  */
 export interface HubCache {
   readonly folder: string;
-  /** The commit that a revision was when it was last asked for. */
+  /** Returns the commit that a revision had when the hub was last asked; undefined if it never was. */
   commitOf(revision: string): Promise<string | undefined>;
   setCommit(revision: string, commit: string): Promise<void>;
   snapshot(commit: string): string;
   blob(etag: string): string;
-  /** Gives a blob its name in a snapshot. */
+  /** Links a file name of a snapshot to a blob. */
   link(etag: string, commit: string, path: string): Promise<void>;
 }
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
+/** Opens the folder of a repository in the cache. Creates nothing. */
 export async function hubCache(cacheDir: string, id: string): Promise<HubCache> {
   const { dirname, join, relative } = await import('node:path');
   const { mkdir, readFile, rename, symlink } = await import('node:fs/promises');
@@ -40,9 +41,9 @@ export async function hubCache(cacheDir: string, id: string): Promise<HubCache> 
     link: async (etag, commit, path) => {
       const name = join(snapshot(commit), path);
       await mkdir(dirname(name), { recursive: true });
-      // Relative, so that the cache can be moved.
+      // The link is relative, so that the cache can be moved.
       await symlink(relative(dirname(name), blob(etag)), name).catch(async (error: unknown) => {
-        if ((error as NodeJS.ErrnoException).code === 'EEXIST') return; // another download of the same file was faster
+        if ((error as NodeJS.ErrnoException).code === 'EEXIST') return; // another process has linked it
         await rename(blob(etag), name); // no symbolic links here (Windows without developer mode)
       });
     },

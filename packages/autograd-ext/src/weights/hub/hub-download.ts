@@ -1,30 +1,31 @@
 import { hubRequest, HubUnreachableError, type HubTarget } from './hub-request.js';
 import type { HubSettings } from './hub-settings.js';
 
-/** What the hub says of a file. */
+/** A file as the hub describes it. */
 export interface HubFile {
   readonly url: string;
-  /** sha256 (64 digits) of a large file, git's sha1 of others: its name among the blobs. */
+  /** The sha256 (64 digits) of a large file, git's sha1 of any other; the name of the blob in the cache. */
   readonly etag: string;
   readonly size: number;
 }
 
 const ATTEMPTS = 5;
 
-/** Asks for a file's etag and size. @throws if the hub refuses or answers without them */
+/** Asks the hub for the etag and size of a file. @throws if the hub refuses or answers without them */
 export async function describeFile(url: string, settings: HubSettings, target: HubTarget): Promise<HubFile> {
   const { headers } = await head(url, settings, target);
   const etag = (headers.get('x-linked-etag') ?? headers.get('etag'))?.replace(/^W\//, '').replaceAll('"', '');
   const size = Number(headers.get('x-linked-size') ?? headers.get('content-length') ?? NaN);
   if (etag && /^\w[\w.-]*$/.test(etag) && Number.isSafeInteger(size)) return { url, etag, size };
   throw new Error(
-    `hub: '${target.path}' of '${target.id}' got ETag ${etag} and length ${size}, expected both. Check that HF_ENDPOINT is a Hugging Face hub.`,
+    `hub: '${target.path}' of '${target.id}' got ETag ${etag} and length ${size}, expected both. ` +
+      'Check that HF_ENDPOINT is a Hugging Face hub.',
   );
 }
 
 /**
- * Large files redirect to a store that knows nothing of etags: the answer before counts. Moved repositories redirect
- * within the hub.
+ * Sends a HEAD request. Follows redirects within the hub, of repositories that moved, but not those of large files: the
+ * answers of the store that they lead to have no etags.
  */
 async function head(url: string, settings: HubSettings, target: HubTarget): Promise<Response> {
   const response = await hubRequest(url, settings, target, {
@@ -37,8 +38,8 @@ async function head(url: string, settings: HubSettings, target: HubTarget): Prom
 }
 
 /**
- * Downloads a file to `<blob>.incomplete`, checks it and renames it to `blob`. An interrupted download continues where
- * it ended: at once up to five times, and in a later call.
+ * Downloads a file to `<blob>.incomplete`, checks it and renames it to `blob`. An interrupted download resumes where it
+ * stopped: immediately in up to five attempts, and again in a later call.
  * @throws if the hub cannot be reached or refuses, or if the file's size or sha256 is wrong
  */
 export async function downloadBlob(
@@ -62,12 +63,14 @@ export async function downloadBlob(
   if (digest !== file.etag) {
     await rm(incomplete);
     throw new Error(
-      `hub: '${target.path}' of '${target.id}' got sha256 ${digest}, expected ${file.etag}: it was damaged on the way. Try again.`,
+      `hub: '${target.path}' of '${target.id}' got sha256 ${digest}, expected ${file.etag}: ` +
+        'it was damaged on the way. Try again.',
     );
   }
   await rename(incomplete, blob);
 }
 
+/** Downloads a file, or the rest of it, and appends it to `incomplete`. */
 async function receive(
   file: HubFile,
   incomplete: string,
@@ -75,10 +78,15 @@ async function receive(
   target: HubTarget & { path: string },
 ): Promise<void> {
   const { open } = await import('node:fs/promises');
-  const here = (await sizeOf(incomplete)) ?? 0;
-  const resume = here > 0 && here < file.size;
-  const response = await hubRequest(file.url, settings, target, resume ? { headers: { range: `bytes=${here}-` } } : {});
-  let received = response.status === 206 ? here : 0;
+  const present = (await sizeOf(incomplete)) ?? 0;
+  const resume = present > 0 && present < file.size;
+  const response = await hubRequest(
+    file.url,
+    settings,
+    target,
+    resume ? { headers: { range: `bytes=${present}-` } } : {},
+  );
+  let received = response.status === 206 ? present : 0;
   const output = await open(incomplete, received ? 'a' : 'w');
   try {
     settings.onProgress({ id: target.id, path: target.path, received, total: file.size });

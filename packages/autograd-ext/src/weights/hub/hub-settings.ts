@@ -1,28 +1,31 @@
-/** A file's download, as it goes on. */
+/** The state of a download. */
 export interface DownloadProgress {
-  /** The repository. */
+  /** The id of the repository. */
   readonly id: string;
   readonly path: string;
-  /** Bytes here so far, those of an earlier, interrupted download included. */
+  /** Bytes received so far, including those of an earlier, interrupted download. */
   readonly received: number;
+  /** Bytes of the whole file. */
   readonly total: number;
 }
 
+/** Options of `hub`. Those that are absent are taken from the environment. */
 export interface HubOptions {
-  /** A branch, tag or commit. */
+  /** A branch, tag or commit. By default `main`. */
   readonly revision?: string;
   /** By default HF_TOKEN, then the file that `hf auth login` writes (HF_TOKEN_PATH or $HF_HOME/token). */
   readonly token?: string;
   /** By default HF_HUB_CACHE, then $HF_HOME/hub. */
   readonly cacheDir?: string;
-  /** Take what is in the cache and ask nobody. By default as HF_HUB_OFFLINE says. */
+  /** Uses the cache only and sends no requests. By default the value of HF_HUB_OFFLINE. */
   readonly localFilesOnly?: boolean;
   /** By default HF_ENDPOINT, then https://huggingface.co. */
   readonly endpoint?: string;
+  /** Called when a download starts and after every piece. */
   readonly onProgress?: (progress: DownloadProgress) => void;
 }
 
-/** Options with the environment's answers where they gave none. */
+/** Options completed from the environment. */
 export interface HubSettings {
   readonly revision: string;
   readonly token: string | undefined;
@@ -32,7 +35,7 @@ export interface HubSettings {
   readonly onProgress: (progress: DownloadProgress) => void;
 }
 
-/** Reads the environment as Python's huggingface_hub does. */
+/** Completes options from the environment variables that Python's huggingface_hub reads. */
 export async function hubSettings({
   revision = 'main',
   token,
@@ -57,6 +60,7 @@ export async function hubSettings({
   };
 }
 
+/** Makes a path absolute; `~` is the home folder. */
 async function expand(path: string): Promise<string> {
   const { resolve } = await import('node:path');
   const { homedir } = await import('node:os');

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readText, subfolder, type FileSource } from '../files/file-source.js';
-import { hub } from './hub.js';
-import type { DownloadProgress } from './hub-settings.js';
 import { resolveSource } from '../resolve-source.js';
+import type { DownloadProgress } from './hub-settings.js';
+import { hub } from './hub.js';
 
 const sha1 = (data: string) => createHash('sha1').update(data).digest('hex');
 const sha256 = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
@@ -22,7 +22,7 @@ const files: Record<string, Uint8Array> = {
   'unet/config.json': new TextEncoder().encode('{}'),
 };
 
-/** A hub of one repository whose large files lie in a store elsewhere; `misbehave` may answer in its place. */
+/** A hub with one repository, whose large files are in a separate store. `misbehave` may answer instead of it. */
 let misbehave: (request: IncomingMessage, response: ServerResponse) => boolean;
 let requests: string[];
 let authorized: (string | undefined)[];
@@ -115,7 +115,7 @@ const large = 'unet/weights #1.safetensors';
 const inCache = (path: string) => join(cacheDir, 'models--org--name', path);
 
 describe('hub', () => {
-  it('downloads what is opened, once, into the layout that Python reads', async () => {
+  it('downloads a file once, when it is opened, into the cache layout of Python', async () => {
     const source = open();
     expect(requests).toEqual([]);
     expect(await source.has('config.json')).toBe(true);
@@ -135,7 +135,7 @@ describe('hub', () => {
     expect(await readlink(inCache(`snapshots/${commit}/config.json`))).toBe(`../../blobs/${sha1('config.json')}`);
   });
 
-  it('asks only for the revision when all is there, and for nothing offline', async () => {
+  it('requests only the revision when the file is cached, and nothing offline', async () => {
     await read(open(), large);
     requests = [];
     await read(open(), large);
@@ -156,7 +156,7 @@ describe('hub', () => {
     expect(requests.some((request) => request.startsWith('GET /store'))).toBe(false);
   });
 
-  it('tells the progress', async () => {
+  it('reports progress', async () => {
     const progress: DownloadProgress[] = [];
     await read(open({ onProgress: (step: DownloadProgress) => progress.push(step) }), large);
     expect(progress[0]).toEqual({ id: 'org/name', path: large, received: 0, total: weights.length });
@@ -166,7 +166,7 @@ describe('hub', () => {
     );
   });
 
-  it('takes places and secrets from the environment', async () => {
+  it('takes folders, endpoint and token from the environment', async () => {
     vi.stubEnv('HF_ENDPOINT', `${endpoint}/`);
     vi.stubEnv('HF_HOME', join(cacheDir, 'home'));
     await mkdir(join(cacheDir, 'home'));
@@ -188,14 +188,14 @@ describe('hub', () => {
     expect(authorized.at(-1)).toBeUndefined();
   });
 
-  it('shows the token to the hub alone, not to the store', async () => {
+  it('sends the token to the hub and not to the store', async () => {
     await read(open({ token: 'secret' }), large);
     const toStore = authorized.filter((_, i) => requests[i]!.includes('/store/'));
     expect(toStore).toEqual([undefined]);
     expect(authorized.filter((value) => value === 'Bearer secret')).toHaveLength(requests.length - 1);
   });
 
-  it('answers for a repository that moved', async () => {
+  it('knows the new id of a repository that moved', async () => {
     expect(hub('runwayml/stable-diffusion-v1-5').location).toBe('stable-diffusion-v1-5/stable-diffusion-v1-5');
   });
 });
@@ -210,7 +210,7 @@ describe('hub, interrupted', () => {
     return true;
   };
 
-  it('continues where the connection broke', async () => {
+  it('resumes where the connection broke', async () => {
     misbehave = cut(100_000, 2);
     expect(sha256(await read(open(), large))).toBe(etag);
     expect(
@@ -218,7 +218,7 @@ describe('hub, interrupted', () => {
     ).toEqual([undefined, 'bytes=100000-', 'bytes=200000-']);
   });
 
-  it('continues in a later run', async () => {
+  it('resumes in a later run', async () => {
     misbehave = cut(10_000, 5);
     await expect(read(open(), large)).rejects.toThrow(
       /^hub: the download of 'unet\/weights #1\.safetensors' of 'org\/name' was interrupted\. Try again/,
@@ -229,7 +229,7 @@ describe('hub, interrupted', () => {
     expect(await readdir(inCache('blobs'))).toEqual([etag]);
   });
 
-  it('begins anew where ranges are not served', async () => {
+  it('starts again where the server ignores ranges', async () => {
     await mkdir(inCache('blobs'), { recursive: true });
     await writeFile(inCache(`blobs/${etag}.incomplete`), 'rubbish');
     misbehave = (request, response) =>
@@ -237,7 +237,7 @@ describe('hub, interrupted', () => {
     expect(sha256(await read(open(), large))).toBe(etag);
   });
 
-  it('keeps no file whose sha256 is wrong', async () => {
+  it('removes a file whose sha256 is wrong', async () => {
     await mkdir(inCache('blobs'), { recursive: true });
     await writeFile(
       inCache(`blobs/${etag}.incomplete`),
@@ -251,7 +251,7 @@ describe('hub, interrupted', () => {
     expect(sha256(await read(source, large))).toBe(etag);
   });
 
-  it('uses the cache when nobody answers', async () => {
+  it('uses the cache when the hub cannot be reached', async () => {
     await read(open(), large);
     await stop();
     expect(sha256(await read(open(), large))).toBe(etag);
@@ -278,22 +278,23 @@ describe('hub, refused', () => {
     [403, '', "hub: 'org/name' got 403 from .*: it is gated"],
     [429, '', "hub: 'org/name' got 429 from .*\\. Wait, or set HF_TOKEN"],
     [500, '', "hub: 'org/name' got 500 from .*\\. Try again later"],
-  ])('says what to do about %d %s', async (status, code, message) => {
+  ])('says what to do about status %d %s', async (status, code, message) => {
     misbehave = (_, response) => refuse(response, status, code);
     await expect(open().list()).rejects.toThrow(new RegExp(`^${message}`));
     misbehave = () => false;
   });
 
-  it('says that a file is gated though its repository is seen', async () => {
+  it('reports a gated file of a visible repository', async () => {
     misbehave = (request, response) => request.url!.includes('/resolve/') && refuse(response, 403, 'GatedRepo');
     await expect(open().open('config.json')).rejects.toThrow(
       /^hub: 'config\.json' of 'org\/name' got 403 from .*: it is gated/,
     );
   });
 
-  it('names the files there are for one that is not', async () => {
+  it('lists the files of the repository where one is missing', async () => {
     await expect(open().open('nope.json')).rejects.toThrow(
-      "hub: 'nope.json' of 'org/name' does not exist in revision 'main'. It has config.json, unet/config.json, unet/weights #1.safetensors.",
+      "hub: 'nope.json' of 'org/name' does not exist in revision 'main'. " +
+        'It has config.json, unet/config.json, unet/weights #1.safetensors.',
     );
   });
 
@@ -305,12 +306,12 @@ describe('hub, refused', () => {
     expect(await source.list()).toEqual(['config.json']);
   });
 
-  it('says that an answer is no hub', async () => {
+  it('refuses an answer that is not of a hub', async () => {
     misbehave = (_, response) => Boolean(response.end('<html>'));
     await expect(open().list()).rejects.toThrow(/got another answer, expected a repository's commit and files/);
   });
 
-  it('offline, says what is not cached and why nobody was asked', async () => {
+  it('reports a missing file and the reason for sending no request when offline', async () => {
     await expect(open({ localFilesOnly: true }).list()).rejects.toThrow(
       /^hub: revision 'main' of 'org\/name' is not in the cache '.*models--org--name'\. This is an offline run/,
     );
@@ -323,7 +324,7 @@ describe('hub, refused', () => {
 });
 
 describe('resolveSource', () => {
-  it('takes a folder, else a hub id, else says what it expects', async () => {
+  it('resolves a folder or a hub id, and refuses anything else', async () => {
     const source = open();
     expect(await resolveSource(source)).toBe(source);
     expect((await resolveSource(cacheDir)).location).toBe(cacheDir);

@@ -1,23 +1,24 @@
-import { directory, openLocalFile } from '../files/directory.js';
-import { joinPath, type FileSource } from '../files/file-source.js';
+import { directory } from '../files/directory.js';
+import type { FileSource } from '../files/file-source.js';
+import { isLocalFile, openLocalFile } from '../files/local-file.js';
+import { filesIn, joinPath } from '../files/paths.js';
 import { hubCache, type HubCache } from './hub-cache.js';
 import { describeFile, downloadBlob } from './hub-download.js';
 import { hubRequest, HubUnreachableError } from './hub-request.js';
 import { hubSettings, type HubOptions, type HubSettings } from './hub-settings.js';
-import { filesIn } from '../files/memory.js';
 
-/** Repositories that moved. */
+/** New ids of repositories that moved. */
 const MOVED = new Map([['runwayml/stable-diffusion-v1-5', 'stable-diffusion-v1-5/stable-diffusion-v1-5']]);
 
-/** `org/name`. */
+/** The form of a repository's id: `organisation/name`. */
 export const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
 
 /**
- * A model repository of the Hugging Face hub. A file is downloaded when it is opened, into the cache that Python's
- * huggingface_hub uses too; without a connection, what is in the cache is used. Options not given come from the
- * environment (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE).
- * @throws if `id` is not `org/name`; its methods throw if the hub refuses, or cannot be reached and the cache lacks the
- *   file
+ * The files of a model repository of the Hugging Face hub. Opening a file downloads it to the cache of Python's
+ * huggingface_hub; without a connection, files of the cache are used. The environment supplies the options that are not
+ * given (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE).
+ * @throws if `id` is not `org/name`. The methods throw if the hub refuses, or if it cannot be reached and the file is
+ *   not in the cache
  */
 export function hub(id: string, options: HubOptions = {}): FileSource {
   if (!HUB_ID.test(id))
@@ -26,7 +27,7 @@ export function hub(id: string, options: HubOptions = {}): FileSource {
   let opening: Promise<Repository> | undefined;
   const repository = () => {
     opening ??= openRepository(name, options);
-    opening.catch(() => (opening = undefined)); // the next call tries again
+    opening.catch(() => (opening = undefined)); // retry at the next call
     return opening;
   };
   return {
@@ -41,10 +42,11 @@ export function hub(id: string, options: HubOptions = {}): FileSource {
 interface Repository {
   has(path: string): boolean | Promise<boolean>;
   list(folder: string): readonly string[] | Promise<readonly string[]>;
-  /** The path of a file on this machine, downloaded if need be. */
+  /** Returns the local path of a file, after downloading it if it is not in the cache. */
   fetch(path: string): Promise<string>;
 }
 
+/** Opens the repository on the hub, or its copy in the cache if the run is offline or the hub is unreachable. */
 async function openRepository(id: string, options: HubOptions): Promise<Repository> {
   const settings = await hubSettings(options);
   const cache = await hubCache(settings.cacheDir, id);
@@ -92,7 +94,7 @@ async function remoteRepository(id: string, settings: HubSettings, cache: HubCac
     fetch: (path) => {
       const download = downloads.get(path) ?? fetchFile(path);
       downloads.set(path, download);
-      download.catch(() => downloads.delete(path)); // the next call tries again
+      download.catch(() => downloads.delete(path)); // retry at the next call
       return download;
     },
   };
@@ -102,18 +104,21 @@ async function remoteRepository(id: string, settings: HubSettings, cache: HubCac
     const target = { id, revision, path };
     if (!paths.has(path))
       throw new Error(
-        `hub: '${path}' of '${id}' does not exist in revision '${revision}'. It has ${[...paths].sort().join(', ') || 'no file'}.`,
+        `hub: '${path}' of '${id}' does not exist in revision '${revision}'. ` +
+          `It has ${[...paths].sort().join(', ') || 'no file'}.`,
       );
     if (!(await local.has(path))) {
-      const place = path.split('/').map(encodeURIComponent).join('/');
-      const file = await describeFile(`${endpoint}/${id}/resolve/${commit}/${place}`, settings, target);
-      if (!(await isFile(cache.blob(file.etag)))) await downloadBlob(file, cache.blob(file.etag), settings, target);
+      const encoded = path.split('/').map(encodeURIComponent).join('/');
+      const file = await describeFile(`${endpoint}/${id}/resolve/${commit}/${encoded}`, settings, target);
+      if (!(await isLocalFile(cache.blob(file.etag))))
+        await downloadBlob(file, cache.blob(file.etag), settings, target);
       await cache.link(file.etag, commit, path);
     }
     return join(local.location, path);
   }
 }
 
+/** Asks the hub for the commit of the revision and its files. */
 async function listRepository(
   id: string,
   settings: HubSettings,
@@ -125,15 +130,8 @@ async function listRepository(
     { sha?: unknown; siblings?: { rfilename: string }[] } | undefined;
   if (typeof info?.sha !== 'string' || !/^[0-9a-f]{40}$/.test(info.sha) || !Array.isArray(info.siblings))
     throw new Error(
-      `hub: '${url}' got another answer, expected a repository's commit and files. Check that HF_ENDPOINT is a Hugging Face hub.`,
+      `hub: '${url}' got another answer, expected a repository's commit and files. ` +
+        'Check that HF_ENDPOINT is a Hugging Face hub.',
     );
   return { commit: info.sha, paths: new Set(info.siblings.map(({ rfilename }) => rfilename)) };
-}
-
-async function isFile(path: string): Promise<boolean> {
-  const { stat } = await import('node:fs/promises');
-  return stat(path).then(
-    (entry) => entry.isFile(),
-    () => false,
-  );
 }

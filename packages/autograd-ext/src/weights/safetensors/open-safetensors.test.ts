@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** A file with one tensor named x. */
+/** Encodes a file with one tensor, x. */
 function fileOf(dtype: string, shape: number[], data: ArrayBufferView, pad = 0): Uint8Array {
   const json = JSON.stringify({ x: { dtype, shape, data_offsets: [0, data.byteLength] } }) + ' '.repeat(pad);
   const bytes = new Uint8Array(8 + json.length + data.byteLength);
@@ -30,13 +30,13 @@ function fileOf(dtype: string, shape: number[], data: ArrayBufferView, pad = 0):
 const readX = async (bytes: Uint8Array) => (await openSafetensors(memory({ f: bytes }), 'f')).tensors.get('x')!.read();
 
 describe('openSafetensors, fixtures', () => {
-  it.each(cases.filter(([, { must }]) => must.startsWith('fail')))('%s fails', async (file) => {
+  it.each(cases.filter(([, { must }]) => must.startsWith('fail')))('refuses %s', async (file) => {
     await expect(openSafetensors(broken, file)).rejects.toThrow(
       new RegExp(`^openSafetensors: '.*${file}' is not a valid safetensors file: .+\\. .+\\.$`),
     );
   });
 
-  it.each(cases.filter(([, { must }]) => !must.startsWith('fail')))('%s loads', async (file, { expect: expected }) => {
+  it.each(cases.filter(([, { must }]) => !must.startsWith('fail')))('reads %s', async (file, { expect: expected }) => {
     const { tensors } = await openSafetensors(broken, file);
     const values = await Promise.all(
       [...tensors].map(async ([name, tensor]) => [name, [...(await tensor.read())]] as const),
@@ -55,11 +55,11 @@ describe('openSafetensors, fixtures', () => {
     ['data-truncated', /data got \d+ bytes, expected 16: the file was cut off/],
     ['trailing-bytes', /data got 24 bytes, expected 16: bytes follow the last tensor/],
     ['header-length-huge', /header length got 9223372036854775813, expected at most 100000000/],
-  ])('%s says what is wrong', async (file, message) => {
+  ])('names the problem of %s', async (file, message) => {
     await expect(openSafetensors(broken, `${file}.safetensors`)).rejects.toThrow(message);
   });
 
-  it('keeps the key __proto__ as any other', async () => {
+  it('treats the key __proto__ as any other', async () => {
     const { tensors } = await openSafetensors(broken, 'key-proto.safetensors');
     expect([...tensors.keys()]).toEqual(['__proto__']);
   });
@@ -80,11 +80,11 @@ describe('openSafetensors, dtypes', () => {
     ['I8', Int8Array.of(-128, 0, 127), Int32Array.of(-128, 0, 127)],
     ['U8', Uint8Array.of(0, 1, 255), Int32Array.of(0, 1, 255)],
     ['BOOL', Uint8Array.of(0, 1, 1), Int32Array.of(0, 1, 1)],
-  ])('widens %s, wherever it lies', async (dtype, data, expected) => {
+  ])('widens %s at any alignment', async (dtype, data, expected) => {
     for (const pad of [0, 1, 2, 3, 7]) expect(await readX(fileOf(dtype, [3], data, pad))).toEqual(expected);
   });
 
-  it('widens bytes that a source did not align', async () => {
+  it('widens bytes that are not aligned in memory', async () => {
     const bytes = fileOf('F32', [2], Float32Array.of(1, 2));
     const read = async (offset: number, length: number) =>
       Uint8Array.of(0, ...bytes.slice(offset, offset + length)).subarray(1);
@@ -100,13 +100,13 @@ describe('openSafetensors, dtypes', () => {
     ['I64', BigInt64Array.of(0n, -(2n ** 31n) - 1n), -2147483649],
     ['U64', BigUint64Array.of(0n, 2n ** 64n - 1n), 18446744073709551615n],
     ['U32', Uint32Array.of(0, 2 ** 31), 2147483648],
-  ])('%s beyond int32 is an error', async (dtype, data, value) => {
+  ])('refuses a value of %s beyond int32', async (dtype, data, value) => {
     await expect(readX(fileOf(dtype, [2], data))).rejects.toThrow(
       `openSafetensors: tensor 'x' of 'memory/f': value 1 got ${value}, expected an integer between -2^31 and 2^31 - 1`,
     );
   });
 
-  it('a dtype without a reader opens, and fails when it is read', async () => {
+  it('opens a dtype without a reader, and fails when it is read', async () => {
     await expect(readX(fileOf('F8_E4M3', [2], Uint8Array.of(0, 0)))).rejects.toThrow(
       /tensor 'x' of 'memory\/f': dtype got 'F8_E4M3', expected one of F32, F16/,
     );
@@ -122,7 +122,7 @@ describe('openSafetensors, files', () => {
     });
     const prefix = Buffer.alloc(8);
     prefix.writeBigUInt64LE(BigInt(header.length));
-    const file = await open(join(folder, 'far.safetensors'), 'w'); // sparse: it takes no space
+    const file = await open(join(folder, 'far.safetensors'), 'w'); // sparse: takes no space on the disk
     await file.write(Buffer.concat([prefix, Buffer.from(header)]));
     await file.write(Buffer.from(Float32Array.of(1.5, -2).buffer), 0, 8, 8 + header.length + far);
     await file.close();
@@ -135,7 +135,7 @@ describe('openSafetensors, files', () => {
     });
   });
 
-  it('notices that a file changed', async () => {
+  it('throws if the file changed after it was opened', async () => {
     await writeFile(join(folder, 'changed.safetensors'), fileOf('F32', [1], Float32Array.of(1)));
     const { tensors } = await openSafetensors(directory(folder), 'changed.safetensors');
     await writeFile(join(folder, 'changed.safetensors'), fileOf('F32', [2], Float32Array.of(1, 2)));

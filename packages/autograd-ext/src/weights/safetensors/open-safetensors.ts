@@ -4,18 +4,18 @@ import { describeForeignText, type FileSource, type RandomAccessFile } from '../
 import { reopened, type OpenedFile } from '../files/opened-file.js';
 import { headerLength, parseHeader, PREFIX, type TensorInfo } from './safetensors-header.js';
 
-/** An opened safetensors file: its header is read and checked, the values lie in the file. */
+/** The contents of a safetensors file: its header was read and checked, the values are still in the file. */
 export interface Safetensors {
-  /** By name, in the order of their data. */
+  /** The tensors by name, in the order of their data. */
   readonly tensors: Map<string, StoredTensor>;
   readonly metadata: Record<string, string>;
 }
 
 /**
- * Opens a safetensors file and checks its header as the reference implementation does. No file stays open: a tensor's
- * `read` opens it again. Its dtype keeps the format's spelling (`F32`, `BF16`, …).
- * @throws if the file is missing or not a valid safetensors file; `read` throws if the file changed or a value does not
- *   fit
+ * Opens a safetensors file, checks its header as the reference implementation does and closes the file: a tensor's
+ * `read` opens it again. Dtypes are spelled as in the file (`F32`, `BF16`, …).
+ * @throws if the file is missing or not a valid safetensors file; `read` throws if the file has changed or an integer
+ *   does not fit int32
  */
 export async function openSafetensors(source: FileSource, path: string): Promise<Safetensors> {
   const file = await source.open(path);

@@ -8,7 +8,7 @@ const encode = (value: unknown) => new TextEncoder().encode(typeof value === 'st
 const prefix = (length: bigint) => new Uint8Array(BigUint64Array.of(length).buffer);
 
 describe('headerLength', () => {
-  it('accepts what fits the file, up to 100 MB', () => {
+  it('accepts a header that fits the file, up to 100 MB', () => {
     expect(headerLength(prefix(2n), 10)).toBe(2);
     expect(headerLength(prefix(100_000_000n), 2 ** 40)).toBe(100_000_000);
   });
@@ -30,7 +30,7 @@ describe('parseHeader', () => {
     data_offsets: [begin, end],
   });
 
-  it('sorts by position, empty tensors before others at the same place', () => {
+  it('sorts by position, empty tensors before others at the same position', () => {
     const { tensors, metadata } = parseHeader(
       encode({ c: info(2, 5), b: info(0, 2), a: info(2, 2), __metadata__: { k: 'v' } }),
       5,
@@ -39,7 +39,7 @@ describe('parseHeader', () => {
     expect(metadata).toEqual({ k: 'v' });
   });
 
-  it('keeps fields it does not know out', () => {
+  it('ignores unknown fields', () => {
     expect(parseHeader(encode({ a: { ...info(0, 1), more: 1 } }), 1).tensors.get('a')).toEqual({
       dtype: 'U8',
       shape: [1],
@@ -67,7 +67,7 @@ describe('parseHeader', () => {
     expect(() => parseHeader(encode('\uFEFF{}'), 0)).toThrow(/not JSON/);
   });
 
-  it('never lets a tensor reach beyond the data, nor two share a byte, whatever the header says', () => {
+  it('returns tensors that cover the data exactly, whatever the header says', () => {
     const count = fc.oneof(fc.nat(20), fc.constantFrom(-1, 0.5, 2 ** 53, 1e300, null, '1'));
     const tensor = fc.record(
       {
@@ -94,7 +94,7 @@ describe('parseHeader', () => {
 });
 
 describe('openSafetensors on arbitrary bytes', () => {
-  it('loads, or fails with its own error', async () => {
+  it('reads the file or throws its own error', async () => {
     const file = fc
       .tuple(fc.nat(40), fc.uint8Array({ maxLength: 60 }))
       .map(([length, rest]) => Uint8Array.of(length, 0, 0, 0, 0, 0, 0, 0, ...rest));

@@ -1,6 +1,6 @@
-import { DTYPE_BITS } from '../dtypes/dtype.js';
+import { byteSize, DTYPE_BITS } from '../dtypes/dtype.js';
 
-/** One tensor of a safetensors file; `begin` and `end` count from the end of the header. */
+/** A tensor of a safetensors file. `begin` and `end` are in bytes, from the end of the header. */
 export interface TensorInfo {
   readonly dtype: string;
   readonly shape: readonly number[];
@@ -8,19 +8,19 @@ export interface TensorInfo {
   readonly end: number;
 }
 
-/** A safetensors file's table of contents. */
+/** The header of a safetensors file. */
 export interface SafetensorsHeader {
-  /** In the order of their data. */
+  /** The tensors by name, in the order of their data. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** The first eight bytes hold the header's length. */
+/** The size of the header's length, a little-endian uint64 at the start of the file. */
 export const PREFIX = 8;
 const MAX_HEADER = 100_000_000;
 
 /**
- * The header's length, from the file's first eight bytes.
+ * Reads the length of the header from the first eight bytes of a file.
  * @throws if the file is too small, or the length exceeds 100 MB or the file
  */
 export function headerLength(prefix: Uint8Array, fileSize: number): number {
@@ -36,8 +36,8 @@ export function headerLength(prefix: Uint8Array, fileSize: number): number {
 
 /**
  * Parses and checks a header: every byte of the data must belong to exactly one tensor of matching size.
- * @param dataSize bytes that follow the header
- * @throws if the header or what it says is invalid
+ * @param dataSize the number of bytes after the header
+ * @throws if the header is not valid or does not describe `dataSize` bytes
  */
 export function parseHeader(bytes: Uint8Array, dataSize: number): SafetensorsHeader {
   const { __metadata__: metadata = {}, ...rest } = parseObject(bytes);
@@ -80,17 +80,20 @@ function parseInfo(name: string, value: unknown): TensorInfo {
   return { dtype, shape, begin: offsets[0]!, end: offsets[1]! };
 }
 
+/** Checks that the tensors cover the data without overlaps and holes. */
 function checkCoverage(infos: readonly (readonly [string, TensorInfo])[], dataSize: number): void {
   let covered = 0;
   for (const [name, { dtype, shape, begin, end }] of infos) {
     if (begin !== covered || end < begin)
       throw new Error(
-        `tensor '${name}': data_offsets got [${begin}, ${end}], expected to begin at ${covered}: data overlaps or has holes.`,
+        `tensor '${name}': data_offsets got [${begin}, ${end}], expected to begin at ${covered}: ` +
+          'data overlaps or has holes.',
       );
-    const bytes = (shape.reduce(multiply, 1) * DTYPE_BITS.get(dtype)!) / 8;
+    const bytes = byteSize(dtype, shape.reduce(multiply, 1));
     if (end - begin !== bytes)
       throw new Error(
-        `tensor '${name}': data_offsets got ${end - begin} bytes, expected ${bytes} for ${dtype} of shape [${shape.join(', ')}].`,
+        `tensor '${name}': data_offsets got ${end - begin} bytes, ` +
+          `expected ${bytes} for ${dtype} of shape [${shape.join(', ')}].`,
       );
     covered = end;
   }
@@ -100,6 +103,7 @@ function checkCoverage(infos: readonly (readonly [string, TensorInfo])[], dataSi
   }
 }
 
+/** Multiplies sizes. @throws if the product is not exact */
 function multiply(a: number, b: number): number {
   if (a * b > Number.MAX_SAFE_INTEGER)
     throw new Error(`a shape got more than 2^53 elements, expected what a file can hold.`);

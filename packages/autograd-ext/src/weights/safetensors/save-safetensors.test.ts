@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../../backend.js';
+import { elementCount } from '../../params.js';
 import { directory } from '../files/directory.js';
 import { memory } from '../files/memory.js';
 import { openSafetensors } from './open-safetensors.js';
 import { encodeSafetensors, saveSafetensors, type RawTensor } from './save-safetensors.js';
-import { elementCount } from '../../params.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -49,7 +49,7 @@ const rawTensor = fc
 const names = fc.string({ unit: 'grapheme', maxLength: 12 }).filter((name) => name !== '__metadata__');
 
 describe('encodeSafetensors', () => {
-  it('what is written is read, whatever the names, shapes and dtypes', async () => {
+  it('writes what openSafetensors reads back, whatever the names, shapes and dtypes', async () => {
     const text = fc.string({ unit: 'grapheme' });
     await fc.assert(
       fc.asyncProperty(fc.dictionary(names, rawTensor), fc.dictionary(text, text), async (tensors, metadata) => {
@@ -73,8 +73,10 @@ describe('encodeSafetensors', () => {
       { format: 'pt' },
     );
     expect(headerOf(bytes).text.trimEnd()).toBe(
-      '{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1,2],"data_offsets":[4,12]},' +
-        '"n":{"dtype":"I32","shape":[1],"data_offsets":[12,16]},"t":{"dtype":"BOOL","shape":[2],"data_offsets":[16,18]}}',
+      '{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},' +
+        '"b":{"dtype":"F32","shape":[1,2],"data_offsets":[4,12]},' +
+        '"n":{"dtype":"I32","shape":[1],"data_offsets":[12,16]},' +
+        '"t":{"dtype":"BOOL","shape":[2],"data_offsets":[16,18]}}',
     );
     const { tensors } = await reopen(bytes);
     expect(await tensors.get('b')!.read()).toEqual(Float32Array.of(1, 2));
@@ -101,7 +103,7 @@ describe('encodeSafetensors', () => {
 });
 
 describe('saveSafetensors', () => {
-  it('writes what encodeSafetensors encodes, and nothing else', async () => {
+  it('writes the bytes of encodeSafetensors and no other file', async () => {
     const tensors = {
       a: tensor2d([
         [1, 2],
@@ -116,7 +118,7 @@ describe('saveSafetensors', () => {
     expect(await readdir(join(folder, 'new/sub'))).toEqual(['x.safetensors']);
   });
 
-  it('copies tensors that lie in files, in their dtype', async () => {
+  it('copies tensors from files and keeps their dtype', async () => {
     const bytes = encodeSafetensors({
       h: { dtype: 'BF16', shape: [2], data: Float32Array.of(1, 2.5) },
       f: tensor1d([7]),
@@ -126,7 +128,7 @@ describe('saveSafetensors', () => {
     expect(await readFile(join(folder, 'copy.safetensors'))).toEqual(Buffer.from(bytes));
   });
 
-  it('leaves the old file and no other when it fails half-way', async () => {
+  it('leaves the old file and no other when it fails midway', async () => {
     const inside = join(folder, 'failing');
     await saveSafetensors(join(inside, 'x.safetensors'), { a: tensor1d([1]) });
     const before = await readFile(join(inside, 'x.safetensors'));
@@ -138,14 +140,14 @@ describe('saveSafetensors', () => {
     expect(await readFile(join(inside, 'x.safetensors'))).toEqual(before);
   });
 
-  it('says which path cannot be written', async () => {
+  it('names the path that cannot be written', async () => {
     await writeFile(join(folder, 'a-file'), '');
     await expect(saveSafetensors(join(folder, 'a-file/x.safetensors'), {})).rejects.toThrow(
       /^writeFileAtomic: cannot write '.*a-file\/x\.safetensors': E.*Check/,
     );
   });
 
-  it('tells where the values lie', async () => {
+  it('writes values at the locations that openSafetensors returns', async () => {
     const path = join(folder, 'location.safetensors');
     await saveSafetensors(path, { a: tensor1d([1, 2]), b: tensor1d([3]) });
     const { tensors } = await openSafetensors(directory(folder), 'location.safetensors');

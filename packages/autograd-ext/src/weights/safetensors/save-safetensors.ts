@@ -1,23 +1,23 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { isStoredTensor, isTensor, type StoredTensor, elementCount } from '../../params.js';
-import { DTYPE_BITS, narrowTo } from '../dtypes/dtype.js';
-import { PREFIX } from './safetensors-header.js';
+import { elementCount, isStoredTensor, isTensor, type StoredTensor } from '../../params.js';
+import { byteSize, DTYPE_BITS, narrowTo } from '../dtypes/dtype.js';
 import { writeFileAtomic } from '../files/write-file-atomic.js';
+import { PREFIX } from './safetensors-header.js';
 
-/** Values to be written as `dtype`, in the format's spelling: F32, F16, BF16, F64, I64, I32, I16, I8, U8 or BOOL. */
+/** Values to write as `dtype`, spelled as in the file: F32, F16, BF16, F64, I64, I32, I16, I8, U8 or BOOL. */
 export interface RawTensor {
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly data: Float32Array | Int32Array | Uint8Array;
 }
 
-/** Tensors are written as float32, int32 or bool; to write one as float16 give its values as a `RawTensor`. */
+/** A tensor is written as float32, int32 or bool; to write it as float16, pass its values as a `RawTensor`. */
 export type SafetensorsEntry = Tensor | RawTensor;
 
 /**
- * Writes a safetensors file that is there complete or not at all (`writeFileAtomic`), one tensor in memory at a time.
- * Tensors that still lie in files are read, and keep their dtype.
- * @throws if the file cannot be written, or a tensor's dtype or number of values is wrong
+ * Writes a safetensors file atomically (`writeFileAtomic`), with one tensor at a time in memory. Tensors that are still
+ * in files are read and keep their dtype.
+ * @throws if the file cannot be written, or the dtype or number of values of a tensor is wrong
  */
 export async function saveSafetensors(
   path: string,
@@ -34,7 +34,7 @@ export async function saveSafetensors(
   }
 }
 
-/** A safetensors file's bytes. @throws if a tensor's dtype or number of values is wrong */
+/** Encodes a safetensors file in memory. @throws if the dtype or number of values of a tensor is wrong */
 export function encodeSafetensors(
   tensors: Readonly<Record<string, SafetensorsEntry>>,
   metadata: Readonly<Record<string, string>> = {},
@@ -55,8 +55,8 @@ function dtypeOf(entry: Entry): string {
 }
 
 /**
- * Wide dtypes first, so that every tensor is aligned to its dtype, then by name: as the reference implementation
- * writes.
+ * Sorts tensors as the reference implementation does: wide dtypes first, so that every tensor is aligned to its dtype,
+ * then by name.
  */
 function inFileOrder<T extends Entry>(entries: readonly (readonly [string, T])[]): (readonly [string, T])[] {
   const bits = (entry: Entry) => DTYPE_BITS.get(dtypeOf(entry)) ?? 0;
@@ -69,12 +69,13 @@ function encodeHeader(
 ): Uint8Array {
   if (entries.some(([name]) => name === '__metadata__'))
     throw new Error(
-      "saveSafetensors: a tensor's name got '__metadata__', expected any other: the format keeps it for comments. Rename it.",
+      "saveSafetensors: a tensor's name got '__metadata__', expected any other: the format keeps it for comments. " +
+        'Rename it.',
     );
   let end = 0;
   const infos = entries.map(([name, entry]) => {
     const begin = end;
-    end += (elementCount(entry.shape) * (DTYPE_BITS.get(dtypeOf(entry)) ?? 0)) / 8;
+    end += DTYPE_BITS.has(dtypeOf(entry)) ? byteSize(dtypeOf(entry), elementCount(entry.shape)) : 0;
     return [name, { dtype: dtypeOf(entry), shape: entry.shape, data_offsets: [begin, end] }] as const;
   });
   const comments = Object.keys(metadata).length ? ([['__metadata__', metadata]] as const) : [];
@@ -95,7 +96,8 @@ function encodeValues(name: string, entry: Entry, values: ArrayLike<number>): Ui
   const size = elementCount(entry.shape);
   if (values.length !== size)
     throw new Error(
-      `saveSafetensors: tensor '${name}' got ${values.length} values, expected ${size} for shape [${entry.shape.join(', ')}].`,
+      `saveSafetensors: tensor '${name}' got ${values.length} values, ` +
+        `expected ${size} for shape [${entry.shape.join(', ')}].`,
     );
   try {
     return narrowTo(dtypeOf(entry), values);

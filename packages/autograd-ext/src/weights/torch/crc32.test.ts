@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { crc32 } from './crc32.js';
 
-it("crc32 gives zlib's checksum, in one go and in pieces", () =>
+it("crc32 agrees with zlib's checksum, at once and in pieces", () =>
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(100), (bytes, cut) => {
       expect(crc32(bytes)).toBe(reference(bytes));

@@ -1,9 +1,9 @@
-// Eight tables of 256: entry k·256 + b is the checksum of byte b followed by k zeros ("slicing by eight").
+// Slicing by eight: entry k·256 + b is the checksum of byte b followed by k zeros.
 let tables: Int32Array | undefined;
 
 /**
- * The checksum that zip archives keep (CRC-32, reflected polynomial 0xedb88320), as an unsigned number.
- * @param crc of the bytes before, to go on from there
+ * Computes the checksum of zip archives (CRC-32, reflected polynomial 0xedb88320) as an unsigned number.
+ * @param crc the checksum of the preceding bytes, to compute a checksum in pieces
  */
 export function crc32(bytes: Uint8Array, crc = 0): number {
   const t = (tables ??= buildTables());

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fixtureJson, fixturePath } from '../../../../../fixtures/index.js';
-import { bytesOf, pickled, torchZipOf, zipOf, zipSegments } from './__fixtures__/torch-files.js';
+import { elementCount } from '../../params.js';
 import { directory } from '../files/directory.js';
 import { memory } from '../files/memory.js';
 import { openSafetensors } from '../safetensors/open-safetensors.js';
+import { bytesOf, pickled, torchZipOf, zipOf, zipSegments } from './__fixtures__/torch-files.js';
 import { openTorchFile } from './open-torch-file.js';
 import { TorchFileError } from './torch-file-error.js';
-import { elementCount } from '../../params.js';
 
 interface Cases {
   readonly pt: Record<
@@ -26,7 +26,7 @@ const files = directory(fixturePath('files'));
 const fixtureBytes = (path: string) => new Uint8Array(readFileSync(fixturePath(`files/${path}`)));
 const openBytes = (bytes: Uint8Array) => openTorchFile(memory({ f: bytes }), 'f');
 
-/** Opens a file and reads all of it. */
+/** Reads all tensors of a file. */
 async function readAll(open: ReturnType<typeof openTorchFile>): Promise<Map<string, Float32Array | Int32Array>> {
   const { tensors } = await open;
   const values = new Map<string, Float32Array | Int32Array>();
@@ -49,7 +49,7 @@ const dtypes: Record<string, string> = {
 
 describe('openTorchFile, fixtures', () => {
   it.each(Object.entries(cases.pt))(
-    '%s holds the values that torch reads',
+    'reads the same values from %s as torch',
     async (file, { expect: expected, same_as: twin }) => {
       const { tensors } = await openTorchFile(files, `pt/${file}`);
       const values = (await openSafetensors(files, 'pt/expected.safetensors')).tensors;
@@ -58,16 +58,16 @@ describe('openTorchFile, fixtures', () => {
         expect([tensor.dtype, tensor.shape], name).toEqual([dtypes[dtype], shape]);
         expect(await tensor.read(), name).toEqual(await values.get(`${twin ?? file}|${name}`)!.read());
       }
-      // of memo.pt some are expected
+      // memo.pt has more tensors than the fixture lists
       if (file !== 'memo.pt') expect([...tensors.keys()].sort()).toEqual(Object.keys(expected).sort());
     },
   );
 
-  it('memo.pt holds 300 views of one storage', async () => {
+  it('reads 300 views of one storage from memo.pt', async () => {
     expect((await openTorchFile(files, 'pt/memo.pt')).tensors.size).toBe(300);
   });
 
-  it.each(Object.entries(cases.malicious))('%s is refused: %s', async (file, what) => {
+  it.each(Object.entries(cases.malicious))('refuses %s: %s', async (file, what) => {
     const name =
       /^calls (\S+)$/.exec(what)?.[1] ??
       { 'ext-opcode.pt': 'extension code 1', 'whole-module.pt': 'torch.nn.modules.linear.Linear' }[file] ??
@@ -79,7 +79,7 @@ describe('openTorchFile, fixtures', () => {
     );
   });
 
-  it.each(Object.entries(cases['broken-pt']))('%s is refused', async (file) => {
+  it.each(Object.entries(cases['broken-pt']))('refuses %s', async (file) => {
     const reading = readAll(openTorchFile(files, `broken-pt/${file}`));
     await expect(reading).rejects.toThrow(TorchFileError);
     await expect(reading).rejects.toThrow(/^openTorchFile: .*' cannot be read: .+\. \S.*\.$/);
@@ -103,11 +103,11 @@ describe('openTorchFile, fixtures', () => {
     ['truncated-zip.pt', /the file was cut off/],
     ['zip-other.pt', /the archive got hello\.txt, expected one file 'NAME\/data\.pkl'/],
     ['pickle-not-a-dict.pt', /holds no tensors/],
-  ])('%s says what is wrong', async (file, message) => {
+  ])('names the problem of %s', async (file, message) => {
     await expect(readAll(openTorchFile(files, `broken-pt/${file}`))).rejects.toThrow(message);
   });
 
-  it('knows every file of the folders', () => {
+  it('tests every file of the fixture folders', () => {
     for (const folder of ['pt', 'malicious', 'broken-pt'] as const)
       expect(
         readdirSync(fixturePath(`files/${folder}`))
@@ -116,7 +116,7 @@ describe('openTorchFile, fixtures', () => {
       ).toEqual(Object.keys(cases[folder]).sort());
   });
 
-  it('gives numbers and text beside the tensors as metadata', async () => {
+  it('returns numbers and text as metadata', async () => {
     const { metadata } = await openTorchFile(files, 'pt/nested.pth');
     expect([...metadata].slice(0, 3)).toEqual([
       ['epoch', 3],
@@ -126,9 +126,9 @@ describe('openTorchFile, fixtures', () => {
   });
 });
 
-describe('openTorchFile, where values lie', () => {
+describe('openTorchFile, locations of values', () => {
   it.each(['pt/strided.pt', 'pt/legacy.pt', 'pt/dtypes.pt', 'pt/deflated.pth'])(
-    '%s: location gives the bytes that read gives',
+    'returns locations in %s of the same bytes that read returns',
     async (file) => {
       const { tensors } = await openTorchFile(files, file);
       const bytes = fixtureBytes(file);
@@ -146,7 +146,7 @@ describe('openTorchFile, where values lie', () => {
     },
   );
 
-  it('is known of contiguous tensors of uncompressed storages, in files of this machine', async () => {
+  it('returns locations of contiguous tensors of uncompressed storages in local files', async () => {
     const located = async (file: string) =>
       [...(await openTorchFile(files, file)).tensors].filter(([, { location }]) => location).map(([name]) => name);
     expect(await located('pt/strided.pt')).toEqual(['row', 'scalar', 'empty']);
@@ -164,7 +164,7 @@ describe('openTorchFile, reading', () => {
   const one = (shape: number[], strides: number[], offset = 0) =>
     file(dict(text('x'), tensor(storage('FloatStorage', '0', 6), offset, shape, strides)));
 
-  it('reads the pickle alone when it opens, and of a view its range once the storage was checked', async () => {
+  it('reads only the pickle when it opens, and only the range of a view once its storage was checked', async () => {
     const bytes = torchZipOf(one([2], [1], 3), { 0: numbers });
     const source = memory({ f: bytes });
     const ranges: number[] = [];
@@ -182,12 +182,12 @@ describe('openTorchFile, reading', () => {
     expect(ranges.slice(1)).not.toContain(numbers.length);
     ranges.length = 0;
     expect(await x.read()).toEqual(Float32Array.of(3, 4));
-    expect(ranges).toEqual([8, 24]); // the view, then all for the checksum
+    expect(ranges).toEqual([8, 24]); // the view, then the whole storage for its checksum
     await x.read();
     expect(ranges).toEqual([8, 24, 8]);
   });
 
-  it('compares a view with the checksum of its whole storage', async () => {
+  it('checks the checksum of the whole storage of a view', async () => {
     const bytes = torchZipOf(one([2], [1]), { 0: numbers });
     const at = bytes.length - 200;
     // the last number, 5
@@ -197,7 +197,7 @@ describe('openTorchFile, reading', () => {
     );
   });
 
-  it('takes a checksum of zero for one that was not computed', async () => {
+  it('treats a checksum of zero as not computed', async () => {
     expect((await readAll(openBytes(torchZipOf(one([2], [3]), { 0: numbers }, { crc: () => 0 })))).get('x')).toEqual(
       Float32Array.of(0, 3),
     );
@@ -245,14 +245,14 @@ describe('openTorchFile, reading', () => {
       },
     };
     const { tensors } = await openTorchFile({ ...memory({}), open: () => Promise.resolve(sparse) }, 'f');
-    expect(total).toBeLessThan(70_000); // most of it in search of the archive's end
+    expect(total).toBeLessThan(70_000); // most of it to find the end of the archive
     expect(tensors.get('huge')!.location!.length).toBe(6 * 2 ** 30);
     expect(tensors.get('x')!.location!.offset).toBeGreaterThan(6 * 2 ** 30);
     expect(await tensors.get('x')!.read()).toEqual(Float32Array.of(0, 1, 2, 3, 4, 5));
     expect(total).toBeLessThan(70_000);
   });
 
-  it('refuses members that are larger than the archive says', async () => {
+  it('refuses members of another size than the archive says', async () => {
     const bytes = fixtureBytes('pt/deflated.pth');
     const entry = Buffer.from(bytes).indexOf('PK\x01\x02');
     new DataView(bytes.buffer).setUint32(entry + 24, 700, true);
@@ -267,7 +267,7 @@ describe('openTorchFile, reading', () => {
     );
   });
 
-  it('refuses entries that reach beyond the table of contents', async () => {
+  it('refuses entries that exceed the table of contents', async () => {
     const bytes = fixtureBytes('pt/parameters.pt');
     new DataView(bytes.buffer).setUint16(Buffer.from(bytes).lastIndexOf('PK\x01\x02') + 32, 0xffff, true);
     await expect(openBytes(bytes)).rejects.toThrow(/table of contents is not valid at byte \d+/);
@@ -280,7 +280,7 @@ describe('openTorchFile, reading', () => {
     await expect(openBytes(bytes)).rejects.toThrow(/got 5 elements, expected \d+/);
   });
 
-  it('says where the file changed after it was opened', async () => {
+  it('throws if the file changed after it was opened', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'open-torch-file-'));
     const path = join(folder, 'x.pt');
     await writeFile(path, torchZipOf(one([2], [1]), { 0: numbers }));
@@ -292,7 +292,7 @@ describe('openTorchFile, reading', () => {
     await rm(folder, { recursive: true });
   });
 
-  it('names the tensor whose integers do not fit', async () => {
+  it('names the tensor whose integers do not fit int32', async () => {
     const bytes = torchZipOf(file(dict(text('big'), tensor(storage('LongStorage', '0', 1), 0, [1], [1]))), {
       0: new Uint8Array(BigInt64Array.of(2n ** 40n).buffer),
     });
@@ -301,7 +301,7 @@ describe('openTorchFile, reading', () => {
     );
   });
 
-  it('keeps the key __proto__ as any other', async () => {
+  it('treats the key __proto__ as any other', async () => {
     const value = tensor(storage('FloatStorage', '0', 6), 0, [6], [1]);
     const { tensors } = await openBytes(
       torchZipOf(file(dict(text('__proto__'), dict(text('polluted'), value), text('constructor'), value)), {
@@ -312,7 +312,7 @@ describe('openTorchFile, reading', () => {
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
   });
 
-  it('reads what rebuilds tensors in other ways, and leaves out what is none', async () => {
+  it('reads tensors of every allowed rebuild function and leaves out other objects', async () => {
     const { global, int, tuple } = pickled;
     const call = (module: string, name: string, ...args: Uint8Array[]) =>
       bytesOf(global(module, name), tuple(...args), 'R');
@@ -418,7 +418,10 @@ describe('openTorchFile, reading', () => {
     [
       'negative strides',
       torchZipOf(one([2], [-1], 5), { 0: numbers }),
-      /the pickle got a tensor of \(a TorchStorage, 5, \(2\), a list of 1, .*expected \(storage, offset, shape, strides/,
+      new RegExp(
+        'the pickle got a tensor of \\(a TorchStorage, 5, \\(2\\), a list of 1, .*' +
+          'expected \\(storage, offset, shape, strides',
+      ),
     ],
     [
       'more dimensions than torch has',
@@ -459,7 +462,7 @@ describe('openTorchFile, reading', () => {
     await expect(readAll(openBytes(bytes))).rejects.toThrow(message);
   });
 
-  it('refuses lists of lists that would unfold to a million entries or to long names', async () => {
+  it('refuses nested lists that would flatten to a million entries or to long names', async () => {
     const doubling = (levels: number) =>
       Array.from({ length: levels }, (_, i) => bytesOf('](h', i, 'h', i, 'eq', i + 1));
     await expect(openBytes(torchZipOf(file(bytesOf(']q', 0, ...doubling(40)))))).rejects.toThrow(
@@ -470,13 +473,13 @@ describe('openTorchFile, reading', () => {
     );
   });
 
-  it('refuses a pickle of more instructions than any checkpoint has', async () => {
+  it('refuses a pickle of too many instructions', async () => {
     const bytes = torchZipOf(bytesOf(0x80, 2, new Uint8Array(2 ** 23).fill(0x4e), '.'), {}, { crc: () => 0 });
     await expect(openBytes(bytes)).rejects.toThrow(/more than 8388608 instructions/);
   });
 });
 
-describe('openTorchFile, any bytes', () => {
+describe('openTorchFile on arbitrary bytes', () => {
   const expectRefusedOrRead = async (bytes: Uint8Array) => {
     await readAll(openBytes(bytes)).catch((error: unknown) => expect(error).toBeInstanceOf(TorchFileError));
     expect(Object.keys(Object.prototype)).toEqual([]);
@@ -489,7 +492,7 @@ describe('openTorchFile, any bytes', () => {
     'pt/protocol4.pt',
     'malicious/whole-module.pt',
   ].map(fixtureBytes);
-  // Without checksums, so that what is changed reaches the parser.
+  // Without checksums, so that changes reach the parser.
   const withoutCrc = (pickle: Uint8Array) => torchZipOf(pickle, { 0: new Uint8Array(64) }, { crc: () => 0 });
 
   it('refuses random bytes', () =>
@@ -500,7 +503,7 @@ describe('openTorchFile, any bytes', () => {
       { numRuns: 300 },
     ));
 
-  it('refuses or reads files with bytes changed, left out or put in', () => {
+  it('refuses or reads files with bytes changed, removed or inserted', () => {
     const change = fc.record({ at: fc.nat(), length: fc.nat(6), put: fc.uint8Array({ maxLength: 6 }) });
     const changed = fc
       .tuple(fc.constantFrom(...seeds), fc.array(change, { minLength: 1, maxLength: 4 }))
@@ -559,14 +562,14 @@ describe('openTorchFile, any bytes', () => {
   });
 });
 
-describe('openTorchFile, legacy files longer than what is read at first', () => {
+describe('openTorchFile, legacy files', () => {
   let folder: string;
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'open-torch-file-'));
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  it('are read on', async () => {
+  it('reads pickles that are longer than the first read', async () => {
     const { dict, int, storage, tensor, text } = pickled;
     const magic = bytesOf(0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.');
     const machine = pickled.file(dict(text('little_endian'), bytesOf(0x88)));

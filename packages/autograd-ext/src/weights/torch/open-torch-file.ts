@@ -2,36 +2,36 @@ import type { StoredTensor } from '../../params.js';
 import { widen } from '../dtypes/dtype.js';
 import { describeForeignText, type FileSource } from '../files/file-source.js';
 import type { OpenedFile } from '../files/opened-file.js';
-import { flattenCheckpoint, type CheckpointValue } from './torch-checkpoint.js';
 import type { OpenTorchArchive, StorageBytes } from './torch-archive.js';
-import { TorchFileError } from './torch-file-error.js';
-import type { TorchTensor } from './torch-globals.js';
+import { flattenCheckpoint, type CheckpointValue } from './torch-checkpoint.js';
+import { ADVICE, TorchFileError } from './torch-file-error.js';
 import { isPickle, openTorchLegacy } from './torch-legacy.js';
+import type { TorchTensor } from './torch-tensor.js';
 import { gather, viewOf } from './torch-view.js';
 import { openTorchZip } from './torch-zip.js';
 import { isZip } from './zip-archive.js';
 
-/** An opened torch file: names and shapes are read and checked, the values lie in the file. */
+/** The contents of a torch file: names and shapes were read and checked, the values are still in the file. */
 export interface TorchFile {
-  /** By dotted path, in the file's order. */
+  /** The tensors by dotted path, in the order of the file. */
   readonly tensors: Map<string, StoredTensor>;
-  /** Numbers and text beside the tensors (`epoch`, `global_step`), by dotted path. */
+  /** Numbers, text and booleans (`epoch`, `global_step`) by dotted path. */
   readonly metadata: Map<string, CheckpointValue>;
 }
 
 /**
- * Opens what `torch.save` wrote (`.pt`, `.pth`, `.bin`, `.ckpt`), as zip archive or in the format before torch 1.6, in
- * pickle protocols 2 to 5. Nothing that the file names is ever called or looked up: a name beyond tensors, storages,
- * dtypes, OrderedDict and a few inert ones refuses the file. Only the pickle is read, of 64 MiB at most; no file stays
- * open.
+ * Opens a file of `torch.save` (`.pt`, `.pth`, `.bin`, `.ckpt`): a zip archive or the format before torch 1.6, in
+ * pickle protocols 2 to 5. No class or function that the file names is called or looked up: a file with other names
+ * than tensors, storages, dtypes, OrderedDict and a few that are ignored is refused. Reads the pickle only, at most
+ * 64 MiB, and closes the file.
  *
- * Nested dicts and lists are flattened to dotted paths; `{'state_dict': {'w': …}}` gives `state_dict.w`. Numbers and
- * text become `metadata`; all other values are left out. Parameters are their tensors. A tensor's dtype is in the
- * spelling of safetensors (`F32`, `BF16`, …). Views (shared storages, strides) are resolved when they are read;
- * contiguous tensors of uncompressed storages have a `location`. `read` compares a storage with the archive's checksum
- * at first use: an engine that maps `location` does not.
- * @throws TorchFileError if the file is damaged, not a torch file, or names anything else; `read` throws it for damaged
- *   values
+ * Nested dicts and lists are flattened to dotted paths: `{'state_dict': {'w': …}}` gives `state_dict.w`. Numbers, text
+ * and booleans become `metadata`; all other values are left out. A parameter gives its tensor. Dtypes are spelled as in
+ * safetensors (`F32`, `BF16`, …). Views (shared storages, strides) are gathered when they are read; contiguous tensors
+ * of uncompressed storages have a `location`. The first `read` of a storage compares its checksum with that of the
+ * archive; an engine that maps `location` does not.
+ * @throws TorchFileError if the file is damaged, not a torch file, or contains another name; `read` throws it for
+ *   damaged values
  */
 export async function openTorchFile(source: FileSource, path: string): Promise<TorchFile> {
   const file = await source.open(path);
@@ -42,7 +42,7 @@ export async function openTorchFile(source: FileSource, path: string): Promise<T
     const stored = new Map<string, StoredTensor>();
     const storages = new Map<string, StorageBytes>();
     for (const [name, tensor] of tensors) {
-      // Tensors that share a storage share its bytes, and with them their check.
+      // Tensors that share a storage share its bytes, whose checksum is then computed once.
       const bytes = storages.get(tensor.storage.key) ?? (await archive.locate(tensor.storage));
       storages.set(tensor.storage.key, bytes);
       stored.set(name, storedTensor(opened, name, tensor, bytes));
@@ -57,12 +57,12 @@ export async function openTorchFile(source: FileSource, path: string): Promise<T
 
 const BEGINNING = 512;
 
+/** Chooses the format by the first bytes of the file. */
 async function openerOf({ file }: OpenedFile): Promise<OpenTorchArchive> {
   const beginning = await file.read(0, Math.min(BEGINNING, file.size));
   if (isZip(beginning)) return openTorchZip;
   if (isPickle(beginning)) return openTorchLegacy;
-  if (!beginning.length)
-    throw new TorchFileError('it is empty, expected a zip archive or a pickle.', 'Download it again.');
+  if (!beginning.length) throw new TorchFileError('it is empty, expected a zip archive or a pickle.', ADVICE.download);
   const hex = Array.from(beginning.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join(' ');
   const advice =
     describeForeignText(new TextDecoder().decode(beginning)) ?? 'Check that it is a torch file, and complete.';
@@ -83,7 +83,7 @@ function storedTensor(opened: OpenedFile, name: string, tensor: TorchTensor, byt
     read: async () => {
       try {
         const viewed = await bytes.read(begin, end);
-        return widened(tensor.dtype, contiguous ? viewed : gather(viewed, tensor));
+        return widenOrRefuse(tensor.dtype, contiguous ? viewed : gather(viewed, tensor));
       } catch (cause) {
         throw explain(cause, `tensor '${name}' of '${file.name}'`);
       }
@@ -91,7 +91,7 @@ function storedTensor(opened: OpenedFile, name: string, tensor: TorchTensor, byt
   };
 }
 
-function widened(dtype: string, bytes: Uint8Array): Float32Array | Int32Array {
+function widenOrRefuse(dtype: string, bytes: Uint8Array): Float32Array | Int32Array {
   try {
     return widen(dtype, bytes);
   } catch (cause) {
@@ -99,8 +99,8 @@ function widened(dtype: string, bytes: Uint8Array): Float32Array | Int32Array {
   }
 }
 
-/** The same error with its place, if it is the file's; others (disk, memory) as they are. */
-function explain(cause: unknown, place: string): unknown {
+/** Adds the file or tensor to a TorchFileError; returns any other error (disk, memory) as it is. */
+function explain(cause: unknown, subject: string): unknown {
   if (!(cause instanceof TorchFileError)) return cause;
-  return new TorchFileError(`openTorchFile: ${place} cannot be read: ${cause.message}`, '', { cause });
+  return new TorchFileError(`openTorchFile: ${subject} cannot be read: ${cause.message}`, '', { cause });
 }

@@ -1,26 +1,26 @@
 import { TorchFileError } from './torch-file-error.js';
 
-/** A pickle goes on after the bytes at hand. */
+/** Thrown where the bytes end before the pickle does. The caller may read more of the file and try again. */
 export class PickleCutOff extends TorchFileError {}
 
-// A length of more bytes is no number of use; parsing long ones takes a time that grows with the square.
+// Longer integers have no use here, and the time to parse one grows with the square of its length.
 const MAX_INTEGER_BYTES = 256;
 const MAX_PROTOCOL = 5;
 
-/** The operands of a pickle's instructions. Every read throws PickleCutOff where the bytes end. */
+/** Reads the operands of a pickle's instructions. Every read throws PickleCutOff where the bytes end. */
 export class PickleReader {
   private readonly view: DataView;
   private readonly utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
   constructor(
     private readonly source: Uint8Array,
-    /** The next byte. */
+    /** The position of the next byte. */
     public at: number,
   ) {
     this.view = new DataView(source.buffer, source.byteOffset, source.byteLength);
   }
 
-  /** Past the next bytes. @returns where they begin */
+  /** Moves past the next bytes. @returns the position of the first of them */
   skip(length: number): number {
     const start = this.at;
     if (length > this.source.length - start)
@@ -36,7 +36,7 @@ export class PickleReader {
     return this.source.subarray(start, this.at);
   }
 
-  /** Little-endian, as all integers of the format. */
+  /** Reads an unsigned integer. All integers of the format are little-endian. */
   uint(size: 1 | 2 | 4 | 8): number {
     const start = this.skip(size);
     if (size === 1) return this.view.getUint8(start);
@@ -46,10 +46,10 @@ export class PickleReader {
   }
 
   float(): number {
-    return this.view.getFloat64(this.skip(8)); // the one number that is big-endian
+    return this.view.getFloat64(this.skip(8)); // the only big-endian number of the format
   }
 
-  /** Two's complement of any length: a number where it is safe, else a bigint. */
+  /** Reads an integer in two's complement: a number where that is exact, else a bigint. */
   integer(length: number): number | bigint {
     if (length > MAX_INTEGER_BYTES)
       throw new TorchFileError(`the pickle got an integer of ${length} bytes, expected at most ${MAX_INTEGER_BYTES}.`);
@@ -69,7 +69,7 @@ export class PickleReader {
     }
   }
 
-  /** Text up to the end of the line, and past it. */
+  /** Reads text up to the end of the line, and moves past it. */
   line(): string {
     const end = this.source.indexOf(0x0a, this.at);
     const text = this.text((end < 0 ? this.source.length + 1 : end) - this.at);
@@ -77,6 +77,7 @@ export class PickleReader {
     return text;
   }
 
+  /** Reads the protocol's version. @throws TorchFileError if it is too new */
   protocol(): void {
     const version = this.uint(1);
     if (version > MAX_PROTOCOL)

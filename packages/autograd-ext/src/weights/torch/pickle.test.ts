@@ -6,7 +6,7 @@ import { TorchFileError } from './torch-file-error.js';
 
 const { global, int, text, tuple } = pickled;
 
-/** Shows what it is asked. */
+/** Returns its arguments, so that tests see them. */
 const meaning: PickleMeaning = {
   global: (name) => (name === 'm.Ignored' ? new Placeholder(name) : { name }),
   call: (callee, args) => (callee instanceof Placeholder ? callee : { callee, args }),
@@ -96,9 +96,9 @@ describe('unpickle', () => {
       ),
     ],
     ['a persistent id', { id: 'x' }, text('x'), 'Q'],
-    ['attributes, which are dropped', new Map(), '}', '}', text('x'), 'Nsb'],
+    ['attributes, and drops them', new Map(), '}', '}', text('x'), 'Nsb'],
     [
-      'a placeholder, which swallows what it is given',
+      'a placeholder, which ignores items and attributes',
       new Placeholder('m.Ignored'),
       global('m', 'Ignored'),
       ')RK',
@@ -121,8 +121,8 @@ describe('unpickle', () => {
     ['a memo entry that was not set', /got memo entry 7/, 'h', 7],
     ['items of a list', /expected a dict and pairs/, ']NNs'],
     ['a key without a value', /expected a dict and pairs/, '}(Nu'],
-    ['what is appended to a dict', /expected a list/, '}Na'],
-    ['what is added to a list', /expected a set/, '](N', 0x90],
+    ['an append to a dict', /expected a list/, '}Na'],
+    ['an addition to a list', /expected a set/, '](N', 0x90],
     ['a name that is no text', /expected text that names a class/, 'NN', 0x93],
     ['an extension', /extension code 258/, 0x83, 2, 1],
     ['an unknown instruction', /instruction 0xff at byte 1/, 'N', 0xff],
@@ -135,24 +135,24 @@ describe('unpickle', () => {
     expect(() => parse(...parts)).toThrow(message);
   });
 
-  it('says where a pickle goes on after the bytes, whatever is cut', () => {
+  it('throws PickleCutOff for every beginning of a pickle', () => {
     const whole = bytesOf(0x80, 4, 0x95, new Uint8Array(8), '}(', text('key'), 'G', new Uint8Array(8), 'u', f, '0.');
     expect(unpickle(whole, 0, meaning).end).toBe(whole.length);
     for (let length = 0; length < whole.length; length++)
       expect(() => unpickle(whole.subarray(0, length), 0, meaning)).toThrow(PickleCutOff);
   });
 
-  it('begins where it is told and says where it ended', () => {
+  it('parses from a position and returns the position after the pickle', () => {
     expect(unpickle(bytesOf('xxK', 5, '.yy'), 2, meaning)).toEqual({ value: 5, end: 5 });
   });
 
-  it('keeps keys that mean something to JavaScript as any other', () => {
+  it('treats keys such as __proto__ as any other', () => {
     const dict = parse('}', text('__proto__'), '}', text('polluted'), 'K', 1, 'ss') as Map<string, unknown>;
     expect(dict).toEqual(new Map([['__proto__', new Map([['polluted', 1]])]]));
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
   });
 
-  it('reads long lists and deep ones without a deep stack', () => {
+  it('reads long and deeply nested lists without overflowing the stack', () => {
     expect(parse('](', new Uint8Array(500_000).fill(0x4e), 'e')).toHaveLength(500_000);
     let depth = 0;
     for (

@@ -1,35 +1,39 @@
-// Python's pickle format, protocols 2 to 5, as values only. pickleparser (npm) was not taken: it calls what the file
-// names, assigns a file's keys to objects, overflows the stack on long lists, reads past the end of the stack as
-// undefined, and has no limit to what a small file makes it build.
+// Parses Python's pickle format, protocols 2 to 5, to plain values. pickleparser (npm) is no alternative: it calls the
+// resolved names, assigns keys of the file to objects by default, passes all items of a list as arguments of one call,
+// pops undefined from an empty stack, and does not limit what a small file makes it build.
 import { PickleReader } from './pickle-reader.js';
-import { TorchFileError } from './torch-file-error.js';
+import { ADVICE, TorchFileError } from './torch-file-error.js';
 
-/** What names, calls and persistent ids of a pickle stand for. Each throws where one may not occur. */
+/** The meaning of a pickle's names, calls and persistent ids. A method throws where the pickle may not have one. */
 export interface PickleMeaning {
-  /** @param name of a class or function, with its module */
+  /** Returns the value of a class or function. @param name its name with its module, `torch.FloatStorage` */
   global(name: string): unknown;
-  /** A call as a value: nothing is called. */
+  /** Returns the result of a call, without calling anything. */
   call(callee: unknown, args: unknown): unknown;
+  /** Returns the value of a persistent id. */
   persistent(id: unknown): unknown;
 }
 
-/** Stands for a Python value that has no use here, and swallows what it is given. */
+/** Takes the place of a Python value that is not needed. Ignores items and attributes that are set on it. */
 export class Placeholder {
   constructor(readonly name: string) {}
 }
 
-// What one pickle may do, in instructions. A tensor takes about 90, so there is room for 90 thousand tensors; a hostile
-// file ends after some seconds and some hundred MB.
+// The maximal work of one pickle, in instructions. A tensor takes about 90, which allows 90 thousand tensors; a hostile
+// file is stopped after a few seconds and a few hundred MB.
 const MAX_WORK = 2 ** 23;
+// The work of a container, in instructions: it takes more memory than other values.
 const CONTAINER = 4;
 const STOP = 0x2e;
 
 /**
- * Parses one pickle: numbers, text, bytes, arrays (lists and tuples), Maps (dicts), Sets and what `meaning` makes of
- * the rest. Attributes (BUILD) are dropped. Depth is not limited: walk the value with care.
- * @param start where it begins in `bytes`
- * @returns the value and where the pickle ends
- * @throws TorchFileError if it is not valid, too large or `meaning` refuses; PickleCutOff if it goes on after the bytes
+ * Parses one pickle to numbers, text, bytes, arrays (lists and tuples), Maps (dicts), Sets and the values that
+ * `meaning` returns. Drops attributes (BUILD). The depth of the value is not limited, so that plain recursion over it
+ * may overflow the stack.
+ * @param start the position of the pickle in `bytes`
+ * @returns the value and the position after the pickle
+ * @throws TorchFileError if the pickle is invalid or too large, or `meaning` refuses; PickleCutOff if the bytes end
+ *   before the pickle
  */
 export function unpickle(
   bytes: Uint8Array,
@@ -51,7 +55,7 @@ export function unpickle(
   }
 }
 
-/** The stack and memo of one pickle. */
+/** The state of the parser: a stack of values, marks in it, and the memo. */
 class Machine {
   private readonly stack: unknown[] = [];
   private readonly marks: number[] = [];
@@ -63,12 +67,13 @@ class Machine {
     readonly meaning: PickleMeaning,
   ) {}
 
+  /** Counts work. @throws TorchFileError beyond the limit */
   spend(work: number): void {
     this.work += work;
     if (this.work > MAX_WORK)
       throw new TorchFileError(
         `the pickle got more than ${MAX_WORK} instructions, expected fewer.`,
-        'Save the tensors alone: torch.save(module.state_dict(), path).',
+        ADVICE.saveTensors,
       );
   }
 
@@ -76,7 +81,7 @@ class Machine {
     this.stack.push(value);
   }
 
-  /** A value that takes more memory than others. */
+  /** Pushes a list, dict, set or the result of a call. */
   pushContainer(value: unknown): void {
     this.spend(CONTAINER);
     this.push(value);
@@ -103,7 +108,7 @@ class Machine {
     this.marks.push(this.stack.length);
   }
 
-  /** What was pushed since the last mark. */
+  /** Pops everything that was pushed since the last mark. */
   popMark(): unknown[] {
     const mark = this.marks.pop();
     if (mark === undefined) throw new TorchFileError('the pickle got no mark, expected one that it had set.');
@@ -115,7 +120,7 @@ class Machine {
     return values.reverse();
   }
 
-  /** Drops the last value, or the mark if nothing was pushed since. */
+  /** Drops the last value, or the last mark if nothing was pushed since. */
   drop(): void {
     if (this.marks.length && this.stack.length === this.marks.at(-1)) this.marks.pop();
     else this.pop();
@@ -160,7 +165,7 @@ class Machine {
   }
 
   call(callee: unknown, args: unknown): void {
-    // What a call takes grows with its arguments, which a file may use again and again.
+    // The work of a call grows with its arguments, and a file may use the same long arguments again and again.
     if (Array.isArray(args)) {
       this.spend(args.length);
       this.spend(args.reduce((sum: number, arg) => sum + (Array.isArray(arg) ? arg.length : 0), 0));
@@ -171,13 +176,13 @@ class Machine {
   extension(code: number): never {
     throw new TorchFileError(
       `the pickle got extension code ${code}, which stands for a class or function of another program, expected none.`,
-      'Save the tensors alone: torch.save(module.state_dict(), path).',
+      ADVICE.saveTensors,
     );
   }
 }
 
 const INSTRUCTIONS: ReadonlyMap<number, (m: Machine) => void> = new Map<number, (m: Machine) => void>([
-  // The stream.
+  // Stream.
   [0x80, (m) => m.reader.protocol()], // PROTO
   [0x95, (m) => m.reader.skip(8)], // FRAME
   // Values.
@@ -193,7 +198,7 @@ const INSTRUCTIONS: ReadonlyMap<number, (m: Machine) => void> = new Map<number, 
   [0x8c, (m) => m.push(m.reader.text(m.reader.uint(1)))], // SHORT_BINUNICODE
   [0x58, (m) => m.push(m.reader.text(m.reader.uint(4)))], // BINUNICODE
   [0x8d, (m) => m.push(m.reader.text(m.reader.uint(8)))], // BINUNICODE8
-  [0x55, (m) => m.push(m.reader.text(m.reader.uint(1)))], // SHORT_BINSTRING: what Python 2 writes
+  [0x55, (m) => m.push(m.reader.text(m.reader.uint(1)))], // SHORT_BINSTRING, of Python 2
   [0x54, (m) => m.push(m.reader.text(m.reader.uint(4)))], // BINSTRING
   [0x53, (m) => m.push(m.reader.line())], // STRING
   [0x43, (m) => m.push(m.reader.bytes(m.reader.uint(1)))], // SHORT_BINBYTES
@@ -218,7 +223,7 @@ const INSTRUCTIONS: ReadonlyMap<number, (m: Machine) => void> = new Map<number, 
   [0x8f, (m) => m.pushContainer(new Set())], // EMPTY_SET
   [0x90, (m) => m.add(m.popMark())], // ADDITEMS
   [0x91, (m) => m.pushContainer(new Set(m.popMark()))], // FROZENSET
-  // The stack and the memo.
+  // Stack and memo.
   [0x30, (m) => m.drop()], // POP
   [0x31, (m) => void m.popMark()], // POP_MARK
   [0x32, (m) => m.push(m.top())], // DUP
@@ -227,7 +232,7 @@ const INSTRUCTIONS: ReadonlyMap<number, (m: Machine) => void> = new Map<number, 
   [0x94, (m) => m.remember()], // MEMOIZE
   [0x68, (m) => m.recall(m.reader.uint(1))], // BINGET
   [0x6a, (m) => m.recall(m.reader.uint(4))], // LONG_BINGET
-  // Names and what would be calls.
+  // Names and calls.
   [0x63, (m) => m.global(m.reader.line(), m.reader.line())], // GLOBAL
   [0x93, (m) => stackGlobal(m)], // STACK_GLOBAL
   [0x52, (m) => reduce(m)], // REDUCE
@@ -235,7 +240,7 @@ const INSTRUCTIONS: ReadonlyMap<number, (m: Machine) => void> = new Map<number, 
   [0x92, (m) => newObject(m)], // NEWOBJ_EX
   [0x6f, (m) => object(m)], // OBJ
   [0x69, (m) => instance(m)], // INST
-  [0x62, (m) => void m.pop()], // BUILD: the attributes
+  [0x62, (m) => void m.pop()], // BUILD: drops the attributes
   [0x51, (m) => m.push(m.meaning.persistent(m.pop()))], // BINPERSID
   [0x82, (m) => m.extension(m.reader.uint(1))], // EXT1
   [0x83, (m) => m.extension(m.reader.uint(2))], // EXT2

@@ -1,40 +1,37 @@
-import { DTYPE_BITS } from '../dtypes/dtype.js';
 import type { OpenedFile } from '../files/opened-file.js';
 import { TorchFileError } from './torch-file-error.js';
-import type { TorchStorage } from './torch-globals.js';
+import { storageSize, type TorchStorage } from './torch-tensor.js';
 
-/** A torch file's pickle as a value, and the way to the storages that it speaks of. */
+/** The value of a torch file's pickle, and access to its storages. */
 export interface TorchArchive {
-  /** Of arrays, Maps, TorchTensors and so on: see `unpickle` and `torchMeaning`. */
+  /** Consists of arrays, Maps, TorchTensors and so on: see `unpickle` and `torchMeaning`. */
   readonly value: unknown;
-  /** @throws TorchFileError if the file does not hold it or it is of another size */
+  /** Finds a storage in the file. @throws TorchFileError if it is not there or has another size */
   locate(storage: TorchStorage): StorageBytes | Promise<StorageBytes>;
 }
 
-/** A storage's bytes in a file. */
+/** The bytes of a storage in a file. */
 export interface StorageBytes {
+  /** In bytes. */
   readonly size: number;
-  /** Where they begin, if they lie in the file as they are. */
+  /** The position of the first byte in the file; absent if the storage is compressed. */
   readonly offset?: number;
-  /** The caller owns them. @throws TorchFileError if they are damaged, as far as the file tells */
+  /** Returns bytes that the caller owns. @throws TorchFileError if a checksum shows that they are damaged */
   read(begin: number, end: number): Promise<Uint8Array>;
 }
 
-/** How a kind of torch file is opened. The opened file stays open meanwhile. */
+/** Opens one kind of torch file. The caller keeps `opened.file` open during the call. */
 export type OpenTorchArchive = (opened: OpenedFile) => Promise<TorchArchive>;
 
-/** What a pickle may take, in bytes. It holds names and shapes; even the largest checkpoints' are some MB. */
+/** The maximal size of a pickle in bytes. It contains names and shapes: a few MB in the largest checkpoints. */
 export const MAX_PICKLE = 64 * 2 ** 20;
 
-/** In bytes; a storage without dtype is counted in bytes. */
-export const storageSize = ({ dtype, length }: TorchStorage): number =>
-  (length * (dtype ? DTYPE_BITS.get(dtype)! : 8)) / 8;
-
-/** @throws TorchFileError if a storage has other than the bytes that the pickle says */
-export function checkStorageSize(storage: TorchStorage, got: number): void {
+/** @throws TorchFileError if a storage of `size` bytes is not as large as the pickle says */
+export function checkStorageSize(storage: TorchStorage, size: number): void {
   const expected = storageSize(storage);
-  if (got !== expected)
+  if (size !== expected)
     throw new TorchFileError(
-      `storage '${storage.key}' got ${got} bytes, expected ${expected} for ${storage.length} elements of ${storage.dtype ?? 'U8'}.`,
+      `storage '${storage.key}' got ${size} bytes, ` +
+        `expected ${expected} for ${storage.length} elements of ${storage.dtype ?? 'U8'}.`,
     );
 }

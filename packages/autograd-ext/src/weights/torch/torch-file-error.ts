@@ -1,10 +1,22 @@
-/** A torch file that cannot be read: every fault of a file's contents throws this. The message says what to do. */
+/** Thrown for every fault in the contents of a torch file. The message says what to do. */
 export class TorchFileError extends Error {
   override readonly name = 'TorchFileError';
 
-  /** @param advice what to do, '' if the problem says it */
-  constructor(problem: string, advice = 'The file is damaged: download it again.', options?: ErrorOptions) {
+  /** @param advice what the user should do; '' if `problem` says it */
+  constructor(problem: string, advice: string = ADVICE.downloadDamaged, options?: ErrorOptions) {
     const message = advice ? `${problem} ${advice}` : problem;
-    super(message.replace(/\p{Cc}/gu, '?'), options); // names in the file may hold a terminal's control characters
+    super(message.replace(/\p{Cc}/gu, '?'), options); // names in the file may contain control characters of terminals
   }
 }
+
+/** What a user can do about a faulty file. */
+export const ADVICE = {
+  downloadDamaged: 'The file is damaged: download it again.',
+  download: 'Download it again.',
+  checkFile: 'Check that it is a checkpoint.',
+  saveTensors: 'Save the tensors alone: torch.save(module.state_dict(), path).',
+  saveLittleEndian: 'Save the file on a little-endian machine.',
+  saveTrusted:
+    'Python would import and run it. If you trust the file, open it with torch and save its tensors alone: ' +
+    'torch.save(module.state_dict(), path), or better as safetensors.',
+} as const;

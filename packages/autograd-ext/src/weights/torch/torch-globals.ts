@@ -1,71 +1,49 @@
-// The names that may occur in a torch file, and what each stands for. It is an allow-list: a file with any other name
-// is refused. Nothing here or in the file is looked up in a program, and nothing that a file names is called.
+// The names that a torch file may contain, and their meaning. This is an allow-list: a file with any other name is
+// refused. No name is looked up in a program, and no function that a file names is called.
 import { Placeholder, type PickleMeaning } from './pickle.js';
-import { TorchFileError } from './torch-file-error.js';
+import { ADVICE, TorchFileError } from './torch-file-error.js';
+import { TorchStorage, TorchTensor } from './torch-tensor.js';
 
-/** A run of numbers in the file that one or more tensors view. */
-export class TorchStorage {
-  constructor(
-    readonly key: string,
-    /** Undefined for plain bytes, which a tensor views as its own dtype. */
-    readonly dtype: string | undefined,
-    /** In elements. */
-    readonly length: number,
-  ) {}
-}
-
-/** A view of a storage; all counts are in elements. Not checked against the storage yet. */
-export class TorchTensor {
-  constructor(
-    readonly storage: TorchStorage,
-    readonly dtype: string,
-    readonly offset: number,
-    readonly shape: readonly number[],
-    readonly strides: readonly number[],
-  ) {}
-}
-
-/** A class or function whose result is known without calling it. */
-class Known {
+/** An allowed class or function, whose result is computed here without calling it. */
+class AllowedCallable {
   constructor(
     readonly name: string,
     readonly result: (args: readonly unknown[]) => unknown,
   ) {}
 }
 
+/** A storage class such as `torch.FloatStorage`. */
 class StorageType {
   constructor(readonly dtype: string | undefined) {}
 }
 
+/** A dtype such as `torch.float32`, under the name of safetensors. */
 class Dtype {
   constructor(readonly name: string) {}
 }
 
-const STATE_DICT_ADVICE =
-  'Python would import and run it. If you trust the file, open it with torch and save its tensors alone: torch.save(module.state_dict(), path), or better as safetensors.';
-
-/** Torch's allow-list. A persistent id is a storage; other names throw and are named in the error. */
+/** The allow-list of torch files. Persistent ids are storages. Any other name throws an error that quotes it. */
 export const torchMeaning: PickleMeaning = {
   global: (name) => {
-    const known = GLOBALS.get(name);
-    if (known) return known;
+    const value = GLOBALS.get(name);
+    if (value) return value;
     throw new TorchFileError(
-      `the pickle got the name '${name.slice(0, 200)}', expected only torch's tensors, storages and dtypes, and OrderedDict.`,
-      STATE_DICT_ADVICE,
+      `the pickle got the name '${name.slice(0, 200)}', ` +
+        "expected only torch's tensors, storages and dtypes, and OrderedDict.",
+      ADVICE.saveTrusted,
     );
   },
   call: (callee, args) => {
     if (callee instanceof Placeholder) return callee;
-    if (callee instanceof Known && Array.isArray(args)) return callee.result(args);
+    if (callee instanceof AllowedCallable && Array.isArray(args)) return callee.result(args);
     throw new TorchFileError(
       `the pickle got a call of ${describe(callee)} with ${describe(args)}, expected an allowed function with a tuple.`,
-      STATE_DICT_ADVICE,
+      ADVICE.saveTrusted,
     );
   },
   persistent: (id) => {
-    const [kind, type, key, , length] = Array.isArray(id) ? (id as unknown[]) : [];
-    const view = Array.isArray(id) ? (id as unknown[])[5] : undefined;
-    if (kind !== 'storage' || !(type instanceof StorageType) || !isKey(key) || !isCount(length))
+    const [kind, type, key, , length, view] = Array.isArray(id) ? (id as unknown[]) : [];
+    if (kind !== 'storage' || !(type instanceof StorageType) || !isStorageKey(key) || !isCount(length))
       throw new TorchFileError(
         `the pickle's persistent id got ${describe(id)}, expected ('storage', storage type, key, device, length).`,
       );
@@ -80,7 +58,8 @@ export const torchMeaning: PickleMeaning = {
 
 function rebuildTensor(args: readonly unknown[]): TorchTensor {
   const [storage, offset, shape, strides] = args;
-  const dtype = args[6] instanceof Dtype ? args[6].name : storage instanceof TorchStorage ? storage.dtype : undefined;
+  const storageDtype = storage instanceof TorchStorage ? storage.dtype : undefined;
+  const dtype = args[6] instanceof Dtype ? args[6].name : storageDtype; // only _rebuild_tensor_v3 names a dtype
   if (
     storage instanceof TorchStorage &&
     dtype &&
@@ -95,17 +74,19 @@ function rebuildTensor(args: readonly unknown[]): TorchTensor {
   );
 }
 
-/** Of a parameter, the tensor. */
+/** Returns the tensor of a parameter. */
 function rebuildParameter([tensor]: readonly unknown[]): unknown {
   if (tensor instanceof TorchTensor || tensor instanceof Placeholder) return tensor;
   throw new TorchFileError(`the pickle got a parameter of ${describe(tensor)}, expected a tensor.`);
 }
 
-/** Of a tensor with attributes, the tensor. */
+/** Returns the tensor of a tensor with attributes. */
 function rebuildFromType([rebuild, , args]: readonly unknown[]): unknown {
-  if (TENSORS.includes(rebuild as Known) && Array.isArray(args)) return (rebuild as Known).result(args);
+  if (REBUILDS.includes(rebuild as AllowedCallable) && Array.isArray(args))
+    return (rebuild as AllowedCallable).result(args);
   throw new TorchFileError(
-    `the pickle got a tensor made by ${describe(rebuild)}, expected one of ${TENSORS.map(({ name }) => name).join(', ')}.`,
+    `the pickle got a tensor made by ${describe(rebuild)}, ` +
+      `expected one of ${REBUILDS.map(({ name }) => name).join(', ')}.`,
   );
 }
 
@@ -120,20 +101,20 @@ function size([sizes = []]: readonly unknown[]): readonly number[] {
   throw new TorchFileError(`the pickle got a torch.Size of ${describe(sizes)}, expected whole numbers.`);
 }
 
-const TENSORS = ['_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_tensor_v3'].map(
-  (name) => new Known(`torch._utils.${name}`, rebuildTensor),
+const REBUILDS = ['_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_tensor_v3'].map(
+  (name) => new AllowedCallable(`torch._utils.${name}`, rebuildTensor),
 );
-const KNOWN = [
-  ...TENSORS,
-  new Known('torch._utils._rebuild_parameter', rebuildParameter),
-  new Known('torch._utils._rebuild_parameter_with_state', rebuildParameter),
-  new Known('torch._tensor._rebuild_from_type_v2', rebuildFromType),
-  new Known('collections.OrderedDict', orderedDict),
-  new Known('torch.Size', size),
+const ALLOWED = [
+  ...REBUILDS,
+  new AllowedCallable('torch._utils._rebuild_parameter', rebuildParameter),
+  new AllowedCallable('torch._utils._rebuild_parameter_with_state', rebuildParameter),
+  new AllowedCallable('torch._tensor._rebuild_from_type_v2', rebuildFromType),
+  new AllowedCallable('collections.OrderedDict', orderedDict),
+  new AllowedCallable('torch.Size', size),
 ];
 
-// Names of values that checkpoints hold beside their weights: bytes and sets, hyper-parameters, numpy's scalars, the
-// keys of Lightning's callbacks.
+// Names of values in checkpoints that are not weights: bytes and sets, hyper-parameters, numpy's scalars, the keys of
+// Lightning's callbacks. Their values are left out.
 const IGNORED = [
   '_codecs.encode',
   'argparse.Namespace',
@@ -182,7 +163,7 @@ const DTYPES: Readonly<Record<string, string>> = {
 };
 
 const GLOBALS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
-  ...KNOWN.map((known) => [known.name, known] as const),
+  ...ALLOWED.map((callable) => [callable.name, callable] as const),
   ...IGNORED.map((name) => [name, new Placeholder(name)] as const),
   ...Object.entries(DTYPES).map(([name, dtype]) => [`torch.${name}`, new Dtype(dtype)] as const),
   ...Object.entries(STORAGES).flatMap(([name, dtype]) =>
@@ -191,16 +172,16 @@ const GLOBALS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['torch.storage.UntypedStorage', new StorageType(undefined)],
 ]);
 
-// More dimensions than torch allows.
+// torch itself allows fewer dimensions.
 const MAX_RANK = 64;
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 const isCounts = (value: unknown): value is number[] =>
   Array.isArray(value) && value.length <= MAX_RANK && value.every(isCount);
-const isKey = (value: unknown): value is string | number | bigint =>
+const isStorageKey = (value: unknown): value is string | number | bigint =>
   ['string', 'number', 'bigint'].includes(typeof value);
 
-/** A value in a few words: it may be as deep or as long as the file. */
+/** Describes a value in a few words, since it may be as deep or as long as the file. */
 function describe(value: unknown): string {
   if (Array.isArray(value))
     return `(${value.slice(0, 6).map(describeItem).join(', ')}${value.length > 6 ? ', …' : ''})`;
@@ -211,7 +192,7 @@ function describeItem(value: unknown): string {
   if (value === null || value === undefined) return 'None';
   if (typeof value === 'string') return `'${value.slice(0, 40)}'`;
   if (typeof value !== 'object') return `${value as number}`;
-  if (value instanceof Known || value instanceof Placeholder) return value.name;
+  if (value instanceof AllowedCallable || value instanceof Placeholder) return value.name;
   if (Array.isArray(value)) return isCounts(value) ? `(${value.join(', ')})` : `a list of ${value.length}`;
   return `a ${value.constructor.name}`;
 }

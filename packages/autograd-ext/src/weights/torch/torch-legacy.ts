@@ -2,23 +2,24 @@ import type { RandomAccessFile } from '../files/file-source.js';
 import { reopened, type OpenedFile } from '../files/opened-file.js';
 import { PickleCutOff } from './pickle-reader.js';
 import { unpickle, type PickleMeaning } from './pickle.js';
-import { checkStorageSize, MAX_PICKLE, storageSize, type TorchArchive } from './torch-archive.js';
-import { TorchFileError } from './torch-file-error.js';
-import { torchMeaning, type TorchStorage } from './torch-globals.js';
+import { checkStorageSize, MAX_PICKLE, type TorchArchive } from './torch-archive.js';
+import { ADVICE, TorchFileError } from './torch-file-error.js';
+import { torchMeaning } from './torch-globals.js';
+import { storageSize, type TorchStorage } from './torch-tensor.js';
 
 const MAGIC = 0x1950a86a20f9469cfc6cn;
 const PROTOCOL = 1001;
-// How much is read at first, and how much more each time that the pickles turn out to be longer.
+// The bytes of the first read, and the factor by which a read grows when the pickles turn out to be longer.
 const FIRST_READ = 2 ** 20;
 const GROWTH = 4;
 const COUNT_SIZE = 8;
 
-/** Whether a file's first bytes are those of a pickle of protocol 2 or later. */
+/** Whether a file starts as a pickle of protocol 2 or later does. */
 export const isPickle = (beginning: Uint8Array): boolean => beginning[0] === 0x80;
 
 /**
- * Opens what torch wrote before 1.6: pickles of a magic number, a version, the machine, the value and the storages'
- * keys; then each storage as its length and its numbers.
+ * Opens a file in the format before torch 1.6: pickles of a magic number, a version, the machine, the value and the
+ * keys of the storages, then the length and the numbers of each storage.
  */
 export async function openTorchLegacy(opened: OpenedFile): Promise<TorchArchive> {
   const { file } = opened;
@@ -39,10 +40,11 @@ export async function openTorchLegacy(opened: OpenedFile): Promise<TorchArchive>
 
 interface Pickles {
   readonly value: unknown;
-  /** Those that the value speaks of, by key. */
+  /** The storages of the value's tensors, by key. */
   readonly storages: ReadonlyMap<string, TorchStorage>;
-  /** In the order of their data. */
+  /** The keys of the storages, in the order of their data. */
   readonly keys: readonly string[];
+  /** The position of the byte after the last pickle. */
   readonly end: number;
 }
 
@@ -86,11 +88,13 @@ function parsePickles(bytes: Uint8Array): Pickles {
 }
 
 function checkMagic(magic: unknown): void {
-  if (magic !== MAGIC)
-    throw new TorchFileError(
-      `the magic number got ${typeof magic === 'bigint' || typeof magic === 'number' ? `0x${magic.toString(16)}` : 'something else'}, expected 0x${MAGIC.toString(16)}: the file is a pickle, but not torch's.`,
-      'Check that it is a checkpoint.',
-    );
+  if (magic === MAGIC) return;
+  const isNumber = typeof magic === 'bigint' || typeof magic === 'number';
+  throw new TorchFileError(
+    `the magic number got ${isNumber ? `0x${magic.toString(16)}` : 'something else'}, ` +
+      `expected 0x${MAGIC.toString(16)}: the file is a pickle, but not torch's.`,
+    ADVICE.checkFile,
+  );
 }
 
 function checkVersion(version: unknown): void {
@@ -103,13 +107,10 @@ function checkVersion(version: unknown): void {
 
 function checkMachine(machine: unknown): void {
   if (!(machine instanceof Map) || machine.get('little_endian') !== true)
-    throw new TorchFileError(
-      'the byte order got other than little-endian.',
-      'Save the file on a little-endian machine.',
-    );
+    throw new TorchFileError('the byte order got other than little-endian.', ADVICE.saveLittleEndian);
 }
 
-/** Where the numbers of each storage begin. */
+/** Returns the position of the numbers of each storage, by key. */
 async function findStorages(
   file: RandomAccessFile,
   start: number,
@@ -126,8 +127,9 @@ async function findStorages(
       );
     if (at + COUNT_SIZE + storageSize(storage) > file.size)
       throw new TorchFileError(
-        `storage '${key}' got ${Math.max(0, file.size - at - COUNT_SIZE)} bytes, expected ${storageSize(storage)}: the file was cut off.`,
-        'Download it again.',
+        `storage '${key}' got ${Math.max(0, file.size - at - COUNT_SIZE)} bytes, ` +
+          `expected ${storageSize(storage)}: the file was cut off.`,
+        ADVICE.download,
       );
     const count = await readCount(file, at);
     if (count !== BigInt(storage.length))

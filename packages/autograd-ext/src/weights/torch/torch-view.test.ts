@@ -1,9 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { TorchStorage, TorchTensor } from './torch-globals.js';
+import { TorchStorage, TorchTensor } from './torch-tensor.js';
 import { gather, viewOf } from './torch-view.js';
 
-/** The elements' positions, one by one. */
+/** Lists the position of every element in the storage. */
 function positions({ offset, shape, strides }: TorchTensor): number[] {
   return shape.reduce<number[]>(
     (starts, n, d) => starts.flatMap((start) => Array.from({ length: n }, (_, i) => start + i * strides[d]!)),
@@ -34,7 +34,7 @@ const sizeOf = (dtype: string) => types[dtype].BYTES_PER_ELEMENT;
 const bytesOf = (size: number) => ({ size, read: () => Promise.reject(new Error('not read')) });
 
 describe('viewOf and gather', () => {
-  it('give the elements that offsets and strides name, in row-major order', () =>
+  it('gather the elements of offset, shape and strides in row-major order', () =>
     fc.assert(
       fc.property(tensors, fc.nat(3), (tensor, misalignment) => {
         const Type = types[tensor.dtype];
@@ -51,7 +51,7 @@ describe('viewOf and gather', () => {
       }),
     ));
 
-  it('know contiguous tensors whatever the strides of dimensions of one', () => {
+  it('recognise contiguous tensors whatever the strides of dimensions of size 1', () => {
     const contiguous = (shape: number[], strides: number[]) =>
       viewOf('x', new TorchTensor(new TorchStorage('0', 'F32', 150), 'F32', 0, shape, strides), bytesOf(600))
         .contiguous;
@@ -63,11 +63,11 @@ describe('viewOf and gather', () => {
     ]);
   });
 
-  it('refuse a tensor exactly if an element lies beyond the storage', () =>
+  it('refuse a tensor if and only if an element is beyond the storage', () =>
     fc.assert(
-      fc.property(tensors, fc.nat(60), (tensor, held) => {
-        const fits = positions(tensor).every((at) => at < held);
-        const view = () => viewOf('x', tensor, bytesOf(held * sizeOf(tensor.dtype)));
+      fc.property(tensors, fc.nat(60), (tensor, capacity) => {
+        const fits = positions(tensor).every((at) => at < capacity);
+        const view = () => viewOf('x', tensor, bytesOf(capacity * sizeOf(tensor.dtype)));
         if (fits) view();
         else expect(view).toThrow(/expected them below/);
       }),

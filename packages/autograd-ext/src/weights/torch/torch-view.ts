@@ -1,40 +1,40 @@
-import { DTYPE_BITS } from '../dtypes/dtype.js';
+import { elementCount } from '../../params.js';
+import { byteSize } from '../dtypes/dtype.js';
 import type { StorageBytes } from './torch-archive.js';
 import { TorchFileError } from './torch-file-error.js';
-import type { TorchTensor } from './torch-globals.js';
-import { elementCount } from '../../params.js';
+import type { TorchTensor } from './torch-tensor.js';
 
-/** The bytes of a storage that a tensor's elements lie in. */
+/** The range of a storage, in bytes, that contains all elements of a tensor. */
 export interface TorchView {
   readonly begin: number;
   readonly end: number;
-  /** Whether these are the elements, one after the other in row-major order. */
+  /** Whether the range is exactly the elements, in row-major order. */
   readonly contiguous: boolean;
 }
 
-// A view may show an element many times (`expand`). One that shows more than its storage holds must still fit in
-// memory.
+// A view may repeat elements (`expand`). A view of more elements than its storage has must still fit in memory.
 const MAX_REPEATED = 2 ** 26;
 
-/** @throws TorchFileError if a tensor reaches beyond its storage */
+/** Returns the range of a storage that a tensor views. @throws TorchFileError if the tensor reaches beyond it */
 export function viewOf(
   name: string,
   { storage, dtype, offset, shape, strides }: TorchTensor,
   { size }: StorageBytes,
 ): TorchView {
-  const itemSize = DTYPE_BITS.get(dtype)! / 8;
-  const held = Math.floor(size / itemSize);
+  const itemSize = byteSize(dtype, 1);
+  const capacity = Math.floor(size / itemSize);
   const count = elementCount(shape);
-  const what = `tensor '${name}' of shape [${shape.join(', ')}]`;
+  const subject = `tensor '${name}' of shape [${shape.join(', ')}]`;
   if (count === 0) return { begin: 0, end: 0, contiguous: true };
   const last = shape.reduce((index, n, i) => index + (n - 1) * strides[i]!, offset);
-  if (last >= held)
+  if (last >= capacity)
     throw new TorchFileError(
-      `${what} got elements up to ${last} of storage '${storage.key}', expected them below ${held}.`,
+      `${subject} got elements up to ${last} of storage '${storage.key}', expected them below ${capacity}.`,
     );
-  if (count > Math.max(held, MAX_REPEATED))
+  if (count > Math.max(capacity, MAX_REPEATED))
     throw new TorchFileError(
-      `${what} got ${count} elements that repeat the ${held} of storage '${storage.key}', expected at most ${MAX_REPEATED}.`,
+      `${subject} got ${count} elements that repeat the ${capacity} of storage '${storage.key}', ` +
+        `expected at most ${MAX_REPEATED}.`,
       'Save what it repeats.',
     );
   return { begin: offset * itemSize, end: (last + 1) * itemSize, contiguous: isContiguous(shape, strides) };
@@ -49,11 +49,11 @@ function isContiguous(shape: readonly number[], strides: readonly number[]): boo
   return true;
 }
 
-/** The elements of a view in row-major order, as bytes. `bytes` begin with the view's first element. */
+/** Copies the elements of a view to row-major order. `bytes` is the range that `viewOf` returns. */
 export function gather(bytes: Uint8Array, { dtype, shape, strides }: TorchTensor): Uint8Array {
-  const itemSize = DTYPE_BITS.get(dtype)! / 8;
+  const itemSize = byteSize(dtype, 1);
   const count = elementCount(shape);
-  // Elements are moved by their bits, those of 8 bytes as two words.
+  // Copies bits, not numbers: elements of 8 bytes are two words.
   const Word = itemSize === 1 ? Uint8Array : itemSize === 2 ? Uint16Array : Uint32Array;
   const words = itemSize / Word.BYTES_PER_ELEMENT;
   const { buffer, byteOffset, byteLength } = bytes.byteOffset % Word.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
@@ -62,7 +62,7 @@ export function gather(bytes: Uint8Array, { dtype, shape, strides }: TorchTensor
   const index = shape.map(() => 0);
   for (let i = 0, at = 0; i < count; i++) {
     for (let word = 0; word < words; word++) to[i * words + word] = from[at * words + word]!;
-    // The next index, as an odometer counts.
+    // Increments the index like an odometer.
     for (let d = shape.length - 1; d >= 0; d--) {
       at += strides[d]!;
       if (++index[d]! < shape[d]!) break;

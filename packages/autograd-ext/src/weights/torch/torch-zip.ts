@@ -1,19 +1,20 @@
-import { crc32 } from './crc32.js';
 import type { RandomAccessFile } from '../files/file-source.js';
 import { reopened, type OpenedFile } from '../files/opened-file.js';
+import { crc32 } from './crc32.js';
 import { unpickle } from './pickle.js';
 import { checkStorageSize, MAX_PICKLE, type StorageBytes, type TorchArchive } from './torch-archive.js';
-import { TorchFileError } from './torch-file-error.js';
+import { ADVICE, TorchFileError } from './torch-file-error.js';
 import { torchMeaning } from './torch-globals.js';
 import { checkCrc, locateMember, readMember, readZipDirectory, type ZipMember } from './zip-archive.js';
 
-// A checksum is computed over pieces of this size.
+// A checksum is computed in pieces of this size.
 const CHUNK = 2 ** 24;
-const MAX_NOTE = 64;
+// The maximal size of the member `byteorder`.
+const MAX_BYTE_ORDER = 64;
 
 /**
- * Opens what torch has written since 1.6: a zip of `NAME/data.pkl` and `NAME/data/KEY`, of which only the former is
- * read.
+ * Opens a file in the format since torch 1.6: a zip archive of `NAME/data.pkl` and, for each storage, `NAME/data/KEY`.
+ * Reads only the former.
  */
 export async function openTorchZip(opened: OpenedFile): Promise<TorchArchive> {
   const { file } = opened;
@@ -37,14 +38,15 @@ export async function openTorchZip(opened: OpenedFile): Promise<TorchArchive> {
   };
 }
 
+/** Returns the NAME of the archive's folder. @throws TorchFileError if the archive is not a checkpoint */
 function findFolder(members: ReadonlyMap<string, ZipMember>): string {
   const folders = [...members.keys()].flatMap((name) => /^([^/]+)\/data\.pkl$/.exec(name)?.[1] ?? []);
   const [folder] = folders;
   if (folder === undefined || folders.length > 1) {
-    const some = [...members.keys()].slice(0, 5).join(', ') || 'nothing';
+    const names = [...members.keys()].slice(0, 5).join(', ') || 'nothing';
     throw new TorchFileError(
-      `the archive got ${some}, expected one file 'NAME/data.pkl' as torch.save writes.`,
-      'Check that it is a checkpoint.',
+      `the archive got ${names}, expected one file 'NAME/data.pkl' as torch.save writes.`,
+      ADVICE.checkFile,
     );
   }
   if (members.has(`${folder}/constants.pkl`))
@@ -56,15 +58,12 @@ function findFolder(members: ReadonlyMap<string, ZipMember>): string {
 }
 
 async function checkByteOrder(file: RandomAccessFile, member: ZipMember | undefined): Promise<void> {
-  const order = member ? new TextDecoder().decode(await readMember(file, member, MAX_NOTE)) : 'little';
+  const order = member ? new TextDecoder().decode(await readMember(file, member, MAX_BYTE_ORDER)) : 'little';
   if (order !== 'little')
-    throw new TorchFileError(
-      `the byte order got '${order}', expected 'little'.`,
-      'Save the file on a little-endian machine.',
-    );
+    throw new TorchFileError(`the byte order got '${order}', expected 'little'.`, ADVICE.saveLittleEndian);
 }
 
-/** Read by ranges; all of them pass the checksum before the first range is given out. */
+/** An uncompressed storage, read by ranges. The first read checks the checksum of the whole storage. */
 function storedBytes(opened: OpenedFile, member: ZipMember, offset: number): StorageBytes {
   const { size } = member;
   let checked = member.crc === undefined;
@@ -87,6 +86,7 @@ async function crcOfRange(file: RandomAccessFile, offset: number, size: number):
   return crc;
 }
 
+/** A compressed storage: every read decompresses all of it. */
 function deflatedBytes(opened: OpenedFile, member: ZipMember): StorageBytes {
   return {
     size: member.size,

@@ -1,22 +1,22 @@
-import { crc32 } from './crc32.js';
 import type { RandomAccessFile } from '../files/file-source.js';
-import { TorchFileError } from './torch-file-error.js';
+import { crc32 } from './crc32.js';
+import { ADVICE, TorchFileError } from './torch-file-error.js';
 
-// The format's table of contents, read by ranges. yauzl (npm) was not taken: it needs Node's Buffer and streams, reads
-// each entry on its own, and torch files want neither their names decoded nor their members as streams.
+// Reads the central directory of a zip archive by ranges, in Node and in browsers. yauzl (npm) needs Node's Buffer and
+// streams and leaves CRC-32 to its users; fflate needs the whole archive in memory or as a stream.
 
-/** A file in a zip archive. */
+/** A file of a zip archive. */
 export interface ZipMember {
   readonly name: string;
-  /** Compressed with deflate; else stored as it is. */
+  /** Whether it is compressed with deflate; if not, it is stored as it is. */
   readonly deflated: boolean;
-  /** Undefined where the writer left it out. */
+  /** Its CRC-32; undefined where the writer did not compute it. */
   readonly crc: number | undefined;
-  /** In the archive, in bytes. */
+  /** The size in the archive, in bytes. */
   readonly storedSize: number;
-  /** In bytes. */
+  /** The size after decompression, in bytes. */
   readonly size: number;
-  /** Where its local header lies. */
+  /** The position of its local header. */
   readonly headerOffset: number;
 }
 
@@ -32,22 +32,23 @@ const LOCAL = 0x04034b50;
 const LOCAL_SIZE = 30;
 const MAX_COMMENT = 0xffff;
 const MAX_DIRECTORY = 16 * 2 ** 20;
-// Deflate packs at most 1032 bytes into one.
+// Deflate compresses at most 1032 bytes into one.
 const MAX_RATIO = 1032;
 
-/** Whether a file's first bytes are those of a zip archive. */
+/** Whether a file starts as a zip archive does. */
 export const isZip = (beginning: Uint8Array): boolean =>
   beginning.length >= 4 && dataView(beginning).getUint32(0, true) === LOCAL;
 
 /**
- * The files of an archive by name, zip64 included.
+ * Reads the central directory of an archive, zip64 included. Returns its files by name.
  * @throws TorchFileError if the table of contents is missing, invalid, larger than 16 MiB or names a file twice
  */
 export async function readZipDirectory(file: RandomAccessFile): Promise<Map<string, ZipMember>> {
   const { offset, size, count } = await findDirectory(file);
   if (size > MAX_DIRECTORY || offset + size > file.size)
     throw new TorchFileError(
-      `the archive's table of contents got ${size} bytes at ${offset}, expected at most ${MAX_DIRECTORY} within the file.`,
+      `the archive's table of contents got ${size} bytes at ${offset}, ` +
+        `expected at most ${MAX_DIRECTORY} within the file.`,
     );
   const bytes = await file.read(offset, size);
   const members = new Map<string, ZipMember>();
@@ -60,14 +61,15 @@ export async function readZipDirectory(file: RandomAccessFile): Promise<Map<stri
   return members;
 }
 
-/** Where a member's bytes begin in the file. @throws TorchFileError if they are not within it */
+/** Returns the position of a member's bytes. @throws TorchFileError if they are not within the file */
 export async function locateMember(
   file: RandomAccessFile,
   { name, headerOffset, storedSize }: ZipMember,
 ): Promise<number> {
   const tooShort = () =>
     new TorchFileError(
-      `'${name}' of the archive got ${storedSize} bytes at ${headerOffset}, expected them within the file's ${file.size}.`,
+      `'${name}' of the archive got ${storedSize} bytes at ${headerOffset}, ` +
+        `expected them within the file's ${file.size}.`,
     );
   if (headerOffset + LOCAL_SIZE > file.size) throw tooShort();
   const header = dataView(await file.read(headerOffset, LOCAL_SIZE));
@@ -79,7 +81,7 @@ export async function locateMember(
 }
 
 /**
- * A whole member, decompressed and compared with its checksum. @throws TorchFileError if it is damaged or larger than
+ * Reads a member, decompresses it and compares its checksum. @throws TorchFileError if it is damaged or larger than
  * `maxSize`
  */
 export async function readMember(file: RandomAccessFile, member: ZipMember, maxSize = Infinity): Promise<Uint8Array> {
@@ -91,14 +93,16 @@ export async function readMember(file: RandomAccessFile, member: ZipMember, maxS
   return bytes;
 }
 
-/** @throws TorchFileError if the checksum of a member's bytes is not the one that the archive keeps */
+/** @throws TorchFileError if the checksum of a member's bytes differs from that in the archive */
 export function checkCrc({ name, crc }: ZipMember, actual: number): void {
   if (crc !== undefined && actual !== crc)
     throw new TorchFileError(
-      `the checksum of '${name}' got ${actual.toString(16)}, expected ${crc.toString(16)}: its values are not what was saved.`,
+      `the checksum of '${name}' got ${actual.toString(16)}, expected ${crc.toString(16)}: ` +
+        'its values are not what was saved.',
     );
 }
 
+/** Decompresses a member. @throws TorchFileError if it is damaged or has another size than the archive says */
 async function inflate(stored: Uint8Array, { name, size }: ZipMember): Promise<Uint8Array> {
   const wrongSize = () =>
     new TorchFileError(`'${name}' of the archive got other than ${size} bytes when decompressed.`);
@@ -126,17 +130,19 @@ async function inflate(stored: Uint8Array, { name, size }: ZipMember): Promise<U
   return bytes;
 }
 
+/** The position of the central directory. */
 interface Directory {
   readonly offset: number;
   readonly size: number;
   readonly count: number;
 }
 
+/** Finds the central directory by the record at the end of the archive. */
 async function findDirectory(file: RandomAccessFile): Promise<Directory> {
   const tailStart = Math.max(0, file.size - END_SIZE - MAX_COMMENT - LOCATOR_64_SIZE);
   const tail = dataView(await file.read(tailStart, file.size - tailStart));
   for (let at = tail.byteLength - END_SIZE; at >= 0; at--) {
-    // A comment must reach to the end of the file.
+    // A comment must reach exactly to the end of the file.
     if (tail.getUint32(at, true) !== END || at + END_SIZE + tail.getUint16(at + 20, true) !== tail.byteLength) continue;
     const locator = at - LOCATOR_64_SIZE;
     if (locator >= 0 && tail.getUint32(locator, true) === LOCATOR_64)
@@ -149,7 +155,7 @@ async function findDirectory(file: RandomAccessFile): Promise<Directory> {
   }
   throw new TorchFileError(
     'the end of the archive, with its table of contents, is not there: the file was cut off or something was appended.',
-    'Download it again.',
+    ADVICE.download,
   );
 }
 
@@ -160,6 +166,7 @@ async function findDirectory64(file: RandomAccessFile, offset: number): Promise<
   return { count: uint64(end, 32), size: uint64(end, 40), offset: uint64(end, 48) };
 }
 
+/** Parses one entry of the central directory. Returns the member and the position of the next entry. */
 function parseEntry(bytes: Uint8Array, at: number): { member: ZipMember; end: number } {
   const invalid = () => new TorchFileError(`the archive's table of contents is not valid at byte ${at}.`);
   const entry = dataView(bytes.subarray(at));
@@ -169,7 +176,7 @@ function parseEntry(bytes: Uint8Array, at: number): { member: ZipMember; end: nu
   const end = extraEnd + entry.getUint16(32, true);
   if (end > entry.byteLength) throw invalid();
   const name = new TextDecoder().decode(bytes.subarray(at + ENTRY_SIZE, at + nameEnd));
-  const [size, storedSize, headerOffset] = widen(
+  const [size, storedSize, headerOffset] = readZip64(
     [entry.getUint32(24, true), entry.getUint32(20, true), entry.getUint32(42, true)],
     bytes.subarray(at + nameEnd, at + extraEnd),
   );
@@ -177,7 +184,8 @@ function parseEntry(bytes: Uint8Array, at: number): { member: ZipMember; end: nu
   const encrypted = entry.getUint16(8, true) & 1;
   if (encrypted || (method !== 0 && method !== 8))
     throw new TorchFileError(
-      `'${name}' of the archive is ${encrypted ? 'encrypted' : `compressed with method ${method}`}, expected it stored or deflated.`,
+      `'${name}' of the archive is ${encrypted ? 'encrypted' : `compressed with method ${method}`}, ` +
+        'expected it stored or deflated.',
       'Save it again with torch.',
     );
   if (
@@ -187,13 +195,13 @@ function parseEntry(bytes: Uint8Array, at: number): { member: ZipMember; end: nu
     (method === 0 && size !== storedSize)
   )
     throw invalid();
-  // Zero is what torch writes when it is told to compute none (torch.serialization.set_crc32_options).
+  // torch writes zero where it does not compute checksums (torch.serialization.set_crc32_options).
   const crc = entry.getUint32(16, true) || undefined;
   return { member: { name, deflated: method === 8, crc, size, storedSize, headerOffset }, end: at + end };
 }
 
-/** Numbers of 32 bits that are full lie in the zip64 extra field, in this order. */
-function widen(numbers: readonly number[], extra: Uint8Array): readonly (number | undefined)[] {
+/** Replaces 32-bit numbers that are all ones by those of the zip64 extra field, which has them in the same order. */
+function readZip64(numbers: readonly number[], extra: Uint8Array): readonly (number | undefined)[] {
   const fields = dataView(extra);
   let at = 0;
   while (at + 4 <= extra.length && fields.getUint16(at, true) !== 1) at += 4 + fields.getUint16(at + 2, true);
@@ -205,7 +213,7 @@ function widen(numbers: readonly number[], extra: Uint8Array): readonly (number 
   });
 }
 
-// Beyond 2^53 a number is not exact, but larger than any file.
+// Not exact beyond 2^53, which is larger than any file.
 const uint64 = (view: DataView, at: number): number => Number(view.getBigUint64(at, true));
 
 const dataView = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

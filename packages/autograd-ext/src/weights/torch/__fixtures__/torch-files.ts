@@ -1,4 +1,4 @@
-// Torch files made by hand, for what torch itself would not write.
+// Builds torch files that torch itself would not write.
 import { crc32 } from '../crc32.js';
 
 export const bytesOf = (...parts: (string | number | Uint8Array)[]): Uint8Array =>
@@ -17,16 +17,16 @@ const little = (size: number, value: number) => {
 };
 
 export interface ZipOptions {
-  /** Sizes and offsets in zip64 records, as in archives of more than 4 GB. */
+  /** Writes sizes and offsets in zip64 records, as in archives of more than 4 GB. */
   readonly zip64?: boolean;
   readonly crc?: (bytes: Uint8Array) => number;
   readonly comment?: string;
 }
 
-/** Bytes and where they lie in a file; between them are zeros. */
+/** Bytes at a position of a file. Between segments are zeros. */
 export type Segment = readonly [at: number, bytes: Uint8Array];
 
-/** An archive of stored files; a number stands for as many zeros. */
+/** Builds a zip archive of uncompressed files; a number gives a file of that many zeros. */
 export function zipSegments(
   files: readonly (readonly [name: string, contents: Uint8Array | number])[],
   { zip64 = false, crc = crc32, comment = '' }: ZipOptions = {},
@@ -92,13 +92,13 @@ export function zipSegments(
   return { segments: [...segments, [end, tail] as const], size: end + tail.length };
 }
 
-/** The same, as bytes. */
+/** Builds a zip archive of uncompressed files in memory. */
 export const zipOf = (
   files: readonly (readonly [name: string, contents: Uint8Array])[],
   options?: ZipOptions,
 ): Uint8Array => bytesOf(...zipSegments(files, options).segments.map(([, bytes]) => bytes));
 
-/** A file as torch has written since 1.6, around a pickle and storages. */
+/** Builds a file in the format since torch 1.6 from a pickle and storages. */
 export const torchZipOf = (
   pickle: Uint8Array,
   storages: Readonly<Record<string, Uint8Array>> = {},
@@ -109,7 +109,7 @@ export const torchZipOf = (
     options,
   );
 
-/** Pieces of pickles. */
+/** Encoders of the parts of a pickle. */
 export const pickled = {
   text: (text: string) => bytesOf('X', little(4, new TextEncoder().encode(text).length), text),
   int: (value: number) => bytesOf('J', little(4, value)),
