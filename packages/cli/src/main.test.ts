@@ -1,67 +1,44 @@
-// The command as a user runs it: a process of its own, on the sources.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+// The command as a user runs it, in processes of its own.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { cp, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { cp, truncate, writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { decodePng } from '@alignprop/diffusion';
+import { bundleCommand } from '../../../fixtures/bundle-command.js';
 import { startMockHub } from '../../../fixtures/mock-hub.js';
+import { runProgram, type ProgramOptions, type ProgramResult } from '../../../fixtures/run-program.js';
+import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
 import { embeddedModel } from './embedded-model.js';
 import { simpleAnimals } from './options/prompt-list.js';
 
-const main = fileURLToPath(new URL('main.ts', import.meta.url));
-const runSources = new URL('../../../tools/run-sources/register.mjs', import.meta.url).href;
-const sources = [
-  '--disable-warning=DEP0205',
-  '--conditions=@alignprop/source',
-  '--import',
-  import.meta.resolve('tsx'),
-  '--import',
-  runSources,
-];
-const short = ['--sample-num-steps', '2', '--truncated-rand-backprop-minmax', '0', '1', '--sample_guidance_scale', '2'];
+const folder = temporaryFolder();
+const programFolder = temporaryFolder();
+let program: string;
+beforeAll(async () => void (program = await bundleCommand(programFolder)));
 
-let folder: string;
-beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'alignprop-cli-'))));
-afterAll(() => rm(folder, { recursive: true }));
-
-interface Run {
-  code: number | null;
-  stdout: string;
-  stderr: string;
+/** Runs a command in the folder. @param args words with spaces between them, or lists of words */
+function alignprop(
+  args: readonly (string | readonly string[])[],
+  options: ProgramOptions = {},
+): Promise<ProgramResult> {
+  const words = args.flatMap((arg) => (typeof arg === 'string' ? arg.split(' ') : arg));
+  return runProgram(program, words, { cwd: folder, isBundled: true, ...options, env: { DEBUG: '', ...options.env } });
 }
 
-/** @param onStderr is told all that stderr said so far, with the means to send a signal */
-async function alignprop(
-  args: readonly string[],
-  onStderr: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {},
-  more: NodeJS.ProcessEnv = {},
-): Promise<Run> {
-  const child = spawn(process.execPath, [...sources, main, ...args], {
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NODE_OPTIONS: '', DEBUG: '', ...more },
-  });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => void (stdout += data.toString()));
-  child.stderr.on('data', (data: Buffer) => onStderr((stderr += data.toString()), (signal) => child.kill(signal)));
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, stdout, stderr };
-}
+const short = '--sample-num-steps 2 --truncated-rand-backprop-minmax 0 1 --sample_guidance_scale 2';
 
 const file = (path: string): string => resolve(folder, path);
 const text = (path: string): string => readFileSync(file(path), 'utf8');
-const lines = (jsonl: string): Record<string, unknown>[] =>
+const records = (jsonl: string): Record<string, unknown>[] =>
   jsonl
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 const image = (path: string) => decodePng(readFileSync(file(path)));
 
+/** Absolute differences between the pixels of two images. */
 function differences(a: string, b: string): number[] {
   const [first, second] = [image(a).data, image(b).data];
   expect(first).toHaveLength(second.length);
@@ -69,29 +46,20 @@ function differences(a: string, b: string): number[] {
 }
 
 describe('alignprop train', () => {
-  let trained: Run;
+  let trained: ProgramResult;
   beforeAll(async () => {
     await writeFile(
       file('config.json'),
       JSON.stringify({ num_epochs: 7, trainBatchSize: 2, seed: 5, prompt: ['frog', 'rose'] }),
     );
-    await writeFile(file('judge.txt'), '# held out\ncrab\n\nred apple\n');
+    await writeFile(file('held-out.txt'), '# held out\ncrab\n\nred apple\n');
     trained = await alignprop([
-      'train',
-      '--config',
-      'config.json',
-      '--num_epochs',
-      '2',
-      '--output-dir',
-      'run',
-      '--eval-prompts',
-      'judge.txt',
-      '--json',
-      ...short,
+      'train --config config.json --num_epochs 2 --output-dir run --eval-prompts held-out.txt --json',
+      short,
     ]);
   });
 
-  it('writes everything it says', async () => {
+  it('writes the files that its help lists', async () => {
     expect(trained).toMatchObject({ code: 0 });
     expect(readdirSync(file('run')).sort()).toEqual([
       'before-after.png',
@@ -117,50 +85,36 @@ describe('alignprop train', () => {
 
   it('trains any model on animals when no prompts are given', async () => {
     const run = await alignprop([
-      'train',
-      '--model',
-      embeddedModel.path,
-      '--reward',
-      'jpeg-compressibility',
-      '--num-epochs',
-      '1',
-      '--output-dir',
-      'animals',
-      '--quiet',
-      ...short,
+      ['train', '--model', embeddedModel.path],
+      '--reward jpeg-compressibility --num-epochs 1 --output-dir animals --quiet',
+      short,
     ]);
     expect(run).toMatchObject({ code: 0 });
     const { parameters } = image('animals/samples/step_000000.png').text;
     expect(simpleAnimals).toContain(parameters!.split(' (')[0]);
   });
 
-  it('judges held-out prompts by another reward with --eval-reward', async () => {
-    const judge = [
-      '--eval-prompts',
-      'judge.txt',
-      '--eval-freq',
-      '1',
-      '--eval-reward',
-      'jpeg-incompressibility:2',
-      '--reward-option',
-      'jpeg-incompressibility.quality=50',
-    ];
-    const run = await alignprop(['train', '--num-epochs', '1', '--output-dir', 'judged', '--json', ...judge, ...short]);
+  it('evaluates held-out prompts with another reward when --eval-reward is given', async () => {
+    const run = await alignprop([
+      'train --num-epochs 1 --output-dir evaluated --json --eval-prompts held-out.txt --eval-freq 1',
+      '--eval-reward jpeg-incompressibility:2 --reward-option jpeg-incompressibility.quality=50',
+      short,
+    ]);
     expect(run).toMatchObject({ code: 0 });
-    const { reward_mean: trained } = lines(text('judged/metrics.jsonl'))[0]!;
-    expect(trained).toBeLessThan(0);
-    const [before, after] = lines(text('judged/evaluations.jsonl')).map(
+    const { reward_mean } = records(text('evaluated/metrics.jsonl'))[0]!;
+    expect(reward_mean).toBeLessThan(0);
+    const [before, after] = records(text('evaluated/evaluations.jsonl')).map(
       ({ eval_reward_mean }) => eval_reward_mean as number,
     );
     expect(before).toBeGreaterThan(0);
-    expect(lines(run.stdout).at(-1)).toMatchObject({
+    expect(records(run.stdout).at(-1)).toMatchObject({
       event: 'done',
       reward_before: expect.closeTo(before!, 6) as number,
       reward_after: expect.closeTo(after!, 6) as number,
     });
   });
 
-  it('puts flags before the file, and the file before defaults', () => {
+  it('prefers flags to the configuration file, and the file to defaults', () => {
     expect(JSON.parse(text('run/config.json'))).toMatchObject({
       num_epochs: 2,
       train_batch_size: 2,
@@ -171,11 +125,11 @@ describe('alignprop train', () => {
     });
   });
 
-  it('prints an object a line with --json, and progress elsewhere', () => {
-    const records = lines(trained.stdout);
-    expect(records.map(({ event }) => event)).toEqual(['step', 'step', 'judged', 'done']);
-    const steps = lines(text('run/metrics.jsonl'));
-    expect(records.slice(0, 2)).toEqual(steps.map((step) => ({ event: 'step', ...step })));
+  it('prints one object a line to stdout with --json, and progress to stderr', () => {
+    const printed = records(trained.stdout);
+    expect(printed.map(({ event }) => event)).toEqual(['step', 'step', 'judged', 'done']);
+    const steps = records(text('run/metrics.jsonl'));
+    expect(printed.slice(0, 2)).toEqual(steps.map((step) => ({ event: 'step', ...step })));
     expect(Object.keys(steps[0]!)).toEqual([
       'epoch',
       'global_step',
@@ -186,8 +140,8 @@ describe('alignprop train', () => {
       'learning_rate',
       'seconds',
     ]);
-    expect(records[2]).toMatchObject({ prompts: ['crab', 'red apple'] });
-    expect(records[3]).toMatchObject({
+    expect(printed[2]).toMatchObject({ prompts: ['crab', 'red apple'] });
+    expect(printed[3]).toMatchObject({
       output_dir: 'run',
       global_step: 2,
       reward_before: expect.any(Number) as number,
@@ -199,39 +153,31 @@ describe('alignprop train', () => {
   it('names the damaged file of a checkpoint', async () => {
     await cp(file('run'), file('damaged'), { recursive: true });
     await truncate(file('damaged/checkpoints/checkpoint_2/optimizer.safetensors'), 1000);
-    const run = await alignprop(['train', '--resume-from', 'damaged', '--output-dir', 'damaged', '--quiet', ...short]);
+    const run = await alignprop(['train --resume-from damaged --output-dir damaged --quiet', short]);
     expect(run).toMatchObject({ code: 1, stdout: '' });
     expect(run.stderr).toMatch(
-      /^(warning.*\n)?error: Checkpoint: cannot resume from .*optimizer\.safetensors: .*Resume from another checkpoint\.\n$/,
+      new RegExp(
+        '^(warning.*\\n)?error: Checkpoint: cannot resume from .*optimizer\\.safetensors: .*' +
+          'Resume from another checkpoint\\.\\n$',
+      ),
     );
   });
 
-  it('draws the adapter it wrote', async () => {
-    const drawn = ['generate', 'crab', '--seed', '7', '--steps', '2', '--quiet'];
-    expect(
-      await alignprop([
-        ...drawn,
-        '-o',
-        'with.png',
-        '--lora',
-        'run/pytorch_lora_weights.safetensors',
-        '--lora-scale',
-        '4',
-      ]),
-    ).toEqual({ code: 0, stdout: '', stderr: '' });
-    expect(await alignprop([...drawn, '-o', 'off.png', '--lora', 'run', '--lora-scale', '0'])).toMatchObject({
-      code: 0,
-    });
-    expect(await alignprop([...drawn, '-o', 'without.png'])).toMatchObject({ code: 0 });
-    expect(await alignprop([...drawn, '-o', 'again.png'])).toMatchObject({ code: 0 });
+  it('writes an adapter that generate applies, at the given strength', async () => {
+    const generate = 'generate crab --seed 7 --steps 2 --quiet';
+    const withAdapter = '--lora run/pytorch_lora_weights.safetensors --lora-scale 4';
+    expect(await alignprop([generate, '-o with.png', withAdapter])).toMatchObject({ code: 0, stdout: '', stderr: '' });
+    expect(await alignprop([generate, '-o off.png --lora run --lora-scale 0'])).toMatchObject({ code: 0 });
+    expect(await alignprop([generate, '-o without.png'])).toMatchObject({ code: 0 });
+    expect(await alignprop([generate, '-o again.png'])).toMatchObject({ code: 0 });
     expect(readFileSync(file('again.png'))).toEqual(readFileSync(file('without.png')));
     expect(Math.max(...differences('off.png', 'without.png'))).toBeLessThanOrEqual(1);
     expect(Math.max(...differences('with.png', 'without.png'))).toBeGreaterThan(10);
     expect(image('with.png').text.parameters).toContain('Lora: "pytorch_lora_weights.safetensors: 4"');
   });
 
-  it('exports the adapter to the layout of other programs', async () => {
-    expect(await alignprop(['export', 'run', '-o', 'kohya.safetensors'])).toEqual({
+  it("writes an adapter that export converts to other programs' formats", async () => {
+    expect(await alignprop(['export run -o kohya.safetensors'])).toMatchObject({
       code: 0,
       stdout: 'kohya.safetensors\n',
       stderr: '',
@@ -242,118 +188,88 @@ describe('alignprop train', () => {
     );
   });
 
-  it('writes a checkpoint on Ctrl-C and on SIGTERM, which the command that it names goes on from', async () => {
-    const args = ['train', '--output-dir', 'stopped', '--prompt', 'red rose', ...short];
-    const secret = ['--hf_user_access_token', 'secret'];
-    let step = 0;
+  it('writes a checkpoint on Ctrl-C and SIGTERM, and prints the command that continues from it', async () => {
+    const args = ['train --output-dir stopped', ['--prompt', 'red rose'], short] as const;
+    let lastStep = 0;
     for (const [signal, code, more] of [
-      ['SIGINT', 130, secret],
-      ['SIGTERM', 143, ['--resume-from', 'stopped']],
+      ['SIGINT', 130, '--hf_user_access_token secret'],
+      ['SIGTERM', 143, '--resume-from stopped'],
     ] as const) {
-      let sent = false;
-      const stopped = await alignprop([...args, ...more, '--num-epochs', '1000'], (said, kill) => {
-        if (sent || !/Epoch \d+\/1000/.test(said)) return;
-        sent = true;
-        kill(signal);
+      let isSent = false;
+      const stopped = await alignprop([...args, more, '--num-epochs 1000'], {
+        onStderr: (stderr, child) => {
+          if (isSent || !/Epoch \d+\/1000/.test(stderr)) return;
+          isSent = true;
+          child.kill(signal);
+        },
       });
       expect(stopped.code).toBe(code);
       const [, steps, command] = /stopped after step (\d+) of 1000. Continue with:\n {2}alignprop (.*)\n/.exec(
         stopped.stderr,
       )!;
       expect(command).toBe(
-        `train --output-dir stopped --prompt "red rose" --sample-num-steps 2 --truncated-rand-backprop-minmax 0 1 --sample-guidance-scale 2 --num-epochs 1000 --resume-from stopped/checkpoints/checkpoint_${steps!}`,
+        'train --output-dir stopped --prompt "red rose" --sample-num-steps 2 --truncated-rand-backprop-minmax 0 1 ' +
+          '--sample-guidance-scale 2 --num-epochs 1000 ' +
+          `--resume-from stopped/checkpoints/checkpoint_${steps!}`,
       );
       expect(existsSync(file('stopped/pytorch_lora_weights.safetensors'))).toBe(true);
-      expect(Number(steps)).toBeGreaterThan(step);
-      step = Number(steps);
+      expect(Number(steps)).toBeGreaterThan(lastStep);
+      lastStep = Number(steps);
     }
     const resumed = await alignprop([
       ...args,
-      '--resume-from',
-      `stopped/checkpoints/checkpoint_${step}`,
-      '--num-epochs',
-      `${step + 1}`,
+      `--resume-from stopped/checkpoints/checkpoint_${lastStep} --num-epochs ${lastStep + 1}`,
     ]);
     expect(resumed.code).toBe(0);
-    expect(lines(text('stopped/metrics.jsonl')).map(({ global_step }) => global_step)).toEqual(
-      Array.from({ length: step + 1 }, (_, i) => i),
+    expect(records(text('stopped/metrics.jsonl')).map(({ global_step }) => global_step)).toEqual(
+      Array.from({ length: lastStep + 1 }, (_, i) => i),
     );
     expect(readdirSync(file('stopped'))).not.toContain('run.lock');
   });
 });
 
 describe('alignprop generate', () => {
-  it('draws the pixels that diffusers draws', async () => {
+  it('generates the pixels that diffusers generates', async () => {
     // diffusers 0.40, torch 2.13 on a CPU: pipe('crab', negative_prompt='blue', num_inference_steps=5,
     // guidance_scale=5, eta=0.5, generator=torch.Generator().manual_seed(7))
-    const drawn = await alignprop([
-      'generate',
-      'crab',
-      '--negative_prompt',
-      'blue',
-      '--steps',
-      '5',
-      '--guidance-scale=5',
-      '--eta',
-      '0.5',
-      '--seed',
-      '7',
-      '-o',
-      'new/crab.png',
-      '--json',
+    const generated = await alignprop([
+      'generate crab --negative_prompt blue --steps 5 --guidance-scale=5 --eta 0.5 --seed 7 -o new/crab.png --json',
     ]);
-    expect(drawn.code).toBe(0);
-    expect(lines(drawn.stdout)).toEqual([
+    expect(generated.code).toBe(0);
+    expect(records(generated.stdout)).toEqual([
       { event: 'image', path: 'new/crab.png', prompt: 'crab', seed: 7, height: 64, width: 64 },
     ]);
     const off = differences('new/crab.png', fileURLToPath(new URL('__fixtures__/crab.png', import.meta.url)));
-    expect(Math.max(...off)).toBeLessThanOrEqual(1); // values that lie between two bytes may be rounded to either
+    expect(Math.max(...off)).toBeLessThanOrEqual(1); // values between two bytes may be rounded to either
     expect(off.filter((difference) => difference > 0).length).toBeLessThan(20);
     expect(image('new/crab.png').text.parameters).toBe(
-      'crab\nNegative prompt: blue\nSteps: 5, Sampler: DDIM, CFG scale: 5, Seed: 7, Size: 64x64, Model: tiny-emoji, Eta: 0.5',
+      'crab\nNegative prompt: blue\n' +
+        'Steps: 5, Sampler: DDIM, CFG scale: 5, Seed: 7, Size: 64x64, Model: tiny-emoji, Eta: 0.5',
     );
   });
 
-  it('downloads a model from the hub once', async () => {
+  it('downloads a model from the hub only once', async () => {
     const hub = await startMockHub({ 'some/model': embeddedModel.path });
     const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: file('hf') };
-    const args = ['generate', 'crab', '--model', 'some/model', '--steps', '1', '-o', 'hub.png'];
-    const first = await alignprop(args, undefined, env);
+    const args = ['generate crab --model some/model --steps 1 -o hub.png'];
+    const first = await alignprop(args, { env });
     await hub.close();
     expect(first).toMatchObject({ code: 0 });
     expect(first.stderr).toMatch(/Downloading unet.diffusion_pytorch_model\.safetensors \(\d+\.\d MB\)\n/);
     expect(image('hub.png').text.parameters).toContain('Model: model');
-    const again = await alignprop(args, undefined, { ...env, HF_HUB_OFFLINE: '1' });
+    const again = await alignprop(args, { env: { ...env, HF_HUB_OFFLINE: '1' } });
     expect(again).toMatchObject({ code: 0 });
     expect(again.stderr).not.toContain('Downloading');
   });
 
-  it('numbers several images, and says what the text encoder leaves out', async () => {
-    const long = `crab ${'red '.repeat(40)}`;
-    const drawn = await alignprop([
-      'generate',
-      long,
-      'rose',
-      '--num-images',
-      '2',
-      '--steps',
-      '1',
-      '--guidance-scale',
-      '1',
-      '--height',
-      '32',
-      '--width',
-      '40',
-      '--scheduler',
-      'pndm',
-      '--seed',
-      '1',
-      '-o',
-      'many.png',
+  it('numbers several images, and warns of the words that are too many for the text encoder', async () => {
+    const generated = await alignprop([
+      ['generate', `crab ${'red '.repeat(40)}`, 'rose'],
+      '--num-images 2 --steps 1 --guidance-scale 1 --height 32 --width 40 --scheduler pndm --seed 1 -o many.png',
     ]);
-    expect(drawn.code).toBe(0);
+    expect(generated.code).toBe(0);
     expect([1, 2, 3, 4].map((i) => image(`many-${i}.png`))).toMatchObject(Array(4).fill({ height: 32, width: 40 }));
     expect(image('many-4.png').text.parameters).toMatch(/^rose\n.*Sampler: PLMS.*Batch size: 4, Batch pos: 3$/);
-    expect(drawn.stderr).toMatch(/warning: a prompt is too long for the text encoder: '(red ?)+' was left out/);
+    expect(generated.stderr).toMatch(/warning: a prompt is too long for the text encoder: '(red ?)+' was left out/);
   });
 });

@@ -1,10 +1,13 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { captureOutput } from '../../../fixtures/capture-output.js';
+import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { commandList } from './commands/command-list.js';
 import { run } from './program.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'alignprop-usage-'));
+const printed = captureOutput();
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
 writeFileSync(path('empty.txt'), '\n# nothing\n');
 writeFileSync(path('file'), '');
@@ -12,18 +15,17 @@ writeFileSync(path('broken.json'), '{');
 writeFileSync(path('list.json'), '[]');
 writeFileSync(path('options.json'), '{"reward_option": {"jpeg-compressibility": {"quality": "high"}}}');
 writeFileSync(path('unknown.json'), '{"num_epoch": 3}');
-afterAll(() => rmSync(folder, { recursive: true }));
-
-let stdout: string;
-let stderr: string;
-beforeEach(() => {
-  [stdout, stderr] = ['', ''];
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((stdout += String(text)), true));
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((stderr += String(text)), true));
-});
-afterEach(() => void vi.restoreAllMocks());
 
 describe('help', () => {
+  it.each(Object.entries(commandList))('lists %s, and prints its help', async (name, { summary }) => {
+    expect(summary).toMatch(/^[a-z].*[^.]$/);
+    expect(await run(['--help'])).toBe(0);
+    expect(printed.stdout.replace(/\s+/g, ' ')).toContain(`${name} ${summary}`);
+    expect(await run([name, '--help'])).toBe(0);
+    expect(printed.stdout).toContain(`Usage: alignprop ${name} [options]`);
+    expect(printed.stderr).toBe('');
+  });
+
   it.each([
     [['--help'], ['train', 'generate', 'demo', 'Exit codes']],
     [
@@ -50,21 +52,21 @@ describe('help', () => {
       ['--format <name>', '"kohya"', 'Examples:'],
     ],
     [['demo', '--help'], ['--output-dir <folder>']],
-  ])('%j', async (args, parts) => {
+  ])('is printed to stdout by %j, with flags in kebab case', async (args, parts) => {
     expect(await run(args)).toBe(0);
-    for (const part of parts) expect(stdout).toContain(part);
-    expect(stdout).not.toMatch(/^ +--\S*_/m);
-    expect(stderr).toBe('');
+    for (const part of parts) expect(printed.stdout).toContain(part);
+    expect(printed.stdout).not.toMatch(/^ +--\S*_/m);
+    expect(printed.stderr).toBe('');
   });
 
-  it('is a usage error where a command is missing', async () => {
+  it('is printed to stderr, with exit code 2, when no command is given', async () => {
     expect(await run([])).toBe(2);
-    expect([stdout, stderr.startsWith('Usage: alignprop')]).toEqual(['', true]);
+    expect([printed.stdout, printed.stderr.startsWith('Usage: alignprop')]).toEqual(['', true]);
   });
 
-  it('knows the version', async () => {
+  it('includes the version', async () => {
     expect(await run(['--version'])).toBe(0);
-    expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect(printed.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 });
 
@@ -117,40 +119,40 @@ describe('exit code 2', () => {
     [['generate', 'crab', '--seed', 'x'], /Expected a number/],
     [['generate', 'crab', '--lora', 'a', '--lora', 'b'], /Only one adapter/],
     [['generate', 'crab', '-o', 'crab.jpg'], /--output: got 'crab\.jpg', expected a name that ends in \.png/],
-  ])('%j', async (args, message) => {
+  ])('is returned for the usage error %j', async (args, message) => {
     expect(await run(args)).toBe(2);
-    expect(stderr).toMatch(message);
-    expect(stderr).not.toContain('    at ');
-    expect(stdout).toBe('');
+    expect(printed.stderr).toMatch(message);
+    expect(printed.stderr).not.toContain('    at ');
+    expect(printed.stdout).toBe('');
   });
 });
 
 describe('exit code 1', () => {
-  const usual = ['--quiet', '--output-dir', path('out')];
+  const quiet = ['--quiet', '--output-dir', path('out')];
   it.each([
     [
-      ['train', '--model', path('none'), '--prompt', 'crab', ...usual],
+      ['train', '--model', path('none'), '--prompt', 'crab', ...quiet],
       /error: resolveSource: location got '.*none', expected an existing folder or a hub id/,
     ],
-    [['train', '--model', folder, '--prompt', 'crab', ...usual], /error: .*model_index\.json/],
+    [['train', '--model', folder, '--prompt', 'crab', ...quiet], /error: .*model_index\.json/],
     [
       ['train', '--output-dir', path('file/out')],
       /error: output: cannot write to '.*file.out': ENOTDIR.*Choose another folder/,
     ],
-    [['train', '--resume-from', path('none'), ...usual], /error: resume_from: no checkpoint in/],
+    [['train', '--resume-from', path('none'), ...quiet], /error: resume_from: no checkpoint in/],
     [['generate', 'crab', '-o', path('file/crab.png')], /error: output: cannot write to/],
     [
       ['generate', 'crab', '--lora', path('none.safetensors'), '--quiet', '-o', path('crab.png')],
       /error: .*none\.safetensors/,
     ],
-  ])('%j', async (args, message) => {
+  ])('is returned for the failure of %j', async (args, message) => {
     expect(await run(args)).toBe(1);
-    expect(stderr).toMatch(message);
-    expect(stderr).not.toContain('    at ');
-    expect(stdout).toBe('');
+    expect(printed.stderr).toMatch(message);
+    expect(printed.stderr).not.toContain('    at ');
+    expect(printed.stdout).toBe('');
   });
 
-  it('comes with nothing half-written', () => {
+  it('is returned before anything is written', () => {
     expect(readdirSync(folder).sort()).toEqual([
       'broken.json',
       'empty.txt',
@@ -163,11 +165,12 @@ describe('exit code 1', () => {
     expect(readdirSync(path('out'))).toEqual([]);
   });
 
-  it.each(['--debug', 'DEBUG=1'])('has a stack with %s', async (way) => {
-    if (way.startsWith('DEBUG')) vi.stubEnv('DEBUG', '1');
-    expect(await run(['generate', 'crab', '-o', path('file/crab.png'), ...(way === '--debug' ? [way] : [])])).toBe(1);
+  it.each(['--debug', 'DEBUG=1'])('comes with a stack trace and the cause under %s', async (setting) => {
+    if (setting === 'DEBUG=1') vi.stubEnv('DEBUG', '1');
+    const debug = setting === '--debug' ? ['--debug'] : [];
+    expect(await run(['generate', 'crab', '-o', path('file/crab.png'), ...debug])).toBe(1);
     vi.unstubAllEnvs();
-    expect(stderr).toMatch(/ {4}at .*image-files/);
-    expect(stderr).toContain('[cause]');
+    expect(printed.stderr).toMatch(/ {4}at .*image-files/);
+    expect(printed.stderr).toContain('[cause]');
   });
 });

@@ -1,39 +1,27 @@
-// What --dry-run says against what the same command then does: processes of their own, on the sources.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+// Compares what --dry-run predicts with what the same command then does, in processes of their own.
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { bundleCommand } from '../../../../fixtures/bundle-command.js';
+import { runProgram } from '../../../../fixtures/run-program.js';
+import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'alignprop-dry-run-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
+const programFolder = temporaryFolder();
+let program: string;
+beforeAll(async () => void (program = await bundleCommand(programFolder)));
 
-const main = fileURLToPath(new URL('../main.ts', import.meta.url));
-const runSources = new URL('../../../../tools/run-sources/register.mjs', import.meta.url).href;
-const tellPeak =
+const printPeak =
   'data:text/javascript,process.on("exit", () => console.error(`peak ${process.resourceUsage().maxRSS} kB`))';
-const sources = [
-  '--conditions=@alignprop/source',
-  '--import',
-  import.meta.resolve('tsx'),
-  '--import',
-  runSources,
-  '--import',
-  tellPeak,
-];
 
-async function train(args: readonly string[]): Promise<{ stdout: string; peak: number }> {
-  const child = spawn(process.execPath, [...sources, main, 'train', ...args], {
+/** Runs `alignprop train`. @returns what it prints, and the largest resident size of its process in bytes */
+async function train(...args: readonly string[]): Promise<{ stdout: string; peak: number }> {
+  const { code, stdout, stderr } = await runProgram(program, ['train', ...args.flatMap((words) => words.split(' '))], {
     cwd: folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NODE_OPTIONS: '', DEBUG: '' },
+    isBundled: true,
+    nodeArguments: ['--import', printPeak],
+    env: { DEBUG: '' },
   });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => void (stdout += data.toString()));
-  child.stderr.on('data', (data: Buffer) => void (stderr += data.toString()));
-  const [code] = (await once(child, 'close')) as [number | null];
   expect({ code, stderr }).toMatchObject({ code: 0 });
   return { stdout, peak: 1024 * Number(/peak (\d+) kB/.exec(stderr)![1]) };
 }
@@ -50,51 +38,26 @@ interface Report {
 }
 
 describe('alignprop train --dry-run', () => {
-  const short = [
-    '--num-epochs',
-    '2',
-    '--sample-num-steps',
-    '2',
-    '--prompt',
-    'crab',
-    '--output-dir',
-    'out',
-    '--threads',
-    '2',
-  ];
+  const short = '--num-epochs 2 --sample-num-steps 2 --prompt crab --output-dir out --threads 2';
 
   it.each([
-    ['onnxruntime', ['--train-batch-size', '6', '--estimator', 'full']],
-    ['tfjs', ['--train-batch-size', '3', '--estimator', 'draft-k', '--engine', 'tfjs']],
-  ])(
-    'estimates the memory within 20 % of what is then measured: %s',
-    async (_, args) => {
-      const report = JSON.parse((await train([...short, ...args, '--dry-run', '--json', '--quiet'])).stdout) as Report;
-      expect(readdirSync(folder)).toEqual([]);
-      const { peak } = await train([...short, ...args, '--quiet']);
-      rmSync(join(folder, 'out'), { recursive: true });
-      const { total, free, at, ...parts } = report.memory;
-      expect(total / peak, JSON.stringify({ peak, ...report.memory })).toBeGreaterThan(0.8);
-      expect(total / peak, JSON.stringify({ peak, ...report.memory })).toBeLessThan(1.2);
-      expect(Object.values(parts).reduce((sum, bytes) => sum + bytes, 0)).toBeCloseTo(total, 0);
-      expect([typeof at, free > 0]).toEqual(['string', true]);
-    },
-    180_000,
-  );
+    ['onnxruntime', '--train-batch-size 6 --estimator full'],
+    ['tfjs', '--train-batch-size 3 --estimator draft-k --engine tfjs'],
+  ])('estimates the peak memory on %s within 20 % of the measured one', async (_, args) => {
+    const report = JSON.parse((await train(short, args, '--dry-run --json --quiet')).stdout) as Report;
+    expect(readdirSync(folder)).toEqual([]);
+    const { peak } = await train(short, args, '--quiet');
+    rmSync(join(folder, 'out'), { recursive: true });
+    const { total, free, at, ...parts } = report.memory;
+    expect(total / peak, JSON.stringify({ peak, ...report.memory })).toBeGreaterThan(0.8);
+    expect(total / peak, JSON.stringify({ peak, ...report.memory })).toBeLessThan(1.2);
+    expect(Object.values(parts).reduce((sum, bytes) => sum + bytes, 0)).toBeCloseTo(total, 0);
+    expect([typeof at, free > 0]).toEqual(['string', true]);
+  });
 
-  it('says what the run would be, and writes nothing', async () => {
-    const plan = [
-      '--sample-num-steps',
-      '4',
-      '--truncated-rand-backprop-minmax',
-      '0',
-      '4',
-      '--train-gradient-accumulation-steps',
-      '3',
-      '--use-lora',
-      'false',
-    ];
-    const { stdout } = await train([...short, ...plan, '--dry-run', '--quiet', '--json']);
+  it('describes the run as JSON and as text, and writes nothing', async () => {
+    const plan = '--sample-num-steps 4 --truncated-rand-backprop-minmax 0 4 --train-gradient-accumulation-steps 3';
+    const { stdout } = await train(short, plan, '--use-lora false --dry-run --quiet --json');
     const report = JSON.parse(stdout) as Report;
     expect(report).toMatchObject({
       effective_batch: 3,
@@ -102,16 +65,14 @@ describe('alignprop train --dry-run', () => {
       sources: { num_epochs: 'flag' },
       config: { num_epochs: 2, seed: 0 },
     });
-    // Of cuts 0 to 4, i + 1 attach step i; one draw in 5·5/2·5/3·5/4 ≈ 26 attaches none, and is made again.
+    // Of the cuts 0 to 4, i + 1 attach step i. A draw that attaches no step, one in 5·5/2·5/3·5/4 ≈ 26, is repeated.
     const accepted = 1 - (4 / 5) * (3 / 5) * (2 / 5) * (1 / 5);
     report.attach_probabilities.forEach((probability, i) =>
       expect(probability).toBeCloseTo((i + 1) / 5 / accepted, 10),
     );
     expect(report.writes).toContain('out/unet/');
     expect(report.memory.optimizer).toBeGreaterThan(4 * 4 * 4_809_188);
-    const words = (
-      await train([...short, '--dry-run', '--estimator', 'full', '--max-memory', '8GB', '--train-batch-size', '64'])
-    ).stdout;
+    const { stdout: words } = await train(short, '--dry-run --estimator full --max-memory 8GB --train-batch-size 64');
     for (const part of [
       /^num_epochs +2 {2}\(flag\)$/m,
       /^seed +0$/m,
@@ -123,5 +84,5 @@ describe('alignprop train --dry-run', () => {
     ])
       expect(words).toMatch(part);
     expect(readdirSync(folder)).toEqual([]);
-  }, 180_000);
+  });
 });

@@ -1,27 +1,19 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { loadLora } from '@alignprop/lora';
+import { captureOutput } from '../../../../fixtures/capture-output.js';
 import { fixturePath } from '../../../../fixtures/index.js';
+import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { run } from '../program.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'alignprop-export-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const printed = captureOutput();
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
-
-let stderr = '';
-beforeEach(() => {
-  stderr = '';
-  vi.spyOn(process.stdout, 'write').mockImplementation(() => true);
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((stderr += String(text)), true));
-});
-afterEach(() => void vi.restoreAllMocks());
 
 const model = ['--model', fixturePath('sd15-tiny/model')];
 const adapter = fixturePath('lora-r4/trl/pytorch_lora_weights.safetensors');
 
-/** B of the first module. */
+/** Reads B of the first module. */
 async function firstB(file: string): Promise<{ shape: readonly number[]; values: readonly number[] }> {
   const { tensors } = await loadLora(file);
   const tensor = tensors[
@@ -33,7 +25,7 @@ async function firstB(file: string): Promise<{ shape: readonly number[]; values:
 }
 
 describe('alignprop export --mix', () => {
-  it('mixes two adapters, or one with the model', async () => {
+  it('mixes two adapters, or an adapter with the model', async () => {
     const one = await firstB(adapter);
     const mix = (output: string, ...args: string[]) =>
       run(['export', adapter, ...model, '-o', path(output), '--format', 'diffusers-old', ...args]);
@@ -56,10 +48,10 @@ describe('alignprop export --mix', () => {
     factor.values.forEach((value, i) => expect(value).toBeCloseTo(0.5 * one.values[i]!, 6));
   });
 
-  it('says what is wrong with a mode', async () => {
+  it('lists the modes when the given one is unknown', async () => {
     expect(
       await run(['export', adapter, ...model, '-o', path('x.safetensors'), '--mix', 'base', '--mix-mode', 'sum']),
     ).not.toBe(0);
-    expect(stderr).toMatch(/delta, factor/);
+    expect(printed.stderr).toMatch(/delta, factor/);
   });
 });

@@ -1,13 +1,15 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { decodePng, encodePng } from '@alignprop/diffusion';
+import { captureOutput } from '../../../../fixtures/capture-output.js';
 import { fixturePath } from '../../../../fixtures/index.js';
+import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { run } from '../program.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'alignprop-score-'));
+const printed = captureOutput();
+const folder = temporaryFolder();
 const tfjs = import.meta.resolve('@tensorflow/tfjs-core');
 const path = (name: string): string => join(folder, name);
 const crab = fileURLToPath(new URL('../__fixtures__/crab.png', import.meta.url));
@@ -26,19 +28,9 @@ const aesthetic = [
   '--reward-option',
   `aesthetic.head=${fixturePath('reward-aesthetic/sac+logos+ava1-l14-linearMSE.pth')}`,
 ];
-afterAll(() => rmSync(folder, { recursive: true }));
-
-let stdout: string;
-let stderr: string;
-beforeEach(() => {
-  [stdout, stderr] = ['', ''];
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => ((stdout += String(text)), true));
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => ((stderr += String(text)), true));
-});
-afterEach(() => void vi.restoreAllMocks());
 
 describe('alignprop score', () => {
-  it('prints a table', async () => {
+  it('prints a table of the score and its weighted terms', async () => {
     expect(
       await run([
         'score',
@@ -50,7 +42,7 @@ describe('alignprop score', () => {
         'jpeg-compressibility:0.5',
       ]),
     ).toBe(0);
-    const [head, white, red] = stdout
+    const [head, white, red] = printed.stdout
       .trimEnd()
       .split('\n')
       .map((line) => line.trim().split(/ {2,}/));
@@ -58,10 +50,10 @@ describe('alignprop score', () => {
     expect(white).toEqual([path('white.png'), '1.6855', '2.0000', '-0.3145']); // one blank macroblock: 629 bytes
     expect(red![0]).toBe(crab);
     expect(Number(red![1])).toBeCloseTo(Number(red![2]) + Number(red![3]), 3);
-    expect(stderr).toMatch(/^Scoring 1\/2.*\nScoring 2\/2\n$/);
+    expect(printed.stderr).toMatch(/^Scoring 1\/2.*\nScoring 2\/2\n$/);
   });
 
-  it('prints an object a line with --json, not rounded', async () => {
+  it('prints one object a line with --json, without rounding', async () => {
     expect(
       await run([
         'score',
@@ -80,11 +72,11 @@ describe('alignprop score', () => {
         '--quiet',
       ]),
     ).toBe(0);
-    const [first, second, ...rest] = stdout
+    const [first, second, ...rest] = printed.stdout
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as Record<string, unknown> & { terms: Record<string, number> });
-    const { data } = decodePng(await import('node:fs').then(({ readFileSync }) => readFileSync(crab)));
+    const { data } = decodePng(readFileSync(crab));
     expect(first).toMatchObject({
       event: 'score',
       image: crab,
@@ -93,20 +85,20 @@ describe('alignprop score', () => {
     });
     expect(first!.score).toBeCloseTo(first!.terms.bright! + first!.terms.aesthetic!, 5);
     expect(second).toMatchObject({ image: path('white.png'), prompt: 'snow', terms: { bright: 1 } });
-    expect([rest, stderr]).toEqual([[], '']);
+    expect([rest, printed.stderr]).toEqual([[], '']);
   });
 
-  it('has no terms and no prompt where there are none', async () => {
+  it('omits terms for a single reward, and the prompt if none is given', async () => {
     expect(
       await run(['score', path('white.png'), '--reward', path('bright.mjs'), '--json', '--backend', 'cpu', '--quiet']),
     ).toBe(0);
-    expect(JSON.parse(stdout)).toEqual({ event: 'score', image: path('white.png'), score: 1 });
+    expect(JSON.parse(printed.stdout)).toEqual({ event: 'score', image: path('white.png'), score: 1 });
   });
 
-  it('says which reward it loads, and fails where one gives no number', async () => {
+  it('prints which reward it loads, and fails if a score is not a number', async () => {
     expect(await run(['score', path('white.png'), '--reward', 'aesthetic', ...aesthetic])).toBe(0);
-    expect(stderr).toContain('Loading the reward aesthetic\n');
+    expect(printed.stderr).toContain('Loading the reward aesthetic\n');
     expect(await run(['score', path('white.png'), '--reward', path('nan.mjs')])).toBe(1);
-    expect(stderr).toContain('error: scoreImages: the score of image 0 got NaN, expected a finite number.');
+    expect(printed.stderr).toContain('error: scoreImages: the score of image 0 got NaN, expected a finite number.');
   });
 });

@@ -1,26 +1,24 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { tensor4d } from '@tensorflow/tfjs-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { decodePng } from '@alignprop/diffusion';
+import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { imageNames, prepareFolder, writeSheet } from './image-files.js';
 
-let folder: string;
-beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'alignprop-images-'))));
-afterAll(() => rm(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 describe('imageNames', () => {
-  it('numbers several images', () => {
+  it('numbers the names of several images', () => {
     expect(imageNames('a/crab.png', 1)).toEqual(['a/crab.png']);
     expect(imageNames('a.b/crab.png', 2)).toEqual(['a.b/crab-1.png', 'a.b/crab-2.png']);
   });
 });
 
 describe('prepareFolder', () => {
-  it('makes folders, and says which cannot be made', async () => {
+  it('creates nested folders, and names a folder that it cannot create', async () => {
     await prepareFolder(join(folder, 'a/b'));
     expect((await stat(join(folder, 'a/b'))).isDirectory()).toBe(true);
     await writeFile(join(folder, 'file'), '');
@@ -31,7 +29,7 @@ describe('prepareFolder', () => {
 });
 
 describe('writeSheet', () => {
-  it('enlarges small images and sets them in rows', async () => {
+  it('enlarges small images and arranges them in rows', async () => {
     await useBackend('cpu');
     await expectNoLeaks(async () => {
       const images = tensor4d(

@@ -6,7 +6,7 @@ vi.mock('sharp', () => {
   throw new Error("Cannot find package 'sharp'");
 });
 
-it('reads PNG files without sharp, and says what reads others', async () => {
+it('reads PNG files without sharp, and asks for sharp to read other formats', async () => {
   expect(await readImage(fileURLToPath(new URL('../__fixtures__/crab.png', import.meta.url)))).toMatchObject({
     height: 64,
     width: 64,

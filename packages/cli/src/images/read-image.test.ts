@@ -1,14 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { encodePng } from '@alignprop/diffusion';
+import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { UsageError } from '../terminal/errors.js';
 import { readImage } from './read-image.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'alignprop-images-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
 const [height, width] = [5, 7];
 const data = Uint8Array.from({ length: height * width * 3 }, (_, i) => (i * 11) % 256);
@@ -20,14 +19,14 @@ describe('readImage', () => {
     expect(await readImage(path('a.png'))).toMatchObject({ data, height, width });
   });
 
-  it('reads WebP and JPEG files with sharp, whatever they are called', async () => {
+  it('reads WebP and JPEG files with sharp, whatever their extension', async () => {
     await raw().webp({ lossless: true }).toFile(path('a.webp'));
     expect(await readImage(path('a.webp'))).toEqual({ data, height, width });
     writeFileSync(path('misnamed.png'), await raw().jpeg({ quality: 100 }).toBuffer());
     expect(await readImage(path('misnamed.png'))).toMatchObject({ height, width });
   });
 
-  it('makes RGB of grey and of transparent pictures, and turns those that say so', async () => {
+  it('converts grey and transparent images to RGB, and rotates by the EXIF orientation', async () => {
     await sharp({ create: { height, width, channels: 4, background: { r: 10, g: 20, b: 30, alpha: 0 } } })
       .webp({ lossless: true, exact: true })
       .toFile(path('clear.webp'));
@@ -40,7 +39,7 @@ describe('readImage', () => {
     expect(await readImage(path('turned.jpg'))).toMatchObject({ height: width, width: height });
   });
 
-  it('names the file that is none, or is damaged', async () => {
+  it('names a file that does not exist, is not an image, or is damaged', async () => {
     await expect(readImage(path('none.png'))).rejects.toThrow(UsageError);
     await expect(readImage(path('none.png'))).rejects.toThrow(/image: cannot read '.*none\.png': ENOENT/);
     writeFileSync(path('text.png'), 'hello');

@@ -4,16 +4,17 @@ import { alignPropConfigSchema, parseAlignPropConfig } from '@alignprop/trainer'
 import { configOptions, givenFields } from './config-options.js';
 import { canonicalFlags } from './flags.js';
 
-/** What the flags say, by field; defaults left out. */
+const fields = configOptions();
+
+/** Parses flags. @returns the fields that they set */
 function parse(...args: string[]): Record<string, unknown> {
   const command = new Command().exitOverride().configureOutput({ writeErr: () => {} });
-  const fields = configOptions();
   for (const { options } of fields) for (const option of options) command.addOption(option);
   command.parse(canonicalFlags(args), { from: 'user' });
   return givenFields(command, fields);
 }
 
-/** A value of each field that differs from its default, as a user writes it, and what it means. */
+/** For each field a value that differs from its default: the words of the flag, and the parsed value. */
 const examples: Record<string, [written: string[], value: unknown]> = {
   exp_name: [['mine'], 'mine'],
   run_name: [['first'], 'first'],
@@ -85,32 +86,35 @@ const examples: Record<string, [written: string[], value: unknown]> = {
 };
 
 describe('configOptions', () => {
-  it('has every field, and this test an example of each', () => {
-    const fields = Object.keys(alignPropConfigSchema.shape);
-    expect(configOptions().map(({ field }) => field)).toEqual(fields);
-    expect(Object.keys(examples).sort()).toEqual([...fields].sort());
+  it('returns all fields, and this test has an example of each', () => {
+    const names = Object.keys(alignPropConfigSchema.shape);
+    expect(fields.map(({ field }) => field)).toEqual(names);
+    expect(Object.keys(examples).sort()).toEqual([...names].sort());
   });
 
   it.each(Object.entries(examples))(
-    '%s in kebab case, snake case and behind the old prefix',
+    'reads %s in kebab case, in snake case and with the old prefix',
     (field, [written, value]) => {
       for (const flag of [`--${field.replaceAll('_', '-')}`, `--${field}`, `--alignprop_config.${field}`])
         expect(parse(flag, ...written)).toEqual({ [field]: value });
     },
   );
 
-  it.each(Object.entries(alignPropConfigSchema.shape))('%s shows its default and what it is', (field, schema) => {
-    const [option] = configOptions().find((candidate) => candidate.field === field)!.options;
-    const { [field as 'seed']: byDefault } = parseAlignPropConfig();
-    if (field !== 'backprop_kwargs') expect(option!.defaultValue).toEqual(byDefault);
-    expect(option!.description).toBe(schema.description);
-  });
+  it.each(Object.entries(alignPropConfigSchema.shape))(
+    'shows the default and the description of %s',
+    (field, schema) => {
+      const [option] = fields.find((candidate) => candidate.field === field)!.options;
+      const { [field as 'seed']: defaultValue } = parseAlignPropConfig();
+      if (field !== 'backprop_kwargs') expect(option!.defaultValue).toEqual(defaultValue);
+      expect(option!.description).toBe(schema.description);
+    },
+  );
 
   it.each(['(0,20)', '[0, 20]', '0,20', '0 20'])('reads the pair %s', (written) => {
     expect(parse(`--truncated_rand_backprop_minmax=${written}`)).toEqual({ truncated_rand_backprop_minmax: [0, 20] });
   });
 
-  it('reads none as null where a field can be null', () => {
+  it('reads none and null as null for fields that can be null', () => {
     expect(parse('--log-with', 'none', '--height', 'null', '--run-name', 'none')).toEqual({
       log_with: null,
       height: null,
@@ -118,7 +122,7 @@ describe('configOptions', () => {
     });
   });
 
-  it('reads switches with and without a value', () => {
+  it('reads booleans with and without a value, and negated', () => {
     expect(parse('--use-lora', '--no-allow-tf32', '--no_truncated_backprop_rand', '--push-to-hub', 'no')).toEqual({
       use_lora: true,
       allow_tf32: false,
@@ -134,5 +138,5 @@ describe('configOptions', () => {
     ['--log-with', 'mlflow', /Expected jsonl, tensorboard, trackio, wandb or none/],
     ['--backprop-kwargs', '{fixed', /Expected JSON/],
     ['--truncated-rand-backprop-minmax', '0,x', /Expected a number/],
-  ])('refuses %s %s', (flag, value, message) => expect(() => parse(flag, value)).toThrow(message));
+  ])('rejects %s %s', (flag, value, message) => expect(() => parse(flag, value)).toThrow(message));
 });

@@ -13,9 +13,9 @@ describe('canonicalFlags', () => {
     ['my_prompt', 'my_prompt'],
     ['-o', '-o'],
     ['-1', '-1'],
-  ])('%s is %s', (written, canonical) => expect(canonicalFlags([written])).toEqual([canonical]));
+  ])('rewrites %s to %s', (written, canonical) => expect(canonicalFlags([written])).toEqual([canonical]));
 
-  it('leaves alone what follows --', () => {
+  it('leaves arguments after -- as they are', () => {
     expect(canonicalFlags(['--num_images', '2', '--', '--a_b'])).toEqual(['--num-images', '2', '--', '--a_b']);
   });
 });

@@ -1,19 +1,19 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import { isModelReward, scoreImages } from '@alignprop/rewards';
+import { isModelReward, scoreImages, type RewardFunction } from '@alignprop/rewards';
 import { fixturePath } from '../../../../fixtures/index.js';
+import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { UsageError } from '../terminal/errors.js';
+import { rewardNames, rewardOptionNames } from './reward-list.js';
 import { rewardTerms, type RewardOptions } from './reward-terms.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'alignprop-rewards-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 const file = (name: string, content: string): string => {
   writeFileSync(join(folder, name), content);
   return join(folder, name);
@@ -25,18 +25,20 @@ const brightness = file(
 );
 
 const image = { data: Uint8Array.from({ length: 16 * 16 * 3 }, (_, i) => (i * 7) % 256), height: 16, width: 16 };
-async function judge(terms: readonly string[], options?: RewardOptions) {
+const judge = async (terms: readonly string[], options?: RewardOptions) =>
+  judgeWith(await rewardTerms(terms, options).load());
+
+async function judgeWith(reward: RewardFunction) {
   const engine = new TfjsEngine();
-  const reward = await rewardTerms(terms, options).load();
-  const judged = await scoreImages(reward, [image], { prompts: 'a crab', engine }).finally(() => engine.dispose());
+  const scores = await scoreImages(reward, [image], { prompts: 'a crab', engine }).finally(() => engine.dispose());
   if ('dispose' in reward) (reward.dispose as () => void)();
-  return judged;
+  return scores;
 }
 
 describe('rewardTerms', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('adds up what it is given, by weight', () =>
+  it('loads the weighted sum of several terms', () =>
     expectNoLeaks(async () => {
       const {
         scores: [size],
@@ -67,26 +69,36 @@ describe('rewardTerms', () => {
     goal: 'present',
     height: '32',
   };
-  it.each<[string, Record<string, string>]>([
-    ['aesthetic', aesthetic],
-    ['clip-score', { ...pick, form: 'cosine' }],
-    ['pick-score', pick],
-    ['hps-v2', hps],
-    ['image-reward', { ...blip, 'vision-heads': '2' }],
-    ['object-detection', detector],
-    ['nsfw-safety', {}],
-    ['jpeg-compressibility', { quality: '50' }],
-    ['jpeg-incompressibility', { quality: '50' }],
-  ])(
-    'knows %s, leaves its weights in their files, and takes its options from the command line and from a file',
+  /** Options of each listed reward. */
+  const examples: Readonly<Record<string, Record<string, string>>> = {
+    aesthetic,
+    'clip-score': { ...pick, form: 'cosine' },
+    'pick-score': pick,
+    'hps-v2': hps,
+    'image-reward': { ...blip, 'vision-heads': '2' },
+    'object-detection': detector,
+    'nsfw-safety': {},
+    'jpeg-compressibility': { quality: '50' },
+    'jpeg-incompressibility': { quality: '50' },
+  };
+  it.each(Object.entries(examples))(
+    'loads %s without reading its weights, with options from flags and from a configuration file',
     async (name, options) => {
-      expect(isModelReward(await rewardTerms([name], { [name]: options }).load())).toBe(true);
-      const written = Object.entries(options).map(([option, value]) => `${name}.${option}=${value}`);
-      const [one, other] = [await judge([name], written), await judge([name], { [name]: options })];
-      expect(one.scores[0]).toBe(other.scores[0]);
-      expect(one.scores[0]).not.toBe(0);
+      const reward = await rewardTerms([name], { [name]: options }).load();
+      expect(isModelReward(reward)).toBe(true);
+      const flags = Object.entries(options).map(([option, value]) => `${name}.${option}=${value}`);
+      const [byFlags, byFile] = [await judge([name], flags), await judgeWith(reward)];
+      expect(byFlags.scores[0]).toBe(byFile.scores[0]);
+      expect(byFlags.scores[0]).not.toBe(0);
     },
   );
+
+  it.each(rewardNames)('has an example of %s in this test and its options in the README', (name) => {
+    expect([...Object.keys(examples), 'graph-model']).toContain(name);
+    const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+    const row = readme.split('\n').find((line) => line.startsWith('|') && line.split('|')[1]!.includes(`\`${name}\``));
+    for (const option of rewardOptionNames(name)) expect(row).toContain(`\`${option}\``);
+  });
 
   it("adds a user's own reward to one with weights", async () => {
     const { scores, terms } = await judge([`${brightness}:2`, 'aesthetic:0.5'], { aesthetic });
@@ -99,7 +111,7 @@ describe('rewardTerms', () => {
     expect(terms.aesthetic![0]).toBeCloseTo((await judge(['aesthetic'], { aesthetic })).scores[0]! / 2, 5);
   });
 
-  it('takes options for terms of two flags, and names the flag that is wrong', async () => {
+  it('accepts options of terms of two flags, and names the flag with an error', async () => {
     const options = ['jpeg-compressibility.quality=50', 'jpeg-incompressibility.quality=90'];
     const [one, other] = ['jpeg-compressibility', 'jpeg-incompressibility:2'];
     expect((await judge([one], options.slice(0, 1))).scores).toEqual(
@@ -148,31 +160,31 @@ describe('rewardTerms', () => {
       ['graph-model.model=m', 'graph-model.score=1,x'],
       /graph-model\.score got '1,x', expected numbers/,
     ],
-  ])('refuses %j with %j', (terms, options, message) => {
+  ])('rejects %j with the options %j', (terms, options, message) => {
     expect(() => rewardTerms(terms, options)).toThrow(message);
     expect(() => rewardTerms(terms, options)).toThrow(UsageError);
   });
 });
 
-describe("a user's own file", () => {
+describe('rewardFile', () => {
   beforeAll(() => useBackend('wasm'));
   const reward = `import { mean } from '${tfjs}'; const reward = (images) => mean(images, [1, 2, 3]);`;
   const level = image.data.reduce((sum, byte) => sum + byte, 0) / 255 / image.data.length;
 
   it.each([
-    ['a reward', `${reward} export default reward;`],
-    ['a factory', `${reward} export default () => reward;`],
-    ['an async factory', `${reward} export default async () => { await null; return reward; };`],
-  ])('exports %s', async (what, content) => {
-    expect((await judge([file(`${what.replaceAll(' ', '-')}.mjs`, content)])).scores[0]).toBeCloseTo(level, 5);
+    ['a reward function', `${reward} export default reward;`],
+    ['a function that returns one', `${reward} export default () => reward;`],
+    ['an async function that returns one', `${reward} export default async () => { await null; return reward; };`],
+  ])('loads a module that exports %s', async (kind, content) => {
+    expect((await judge([file(`${kind.replaceAll(' ', '-')}.mjs`, content)])).scores[0]).toBeCloseTo(level, 5);
   });
 
-  it('may be TypeScript', async () => {
+  it('loads a TypeScript module', async () => {
     const path = file('typed.ts', `${reward} const typed: typeof reward = reward; export default typed;`);
     expect((await judge([path])).scores[0]).toBeCloseTo(level, 5);
   });
 
-  it('is TypeScript only where Node itself runs it, and says so elsewhere', async () => {
+  it('loads TypeScript only if Node runs it, and names the version that does', async () => {
     const path = file('plain.ts', 'const reward: unknown = (images: object) => images; export default reward;');
     const built = join(folder, 'reward-file.cjs'); // tests run TypeScript by themselves
     await build({
@@ -182,18 +194,25 @@ describe("a user's own file", () => {
       format: 'cjs',
       outfile: built,
     });
-    const program = `require(${JSON.stringify(built)}).rewardFile(${JSON.stringify(path)}).then((reward) => console.log(typeof reward), (error) => console.log(error.message))`;
-    const said = execFileSync(process.execPath, ['-e', program], {
+    const program = `
+      require(${JSON.stringify(built)})
+        .rewardFile(${JSON.stringify(path)})
+        .then((reward) => console.log(typeof reward), (error) => console.log(error.message));`;
+    const printed = execFileSync(process.execPath, ['-e', program], {
       encoding: 'utf8',
       env: { ...process.env, NODE_OPTIONS: '' },
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     const [major, minor] = process.versions.node.split('..').map(Number) as [number, number];
     const runsTypeScript = major > 22 || (major === 22 && minor >= 18);
-    expect(said).toMatch(
+    expect(printed).toMatch(
       runsTypeScript
         ? /^function$/m
-        : /--reward: cannot load '.*plain\.ts': Unknown file extension.* does not run TypeScript: use Node 22\.18 or newer, or compile the file to \.mjs\.$/m,
+        : new RegExp(
+            "--reward: cannot load '.*plain\\.ts': Unknown file extension.* does not run TypeScript: " +
+              'use Node 22\\.18 or newer, or compile the file to \\.mjs\\.$',
+            'm',
+          ),
     );
   });
 
@@ -215,7 +234,7 @@ describe("a user's own file", () => {
       "import 'no-such-package'; export default () => 3;",
       /cannot load '.*lonely\.mjs': .*no-such-package/,
     ],
-  ])('%s is refused', async (name, content, message) => {
+  ])('rejects %s', async (name, content, message) => {
     if (content !== undefined) file(name, content);
     await expect(rewardTerms([join(folder, name)]).load()).rejects.toThrow(message);
   });

@@ -1,16 +1,11 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
-
-const sources = ['--conditions=@alignprop/source', '--import', import.meta.resolve('tsx')];
+import { runProgram } from '../../../../fixtures/run-program.js';
 
 /**
- * Work that hears of the signal and goes on for `ms`; its process is sent signals as it says that it is ready for them.
+ * Runs interruptible work in a process of its own. The work ends `ms` milliseconds after the signal is aborted.
+ * @param signals sent one after the other, each when the program prints 'ready'
  */
-async function interrupt(
-  ms: number,
-  ...signals: NodeJS.Signals[]
-): Promise<{ code: number | null; signal: NodeJS.Signals | null; said: string }> {
+async function interrupt(ms: number, ...signals: NodeJS.Signals[]) {
   const program = `
     import { interruptible } from ${JSON.stringify(new URL('interrupt.ts', import.meta.url).href)};
     import { exitCode } from ${JSON.stringify(new URL('errors.ts', import.meta.url).href)};
@@ -20,32 +15,29 @@ async function interrupt(
       console.log('ready');
     });
     process.exitCode = await interruptible(work, () => console.log('ready')).catch(exitCode);`;
-  const child = spawn(process.execPath, [...sources, '--input-type=module', '--eval', program], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+  let sent = 0;
+  const { code, signal, stdout } = await runProgram(['--input-type=module', '--eval', program], [], {
+    onStdout: (text, child) => {
+      const isReady = text.split('ready').length - 1 > sent;
+      if (isReady && sent < signals.length) child.kill(signals[sent++]);
+    },
   });
-  let said = '';
-  child.stdout.on('data', (data: Buffer) => {
-    said += data.toString();
-    const next = signals[said.split('ready').length - 2];
-    if (next) child.kill(next);
-  });
-  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
-  return { code, signal, said };
+  return { code, signal, stdout };
 }
 
 describe('interruptible', () => {
   it.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
-  ] as const)('lets the work end after %s', async (signal, code) => {
-    expect(await interrupt(10, signal)).toEqual({ code, signal: null, said: 'ready\nready\n' });
+  ] as const)('lets the work end itself after %s', async (signal, code) => {
+    expect(await interrupt(10, signal)).toEqual({ code, signal: null, stdout: 'ready\nready\n' });
   });
 
-  it('ends at once after a second Ctrl-C', async () => {
+  it('ends the process at once after a second Ctrl-C', async () => {
     expect(await interrupt(60_000, 'SIGINT', 'SIGINT')).toEqual({
       code: null,
       signal: 'SIGINT',
-      said: 'ready\nready\n',
+      stdout: 'ready\nready\n',
     });
   });
 });

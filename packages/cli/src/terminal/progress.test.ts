@@ -8,13 +8,13 @@ describe('clock', () => {
     [59.9, '1:00'],
     [723, '12:03'],
     [12000, '3:20:00'],
-  ])('%d seconds are %s', (seconds, text) => expect(clock(seconds)).toBe(text));
+  ])('formats %d seconds as %s', (seconds, text) => expect(clock(seconds)).toBe(text));
 });
 
 describe('startProgress', () => {
   afterEach(() => void vi.restoreAllMocks());
 
-  it('writes a line a step where there is no terminal, and counts the time that is left from where the work began', () => {
+  it('writes one line a step without a terminal, and estimates the time from the steps of this run', () => {
     const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
     vi.spyOn(performance, 'now').mockReturnValue(20_000);
     const progress = startProgress('Training', 10, { from: 6, started: 0 });
