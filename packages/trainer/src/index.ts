@@ -9,18 +9,12 @@ export type { BlackBoxReward } from './ddpo/black-box-reward.js';
 export { ddpoConfigSchema, parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo/ddpo-config.js';
 export { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './ddpo/trainer.js';
 export { fixed, gaussian, uniform, type Cut } from './estimators/cuts.js';
-export {
-  attachProbabilities,
-  draftLV,
-  drTune,
-  emptyProbability,
-  full,
-  lastK,
-  perStep,
-  perTrajectory,
-  refl,
-  type Plan,
-} from './estimators/plans.js';
+export { attachProbabilities, emptyProbability, type Plan } from './estimators/plans.js';
+export { draftLV, full, lastK } from './estimators/draft.js';
+export { drTune } from './estimators/drtune.js';
+export { perStep } from './estimators/per-step.js';
+export { perTrajectory } from './estimators/per-trajectory.js';
+export { refl } from './estimators/refl.js';
 export { pixelDiversity } from './evaluation/diversity.js';
 export {
   evaluator,
@@ -36,7 +30,7 @@ export { trainableUNet } from './model/prepare-pipeline.js';
 export { dryRun, type DryRun, type DryRunInputs } from './run/dry-run.js';
 export { evaluationRecord, metricsRecord, type EvaluationMetrics, type StepMetrics } from './trackers/metrics.js';
 export type { PromptFunction } from './step/micro-batch.js';
-export type { ImageSamples } from './step/step-collector.js';
+export type { ImageSamples } from './step/image-samples.js';
 export { logSamples } from './trackers/log-samples.js';
 export type { Tracker } from './trackers/tracker.js';
 export { AlignPropTrainer, type AlignPropTrainerOptions } from './trainer.js';

@@ -18,7 +18,7 @@ import { addLora, loraTensors } from '@alignprop/lora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
 import { NonFiniteError } from './optim/non-finite.js';
-import type { ImageSamples } from './step/step-collector.js';
+import type { ImageSamples } from './step/image-samples.js';
 
 let pipeline: StableDiffusionPipeline;
 beforeAll(async () => {
@@ -39,8 +39,8 @@ function sameNoise(from: StableDiffusionPipeline): StableDiffusionPipeline {
 }
 
 describe('AlignPropTrainer', () => {
-  it('learns: the reward of held-out prompts and noise goes up', async () => {
-    // grey is good
+  it('raises the reward of held-out prompts and noise', async () => {
+    // rewards grey images
     const rewardFunction = (images: Tensor4D) => neg(mul(mean(square(sub(images, 0.5)), [1, 2, 3]), 10)) as Tensor1D;
     const trainer = tinyTrainer({
       pipeline,
@@ -71,7 +71,7 @@ describe('AlignPropTrainer', () => {
     trainer.dispose();
   });
 
-  it('is a function of the seed', async () => {
+  it('is deterministic for a seed', async () => {
     const run = async (seed: number) => {
       const trainer = tinyTrainer({ pipeline, config: { seed } });
       const metrics = await collect(trainer);
@@ -84,7 +84,7 @@ describe('AlignPropTrainer', () => {
     expect(other.metrics).not.toEqual(first.metrics);
   });
 
-  it("reports TRL's numbers: loss is -mean(reward), epochs are steps, the deviation is averaged over micro-batches", async () => {
+  it("reports TRL's metrics: loss -mean(reward), an epoch per step, deviations averaged over rounds", async () => {
     const seen: number[][] = [];
     const rewardFunction = (images: Tensor4D) => brightness(images, [], []);
     const trainer = tinyTrainer({
@@ -107,7 +107,7 @@ describe('AlignPropTrainer', () => {
     trainer.dispose();
   });
 
-  it('divides by the micro-batches: two of the same image weigh as much as one', async () => {
+  it('averages over micro-batches: two with the same image have the gradient of one', async () => {
     const run = async (rounds: number) => {
       const trainer = tinyTrainer({
         pipeline: sameNoise(pipeline),
@@ -123,7 +123,7 @@ describe('AlignPropTrainer', () => {
     expect(two.rewardMean).toBeCloseTo(one.rewardMean, 6);
   });
 
-  it('trains without guidance, where TRL breaks, and in other sizes than squares', async () => {
+  it('trains without guidance, where TRL breaks, and with images that are not square', async () => {
     const shapes: number[][] = [];
     const trainer = tinyTrainer({
       pipeline,
@@ -136,7 +136,7 @@ describe('AlignPropTrainer', () => {
     expect(() => tinyTrainer({ pipeline, config: { height: 20 } })).toThrow(/height.*multiple of 8/);
   });
 
-  it('takes a list of negative prompts in turn, over micro-batches and steps', async () => {
+  it('takes negative prompts from a list in turn, across micro-batches and steps', async () => {
     const asked: string[][] = [];
     const spying = pipeline.with({});
     const encodePrompt = spying.encodePrompt.bind(spying);
@@ -151,7 +151,7 @@ describe('AlignPropTrainer', () => {
     trainer.dispose();
   });
 
-  it('hands prompts and metadata to the reward', async () => {
+  it('passes prompts and metadata to the reward', async () => {
     const seen: unknown[] = [];
     const trainer = tinyTrainer<{ id: number }>({
       pipeline,
@@ -175,7 +175,7 @@ describe('AlignPropTrainer', () => {
     wrong.dispose();
   });
 
-  it('T7: calls the image hook with a tracker though none was given, every log_image_freq steps', async () => {
+  it('T7: calls the image hook every log_image_freq steps, with a tracker although none is configured', async () => {
     const calls: [ImageSamples<undefined>['prompts'], number, number][] = [];
     const trainer = tinyTrainer({
       pipeline,
@@ -192,7 +192,7 @@ describe('AlignPropTrainer', () => {
     trainer.dispose();
   });
 
-  it('T8: goes on with the trainable adapter that a pipeline has', async () => {
+  it('T8: trains an existing trainable adapter further', async () => {
     const params = addLora(pipeline.unet.params, { r: 2, loraAlpha: 2, targetModules: ['to_q'] }, random(5));
     const adapted = pipeline.with({ unet: pipeline.unet.withParams(params) });
     const before = weights(adapted);
@@ -206,13 +206,13 @@ describe('AlignPropTrainer', () => {
     dispose([frozen, loraTensors(params)]);
   });
 
-  it('turns the scheduler into DDIM, as TRL does', async () => {
+  it('replaces the scheduler by DDIM, as TRL does', async () => {
     const trainer = tinyTrainer({ pipeline });
     expect(trainer.pipeline.scheduler).toBeInstanceOf(DDIMScheduler);
     trainer.dispose();
   });
 
-  it('leaks no tensor: over steps, errors, and a whole life', async () => {
+  it('leaks no tensor over steps, errors, and its whole life', async () => {
     const whole = memory().numTensors;
     const trainer = tinyTrainer({
       pipeline,
@@ -228,8 +228,8 @@ describe('AlignPropTrainer', () => {
   });
 });
 
-describe('what is not finite', () => {
-  it('names step, prompt and tensor, and leaves everything as it was', async () => {
+describe('a step with non-finite or useless values', () => {
+  it('throws an error that names step, prompt and tensor, and changes nothing', async () => {
     let call = 0;
     const trainer = tinyTrainer({
       pipeline,
@@ -251,18 +251,21 @@ describe('what is not finite', () => {
     trainer.dispose();
   });
 
-  it('finds a gradient that is infinite where the reward is not', async () => {
+  it('finds an infinite gradient of a finite reward', async () => {
     // The square root has an infinite slope at 0.
     const rewardFunction = (images: Tensor4D) => mean(sqrt(sub(images, images)), [1, 2, 3]);
     const trainer = tinyTrainer({ pipeline, promptFunction: () => 'cat', rewardFunction: rewardFunction as never });
     const error = (await collect(trainer).catch((caught: unknown) => caught)) as Error;
     expect(error.message).toMatch(
-      /at step 0 a gradient is not finite for the prompts 'cat', 'cat'\. The first such tensor is the reward's gradient of the images\./,
+      new RegExp(
+        "at step 0 a gradient is not finite for the prompts 'cat', 'cat'\\. " +
+          "The first such tensor is the reward's gradient of the images\\.",
+      ),
     );
     trainer.dispose();
   });
 
-  it('blames the adapter where the chain itself broke', async () => {
+  it('blames the denoising chain where its latents are not finite', async () => {
     const trainer = tinyTrainer({ pipeline });
     const [name, variable] = Object.entries(trainable(trainer.pipeline.unet.params))[0]!;
     expect(name).toMatch(/lora_A/);
@@ -275,7 +278,7 @@ describe('what is not finite', () => {
     trainer.dispose();
   });
 
-  it('warns of a gradient that is zero', async () => {
+  it('warns of a zero gradient', async () => {
     const warnings: string[] = [];
     const trainer = tinyTrainer({
       pipeline,

@@ -6,7 +6,10 @@ import {
   type AlignPropConfigInput,
 } from './config.js';
 import { backpropPlan } from '../estimators/config-plan.js';
-import { attachProbabilities, draftLV, drTune, emptyProbability, full, lastK, refl } from '../estimators/plans.js';
+import { attachProbabilities, emptyProbability } from '../estimators/plans.js';
+import { draftLV, full, lastK } from '../estimators/draft.js';
+import { drTune } from '../estimators/drtune.js';
+import { refl } from '../estimators/refl.js';
 
 /** The defaults of TRL 0.23's AlignPropConfig, except that of mixed_precision, which is 'fp16' there. */
 const trl = {

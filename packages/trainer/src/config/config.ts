@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { backpropStrategies, checkBackpropPlan, estimators } from '../estimators/config-plan.js';
+import { backpropStrategies, estimatorNames } from '../estimators/estimators.js';
+import { checkBackpropPlan } from '../estimators/config-plan.js';
 import {
   trackerHelp,
   trackerNames,
@@ -177,7 +178,7 @@ const fields = {
     .describe('Largest L2 norm of all gradients together. Gradients beyond it are scaled down to it.'),
   // estimator
   estimator: z
-    .enum(estimators)
+    .enum(estimatorNames)
     .optional()
     .describe(
       'How the gradient of the reward is estimated. "refl" and "drtune" are recommended; ' +

@@ -19,7 +19,7 @@ describe('advantages', () => {
     near(perPromptAdvantages({ bufferSize: 4, minCount: 1 })(['a', 'a'], [4, 4]), [0, 0]);
   });
 
-  it('are of the epoch until a prompt has enough rewards, then of its own', () => {
+  it("use the epoch's statistics until a prompt has enough rewards of its own", () => {
     const advantages = perPromptAdvantages({ bufferSize: 8, minCount: 3 });
     const first = [1, 9, 3, 11]; // mean 6, variance 17
     near(

@@ -1,12 +1,12 @@
 import { Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Engine } from '@alignprop/autograd-ext';
 import type { ModelReward, RewardFunction } from '@alignprop/rewards';
-import { rewardScorer } from '../gradient/reward-evaluation.js';
+import { RewardScorer } from '../gradient/reward-judge.js';
 
 /**
- * What DDPO rewards images by: any function. It needs no gradient, and may read pixels, take its time, or ask
- * elsewhere. `images` is `[B, H, W, 3]` in [0, 1] and stays the trainer's; one number an image is expected, and a
- * tensor of them is the trainer's.
+ * A reward for DDPO: any function. It needs no gradient, and may read pixels, take its time, or ask a service. `images`
+ * is `[B, H, W, 3]` in [0, 1] and stays the trainer's; one number per image is expected. A returned tensor is the
+ * trainer's.
  */
 export type BlackBoxReward<M = unknown> = (
   images: Tensor4D,
@@ -14,33 +14,33 @@ export type BlackBoxReward<M = unknown> = (
   promptMetadata: readonly M[],
 ) => ArrayLike<number> | Tensor1D | Promise<ArrayLike<number> | Tensor1D>;
 
-/** Scores as numbers; one an image. */
-export type BlackBoxJudge<M> = (
-  images: Tensor4D,
-  prompts: readonly string[],
-  promptMetadata: readonly M[],
-) => Promise<number[]>;
+/** Calls any reward function; one with a model runs on the engine. */
+export class BlackBoxJudge<M> {
+  readonly #score: BlackBoxReward<M>;
 
-/**
- * Calls any reward function, or has the engine run one that comes in parts.
- * @throws (the function) if there is not one number for each image
- */
-export function blackBoxJudge<M>(
-  engine: Engine,
-  rewardFunction: BlackBoxReward<M> | RewardFunction<M>,
-): BlackBoxJudge<M> {
-  const inParts = 'model' in rewardFunction && (rewardFunction as Partial<ModelReward<M>>).model !== undefined;
-  const score: BlackBoxReward<M> = inParts ? rewardScorer(engine, rewardFunction as RewardFunction<M>) : rewardFunction;
-  return async (images, prompts, promptMetadata) => {
-    const scores = await numbers(await score(images, prompts, promptMetadata));
-    if (scores.length === prompts.length) return scores;
+  constructor(engine: Engine, rewardFunction: BlackBoxReward<M> | RewardFunction<M>) {
+    this.#score = rewardFunction;
+    if ('model' in rewardFunction && (rewardFunction as Partial<ModelReward<M>>).model !== undefined) {
+      const scorer = new RewardScorer(engine, rewardFunction as RewardFunction<M>);
+      this.#score = (...args) => scorer.score(...args);
+    }
+  }
+
+  /**
+   * Rewards images `[B, H, W, 3]`.
+   * @returns one number per image
+   * @throws if the function returns another number of values
+   */
+  async judge(images: Tensor4D, prompts: readonly string[], promptMetadata: readonly M[]): Promise<number[]> {
+    const rewards = await numbers(await this.#score(images, prompts, promptMetadata));
+    if (rewards.length === prompts.length) return rewards;
     throw new Error(
-      `rewardFunction: returned ${scores.length} numbers, expected ${prompts.length}, one reward an image.`,
+      `rewardFunction: returned ${rewards.length} numbers, expected ${prompts.length}, one reward an image.`,
     );
-  };
+  }
 }
 
-async function numbers(scores: ArrayLike<number> | Tensor1D): Promise<number[]> {
-  if (!(scores instanceof Tensor)) return Array.from(scores);
-  return Array.from(await scores.data().finally(() => scores.dispose()));
+async function numbers(rewards: ArrayLike<number> | Tensor1D): Promise<number[]> {
+  if (!(rewards instanceof Tensor)) return Array.from(rewards);
+  return Array.from(await rewards.data().finally(() => rewards.dispose()));
 }

@@ -25,7 +25,8 @@ const fields = {
     .unwrap()
     .default('')
     .describe(
-      'Folder for config.json, metrics.jsonl and pytorch_lora_weights.safetensors. Without it and run_name nothing is written.',
+      'Folder for config.json, metrics.jsonl and pytorch_lora_weights.safetensors. ' +
+        'Without it and run_name nothing is written.',
     ),
   overwrite_output_dir: shared.overwrite_output_dir,
   num_epochs: positive()
@@ -97,8 +98,8 @@ const fields = {
 };
 
 /**
- * Every option of a DDPO run: those of TRL's `DDPOConfig` by TRL's names and with its defaults, and, where they mean
- * the same, ours of `alignPropConfigSchema`. Snake case; see `parseDDPOConfig` for camel case. There are no
+ * Every option of a DDPO run: those of TRL's `DDPOConfig` with its names and defaults, and those of
+ * `alignPropConfigSchema` that mean the same. Snake case; see `parseDDPOConfig` for camel case. There are no
  * checkpoints.
  */
 export const ddpoConfigSchema = z.strictObject(fields).superRefine((config, context) => {
@@ -109,26 +110,30 @@ export const ddpoConfigSchema = z.strictObject(fields).superRefine((config, cont
   if (config.sample_eta === 0)
     refuse(
       'sample_eta',
-      'got 0, expected more: without noise a step has no density, so that there is nothing to take the gradient of. Set 1.',
+      'got 0, expected more: without noise a step has no density, so that there is nothing to take the gradient of. ' +
+        'Set 1.',
     );
   if (sampled % trained !== 0)
     refuse('train_batch_size', `got ${trained}, expected a divisor of sample_batch_size ${sampled}.`);
   if (images % (trained * rounds) !== 0) {
     refuse(
       'train_gradient_accumulation_steps',
-      `got ${rounds}, so that an optimizer step takes ${trained * rounds} images; expected a divisor of the ${images} images of an epoch.`,
+      `got ${rounds}, so that an optimizer step takes ${trained * rounds} images; ` +
+        `expected a divisor of the ${images} images of an epoch.`,
     );
   }
   if (Math.trunc(config.sample_num_steps * config.train_timestep_fraction) === 0) {
     refuse(
       'train_timestep_fraction',
-      `got ${config.train_timestep_fraction}, expected at least 1/${config.sample_num_steps}: it leaves none of the denoising steps.`,
+      `got ${config.train_timestep_fraction}, expected at least 1/${config.sample_num_steps}: ` +
+        'it leaves none of the denoising steps.',
     );
   }
   if (config.log_with === 'wandb')
     refuse(
       'log_with',
-      "got 'wandb', expected 'tensorboard', 'trackio', 'jsonl' or null. Choose one of these, or pass a tracker of your own to the trainer.",
+      "got 'wandb', expected 'tensorboard', 'trackio', 'jsonl' or null. " +
+        'Choose one of these, or pass a tracker of your own to the trainer.',
     );
   const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
   if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here would read it.`);
@@ -139,7 +144,7 @@ export type DDPOConfig = z.output<typeof ddpoConfigSchema>;
 
 type Input = z.input<typeof ddpoConfigSchema>;
 
-/** What the user writes: any of the options, in snake case or in camel case. */
+/** A user's configuration: any of the options, in snake case or in camel case. */
 export type DDPOConfigInput = Input & { readonly [K in keyof Input as CamelCase<K>]?: Input[K] };
 
 /**

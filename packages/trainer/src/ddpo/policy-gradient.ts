@@ -5,21 +5,21 @@ import type { Gradients } from '../optim/gradients.js';
 import { clippedLoss, transitionLogProb } from './policy.js';
 import type { Sample } from './samples.js';
 
-/** A denoising step that a sample took. */
+/** A denoising step of a sample. */
 export interface TakenStep {
   readonly sample: Sample;
   readonly step: Step;
-  /** Of the sample's image. */
+  /** The advantage of the sample's image. */
   readonly advantage: number;
 }
 
-/** What a micro-batch gives. */
+/** The policy gradient of a micro-batch. */
 export interface PolicyGradient {
-  /** dL/dθ by parameter path; the caller's. */
+  /** dL/dθ by parameter path; the tensors belong to the caller. */
   readonly params: Gradients;
-  /** Before it is weighted. */
+  /** The mean loss, without the weight. */
   readonly loss: number;
-  /** The logarithms of the importance ratios, one a step. */
+  /** The logarithms of the importance ratios, one per step. */
   readonly logRatios: readonly number[];
 }
 
@@ -27,17 +27,17 @@ export interface PolicyGradientOptions {
   /** `[h, w, C]` of the latents. */
   readonly latentShape: readonly number[];
   readonly eta: number;
-  /** Of the prediction that is trained. */
+  /** The guidance of the prediction that is trained. */
   readonly guidanceScale: number;
   readonly clipRange: number;
 }
 
-/** From steps, each of another sample, to the gradient of `weight` times the mean of their clipped losses. */
+/** Computes the gradient of `weight` times the mean clipped loss of steps, each of another sample. */
 export type PolicyGradientFunction = (batch: readonly TakenStep[], weight: number) => Promise<PolicyGradient>;
 
 /**
- * Makes DDPO's gradient function for a pipeline: one call of the UNet, compiled together with the loss.
- * @throws (the function) if the scheduler's steps are not linear, because they clip
+ * Compiles DDPO's gradient function for a pipeline: one call of the UNet together with the loss.
+ * @throws (the function) if the scheduler clips, so that its steps are not linear
  */
 export function policyGradient(
   pipeline: StableDiffusionPipeline,
@@ -59,7 +59,7 @@ export function policyGradient(
   };
 }
 
-/** The loss, and the log-probabilities `[B]`, of the inputs of `policyInputs`. */
+/** The loss `[]` and the log-probabilities `[B]`, as a function of the inputs of `policyInputs`. */
 const policyLoss =
   (predict: ModelFunction, clipRange: number): ModelFunction =>
   (params, latents, timesteps, embeds, guidanceScale, nextLatents, oldLogProbs, advantages, ...factors) => {
@@ -73,6 +73,7 @@ const policyLoss =
     return [clippedLoss(logProbs, oldLogProbs as Tensor1D, advantages as Tensor1D, clipRange), logProbs];
   };
 
+/** The inputs of `policyLoss` for a micro-batch. */
 function policyInputs(
   { scheduler, textEncoder }: StableDiffusionPipeline,
   batch: readonly TakenStep[],
@@ -80,7 +81,7 @@ function policyInputs(
 ): Tensor[] {
   const guided = guidanceScale > 1;
   const stack = (rows: readonly Float32Array[], shape: readonly number[]) =>
-    tensor(joined(rows), [rows.length, ...shape]);
+    tensor(concatenated(rows), [rows.length, ...shape]);
   const numbers = (value: (taken: TakenStep) => number) => tensor1d(batch.map(value));
   const factor = (name: 'sample' | 'modelOutput' | 'noise') =>
     tensor(
@@ -96,7 +97,7 @@ function policyInputs(
       batch.map(({ sample, step }) => sample.latents[step.index]!),
       latentShape,
     ),
-    tensor1d(guided ? [...times, ...times] : times), // one for each half
+    tensor1d(guided ? [...times, ...times] : times), // one per row of the embeddings
     stack([...negatives, ...embeds], [embeds[0]!.length / width, width]),
     scalar(guidanceScale),
     stack(
@@ -111,7 +112,7 @@ function policyInputs(
   ];
 }
 
-function joined(rows: readonly Float32Array[]): Float32Array {
+function concatenated(rows: readonly Float32Array[]): Float32Array {
   const all = new Float32Array(rows.length * rows[0]!.length);
   rows.forEach((row, i) => all.set(row, i * row.length));
   return all;

@@ -20,7 +20,7 @@ function expectNear(actual: ArrayLike<number>, expected: readonly number[], tole
   );
 }
 
-/** Of four steps of Stable Diffusion's schedule, the last one among them. */
+/** Coefficients of four steps of Stable Diffusion's schedule, the last one among them. */
 function goldenLogProbs(prediction: Tensor4D): Tensor1D {
   const scheduler = new DDIMScheduler({
     beta_schedule: 'scaled_linear',
@@ -74,7 +74,7 @@ describe.each(['wasm', 'cpu'] as const)("DDPO's policy on %s", (backend) => {
     });
   });
 
-  it('has the gradient of finite differences', () => {
+  it('has a gradient that agrees with finite differences', () => {
     tidy(() => {
       const [latents, next] = [normals([2, 2, 2, 4], 2), normals([2, 2, 2, 4], 3)];
       const transition = { sample: scalar(1.05), modelOutput: scalar(-0.3), noise: scalar(0.6) };
@@ -103,7 +103,7 @@ describe.each(['wasm', 'cpu'] as const)("DDPO's policy on %s", (backend) => {
     },
   );
 
-  it('moves nothing where a ratio has gone far enough in the direction of its advantage', () => {
+  it('has no gradient where a ratio is clipped in the direction of its advantage', () => {
     tidy(() => {
       const [advantages, ratios] = [
         [1, 1, 1, -1, -1, -1],

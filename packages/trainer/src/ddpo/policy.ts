@@ -17,8 +17,8 @@ import {
 } from '@tensorflow/tfjs-core';
 
 /**
- * A step as a Gaussian: x' ~ N(sample · x + modelOutput · ε, noise²), as `StepCoefficients`, one number an image: `[B,
- * 1, 1, 1]` each.
+ * A denoising step as a Gaussian, x' ~ N(sample · x + modelOutput · ε, noise²): the `StepCoefficients` of each image,
+ * `[B, 1, 1, 1]`, or of all of them, `[]`.
  */
 export interface Transition {
   readonly sample: Tensor;
@@ -27,8 +27,8 @@ export interface Transition {
 }
 
 /**
- * The log-density of denoising steps from `latents` to `nextLatents`, `[B, h, w, C]` both, which DDPO's policy is made
- * of (arXiv 2305.13301, §4.1). As in TRL the mean over an image's elements, not their sum.
+ * The log-density of denoising steps from `latents` to `nextLatents`, `[B, h, w, C]` both: DDPO's policy (arXiv
+ * 2305.13301, §4.1). As in TRL it is the mean over the elements of an image, not their sum.
  * @param prediction ε, `[B, h, w, C]`
  * @returns `[B]`
  */

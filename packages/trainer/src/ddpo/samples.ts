@@ -1,17 +1,17 @@
 import { scalar, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline, Step } from '@alignprop/diffusion';
 import type { Trajectory } from '../gradient/walk-up.js';
-import type { GradientInputs } from '../gradient/alignprop-gradients.js';
+import type { GradientInputs } from '../gradient/alignprop-gradient.js';
 import { walkDown, type SamplingOptions } from '../gradient/walk-down.js';
 import { transitionLogProb } from './policy.js';
 import { disposeTensors } from '@alignprop/autograd-ext';
 
-/** An image's way down the denoising chain, as numbers: an epoch of them is more than tfjs's memory should hold. */
+/** The denoising chain of one image, outside tfjs's memory: an epoch has too many of them for it. */
 export interface Sample {
   readonly prompt: string;
   /** x_T … x_0, `[h, w, C]` each. */
   readonly latents: readonly Float32Array[];
-  /** Of the steps between them, under the weights that drew the sample. */
+  /** The log-probability of each step, under the weights that drew the sample. */
   readonly logProbs: readonly number[];
   /** `[L, D]` */
   readonly promptEmbeds: Float32Array;
@@ -27,7 +27,7 @@ export interface SampledBatch {
 }
 
 /**
- * Draws a batch of images without a gradient, and notes what DDPO needs of their steps.
+ * Draws a batch of images without a gradient, with the latents and log-probabilities of all steps.
  * @throws the signal's reason, between steps; nothing stays allocated then
  */
 export async function drawSamples(
@@ -77,7 +77,7 @@ async function stepLogProbs(
   return logProbs.data<'float32'>().finally(() => logProbs.dispose());
 }
 
-/** What a tensor holds of each member of the batch. */
+/** The values of each member of the batch. */
 async function rowsOf(tensor: Tensor | undefined): Promise<readonly Float32Array[]> {
   if (!tensor) return [];
   const data = await tensor.data<'float32'>();

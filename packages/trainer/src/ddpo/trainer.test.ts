@@ -38,7 +38,8 @@ import { jpegCompressibility } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { tinyPipeline } from '../__fixtures__/tiny-run.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
-import { full, drawPlan } from '../estimators/plans.js';
+import { full } from '../estimators/draft.js';
+import { drawPlan } from '../estimators/plans.js';
 import { preparePipeline } from '../model/prepare-pipeline.js';
 import { parseDDPOConfig } from './ddpo-config.js';
 import { policyGradient, type TakenStep } from './policy-gradient.js';
@@ -50,7 +51,7 @@ const options = { numInferenceSteps: steps, guidanceScale: 5, eta: 1 };
 const latentShape: [number, number, number] = [4, 4, 4];
 const tokens = 77;
 
-/** A pipeline whose adapter already does something. */
+/** A pipeline whose adapter changes its predictions. */
 async function adapted(engine: Engine): Promise<StableDiffusionPipeline> {
   const pipeline = await tinyPipeline(engine);
   const prepared = preparePipeline(pipeline, { ...parseDDPOConfig(), train_text_encoder: false }, random(1));
@@ -79,7 +80,7 @@ async function twoSamples(pipeline: StableDiffusionPipeline): Promise<readonly S
   return samples;
 }
 
-/** The same tree with the weights that lie in files as tensors. */
+/** Reads weights that are in files into tensors. */
 async function readWeights(params: Params): Promise<{ params: Params; made: Tensor[] }> {
   const entries = await Promise.all(
     Object.entries(flattenTensors(params))
@@ -142,7 +143,7 @@ describe.each([
 ] as const)("DDPO's gradient on %s", (_, engineOf) => {
   beforeAll(() => useBackend('wasm'));
 
-  it('is that of REINFORCE under the weights that drew the samples, where every ratio is 1; none where ratios are clipped', async () => {
+  it('equals that of REINFORCE where all ratios are 1, and vanishes where they are clipped', async () => {
     const pipeline = await adapted(engineOf());
     const samples = await twoSamples(pipeline);
     const schedule = pipeline.scheduler.timesteps(steps);
@@ -158,7 +159,7 @@ describe.each([
     const doubled = Object.fromEntries(Object.entries(params).map(([path, value]) => [path, mul(value, 2)]));
     expectNear(doubled, await reinforceGradient(pipeline, taken), 1e-3);
 
-    // As if other weights had drawn them, under which the first was less probable and the second more.
+    // Simulates weights under which the first sample was less probable and the second more.
     const moved = taken.map(({ sample, ...rest }, i) => ({
       ...rest,
       sample: { ...sample, logProbs: sample.logProbs.map((logProb) => logProb + [-0.1, 0.1][i]!) },
@@ -195,7 +196,7 @@ function trainerOf(
   });
 }
 
-/** Reads pixels: nothing that has a gradient. */
+/** Reads pixels, so that it has no gradient. */
 const brightness = async (images: Tensor4D): Promise<number[]> =>
   (await toUint8(images)).map((data) => data.reduce((sum, value) => sum + value, 0) / data.length);
 
@@ -205,7 +206,7 @@ async function collect<M>(trainer: DDPOTrainer<M>, signal?: AbortSignal): Promis
   return all;
 }
 
-/** A policy of four numbers, so that few images tell where to go: the bias of what the UNet predicts. */
+/** A policy with four parameters, the bias of the UNet's prediction, so that few images show a direction. */
 async function withTrainableBias(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
   const path = 'conv_out.bias';
   const bias = variable(tensor1d(await (flattenTensors(pipeline.unet.params)[path] as StoredTensor).read()));
@@ -214,7 +215,7 @@ async function withTrainableBias(pipeline: StableDiffusionPipeline): Promise<Sta
   });
 }
 
-/** How far the first channel of the latents seems to be raised in the images, as numbers. */
+/** An estimate from the images of how far the first channel of the latents is raised. */
 async function seenChannel(pipeline: StableDiffusionPipeline): Promise<(images: Tensor4D) => Float32Array> {
   const raised = tensor([1, 0, 0, 0], [1, 1, 1, 4]);
   const latents = [zeros([1, 2, 2, 4]), tile(raised, [1, 2, 2, 1])] as Tensor4D[];
@@ -225,7 +226,7 @@ async function seenChannel(pipeline: StableDiffusionPipeline): Promise<(images: 
 describe('DDPOTrainer', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('raises or lowers what it is told to, by rewards that have no gradient', async () => {
+  it('raises or lowers a property of the images, with rewards that have no gradient', async () => {
     const pipeline = await tinyPipeline();
     const seen = await seenChannel(pipeline);
     const config = {
@@ -260,7 +261,7 @@ describe('DDPOTrainer', () => {
     expect(up.mean - down.mean).toBeGreaterThan(up.std); // the mean of 144 images is known to 0.08 of it
   });
 
-  it('makes what did well more probable, again and again from the same images', async () => {
+  it('raises the probability of good images over several inner epochs', async () => {
     const trainer = trainerOf(await tinyPipeline(), {
       config: {
         sample_batch_size: 4,
@@ -278,7 +279,7 @@ describe('DDPOTrainer', () => {
     trainer.dispose();
   });
 
-  it('hands on prompts and metadata, tells of every epoch, and writes the adapter', async () => {
+  it('passes on prompts and metadata, reports every epoch, and writes the adapter', async () => {
     const output_dir = await mkdtemp(`${tmpdir()}/ddpo-`);
     const pipeline = await tinyPipeline();
     const asked: [number, readonly string[], readonly number[]][] = [];
@@ -337,7 +338,7 @@ describe('DDPOTrainer', () => {
     await rm(output_dir, { recursive: true });
   });
 
-  it('takes a reward that comes in parts, leaves nothing allocated, and repeats itself', async () => {
+  it('runs a reward with a model, leaks nothing, and is deterministic', async () => {
     const pipeline = await tinyPipeline();
     const once = async () => {
       const trainer = trainerOf(pipeline, { rewardFunction: jpegCompressibility() });
@@ -351,7 +352,7 @@ describe('DDPOTrainer', () => {
     });
   });
 
-  it('names the image whose reward is not finite, and changes nothing', async () => {
+  it('names the image whose reward is not finite, and changes no weight', async () => {
     const pipeline = await tinyPipeline();
     const trainer = trainerOf(pipeline, { rewardFunction: () => [1, NaN] });
     await expect(collect(trainer)).rejects.toThrow(

@@ -1,37 +1,36 @@
-import { dispose, tensor1d } from '@tensorflow/tfjs-core';
+import { dispose } from '@tensorflow/tfjs-core';
 import type { TorchGenerator } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
-import { seededGenerators, type Generators } from '../step/generators.js';
+import { full } from '../estimators/draft.js';
 import { silent, type Logger } from '../logger.js';
-import { type StepMetrics } from '../trackers/metrics.js';
-import { meanAndStd } from '../step/statistics.js';
-import { MicroBatches, type PromptFunction } from '../step/micro-batch.js';
 import { imageSize } from '../model/image-size.js';
-import { NonFiniteError } from '../optim/non-finite.js';
+import { preparePipeline, type PreparedPipeline } from '../model/prepare-pipeline.js';
 import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
 import { createOptimizer } from '../optim/create-optimizer.js';
+import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
+import { NonFiniteError } from '../optim/non-finite.js';
 import type { Optimizer } from '../optim/optimizer.js';
-import { full } from '../estimators/plans.js';
-import { preparePipeline, type Prepared } from '../model/prepare-pipeline.js';
-import { samplingOptions } from '../gradient/walk-down.js';
-import { claimRunFolder, prepareRunFolder, runFolder, type RunFolder } from '../run/folder.js';
-import type { ImageSamples } from '../step/step-collector.js';
-import { createTrackers } from '../trackers/create-trackers.js';
+import { Run } from '../run/run.js';
+import { seededGenerators, type Generators } from '../step/generators.js';
+import type { ImageSamples } from '../step/image-samples.js';
+import type { StepMetrics } from '../trackers/metrics.js';
+import { MicroBatches, type PromptFunction } from '../step/micro-batch.js';
+import { meanAndStd } from '../step/statistics.js';
 import { logSamples } from '../trackers/log-samples.js';
-import { allTrackers, type Tracker } from '../trackers/tracker.js';
+import type { Tracker } from '../trackers/tracker.js';
 import { epochAdvantages, perPromptAdvantages, type Advantages } from './advantages.js';
-import { blackBoxJudge, type BlackBoxJudge, type BlackBoxReward } from './black-box-reward.js';
+import { BlackBoxJudge, type BlackBoxReward } from './black-box-reward.js';
 import { parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo-config.js';
 import { policyGradient, type PolicyGradientFunction, type TakenStep } from './policy-gradient.js';
-import { drawSamples, type Sample, type SampledBatch } from './samples.js';
+import { Rollouts } from './rollouts.js';
+import type { Sample } from './samples.js';
 
 export interface DDPOTrainerOptions<M> {
   /** In TRL's spelling or in camel case; see `ddpoConfigSchema`. */
   config?: DDPOConfigInput;
   /**
-   * Stays the caller's. A UNet without trainable weights gets an adapter; one with a trainable adapter goes on with it.
+   * Stays the caller's. A UNet without trainable weights gets a new adapter; a trainable adapter is trained further.
    */
   pipeline: StableDiffusionPipeline;
   promptFunction: PromptFunction<M>;
@@ -39,29 +38,18 @@ export interface DDPOTrainerOptions<M> {
    * Any function of images, or a differentiable reward of `@alignprop/rewards`, which the pipeline's engine then runs.
    */
   rewardFunction: BlackBoxReward<M> | RewardFunction<M>;
-  /** Called every epoch with its last batch; without it the trackers get the images. */
+  /** Called every epoch with its last batch. By default the trackers get the images. */
   imageSamplesHook?: (samples: ImageSamples<M>, epoch: number, tracker: Tracker) => void | Promise<void>;
-  /** Told of every epoch besides metrics.jsonl; closed when training ends. */
+  /** Receive every epoch's metrics, besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
   logger?: Logger;
 }
 
-/** What an epoch reports; `loss` and `gradNorm` are means over its micro-batches and optimizer steps. */
+/** The metrics of an epoch; `loss` and `gradNorm` are means over its micro-batches and optimizer steps. */
 export type DDPOMetrics = StepMetrics & Required<Pick<StepMetrics, 'approxKl' | 'clipFraction'>>;
 
-/** The images of an epoch. */
-interface Rollout {
-  readonly samples: readonly Sample[];
-  readonly rewards: readonly number[];
-}
-
-/** A batch of them, before it is judged. */
-interface Drawn<M> extends SampledBatch {
-  readonly promptMetadata: readonly M[];
-}
-
-/** What has been seen in an epoch's training. */
-interface Seen {
+/** Statistics of an epoch's training, one entry per micro-batch, ratio and optimizer step. */
+interface TrainingStatistics {
   readonly losses: number[];
   readonly logRatios: number[];
   readonly gradNorms: number[];
@@ -75,14 +63,13 @@ interface Seen {
 export class DDPOTrainer<M = undefined> {
   readonly config: DDPOConfig;
   readonly #options: DDPOTrainerOptions<M>;
-  readonly #folder: RunFolder | undefined;
   readonly #generators: Generators;
-  readonly #prepared: Prepared;
+  readonly #prepared: PreparedPipeline;
   readonly #optimizer: Optimizer;
-  readonly #batches: MicroBatches<M>;
-  readonly #judge: BlackBoxJudge<M>;
+  readonly #rollouts: Rollouts<M>;
   readonly #advantages: Advantages;
   readonly #gradient: PolicyGradientFunction;
+  readonly #run: Run;
   #epoch = 0;
 
   /**
@@ -90,115 +77,94 @@ export class DDPOTrainer<M = undefined> {
    * with it
    */
   constructor(options: DDPOTrainerOptions<M>) {
-    const { pipeline, promptFunction, rewardFunction, logger = silent } = options;
+    const { pipeline, promptFunction, rewardFunction, logger = silent, trackers } = options;
     const config = parseDDPOConfig(options.config);
-    // throws for a size that does not fit
-    const [, ...latentShape] = pipeline.latentShape({ batch: config.sample_batch_size, ...imageSize(config) });
+    const batch = config.sample_batch_size;
+    // Throws for a size that does not fit the model.
+    const [, ...latentShape] = pipeline.latentShape({ batch, ...imageSize(config) });
     this.config = config;
     this.#options = options;
-    this.#folder = runFolder(config);
-    this.#generators = seededGenerators(config.seed);
-    this.#prepared = preparePipeline(pipeline, { ...config, train_text_encoder: false }, this.#generators.adapter);
+    const generators = seededGenerators(config.seed);
+    this.#generators = generators;
+    this.#prepared = preparePipeline(pipeline, { ...config, train_text_encoder: false }, generators.adapter);
     checkDensities(this.pipeline, config);
-    this.#optimizer = createOptimizer(this.#prepared.weights.variables, config);
-    this.#batches = new MicroBatches(
-      this.pipeline,
-      promptFunction,
-      { ...config, train_batch_size: config.sample_batch_size },
-      full(),
-      this.#generators,
-    );
-    this.#judge = blackBoxJudge(pipeline.engine, rewardFunction);
-    const { per_prompt_stat_tracking_buffer_size: bufferSize, per_prompt_stat_tracking_min_count: minCount } = config;
-    this.#advantages = config.per_prompt_stat_tracking
-      ? perPromptAdvantages({ bufferSize, minCount })
-      : epochAdvantages;
-    const guidanceScale = config.train_cfg ? config.sample_guidance_scale : 1;
+    const { weights, created } = this.#prepared;
+    const optimizer = createOptimizer(weights.variables, config);
+    this.#optimizer = optimizer;
+    const drawn = { ...config, train_batch_size: batch };
+    const batches = new MicroBatches(this.pipeline, promptFunction, drawn, full(), generators);
+    const judge = new BlackBoxJudge(pipeline.engine, rewardFunction);
+    this.#rollouts = new Rollouts({ config, pipeline: this.pipeline, batches, generators, judge });
+    this.#advantages = configuredAdvantages(config);
     this.#gradient = policyGradient(this.pipeline, {
       latentShape,
       eta: config.sample_eta,
-      guidanceScale,
+      guidanceScale: config.train_cfg ? config.sample_guidance_scale : 1,
       clipRange: config.train_clip_range,
     });
-    if (!config.train_cfg && config.sample_guidance_scale > 1)
+    this.#run = new Run({
+      config,
+      trackers,
+      logger,
+      exportWeights: (path) => weights.export(path),
+      owned: [optimizer, batches, { dispose: () => dispose(created) }],
+    });
+    if (!config.train_cfg && config.sample_guidance_scale > 1) {
       logger.warn(
-        'train_cfg is false with guidance: importance ratios compare the unguided prediction with the guided one that drew the images, and most are clipped.',
+        'train_cfg is false with guidance: importance ratios compare the unguided prediction with the guided one ' +
+          'that drew the images, and most are clipped.',
       );
+    }
   }
 
-  /** The pipeline given, with the adapter that is trained and a DDIM scheduler: generate with it at any time. */
+  /** The pipeline with the adapter that is trained and a DDIM scheduler: generate with it at any time. */
   get pipeline(): StableDiffusionPipeline {
     return this.#prepared.pipeline;
   }
 
   /** Optimizer steps taken. */
   get globalStep(): number {
-    return this.#optimizer.steps;
+    return this.#run.globalStep;
   }
 
   /**
    * Trains up to `num_epochs`, yielding after every epoch: the caller owns the loop, and may `break` out of it. However
-   * it ends, short of an error, the adapter is written. An aborted `signal` ends it after the last complete optimizer
-   * step.
+   * it ends, the adapter is written unless an error ended it. An aborted `signal` ends it after the last complete
+   * optimizer step.
    * @throws if the run folder cannot be written, or another run is in it; NonFiniteError for a reward, a
    *   log-probability or a gradient, before the step it would enter
    */
-  async *train({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<DDPOMetrics, void, void> {
-    const lock = this.#folder && (await claimRunFolder(this.#folder, this.#options.logger ?? silent));
-    try {
-      yield* this.#run(signal);
-    } finally {
-      await lock?.release();
-    }
+  train({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<DDPOMetrics, void, void> {
+    return this.#run.execute((tracker) => this.#loop(tracker, signal), signal);
   }
 
-  /** Frees the optimizer's state and the adapter that the trainer made. The pipeline given stays usable. */
+  /** Frees the optimizer's state and the adapter that the trainer created. The given pipeline stays usable. */
   dispose(): void {
-    this.#optimizer.dispose();
-    this.#batches.dispose();
-    dispose(this.#prepared.made);
+    this.#run.dispose();
   }
 
-  async *#run(signal?: AbortSignal): AsyncGenerator<DDPOMetrics, void, void> {
-    const tracker = await this.#start();
-    let failed = false;
-    try {
-      while (this.#epoch < this.config.num_epochs && !signal?.aborted) {
-        const metrics = await this.#runEpoch(tracker, signal);
-        await tracker.log(metrics);
-        yield metrics;
-      }
-    } catch (error) {
-      failed = !signal?.aborted || error !== signal.reason;
-      if (failed) throw error;
-    } finally {
-      if (!failed && this.#folder) await this.#prepared.weights.export(this.#folder.path);
-      await tracker.close();
+  async *#loop(tracker: Tracker, signal?: AbortSignal): AsyncGenerator<DDPOMetrics, void, void> {
+    while (this.#epoch < this.config.num_epochs && !signal?.aborted) {
+      const metrics = await this.#runEpoch(tracker, signal);
+      await tracker.log(metrics);
+      yield metrics;
     }
-  }
-
-  async #start(): Promise<Tracker> {
-    const { logger = silent, trackers = [] } = this.#options;
-    if (this.#folder) await prepareRunFolder(this.#folder, this.config, this.#epoch > 0 ? this.globalStep : undefined);
-    const own = await createTrackers(this.config, this.#folder, {
-      fromStep: this.globalStep,
-      warn: (message) => logger.warn(message),
-    });
-    return allTrackers([...own, ...trackers]);
   }
 
   async #runEpoch(tracker: Tracker, signal?: AbortSignal): Promise<DDPOMetrics> {
     const started = performance.now();
     const globalStep = this.globalStep;
-    const { samples, rewards } = await this.#draw(tracker, signal);
-    const { train_adv_clip_max: limit, train_clip_range: range } = this.config;
+    const { imageSamplesHook = logSamples } = this.#options;
+    const showSamples = (samples: ImageSamples<M>) => imageSamplesHook(samples, this.#epoch, tracker);
+    const { samples, rewards } = await this.#rollouts.draw(this.#epoch, showSamples, signal);
+    const { train_adv_clip_max: limit } = this.config;
     const prompts = samples.map(({ prompt }) => prompt);
     const advantages = this.#advantages(prompts, rewards).map((advantage) =>
       Math.max(-limit, Math.min(limit, advantage)),
     );
-    const seen: Seen = { losses: [], logRatios: [], gradNorms: [] };
+    const statistics: TrainingStatistics = { losses: [], logRatios: [], gradNorms: [] };
     for (let inner = 0; inner < this.config.train_num_inner_epochs; inner++)
-      await this.#trainOn(samples, advantages, seen, signal);
+      await this.#trainOn(samples, advantages, statistics, signal);
     const { mean: rewardMean, std: rewardStd } = meanAndStd(rewards);
     return {
       epoch: this.#epoch++,
@@ -206,136 +172,99 @@ export class DDPOTrainer<M = undefined> {
       rewardMean,
       rewardStd,
       rewardTerms: {},
-      loss: meanAndStd(seen.losses).mean,
-      approxKl: 0.5 * meanAndStd(seen.logRatios.map((logRatio) => logRatio ** 2)).mean,
-      clipFraction:
-        seen.logRatios.filter((logRatio) => Math.abs(Math.expm1(logRatio)) > range).length / seen.logRatios.length,
-      gradNorm: meanAndStd(seen.gradNorms).mean,
+      ...policyMetrics(statistics, this.config.train_clip_range),
       learningRate: this.config.train_learning_rate,
       seconds: (performance.now() - started) / 1000,
     };
   }
 
-  /** Draws and judges the images of an epoch. */
-  async #draw(tracker: Tracker, signal?: AbortSignal): Promise<Rollout> {
-    const { sample_num_batches_per_epoch: batches, async_reward_computation: together } = this.config;
-    const samples: Sample[] = [];
-    const pending: Promise<number[]>[] = [];
-    for (let batch = 0; batch < batches; batch++) {
-      const drawn = await this.#drawBatch(batch, signal);
-      samples.push(...drawn.samples);
-      const judged = this.#judgeBatch(drawn, batch === batches - 1 ? tracker : undefined);
-      pending.push(judged);
-      judged.catch(() => {}); // seen below
-      if (!together) await judged;
-    }
-    const rewards = (await Promise.all(pending)).flat();
-    checkFinite(samples, rewards);
-    return { samples, rewards };
-  }
-
-  async #drawBatch(batch: number, signal?: AbortSignal): Promise<Drawn<M>> {
-    const { sample_batch_size: size, sample_num_batches_per_epoch: batches } = this.config;
-    const first = (this.#epoch * batches + batch) * size;
-    return this.#batches.draw(first, async (inputs) => {
-      const { promptMetadata, ...walk } = inputs;
-      return {
-        ...(await drawSamples(this.pipeline, samplingOptions(this.config), { ...walk, signal })),
-        promptMetadata,
-      };
-    });
-  }
-
-  async #judgeBatch({ samples, images, promptMetadata }: Drawn<M>, tracker?: Tracker): Promise<number[]> {
-    const prompts = samples.map(({ prompt }) => prompt);
-    try {
-      const values = await this.#judge(images, prompts, promptMetadata);
-      if (tracker) {
-        const rewards = tensor1d(values);
-        await (async () =>
-          (this.#options.imageSamplesHook ?? logSamples)(
-            { images, prompts, promptMetadata, rewards },
-            this.#epoch,
-            tracker,
-          ))().finally(() => rewards.dispose());
-      }
-      return values;
-    } finally {
-      images.dispose();
-    }
-  }
-
-  /** Once through the images of an epoch, in a new order. */
+  /** Goes once through the images of an epoch, in a new order. */
   async #trainOn(
     samples: readonly Sample[],
     advantages: readonly number[],
-    seen: Seen,
+    statistics: TrainingStatistics,
     signal?: AbortSignal,
   ): Promise<void> {
-    const {
-      train_batch_size: size,
-      train_gradient_accumulation_steps: rounds,
-      sample_num_steps,
-      train_timestep_fraction,
-    } = this.config;
+    const { train_batch_size: size, train_gradient_accumulation_steps: rounds } = this.config;
+    const { sample_num_steps, train_timestep_fraction } = this.config;
     const schedule = this.pipeline.scheduler.timesteps(sample_num_steps);
     const count = Math.trunc(schedule.length * train_timestep_fraction);
     const shuffled = <T>(values: readonly T[]) => shuffle(values, this.#generators.plan);
-    // Each image goes through its own steps in an order of its own.
-    const ways = shuffled(samples.map((sample, i) => ({ sample, advantage: advantages[i]! }))).map((image) =>
+    // Every image takes its own steps, in its own order.
+    const images = shuffled(samples.map((sample, i) => ({ sample, advantage: advantages[i]! }))).map((image) =>
       shuffled(schedule)
         .slice(0, count)
-        .map((step) => ({ ...image, step })),
+        .map((step): TakenStep => ({ ...image, step })),
     );
-    for (let first = 0; first < ways.length; first += size * rounds) {
+    for (let first = 0; first < images.length; first += size * rounds) {
       const batches = Array.from({ length: rounds }, (_, round) =>
-        ways.slice(first + round * size, first + (round + 1) * size),
+        images.slice(first + round * size, first + (round + 1) * size),
       );
-      await this.#step(
-        batches.flatMap((batch) => Array.from({ length: count }, (_, j) => batch.map((way) => way[j]!))),
-        seen,
-        signal,
+      const microBatches = batches.flatMap((batch) =>
+        Array.from({ length: count }, (_, j) => batch.map((steps) => steps[j]!)),
       );
+      await this.#step(microBatches, statistics, signal);
     }
   }
 
-  /** One optimizer step. */
-  async #step(microBatches: readonly (readonly TakenStep[])[], seen: Seen, signal?: AbortSignal): Promise<void> {
+  /** Takes one optimizer step. */
+  async #step(
+    microBatches: readonly (readonly TakenStep[])[],
+    statistics: TrainingStatistics,
+    signal?: AbortSignal,
+  ): Promise<void> {
     let gradients: Gradients = {};
     try {
       for (const batch of microBatches) {
         signal?.throwIfAborted();
         const { params, loss, logRatios } = await this.#gradient(batch, 1 / microBatches.length);
         gradients = accumulate(gradients, params);
-        seen.losses.push(loss);
-        seen.logRatios.push(...logRatios);
+        statistics.losses.push(loss);
+        statistics.logRatios.push(...logRatios);
       }
-      seen.gradNorms.push(await this.#move(gradients));
+      statistics.gradNorms.push(await this.#move(gradients));
     } finally {
       dispose(gradients);
     }
   }
 
-  /** @returns the norm of the gradients, before they are clipped */
+  /** Clips the gradients and moves the weights. @returns the norm of the gradients before clipping */
   async #move(gradients: Gradients): Promise<number> {
     const norm = globalNorm(gradients);
     try {
-      const value = (await norm.data())[0]!;
-      if (!Number.isFinite(value))
+      const gradNorm = (await norm.data())[0]!;
+      if (!Number.isFinite(gradNorm)) {
         throw new NonFiniteError(
-          `DDPOTrainer: in epoch ${this.#epoch} the norm of the gradients is ${value}. No weight was changed by them.`,
+          `DDPOTrainer: in epoch ${this.#epoch} the norm of the gradients is ${gradNorm}. ` +
+            'No weight was changed by them.',
         );
+      }
       const clipped = clipByGlobalNorm(gradients, norm, this.config.train_max_grad_norm);
-      this.#optimizer.step(clipped);
+      this.#run.update(() => this.#optimizer.step(clipped));
       dispose(clipped);
-      return value;
+      return gradNorm;
     } finally {
       norm.dispose();
     }
   }
 }
 
-/** Fisher and Yates's; a new list. */
+function configuredAdvantages({
+  per_prompt_stat_tracking: isPerPrompt,
+  per_prompt_stat_tracking_buffer_size: bufferSize,
+  per_prompt_stat_tracking_min_count: minCount,
+}: DDPOConfig): Advantages {
+  return isPerPrompt ? perPromptAdvantages({ bufferSize, minCount }) : epochAdvantages;
+}
+
+const policyMetrics = ({ losses, logRatios, gradNorms }: TrainingStatistics, clipRange: number) => ({
+  loss: meanAndStd(losses).mean,
+  approxKl: 0.5 * meanAndStd(logRatios.map((logRatio) => logRatio ** 2)).mean,
+  clipFraction: logRatios.filter((logRatio) => Math.abs(Math.expm1(logRatio)) > clipRange).length / logRatios.length,
+  gradNorm: meanAndStd(gradNorms).mean,
+});
+
+/** A Fisher–Yates shuffle into a new list. */
 function shuffle<T>(values: readonly T[], generator: TorchGenerator): T[] {
   const order = [...values];
   for (let i = order.length - 1; i > 0; i--) {
@@ -345,25 +274,14 @@ function shuffle<T>(values: readonly T[], generator: TorchGenerator): T[] {
   return order;
 }
 
-/** A step without noise has no density: also where a schedule ends at ᾱ = 1. */
+/** @throws for a step without noise, which has no density; a schedule that ends at ᾱ = 1 has one as well */
 function checkDensities({ scheduler }: StableDiffusionPipeline, { sample_num_steps, sample_eta }: DDPOConfig): void {
   const certain = scheduler
     .timesteps(sample_num_steps)
     .find((step) => !(scheduler.coefficients(step, sample_eta).noise > 0));
   if (!certain) return;
   throw new Error(
-    `DDPOTrainer: the denoising step at t = ${certain.t} adds no noise, so that it has no density. Use a scheduler with set_alpha_to_one false.`,
+    `DDPOTrainer: the denoising step at t = ${certain.t} adds no noise, so that it has no density. ` +
+      'Use a scheduler with set_alpha_to_one false.',
   );
-}
-
-function checkFinite(samples: readonly Sample[], rewards: readonly number[]): void {
-  samples.forEach(({ prompt, logProbs }, i) => {
-    const step = logProbs.findIndex((value) => !Number.isFinite(value));
-    const what = step >= 0 ? `log-probability of denoising step ${step}` : 'reward';
-    const value = step >= 0 ? logProbs[step]! : rewards[i]!;
-    if (!Number.isFinite(value))
-      throw new NonFiniteError(
-        `DDPOTrainer: the ${what} of image ${i} ('${prompt}') is ${value}. Nothing was trained on it.`,
-      );
-  });
 }

@@ -1,25 +1,26 @@
 import type { TorchGenerator } from '@alignprop/autograd-ext';
 
-/** A random step index below which a chain is detached. */
+/** A random step index: steps below it are detached. */
 export interface Cut {
+  /** Draws a cut. */
   draw(generator: TorchGenerator): number;
   /** P(cut ≤ step). */
   cdf(step: number): number;
 }
 
-/** Always the same cut; nothing is drawn. */
+/** A constant cut; nothing is drawn from the generator. */
 export const fixed = (value: number): Cut => ({ draw: () => value, cdf: (step) => (step >= value ? 1 : 0) });
 
 /**
- * An integer in [min, max), as `torch.randint`; for Python's `random.randint`, whose upper bound is included, pass max
- * + 1.
+ * A uniform integer in [min, max), as `torch.randint`. Pass `max + 1` for Python's `random.randint`, which includes the
+ * upper bound.
  */
 export const uniform = (min: number, max: number): Cut => ({
   draw: (generator) => generator.randint(min, max, 1)[0]!,
   cdf: (step) => Math.min(1, Math.max(0, (Math.floor(step) - min + 1) / (max - min))),
 });
 
-/** A normal variable, its fraction cut off towards zero, as Python's `int()` does. */
+/** A normal variable, truncated towards zero as Python's `int()` does. */
 export const gaussian = (mean: number, std: number): Cut => ({
   draw: (generator) => Math.trunc(mean + std * generator.randn(1)[0]!),
   cdf: (step) => normalCdf(((step < 0 ? Math.floor(step) : Math.floor(step) + 1) - mean) / std),

@@ -1,131 +1,26 @@
-import {
-  add,
-  div,
-  mean,
-  mul,
-  neg,
-  randomNormal,
-  scalar,
-  square,
-  sub,
-  tensor1d,
-  tidy,
-  type Tensor4D,
-} from '@tensorflow/tfjs-core';
-import {
-  random,
-  trainable,
-  useBackend,
-  type ModelFunction,
-  type Params,
-  disposeTensors,
-} from '@alignprop/autograd-ext';
+import { mul, tidy } from '@tensorflow/tfjs-core';
+import { disposeTensors, random, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import {
-  DDIMScheduler,
-  decodeImages,
-  guidedEmbeds,
-  guidedPrediction,
-  type StableDiffusionPipeline,
-  type Step,
-} from '@alignprop/diffusion';
-import { addLora } from '@alignprop/lora';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../../fixtures/index.js';
-import { stopGradient } from '../__fixtures__/stop-gradient.js';
 import { collect, tinyPipeline, tinyTrainer } from '../__fixtures__/tiny-run.js';
+import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
+import { adaptedPipeline, expectNestedGradient, newInputs, reward, sampling } from './__fixtures__/nested-graph.js';
 import { gaussian, uniform } from './cuts.js';
-import { alignPropGradients, type GradientInputs } from '../gradient/alignprop-gradients.js';
-import {
-  draftLV,
-  drawPlan,
-  drTune,
-  full,
-  lastK,
-  perStep,
-  perTrajectory,
-  refl,
-  type DrawnPlan,
-  type Plan,
-  type StepPlan,
-} from './plans.js';
-
-const sampling = { numInferenceSteps: 4, guidanceScale: 3, eta: 0.6 };
-const size = { height: 16, width: 16 };
-const prompts = ['a cat', 'a dog'];
-/** Not linear, so that what an image is worth depends on the image. */
-const reward: RewardFunction = (images) => mul(neg(mean(square(sub(images, 0.3)), [1, 2, 3])), 20);
+import { draftLV, full, lastK } from './draft.js';
+import { drTune } from './drtune.js';
+import { perStep } from './per-step.js';
+import { perTrajectory } from './per-trajectory.js';
+import { drawPlan, type Plan } from './plans.js';
+import { refl } from './refl.js';
 
 let pipeline: StableDiffusionPipeline;
 beforeAll(async () => {
   await useBackend('wasm');
-  const base = await tinyPipeline();
-  const params = addLora(base.unet.params, { r: 2, loraAlpha: 2, targetModules: ['to_q', 'to_out.0'] }, random(5));
-  for (const variable of Object.values(trainable(params)))
-    variable.assign(randomNormal(variable.shape, 0, 0.2, 'float32', 6)); // B starts at 0, where A has no gradient
-  pipeline = base.with({
-    unet: base.unet.withParams(params),
-    scheduler: DDIMScheduler.fromConfig(base.scheduler.config),
-  });
+  pipeline = await adaptedPipeline();
 });
-
-/** The same noise for the same call. */
-const noiseOf = (call: number): Tensor4D => randomNormal([2, 4, 4, 4], 0, 1, 'float32', 100 + call);
-
-async function newInputs(plan: DrawnPlan): Promise<GradientInputs<unknown>> {
-  let call = 0;
-  return {
-    latents: pipeline.prepareLatents({ batch: 2, ...size, generator: random(1) }),
-    promptEmbeds: await pipeline.encodePrompt(prompts),
-    negativePromptEmbeds: await pipeline.encodePrompt(['', '']),
-    noise: () => noiseOf(call++),
-    plan,
-    prompts,
-    promptMetadata: [],
-  };
-}
-
-/**
- * All that an estimator does as one graph with detached parts, as the papers' code has it: the loss of `(params, x_T,
- * embeddings, guidance)`.
- */
-function nested({ steps: planned, shown, renoised }: DrawnPlan, eta: number): ModelFunction {
-  const { scheduler, unet, vae } = pipeline;
-  const predict = guidedPrediction(unet.config);
-  const schedule = scheduler.timesteps(sampling.numInferenceSteps).slice(0, planned.length);
-  return (params, start, embeds, scale) => {
-    const weights = params as { unet: Params; vae: Params };
-    let call = 0;
-    const denoise = (x: Tensor4D, step: Step, { attached, inputDetached }: StepPlan) => {
-      const output = predict(
-        weights.unet,
-        inputDetached ? stopGradient(x) : x,
-        tensor1d([step.t]),
-        embeds!,
-        scale!,
-      ) as Tensor4D;
-      return scheduler.step(attached ? output : stopGradient(output), step, x, {
-        eta,
-        noise: eta > 0 ? noiseOf(call++) : undefined,
-      });
-    };
-    const last = schedule.at(-1)!;
-    const end = (x: Tensor4D, step: StepPlan) =>
-      denoise(x, last, step)[shown === 'x_0' ? 'prevSample' : 'predOriginalSample'];
-    const score = (x: Tensor4D) => mean(reward(decodeImages(vae.config)(weights.vae, x) as Tensor4D, prompts, []));
-    const before = schedule
-      .slice(0, -1)
-      .reduce((x, step, i) => denoise(x, step, planned[i]!).prevSample, start as Tensor4D);
-    const judged = end(before, planned.at(-1)!);
-    let total = score(judged);
-    for (let copy = 0; copy < renoised; copy++) {
-      const noised = scheduler.addNoise(stopGradient(judged), noiseOf(call++), [last.t, last.t]);
-      total = add(total, score(end(noised, { attached: true, inputDetached: false })));
-    }
-    return neg(div(total, 1 + renoised));
-  };
-}
 
 const plans: readonly (readonly [Plan, eta: number])[] = [
   [perStep(uniform(0, 5)), 0.6],
@@ -141,38 +36,18 @@ const plans: readonly (readonly [Plan, eta: number])[] = [
 
 describe('the gradient of a UNet', () => {
   it.each(plans.map(([plan, eta]) => [plan.name, eta, plan] as const))(
-    '%s at eta %d is that of one graph',
+    'equals that of one graph for %s at eta %d',
     async (_, eta, plan) => {
-      const drawn = drawPlan(plan, sampling.numInferenceSteps, random(3));
-      const inputs = await newInputs(drawn);
-      const made = await alignPropGradients(pipeline, reward, { ...sampling, eta })(inputs);
-      const embeds = guidedEmbeds(inputs.promptEmbeds, inputs.negativePromptEmbeds, sampling.guidanceScale);
-      const whole = pipeline.engine.compileVjp(nested(drawn, eta));
-      const params = { unet: pipeline.unet.params, vae: pipeline.vae.params };
-      const expected = await whole(params, [inputs.latents, embeds, scalar(sampling.guidanceScale)], scalar(1));
-      const paths = Object.keys(made.params);
-      expect(paths.length).toBeGreaterThan(8);
-      expect(paths.map((path) => `unet.${path}`).sort()).toEqual(Object.keys(expected.params).sort());
-      for (const path of paths) expectClose(made.params[path]!, expected.params[`unet.${path}`]!, 1e-4, path);
-      if (drawn.renoised === 0)
-        expectClose(
-          tidy(() => neg(mean(made.rewards))),
-          expected.value,
-          1e-5,
-          'loss',
-        );
-      expect(made.images.shape).toEqual([2, 16, 16, 3]);
-      expect(made.trajectory.steps).toHaveLength(drawn.steps.length);
-      disposeTensors([made, expected]);
+      await expectNestedGradient(pipeline, drawPlan(plan, sampling.numInferenceSteps, random(3)), eta);
     },
   );
 
-  it('divides by the micro-batches and by the copies alike', async () => {
+  it('divides the loss by micro-batches and by re-noised copies', async () => {
     const drawn = drawPlan(draftLV(2), 4, random(0));
-    const gradientsOf = alignPropGradients(pipeline, reward, sampling);
+    const gradient = new AlignPropGradient(pipeline, reward, sampling);
     const [one, half] = [
-      await gradientsOf(await newInputs(drawn)),
-      await gradientsOf({ ...(await newInputs(drawn)), lossScale: 0.5 }),
+      await gradient.compute(await newInputs(pipeline, drawn)),
+      await gradient.compute({ ...(await newInputs(pipeline, drawn)), lossScale: 0.5 }),
     ];
     for (const [path, gradient] of Object.entries(half.params))
       expectClose(
@@ -184,46 +59,48 @@ describe('the gradient of a UNet', () => {
   });
 });
 
-describe('alignPropGradients', () => {
-  it('runs the UNet no further than what is shown, and up through attached steps alone', async () => {
-    const inputs = await newInputs(drawPlan(refl(1), 4, random(0)));
-    const asked: number[] = [];
+describe('AlignPropGradient', () => {
+  it('runs the UNet no further than the step that is judged, and differentiates attached steps only', async () => {
+    const inputs = await newInputs(pipeline, drawPlan(refl(1), 4, random(0)));
+    const walked: number[] = [];
     const spying = pipeline.with({});
-    spying.denoise = (latents, options) => (asked.push(options.steps!.length), pipeline.denoise(latents, options));
+    spying.denoise = (latents, options) => (walked.push(options.steps!.length), pipeline.denoise(latents, options));
     const early = { ...inputs, plan: { ...inputs.plan, steps: inputs.plan.steps.slice(1) } };
-    const { trajectory, latentGradients } = await alignPropGradients(spying, reward, sampling)(early);
-    expect(asked).toEqual([3]);
+    const { trajectory, latentGradients } = await new AlignPropGradient(spying, reward, sampling).compute(early);
+    expect(walked).toEqual([3]);
     expect(trajectory.latents).toHaveLength(4);
     expect(latentGradients.map((gradient) => gradient !== undefined)).toEqual([false, false, false, true]);
   });
 
-  it('keeps nothing when a copy fails, and nothing besides its result when none does', async () => {
-    const inputs = await newInputs(drawPlan(draftLV(2), 4, random(0)));
+  it('frees everything when a re-noised copy fails, and everything but the result otherwise', async () => {
+    const inputs = await newInputs(pipeline, drawPlan(draftLV(2), 4, random(0)));
     let calls = 0;
     const failing: RewardFunction = (images, ...rest) => {
       if (++calls === 3) throw new Error('no reward');
       return reward(images, ...rest);
     };
     await expectNoLeaks(async () => {
-      await expect(alignPropGradients(pipeline, failing, sampling)(inputs)).rejects.toThrow('no reward');
+      await expect(new AlignPropGradient(pipeline, failing, sampling).compute(inputs)).rejects.toThrow('no reward');
     });
-    await expectNoLeaks(async () => disposeTensors(await alignPropGradients(pipeline, reward, sampling)(inputs)));
+    await expectNoLeaks(async () =>
+      disposeTensors(await new AlignPropGradient(pipeline, reward, sampling).compute(inputs)),
+    );
   });
 
-  it('refuses a plan that is not one for the schedule', async () => {
-    const inputs = await newInputs(drawPlan(full(), 3, random(0)));
-    await expect(alignPropGradients(pipeline, reward, sampling)(inputs)).rejects.toThrow(
+  it('refuses a plan that does not fit the schedule', async () => {
+    const inputs = await newInputs(pipeline, drawPlan(full(), 3, random(0)));
+    await expect(new AlignPropGradient(pipeline, reward, sampling).compute(inputs)).rejects.toThrow(
       /plan got 3 entries and shows x_0, expected 4 entries\./,
     );
-    const long = await newInputs(drawPlan(refl(1), 5, random(0)));
-    await expect(alignPropGradients(pipeline, reward, sampling)(long)).rejects.toThrow(
+    const long = await newInputs(pipeline, drawPlan(refl(1), 5, random(0)));
+    await expect(new AlignPropGradient(pipeline, reward, sampling).compute(long)).rejects.toThrow(
       /plan got 5 entries and shows predicted-x_0, expected 4 entries or fewer\./,
     );
   });
 });
 
 it.each(['full', 'draft-k', 'draft-lv', 'refl', 'drtune'] as const)(
-  'AlignPropTrainer trains by %s, the same from the same seed',
+  'AlignPropTrainer trains with %s, and repeats itself from the same seed',
   async (estimator) => {
     const base = await tinyPipeline();
     const run = async () => {

@@ -1,19 +1,13 @@
 import { random } from '@alignprop/autograd-ext';
 import { describe, expect, it } from 'vitest';
+import { EquallySpacedSteps } from './attachments.js';
 import { fixed, gaussian, uniform } from './cuts.js';
-import {
-  attachProbabilities,
-  draftLV,
-  drawPlan,
-  drTune,
-  emptyProbability,
-  full,
-  lastK,
-  perStep,
-  perTrajectory,
-  refl,
-  type Plan,
-} from './plans.js';
+import { attachProbabilities, drawPlan, emptyProbability, type Plan } from './plans.js';
+import { draftLV, full, lastK } from './draft.js';
+import { drTune } from './drtune.js';
+import { perStep } from './per-step.js';
+import { perTrajectory } from './per-trajectory.js';
+import { refl } from './refl.js';
 
 const plans: [string, Plan, number][] = [
   ["TRL's default at 50 steps", perStep(uniform(0, 51)), 50],
@@ -34,8 +28,8 @@ const plans: [string, Plan, number][] = [
   ['DRTune', drTune(3, 8), 20],
   ['DRTune on more steps than there are', drTune(5, 2), 4],
   [
-    'one random step, the input cut off, and the whole chain',
-    { name: 'custom', attached: { by: 'spacing', count: 1 }, detachInput: true },
+    'one random step with a detached input, on the whole chain',
+    { name: 'custom', attached: new EquallySpacedSteps(1), detachInput: true },
     7,
   ],
   ["TRL's draws, and a chain that ends early", { ...perStep(uniform(2, 7)), predictedWithin: 4 }, 6],
@@ -62,7 +56,7 @@ describe.each(plans)('%s', (_, plan, steps) => {
 });
 
 describe('drawPlan', () => {
-  it("has TRL's probabilities (i + 1) / 51, but for the empty draws", () => {
+  it("has TRL's probabilities (i + 1) / 51, apart from empty draws", () => {
     const plan = perStep(uniform(0, 51));
     const probabilities = attachProbabilities(plan, 50);
     probabilities.forEach((p, i) => expect(p).toBeCloseTo((i + 1) / 51, 12));
@@ -74,7 +68,7 @@ describe('drawPlan', () => {
     expect(kept.reduce((a, b) => a + b)).toBeCloseTo(9.0887, 3);
   });
 
-  it('never gives a plan that attaches nothing, and refuses one that cannot attach', () => {
+  it('never draws a plan that attaches nothing, and refuses one that cannot attach', () => {
     const generator = random(1);
     for (let n = 0; n < 200; n++)
       expect(drawPlan(perStep(uniform(0, 51)), 4, generator).steps.some(({ attached }) => attached)).toBe(true);
@@ -84,7 +78,7 @@ describe('drawPlan', () => {
     expect(() => drawPlan(none, 49, generator)).toThrow(/attaches none of 49 steps/);
   });
 
-  it('draws per step with holes, per trajectory without', () => {
+  it('leaves gaps between attached steps per step, but not per trajectory', () => {
     const generator = random(3);
     const hasHole = (plan: Plan) =>
       drawPlan(plan, 20, generator)
@@ -97,18 +91,18 @@ describe('drawPlan', () => {
     );
   });
 
-  it('is a function of the generator', () => {
+  it('is deterministic for a generator', () => {
     const plan = perStep(uniform(0, 51));
     expect(drawPlan(plan, 50, random(5))).toEqual(drawPlan(plan, 50, random(5)));
   });
 });
 
-/** One digit a step: 1 where it is attached. */
+/** A digit per step, 1 where it is attached. */
 const mask = (plan: Plan, steps: number, seed: number) =>
   drawPlan(plan, steps, random(seed))
     .steps.map(({ attached }) => Number(attached))
     .join('');
-/** Every mask that comes up, and how often. */
+/** Counts how often every mask is drawn. */
 function masks(plan: Plan, steps: number, draws: number): Map<string, number> {
   const counts = new Map<string, number>();
   for (let seed = 0; seed < draws; seed++) {
@@ -117,7 +111,7 @@ function masks(plan: Plan, steps: number, draws: number): Map<string, number> {
   }
   return counts;
 }
-/** All of `expected` come up and nothing else, equally often. */
+/** Expects the masks to be exactly `expected`, equally often. */
 function expectUniform(counts: Map<string, number>, expected: readonly string[]): void {
   expect([...counts.keys()].sort()).toEqual([...expected].sort());
   const draws = [...counts.values()].reduce((a, b) => a + b);
@@ -135,19 +129,19 @@ describe('the estimators', () => {
     [lastK(4), '001111'],
     [lastK(20), '111111'],
     [draftLV(2), '000001'],
-  ] as const)('$name of six steps is always the same', (plan, expected) => {
+  ] as const)('always attaches the same of six steps: $name', (plan, expected) => {
     expect([...masks(plan, 6, 20).keys()]).toEqual([expected]);
     expect(drawPlan(plan, 6, random(0))).toMatchObject({ shown: 'x_0', renoised: plan.renoised ?? 0 });
   });
 
-  it("ReFL attaches the last step of a chain that ends with one of its last 10, the original's randint(30, 39) of 40", () => {
+  it('attaches with ReFL the last step of a chain that ends within its last 10: randint(30, 39) of 40', () => {
     const expected = Array.from({ length: 10 }, (_, i) => `${'0'.repeat(30 + i)}1`);
     expectUniform(masks(refl(10), 40, 2000), expected);
     expect(drawPlan(refl(10), 40, random(0))).toMatchObject({ shown: 'predicted-x_0', renoised: 0 });
     attachProbabilities(refl(10), 40).forEach((p, i) => expect(p).toBeCloseTo(i < 30 ? 0 : 0.1, 12));
   });
 
-  it('DRTune attaches K equally spaced steps wherever they fit, of a chain that ends with one of its last m', () => {
+  it('attaches with DRTune K equally spaced steps at every offset, of a chain that ends within its last m', () => {
     // 7 or 6 of 7 steps; the stride is 3 for both, so that 4 and 3 offsets fit.
     const seven = ['1001000', '0100100', '0010010', '0001001'];
     const six = ['100100', '010010', '001001'];
@@ -170,7 +164,7 @@ describe('the estimators', () => {
     expect(probabilities.reduce((a, b) => a + b)).toBeCloseTo(2, 12);
   });
 
-  it('cuts nothing off and shows x_0 in the plans of TRL and of the authors', () => {
+  it("detaches no input and shows x_0 in TRL's and the authors' plans", () => {
     for (const plan of [perStep(uniform(0, 6)), perTrajectory('uniform', uniform(0, 6), 1)]) {
       const drawn = drawPlan(plan, 6, random(2));
       expect(drawn).toMatchObject({ shown: 'x_0', renoised: 0 });
@@ -179,7 +173,7 @@ describe('the estimators', () => {
     }
   });
 
-  it('draws nothing where there is no choice, so that the draws of a resumed run stay what they were', () => {
+  it('draws nothing from the generator where there is no choice, so that resumed runs draw the same', () => {
     for (const plan of [full(), lastK(2), draftLV(2), refl(1)]) {
       const generator = random(4);
       drawPlan(plan, 6, generator);

@@ -4,7 +4,7 @@ import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { pixelDiversity } from './diversity.js';
-import { rewardScorer } from '../gradient/reward-evaluation.js';
+import { RewardScorer } from '../gradient/reward-judge.js';
 import { meanAndStd } from '../step/statistics.js';
 import { imageSize } from '../model/image-size.js';
 import { samplingOptions } from '../gradient/walk-down.js';
@@ -51,7 +51,7 @@ export function evaluator<M = undefined>(
   { config, prompts, promptMetadata, rewardFunction }: EvaluatorOptions<M>,
 ): Evaluate {
   if (prompts.length === 0) throw new Error('evaluator: prompts got none, expected at least one.');
-  const score = rewardScorer(engine, rewardFunction);
+  const scorer = new RewardScorer(engine, rewardFunction);
   const { eval_images_per_prompt: count } = config;
   const times = <T>(value: T) => new Array<T>(count).fill(value);
   return async (pipeline, { onImage, signal } = {}) => {
@@ -68,7 +68,7 @@ export function evaluator<M = undefined>(
         });
         generated.latents.dispose();
         images.push(generated.images);
-        rewards.push(...(await score(generated.images, times(prompt), times(promptMetadata?.[i] as M))));
+        rewards.push(...(await scorer.score(generated.images, times(prompt), times(promptMetadata?.[i] as M))));
         onImage?.();
       }
       const all = concat(images);

@@ -1,33 +1,51 @@
 import { dispose, type Tensor4D } from '@tensorflow/tfjs-core';
+import type { CompiledVjp, KeptForward } from '@alignprop/autograd-ext';
 import { decodeImages, type StableDiffusionPipeline } from '@alignprop/diffusion';
 
-/** Images, and the way back to the latents. */
-export interface Decoded {
-  /** `[B, H, W, 3]` in [0, 1]; the caller's. */
-  readonly images: Tensor4D;
-  /** The gradient of the latents, the caller's. */
-  backward(imageGradients: Tensor4D): Promise<Tensor4D>;
-  release(): void;
+/**
+ * Decodes latents to images, and backpropagates through the decoder: from activations saved for backward if the engine
+ * has memory for them, or else by decoding a second time.
+ */
+export class DifferentiableDecoder {
+  readonly #vjp: CompiledVjp;
+
+  constructor(readonly pipeline: StableDiffusionPipeline) {
+    this.#vjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
+  }
+
+  /** @param latents `[B, h, w, C]`; they stay the caller's and must outlive the result */
+  async decode(latents: Tensor4D): Promise<DecodedImages> {
+    const activations = await this.#vjp.keep?.(this.pipeline.vae.params, [latents]);
+    const images = (activations ? activations.outputs[0] : await this.pipeline.decode(latents)) as Tensor4D;
+    return new DecodedImages(images, latents, this, activations);
+  }
+
+  /** Decodes again and returns the gradient of the latents, `[B, h, w, C]`. */
+  async backward(latents: Tensor4D, imageGradients: Tensor4D): Promise<Tensor4D> {
+    const { value, inputs } = await this.#vjp(this.pipeline.vae.params, [latents], imageGradients);
+    dispose(value);
+    return inputs[0] as Tensor4D;
+  }
 }
 
-/**
- * Decodes latents, which stay the caller's: once, if the engine can keep what the gradient needs, else once more for
- * the gradient.
- */
-export function differentiableDecoder(pipeline: StableDiffusionPipeline): (latents: Tensor4D) => Promise<Decoded> {
-  const { engine, vae } = pipeline;
-  const decodeVjp = engine.compileVjp(decodeImages(vae.config), { wrt: [0] });
-  return async (latents) => {
-    const kept = await decodeVjp.keep?.(vae.params, [latents]);
-    return {
-      images: (kept ? kept.outputs[0] : await pipeline.decode(latents)) as Tensor4D,
-      release: () => kept?.release(),
-      async backward(imageGradients) {
-        if (kept) return (await kept.backward(imageGradients)).inputs[0] as Tensor4D;
-        const { value, inputs } = await decodeVjp(vae.params, [latents], imageGradients);
-        dispose(value);
-        return inputs[0] as Tensor4D;
-      },
-    };
-  };
+/** Decoded images and the way back to their latents. */
+export class DecodedImages {
+  /** @param images `[B, H, W, 3]` in [0, 1]; they belong to the caller */
+  constructor(
+    readonly images: Tensor4D,
+    readonly latents: Tensor4D,
+    readonly decoder: DifferentiableDecoder,
+    readonly activations: KeptForward | undefined,
+  ) {}
+
+  /** The gradient of the latents, `[B, h, w, C]`, from that of the images, `[B, H, W, 3]`; it belongs to the caller. */
+  async backward(imageGradients: Tensor4D): Promise<Tensor4D> {
+    if (!this.activations) return this.decoder.backward(this.latents, imageGradients);
+    return (await this.activations.backward(imageGradients)).inputs[0] as Tensor4D;
+  }
+
+  /** Frees the saved activations; the images stay. */
+  release(): void {
+    this.activations?.release();
+  }
 }

@@ -1,129 +1,157 @@
-import { dispose, scalar, tensor1d, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import type { Compiled, KeptForward, Vjp } from '@alignprop/autograd-ext';
-import { guidedEmbeds, guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
-import { removeLora } from '@alignprop/lora';
-import type { Chain } from './walk-up.js';
+import {
+  dispose,
+  scalar,
+  tensor1d,
+  type Scalar,
+  type Tensor,
+  type Tensor3D,
+  type Tensor4D,
+} from '@tensorflow/tfjs-core';
+import type { Compiled, KeptForward, Params, Vjp } from '@alignprop/autograd-ext';
+import { guidedEmbeds, type Scheduler, type Step } from '@alignprop/diffusion';
 import type { StepPlan } from '../estimators/plans.js';
-import { embedsPath, trainsTextEncoder } from './text-encoder-gradients.js';
+import type { GuidedUNet } from './guided-unet.js';
+import { embedsPath } from './text-encoder-gradient.js';
+import type { Chain } from './walk-up.js';
 
 /** The embeddings of one micro-batch, `[B, L, D]` each. */
-interface Conditioning {
+export interface Conditioning {
   readonly promptEmbeds: Tensor3D;
+  /** Needed with guidance. */
   readonly negativePromptEmbeds?: Tensor3D;
 }
 
-/** A pipeline's denoising chain under the embeddings of one micro-batch. */
-export interface PipelineChain {
-  readonly chain: Chain;
-  /**
-   * The prediction for one walk down, called once a step: at attached steps it keeps what the walk up needs, while the
-   * engine finds memory for it. The last steps, which the walk up meets first, are worth as much as any other.
-   */
-  predictDown(plan: readonly StepPlan[]): Compiled;
-  /** Forgets what a walk down has kept. */
-  forget(): void;
-  release(): void;
-}
-
-/** How many attached steps were kept, and how many are computed again. */
-export interface KeptSteps {
-  readonly kept: number;
+/** How many attached steps of a walk have saved their activations for backward, and how many are recomputed. */
+export interface SavedActivations {
+  readonly saved: number;
   readonly recomputed: number;
-  /** Of one step. */
+  /** Memory of one saved step. */
   readonly bytes: number;
 }
 
-/**
- * A pipeline's denoising chain, for `walkUp`: compiled once, then given the embeddings of each micro-batch.
- * @param options.reference whether it can predict without the adapter
- */
-export function pipelineChain(
-  pipeline: StableDiffusionPipeline,
-  {
-    guidanceScale,
-    eta,
-    reference = false,
-    onKept,
-  }: { guidanceScale: number; eta: number; reference?: boolean; onKept?: (steps: KeptSteps) => void },
-): (conditioning: Conditioning) => PipelineChain {
-  const { engine, unet, scheduler } = pipeline;
-  const predict = guidedPrediction(unet.config);
-  const trainsEmbeds = trainsTextEncoder(pipeline);
-  const embedsInput = trainsEmbeds ? [2] : [];
-  const plain = engine.compile(predict);
-  const referred = reference ? { run: engine.compile(predict), params: removeLora(unet.params) } : undefined;
-  const both = engine.compileVjp(predict, { wrt: [0, ...embedsInput] });
-  const weightsOnly = engine.compileVjp(predict, { wrt: embedsInput });
-  // One of them serves a whole walk, also the step that needs no more than the other gives: each maps the weights once
-  // more.
-  let predictVjp = weightsOnly;
-
-  return ({ promptEmbeds, negativePromptEmbeds }) => {
-    const embeds = guidedEmbeds(promptEmbeds, negativePromptEmbeds, guidanceScale);
-    const scale = scalar(guidanceScale);
-    const kept = new Map<number, KeptForward>(); // by step of the walk
-    const forget = () => {
-      kept.forEach((forward) => forward.release());
-      kept.clear();
-    };
-    const chain: Chain = {
-      scheduler,
-      eta,
-      async predictionVjp(latents, step, dy, inputGradient, index) {
-        const asked = { latents: inputGradient, embeds: trainsEmbeds };
-        const forward = kept.get(index);
-        if (forward)
-          return forward
-            .backward(dy)
-            .then((gradients) => pick(gradients, asked))
-            .finally(() => (kept.delete(index), forward.release()));
-        if (inputGradient) predictVjp = both;
-        const timestep = tensor1d([step.t]);
-        const { value, params, inputs } = await predictVjp(unet.params, [latents, timestep, embeds, scale], dy);
-        dispose([value, timestep]);
-        return pick({ params, inputs }, asked);
-      },
-      ...(referred && {
-        async referencePrediction(latents, step) {
-          const timestep = tensor1d([step.t]);
-          const [prediction] = await referred
-            .run(referred.params, latents, timestep, embeds, scale)
-            .finally(() => timestep.dispose());
-          return prediction as Tensor4D;
-        },
-      }),
-    };
-    const predictDown = (plan: readonly StepPlan[]): Compiled => {
-      const earliest = plan.findIndex(({ attached }) => attached);
-      if (plan.some(({ attached, inputDetached }, i) => attached && !inputDetached && i > earliest)) predictVjp = both;
-      let next = 0;
-      return async (params, ...inputs) => {
-        const index = next++;
-        const { attached } = plan[index]!;
-        const forward = attached ? await predictVjp.keep?.(params, inputs) : undefined;
-        if (forward) kept.set(index, forward);
-        if (attached && index === plan.length - 1)
-          onKept?.({
-            kept: kept.size,
-            recomputed: plan.filter((step) => step.attached).length - kept.size,
-            bytes: forward?.bytes ?? 0,
-          });
-        return forward ? forward.outputs : plain(params, ...inputs);
-      };
-    };
-    return { chain, predictDown, forget, release: () => (forget(), dispose([embeds, scale])) };
-  };
+export interface PipelineChainOptions {
+  readonly guidanceScale: number;
+  /** DDIM's η. */
+  readonly eta: number;
+  /** Called at the end of every walk down whose last step is attached. */
+  readonly onActivations?: (activations: SavedActivations) => void;
 }
 
-/**
- * Of a gradient, what is asked for: that of the embeddings, which comes last, is summed up with those of the weights.
- */
-function pick(
-  { params, inputs }: Pick<Vjp, 'params' | 'inputs'>,
-  { latents, embeds }: { latents: boolean; embeds: boolean },
-): Pick<Vjp, 'params' | 'inputs'> {
-  const ofEmbeds: Vjp['params'] = embeds ? { [embedsPath]: inputs.at(-1)! } : {};
-  const ofLatents = inputs.slice(0, inputs.length - (embeds ? 1 : 0));
-  if (!latents) dispose(ofLatents);
-  return { params: { ...params, ...ofEmbeds }, inputs: latents ? ofLatents : [] };
+/** The denoising chain of a pipeline under the embeddings of one micro-batch. It owns its tensors until `dispose`. */
+export class PipelineChain implements Chain {
+  readonly scheduler: Scheduler;
+  readonly eta: number;
+  readonly #unet: GuidedUNet;
+  readonly #onActivations: PipelineChainOptions['onActivations'];
+  readonly #embeds: Tensor3D; // [2B, L, D] with guidance, the negative prompts first
+  readonly #guidanceScale: Scalar;
+  readonly #activations = new Map<number, KeptForward>(); // by index of the step in the walk
+
+  /** @throws if negative embeddings are missing with guidance */
+  constructor(
+    unet: GuidedUNet,
+    { promptEmbeds, negativePromptEmbeds }: Conditioning,
+    { guidanceScale, eta, onActivations }: PipelineChainOptions,
+  ) {
+    this.scheduler = unet.pipeline.scheduler;
+    this.eta = eta;
+    this.#unet = unet;
+    this.#onActivations = onActivations;
+    this.#embeds = guidedEmbeds(promptEmbeds, negativePromptEmbeds, guidanceScale);
+    this.#guidanceScale = scalar(guidanceScale);
+  }
+
+  /**
+   * Multiplies `dy` [B, h, w, C] with the Jacobian of the prediction at a step: from the activations that the walk down
+   * saved for it, which are freed, or else by recomputing the step.
+   */
+  async predictionVjp(
+    latents: Tensor4D,
+    step: Step,
+    dy: Tensor4D,
+    inputGradient: boolean,
+    index: number,
+  ): Promise<Pick<Vjp, 'params' | 'inputs'>> {
+    const activations = this.#activations.get(index);
+    if (activations) {
+      try {
+        return this.#requested(await activations.backward(dy), inputGradient);
+      } finally {
+        this.#activations.delete(index);
+        activations.release();
+      }
+    }
+    const vjp = this.#unet.vjp({ withLatents: inputGradient });
+    const timestep = tensor1d([step.t]);
+    const inputs = [latents, timestep, this.#embeds, this.#guidanceScale];
+    const { params } = this.#unet.pipeline.unet;
+    const { value, ...gradients } = await vjp(params, inputs, dy).finally(() => timestep.dispose());
+    dispose(value);
+    return this.#requested(gradients, inputGradient);
+  }
+
+  /** Predicts without the adapter, [B, h, w, C]; for a `GuidedUNet` with a reference. */
+  async referencePrediction(latents: Tensor4D, step: Step): Promise<Tensor4D> {
+    const { predict, params } = this.#unet.reference!;
+    const timestep = tensor1d([step.t]);
+    const [prediction] = await predict(params, latents, timestep, this.#embeds, this.#guidanceScale).finally(() =>
+      timestep.dispose(),
+    );
+    return prediction as Tensor4D;
+  }
+
+  /**
+   * The prediction for one walk down, to be called once per step. At attached steps it saves the activations for
+   * backward while the engine has memory for them; it makes no difference which of the attached steps are saved.
+   */
+  savingPrediction(plan: readonly StepPlan[]): Compiled {
+    const earliest = plan.findIndex(({ attached }) => attached);
+    const withLatents = plan.some(({ attached, inputDetached }, i) => attached && !inputDetached && i > earliest);
+    if (withLatents) this.#unet.vjp({ withLatents });
+    let index = 0;
+    return (params, ...inputs) => this.#predictAndSave(index++, plan, params, inputs);
+  }
+
+  /** Frees the activations that a walk down has saved. */
+  freeActivations(): void {
+    for (const activations of this.#activations.values()) activations.release();
+    this.#activations.clear();
+  }
+
+  dispose(): void {
+    this.freeActivations();
+    dispose([this.#embeds, this.#guidanceScale]);
+  }
+
+  async #predictAndSave(
+    index: number,
+    plan: readonly StepPlan[],
+    params: Params,
+    inputs: readonly Tensor[],
+  ): Promise<readonly Tensor[]> {
+    const { attached } = plan[index]!;
+    const activations = attached ? await this.#unet.vjp({ withLatents: false }).keep?.(params, inputs) : undefined;
+    if (activations) this.#activations.set(index, activations);
+    if (attached && index === plan.length - 1) {
+      const saved = this.#activations.size;
+      const recomputed = plan.filter((step) => step.attached).length - saved;
+      this.#onActivations?.({ saved, recomputed, bytes: activations?.bytes ?? 0 });
+    }
+    return activations ? activations.outputs : this.#unet.predict(params, ...inputs);
+  }
+
+  /**
+   * Keeps the requested gradients only. That of the embeddings, the last input, is reported with those of the weights,
+   * so that it is summed over the steps as they are.
+   */
+  #requested(
+    { params, inputs }: Pick<Vjp, 'params' | 'inputs'>,
+    inputGradient: boolean,
+  ): Pick<Vjp, 'params' | 'inputs'> {
+    const { trainsEmbeds } = this.#unet;
+    const embeds: Vjp['params'] = trainsEmbeds ? { [embedsPath]: inputs.at(-1)! } : {};
+    const latents = inputs.slice(0, inputs.length - (trainsEmbeds ? 1 : 0));
+    if (!inputGradient) dispose(latents);
+    return { params: { ...params, ...embeds }, inputs: inputGradient ? latents : [] };
+  }
 }

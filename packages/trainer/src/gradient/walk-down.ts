@@ -1,18 +1,19 @@
 import { clone, dispose, tidy, zerosLike, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
 import { drawNoise, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
-import type { Trajectory } from './walk-up.js';
 import type { AlignPropConfig } from '../config/config.js';
 import type { DrawnPlan } from '../estimators/plans.js';
+import type { Trajectory } from './walk-up.js';
 
-/** How the chain is walked; the same for all steps of a run. */
+/** How the chain is sampled; the same for all steps of a run. */
 export interface SamplingOptions {
   numInferenceSteps: number;
   guidanceScale: number;
+  /** DDIM's η. */
   eta: number;
 }
 
-/** As a configuration says it. */
+/** The sampling options of a configuration. */
 export const samplingOptions = (
   config: Pick<AlignPropConfig, 'sample_num_steps' | 'sample_guidance_scale' | 'sample_eta'>,
 ): SamplingOptions => ({
@@ -21,27 +22,29 @@ export const samplingOptions = (
   eta: config.sample_eta,
 });
 
-/** What a walk down depends on besides the weights; all of it stays the caller's. */
+/** What a walk down depends on besides the weights. Tensors stay the caller's. */
 export interface WalkInputs {
-  /** x_T, `[B, h, w, C]`; the embeddings are `[B, L, D]`. */
+  /** x_T, `[B, h, w, C]`. */
   readonly latents: Tensor4D;
+  /** `[B, L, D]` */
   readonly promptEmbeds: Tensor3D;
+  /** `[B, L, D]`; needed with guidance. */
   readonly negativePromptEmbeds?: Tensor3D;
   /**
-   * Draws the noise of the steps, or gives it; for each chain that the plan re-noises it is asked at the last step for
-   * the noise that is added, then, where eta is above 0, for that of the step.
+   * The generator of the steps' noise, or a function that returns it. For each chain that the plan re-noises, the
+   * function is called at the last step for the noise that is added and then, if eta is above 0, for that of the step.
    */
   readonly noise: TorchGenerator | ((step: Step) => Tensor4D);
   readonly plan: DrawnPlan;
-  /** Takes the place of the pipeline's own prediction; made for one walk. */
+  /** Replaces the pipeline's own prediction; made for one walk. */
   readonly predict?: Compiled;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Denoises without a tape, as many steps as the plan walks, and ends with what it shows. The trajectory is the
- * caller's.
- * @throws if the plan is not one for this schedule; the signal's reason, between steps
+ * Denoises x_T without a tape, as many steps as the plan has, and ends with what the plan shows to the reward. The
+ * trajectory belongs to the caller.
+ * @throws if the plan does not fit the schedule; the signal's reason, between steps; nothing stays allocated then
  */
 export async function walkDown(
   pipeline: StableDiffusionPipeline,
@@ -50,34 +53,31 @@ export async function walkDown(
 ): Promise<Trajectory> {
   const { steps: planned, shown } = inputs.plan;
   const schedule = pipeline.scheduler.timesteps(options.numInferenceSteps);
-  if (
-    planned.length > schedule.length ||
-    planned.length === 0 ||
-    (shown === 'x_0' && planned.length < schedule.length)
-  ) {
+  const isTooShort = planned.length === 0 || (shown === 'x_0' && planned.length < schedule.length);
+  if (isTooShort || planned.length > schedule.length) {
     throw new Error(
-      `walkDown: plan got ${planned.length} entries and shows ${shown}, expected ${schedule.length} entries${shown === 'x_0' ? '' : ' or fewer'}.`,
+      `walkDown: plan got ${planned.length} entries and shows ${shown}, ` +
+        `expected ${schedule.length} entries${shown === 'x_0' ? '' : ' or fewer'}.`,
     );
   }
   return walk(pipeline, options, inputs, schedule.slice(0, planned.length));
 }
 
 /**
- * Noises what a trajectory ends with to the level of its last step, and takes that step again: a chain of one step from
- * other noise, as DRaFT-LV does (arXiv 2309.17400, §4.2). The trajectory returned is the caller's.
+ * Noises the end of a trajectory, x_0, to the level of its last step and takes that step again: a chain of one step
+ * from other noise, as DRaFT-LV does (arXiv 2309.17400, §4.2). The new trajectory belongs to the caller.
  */
-export async function walkDownAgain(
+export async function walkDownRenoised(
   pipeline: StableDiffusionPipeline,
   options: SamplingOptions,
   inputs: WalkInputs,
-  done: Trajectory,
+  original: Trajectory,
 ): Promise<Trajectory> {
-  const [step, original] = [done.steps.at(-1)!, done.latents.at(-1)!];
+  const [step, x0] = [original.steps.at(-1)!, original.latents.at(-1)!];
   const { noise: source } = inputs;
-  const noise = typeof source === 'function' ? source(step) : drawNoise(original.shape, source);
-  const latents = tidy(() =>
-    pipeline.scheduler.addNoise(original, noise, new Array<number>(original.shape[0]).fill(step.t)),
-  );
+  const noise = typeof source === 'function' ? source(step) : drawNoise(x0.shape, source);
+  const timesteps = new Array<number>(x0.shape[0]).fill(step.t);
+  const latents = tidy(() => pipeline.scheduler.addNoise(x0, noise, timesteps));
   noise.dispose();
   try {
     return await walk(pipeline, options, { ...inputs, latents }, [step]);
@@ -89,37 +89,32 @@ export async function walkDownAgain(
 async function walk(
   pipeline: StableDiffusionPipeline,
   options: SamplingOptions,
-  { latents, promptEmbeds, negativePromptEmbeds, noise, plan, predict, signal }: WalkInputs,
+  { latents: start, promptEmbeds, negativePromptEmbeds, noise, plan, predict, signal }: WalkInputs,
   steps: readonly Step[],
 ): Promise<Trajectory> {
-  const kept = { latents: [clone(latents)], modelOutputs: [] as Tensor4D[] };
+  const latents = [clone(start)];
+  const modelOutputs: Tensor4D[] = [];
   const source = typeof noise === 'function' ? { noise } : { generator: noise };
   try {
-    for await (const down of pipeline.denoise(latents, {
-      promptEmbeds,
-      negativePromptEmbeds,
-      predict,
-      signal,
-      steps,
-      ...source,
-      ...options,
-    })) {
-      kept.latents.push(down.latents);
-      kept.modelOutputs.push(down.modelOutput);
+    const { numInferenceSteps, guidanceScale, eta } = options;
+    const conditioning = { promptEmbeds, negativePromptEmbeds, guidanceScale };
+    const walking = { numInferenceSteps, steps, eta, predict, signal, ...source };
+    for await (const step of pipeline.denoise(start, { ...conditioning, ...walking })) {
+      latents.push(step.latents);
+      modelOutputs.push(step.modelOutput);
     }
     if (plan.shown === 'predicted-x_0') {
-      kept.latents.pop()!.dispose();
-      kept.latents.push(
-        predictedOriginal(pipeline, steps.at(-1)!, kept.modelOutputs.at(-1)!, kept.latents.at(-1)!, options),
-      );
+      latents.pop()!.dispose();
+      latents.push(predictedOriginal(pipeline, steps.at(-1)!, modelOutputs.at(-1)!, latents.at(-1)!, options));
     }
-    return { steps, shown: plan.shown, ...kept };
+    return { steps, shown: plan.shown, latents, modelOutputs };
   } catch (error) {
-    dispose(kept);
+    dispose([latents, modelOutputs]);
     throw error;
   }
 }
 
+/** The x_0 that the prediction at a step implies, `[B, h, w, C]`. */
 const predictedOriginal = (
   { scheduler }: StableDiffusionPipeline,
   step: Step,

@@ -107,7 +107,7 @@ const configs: [string, Partial<DDIMConfig>, number][] = [
   ['v-prediction, eta 0.5', { clip_sample: false, prediction_type: 'v_prediction' }, 0.5],
   ['sample, eta 1, clipped', { clip_sample: true, prediction_type: 'sample' }, 1],
 ];
-/** ReFL ends with an attached step, DRTune with any, its model's input cut off. */
+/** ReFL's last step is attached, DRTune's may not be; DRTune detaches the model's input. */
 const otherCases = [
   ['010111', true, 'x_0'],
   ['111111', true, 'x_0'],
@@ -149,7 +149,7 @@ describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
     ['100101', true, 'x_0'],
     ['0101', false, 'predicted-x_0'],
   ] as const)(
-    'equals the nested graph with a penalty on leaving a reference, for mask %s, input detached %s, showing %s',
+    'equals the nested graph with a KL penalty, for mask %s, input detached %s, showing %s',
     async (mask, inputDetached, shown) => {
       const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
       const scheduler = new DDIMScheduler({ clip_sample: false });
@@ -188,7 +188,7 @@ describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
     },
   );
 
-  it('gives the gradient of every latent below the earliest attached step', async () => {
+  it('returns the gradient of every latent after the earliest attached step', async () => {
     const scheduler = new DDIMScheduler({ clip_sample: false });
     const steps = scheduler.timesteps(4);
     const params = newParams();
@@ -209,7 +209,7 @@ describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
     }
   });
 
-  it('runs the model at attached steps only, allocates nothing that stays, and stops when aborted', async () => {
+  it('runs the model at attached steps only, leaks nothing, and stops when aborted', async () => {
     const scheduler = new DDIMScheduler({ clip_sample: false });
     const steps = scheduler.timesteps(6);
     const params = newParams();

@@ -14,29 +14,29 @@ import {
 } from '@tensorflow/tfjs-core';
 import { vjp } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '@alignprop/diffusion';
-import { accumulate, type Gradients } from '../optim/gradients.js';
 import type { Shown, StepPlan } from '../estimators/plans.js';
+import { accumulate, type Gradients } from '../optim/gradients.js';
 
-/** A walk down a denoising chain, kept for the walk up: no tape, only latents and predictions. */
+/** A walk down a denoising chain: no tape, only the latents and predictions that the walk up needs. */
 export interface Trajectory {
   /** The steps walked: all of a schedule, or fewer where the chain ends early. */
   readonly steps: readonly Step[];
-  /** What the last step gives. */
+  /** What the last of the latents is. */
   readonly shown: Shown;
-  /** x_T … x_0, one more than there are steps, `[B, h, w, C]`; the last is what the reward is shown. */
+  /** x_T … x_0, one more than there are steps, `[B, h, w, C]`; the reward judges the last. */
   readonly latents: readonly Tensor4D[];
   /** The (guided) prediction at each step, `[B, h, w, C]`. */
   readonly modelOutputs: readonly Tensor4D[];
 }
 
-/** What the walk up differentiates. */
+/** The model and the scheduler that the walk up differentiates. */
 export interface Chain {
   readonly scheduler: Scheduler;
+  /** DDIM's η. */
   readonly eta: number;
   /**
-   * The product of `dy` with the Jacobian of the prediction at a step, run again from `latents` unless the walk down
-   * kept it. `index` is the step's place in the walk. `inputs` holds the gradient of the latents when `inputGradient`
-   * asks for it.
+   * Multiplies `dy` `[B, h, w, C]` with the Jacobian of the prediction at a step. `index` is the step's place in the
+   * walk. `inputs` holds the gradient of the latents if `inputGradient` asks for it, and is empty otherwise.
    */
   predictionVjp(
     latents: Tensor4D,
@@ -45,29 +45,34 @@ export interface Chain {
     inputGradient: boolean,
     index: number,
   ): Promise<{ params: Gradients; inputs: readonly Tensor[] }>;
-  /** The prediction of the model that training must not leave, run from the same latents; the caller's. */
+  /** Predicts with the reference model from the same latents, for a KL penalty. The tensor belongs to the caller. */
   referencePrediction?(latents: Tensor4D, step: Step): Promise<Tensor4D>;
 }
 
-/** Tensors belong to the caller. */
+/** The gradients of a walk up. Tensors belong to the caller. */
 export interface ChainGradients {
   /** Sums over the attached steps, by parameter path. */
   readonly params: Gradients;
   /**
-   * dL/dx_T … dL/dx_0, as `Trajectory.latents`, what is shown last; undefined at and above (noisier than) the input of
-   * the earliest attached step.
+   * dL/dx_T … dL/dx_0, parallel to `Trajectory.latents`; undefined for the input of the earliest attached step and all
+   * noisier latents.
    */
   readonly latents: readonly (Tensor4D | undefined)[];
-  /**
-   * The mean squared difference from the reference predictions, over attached steps and elements; with a `klWeight`
-   * only.
-   */
+  /** With a `klWeight`: the mean squared difference from the reference predictions over attached steps and elements. */
   readonly kl?: number;
 }
 
+/** What the walk up does at one step. */
+interface StepOptions {
+  readonly attached: boolean;
+  /** Whether the gradient passes through the model to its input. */
+  readonly inputGradient: boolean;
+  readonly klWeight: number;
+}
+
 /**
- * Backpropagation through a denoising chain as a reverse loop of one-step vector-Jacobian products. With
- * x' = S(ε, x) the scheduler's step and ε = E(x) the prediction, at every step
+ * Backpropagates through a denoising chain as a reverse loop of one-step vector-Jacobian products. With x' = S(ε, x)
+ * the scheduler's step and ε = E(x) the prediction, at every step
  *
  *   dL/dx = (∂S/∂x)ᵀ g + a·d·(∂E/∂x)ᵀ (∂S/∂ε)ᵀ g,   dL/dθ += a·(∂E/∂θ)ᵀ (∂S/∂ε)ᵀ g,
  *
@@ -75,11 +80,12 @@ export interface ChainGradients {
  * the scheduler's own path, never the model. Where the reward is shown a predicted x_0, S is that prediction at the
  * last step. The loop ends at the earliest attached step. Memory: one model call and T latents.
  *
- * With a `klWeight` λ the loss has λ·mean(ε - ε_ref)² besides, a mean over attached steps and elements (DRaFT+), which
- * is added to (∂S/∂ε)ᵀ g. As in torch under `no_grad`, ε_ref counts as a constant, also where the gradient of the
- * latents goes through ε.
- * @param gradient that of what the reward is shown, the last of the latents; stays the caller's
- * @throws the signal's reason, between steps; nothing stays allocated then
+ * A `klWeight` λ adds λ·mean(ε - ε_ref)² to the loss, a mean over attached steps and elements (DRaFT+); its gradient is
+ * added to (∂S/∂ε)ᵀ g. As in torch under `no_grad`, ε_ref counts as a constant, also where the gradient of the latents
+ * goes through ε.
+ * @param gradient dL/dx_0, that of the last latents `[B, h, w, C]`; stays the caller's
+ * @throws if the plan does not fit the trajectory or attaches nothing; the signal's reason, between steps; nothing
+ *   stays allocated then
  */
 export async function walkUp(
   chain: Chain,
@@ -92,27 +98,25 @@ export async function walkUp(
   const earliest = plan.findIndex(({ attached }) => attached);
   if (plan.length !== steps.length || earliest < 0) {
     throw new Error(
-      `walkUp: plan got ${plan.length} entries with the first attached at ${earliest}, expected ${steps.length} entries with at least one attached.`,
+      `walkUp: plan got ${plan.length} entries with the first attached at ${earliest}, ` +
+        `expected ${steps.length} entries with at least one attached.`,
     );
   }
   const latents: (Tensor4D | undefined)[] = steps.map(() => undefined);
-  let params: Gradients = {};
   const share = 1 / plan.filter(({ attached }) => attached).length;
+  let params: Gradients = {};
   let kl = 0;
   try {
     latents.push(clone(gradient));
     for (let i = steps.length - 1; i >= earliest; i--) {
       signal?.throwIfAborted();
-      const inputGradient = i > earliest && !plan[i]!.inputDetached;
-      const up = await stepUp(
-        chain,
-        trajectory,
-        i,
-        latents[i + 1]!,
-        plan[i]!.attached,
+      const { attached, inputDetached } = plan[i]!;
+      const inputGradient = i > earliest && !inputDetached;
+      const up = await stepUp(chain, trajectory, i, latents[i + 1]!, {
+        attached,
         inputGradient,
-        klWeight * share,
-      );
+        klWeight: klWeight * share,
+      });
       params = accumulate(params, up.params);
       kl += up.kl * share;
       if (i > earliest) latents[i] = up.latents;
@@ -125,36 +129,26 @@ export async function walkUp(
   }
 }
 
+/**
+ * One step of the loop: takes dL/dx_{t-1} `[B, h, w, C]` to dL/dx_t of the same shape, and to dL/dθ where the step is
+ * attached.
+ */
 async function stepUp(
-  { scheduler, eta, predictionVjp, referencePrediction }: Chain,
-  { steps, shown, latents, modelOutputs }: Trajectory,
+  chain: Chain,
+  trajectory: Trajectory,
   i: number,
   gradient: Tensor4D,
-  attached: boolean,
-  inputGradient: boolean,
-  klWeight: number,
+  { attached, inputGradient, klWeight }: StepOptions,
 ): Promise<{ params: Gradients; latents: Tensor4D; kl: number }> {
-  const sample = latents[i]!;
-  const output = shown === 'predicted-x_0' && i === steps.length - 1 ? 'predOriginalSample' : 'prevSample';
-  // The noise only adds, so that its values do not matter here.
-  const step = (x: Tensor, modelOutput: Tensor) =>
-    scheduler.step(modelOutput as Tensor4D, steps[i]!, x as Tensor4D, { eta, noise: zerosLike(sample) })[output];
-  const path = vjp(
-    (_, x, modelOutput) => step(x!, modelOutput!),
-    {},
-    [sample, modelOutputs[i]!],
-    gradient,
-    attached ? [0, 1] : [0],
-  );
-  path.value.dispose();
-  const [direct, dy] = path.inputs as readonly [Tensor4D, Tensor4D];
+  const { steps, latents, modelOutputs } = trajectory;
+  const [direct, dy] = schedulerVjp(chain, trajectory, i, gradient, attached); // (∂S/∂x)ᵀ g, (∂S/∂ε)ᵀ g
   if (!attached) return { params: {}, latents: direct, kl: 0 };
-  const owned: Tensor[] = [direct, dy];
+  const owned: Tensor[] = [direct, dy!];
   try {
-    const reference = klWeight > 0 ? await referencePrediction!(sample, steps[i]!) : undefined;
-    const penalty = reference && penalised(dy, modelOutputs[i]!, reference, klWeight);
+    const reference = klWeight > 0 ? await chain.referencePrediction!(latents[i]!, steps[i]!) : undefined;
+    const penalty = reference && klPenalty(dy!, modelOutputs[i]!, reference, klWeight);
     if (penalty) owned.push(reference, penalty.dy, penalty.kl);
-    const through = await predictionVjp(sample, steps[i]!, penalty?.dy ?? dy, inputGradient, i);
+    const through = await chain.predictionVjp(latents[i]!, steps[i]!, penalty?.dy ?? dy!, inputGradient, i);
     const sum = through.inputs[0] ? (add(direct, through.inputs[0]) as Tensor4D) : clone(direct);
     dispose([...through.inputs]);
     return { params: through.params, latents: sum, kl: penalty ? (await penalty.kl.data())[0]! : 0 };
@@ -163,8 +157,32 @@ async function stepUp(
   }
 }
 
-/** The gradient of a prediction, with that of weight·mean(difference²). */
-const penalised = (
+/** The VJP of the scheduler's step: the gradients of its sample and, at attached steps, of the prediction. */
+function schedulerVjp(
+  { scheduler, eta }: Chain,
+  { steps, shown, latents, modelOutputs }: Trajectory,
+  i: number,
+  gradient: Tensor4D,
+  attached: boolean,
+): [sample: Tensor4D, modelOutput?: Tensor4D] {
+  const sample = latents[i]!;
+  const output = shown === 'predicted-x_0' && i === steps.length - 1 ? 'predOriginalSample' : 'prevSample';
+  // The noise is a constant summand: its values do not enter the gradient.
+  const step = (x: Tensor, modelOutput: Tensor) =>
+    scheduler.step(modelOutput as Tensor4D, steps[i]!, x as Tensor4D, { eta, noise: zerosLike(sample) })[output];
+  const { value, inputs } = vjp(
+    (_, x, modelOutput) => step(x!, modelOutput!),
+    {},
+    [sample, modelOutputs[i]!],
+    gradient,
+    attached ? [0, 1] : [0],
+  );
+  value.dispose();
+  return inputs as [Tensor4D, Tensor4D?];
+}
+
+/** Adds the gradient of weight·mean(difference²) to that of a prediction, `[B, h, w, C]`; `kl` is the mean, []. */
+const klPenalty = (
   dy: Tensor4D,
   prediction: Tensor4D,
   reference: Tensor4D,

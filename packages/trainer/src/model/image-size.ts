@@ -1,6 +1,6 @@
 import type { AlignPropConfig } from '../config/config.js';
 
-/** Height and width of the images in pixels, as the pipeline takes them; left out where the model's own size applies. */
+/** Height and width of the images in pixels, for a pipeline; left out where the model's own size applies. */
 export const imageSize = ({
   height,
   width,

@@ -12,12 +12,12 @@ import { addLora, loraTensors } from '@alignprop/lora';
 import type { AlignPropConfig } from '../config/config.js';
 import { prefixed, trainedWeights, type TrainedWeights } from './trained-weights.js';
 
-/** A pipeline made ready for training, and what is trained in it. */
-export interface Prepared {
+/** A pipeline that is ready for training, and its trainable weights. */
+export interface PreparedPipeline {
   readonly pipeline: StableDiffusionPipeline;
   readonly weights: TrainedWeights;
-  /** Variables made here, rather than being part of the pipeline given; by parameter path. */
-  readonly made: Readonly<Record<string, Variable>>;
+  /** The variables that were created for it, by parameter path; those of the given pipeline are not among them. */
+  readonly created: Readonly<Record<string, Variable>>;
 }
 
 type PreparationConfig = Pick<
@@ -25,20 +25,20 @@ type PreparationConfig = Pick<
   'use_lora' | 'train_text_encoder' | 'lora_rank' | 'lora_alpha' | 'lora_target_modules' | 'lora_init'
 >;
 
-/** Where diffusers puts adapters of a text encoder. */
+/** The modules of a text encoder that diffusers adapts. */
 const textTargets = ['q_proj', 'k_proj', 'v_proj', 'out_proj'];
 
 /**
- * Gives the UNet a new adapter unless it has a trainable one, the text encoder likewise where `train_text_encoder` says
- * so, and the pipeline a DDIM scheduler with its noise schedule, as TRL does. With `use_lora` false the UNet is taken
- * as it is.
- * @throws if what is trainable in the pipeline is not what the configuration trains
+ * Adds a new adapter to the UNet unless it has a trainable one, likewise to the text encoder with `train_text_encoder`,
+ * and replaces the scheduler by DDIM with the same noise schedule, as TRL does. With `use_lora` false the UNet stays as
+ * it is.
+ * @throws if the trainable weights of the pipeline are not those that the configuration trains
  */
 export function preparePipeline(
   pipeline: StableDiffusionPipeline,
   config: PreparationConfig,
   generator: TorchGenerator,
-): Prepared {
+): PreparedPipeline {
   const { unet, textEncoder, scheduler } = pipeline;
   if (!config.use_lora) checkWholeUNet(unet.params);
   const adapted = config.use_lora ? adapt(unet.params, config, config.lora_target_modules, generator) : unet.params;
@@ -54,11 +54,11 @@ export function preparePipeline(
     textEncoder: textEncoder.withParams(text),
     scheduler: ddim,
   });
-  const made = {
+  const created = {
     ...(adapted !== unet.params && trainable(adapted)),
     ...(text !== textEncoder.params && prefixed(trainable(text))),
   };
-  return { pipeline: ready, weights: trainedWeights(ready, config.use_lora), made };
+  return { pipeline: ready, weights: trainedWeights(ready, config.use_lora), created };
 }
 
 /**
@@ -91,7 +91,8 @@ function checkAdapter(model: string, params: Params): void {
   const others = Object.entries(trainable(params)).filter(([, value]) => !adapter.has(value));
   if (others.length === 0) return;
   throw new Error(
-    `AlignPropTrainer: ${others.length} trainable weights of the ${model} are no part of a LoRA adapter (${others[0]![0]}, …). Freeze them, or set use_lora to false to train the whole UNet.`,
+    `AlignPropTrainer: ${others.length} trainable weights of the ${model} are no part of a LoRA adapter ` +
+      `(${others[0]![0]}, …). Freeze them, or set use_lora to false to train the whole UNet.`,
   );
 }
 
@@ -102,7 +103,8 @@ function checkWholeUNet(params: Params): void {
     );
   if (Object.keys(trainable(params)).length > 0) return;
   throw new Error(
-    'AlignPropTrainer: use_lora is false, but no weight of the UNet is trainable. Pass `await trainableUNet(pipeline)` as the pipeline.',
+    'AlignPropTrainer: use_lora is false, but no weight of the UNet is trainable. ' +
+      'Pass `await trainableUNet(pipeline)` as the pipeline.',
   );
 }
 
@@ -110,6 +112,7 @@ function checkFrozen(params: Params): void {
   const [path] = Object.keys(trainable(params));
   if (path)
     throw new Error(
-      `AlignPropTrainer: the text encoder has trainable weights (${path}, …), which nothing would train. Set train_text_encoder.`,
+      `AlignPropTrainer: the text encoder has trainable weights (${path}, …), which nothing would train. ` +
+        'Set train_text_encoder.',
     );
 }

@@ -4,31 +4,31 @@ import { directory, openWeights, subfolder } from '@alignprop/autograd-ext/weigh
 import { saveModel, type StableDiffusionPipeline, type UNet2DConditionModel } from '@alignprop/diffusion';
 import { loadLora, loraModules, saveLora } from '@alignprop/lora';
 
-/** What is trained, and the files it is kept in. */
+/** The trained weights of a pipeline and their files. */
 export interface TrainedWeights {
-  /** By parameter path; those of the text encoder begin with `text_encoder.`. */
+  /** The variables by parameter path; paths of the text encoder begin with `text_encoder.`. */
   readonly variables: Readonly<Record<string, Variable>>;
-  /** Writes everything that resuming needs. @returns the files' names within the folder */
+  /** Writes the weights for a checkpoint. @returns the names of the files within the folder */
   save(folder: string): Promise<readonly string[]>;
-  /** Opens what `save` wrote: values by parameter path. */
+  /** Opens the files that `save` wrote: values by parameter path. */
   open(folder: string): Promise<Readonly<Record<string, Tensor | StoredTensor>>>;
-  /** Writes what other programs load. @returns the path of the file or folder */
+  /** Writes the weights in a layout that other programs load. @returns the path of the file or folder */
   export(folder: string): Promise<string>;
 }
 
-/** What is trained by `preparePipeline`: adapters, or the whole UNet. */
+/** The weights that a prepared pipeline trains: its adapters, or the whole UNet. */
 export const trainedWeights = (pipeline: StableDiffusionPipeline, useLora: boolean): TrainedWeights =>
   useLora ? adapterWeights(pipeline) : unetWeights(pipeline.unet);
 
 const adapterFile = 'pytorch_lora_weights.safetensors';
 const textPrefix = 'text_encoder';
 
-/** The adapters of the UNet, and of the text encoder if it has one, in one file with diffusers' keys. */
+/** The adapters of the UNet and of the text encoder, if it has one, in one file with diffusers' keys. */
 function adapterWeights({ unet, textEncoder }: StableDiffusionPipeline): TrainedWeights {
   const text = prefixed(trainable(textEncoder.params));
   const hasText = Object.keys(text).length > 0;
   const parts = hasText ? { others: { [textPrefix]: textEncoder.params } } : {};
-  // TRL's layout has no place for an α other than the rank, nor a spelling for text encoders that all programs read.
+  // TRL's layout cannot store an α other than the rank, and programs differ in how it spells text encoders.
   const isPlain = !hasText && Object.values(loraModules(unet.params)).every(({ scale }) => scale === 1);
   return {
     variables: { ...trainable(unet.params), ...text },
@@ -53,11 +53,11 @@ function adapterWeights({ unet, textEncoder }: StableDiffusionPipeline): Trained
   };
 }
 
-/** Names of the text encoder's weights among those of the whole pipeline. */
+/** Prefixes paths of the text encoder's weights, for a record with those of the UNet. */
 export const prefixed = <T>(record: Readonly<Record<string, T>>): Record<string, T> =>
   Object.fromEntries(Object.entries(record).map(([path, value]) => [`${textPrefix}.${path}`, value]));
 
-/** All of the UNet, as the folder `unet` of a diffusers pipeline. */
+/** All weights of the UNet, as the folder `unet` of a diffusers pipeline. */
 function unetWeights(unet: UNet2DConditionModel): TrainedWeights {
   const variables = trainable(unet.params);
   const save = (folder: string) => saveModel(`${folder}/unet`, 'UNet2DConditionModel', unet);

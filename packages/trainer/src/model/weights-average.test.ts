@@ -7,7 +7,7 @@ import { WeightsAverage } from './weights-average.js';
 describe('WeightsAverage', () => {
   beforeAll(() => useBackend('cpu'));
 
-  it('forgets the start, then averages ever longer, up to the decay', () =>
+  it('ramps the decay up from 0 to its maximum', () =>
     expectNoLeaks(() => {
       const weight = tidy(() => variable(tensor([100])));
       const average = new WeightsAverage({ weight }, 0.2);
@@ -26,7 +26,7 @@ describe('WeightsAverage', () => {
       dispose(weight);
     }));
 
-  it('lends itself to the variables, and gives them back also when what runs throws', () =>
+  it('restores the variables after during(), also when the function throws', () =>
     expectNoLeaks(async () => {
       const weight = tidy(() => variable(tensor([1, 2])));
       const average = new WeightsAverage({ weight }, 0.9);

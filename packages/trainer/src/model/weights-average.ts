@@ -2,8 +2,8 @@ import { add, dispose, mul, tidy, type Tensor, type Variable } from '@tensorflow
 
 /**
  * An exponential moving average of trained weights: avg ← d·avg + (1 - d)·w after every optimizer step, with d = 0
- * after the first step, n / (9 + n) after the n + 1st until that reaches `decay`, as diffusers' `EMAModel`: a short run
- * is not held back by where it started.
+ * after the first step and d = min(decay, n / (9 + n)) after step n > 1, as diffusers' `EMAModel`. The ramp lets a
+ * short run forget its initial weights.
  */
 export class WeightsAverage {
   readonly #variables: Readonly<Record<string, Variable>>;
@@ -17,12 +17,12 @@ export class WeightsAverage {
     this.#values = copies(variables);
   }
 
-  /** By parameter path; they stay this object's. */
+  /** The averages by parameter path; they stay this object's. */
   get values(): Readonly<Record<string, Tensor>> {
     return this.#values;
   }
 
-  /** @param steps optimizer steps taken, the one just taken included */
+  /** Averages in the weights after a step. @param steps optimizer steps taken, including the one just taken */
   update(steps: number): void {
     const decay = steps <= 1 ? 0 : Math.min(this.#decay, steps / (9 + steps));
     const moved = ([path, average]: [string, Tensor]) =>
@@ -30,12 +30,12 @@ export class WeightsAverage {
     this.#replace(Object.fromEntries(Object.entries(this.#values).map(moved)));
   }
 
-  /** Takes over copies of these values: of a checkpoint, or of the trained weights themselves. */
+  /** Replaces the averages by copies of the given values; by default of the trained weights. */
   load(values: Readonly<Record<string, Tensor>> = this.#variables): void {
     this.#replace(copies(values));
   }
 
-  /** Runs something while the variables hold the average, and puts back what they held, however it ends. */
+  /** Calls a function while the variables hold the average, and restores their values however it ends. */
   async during<T>(run: () => Promise<T>): Promise<T> {
     const trained = copies(this.#variables);
     try {
@@ -61,6 +61,6 @@ export class WeightsAverage {
   }
 }
 
-/** Of the values they have now: a variable that is assigned to takes other memory. */
+/** Copies without copying memory: a variable that is assigned to takes new memory. */
 const copies = (values: Readonly<Record<string, Tensor>>): Record<string, Tensor> =>
   Object.fromEntries(Object.entries(values).map(([path, value]) => [path, value.clone()]));

@@ -44,7 +44,7 @@ describe('the dynamic data type', () => {
     }
   });
 
-  it('keeps each block of 256 to a part of its own largest magnitude, zeros exactly', () => {
+  it('stores each block of 256 within a fraction of its largest magnitude, and zeros exactly', () => {
     const scales = [1e-9, 1, 0];
     const values = random(2)
       .rand(700)
@@ -62,7 +62,7 @@ describe('the dynamic data type', () => {
     });
   });
 
-  it('never rounds a second moment above 0 to 0, which would leave only epsilon to divide by', () => {
+  it('never rounds a second moment above 0 to 0, so that no step divides by epsilon alone', () => {
     const moment = quantizedMoment([3], 'positive');
     const back = new Float32Array(3);
     moment.store(0, Float32Array.of(1, 1e-12, 0));
@@ -101,7 +101,7 @@ describe.each(['wasm', 'cpu'] as const)('AdamW8bit on %s', (backend) => {
     dispose(variables);
   });
 
-  it('stays close to AdamW in float32, and remembers a quarter of it', () => {
+  it('stays close to AdamW in float32 with a quarter of its state', () => {
     const start = random(5).randn(8192);
     const make = (): { w: Variable } => ({ w: variable(tensor(start, [64, 128])) });
     const [exact, eight] = [make(), make()];
@@ -135,7 +135,7 @@ describe.each(['wasm', 'cpu'] as const)('AdamW8bit on %s', (backend) => {
     dispose([exact, eight]);
   });
 
-  it('is AdamW for parameters below 4,096 elements', () => {
+  it('equals AdamW for parameters below 4,096 elements', () => {
     const make = (): { w: Variable } => ({ w: variable(tensor(random(1).randn(300))) });
     const [exact, eight] = [make(), make()];
     const [reference, optimizer] = [new AdamW(exact), new AdamW8bit(eight)];
@@ -151,7 +151,7 @@ describe.each(['wasm', 'cpu'] as const)('AdamW8bit on %s', (backend) => {
     dispose([exact, eight]);
   });
 
-  it('goes on from what it saved, to the bit, and leaks nothing', async () => {
+  it('resumes bit for bit from its saved state, and leaks nothing', async () => {
     const before = memory().numTensors;
     const start = random(3).randn(5000);
     const make = (): Record<string, Variable> => ({

@@ -7,25 +7,25 @@ import { blockSize, floatMoment, quantizedMoment, type Moment } from './moment.j
 import type { Optimizer } from './optimizer.js';
 
 export interface AdamW8bitOptions extends AdamWOptions {
-  /** Parameters of fewer elements keep their moments in float32. */
+  /** Parameters with fewer elements have moments in float32; 4,096 by default. */
   minQuantizedSize?: number;
 }
 
-/** What it remembers of one parameter. */
-interface Remembered {
+/** The first and second moment of one parameter. */
+interface Moments {
   readonly first: Moment;
   readonly second: Moment;
 }
 
 /**
- * AdamW whose moments take a quarter of the memory: 8 bits an element and 4 bytes a block of 256 (arXiv 2110.02861), as
- * bitsandbytes' `AdamW8bit`. Parameters below 4,096 elements, and with them most small adapters, stay in float32. Each
- * step is computed in float32, block by block, in plain memory outside tfjs; moments are rounded after the parameter
- * was moved.
+ * AdamW whose moments take a quarter of the memory: 8 bits per element and 4 bytes per block of 256 (arXiv 2110.02861),
+ * as bitsandbytes' `AdamW8bit`. Parameters below 4,096 elements, and so most small adapters, have moments in float32.
+ * Each step is computed in float32, block by block, in plain memory outside tfjs; the moments are quantized after the
+ * parameter was moved.
  */
 export class AdamW8bit implements Optimizer {
   readonly #options: Required<AdamW8bitOptions>;
-  readonly #remembered: Readonly<Record<string, Remembered>>;
+  readonly #moments: Readonly<Record<string, Moments>>;
   #steps = 0;
 
   constructor(
@@ -40,8 +40,11 @@ export class AdamW8bit implements Optimizer {
     }: AdamW8bitOptions = {},
   ) {
     this.#options = { learningRate, beta1, beta2, epsilon, weightDecay, minQuantizedSize };
-    this.#remembered = Object.fromEntries(
-      Object.entries(variables).map(([path, { shape, size }]) => [path, remember(shape, size >= minQuantizedSize)]),
+    this.#moments = Object.fromEntries(
+      Object.entries(variables).map(([path, { shape, size }]) => [
+        path,
+        createMoments(shape, size >= minQuantizedSize),
+      ]),
     );
   }
 
@@ -50,14 +53,14 @@ export class AdamW8bit implements Optimizer {
   }
 
   get bytes(): number {
-    return Object.values(this.#remembered).reduce((sum, { first, second }) => sum + first.bytes + second.bytes, 0);
+    return Object.values(this.#moments).reduce((sum, { first, second }) => sum + first.bytes + second.bytes, 0);
   }
 
   step(gradients: Gradients, learningRate = this.#options.learningRate): void {
     this.#steps++;
     for (const [path, variable] of Object.entries(this.variables)) {
       const values = variable.dataSync<'float32'>().slice();
-      this.#move(values, gradients[path]!.dataSync<'float32'>(), this.#remembered[path]!, learningRate);
+      this.#move(values, gradients[path]!.dataSync<'float32'>(), this.#moments[path]!, learningRate);
       const moved = tensor(values, variable.shape);
       variable.assign(moved);
       moved.dispose();
@@ -65,7 +68,7 @@ export class AdamW8bit implements Optimizer {
   }
 
   save(): Record<string, RawTensor> {
-    const entries = Object.entries(this.#remembered).flatMap(([path, { first, second }]) => {
+    const entries = Object.entries(this.#moments).flatMap(([path, { first, second }]) => {
       const [one, two] = [first.save(), second.save()];
       return [
         [`state1.${path}`, one.state],
@@ -82,17 +85,17 @@ export class AdamW8bit implements Optimizer {
   }
 
   async load(steps: number, stored: Readonly<Record<string, StoredTensor>>): Promise<void> {
-    for (const [path, { first, second }] of Object.entries(this.#remembered)) {
+    for (const [path, { first, second }] of Object.entries(this.#moments)) {
       await first.restore({ state: stored[`state1.${path}`]!, absmax: stored[`absmax1.${path}`] });
       await second.restore({ state: stored[`state2.${path}`]!, absmax: stored[`absmax2.${path}`] });
     }
     this.#steps = steps;
   }
 
-  /** Holds no tensors: nothing to free. */
+  /** Does nothing: the moments are no tensors. */
   dispose(): void {}
 
-  #move(values: Float32Array, gradient: Float32Array, { first, second }: Remembered, learningRate: number): void {
+  #move(values: Float32Array, gradient: Float32Array, { first, second }: Moments, learningRate: number): void {
     const { beta1, beta2, epsilon, weightDecay } = this.#options;
     const stepSize = learningRate / (1 - beta1 ** this.#steps);
     const correction = Math.sqrt(1 - beta2 ** this.#steps);
@@ -115,7 +118,7 @@ export class AdamW8bit implements Optimizer {
   }
 }
 
-const remember = (shape: readonly number[], quantized: boolean): Remembered =>
+const createMoments = (shape: readonly number[], quantized: boolean): Moments =>
   quantized
     ? { first: quantizedMoment(shape, 'signed'), second: quantizedMoment(shape, 'positive') }
     : { first: floatMoment(shape), second: floatMoment(shape) };

@@ -10,7 +10,7 @@ import { globalNorm } from './gradients.js';
 const named = (values: readonly unknown[]) =>
   Object.fromEntries(values.map((value, i) => [`p${i}`, tensor(value as number[])]));
 
-/** To some roundings of the largest value. */
+/** Within a few roundings of the largest value. */
 function expectNear(actual: Readonly<Record<string, Tensor>>, expected: readonly unknown[], label: string): void {
   expected.forEach((value, i) => {
     const wanted = [value as number[] | number[][]].flat(2) as number[];
@@ -46,7 +46,7 @@ describe.each(['wasm', 'cpu'] as const)('AdamW and clipping on %s, against torch
     });
   });
 
-  it('is pure as a function', () => {
+  it('changes neither parameters nor state in updateAdamW', () => {
     const parameters = named([[1, 2]]);
     const gradients = named([[0.5, -1]]);
     const state = { step: 0, exp_avg: named([[0, 0]]), exp_avg_sq: named([[0, 0]]) };

@@ -24,7 +24,7 @@ export interface AdamWOptions {
   weightDecay?: number;
 }
 
-/** What AdamW remembers between steps, by parameter path; the names are those of torch's optimizer state. */
+/** The state of AdamW: step count and moments by parameter path, with the names of torch's optimizer state. */
 export interface AdamWState {
   readonly step: number;
   readonly exp_avg: Readonly<Record<string, Tensor>>;
@@ -33,8 +33,8 @@ export interface AdamWState {
 
 /**
  * One step of AdamW (arXiv 1711.05101, algorithm 2), in the order of `torch.optim.AdamW`: the weights decay first, and
- * epsilon is added to the bias-corrected root. Pure: `parameters` and `state` stay as they are; the caller owns what is
- * returned.
+ * epsilon is added to the bias-corrected root. Pure: it changes neither `parameters` nor `state`; the result belongs to
+ * the caller.
  */
 export function updateAdamW(
   parameters: Readonly<Record<string, Tensor>>,
@@ -61,12 +61,12 @@ export function updateAdamW(
   });
 }
 
-// tidy wants type aliases: interfaces have no index signature.
+// A type alias, because tidy takes no interfaces: they have no index signature.
 type TidyState = { step: number; exp_avg: Record<string, Tensor>; exp_avg_sq: Record<string, Tensor> };
 
 const moments = ['exp_avg', 'exp_avg_sq'] as const;
 
-/** AdamW on variables: what is trained, and what the optimizer remembers of it. Not to be used inside a `tidy`. */
+/** AdamW on variables, whose moments it owns. Do not use it inside a `tidy`. */
 export class AdamW implements Optimizer {
   #state: AdamWState;
 
@@ -90,7 +90,7 @@ export class AdamW implements Optimizer {
     return Object.values(this.variables).reduce((sum, { size }) => sum + moments.length * 4 * size, 0);
   }
 
-  /** Moves every variable. All new values exist before the first variable changes. */
+  /** Moves every variable. All new values are computed before the first variable changes. */
   step(gradients: Gradients, learningRate = this.options.learningRate): void {
     const { parameters, state } = updateAdamW(this.variables, gradients, this.#state, {
       ...this.options,
@@ -120,7 +120,7 @@ export class AdamW implements Optimizer {
     this.restore({ step, exp_avg: tensors(first!), exp_avg_sq: tensors(second!) });
   }
 
-  /** Takes over a state, its tensors included. */
+  /** Replaces the state and takes ownership of its tensors. */
   restore(state: AdamWState): void {
     this.dispose();
     this.#state = state;

@@ -3,8 +3,8 @@
 const exponents = 7;
 
 /**
- * The 256 values of the dynamic data type, ascending, as `create_dynamic_map` of bitsandbytes' functional.py makes
- * them: decades from 1e-6 to 1, each divided twice as finely as the one below, with 0 and 1.
+ * The 256 values of the dynamic data type, ascending, as `create_dynamic_map` of bitsandbytes' functional.py computes
+ * them: decades from 1e-6 to 1, each divided twice as finely as the one below, and 0 and 1.
  * @param signed in [-1, 1], for first moments; else in [0, 1], for second ones
  */
 export function dynamicMap(signed: boolean): Float32Array {
@@ -30,7 +30,7 @@ function middles(n: number): number[] {
   return Array.from({ length: n }, (_, i) => Math.fround(Math.fround(boundary(i) + boundary(i + 1)) / 2));
 }
 
-/** Finds the nearest value of a map: its 16 leading bits narrow a number down to one or two of them. */
+/** Finds the nearest value of a map. A table by the 16 leading bits of a number leaves one or two candidates. */
 export class NearestCode {
   readonly #first = new Uint8Array(2 ** 16);
   readonly #middles: Float64Array;
@@ -41,15 +41,15 @@ export class NearestCode {
     const [bits, value] = [new Uint32Array(1), new Float32Array(1)];
     const shared = new Uint32Array(value.buffer);
     for (let key = 0; key < this.#first.length; key++) {
-      bits[0] = key * 2 ** 16 + (key < 2 ** 15 ? 0 : 2 ** 16 - 1); // the lowest number that begins so
+      bits[0] = key * 2 ** 16 + (key < 2 ** 15 ? 0 : 2 ** 16 - 1); // the lowest number with these leading bits
       shared[0] = bits[0];
       this.#first[key] = Number.isFinite(value[0]) ? this.#search(value[0]!) : 0;
     }
   }
 
   /**
-   * The index of the value nearest to each number, which is in the map's range; of two equally near that of the lower.
-   * @param to gets them from `start` on
+   * Encodes numbers within the map's range as the indices of their nearest values, ties to the lower one.
+   * @param to receives the indices from `start` on
    */
   encode(numbers: Float32Array, to: Uint8Array, start: number): void {
     const [first, middles] = [this.#first, this.#middles];

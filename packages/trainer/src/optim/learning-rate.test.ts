@@ -8,7 +8,7 @@ describe("learningRate, against diffusers' get_scheduler", () => {
     rates.forEach((rate, step) => expect(rateOf(step), `step ${step}`).toBeCloseTo(rate, 15));
   });
 
-  it('knows every schedule of the list', () => {
+  it('covers every schedule of the list', () => {
     expect([...new Set(cases.map(({ schedule }) => schedule))].sort()).toEqual([...learningRateSchedules].sort());
   });
 });

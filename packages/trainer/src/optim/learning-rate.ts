@@ -1,18 +1,18 @@
-/** The schedules by the names that diffusers' `get_scheduler` has for them. */
+/** The schedules, by their names in diffusers' `get_scheduler`. */
 export const learningRateSchedules = ['constant', 'constant_with_warmup', 'linear', 'cosine'] as const;
 
 export type LearningRateSchedule = (typeof learningRateSchedules)[number];
 
 export interface LearningRateOptions {
-  /** The peak: what the schedule's factor is multiplied with. */
+  /** The peak, which the schedule multiplies with a factor in [0, 1]. */
   learningRate: number;
   schedule?: LearningRateSchedule;
   /**
-   * Optimizer steps over which the rate rises from 0; the first step of a warm-up therefore moves nothing. `constant`
-   * has none.
+   * Optimizer steps over which the rate rises from 0; the first step of a warm-up therefore moves nothing. Ignored by
+   * `constant`.
    */
   warmupSteps?: number;
-  /** Optimizer steps after which `linear` and `cosine` have come down to 0. */
+  /** Optimizer steps after which `linear` and `cosine` have fallen to 0. */
   totalSteps: number;
 }
 
@@ -23,7 +23,7 @@ export interface LearningRateOptions {
  *
  *   constant: 1,   linear: max(0, T - step) / max(1, T - w),   cosine: (1 + cos(π (step - w) / max(1, T - w))) / 2.
  *
- * A function of the step alone, so that the count of steps in a checkpoint is all that a resumed run needs.
+ * A function of the step alone: a resumed run needs nothing but the step count of its checkpoint.
  */
 export function learningRate({
   learningRate: peak,

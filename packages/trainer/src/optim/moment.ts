@@ -2,16 +2,17 @@ import { type StoredTensor, elementCount } from '@alignprop/autograd-ext';
 import type { RawTensor } from '@alignprop/autograd-ext/weights';
 import { dynamicMap, NearestCode } from './dynamic-map.js';
 
-/** Elements that share a scale, as in bitsandbytes' optimizers. */
+/** The number of elements that share a scale, as in bitsandbytes' optimizers. */
 export const blockSize = 256;
 
-/** A moment of the gradients of one parameter, read and written a block at a time. */
+/** A moment of the gradients of one parameter, read and written one block at a time. */
 export interface Moment {
   readonly bytes: number;
-  /** @param to gets the values from `start` on, as many as fit */
+  /** Reads as many values as fit into `to`, from element `start` on. */
   load(start: number, to: Float32Array): void;
+  /** Writes values from element `start` on. */
   store(start: number, from: Float32Array): void;
-  /** For a file, by the kind of value. */
+  /** The contents of a file. */
   save(): { state: RawTensor; absmax?: RawTensor };
   restore(stored: { state: StoredTensor; absmax?: StoredTensor }): Promise<void>;
 }
@@ -38,9 +39,9 @@ function format(map: Float32Array) {
 }
 
 /**
- * A moment in 8 bits (arXiv 2110.02861): each block of 256 elements is divided by its largest magnitude, and each
- * quotient becomes the nearest of the 256 values of the dynamic data type. As bitsandbytes does it, but for one thing:
- * a second moment above 0 is never rounded to 0, so that no step is divided by epsilon alone when a gradient vanishes.
+ * A moment in 8 bits (arXiv 2110.02861): divides each block of 256 elements by its largest magnitude, and rounds each
+ * quotient to the nearest of the 256 values of the dynamic data type. One difference from bitsandbytes: a second moment
+ * above 0 is never rounded to 0, so that no step divides by epsilon alone when a gradient vanishes.
  */
 export function quantizedMoment(shape: readonly number[], kind: 'signed' | 'positive'): Moment {
   const { map, nearest, zero } = formats[kind];
@@ -74,6 +75,7 @@ export function quantizedMoment(shape: readonly number[], kind: 'signed' | 'posi
   };
 }
 
+/** The largest magnitude. */
 function largest(values: Float32Array): number {
   let most = 0;
   for (let i = 0; i < values.length; i++) {

@@ -1,11 +1,11 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 
-/** A value that is NaN or infinite: training stops before any weight moves. */
+/** Thrown for a value that is NaN or infinite, before any weight moves. */
 export class NonFiniteError extends Error {
   override readonly name = 'NonFiniteError';
 }
 
-/** The first named tensor that holds a NaN or an infinity; undefined where all are finite. */
+/** The name of the first tensor that holds a NaN or an infinity; undefined if all are finite. */
 export async function firstNonFinite(
   named: Iterable<readonly [string, Tensor | undefined]>,
 ): Promise<string | undefined> {

@@ -2,17 +2,17 @@ import type { StoredTensor } from '@alignprop/autograd-ext';
 import type { SafetensorsEntry } from '@alignprop/autograd-ext/weights';
 import type { Gradients } from './gradients.js';
 
-/** Moves variables by their gradients, and can be kept in a checkpoint. */
+/** Moves variables by their gradients. Its state can be saved in checkpoints. */
 export interface Optimizer {
   /** Steps taken. */
   readonly steps: number;
-  /** Bytes of what it remembers. */
+  /** Bytes of the state. */
   readonly bytes: number;
-  /** Moves every variable. Not to be called inside a `tidy`. */
+  /** Moves every variable. Do not call it inside a `tidy`. */
   step(gradients: Gradients, learningRate?: number): void;
-  /** What it remembers, named for a safetensors file by kind and parameter path. Tensors stay the optimizer's. */
+  /** The state for a safetensors file, named by kind and parameter path. Tensors stay the optimizer's. */
   save(): Record<string, SafetensorsEntry>;
-  /** Takes over what `save` gave another one for the same variables. When it throws, it is as before. */
+  /** Restores the state that `save` returned for the same variables. When it throws, the state is as before. */
   load(steps: number, stored: Readonly<Record<string, StoredTensor>>): Promise<void>;
   dispose(): void;
 }

@@ -13,7 +13,7 @@ import type { TrainedWeights } from '../model/trained-weights.js';
 
 const files = { optimizer: 'optimizer.safetensors', average: 'ema.safetensors', state: 'state.json' } as const;
 
-/** What stands behind the name of a checkpoint that is being written or deleted. */
+/** The suffixes of a checkpoint's folder while it is written or deleted. */
 const suffixes = { partial: '.partial', deleted: '.deleted' } as const;
 
 const generatorState = z.strictObject({ engine: z.array(z.int()), nextNormal: z.number().nullable() });
@@ -22,18 +22,18 @@ const stateSchema = z.strictObject({
   version: z.literal(1),
   /** Optimizer steps taken. */
   global_step: z.int().min(0),
-  /** The optimizer's own count, which is also where the learning-rate schedule is. */
+  /** The optimizer's own step count, which the learning-rate schedule follows. */
   optimizer_step: z.int().min(0),
   generators: z.record(z.string(), generatorState),
-  /** Those of ranks 1 and up, where several processes trained. */
+  /** The generators of ranks 1 and up, where several processes trained. */
   other_ranks: z.array(z.record(z.string(), generatorState)).optional(),
-  /** What the reward learnt of the scores it gave, if it does. */
+  /** The state of a reward that learns from its scores. */
   reward: z.unknown().optional(),
-  /** How held-out evaluations went so far. */
+  /** The state of the held-out evaluations. */
   evaluation: z.unknown().optional(),
-  /** For the reader; a resumed run goes by its own configuration. */
+  /** For information; a resumed run uses its own configuration. */
   config: z.record(z.string(), z.unknown()),
-  /** Of the other files, those in folders included. */
+  /** Hashes of the other files, those in folders included. */
   sha256: z
     .record(z.string(), z.string())
     .refine((hashes) => files.optimizer in hashes, `expected an entry for ${files.optimizer}`),
@@ -41,38 +41,37 @@ const stateSchema = z.strictObject({
 
 type State = z.output<typeof stateSchema>;
 
-/** What a checkpoint holds besides tensors. */
+/** The contents of a checkpoint besides tensors. */
 export interface TrainingState {
   readonly globalStep: number;
   readonly generators: Readonly<Record<string, GeneratorState>>;
   /** Generators of ranks 1 and up, where several processes trained. */
   readonly otherRanks?: readonly Readonly<Record<string, GeneratorState>>[];
-  /** What the reward learnt of the scores it gave, as JSON; of most rewards nothing. */
+  /** The state of a reward that learns from its scores, as JSON. */
   readonly reward?: unknown;
-  /** How held-out evaluations went so far, as JSON. */
+  /** The state of the held-out evaluations, as JSON. */
   readonly evaluation?: unknown;
   readonly config: Readonly<Record<string, unknown>>;
 }
 
-/** A checkpoint as read; its tensors belong to the caller. */
+/** A checkpoint that was read; its tensors belong to the caller. */
 export interface Checkpoint extends TrainingState {
   readonly path: string;
   /** Values of the trained variables, by parameter path. */
   readonly weights: Readonly<Record<string, Tensor>>;
-  /** Moving averages of `weights`, if the run kept them. */
+  /** Moving averages of `weights`, if the run had them. */
   readonly average?: Readonly<Record<string, Tensor>>;
-  /** What `Optimizer.load` takes. */
+  /** The arguments of `Optimizer.load`. */
   readonly optimizer: { readonly steps: number; readonly stored: Readonly<Record<string, StoredTensor>> };
 }
 
 /**
  * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors, ema.safetensors
- * and state.json. Everything is written to a folder beside it first, flushed to the disk, and renamed, so that a folder
- * of this name is complete.
- * @param average moving averages of the weights by parameter path, if there are
+ * and state.json. Everything is first written to a folder beside it and flushed to the disk; then the folder is
+ * renamed, so that a folder of this name is always complete.
+ * @param average moving averages of the weights by parameter path, if the run has them
  * @returns its path
- * @throws if it cannot be written: with the bytes that it wants, those that are left, and the newest checkpoint there
- *   is
+ * @throws if it cannot be written; the error names the bytes that are needed and free, and the newest checkpoint
  */
 export async function writeCheckpoint(
   folder: string,
@@ -92,8 +91,9 @@ export async function writeCheckpoint(
   } catch (cause) {
     await rm(partial, { recursive: true, force: true }).catch(() => {}); // the first error is the one to report
     const size = optimizer.bytes + bytesOf(weights.variables) + bytesOf(average ?? {});
+    const needed = `${size} bytes${await spaceLeft(folder)}`;
     throw new Error(
-      `Checkpoint: cannot write ${path} (${size} bytes${await spaceLeft(folder)}): ${(cause as Error).message} ${await newestIn(folder)}`,
+      `Checkpoint: cannot write ${path} (${needed}): ${(cause as Error).message} ${await newestIn(folder)}`,
       { cause },
     );
   }
@@ -165,7 +165,7 @@ async function fileHash(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Steps of the complete checkpoints in a folder, oldest first; none if there is no such folder. */
+/** The steps of the complete checkpoints in a folder, oldest first; none if there is no such folder. */
 export async function listCheckpoints(folder: string): Promise<readonly number[]> {
   const { readdir } = await import('node:fs/promises');
   const names = await readdir(folder).catch(() => [] as string[]);
@@ -196,12 +196,12 @@ function unlessMissing(error: unknown): void {
   if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
 }
 
-/** Whether a file or folder among checkpoints is what a killed process was writing or deleting. */
+/** Whether a folder is a checkpoint that a killed process was writing or deleting. */
 export const isUnfinished = (name: string): boolean =>
   new RegExp(`^checkpoint_\\d+(${suffixes.partial}|${suffixes.deleted})$`).test(name);
 
 /**
- * The checkpoint that `resume_from` means: itself, or the newest of the folder (or of its `checkpoints/`).
+ * The checkpoint that `resume_from` names: the path itself, or the newest in that folder or its `checkpoints/`.
  * @throws if there is none
  */
 export async function findCheckpoint(location: string): Promise<string> {
@@ -213,13 +213,14 @@ export async function findCheckpoint(location: string): Promise<string> {
     if (newest !== undefined) return `${folder}/checkpoint_${newest}`;
   }
   throw new Error(
-    `resume_from: no checkpoint in '${location}', looked for checkpoint_<number> there and in checkpoints/. Give a checkpoint or the folder it is in.`,
+    `resume_from: no checkpoint in '${location}', looked for checkpoint_<number> there and in checkpoints/. ` +
+      'Give a checkpoint or the folder it is in.',
   );
 }
 
 /**
- * Reads a checkpoint and compares it with what is to be trained.
- * @throws an error that names the file which is missing, damaged, or made for other weights or another optimizer
+ * Reads a checkpoint, and checks that it fits the weights and the optimizer.
+ * @throws an error that names the file that is missing, damaged, or written for other weights or another optimizer
  */
 export async function readCheckpoint(path: string, weights: TrainedWeights, optimizer: Optimizer): Promise<Checkpoint> {
   const state = await named(path, files.state, () => readState(`${path}/${files.state}`));
@@ -236,9 +237,9 @@ export async function readCheckpoint(path: string, weights: TrainedWeights, opti
     named(path, file, async () => Object.fromEntries((await openSafetensors(directory(path), file)).tensors));
   const stored = await open(files.optimizer);
   const average = averaged === undefined ? undefined : await open(files.average);
-  await named(path, first, () => checkLike(found, weights.variables, 'adapter or model'));
-  await named(path, files.optimizer, () => checkLike(stored, optimizer.save(), 'adapter, model or optimizer'));
-  if (average) await named(path, files.average, () => checkLike(average, weights.variables, 'adapter or model'));
+  await named(path, first, () => checkShapes(found, weights.variables, 'adapter or model'));
+  await named(path, files.optimizer, () => checkShapes(stored, optimizer.save(), 'adapter, model or optimizer'));
+  if (average) await named(path, files.average, () => checkShapes(average, weights.variables, 'adapter or model'));
   return {
     path,
     globalStep: state.global_step,
@@ -253,6 +254,7 @@ export async function readCheckpoint(path: string, weights: TrainedWeights, opti
   };
 }
 
+/** Names the checkpoint's file in the errors of a function. */
 async function named<T>(path: string, file: string, read: () => T | Promise<T>): Promise<T> {
   try {
     return await read();
@@ -273,8 +275,8 @@ async function readState(path: string): Promise<State> {
 
 type Shapes = Readonly<Record<string, { readonly shape: readonly number[] }>>;
 
-/** @throws one error with all that is missing, of another shape, or left over */
-function checkLike(stored: Shapes, expected: Shapes, what: string): void {
+/** @throws one error with all entries that are missing, superfluous, or have another shape */
+function checkShapes(stored: Shapes, expected: Shapes, what: string): void {
   const problems = Object.entries(expected).flatMap(([key, { shape }]) => {
     const found = stored[key];
     if (!found) return [`${key} is missing`];
@@ -292,11 +294,12 @@ function checkLike(stored: Shapes, expected: Shapes, what: string): void {
   throw new Error(`it was written for another ${what}: ${problems.slice(0, 5).join('; ')}${rest}`);
 }
 
+/** Reads the entries that `shapes` names into tensors. */
 async function readAll(
   stored: Readonly<Record<string, Tensor | StoredTensor>>,
-  like: Shapes,
+  shapes: Shapes,
 ): Promise<Record<string, Tensor>> {
   const read = async ([path, { shape }]: [string, Shapes[string]]) =>
     [path, tensor(await readValues(stored[path]!), [...shape])] as const;
-  return Object.fromEntries(await Promise.all(Object.entries(like).map(read)));
+  return Object.fromEntries(await Promise.all(Object.entries(shapes).map(read)));
 }

@@ -23,8 +23,8 @@ const ask = (config: AlignPropConfigInput, maxMemory = 1e9) =>
   });
 
 describe('dryRun', () => {
-  it('counts kept steps, images and parameters, and leaves nothing allocated', async () => {
-    await ask({}); // layouts and constants that stay
+  it('counts steps with saved activations, images and parameters, and leaks nothing', async () => {
+    await ask({}); // creates layouts and constants that are cached
     const before = memory().numTensors;
     const one = await ask({ train_batch_size: 2, train_gradient_accumulation_steps: 3 });
     const all = await ask({ train_batch_size: 2, truncated_backprop_timestep: 0 });
@@ -37,7 +37,7 @@ describe('dryRun', () => {
     expect(one.optimizer).toBeGreaterThan(20 * one.trainableParameters);
   });
 
-  it('takes the draw of this seed that attaches most', async () => {
+  it('simulates the draw of this seed that attaches the most steps', async () => {
     const { mostAttached, attachProbabilities } = await ask({
       truncated_backprop_rand: true,
       truncated_rand_backprop_minmax: [0, 4],
@@ -47,7 +47,7 @@ describe('dryRun', () => {
     expect(attachProbabilities[3]).toBeCloseTo(0.8 / (1 - 0.8 * 0.6 * 0.4 * 0.2), 12);
   });
 
-  it('keeps fewer steps without memory for them, and knows of penalties, averages and whole UNets', async () => {
+  it('saves fewer activations without memory for them, and counts penalties, averages and whole UNets', async () => {
     const plain = await ask({ truncated_backprop_timestep: 0 });
     expect((await ask({ truncated_backprop_timestep: 0 }, 0)).memory.kept.UNet!).toBeLessThan(plain.memory.kept.UNet!);
     expect((await ask({ kl_weight: 1 })).memory.sessions).toBeGreaterThan(plain.memory.sessions);

@@ -1,40 +1,38 @@
 import { dispose, tensor, tidy, variable, type Variable } from '@tensorflow/tfjs-core';
 import {
+  disposeTensors,
   DryRunEngine,
+  elementCount,
   mapTensors,
   trainable,
   type DryRunOptions,
   type EngineMemory,
   type Params,
-  disposeTensors,
-  elementCount,
 } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { backpropPlan } from '../estimators/config-plan.js';
-import { evaluator } from '../evaluation/evaluator.js';
-import { seededGenerators } from '../step/generators.js';
-import { alignPropGradients } from '../gradient/alignprop-gradients.js';
-import { MicroBatches } from '../step/micro-batch.js';
 import { attachProbabilities, drawPlan, type DrawnPlan } from '../estimators/plans.js';
-import { preparePipeline } from '../model/prepare-pipeline.js';
+import { evaluator } from '../evaluation/evaluator.js';
+import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
+import { TensorScope } from '../gradient/tensor-scope.js';
 import { samplingOptions } from '../gradient/walk-down.js';
+import { preparePipeline } from '../model/prepare-pipeline.js';
+import { seededGenerators, type Generators } from '../step/generators.js';
+import { MicroBatches } from '../step/micro-batch.js';
 
-/** What a run would do and take. */
+/** What a run would do, and the memory it would need. */
 export interface DryRun {
-  /** For each denoising step, the noisiest first. */
+  /** The probability for each denoising step, the noisiest first. */
   readonly attachProbabilities: readonly number[];
   /** The most steps that one chain of this run attaches. */
   readonly mostAttached: number;
-  /** Images an optimizer step. */
+  /** Images per optimizer step. */
   readonly effectiveBatch: number;
   readonly trainableParameters: number;
   readonly memory: EngineMemory;
-  /**
-   * Bytes of the trained weights, what the optimizer remembers of them and needs to move them, their gradients and
-   * their average.
-   */
+  /** Bytes of the trained weights, their gradients, their average, the optimizer's state, and its temporaries. */
   readonly optimizer: number;
 }
 
@@ -43,16 +41,15 @@ export interface DryRunInputs<M> {
   /** Its engine is not used. Whole UNets are made trainable here. */
   pipeline: StableDiffusionPipeline;
   rewardFunction: RewardFunction<M>;
-  /** Judged in the course of the run, or after it. */
+  /** Evaluations during the run or after it. */
   evaluation?: { prompts: readonly string[]; rewardFunction: RewardFunction<M> };
   prompt?: string;
   engine: Omit<DryRunOptions, 'nameOf'>;
 }
 
 /**
- * Goes through a step of training, and through an evaluation, with an engine that runs nothing, at the draw that
- * attaches most of all that this run would make: what is learned is what they would hold. Needs tfjs's cpu backend, on
- * which zeros take no memory.
+ * Simulates two micro-batches with the heaviest plan of the run, and an evaluation, on an engine that runs nothing, and
+ * reports their peak memory. Needs tfjs's cpu backend, on which zeros take no memory.
  */
 export async function dryRun<M>({
   config,
@@ -70,27 +67,28 @@ export async function dryRun<M>({
   const engine = new DryRunEngine({ ...options, nameOf: (params) => names.get(params) ?? 'reward' });
   const generators = seededGenerators(config.seed);
   const whole = config.use_lora ? given : given.with({ unet: given.unet.withParams(phantoms(given.unet.params)) });
-  const { pipeline, weights, made } = preparePipeline(whole.with({ engine }), config, generators.adapter);
+  const { pipeline, weights, created } = preparePipeline(whole.with({ engine }), config, generators.adapter);
   names.set(pipeline.unet.params, 'UNet').set(pipeline.textEncoder.params, 'text encoder');
-  const plan = backpropPlan(config);
-  const batches = new MicroBatches<M>(pipeline, () => [prompt, undefined as M], config, plan, generators);
-  const largest = largestOf(
-    Array.from({ length: draws(config) }, () => drawPlan(plan, config.sample_num_steps, generators.plan)),
+  const heaviest = heaviestPlan(config, generators);
+  const batches = new MicroBatches<M>(
+    pipeline,
+    () => [prompt, undefined as M],
+    config,
+    backpropPlan(config),
+    generators,
   );
-  const gradients = alignPropGradients(pipeline, rewardFunction, {
-    ...samplingOptions(config),
-    klWeight: config.kl_weight,
-  });
+  const sampling = samplingOptions(config);
+  const gradient = new AlignPropGradient(pipeline, rewardFunction, { ...sampling, klWeight: config.kl_weight });
   try {
-    for (let step = 0; step < 2; step++)
-      await batches.draw(0, async (inputs) => disposeTensors(await gradients({ ...inputs, plan: largest })));
-    if (evaluation)
-      for (const drawn of [pipeline, given.with({ engine, scheduler: pipeline.scheduler })])
-        await evaluate(drawn, config, evaluation);
+    for (let round = 0; round < 2; round++) await simulateMicroBatch(batches, gradient, generators, heaviest);
+    if (evaluation) {
+      const base = given.with({ engine, scheduler: pipeline.scheduler });
+      for (const model of [pipeline, base]) await evaluate(model, config, evaluation);
+    }
     const sizes = Object.values(weights.variables).map(({ size }) => size);
     return {
-      attachProbabilities: attachProbabilities(plan, config.sample_num_steps),
-      mostAttached: largest.steps.filter(({ attached }) => attached).length,
+      attachProbabilities: attachProbabilities(backpropPlan(config), config.sample_num_steps),
+      mostAttached: attachedSteps(heaviest),
       effectiveBatch: config.train_batch_size * config.train_gradient_accumulation_steps,
       trainableParameters: sizes.reduce((sum, size) => sum + size, 0),
       memory: engine.peak,
@@ -98,30 +96,50 @@ export async function dryRun<M>({
     };
   } finally {
     batches.dispose();
-    dispose(config.use_lora ? made : trainable(whole.unet.params));
+    dispose(config.use_lora ? created : trainable(whole.unet.params));
+  }
+}
+
+async function simulateMicroBatch<M>(
+  batches: MicroBatches<M>,
+  gradient: AlignPropGradient<M>,
+  { noise }: Generators,
+  plan: DrawnPlan,
+): Promise<void> {
+  const scope = new TensorScope();
+  try {
+    const texts = batches.drawPrompts(0);
+    const embeds = scope.own(await batches.encode(texts));
+    const latents = scope.own(batches.drawLatents());
+    disposeTensors(await gradient.compute({ ...texts, ...embeds, latents, plan, noise }));
+  } finally {
+    scope.dispose();
   }
 }
 
 async function evaluate<M>(
-  drawn: StableDiffusionPipeline,
+  pipeline: StableDiffusionPipeline,
   config: AlignPropConfig,
   { prompts, rewardFunction }: NonNullable<DryRunInputs<M>['evaluation']>,
 ): Promise<void> {
-  const { images } = await evaluator(drawn.engine, { config, prompts: prompts.slice(0, 1), rewardFunction })(drawn);
+  const evaluateFirst = evaluator(pipeline.engine, { config, prompts: prompts.slice(0, 1), rewardFunction });
+  const { images } = await evaluateFirst(pipeline);
   images.dispose();
 }
 
-/** As many as the run makes, short of a very long one. */
-const draws = ({ num_epochs, train_gradient_accumulation_steps }: AlignPropConfig): number =>
-  Math.min(num_epochs * train_gradient_accumulation_steps, 1000);
-
-/** The one that attaches most steps. */
-function largestOf(drawn: readonly DrawnPlan[]): DrawnPlan {
-  const attached = ({ steps }: DrawnPlan) => steps.filter((step) => step.attached).length;
-  return drawn.reduce((largest, draw) => (attached(draw) > attached(largest) ? draw : largest));
+/** Of all plans that the run draws (of the first 1000 at most), the one that attaches the most steps. */
+function heaviestPlan(config: AlignPropConfig, generators: Generators): DrawnPlan {
+  const { num_epochs, train_gradient_accumulation_steps: rounds, sample_num_steps } = config;
+  const plan = backpropPlan(config);
+  const draws = Array.from({ length: Math.min(num_epochs * rounds, 1000) }, () =>
+    drawPlan(plan, sample_num_steps, generators.plan),
+  );
+  return draws.reduce((heaviest, draw) => (attachedSteps(draw) > attachedSteps(heaviest) ? draw : heaviest));
 }
 
-/** Trainable weights whose values are all the same memory. */
+const attachedSteps = ({ steps }: DrawnPlan): number => steps.filter(({ attached }) => attached).length;
+
+/** Trainable weights whose values all share one memory. */
 function phantoms(params: Params): Params {
   let zeros = new Float32Array(0);
   return mapTensors(params, (_, { shape }): Variable => {
@@ -132,19 +150,19 @@ function phantoms(params: Params): Params {
 }
 
 /**
- * Weights, moments, an average, gradients of two steps, and what AdamW has at once of each when it moves: 14 results in
- * float32, in 8 bits the new weights alone.
- * @param spare memory that is there already when it moves
+ * Bytes of weights, moments, an average, the gradients of two micro-batches, and the optimizer's temporaries: for AdamW
+ * 14 float32 results per weight, for 8-bit AdamW the new weights.
+ * @param spare memory of activations that is free again when the optimizer runs
  */
 function optimizerBytes(
   sizes: readonly number[],
-  { train_use_8bit_adam: eight, ema_decay }: AlignPropConfig,
+  { train_use_8bit_adam: is8bit, ema_decay }: AlignPropConfig,
   spare: number,
 ): number {
   const total = 4 * sizes.reduce((sum, size) => sum + size, 0);
   const moments = sizes.reduce(
-    (sum, size) => sum + (eight && size >= 4096 ? 2 * (size + 4 * Math.ceil(size / 256)) : 8 * size),
+    (sum, size) => sum + (is8bit && size >= 4096 ? 2 * (size + 4 * Math.ceil(size / 256)) : 8 * size),
     0,
   );
-  return moments + total * (3 + (ema_decay > 0 ? 1 : 0)) + Math.max(0, total * (eight ? 1 : 14) - spare);
+  return moments + total * (3 + (ema_decay > 0 ? 1 : 0)) + Math.max(0, total * (is8bit ? 1 : 14) - spare);
 }

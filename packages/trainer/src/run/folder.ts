@@ -11,29 +11,35 @@ export interface RunFolder {
   readonly metrics: string;
 }
 
-/** Where a run's files go; undefined if nothing is to be written. */
+/** The options that name a run's folder. */
+export type RunFolderConfig = Pick<
+  AlignPropConfig,
+  'output_dir' | 'project_kwargs' | 'logdir' | 'run_name' | 'overwrite_output_dir'
+>;
+
+/** The folder for a run's files; undefined for a run that writes none. */
 export function runFolder({
   output_dir,
   project_kwargs,
   logdir,
   run_name,
-}: Pick<AlignPropConfig, 'output_dir' | 'project_kwargs' | 'logdir' | 'run_name'>): RunFolder | undefined {
+}: Omit<RunFolderConfig, 'overwrite_output_dir'>): RunFolder | undefined {
   const path = output_dir || project_kwargs.project_dir || (run_name && `${logdir}/${run_name}`);
   if (!path) return undefined;
   return { path, checkpoints: `${path}/checkpoints`, metrics: `${path}/metrics.jsonl` };
 }
 
 /**
- * Makes the folder, keeps other runs out of it until the lock is released, and removes what a killed one left half
- * written.
- * @throws if it cannot be written, or another run is in it
+ * Creates the folder, locks it against other runs, and removes the partial files of killed ones.
+ * @returns the lock, to be released at the end of the run
+ * @throws if the folder cannot be written, or another run is in it
  */
 export async function claimRunFolder({ path, checkpoints }: RunFolder, logger: Logger): Promise<RunLock> {
   const { mkdir, readdir, rm } = await import('node:fs/promises');
   await writing(path, () => mkdir(path, { recursive: true }));
   const lock = await writing(path, () => takeRunLock(path, logger));
-  const written = [path, `${path}/unet`, `${path}/best`, `${path}/best/unet`, `${path}/samples`];
-  for (const folder of [checkpoints, ...written]) {
+  const folders = [path, `${path}/unet`, `${path}/best`, `${path}/best/unet`, `${path}/samples`];
+  for (const folder of [checkpoints, ...folders]) {
     const leftovers = (await readdir(folder).catch(() => [])).filter(
       (name) => isTemporaryName(name) || (folder === checkpoints && isUnfinished(name)),
     );
@@ -42,7 +48,7 @@ export async function claimRunFolder({ path, checkpoints }: RunFolder, logger: L
   return lock;
 }
 
-/** Names the folder in errors of the file system; others pass. */
+/** Names the folder in errors of the file system. */
 async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();
@@ -55,9 +61,9 @@ async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {
 }
 
 /**
- * The checkpoint that `resume_from` means. Undefined where that is the run's own folder and there is none: a run that
- * was killed before its first one begins anew, so that the same command starts it and goes on with it.
- * @throws if there is none, elsewhere
+ * The checkpoint that `resume_from` names. Undefined if that is the run's own folder and has none: a run that was
+ * killed before its first checkpoint begins anew, so that one command both starts and resumes a run.
+ * @throws if another place has no checkpoint
  */
 export async function checkpointToResume(
   location: string,
@@ -68,15 +74,16 @@ export async function checkpointToResume(
   try {
     return await findCheckpoint(location);
   } catch (error) {
-    if (!folder || ![folder.path, folder.checkpoints].some((own) => resolve(own) === resolve(location))) throw error;
+    if (!folder || ![folder.path, folder.checkpoints].some((path) => resolve(path) === resolve(location))) throw error;
     logger.warn(`resume_from: no checkpoint in '${location}' yet, so the run begins anew.`);
     return undefined;
   }
 }
 
 /**
- * Writes config.json into the folder, before any work is done, and removes what of another run is to be overwritten.
- * @param resumedStep the step a run goes on from; undefined for a new one
+ * Writes config.json into the folder before any work is done, and deletes the checkpoints of another run with
+ * `overwrite_output_dir`.
+ * @param resumedStep the step that a run resumes from; undefined for a new run
  * @throws if the folder cannot be written, or holds checkpoints of another run (later than `resumedStep`)
  */
 export async function prepareRunFolder(
@@ -89,7 +96,8 @@ export async function prepareRunFolder(
     const found = others.map((step) => `checkpoint_${step}`).join(', ');
     const origin = resumedStep === undefined ? '' : ` beyond step ${resumedStep}`;
     throw new Error(
-      `output_dir: ${folder.path} already holds ${found}${origin} of another run. Choose another output_dir, set resume_from to continue that run, or set overwrite_output_dir.`,
+      `output_dir: ${folder.path} already holds ${found}${origin} of another run. Choose another output_dir, ` +
+        'set resume_from to continue that run, or set overwrite_output_dir.',
     );
   }
   const { mkdir } = await import('node:fs/promises');
@@ -98,7 +106,7 @@ export async function prepareRunFolder(
   await removeCheckpoints(folder.checkpoints, others);
 }
 
-/** Whether a checkpoint is the one that this run would write after so many steps. */
+/** Whether a checkpoint is the one that this run itself would write after so many steps. */
 export async function isOwnCheckpoint(folder: RunFolder, path: string, globalStep: number): Promise<boolean> {
   const { resolve } = await import('node:path');
   return resolve(path) === resolve(folder.checkpoints, `checkpoint_${globalStep}`);

@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(out, { recursive: true, force: true }));
 
-/** What this process writes into its lock. */
+/** The contents of a lock of this process. */
 async function ownLock(): Promise<Record<string, unknown>> {
   const lock = await take();
   const [name] = await readdir(join(out, 'run.lock'));
@@ -33,7 +33,7 @@ async function ownLock(): Promise<Record<string, unknown>> {
   return owner;
 }
 
-/** Leaves the lock of some other process. */
+/** Writes the lock of another process. */
 async function leaveLock(owner: unknown): Promise<void> {
   await mkdir(join(out, 'run.lock'), { recursive: true });
   await writeFile(join(out, 'run.lock/another.json'), typeof owner === 'string' ? owner : JSON.stringify(owner));
@@ -47,11 +47,12 @@ async function gonePid(): Promise<number> {
 }
 
 describe('the lock of a run folder', () => {
-  it('is held by one at a time', async () => {
+  it('is held by one process at a time', async () => {
     const lock = await take();
     await expect(take()).rejects.toThrow(
       new RegExp(
-        `^output_dir: .*run\\.lock is held by process ${process.pid} on '${hostname()}' since 20.*, which is this one: another run trains there\\. Wait for it, end it, or choose another output_dir\\.$`,
+        `^output_dir: .*run\\.lock is held by process ${process.pid} on '${hostname()}' since 20.*, ` +
+          'which is this one: another run trains there\\. Wait for it, end it, or choose another output_dir\\.$',
       ),
     );
     expect(await readdir(out)).toEqual(['run.lock']);
@@ -59,12 +60,12 @@ describe('the lock of a run folder', () => {
     await lock.release();
     expect(await readdir(out)).toEqual([]);
     const next = await take();
-    await lock.release(); // no longer its own
+    await lock.release(); // the lock is another's by now
     await expect(take()).rejects.toThrow(/is held by/);
     await next.release();
   });
 
-  it('goes to one of many that want it at once, also where they find one of a process that is gone', async () => {
+  it('goes to one of many processes that take it at once, also if a process that is gone left one', async () => {
     const owner = { ...(await ownLock()), pid: await gonePid() };
     for (const isStale of [false, true, true, true]) {
       if (isStale) await leaveLock(owner);
@@ -77,7 +78,7 @@ describe('the lock of a run folder', () => {
     }
   });
 
-  it('is taken over from a process that is gone, from an earlier one of the same number, and from before the machine started', async () => {
+  it('is taken over from a process that is gone, had the same number before, or ran before the last boot', async () => {
     const owner = await ownLock();
     const hasProc = owner.began !== undefined;
     for (const other of [{ pid: await gonePid() }, ...(hasProc ? [{ began: '1' }, { boot: 'an earlier one' }] : [])]) {
@@ -90,35 +91,33 @@ describe('the lock of a run folder', () => {
     }
   });
 
-  it.runIf(process.platform === 'linux')(
-    'is taken over from a process that ended and whose parent has not asked how',
-    async () => {
-      // The shell becomes a program that fetches no children; then its child may end.
-      const parent = spawn('sh', ['-c', 'cat <&3 & echo $!; exec sleep 60'], {
-        stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
-      });
-      const [line] = (await once(parent.stdout!, 'data')) as [Buffer];
-      const pid = Number(line.toString());
-      const becomes = async (path: string, pattern: RegExp) => {
-        while (!pattern.test(await readFile(path, 'utf8'))) await new Promise((resolve) => setTimeout(resolve, 10));
-      };
-      await becomes(`/proc/${parent.pid}/comm`, /^sleep$/m);
-      (parent.stdio[3] as Writable).end();
-      await becomes(`/proc/${pid}/stat`, /\) Z/);
-      await leaveLock({ ...(await ownLock()), pid });
-      await (await take()).release();
-      parent.kill();
-      await once(parent, 'close');
-    },
-  );
+  it.runIf(process.platform === 'linux')('is taken over from a zombie process', async () => {
+    // The shell becomes a program that does not wait for its children, so that an ended child stays a zombie.
+    const parent = spawn('sh', ['-c', 'cat <&3 & echo $!; exec sleep 60'], {
+      stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
+    });
+    const [line] = (await once(parent.stdout!, 'data')) as [Buffer];
+    const pid = Number(line.toString());
+    const becomes = async (path: string, pattern: RegExp) => {
+      while (!pattern.test(await readFile(path, 'utf8'))) await new Promise((resolve) => setTimeout(resolve, 10));
+    };
+    await becomes(`/proc/${parent.pid}/comm`, /^sleep$/m);
+    (parent.stdio[3] as Writable).end();
+    await becomes(`/proc/${pid}/stat`, /\) Z/);
+    await leaveLock({ ...(await ownLock()), pid });
+    await (await take()).release();
+    parent.kill();
+    await once(parent, 'close');
+  });
 
-  it('of a process that runs, of another machine, or that cannot be read is left alone, and the error says how to remove it', async () => {
+  it('is left alone if its process runs, is remote, or cannot be read, with an error that helps', async () => {
     const owner = await ownLock();
     const child = spawn(process.execPath, ['--eval', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
     await leaveLock({ ...owner, pid: child.pid, began: undefined });
     await expect(take()).rejects.toThrow(
       new RegExp(
-        `held by process ${child.pid} .*another run trains there.*If that is another program by now, remove ${out}/run\\.lock\\.$`,
+        `held by process ${child.pid} .*another run trains there.*` +
+          `If that is another program by now, remove ${out}/run\\.lock\\.$`,
       ),
     );
     child.kill();
@@ -126,18 +125,23 @@ describe('the lock of a run folder', () => {
     await leaveLock({ ...owner, host: 'far-away', pid: 1 });
     await expect(take()).rejects.toThrow(
       new RegExp(
-        `held by process 1 on 'far-away' since 20.*, another machine than this \\('${hostname()}'\\)\\. If no run uses this folder any more, remove ${out}/run\\.lock; else choose another`,
+        `held by process 1 on 'far-away' since 20.*, another machine than this \\('${hostname()}'\\)\\. ` +
+          `If no run uses this folder any more, remove ${out}/run\\.lock; else choose another`,
       ),
     );
     await leaveLock('');
     await expect(take()).rejects.toThrow(
-      /another\.json got what is no lock, expected process and host: .*If no run uses this folder, remove .*run\.lock\.$/s,
+      new RegExp(
+        'another\\.json got what is no lock, expected process and host: .*' +
+          'If no run uses this folder, remove .*run\\.lock\\.$',
+        's',
+      ),
     );
     expect(await readdir(out)).toEqual(['run.lock']);
   });
 });
 
-describe('a run', () => {
+describe('a run with a lock', () => {
   let pipeline: StableDiffusionPipeline;
   beforeAll(async () => {
     await useBackend('wasm');
@@ -156,7 +160,7 @@ describe('a run', () => {
       },
     });
 
-  it('refuses the folder of another until that ends, whichever way', async () => {
+  it('refuses the folder of another run until that ends, in whichever way', async () => {
     const first = trainer();
     const second = trainer({ config: { resume_from: out } });
     for await (const { globalStep } of first.train()) {
@@ -171,14 +175,14 @@ describe('a run', () => {
       },
     });
     await expect(collect(failing)).rejects.toThrow(/no more prompts/);
-    const refused = trainer(); // by what is in the folder
+    const refused = trainer(); // because of the checkpoints in the folder
     await expect(collect(refused)).rejects.toThrow(/already holds checkpoint_1/);
     expect(await collect(second)).toHaveLength(2);
     expect(await readdir(out)).not.toContain('run.lock');
     for (const each of [first, second, failing, refused]) each.dispose();
   });
 
-  it('saves what it has when something fails, whatever save_freq says', async () => {
+  it('saves complete steps when something fails, whatever save_freq is', async () => {
     let drawn = 0;
     const promptFunction = () => {
       if (++drawn > 4) throw new Error('no more prompts');
@@ -194,13 +198,13 @@ describe('a run', () => {
       },
     });
     await expect(collect(hook)).rejects.toThrow(/no screen/);
-    expect(await readdir(join(out, 'checkpoints'))).toEqual(['checkpoint_2']); // the third was not told of
+    expect(await readdir(join(out, 'checkpoints'))).toEqual(['checkpoint_2']); // the trackers did not get the third
     const rest = trainer({ config: { resume_from: out } });
     expect((await collect(rest)).map(({ globalStep }) => globalStep)).toEqual([2]);
     for (const each of [failing, hook, rest]) each.dispose();
   });
 
-  it('that did not come to a checkpoint begins anew where it is resumed from its own folder', async () => {
+  it('begins anew when it resumes from its own folder without a checkpoint', async () => {
     const fresh = trainer({ config: { num_epochs: 1, resume_from: `${out}/` }, logger });
     expect(await collect(fresh)).toHaveLength(1);
     expect(messages).toContain(`resume_from: no checkpoint in '${out}/' yet, so the run begins anew.`);

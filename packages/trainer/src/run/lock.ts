@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { syncFolder } from '@alignprop/autograd-ext/weights';
 import type { Logger } from '../logger.js';
 
-/** A run's claim to its folder. */
+/** The lock of a run on its folder. */
 export interface RunLock {
-  /** May be called again. */
+  /** Can be called more than once. */
   release(): Promise<void>;
 }
 
@@ -14,8 +14,8 @@ const ownerSchema = z.object({
   /** When the lock was taken, ISO 8601. */
   since: z.string(),
   /**
-   * Linux: the boot that the machine was in, and when in it the process began, in ticks: another process may get the
-   * same number.
+   * On Linux, the id of the machine's boot and the start of the process in ticks since then: they tell apart processes
+   * that have the same number.
    */
   boot: z.string().optional(),
   began: z.string().optional(),
@@ -24,11 +24,12 @@ const ownerSchema = z.object({
 type Owner = z.output<typeof ownerSchema>;
 
 /**
- * Takes the folder `<path>/run.lock`, which one process at a time can hold. It has one file, of a name that no other
- * has, that says who holds it. It is filled first and then renamed, which fails where one with a file in it is; a file
- * of a process that is gone is removed by its own name, which cannot hit the lock of another that was quicker. So there
- * is no moment at which two can hold it, or at which being killed leaves it unusable.
- * @throws if another run holds it, or one on another machine does not say that it ended
+ * Takes the folder `<path>/run.lock`, which one process at a time can hold. It contains one file, with a unique name,
+ * that describes its owner. The folder is filled under a temporary name and then renamed, which fails if `run.lock`
+ * exists and is not empty. The file of a process that is gone is deleted by its unique name, so that this cannot delete
+ * the lock of another process that was faster. Two processes never hold the lock at once, and a process that is killed
+ * at any moment leaves a lock that others can take over.
+ * @throws if another run holds it, or a run on another machine, which may have ended
  */
 export async function takeRunLock(path: string, logger: Logger): Promise<RunLock> {
   const { mkdir, rename, rm, rmdir, writeFile } = await import('node:fs/promises');
@@ -51,16 +52,16 @@ export async function takeRunLock(path: string, logger: Logger): Promise<RunLock
   return {
     async release() {
       await rm(`${lock}/${id}.json`, { force: true });
-      await rmdir(lock).catch(() => {}); // gone, or another's by now
+      await rmdir(lock).catch(() => {}); // deleted, or taken by another process in the meantime
     },
   };
 }
 
-/** The last is that of a run which has just begun, and removed what it took for a leftover. */
+/** Whether another process has the lock. ENOENT: a run that has just started deleted our temporary folder. */
 const isTaken = (error: unknown): boolean =>
   ['ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '');
 
-/** Removes the lock of a process that is gone. @throws if the process may still run */
+/** Deletes the lock of a process that is gone. @throws if the process may still run */
 async function removeStale(lock: string, logger: Logger): Promise<void> {
   const { readdir, rm, rmdir } = await import('node:fs/promises');
   for (const name of await readdir(lock).catch(() => [])) {
@@ -70,10 +71,10 @@ async function removeStale(lock: string, logger: Logger): Promise<void> {
     logger.info(`Taking over ${lock} of process ${owner.pid}, which held it since ${owner.since} and is gone.`);
     await rm(`${lock}/${name}`, { force: true });
   }
-  await rmdir(lock).catch(() => {}); // not every system renames onto an empty folder
+  await rmdir(lock).catch(() => {}); // some systems cannot rename onto an empty folder
 }
 
-/** Undefined where it was released in the meantime. */
+/** The owner of a lock; undefined if the lock was released in the meantime. */
 async function readOwner(lock: string, name: string): Promise<Owner | undefined> {
   const { readFile } = await import('node:fs/promises');
   try {
@@ -81,25 +82,29 @@ async function readOwner(lock: string, name: string): Promise<Owner | undefined>
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new Error(
-      `output_dir: ${lock}/${name} got what is no lock, expected process and host: ${(cause as Error).message}. If no run uses this folder, remove ${lock}.`,
+      `output_dir: ${lock}/${name} got what is no lock, expected process and host: ${(cause as Error).message}. ` +
+        `If no run uses this folder, remove ${lock}.`,
       { cause },
     );
   }
 }
 
+/** @throws if the owner of a lock may still run */
 async function checkGone(owner: Owner, lock: string): Promise<void> {
   const here = await thisProcess();
-  const held = `output_dir: ${lock} is held by process ${owner.pid} on '${owner.host}' since ${owner.since}`;
+  const holder = `output_dir: ${lock} is held by process ${owner.pid} on '${owner.host}' since ${owner.since}`;
   if (owner.host !== here.host)
     throw new Error(
-      `${held}, another machine than this ('${here.host}'). If no run uses this folder any more, remove ${lock}; else choose another output_dir.`,
+      `${holder}, another machine than this ('${here.host}'). If no run uses this folder any more, remove ${lock}; ` +
+        'else choose another output_dir.',
     );
   if (owner.boot !== here.boot || !isRunning(owner.pid)) return;
-  const began = await processBegan(owner.pid);
+  const began = await processStart(owner.pid);
   if (owner.began !== undefined && owner.began !== began) return;
   const other = owner.began === undefined ? ` If that is another program by now, remove ${lock}.` : '';
   throw new Error(
-    `${held}${owner.pid === here.pid ? ', which is this one' : ''}: another run trains there. Wait for it, end it, or choose another output_dir.${other}`,
+    `${holder}${owner.pid === here.pid ? ', which is this one' : ''}: another run trains there. ` +
+      `Wait for it, end it, or choose another output_dir.${other}`,
   );
 }
 
@@ -110,25 +115,25 @@ async function thisProcess(): Promise<Owner> {
     host: hostname(),
     since: new Date().toISOString(),
     boot: (await systemFile('/proc/sys/kernel/random/boot_id'))?.trim(),
-    began: await processBegan(process.pid),
+    began: await processStart(process.pid),
   };
 }
 
 function isRunning(pid: number): boolean {
   try {
-    return process.kill(pid, 0); // sends nothing
+    return process.kill(pid, 0); // signal 0: only checks that the process exists
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'; // another user's
+    return (error as NodeJS.ErrnoException).code === 'EPERM'; // the process is another user's
   }
 }
 
 /**
- * When a process began, in ticks since the machine did. Undefined where there is no /proc, or no such process; one that
- * ended, and whose parent has not asked how, is none.
+ * The start of a process, in ticks since the machine's boot. Undefined for processes that do not exist, for zombies,
+ * and where /proc is missing.
  */
-async function processBegan(pid: number): Promise<string | undefined> {
+async function processStart(pid: number): Promise<string | undefined> {
   const stat = await systemFile(`/proc/${pid}/stat`);
-  // from field 3 on: field 2, the name, may have spaces
+  // From field 3 on: field 2, the name, may contain spaces.
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
   return fields && !['Z', 'X'].includes(fields[0]!) ? fields[19] : undefined;
 }

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
-import { alignPropGradients, type AlignPropGradients } from '../gradient/alignprop-gradients.js';
+import { AlignPropGradient, type AlignPropGradients } from '../gradient/alignprop-gradient.js';
 import { AdamW } from '../optim/adamw.js';
 import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
 import type { DrawnPlan } from '../estimators/plans.js';
@@ -158,7 +158,7 @@ describe.each(engineNames)('AlignProp steps of TRL on %s', (engineName) => {
       const io = await fixtureTensors(`${folder}/${name}.safetensors`);
       const pipeline = await goldenPipeline(engine, golden, common);
       const sampling = { numInferenceSteps: golden.steps, guidanceScale: golden.cfg, eta: golden.eta };
-      const gradientsOf = alignPropGradients(pipeline, await goldenReward(golden, common), sampling);
+      const gradient = new AlignPropGradient(pipeline, await goldenReward(golden, common), sampling);
       const negative = await pipeline.encodePrompt([golden.negative_prompt]);
       expectClose(negative, common.neg_prompt_embed!, 1e-4, 'negative prompt');
       const variables = trainable(pipeline.unet.params);
@@ -169,7 +169,7 @@ describe.each(engineNames)('AlignProp steps of TRL on %s', (engineName) => {
         let sum: Gradients = {};
         for (let round = 0; round < golden.accum; round++) {
           const batch = step * golden.accum + round;
-          const made = await gradientsOf({
+          const made = await gradient.compute({
             latents: toNHWC(row(io.initial_latents!, batch)),
             noise: ({ index }) => toNHWC(row(row(io.noise!, batch), index)),
             promptEmbeds: await pipeline.encodePrompt(golden.prompts[batch]!),

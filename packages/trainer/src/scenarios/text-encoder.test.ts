@@ -19,8 +19,9 @@ import { describe, expect, it } from 'vitest';
 import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
-import { alignPropGradients } from '../gradient/alignprop-gradients.js';
-import { draftLV, drawPlan, full, type Plan } from '../estimators/plans.js';
+import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
+import { draftLV, full } from '../estimators/draft.js';
+import { drawPlan, type Plan } from '../estimators/plans.js';
 import { prefixed } from '../model/trained-weights.js';
 
 const config: AlignPropConfigInput = {
@@ -60,7 +61,7 @@ describe('training the text encoder', () => {
         variable.assign(randomNormal(variable.shape, 0, 0.3, 'float32', i + 1)),
       ),
     ); // B is 0 in a new one; tfjs takes a seed of 0 for none
-    const gradientsOf = alignPropGradients(text, brightness, { numInferenceSteps: 2, guidanceScale, eta: 0 });
+    const gradient = new AlignPropGradient(text, brightness, { numInferenceSteps: 2, guidanceScale, eta: 0 });
     const latents: Tensor4D = randomNormal([2, 4, 4, 4], 0, 1, 'float32', 2);
     const noise: Tensor4D = randomNormal([2, 4, 4, 4], 0, 1, 'float32', 4);
     const prompts = ['a red crab', 'a horse'];
@@ -69,7 +70,7 @@ describe('training the text encoder', () => {
       const promptEmbeds = await text.encodePrompt(prompts);
       const negativePromptEmbeds = await text.encodePrompt(negativePrompts);
       const drawn = drawPlan(plan(), 2, random(1));
-      return gradientsOf({
+      return gradient.compute({
         latents,
         promptEmbeds,
         negativePromptEmbeds,

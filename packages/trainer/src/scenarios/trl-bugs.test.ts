@@ -15,7 +15,8 @@ import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import { alignPropConfigSchema, parseAlignPropConfig, type AlignPropConfigInput } from '../config/config.js';
 import { uniform } from '../estimators/cuts.js';
 import { ddpoConfigSchema } from '../ddpo/ddpo-config.js';
-import { drawPlan, emptyProbability, perStep } from '../estimators/plans.js';
+import { drawPlan, emptyProbability } from '../estimators/plans.js';
+import { perStep } from '../estimators/per-step.js';
 import { AlignPropTrainer } from '../trainer.js';
 
 /** One denoising step of one small image. */

@@ -19,9 +19,10 @@ import { describe, expect, it } from 'vitest';
 import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
-import { alignPropGradients } from '../gradient/alignprop-gradients.js';
+import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import { trainableUNet } from '../model/prepare-pipeline.js';
-import { drawPlan, full } from '../estimators/plans.js';
+import { drawPlan } from '../estimators/plans.js';
+import { full } from '../estimators/draft.js';
 
 const variablesOf = (of: StableDiffusionPipeline) => trainable(of.unet.params);
 const values = (variables: Readonly<Record<string, Variable>>) =>
@@ -46,7 +47,7 @@ describe('training the whole UNet', () => {
     });
     const variables = variablesOf(whole);
     expect(Object.keys(variables).sort()).toEqual(Object.keys(flattenTensors(pipeline.unet.params)).sort());
-    const gradientsOf = alignPropGradients(whole, brightness, { numInferenceSteps: 2, guidanceScale: 5, eta: 0 });
+    const gradient = new AlignPropGradient(whole, brightness, { numInferenceSteps: 2, guidanceScale: 5, eta: 0 });
     const prompts = ['cat'];
     const inputs = {
       latents: randomNormal([1, 4, 4, 4], 0, 1, 'float32', 2) as Tensor4D,
@@ -58,12 +59,12 @@ describe('training the whole UNet', () => {
       promptMetadata: [undefined],
     };
     const loss = async () => {
-      const { rewards, ...rest } = await gradientsOf(inputs);
+      const { rewards, ...rest } = await gradient.compute(inputs);
       const value = -rewards.dataSync()[0]!;
       disposeTensors([rewards, rest]);
       return value;
     };
-    const { params } = await gradientsOf(inputs);
+    const { params } = await gradient.compute(inputs);
     const norm = Math.sqrt(
       Object.values(params).reduce((total, g) => total + tidy(() => sum(mul(g, g)).dataSync()[0]!), 0),
     );

@@ -2,11 +2,11 @@ import { random, type GeneratorState, type TorchGenerator } from '@alignprop/aut
 
 const names = ['adapter', 'prompts', 'noise', 'plan'] as const;
 
-/** One generator for each thing that is drawn, so that drawing more of one does not change another. */
+/** One generator per purpose, so that drawing more for one purpose does not change the draws for another. */
 export type Generators = Readonly<Record<(typeof names)[number], TorchGenerator>>;
 
 /**
- * The generators of a process: all ranks start from the same adapter, and draw the rest from seed + rank, as
+ * The generators of a process: all ranks draw the same adapter from `seed`, and everything else from seed + rank, as
  * accelerate's device-specific seeds do.
  */
 export const seededGenerators = (seed: number, rank = 0): Generators => ({
@@ -34,9 +34,9 @@ export function restoreGenerators(generators: Generators, states: GeneratorState
 }
 
 /**
- * Lets a process go on where it was.
- * @param ranks the states of all processes of the run that is resumed
- * @returns what to say about draws that are not those of a run that went on
+ * Restores the generators of a process from a checkpoint.
+ * @param ranks the states of all processes of the resumed run
+ * @returns a warning if the draws will differ from those of an uninterrupted run
  */
 export function restoreRank(
   generators: Generators,
@@ -46,7 +46,10 @@ export function restoreRank(
   const states = ranks[rank];
   if (states) restoreGenerators(generators, states);
   if (ranks.length === size) return undefined;
-  return `The checkpoint was written by ${processes(ranks.length)}, it is resumed by ${processes(size)}: a step has another number of images, and what is drawn differs from here on.`;
+  return (
+    `The checkpoint was written by ${processes(ranks.length)}, it is resumed by ${processes(size)}: ` +
+    'a step has another number of images, and what is drawn differs from here on.'
+  );
 }
 
 const processes = (count: number): string => (count === 1 ? '1 process' : `${count} processes`);

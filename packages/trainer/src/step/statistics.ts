@@ -1,32 +1,29 @@
 import { gatherNumbers } from '../collective/exchange.js';
 import type { Collective } from '../collective/collective.js';
-import { type StepMetrics } from '../trackers/metrics.js';
+import type { StepMetrics } from '../trackers/metrics.js';
 
-/** What is known of the images of one micro-batch. */
+/** The rewards of one micro-batch. */
 export interface Round {
+  /** One value per image. */
   readonly rewards: ArrayLike<number>;
-  /** As `ChainGradients.kl`. */
+  /** See `ChainGradients.kl`. */
   readonly kl?: number;
-  /** What the reward says besides, one value an image, by name. */
+  /** The named terms of the reward, one value per image. */
   readonly terms: Readonly<Record<string, ArrayLike<number>>>;
 }
 
 /**
- * The micro-batches of all ranks: round by round, the images in the order of ranks, as one process with a batch of that
- * size has them.
- * @param rounds this rank's: as many, of as many images, on each
+ * Joins the micro-batches of all ranks round by round, the images in the order of ranks: one process with a larger
+ * batch would have the same rounds.
+ * @param rounds those of this rank; every rank has as many, with as many images
  */
 export async function gatherRounds(collective: Collective, rounds: readonly Round[]): Promise<readonly Round[]> {
   if (collective.size === 1) return rounds;
   const ranks = (await gatherNumbers(collective, packed(rounds))).map((numbers) => unpacked(numbers, rounds));
-  return rounds.map((own, i) =>
-    joined(
-      ranks.map((rank) => rank[i]!),
-      own,
-    ),
-  );
+  return rounds.map((_, i) => joined(ranks.map((rank) => rank[i]!)));
 }
 
+/** All numbers of all rounds, in order. */
 const packed = (rounds: readonly Round[]): Float64Array =>
   Float64Array.from(
     rounds.flatMap(({ rewards, kl, terms }) => [
@@ -36,26 +33,27 @@ const packed = (rounds: readonly Round[]): Float64Array =>
     ]),
   );
 
-/** @param like rounds of the same sizes */
-function unpacked(numbers: Float64Array, like: readonly Round[]): readonly Round[] {
-  let at = 0;
-  const take = (count: number): Float64Array => numbers.subarray(at, (at += count));
-  return like.map(({ rewards, kl, terms }) => ({
+/** The inverse of `packed`. @param template rounds of the same sizes */
+function unpacked(numbers: Float64Array, template: readonly Round[]): readonly Round[] {
+  let offset = 0;
+  const take = (count: number): Float64Array => numbers.subarray(offset, (offset += count));
+  return template.map(({ rewards, kl, terms }) => ({
     rewards: take(rewards.length),
     ...(kl !== undefined && { kl: take(1)[0]! }),
     terms: Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, take(values.length)])),
   }));
 }
 
-const joined = (ranks: readonly Round[], { kl, terms }: Round): Round => ({
+/** One round of all ranks, which have the same terms. */
+const joined = (ranks: readonly Round[]): Round => ({
   rewards: ranks.flatMap(({ rewards }) => Array.from(rewards)),
-  ...(kl !== undefined && { kl: meanAndStd(ranks.map((rank) => rank.kl!)).mean }),
+  ...(ranks[0]!.kl !== undefined && { kl: meanAndStd(ranks.map(({ kl }) => kl!)).mean }),
   terms: Object.fromEntries(
-    Object.keys(terms).map((name) => [name, ranks.flatMap((rank) => Array.from(rank.terms[name]!))]),
+    Object.keys(ranks[0]!.terms).map((name) => [name, ranks.flatMap(({ terms }) => Array.from(terms[name]!))]),
   ),
 });
 
-/** What a step reports of its images: means over all of them, deviations over the micro-batches. */
+/** The statistics of a step: means over all images, and the standard deviation averaged over the micro-batches. */
 export function statisticsOf(
   rounds: readonly Round[],
   klWeight: number,
@@ -72,7 +70,7 @@ export function statisticsOf(
   return { rewardMean, rewardStd, rewardTerms, kl, loss: klWeight * kl - rewardMean };
 }
 
-/** The values of all images, micro-batch by micro-batch, by name. */
+/** The terms of all images by name, in the order of micro-batches. */
 export function termsOf(rounds: readonly Round[]): Record<string, Float32Array> {
   const names = Object.keys(rounds[0]?.terms ?? {});
   return Object.fromEntries(
@@ -80,7 +78,7 @@ export function termsOf(rounds: readonly Round[]): Record<string, Float32Array> 
   );
 }
 
-/** Mean and standard deviation (ddof 0, the population's). */
+/** Mean and standard deviation (ddof 0). */
 export function meanAndStd(values: ArrayLike<number>): { mean: number; std: number } {
   const list = Array.from(values);
   const mean = list.reduce((sum, value) => sum + value, 0) / list.length;

@@ -8,7 +8,7 @@ import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { NonFiniteError } from '../optim/non-finite.js';
-import { skipLimit } from './skip-non-finite.js';
+import { skipLimit } from './step-attempts.js';
 
 let warnings: string[];
 beforeEach(() => void (warnings = []));
@@ -16,7 +16,7 @@ beforeEach(() => void (warnings = []));
 const weights = (of: StableDiffusionPipeline) =>
   Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 
-/** A run whose reward is no number for images of 'bad', which is drawn with this chance. */
+/** A run whose reward is NaN for images of 'bad', a prompt that is drawn with the given probability. */
 function trainer(chance: number, config: AlignPropConfigInput) {
   const drawn: string[] = [];
   const made = tinyTrainer({
@@ -47,7 +47,7 @@ async function finish({ made, drawn }: ReturnType<typeof trainer>) {
 }
 
 describe("on_nonfinite: 'skip'", () => {
-  it('draws the step anew, says so, counts, and resumes to the bit', async () => {
+  it('draws the step again with a warning, counts the draws, and resumes bit for bit', async () => {
     const straight = await finish(trainer(0.5, { num_epochs: 6 }));
     const bad = straight.drawn.filter((prompt) => prompt === 'bad');
     expect(bad.length).toBeGreaterThan(1);
@@ -56,7 +56,11 @@ describe("on_nonfinite: 'skip'", () => {
     expect(straight.metrics.reduce((sum, { skipped }) => sum + skipped!, 0)).toBe(bad.length);
     expect(warnings).toHaveLength(bad.length);
     expect(warnings[0]).toMatch(
-      /^AlignPropTrainer: at step \d the reward of image 0 \('bad'\) is NaN\. The images are finite, so it comes from the reward function\. No weight was changed\. Drawn again \(1 of at most 9 times\)\.$/,
+      new RegExp(
+        "^AlignPropTrainer: at step \\d the reward of image 0 \\('bad'\\) is NaN\\. " +
+          'The images are finite, so it comes from the reward function\\. No weight was changed\\. ' +
+          'Drawn again \\(1 of at most 9 times\\)\\.$',
+      ),
     );
     const first = await finish(trainer(0.5, { num_epochs: 3, output_dir: out }));
     const second = await finish(trainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out }));
@@ -70,8 +74,8 @@ describe("on_nonfinite: 'skip'", () => {
     expect(rows.map(({ skipped }) => skipped)).toEqual(straight.metrics.map(({ skipped }) => skipped));
   });
 
-  it('ends after ten in a row, with everything as before the step and nothing left allocated', async () => {
-    await finish(trainer(0, { num_epochs: 1 })); // the engine reads the weights, and keeps them
+  it('throws after ten in a row, with everything as before the step, and leaks nothing', async () => {
+    await finish(trainer(0, { num_epochs: 1 })); // lets the engine read the weights, which it caches
     const tensors = memory().numTensors;
     const run = trainer(1, { num_epochs: 2 });
     const before = weights(run.made.pipeline);
@@ -90,7 +94,7 @@ describe("on_nonfinite: 'skip'", () => {
 });
 
 describe("on_nonfinite: 'stop'", () => {
-  it('leaves a checkpoint of the step before, from which the same comes again, or another run that skips', async () => {
+  it('writes a checkpoint of the step before, from which the same error comes again, or a run that skips', async () => {
     const stopping = trainer(0.5, { num_epochs: 6, output_dir: out, save_freq: 100, on_nonfinite: 'stop', seed: 3 });
     await expect(finish(stopping)).rejects.toThrow(NonFiniteError);
     stopping.made.dispose();

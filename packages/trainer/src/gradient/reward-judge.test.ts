@@ -14,7 +14,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { defineReward, loadReward, weightedSum, type RewardFunction } from '@alignprop/rewards';
-import { rewardJudge, rewardScorer } from './reward-evaluation.js';
+import { RewardJudge, RewardScorer } from './reward-judge.js';
 
 const brightness: RewardFunction = (images) => mean(images, [1, 2, 3]);
 /** Counts how often its weight is read. */
@@ -29,13 +29,13 @@ const stored = () => {
   return { w, reward };
 };
 
-describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
+describe.each(['wasm', 'cpu'] as const)('RewardJudge on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   const judge = async (reward: RewardFunction) => {
     const engine = new TfjsEngine();
     const images = randomUniform([2, 4, 4, 3], 0, 1, 'float32', 1) as Tensor4D;
-    const { rewards, terms, imageGradients } = await rewardJudge(engine, reward)(images, {
+    const { rewards, terms, imageGradients } = await new RewardJudge(engine, reward).judge(images, {
       prompts: ['a', 'crab'],
       promptMetadata: [{}, {}],
       lossScale: 0.5,
@@ -51,7 +51,7 @@ describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
     return result;
   };
 
-  it('calls a function', () =>
+  it('calls a plain function', () =>
     expectNoLeaks(async () => {
       const { rewards, terms, gradients } = await judge(brightness);
       expect(rewards).toHaveLength(2);
@@ -59,7 +59,7 @@ describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
       for (const slope of gradients) expect(slope).toBeCloseTo(-0.5 / 2 / 48, 7);
     }));
 
-  it('gives a reward in parts to the engine, which reads its weights', () =>
+  it('runs a reward with a model on the engine, which reads its weights', () =>
     expectNoLeaks(async () => {
       const { w, reward } = stored();
       const { pixels, rewards, gradients } = await judge(reward);
@@ -76,7 +76,7 @@ describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
   it.each([
     ['functions', () => weightedSum({ a: [brightness, 2], b: [brightness, -1] })],
     ['rewards in parts', () => weightedSum({ a: [stored().reward, 2], b: [stored().reward, -1] })],
-  ])('tells the terms of a sum of %s', (_, make) =>
+  ])('reports the terms of a sum of %s', (_, make) =>
     expectNoLeaks(async () => {
       const { rewards, terms } = await judge(make());
       expect(Object.keys(terms)).toEqual(['a', 'b']);
@@ -88,14 +88,14 @@ describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
     ['a function', () => brightness],
     ['a reward in parts', () => stored().reward],
     ['a sum', () => weightedSum({ a: [stored().reward, 2], b: [stored().reward, -1] })],
-  ])('scores by %s without a gradient alike', (_, make) =>
+  ])('scores with %s the same without a gradient', (_, make) =>
     expectNoLeaks(async () => {
       const { pixels, rewards } = await judge(make());
       const engine = new TfjsEngine();
       const images = tensor4d(pixels, [2, 4, 4, 3]);
-      expect([...(await rewardScorer(engine, make() as RewardFunction)(images, ['a', 'crab'], [{}, {}]))]).toEqual(
-        rewards,
-      );
+      expect([
+        ...(await new RewardScorer(engine, make() as RewardFunction).score(images, ['a', 'crab'], [{}, {}])),
+      ]).toEqual(rewards);
       engine.dispose();
       images.dispose();
     }),
@@ -104,9 +104,9 @@ describe.each(['wasm', 'cpu'] as const)('rewardJudge on %s', (backend) => {
   it.each<[string, unknown]>([
     ['a function', (x: Tensor4D) => mean(x)],
     ['a reward in parts', defineReward({ params: {}, score: (_, x) => mean(x!) })],
-  ])('refuses scores of another shape from %s', async (_, reward) => {
+  ])('refuses rewards of another shape from %s', async (_, reward) => {
     const images = randomUniform([2, 4, 4, 3]) as Tensor4D;
-    const judged = rewardJudge(new TfjsEngine(), reward as RewardFunction)(images, {
+    const judged = new RewardJudge(new TfjsEngine(), reward as RewardFunction).judge(images, {
       prompts: ['', ''],
       promptMetadata: [{}, {}],
     });

@@ -1,0 +1,43 @@
+import type { Plan } from './plans.js';
+
+/** The options of `AlignPropConfig` that decide where the gradient enters the model, and what the reward judges. */
+export interface BackpropOptions {
+  readonly sample_num_steps: number;
+  readonly estimator?: string | undefined;
+  readonly estimator_steps?: number | null | undefined;
+  readonly estimator_copies?: number | null | undefined;
+  readonly estimator_last?: number | null | undefined;
+  readonly truncated_backprop_rand: boolean;
+  readonly truncated_backprop_timestep: number;
+  readonly truncated_rand_backprop_minmax: readonly [number, number];
+  readonly backprop_strategy?: string | undefined;
+  readonly backprop_kwargs: {
+    readonly gaussian: { readonly mean: number; readonly std: number };
+    readonly uniform: { readonly min: number; readonly max: number };
+    readonly fixed?: { readonly value: number } | undefined;
+  };
+}
+
+export type BackpropOption = keyof BackpropOptions;
+
+/** Why an option is refused. */
+export interface OptionProblem {
+  readonly key: BackpropOption;
+  readonly message: string;
+}
+
+/** A way to estimate the gradient of the reward, as the options of a configuration describe it. */
+export interface Estimator {
+  /** Those of `estimator_steps`, `estimator_copies` and `estimator_last` that it reads. */
+  readonly parameters: readonly BackpropOption[];
+  plan(options: BackpropOptions): Plan;
+  /** Checks options beyond what their schema does; none by default. */
+  problems?(options: BackpropOptions): readonly OptionProblem[];
+  /** Refuses a plan whose draws are mostly empty; needed where plans can be empty. */
+  emptyPlan?: {
+    /** The option to report, and its value. */
+    cause(options: BackpropOptions): { readonly key: BackpropOption; readonly value: string };
+    /** Options that attach a step more often, as a sentence. */
+    advice(steps: number): string;
+  };
+}

@@ -1,0 +1,214 @@
+import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
+import { disposeTensors } from '@alignprop/autograd-ext';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { RewardFunction } from '@alignprop/rewards';
+import type { StepPlan } from '../estimators/plans.js';
+import { accumulate, type Gradients } from '../optim/gradients.js';
+import { DifferentiableDecoder, type DecodedImages } from './differentiable-decoder.js';
+import { checkGradients, checkLatents, checkRewards } from './finite-checks.js';
+import { GuidedUNet } from './guided-unet.js';
+import { PipelineChain, type SavedActivations } from './pipeline-chain.js';
+import { RewardJudge, type JudgeInputs, type RewardGradient } from './reward-judge.js';
+import { checked, TensorScope } from './tensor-scope.js';
+import { TextEncoderGradient } from './text-encoder-gradient.js';
+import { walkDown, walkDownRenoised, type SamplingOptions, type WalkInputs } from './walk-down.js';
+import { walkUp, type ChainGradients, type Trajectory } from './walk-up.js';
+
+/** Everything that one micro-batch depends on besides the weights: the same inputs give the same gradients. */
+export interface GradientInputs<M> extends WalkInputs, JudgeInputs<M> {
+  /** The texts of `negativePromptEmbeds`; needed where the text encoder is trained. */
+  readonly negativePrompts?: readonly string[];
+  /** Multiplies the loss: 1 / micro-batches for gradient accumulation. 1 by default. */
+  readonly lossScale?: number;
+}
+
+/** The gradients of one micro-batch and what they were computed from. Tensors belong to the caller. */
+export interface AlignPropGradients {
+  /** dL/dθ by parameter path, where L = -lossScale · mean(reward). */
+  readonly params: Gradients;
+  /** The rewards of `images`, `[B]`. Rewards of chains that the plan re-noises enter the gradient only. */
+  readonly rewards: Tensor1D;
+  /** The named terms of the rewards, one value per image. */
+  readonly terms: Readonly<Record<string, Float32Array>>;
+  /** The decoded end of the chain, `[B, H, W, 3]` in [0, 1]. */
+  readonly images: Tensor4D;
+  readonly trajectory: Trajectory;
+  /** dL/dimages, `[B, H, W, 3]`. */
+  readonly imageGradients: Tensor4D;
+  /** `ChainGradients.kl` of the chain that ends with `images`. */
+  readonly kl?: number;
+  /** `ChainGradients.latents` of that chain. */
+  readonly latentGradients: ChainGradients['latents'];
+}
+
+export interface AlignPropGradientOptions extends SamplingOptions {
+  /** Adds klWeight · lossScale · (the `kl` of `walkUp`) to the loss; the UNet must have an adapter. 0 by default. */
+  klWeight?: number;
+  /** Called once per walk whose last step is attached. */
+  onActivations?: (activations: SavedActivations) => void;
+  /** Called once if the reward cannot run on the engine. */
+  warn?: (message: string) => void;
+}
+
+/** The rewards of a chain's end, and the gradient where the walk up starts. Tensors belong to the caller. */
+export interface Judgement extends RewardGradient {
+  /** `[B, H, W, 3]` in [0, 1]. */
+  readonly images: Tensor4D;
+  /** dL/dx_0, `[B, h, w, C]`. */
+  readonly latentGradient: Tensor4D;
+}
+
+/**
+ * AlignProp's gradient (arXiv 2310.03739) for a pipeline and a reward: walk down the chain without a tape, judge its
+ * end, walk up again. The loss is L = -lossScale · mean(reward), the mean including the chains that the plan re-noises.
+ * All functions are compiled once and shared by all micro-batches.
+ */
+export class AlignPropGradient<M> {
+  readonly unet: GuidedUNet;
+  readonly decoder: DifferentiableDecoder;
+  readonly judge: RewardJudge<M>;
+  readonly textEncoder: TextEncoderGradient;
+
+  constructor(
+    readonly pipeline: StableDiffusionPipeline,
+    rewardFunction: RewardFunction<M>,
+    readonly options: AlignPropGradientOptions,
+  ) {
+    this.unet = new GuidedUNet(pipeline, { reference: (options.klWeight ?? 0) > 0 });
+    this.decoder = new DifferentiableDecoder(pipeline);
+    this.judge = new RewardJudge(pipeline.engine, rewardFunction, options.warn);
+    this.textEncoder = new TextEncoderGradient(pipeline);
+  }
+
+  /** Starts a micro-batch. Free it with `dispose`; the inputs stay the caller's. */
+  begin(inputs: GradientInputs<M>): MicroBatchGradient<M> {
+    return new MicroBatchGradient(this, inputs);
+  }
+
+  /**
+   * Computes the gradients of one micro-batch: the lines 5 to 8 of `TrainingStep.run` for inputs of your own.
+   * @throws NonFiniteError if a latent, a reward or a gradient is NaN or infinite; the signal's reason. Nothing stays
+   *   allocated then
+   */
+  async compute(inputs: GradientInputs<M>): Promise<AlignPropGradients> {
+    const scope = new TensorScope();
+    const microBatch = this.begin(inputs);
+    try {
+      const trajectory = scope.own(await microBatch.walkDown());
+      const judged = scope.own(await microBatch.judge(trajectory));
+      const up = scope.own(await microBatch.walkUp(trajectory, judged));
+      const params = await microBatch.gather(up.params, trajectory);
+      const { latentGradient, ...results } = judged;
+      latentGradient.dispose();
+      return { ...results, params, trajectory, latentGradients: up.latents, kl: up.kl };
+    } catch (error) {
+      scope.dispose();
+      throw error;
+    } finally {
+      microBatch.dispose();
+    }
+  }
+}
+
+/**
+ * The gradient of one micro-batch, in the order of its methods. They return tensors that belong to the caller, and
+ * leave nothing allocated when they throw. `dispose` frees the embeddings and saved activations.
+ */
+export class MicroBatchGradient<M> {
+  readonly #parts: AlignPropGradient<M>;
+  readonly #inputs: GradientInputs<M>;
+  readonly #chain: PipelineChain;
+  /** The weight of each chain in the loss: the plan's own and every re-noised one count alike. */
+  readonly #lossScale: number;
+
+  constructor(parts: AlignPropGradient<M>, inputs: GradientInputs<M>) {
+    this.#parts = parts;
+    this.#inputs = inputs;
+    this.#chain = new PipelineChain(parts.unet, inputs, parts.options);
+    this.#lossScale = (inputs.lossScale ?? 1) / (1 + inputs.plan.renoised);
+  }
+
+  /** Denoises x_T [B, h, w, C] without a tape, as many steps as the plan has. */
+  async walkDown(): Promise<Trajectory> {
+    const { pipeline, options } = this.#parts;
+    const predict = this.#chain.savingPrediction(this.#inputs.plan.steps);
+    return this.#checkedWalk(await walkDown(pipeline, options, { ...this.#inputs, predict }));
+  }
+
+  /** Decodes the end of the chain [B, h, w, C] to images [B, H, W, 3], rewards them [B], and returns dL/dx_0. */
+  async judge({ latents }: Trajectory): Promise<Judgement> {
+    const { decoder, judge } = this.#parts;
+    const scope = new TensorScope();
+    let decoded: DecodedImages | undefined;
+    try {
+      decoded = await decoder.decode(latents.at(-1)!);
+      const images = scope.own(decoded.images);
+      const judged = scope.own(await judge.judge(images, { ...this.#inputs, lossScale: this.#lossScale }));
+      await checkRewards(await judged.rewards.data(), this.#inputs.prompts, images);
+      return { ...judged, images, latentGradient: await decoded.backward(judged.imageGradients) };
+    } catch (error) {
+      scope.dispose();
+      throw error;
+    } finally {
+      decoded?.release();
+    }
+  }
+
+  /** Backpropagates dL/dx_0 [B, h, w, C] through the chain. */
+  async walkUp(
+    trajectory: Trajectory,
+    { latentGradient, imageGradients }: Judgement,
+    plan: readonly StepPlan[] = this.#inputs.plan.steps,
+  ): Promise<ChainGradients> {
+    const { signal, prompts } = this.#inputs;
+    const klWeight = (this.#parts.options.klWeight ?? 0) * this.#lossScale;
+    const gradients = await walkUp(this.#chain, trajectory, plan, latentGradient, { signal, klWeight });
+    return checked(gradients, () => checkGradients(gradients, imageGradients, trajectory.steps, prompts));
+  }
+
+  /**
+   * Completes the gradients of the micro-batch, which it takes over: adds those of the re-noised copies (DRaFT-LV), and
+   * backpropagates the gradient of the embeddings through the text encoder where that is trained.
+   */
+  async gather(params: Gradients, trajectory: Trajectory): Promise<Gradients> {
+    const { plan, negativePrompts = [], prompts } = this.#inputs;
+    const { textEncoder, options } = this.#parts;
+    let total = params;
+    try {
+      for (let copy = 0; copy < plan.renoised; copy++)
+        total = accumulate(total, await this.#renoisedGradients(trajectory));
+      return await textEncoder.backward(total, options.guidanceScale > 1 ? [...negativePrompts, ...prompts] : prompts);
+    } catch (error) {
+      disposeTensors(total);
+      throw error;
+    }
+  }
+
+  dispose(): void {
+    this.#chain.dispose();
+  }
+
+  /** The gradients of a chain of one step that starts from x_0 noised again. */
+  async #renoisedGradients(original: Trajectory): Promise<Gradients> {
+    const { pipeline, options } = this.#parts;
+    const scope = new TensorScope();
+    try {
+      this.#chain.freeActivations();
+      const predict = this.#chain.savingPrediction(lastStepAlone);
+      const walked = await walkDownRenoised(pipeline, options, { ...this.#inputs, predict }, original);
+      const trajectory = scope.own(await this.#checkedWalk(walked));
+      const judged = scope.own(await this.judge(trajectory));
+      const { params, latents } = await this.walkUp(trajectory, judged, lastStepAlone);
+      scope.own(latents);
+      return params;
+    } finally {
+      scope.dispose();
+    }
+  }
+
+  #checkedWalk(trajectory: Trajectory): Promise<Trajectory> {
+    return checked(trajectory, () => checkLatents(trajectory, this.#inputs.prompts));
+  }
+}
+
+const lastStepAlone: readonly StepPlan[] = [{ attached: true, inputDetached: true }];

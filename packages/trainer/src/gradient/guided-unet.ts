@@ -1,0 +1,47 @@
+import type { Compiled, CompiledVjp, Params } from '@alignprop/autograd-ext';
+import { guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { removeLora } from '@alignprop/lora';
+import { trainsTextEncoder } from './text-encoder-gradient.js';
+
+/**
+ * The guided noise prediction of a pipeline's UNet and its gradients, compiled once and shared by all micro-batches.
+ * All of them are functions of
+ *
+ *   latents [B, h, w, C], timestep [1], embeddings [2B, L, D] ([B, L, D] without guidance), guidance scale []
+ *
+ * and predict [B, h, w, C].
+ */
+export class GuidedUNet {
+  readonly predict: Compiled;
+  /** The prediction without the adapter, for the KL penalty. */
+  readonly reference: { readonly predict: Compiled; readonly params: Params } | undefined;
+  /** Whether the text encoder is trained, so that the gradient of the embeddings is needed. */
+  readonly trainsEmbeds: boolean;
+  readonly #latentsVjp: CompiledVjp;
+  #vjp: CompiledVjp;
+
+  /** @param options.reference compiles the prediction without the adapter as well; the UNet must have an adapter */
+  constructor(
+    readonly pipeline: StableDiffusionPipeline,
+    { reference = false }: { reference?: boolean } = {},
+  ) {
+    const { engine, unet } = pipeline;
+    const predict = guidedPrediction(unet.config);
+    this.trainsEmbeds = trainsTextEncoder(pipeline);
+    const embeds = this.trainsEmbeds ? [2] : [];
+    this.predict = engine.compile(predict);
+    this.reference = reference ? { predict: engine.compile(predict), params: removeLora(unet.params) } : undefined;
+    this.#latentsVjp = engine.compileVjp(predict, { wrt: [0, ...embeds] });
+    this.#vjp = engine.compileVjp(predict, { wrt: embeds });
+  }
+
+  /**
+   * The vector-Jacobian product of the prediction with respect to the weights, and to the embeddings if the text
+   * encoder is trained. The gradient of the latents is included if `withLatents` asks for it, and in all later calls:
+   * every compiled VJP maps the weights into memory once more, so a run uses a single one as far as possible.
+   */
+  vjp({ withLatents }: { withLatents: boolean }): CompiledVjp {
+    if (withLatents) this.#vjp = this.#latentsVjp;
+    return this.#vjp;
+  }
+}

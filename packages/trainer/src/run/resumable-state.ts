@@ -1,0 +1,128 @@
+import { disposeTensors } from '@alignprop/autograd-ext';
+import type { RewardMemory } from '@alignprop/rewards';
+import type { Collective } from '../collective/collective.js';
+import { exchange } from '../collective/exchange.js';
+import { describeRanks, joinRanks } from '../collective/join-ranks.js';
+import type { AlignPropConfig } from '../config/config.js';
+import type { HeldOut } from '../evaluation/held-out.js';
+import type { Logger } from '../logger.js';
+import type { TrainedWeights } from '../model/trained-weights.js';
+import type { WeightsAverage } from '../model/weights-average.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import { restoreRank, saveGenerators, type Generators, type GeneratorStates } from '../step/generators.js';
+import { pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoints.js';
+import { checkpointToResume, isOwnCheckpoint, type RunFolder } from './folder.js';
+
+export interface ResumableStateParts {
+  readonly config: AlignPropConfig;
+  readonly weights: TrainedWeights;
+  readonly optimizer: Optimizer;
+  readonly generators: Generators;
+  /** The moving average of the weights. */
+  readonly average: WeightsAverage | undefined;
+  /** For a reward that learns from its scores. */
+  readonly rewardMemory: RewardMemory | undefined;
+  /** The evaluations of held-out prompts. */
+  readonly heldOut: Pick<HeldOut<never>, 'isDue' | 'state' | 'restore'> | undefined;
+  readonly collective: Collective;
+  readonly logger: Logger;
+}
+
+/** Everything that a run saves in checkpoints and restores from them. */
+export class ResumableState {
+  readonly #parts: ResumableStateParts;
+
+  constructor(parts: ResumableStateParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether the evaluation after so many steps has been made. */
+  isEvaluated(globalStep: number): boolean {
+    const { heldOut } = this.#parts;
+    return heldOut ? !heldOut.isDue(globalStep) : globalStep > 0;
+  }
+
+  /** The generators of all processes, in the order of ranks. All of them have to call it. */
+  gatherGenerators(globalStep: number): Promise<readonly GeneratorStates[]> {
+    const { collective, generators } = this.#parts;
+    return exchange(collective, `checkpoint ${globalStep}`, saveGenerators(generators));
+  }
+
+  /** Writes `<folder>/checkpoint_<globalStep>/`. @param ranks the generators of all processes */
+  async write(
+    folder: string,
+    globalStep: number,
+    [generators, ...otherRanks]: readonly GeneratorStates[],
+  ): Promise<void> {
+    const { weights, optimizer, config, average, rewardMemory, heldOut } = this.#parts;
+    const state = {
+      globalStep,
+      generators: generators!,
+      ...(otherRanks.length > 0 && { otherRanks }),
+      reward: rewardMemory?.state(),
+      evaluation: heldOut?.state(),
+      config,
+    };
+    await writeCheckpoint(folder, weights, optimizer, state, average?.values);
+  }
+
+  /** Deletes the oldest checkpoints beyond the limit. */
+  async prune(folder: string): Promise<void> {
+    const { project_kwargs, num_checkpoint_limit } = this.#parts.config;
+    await pruneCheckpoints(folder, project_kwargs.total_limit ?? num_checkpoint_limit);
+  }
+
+  /**
+   * Restores the checkpoint that `resume_from` means.
+   * @returns its step, and whether it is this run's own; undefined for a run that starts anew
+   * @throws if the checkpoint cannot be read, or fits other weights or another optimizer
+   */
+  async resume(folder: RunFolder | undefined): Promise<{ globalStep: number; isOwn: boolean } | undefined> {
+    const { config, logger } = this.#parts;
+    if (!config.resume_from) return undefined;
+    const path = await checkpointToResume(config.resume_from, folder, logger);
+    if (!path) return undefined;
+    const globalStep = await this.#restore(path);
+    const isOwn = folder !== undefined && (await isOwnCheckpoint(folder, path, globalStep));
+    logger.info(`Resumed from ${path} after ${globalStep} steps.`);
+    if (globalStep >= config.num_epochs) {
+      logger.warn(`Nothing to train: the checkpoint has ${globalStep} steps, num_epochs is ${config.num_epochs}.`);
+    }
+    return { globalStep, isOwn };
+  }
+
+  /** Lets several processes start from rank 0's weights. @throws if their configurations or steps differ */
+  async joinRanks(globalStep: number): Promise<void> {
+    const { collective, config, weights, average, logger } = this.#parts;
+    if (collective.size === 1) return;
+    await joinRanks(collective, config, globalStep, weights.variables);
+    if (globalStep === 0) average?.load();
+    logger.info(describeRanks(collective, config));
+  }
+
+  async #restore(path: string): Promise<number> {
+    const { weights, optimizer, generators, average, heldOut, collective, logger } = this.#parts;
+    const checkpoint = await readCheckpoint(path, weights, optimizer);
+    await optimizer.load(checkpoint.optimizer.steps, checkpoint.optimizer.stored);
+    const ranks = [checkpoint.generators, ...(checkpoint.otherRanks ?? [])];
+    const difference = restoreRank(generators, ranks, collective);
+    if (difference) logger.warn(difference);
+    this.#restoreReward(checkpoint.reward);
+    for (const [name, variable] of Object.entries(weights.variables)) variable.assign(checkpoint.weights[name]!);
+    average?.load(checkpoint.average ?? checkpoint.weights);
+    disposeTensors([checkpoint.weights, checkpoint.average]);
+    heldOut?.restore(checkpoint.evaluation);
+    return checkpoint.globalStep;
+  }
+
+  /** Starts the reward's memory anew, with a warning, where the checkpoint was written with another reward. */
+  #restoreReward(state: unknown): void {
+    const { rewardMemory, logger } = this.#parts;
+    try {
+      if (rewardMemory && state === undefined) throw new Error('The checkpoint has none.');
+      rewardMemory?.restore(state);
+    } catch (error) {
+      logger.warn(`What the reward learnt of its scores is not resumed, it starts anew: ${(error as Error).message}`);
+    }
+  }
+}

@@ -1,0 +1,175 @@
+import { singleProcess, type Collective } from '../collective/collective.js';
+import { exchange, isShared, StoppedElsewhere } from '../collective/exchange.js';
+import { silent, type Logger } from '../logger.js';
+import { createTrackers } from '../trackers/create-trackers.js';
+import { allTrackers, type Tracker } from '../trackers/tracker.js';
+import { claimRunFolder, prepareRunFolder, runFolder, type RunFolder, type RunFolderConfig } from './folder.js';
+import type { ResumableState } from './resumable-state.js';
+
+export interface RunOptions {
+  config: Parameters<typeof createTrackers>[0] & RunFolderConfig;
+  /** Trackers of the caller's, besides those that `config` names. They are closed at the end of every `execute`. */
+  trackers?: readonly Tracker[];
+  logger?: Logger;
+  /** The processes that train together; this one alone by default. */
+  collective?: Collective;
+  /** What checkpoints hold; without it the run writes and reads none. */
+  state?: ResumableState;
+  /** Writes the trained weights into a folder, at the end of a run. */
+  exportWeights(folder: string): Promise<unknown>;
+  /** Freed with the run. */
+  owned: readonly { dispose(): void }[];
+}
+
+/**
+ * A training run around its loop: locks the folder, resumes, creates trackers, writes checkpoints, saves complete steps
+ * after an error, and ends with a checkpoint and the trained weights. Rank 0 alone has the folder and the trackers.
+ */
+export class Run {
+  readonly folder: RunFolder | undefined;
+  readonly #options: RunOptions;
+  readonly #logger: Logger;
+  readonly #collective: Collective;
+  #globalStep = 0;
+  /** The step whose checkpoint is in the run's own folder. */
+  #savedStep = -1;
+  #isStarted = false;
+  /** False while a step or a checkpoint write is in progress. */
+  #isConsistent = true;
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+    this.#logger = options.logger ?? silent;
+    this.#collective = options.collective ?? singleProcess;
+    this.folder = runFolder(options.config);
+  }
+
+  /** Optimizer steps taken, those of resumed runs included. */
+  get globalStep(): number {
+    return this.#globalStep;
+  }
+
+  /**
+   * Runs a training loop and yields what it yields. Until it ends no other run can have the folder. A consumer that
+   * leaves the loop, and an aborted `signal`, end the run in the same way as the end of the loop.
+   * @throws before the loop starts, if the folder is another run's or cannot be written, or the checkpoint to resume
+   *   from cannot be read; any error of the loop but the signal's reason, on the other processes by `Collective.abort`
+   */
+  async *execute<T>(
+    loop: (tracker: Tracker) => AsyncGenerator<T, void, void>,
+    signal?: AbortSignal,
+  ): AsyncGenerator<T, void, void> {
+    try {
+      const lock =
+        this.folder && this.#collective.rank === 0 ? await claimRunFolder(this.folder, this.#logger) : undefined;
+      try {
+        yield* this.#start(loop, signal);
+      } finally {
+        await lock?.release();
+      }
+    } catch (error) {
+      if (!isShared(error)) await this.#collective.abort(error);
+      throw error;
+    }
+  }
+
+  /** Calls a function that moves the weights, and counts the step. `complete` ends the step. */
+  update(move: () => void): void {
+    this.#isConsistent = false;
+    move();
+    this.#globalStep++;
+  }
+
+  /** Marks the step complete: the trackers have its metrics, so a checkpoint of it can be resumed from. */
+  complete(): void {
+    this.#isConsistent = true;
+  }
+
+  /**
+   * Writes `checkpoints/checkpoint_<globalStep>/` unless this run wrote it before, and deletes the oldest beyond the
+   * limit. Needs a folder and a state. Of several processes all have to call it.
+   * @returns its path
+   */
+  async saveCheckpoint(): Promise<string> {
+    const { checkpoints } = this.folder!;
+    const state = this.#options.state!;
+    const path = `${checkpoints}/checkpoint_${this.#globalStep}`;
+    if (this.#savedStep !== this.#globalStep) {
+      const generators = await state.gatherGenerators(this.#globalStep);
+      const wasConsistent = this.#isConsistent;
+      this.#isConsistent = false; // until it is written
+      if (this.#collective.rank === 0) await state.write(checkpoints, this.#globalStep, generators);
+      this.#savedStep = this.#globalStep;
+      this.#isConsistent = wasConsistent;
+    }
+    if (this.#collective.rank === 0) await state.prune(checkpoints);
+    return path;
+  }
+
+  dispose(): void {
+    for (const part of this.#options.owned) part.dispose();
+  }
+
+  async *#start<T>(
+    loop: (tracker: Tracker) => AsyncGenerator<T, void, void>,
+    signal?: AbortSignal,
+  ): AsyncGenerator<T, void, void> {
+    const tracker = await this.#prepare();
+    let hasFailed = false;
+    try {
+      yield* loop(tracker);
+    } catch (error) {
+      hasFailed = !(error instanceof StoppedElsewhere) && (!signal?.aborted || error !== signal.reason);
+      if (hasFailed && (this.#collective.size === 1 || isShared(error))) await this.#saveCompleteSteps();
+      if (hasFailed) throw error;
+    } finally {
+      if (!hasFailed) await this.#finish();
+      await tracker.close();
+    }
+  }
+
+  /** Resumes, the first time, and creates the run's folder and trackers. */
+  async #prepare(): Promise<Tracker> {
+    const resumedStep = await this.#resume();
+    const callersTrackers = allTrackers(this.#options.trackers ?? []);
+    if (this.#collective.rank > 0) return { log: () => {}, close: () => callersTrackers.close() };
+    const { config, state } = this.#options;
+    if (this.folder) await prepareRunFolder(this.folder, config, resumedStep);
+    const isEvaluated = state?.isEvaluated(this.#globalStep) ?? this.#globalStep > 0;
+    const trackers = await createTrackers(config, this.folder, {
+      fromStep: this.#globalStep,
+      fromEvaluation: this.#globalStep + (isEvaluated ? 1 : 0),
+      warn: (message) => this.#logger.warn(message),
+    });
+    return allTrackers([...trackers, callersTrackers]);
+  }
+
+  /** @returns the step that the run continues from; undefined for a new run */
+  async #resume(): Promise<number | undefined> {
+    if (this.#isStarted) return this.#globalStep;
+    const { state } = this.#options;
+    const checkpoint = await state?.resume(this.folder);
+    if (checkpoint) {
+      this.#globalStep = checkpoint.globalStep;
+      if (checkpoint.isOwn) this.#savedStep = checkpoint.globalStep;
+    }
+    await state?.joinRanks(this.#globalStep);
+    this.#isStarted = true;
+    return checkpoint?.globalStep;
+  }
+
+  /** After an error: writes a checkpoint of what was trained since the last, unless the error came within a step. */
+  async #saveCompleteSteps(): Promise<void> {
+    const { state } = this.#options;
+    if (!this.folder || !state || !this.#isConsistent || this.#globalStep === 0) return;
+    await this.saveCheckpoint().catch((error: unknown) => this.#logger.warn((error as Error).message));
+  }
+
+  async #finish(): Promise<void> {
+    const { state, exportWeights } = this.#options;
+    await exchange(this.#collective, `the end after ${this.#globalStep} steps`, null);
+    if (!this.folder) return;
+    if (state) await this.saveCheckpoint();
+    if (this.#collective.rank === 0) await exportWeights(this.folder.path);
+  }
+}

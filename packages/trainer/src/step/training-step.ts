@@ -1,0 +1,154 @@
+import { dispose } from '@tensorflow/tfjs-core';
+import type { RewardMemory } from '@alignprop/rewards';
+import type { Collective } from '../collective/collective.js';
+import type { AlignPropConfig } from '../config/config.js';
+import type { AlignPropGradient } from '../gradient/alignprop-gradient.js';
+import type { Logger } from '../logger.js';
+import type { WeightsAverage } from '../model/weights-average.js';
+import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
+import { learningRate } from '../optim/learning-rate.js';
+import type { Optimizer } from '../optim/optimizer.js';
+import type { Generators } from './generators.js';
+import type { ImageSamples } from './image-samples.js';
+import type { StepMetrics } from '../trackers/metrics.js';
+import type { MicroBatches } from './micro-batch.js';
+import { statisticsOf, termsOf } from './statistics.js';
+import { StepAttempts, stepName } from './step-attempts.js';
+import { StepTotals, type MeanGradients } from './step-totals.js';
+
+export interface TrainingStepOptions<M> {
+  config: AlignPropConfig;
+  batches: MicroBatches<M>;
+  gradient: AlignPropGradient<M>;
+  generators: Generators;
+  optimizer: Optimizer;
+  /** The moving average of the weights. */
+  average: WeightsAverage | undefined;
+  /** For a reward that learns from its scores. */
+  rewardMemory: RewardMemory | undefined;
+  collective: Collective;
+  logger: Logger;
+}
+
+/** The run that a step belongs to. */
+export interface StepContext<M> {
+  /** Optimizer steps taken before this one. */
+  readonly globalStep: number;
+  readonly signal?: AbortSignal;
+  /** Calls `move`, which changes the weights, and counts the step. */
+  update(move: () => void): void;
+  /** Reports the images of the step. */
+  showSamples(samples: ImageSamples<M>, globalStep: number): void | Promise<void>;
+}
+
+/** One optimizer step of AlignProp. */
+export class TrainingStep<M> {
+  readonly #options: TrainingStepOptions<M>;
+  readonly #learningRate: (step: number) => number;
+
+  constructor(options: TrainingStepOptions<M>) {
+    const { config } = options;
+    this.#options = options;
+    this.#learningRate = learningRate({
+      learningRate: config.train_learning_rate,
+      schedule: config.train_lr_scheduler,
+      warmupSteps: config.train_lr_warmup_steps,
+      totalSteps: config.num_epochs,
+    });
+  }
+
+  /**
+   * Takes one optimizer step. The numbered lines are those of "One training step" in ARCHITECTURE.md: images are
+   * `[B, H, W, 3]`, latents `[B, h, w, C]`, embeddings `[B, L, D]`.
+   * @throws NonFiniteError, or the signal's reason: nothing stays allocated then, and weights, optimizer and generators
+   *   are as before the step
+   */
+  async run({ globalStep, signal, update, showSamples }: StepContext<M>): Promise<StepMetrics> {
+    const started = performance.now();
+    const { config, batches, gradient, generators, collective } = this.#options;
+    const { train_gradient_accumulation_steps: rounds, on_nonfinite: onNonFinite } = config;
+    const attempts = new StepAttempts({ ...this.#options, globalStep, onNonFinite });
+    for (;;) {
+      const totals = new StepTotals<M>();
+      try {
+        for (let round = 0; round < rounds; round++) {
+          signal?.throwIfAborted();
+          const scope = totals.begin();
+          const texts = batches.drawPrompts(this.#firstImage(globalStep, round)); // 1 draw: B prompts, B metadata
+          const embeds = scope.own(await batches.encode(texts)); // 2 encode: [B, L, D]
+          const latents = scope.own(batches.drawLatents()); // 3 start: x_T [B, h, w, C]
+          const plan = batches.drawPlan(); // 4 plan: one entry per denoising step
+          const inputs = { ...texts, ...embeds, latents, plan, noise: generators.noise, lossScale: 1 / rounds, signal };
+          const microBatch = scope.own(gradient.begin(inputs));
+          const trajectory = scope.own(await microBatch.walkDown()); // 5 walk down: x_T … x_0, each [B, h, w, C]
+          const judged = scope.own(await microBatch.judge(trajectory)); // 6 judge: rewards [B], dL/dx_0 [B, h, w, C]
+          const up = scope.own(await microBatch.walkUp(trajectory, judged)); // 7 walk up: dL/dθ, over attached steps
+          await totals.add(await microBatch.gather(up.params, trajectory), judged, texts, up.kl); // 8 gather
+        }
+        const mean = await totals.mean(collective, stepName(globalStep), signal); // 8 … over processes
+        attempts.succeed();
+        const rate = this.#move(mean, globalStep, update); // 9 clip, move
+        if (this.#isShown(globalStep)) await showSamples(totals.samples, globalStep); // 10 report
+        return { ...this.#metrics(mean, globalStep, rate, attempts.skipped), seconds: secondsSince(started) };
+      } catch (error) {
+        await attempts.recover(error, signal);
+      } finally {
+        totals.dispose();
+      }
+    }
+  }
+
+  /** The number of images that all processes drew before a micro-batch of this one. */
+  #firstImage(globalStep: number, round: number): number {
+    const { config, collective } = this.#options;
+    const { train_gradient_accumulation_steps: rounds, train_batch_size: batch } = config;
+    return ((globalStep * rounds + round) * collective.size + collective.rank) * batch;
+  }
+
+  #isShown(globalStep: number): boolean {
+    const { config, collective } = this.#options;
+    return collective.rank === 0 && globalStep % config.log_image_freq === 0;
+  }
+
+  /** Clips the gradients and moves the weights. @returns the learning rate */
+  #move(
+    { gradients, norm, gradNorm, rounds }: MeanGradients,
+    globalStep: number,
+    update: StepContext<M>['update'],
+  ): number {
+    const { config, optimizer, average, rewardMemory, logger } = this.#options;
+    if (gradNorm === 0) {
+      logger.warn(
+        `The gradient of step ${globalStep} is zero: nothing is learned from it. ` +
+          'Is the reward differentiable where these images are?',
+      );
+    }
+    const clipped = clipByGlobalNorm(gradients, norm, config.train_max_grad_norm);
+    const rate = this.#learningRate(optimizer.steps);
+    update(() => {
+      optimizer.step(clipped, rate);
+      dispose(clipped);
+      average?.update(optimizer.steps);
+      rewardMemory?.observe(termsOf(rounds));
+    });
+    return rate;
+  }
+
+  #metrics(
+    { gradNorm, rounds }: MeanGradients,
+    globalStep: number,
+    rate: number,
+    skipped: number | undefined,
+  ): Omit<StepMetrics, 'seconds'> {
+    return {
+      epoch: globalStep,
+      globalStep,
+      ...statisticsOf(rounds, this.#options.config.kl_weight),
+      gradNorm,
+      ...(skipped !== undefined && { skipped }),
+      learningRate: rate,
+    };
+  }
+}
+
+const secondsSince = (started: number): number => (performance.now() - started) / 1000;
