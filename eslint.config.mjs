@@ -30,13 +30,15 @@ const nodeSeams = [
  */
 const rooms = {
   'autograd-ext': [
-    ['params.ts', 'dispose-tensors.ts', 'random.ts'],
-    ['frozen.ts', 'define-op.ts', 'backend.ts'],
-    ['kernels/simd'],
-    ['kernels/fused'],
-    ['kernels/repaired', 'kernels/gradients'],
+    ['params.ts', 'dispose-tensors.ts'],
+    ['random.ts', 'frozen.ts', 'define-op.ts'],
+    ['kernels/simd', 'kernels/geometry'],
+    ['kernels/registry'],
+    ['kernels/fused', 'kernels/gradients'],
+    ['kernels/backends'],
     ['kernels/*'],
-    ['ops'],
+    ['register-gradients.ts'],
+    ['backend.ts', 'ops'],
     ['vjp.ts'],
     ['checkpoint.ts'],
     ['engine/onnxruntime/graph'],
