@@ -3,14 +3,13 @@ import { trainable, type Params } from './params.js';
 import { gradients, type ModelFunction } from './vjp.js';
 
 /**
- * `fn(params, ...inputs)` whose intermediate results are not kept for the backward pass but computed again there. All
- * inputs and trainable leaves are differentiated together; a tensor that needs no gradient is better captured by `fn`.
- * A tensor to be differentiated must not be captured: the gradient does not see it.
- * @param fn gives one tensor; outputs after the first are dropped
+ * Runs `fn(params, ...inputs)` without saving activations for backward; the backward pass recomputes them.
+ * Differentiates all inputs and trainable leaves together, even those whose gradient is not needed: let `fn` capture a
+ * tensor that needs no gradient. A captured tensor gets none.
+ * @param fn returns one tensor; further outputs are dropped
  */
 export function checkpoint(fn: ModelFunction, params: Params, ...inputs: Tensor[]): Tensor {
-  // The leaves are inputs of the operation, or the tape would not connect them with its result; fn reads them from
-  // params.
+  // The variables are passed to customGrad so that the tape connects them with the result; fn reads them from params.
   const variables = Object.values(trainable(params));
   const run = (xs: Tensor[]) => [fn(params, ...xs)].flat()[0] as Tensor;
   return customGrad((...args) => {

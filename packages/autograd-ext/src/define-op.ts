@@ -10,26 +10,26 @@ import {
 
 type Named<T> = Readonly<Record<string, T>>;
 
-/** An operation with one output, and its gradient. */
+/** An op with one output: its composite kernel and its gradient. */
 export interface OpDefinition<A extends object> {
   /** Kernel name, unique in tfjs's registry. */
   readonly name: string;
-  /** The operation as a composite of tfjs ops: what runs on a backend that has no kernel of this name. */
+  /** Composite of tfjs ops that runs on backends without a kernel of this name. */
   forward(inputs: Named<Tensor>, attrs: A): Tensor;
-  /** Names of the inputs that the gradient reads. */
+  /** Names of the inputs to save for backward, in the order in which `gradient` receives them. */
   readonly inputsToSave?: readonly string[];
-  /** Whether the gradient reads the output, given after the saved inputs. */
+  /** Saves the output for backward; `gradient` receives it after the saved inputs. */
   readonly saveOutput?: boolean;
   /**
-   * One thunk an input: only those whose gradient is asked for are run, so a frozen weight costs nothing. None: not
-   * differentiable.
+   * Returns one thunk per input. Only the thunks of differentiated inputs run, so a frozen weight costs nothing.
+   * Without `gradient` the op is not differentiable.
    */
   gradient?(dy: Tensor, saved: readonly Tensor[], attrs: A): Named<() => Tensor>;
 }
 
 /**
- * Registers an op's gradient and returns the op. Forward, kernels and gradient stay three separate things, as in tfjs:
- * `tf.customGrad` would compute the gradient of every input, frozen ones included.
+ * Registers an op's gradient and returns the op. Kernels and gradient are registered separately, as in tfjs, because
+ * `tf.customGrad` computes the gradient of every input, frozen ones included.
  */
 export function defineOp<A extends object>(op: OpDefinition<A>): (inputs: Named<Tensor>, attrs: A) => Tensor {
   const { gradient } = op;

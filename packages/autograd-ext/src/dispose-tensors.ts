@@ -1,7 +1,7 @@
 import { dispose } from '@tensorflow/tfjs-core';
 
 /**
- * Frees every tensor inside a value: records, arrays and interfaces of tensors at any depth. `tf.dispose` does the same
- * at run time, but its type admits no interface. Everything that is not a tensor is left alone.
+ * Disposes every tensor inside a value: objects and arrays of tensors, at any depth. Ignores everything else. Does the
+ * same as `tf.dispose`, whose parameter type excludes interfaces.
  */
 export const disposeTensors = (container: unknown): void => dispose(container as never);

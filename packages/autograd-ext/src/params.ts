@@ -1,45 +1,49 @@
 import { Tensor, Variable } from '@tensorflow/tfjs-core';
 
-/**
- * A frozen tensor that still lies in a file: shape and dtype are known, the values are read when an engine needs them.
- * `read` resolves to the values in row-major order, widened to float32 (or int32).
- */
+/** A frozen tensor in a file. Its shape and dtype are known; an engine reads the values when it needs them. */
 export interface StoredTensor {
   readonly shape: readonly number[];
+  /** As stored in the file, in safetensors' spelling. */
   readonly dtype: string;
-  /** Where the values lie, as stored, if that is a file of this machine: an engine may map them in place. In bytes. */
+  /** The position of the stored values in a local file, in bytes, from which an engine may memory-map them. */
   readonly location?: { readonly file: string; readonly offset: number; readonly length: number };
+  /** Reads the values in row-major order, widened to float32 or int32. */
   read(): Promise<Float32Array | Int32Array>;
 }
 
 /**
- * A stand-in for the matrix at a module's `weight`, known only by what it does: `apply` maps `[N, in]` to `[N, out]`.
- * Its parts are named beside it, in peft's spelling: the stand-in at `to_q.weight` owns `to_q.base_layer.weight`,
- * `to_q.lora_A.weight` and so on.
+ * A linear map in place of the matrix at a module's `weight`, such as a LoRA layer. Its tensors have paths beside its
+ * own, spelled as in peft: the map at `to_q.weight` has parts `to_q.base_layer.weight`, `to_q.lora_A.weight` and so on.
  */
 export interface LinearMap {
   readonly shape: readonly number[]; // [out, in]
+  /** Maps `[N, in]` to `[N, out]`. */
   apply(x: Tensor): Tensor;
+  /** The tensors it is computed from, by name. */
   parts(): Readonly<Record<string, Tensor | StoredTensor>>;
+  /** The same map with other parts. */
   with(parts: Readonly<Record<string, Tensor | StoredTensor>>): LinearMap;
 }
 
-/** Frozen (a tensor, in memory or still in a file), trainable (`tf.Variable`), or a stand-in for a matrix. */
+/** A weight: frozen (a tensor, in memory or in a file), trainable (`tf.Variable`), or a linear map. */
 export type Leaf = Tensor | StoredTensor | LinearMap;
 
 /** A tree of weights whose dotted paths are the checkpoint's keys. */
 export type Params = Leaf | readonly Params[] | { readonly [key: string]: Params };
 
+/** Whether a value is a tensor in memory. */
 export const isTensor = (value: unknown): value is Tensor => value instanceof Tensor;
+/** Whether a value is a linear map. */
 export const isLinearMap = (value: unknown): value is LinearMap =>
   !isTensor(value) && typeof (value as LinearMap | undefined)?.apply === 'function';
+/** Whether a value is a tensor in a file. */
 export const isStoredTensor = (value: unknown): value is StoredTensor =>
   !isTensor(value) && typeof (value as StoredTensor | undefined)?.read === 'function';
 const isLeaf = (params: Params): params is Leaf => isTensor(params) || isStoredTensor(params) || isLinearMap(params);
 
 const join = (path: string, key: string | number) => (path ? `${path}.${key}` : `${key}`);
 
-/** The same tree with every leaf replaced; a stand-in counts as one leaf. */
+/** Returns the same tree with every leaf replaced by `fn(path, leaf)`. A linear map is one leaf. */
 export function mapLeaves(params: Params, fn: (path: string, leaf: Leaf) => Params, path = ''): Params {
   if (isLeaf(params)) return fn(path, params);
   if (Array.isArray(params)) return params.map((child, i) => mapLeaves(child as Params, fn, join(path, i)));
@@ -48,28 +52,28 @@ export function mapLeaves(params: Params, fn: (path: string, leaf: Leaf) => Para
   );
 }
 
-/** The same tree with every tensor replaced, those inside stand-ins included. */
+/** Returns the same tree with every tensor replaced by `fn(path, tensor)`, including the parts of linear maps. */
 export function mapTensors(
   params: Params,
   fn: (path: string, tensor: Tensor | StoredTensor) => Tensor | StoredTensor,
 ): Params {
   return mapLeaves(params, (path, leaf) => {
     if (!isLinearMap(leaf)) return fn(path, leaf);
-    const module = path.slice(0, path.lastIndexOf('.'));
+    const modulePath = path.slice(0, path.lastIndexOf('.'));
     return leaf.with(
-      Object.fromEntries(Object.entries(leaf.parts()).map(([name, part]) => [name, fn(join(module, name), part)])),
+      Object.fromEntries(Object.entries(leaf.parts()).map(([name, part]) => [name, fn(join(modulePath, name), part)])),
     );
   });
 }
 
-/** Leaves by path, in tree order; a stand-in counts as one leaf. */
+/** Returns the leaves by path, in tree order. A linear map is one leaf. */
 export function flatten(params: Params): Record<string, Leaf> {
   const leaves: Record<string, Leaf> = {};
   mapLeaves(params, (path, leaf) => (leaves[path] = leaf));
   return leaves;
 }
 
-/** Tensors by path, in tree order, those inside stand-ins included. */
+/** Returns the tensors by path, in tree order, including the parts of linear maps. */
 export function flattenTensors(params: Params): Record<string, Tensor | StoredTensor> {
   const tensors: Record<string, Tensor | StoredTensor> = {};
   mapTensors(params, (path, tensor) => (tensors[path] = tensor));
@@ -79,8 +83,9 @@ export function flattenTensors(params: Params): Record<string, Tensor | StoredTe
 type Tree<L> = L | readonly Tree<L>[] | { readonly [key: string]: Tree<L> };
 
 /**
- * Dotted keys to a tree: keys that run 0, 1, … n-1 become an array, all others an object.
- * @throws if one key is a prefix of another
+ * Builds the tree whose leaves have the given paths. A node whose keys are 0, 1, … n-1 becomes an array, any other an
+ * object.
+ * @throws if one path continues another
  */
 export function unflatten<L>(leaves: Readonly<Record<string, L>>): Tree<L> {
   const root: Map<string, unknown> = new Map();
@@ -106,24 +111,24 @@ function fromMap(node: unknown): unknown {
   return Object.fromEntries([...node].map(([key, child]) => [key, fromMap(child)]));
 }
 
-/** The trainable tensors by path. */
+/** Returns the trainable tensors by path, including those inside linear maps. */
 export function trainable(params: Params): Record<string, Variable> {
   return Object.fromEntries(
     Object.entries(flattenTensors(params)).filter((entry): entry is [string, Variable] => isTrainable(entry[1])),
   );
 }
 
-/** Whether a leaf is a `tf.Variable` that gradients are computed for; a stand-in never is, its parts may be. */
+/** Whether a leaf is a trainable `tf.Variable`. False for a linear map, whose parts may be trainable. */
 export const isTrainable = (leaf: unknown): leaf is Variable => leaf instanceof Variable && leaf.trainable;
 
-/** Reads the values of a tensor in memory or in a file, row-major, as float32 or int32. */
+/** Reads the values of a tensor in memory or in a file, in row-major order, as float32 or int32. */
 export const readValues = async (tensor: Tensor | StoredTensor): Promise<Float32Array | Int32Array> =>
   isTensor(tensor) ? await tensor.data<'float32' | 'int32'>() : await tensor.read();
 
-/** The number of elements of a shape: the product of its sizes, 1 for a scalar. */
+/** Returns the number of elements of a shape: the product of its sizes, 1 for a scalar. */
 export const elementCount = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
-/** The same tree with the named tensors replaced. */
+/** Returns the same tree with the tensors at the given paths replaced. */
 export function withTensors(params: Params, named: Readonly<Record<string, Tensor>>): Params {
   return mapTensors(params, (path, tensor) => named[path] ?? tensor);
 }

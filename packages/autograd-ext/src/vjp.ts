@@ -2,28 +2,26 @@ import { clone, engine, keep, tidy, zerosLike, type Tensor } from '@tensorflow/t
 import { trainable, type Params } from './params.js';
 import { correctTfjs } from './register-gradients.js';
 
-/**
- * A pure, synchronous function of weights and tensors; the first of several outputs is the one that is differentiated.
- */
+/** A pure, synchronous function of weights and tensors. Only the first output is differentiated. */
 export type ModelFunction = (params: Params, ...inputs: Tensor[]) => Tensor | readonly [Tensor, ...Tensor[]];
 
-/** A function's value and the product of an output gradient with its Jacobian. */
+/** The value of a function and the vector-Jacobian product of an output gradient. */
 export interface Vjp {
   /** The first output. */
   readonly value: Tensor;
   /** Further outputs, not differentiated. */
   readonly aux: readonly Tensor[];
-  /** Gradients of the inputs named by `wrt`, in its order. */
+  /** Gradients of the inputs whose indices are in `wrt`, in that order. */
   readonly inputs: readonly Tensor[];
   /** Gradients of the trainable leaves, by path. */
   readonly params: Readonly<Record<string, Tensor>>;
 }
 
 /**
- * Runs `fn` and multiplies `dy`, the gradient of its first output, with its Jacobian.
- * A leaf or input that the output does not depend on gets a gradient of zeros.
- * @param wrt indices of the inputs to differentiate; all by default
+ * Runs `fn` and computes the vector-Jacobian product of `dy`, the gradient of its first output, with respect to the
+ * trainable leaves and the inputs in `wrt`. The gradient is zero where the output does not depend on a tensor.
  * @param dy same shape as the first output; ones by default
+ * @param wrt indices of the inputs to differentiate; all by default
  */
 export function vjp(
   fn: ModelFunction,
@@ -34,23 +32,23 @@ export function vjp(
 ): Vjp {
   const variables = trainable(params);
   return tidy(() => {
-    // Clones, so that an input given twice, or used elsewhere by `fn`, has a gradient of its own.
+    // Clones give each argument a gradient of its own, even if one tensor is passed twice or also captured by `fn`.
     const differentiated = wrt.map((index) => clone(inputs[index]!));
     const all = inputs.slice();
     wrt.forEach((index, i) => (all[index] = differentiated[i]!));
     const xs = [...differentiated, ...Object.values(variables)];
-    const kept: Tensor[] = [];
+    const furtherOutputs: Tensor[] = []; // kept: tfjs would dispose them when `gradients` ends
     const { value, grads } = gradients(
       () => {
         const [first, ...rest] = [fn(params, ...all)].flat() as [Tensor, ...Tensor[]];
-        kept.push(...rest.map((tensor) => keep(tensor)));
+        furtherOutputs.push(...rest.map((tensor) => keep(tensor)));
         return first;
       },
       xs,
       dy,
     );
-    const aux = kept.map((tensor) => clone(tensor));
-    kept.forEach((tensor) => tensor.dispose());
+    const aux = furtherOutputs.map((tensor) => clone(tensor));
+    furtherOutputs.forEach((tensor) => tensor.dispose());
     const filled = xs.map((x, i) => grads[i] ?? zerosLike(x));
     return {
       value,
@@ -62,20 +60,22 @@ export function vjp(
 }
 
 /**
- * `engine().gradients`, usable inside another gradient: tfjs forgets the outer tape when an inner call ends.
- * A gradient is undefined where the output does not depend on the tensor.
+ * Computes the value of `fn` and the gradients of `xs`, as `engine().gradients`, but may be called inside another
+ * gradient: restores the outer tape, which tfjs drops when an inner call ends.
+ * @param dy gradient of the output; ones by default
+ * @returns an undefined gradient where the output does not depend on the tensor
  */
 export function gradients(
   fn: () => Tensor,
   xs: Tensor[],
   dy?: Tensor,
 ): { value: Tensor; grads: (Tensor | undefined)[] } {
-  correctTfjs(); // the umbrella package may have been imported since
+  correctTfjs(); // the umbrella package, if imported since, has registered tfjs's own gradients again
   const { state } = engine();
-  const outer = state.activeTape;
+  const outerTape = state.activeTape;
   try {
     return engine().gradients(fn, xs, dy, true);
   } finally {
-    state.activeTape = outer;
+    state.activeTape = outerTape;
   }
 }

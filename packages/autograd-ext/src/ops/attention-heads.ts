@@ -10,31 +10,27 @@ import {
   type Tensor3D,
 } from '@tensorflow/tfjs-core';
 
-/** `[B, N, C]` to `[B·heads, N, C/heads]`. */
+/** Splits the channels of `[B, N, C]` into heads: `[B·heads, N, C/heads]`. */
 export function splitHeads(x: Tensor, heads: number): Tensor3D {
   const [batch, length, channels] = x.shape as [number, number, number];
-  return reshape(transpose(reshape(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]), [
-    batch * heads,
-    length,
-    channels / heads,
-  ]);
+  const width = channels / heads;
+  const split = transpose(reshape(x, [batch, length, heads, width]), [0, 2, 1, 3]); // [B, heads, N, C/heads]
+  return reshape(split, [batch * heads, length, width]);
 }
 
-/** `[B·heads, N, C/heads]` to `[B, N, C]`. */
+/** Merges heads `[B·heads, N, C/heads]` back into channels: `[B, N, C]`. */
 export function mergeHeads(x: Tensor, heads: number): Tensor3D {
   const [batches, length, width] = x.shape as [number, number, number];
-  return reshape(transpose(reshape(x, [batches / heads, heads, length, width]), [0, 2, 1, 3]), [
-    batches / heads,
-    length,
-    heads * width,
-  ]);
+  const batch = batches / heads;
+  const merged = transpose(reshape(x, [batch, heads, length, width]), [0, 2, 1, 3]); // [B, N, heads, C/heads]
+  return reshape(merged, [batch, length, heads * width]);
 }
 
 /**
- * Scores `[..., N, M]` with the keys after each query made invisible. Large and finite: infinities turn into NaN where
- * they meet zeros.
+ * Applies the causal mask to scores `[..., N, M]`: adds -1e30 where the key comes after the query. Not -Infinity, which
+ * gives NaN when it is multiplied by 0.
  */
-export function masked<T extends Tensor>(scores: T): T {
+export function causalMask<T extends Tensor>(scores: T): T {
   const [queries, keys] = scores.shape.slice(-2) as [number, number];
   const visible = greaterEqual(expandDims(range(0, queries), 1), expandDims(range(0, keys), 0)); // [N, M]
   return add(scores, where(visible, 0, -1e30));

@@ -11,6 +11,7 @@ import {
   transpose,
   zeros,
   conv2d as tfConv2d,
+  type backend_util,
   type Tensor,
   type Tensor2D,
   type Tensor4D,
@@ -20,16 +21,17 @@ import { packedLayout } from '../frozen.js';
 import { filterGradient } from '../kernels/gradients/filter-gradient.js';
 import { linear } from './linear.js';
 
-/** Zeros added at the borders: the same everywhere, or `[top, bottom, left, right]`. */
+/** Number of zeros added at the borders: the same on all sides, or `[top, bottom, left, right]`. */
 export type Padding = number | readonly [top: number, bottom: number, left: number, right: number];
 
 /**
- * 2-D convolution of images `[B, H, W, in]` with a weight in the layout of checkpoints, as torch.nn.functional.conv2d.
- * @param weight `[out, in, kh, kw]`
+ * 2-D convolution, as torch.nn.functional.conv2d, but of NHWC images.
+ * @param x `[B, H, W, in]`
+ * @param weight `[out, in, kh, kw]`, as in checkpoints
  * @param bias `[out]`
- * @param options.padding less than the kernel's size
+ * @param options.padding less than the kernel size
  * @returns `[B, H', W', out]`
- * @throws if the shapes do not fit
+ * @throws if x does not match the weight, or the padding reaches the kernel size
  */
 export function conv2d(
   x: Tensor4D,
@@ -67,14 +69,12 @@ const convOp = defineOp<ConvAttrs>({
   }),
 });
 
-/** A 1×1 kernel is a matrix, applied to every pixel. */
+/** Whether the convolution is a matrix product at every pixel. */
 const isMatrix = ({ shape }: Tensor, stride: number) => shape[2] === 1 && shape[3] === 1 && stride === 1;
 const asMatrix = (weight: Tensor) => reshape(weight, [weight.shape[0]!, weight.shape[1]!]);
 
 const toHWIO = (weight: Tensor) => transpose(weight, [2, 3, 1, 0]);
-/**
- * The kernel whose convolution is the transpose of a stride-1 convolution: flipped, with inputs and outputs exchanged.
- */
+/** The kernel of the transposed stride-1 convolution: flipped, with input and output channels exchanged. */
 const toTransposed = (weight: Tensor) => reverse(transpose(weight, [2, 3, 0, 1]), [0, 1]); // [kh, kw, out, in]
 
 function convolve(
@@ -84,12 +84,9 @@ function convolve(
   [top, bottom, left, right]: readonly number[],
   bias?: Tensor,
 ): Tensor {
-  const explicit: [[number, number], [number, number], [number, number], [number, number]] = [
-    [0, 0],
-    [top!, bottom!],
-    [left!, right!],
-    [0, 0],
-  ];
+  const rows: [number, number] = [top!, bottom!];
+  const columns: [number, number] = [left!, right!];
+  const explicit: backend_util.ExplicitPadding = [[0, 0], rows, columns, [0, 0]];
   if (!bias) return tfConv2d(x as Tensor4D, filter as Tensor4D, stride, explicit);
   const attrs = {
     strides: stride,
@@ -102,19 +99,16 @@ function convolve(
   return engine().runKernel(FusedConv2D, { x, filter, bias } as never, attrs as never) as Tensor;
 }
 
-// The gradient of a strided convolution is that of the stride-1 convolution whose output, sampled every `stride`, it
-// is.
+// A strided convolution is a stride-1 convolution of whose output every `stride`-th row and column is read. So dy is
+// first spread over the stride-1 output.
 const inputGradient = defineOp<ConvAttrs & { readonly size: readonly [height: number, width: number] }>({
   name: 'ConvOIHWInputGrad',
   forward: ({ dy, weight }, { stride, pads: [top, bottom, left, right], size: [height, width] }) => {
     const [outputs, inputs, kh, kw] = weight!.shape as [number, number, number, number];
-    if (isMatrix(weight!, stride))
-      return reshape(matMul(reshape(dy!, [-1, outputs]) as Tensor2D, asMatrix(weight!) as Tensor2D), [
-        dy!.shape[0]!,
-        height,
-        width,
-        inputs,
-      ]);
+    if (isMatrix(weight!, stride)) {
+      const dx = matMul(reshape(dy!, [-1, outputs]) as Tensor2D, asMatrix(weight!) as Tensor2D); // [B·H·W, in]
+      return reshape(dx, [dy!.shape[0]!, height, width, inputs]);
+    }
     const spread = spreadOut(dy!, stride, height + top + bottom - kh + 1, width + left + right - kw + 1);
     return convolve(spread, packedLayout(weight!, 'transposed', toTransposed), 1, [
       kh - 1 - top,
@@ -125,32 +119,18 @@ const inputGradient = defineOp<ConvAttrs & { readonly size: readonly [height: nu
   },
 });
 
-/** `dy` at every `stride`-th place of a plane of zeros of the given size. */
+/** Writes `dy` to every `stride`-th row and column of a plane of zeros of the given size. */
 function spreadOut(dy: Tensor, stride: number, height: number, width: number): Tensor {
   if (stride === 1) return dy;
   const [batch, rows, columns, channels] = dy.shape as [number, number, number, number];
-  const across = reshape(dy, [batch * rows * columns, channels]);
-  const wide = reshape(concat([across, zeros([across.shape[0]!, (stride - 1) * channels])], 1), [
-    batch * rows,
-    stride * columns * channels,
-  ]);
-  const full = reshape(concat([wide, zeros([wide.shape[0]!, (stride - 1) * wide.shape[1]!])], 1), [
-    batch,
-    stride * rows,
-    stride * columns,
-    channels,
-  ]);
-  const missing = [Math.max(0, height - stride * rows), Math.max(0, width - stride * columns)] as const;
-  return slice(
-    pad(full, [
-      [0, 0],
-      [0, missing[0]],
-      [0, missing[1]],
-      [0, 0],
-    ]),
-    [0, 0, 0, 0],
-    [batch, height, width, channels],
-  );
+  const pixels = reshape(dy, [batch * rows * columns, channels]);
+  const withColumns = concat([pixels, zeros([pixels.shape[0]!, (stride - 1) * channels])], 1);
+  const lines = reshape(withColumns, [batch * rows, stride * columns * channels]);
+  const withRows = concat([lines, zeros([lines.shape[0]!, (stride - 1) * lines.shape[1]!])], 1);
+  const full = reshape(withRows, [batch, stride * rows, stride * columns, channels]);
+  const below: [number, number] = [0, Math.max(0, height - stride * rows)];
+  const right: [number, number] = [0, Math.max(0, width - stride * columns)];
+  return slice(pad(full, [[0, 0], below, right, [0, 0]]), [0, 0, 0, 0], [batch, height, width, channels]);
 }
 
 function weightGradient(
@@ -161,14 +141,8 @@ function weightGradient(
 ): Tensor {
   const [, , kh, kw] = weight.shape as [number, number, number, number];
   const places = [dy.shape[1]!, dy.shape[2]!] as const;
-  const gradient = filterGradient(x, dy, {
-    size: [kh, kw],
-    strides: [stride, stride],
-    pads: [
-      [top, bottom],
-      [left, right],
-    ],
-    places,
-  });
+  const [rows, columns] = [[top, bottom] as const, [left, right] as const];
+  const windows = { size: [kh, kw], strides: [stride, stride], pads: [rows, columns], places } as const;
+  const gradient = filterGradient(x, dy, windows); // [kh·kw, out, in]
   return reshape(transpose(gradient, [1, 2, 0]), weight.shape);
 }

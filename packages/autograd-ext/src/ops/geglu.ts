@@ -5,8 +5,8 @@ import { registerHostKernel } from '../kernels/registry/host-kernel.js';
 import { gelu, geluGrad } from './gelu.js';
 
 /**
- * The gated unit of a transformer's feed-forward layer (Shazeer 2020, GLU variants, eq. 5): the first half of the
- * channels times gelu of the second.
+ * The gated linear unit of a transformer's feed-forward layer (Shazeer 2020, "GLU Variants Improve Transformer",
+ * eq. 5): the first half of the channels times gelu of the second half.
  * @param x `[..., 2C]`
  * @returns `[..., C]`
  * @throws if the number of channels is odd

@@ -3,7 +3,7 @@ import { defineOp } from '../define-op.js';
 import { geluGradKernel, geluKernel } from '../kernels/fused/gelu.js';
 import { registerHostKernel } from '../kernels/registry/host-kernel.js';
 
-/** `x · Φ(x)` with the normal distribution Φ itself (erf), not its tanh approximation. */
+/** `x · Φ(x)`, exact: Φ is the normal distribution function by erf, not its tanh approximation. */
 export const gelu = (x: Tensor): Tensor => geluOp({ x }, {});
 
 registerHostKernel(geluKernel);
@@ -16,7 +16,7 @@ const geluOp = defineOp<object>({
   gradient: (dy, [x]) => ({ x: () => geluGrad({ x: x!, dy }, {}) }),
 });
 
-/** `dy` times the derivative of gelu at `x`. */
+/** `dy · gelu'(x)`. */
 export const geluGrad = defineOp<object>({
   name: 'GeluGrad',
   forward: ({ x, dy }) => mul(dy!, add(normal(x!), mul(x!, density(x!)))),

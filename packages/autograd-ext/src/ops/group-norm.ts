@@ -5,12 +5,12 @@ import type { GroupNormAttrs } from '../kernels/fused/group-norm-loops.js';
 import { registerHostKernel } from '../kernels/registry/host-kernel.js';
 
 /**
- * Group normalisation, as torch.nn.functional.group_norm: mean and variance over all places and the channels of a
- * group.
+ * Group normalisation, as torch.nn.functional.group_norm: with mean and variance over all positions and the channels of
+ * each group.
  * @param x `[B, ..., C]`
  * @param weight `[C]`
  * @param bias `[C]`
- * @throws if the groups do not divide the channels
+ * @throws if the groups do not divide the channels, or weight or bias does not match them
  */
 export function groupNorm(
   x: Tensor,
@@ -23,7 +23,8 @@ export function groupNorm(
     throw new Error(`groupNorm: groups got ${groups}, expected a divisor of the ${channels} channels of x.`);
   if (weight.size !== channels || bias.size !== channels)
     throw new Error(
-      `groupNorm: weight and bias got shapes [${weight.shape}] and [${bias.shape}], expected [${channels}] for x [${x.shape}].`,
+      `groupNorm: weight and bias got shapes [${weight.shape}] and [${bias.shape}], ` +
+        `expected [${channels}] for x [${x.shape}].`,
     );
   return reshape(groupNormOp({ x: reshape(x, [batch, -1, channels]), weight, bias }, { groups, eps }), x.shape);
 }

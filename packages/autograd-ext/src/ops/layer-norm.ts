@@ -8,12 +8,14 @@ import { layerNormGradKernel, layerNormKernel } from '../kernels/fused/layer-nor
  * @param x `[..., C]`
  * @param weight `[C]`
  * @param bias `[C]`
+ * @throws if weight or bias does not match the channels
  */
 export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, { eps }: { eps: number }): Tensor {
   const channels = x.shape.at(-1)!;
   if (weight.size !== channels || bias.size !== channels)
     throw new Error(
-      `layerNorm: weight and bias got shapes [${weight.shape}] and [${bias.shape}], expected [${channels}] for x [${x.shape}].`,
+      `layerNorm: weight and bias got shapes [${weight.shape}] and [${bias.shape}], ` +
+        `expected [${channels}] for x [${x.shape}].`,
     );
   return reshape(layerNormOp({ x: reshape(x, [-1, channels]), weight, bias }, { eps }), x.shape);
 }

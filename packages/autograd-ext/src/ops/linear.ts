@@ -13,7 +13,7 @@ import { defineOp } from '../define-op.js';
 import { packedLayout } from '../frozen.js';
 import { isLinearMap, type LinearMap } from '../params.js';
 
-/** A matrix `[out, in]`: its values, or only what it does. */
+/** A matrix `[out, in]`, as a tensor or as a linear map. */
 export type Matrix = Tensor | LinearMap;
 
 /**
@@ -22,6 +22,7 @@ export type Matrix = Tensor | LinearMap;
  * @param weight `[out, in]`
  * @param bias `[out]`
  * @returns `[..., out]`
+ * @throws if x does not match the weight
  */
 export function linear(x: Tensor, weight: Matrix, bias?: Tensor): Tensor {
   const [outputs, inputs] = weight.shape as [number, number];
@@ -49,12 +50,12 @@ const linearOp = defineOp<object>({
   }),
 });
 
-/** `dyᵀ · x`, transposing the narrower of the two: transposes are slow, and a LoRA matrix has one very narrow side. */
+/** `dyᵀ · x`. Transposes the narrower factor: transposes are slow, and a LoRA matrix has one very narrow side. */
 function weightGradient(dy: Tensor2D, x: Tensor2D): Tensor2D {
   return dy.shape[1] <= x.shape[1] ? matMul(transpose(dy), x) : transpose(matMul(transpose(x), dy)); // [out, in]
 }
 
-/** `a · b + bias` in one kernel. */
+/** `a · b + bias`, fused into one kernel. */
 function matMulBias(a: Tensor, b: Tensor, bias?: Tensor): Tensor {
   if (!bias) return matMul(a as Tensor2D, b as Tensor2D);
   const attrs = { transposeA: false, transposeB: false, activation: 'linear' };

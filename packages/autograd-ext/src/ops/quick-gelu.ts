@@ -3,7 +3,7 @@ import { defineOp } from '../define-op.js';
 
 const slope = 1.702;
 
-/** `x · sigmoid(1.702 x)`, OpenAI CLIP's approximation of gelu. */
+/** `x · sigmoid(1.702 x)`, the approximation of gelu in OpenAI's CLIP. */
 export const quickGelu = (x: Tensor): Tensor => quickGeluOp({ x }, {});
 
 const quickGeluOp = defineOp<object>({

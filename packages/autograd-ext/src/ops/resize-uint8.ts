@@ -1,13 +1,14 @@
 import type { Size } from './resize.js';
 import { resizeWeights } from '../kernels/geometry/resize-weights.js';
 
-const precision = 1 << 22; // PIL's fixed-point weights for 8-bit channels
+const precision = 1 << 22; // of PIL's fixed-point weights for 8-bit channels
 
 /**
- * Resizes an 8-bit image as PIL's `Image.resize` does: antialiased, rows first, with fixed-point weights, rounded and
- * clipped to 0 … 255 after each axis. Not differentiable; for preprocessing as reference implementations do it.
+ * Resizes an 8-bit image as PIL's `Image.resize`: antialiased, along rows first, with fixed-point weights, rounded and
+ * clipped to 0 … 255 after each axis. Not differentiable; reference implementations preprocess images this way.
  * @param pixels `[height, width, channels]`
- * @returns `[to height, to width, channels]`
+ * @returns `[toHeight, toWidth, channels]`
+ * @throws if the number of pixels does not match the height and width
  */
 export function resizeUint8(
   pixels: Uint8Array | Uint8ClampedArray,
@@ -24,7 +25,7 @@ export function resizeUint8(
   return resizeAxis(wide, 1, toWidth * channels, height, toHeight, mode);
 }
 
-/** `[outer, from, inner]` to `[outer, to, inner]`. */
+/** Resizes the middle axis of `[outer, from, inner]` to `[outer, to, inner]`. */
 function resizeAxis(
   x: ArrayLike<number>,
   outer: number,

@@ -8,10 +8,11 @@ import { resizeWeights, type ResizeKernel } from '../kernels/geometry/resize-wei
 export type Size = readonly [height: number, width: number];
 
 /**
- * Resizes images as torch.nn.functional.interpolate does with `align_corners=False`, by two products with constant
- * matrices. `antialias` (the default, as in torchvision and PIL) widens the filter when shrinking.
+ * Resizes images as torch.nn.functional.interpolate with `align_corners=False`, by two products with constant matrices.
+ * `antialias` widens the filter when shrinking; it is on by default, as in torchvision and PIL.
  * @param x `[B, H, W, C]`
- * @returns `[B, height, width, C]`; bicubic may leave the range of the input
+ * @returns `[B, height, width, C]`; bicubic values may exceed the range of the input
+ * @throws if x has another rank or the size is not positive integers
  */
 export function resize(
   x: Tensor4D,
@@ -22,18 +23,19 @@ export function resize(
 }
 
 /**
- * Resizes images by repeating or dropping pixels, as torch's `nearest`: pixel i of the result is pixel `floor(i · in /
- * out)`.
+ * Resizes images by repeating or dropping pixels, as torch's `nearest`: output pixel i copies input pixel
+ * `floor(i · in / out)`.
  * @param x `[B, H, W, C]`
  * @returns `[B, height, width, C]`
+ * @throws if x has another rank or the size is not positive integers
  */
 export function upsampleNearest(x: Tensor4D, size: Size): Tensor4D {
   return resample(x, size, { mode: 'nearest', antialias: false });
 }
 
 /**
- * The size whose shorter side is `size`, with the aspect ratio of `from`, as torchvision's `Resize(size)`: the longer
- * side is rounded down.
+ * Returns the size whose shorter side is `size`, with the aspect ratio of the given image, as torchvision's
+ * `Resize(size)`. Rounds the longer side down.
  */
 export function shorterSide([height, width]: Size, size: number): Size {
   return height <= width ? [size, Math.floor((size * width) / height)] : [Math.floor((size * height) / width), size];
@@ -43,7 +45,8 @@ function resample(x: Tensor4D, [height, width]: Size, kernel: ResizeKernel): Ten
   const fits = x.rank === 4 && [height, width].every((n) => Number.isInteger(n) && n > 0);
   if (!fits)
     throw new Error(
-      `resize: x and size got shapes [${x.shape}] and [${height}, ${width}], expected [B, H, W, C] and two positive integers.`,
+      `resize: x and size got shapes [${x.shape}] and [${height}, ${width}], ` +
+        'expected [B, H, W, C] and two positive integers.',
     );
   return resizeOp({ x }, { ...kernel, from: [x.shape[1], x.shape[2]], to: [height, width] }) as Tensor4D;
 }
@@ -55,25 +58,25 @@ const resizeOp = defineOp<ResizeAttrs>({
   name: 'Resize',
   forward: ({ x }, attrs) => {
     const [down, across] = matrices(attrs);
-    return apply(x!, transpose(down), transpose(across));
+    return applyMatrices(x!, transpose(down), transpose(across));
   },
   gradient: (dy, _, attrs) => ({ x: () => resizeGrad({ dy }, attrs) }),
 });
 
 const resizeGrad = defineOp<ResizeAttrs>({
   name: 'ResizeGrad',
-  forward: ({ dy }, attrs) => apply(dy!, ...matrices(attrs)),
+  forward: ({ dy }, attrs) => applyMatrices(dy!, ...matrices(attrs)),
 });
 
-/** `[out, in]` for rows and for columns. */
+/** The resize matrices `[out, in]` of the vertical and of the horizontal axis. */
 const matrices = ({ from, to, ...kernel }: ResizeAttrs) =>
   [0, 1].map((axis) => tensor2d(resizeWeights(from[axis]!, to[axis]!, kernel), [to[axis]!, from[axis]!])) as [
     Tensor2D,
     Tensor2D,
   ];
 
-/** Multiplies the columns of `x` `[B, H, W, C]` with a matrix `[H, H']` and its rows with one `[W, W']`. */
-function apply(x: Tensor, down: Tensor2D, across: Tensor2D): Tensor {
+/** Multiplies the columns of `x` `[B, H, W, C]` by `down` `[H, H']` and its rows by `across` `[W, W']`. */
+function applyMatrices(x: Tensor, down: Tensor2D, across: Tensor2D): Tensor {
   const [batch, height, width, channels] = x.shape as [number, number, number, number];
   const rows = reshape(transpose(x, [0, 1, 3, 2]), [-1, width]);
   const wide = reshape(matMul(rows as Tensor2D, across), [batch, height, channels, -1]); // [B, H, C, W']

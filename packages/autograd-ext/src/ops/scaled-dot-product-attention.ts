@@ -1,13 +1,14 @@
 import { concat, matMul, mul, slice, softmax, sub, sum, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
 import { registerAttentionKernels, type AttentionAttrs } from '../kernels/fused/attention.js';
-import { masked, mergeHeads, splitHeads } from './attention-heads.js';
+import { causalMask, mergeHeads, splitHeads } from './attention-heads.js';
 import { sharedGradient } from './shared-gradient.js';
 
-/** How the channels are split, and what a query may see. */
+/** Options of `scaledDotProductAttention`. */
 export interface AttentionOptions {
+  /** Number of heads; divides the channels. */
   readonly heads: number;
-  /** Query i sees keys 0 … i only. */
+  /** Query i attends to keys 0 … i only. */
   readonly causal?: boolean;
   /** Factor of the scores; `1/sqrt(C / heads)` by default. */
   readonly scale?: number;
@@ -16,14 +17,14 @@ export interface AttentionOptions {
 type Inputs = Readonly<Record<string, Tensor>>;
 
 /**
- * `softmax(q kᵀ · scale) v`, head by head (Attention is all you need, eq. 1), as
- * torch.nn.functional.scaled_dot_product_attention. The gradient computes the probabilities again: they are larger than
- * all its inputs together.
- * @param q `[B, N, C]`, C being heads times the head's width
+ * `softmax(q kᵀ · scale) v` for each head ("Attention Is All You Need", eq. 1), as
+ * torch.nn.functional.scaled_dot_product_attention. The gradient recomputes the probabilities, which are larger than
+ * all inputs together.
+ * @param q `[B, N, C]`, where C is the number of heads times their width
  * @param k `[B, M, C]`
  * @param v `[B, M, C]`
  * @returns `[B, N, C]`
- * @throws if the heads do not divide the channels, or shapes do not fit
+ * @throws if the heads do not divide the channels, or the shapes of q, k and v do not match
  */
 export function scaledDotProductAttention(
   q: Tensor,
@@ -34,15 +35,16 @@ export function scaledDotProductAttention(
   const channels = q.shape.at(-1)!;
   if (channels % heads)
     throw new Error(`scaledDotProductAttention: heads got ${heads}, expected a divisor of the ${channels} channels.`);
-  const fits =
+  const shapesMatch =
     k.rank === 3 &&
     q.rank === 3 &&
     k.shape[0] === q.shape[0] &&
     k.shape[2] === channels &&
     `${k.shape}` === `${v.shape}`;
-  if (!fits)
+  if (!shapesMatch)
     throw new Error(
-      `scaledDotProductAttention: k and v got shapes [${k.shape}] and [${v.shape}], expected [B, M, C] with the B and C of q [${q.shape}].`,
+      `scaledDotProductAttention: k and v got shapes [${k.shape}] and [${v.shape}], ` +
+        `expected [B, M, C] with the B and C of q [${q.shape}].`,
     );
   return attentionOp({ q, k, v }, { heads, causal, scale: scale ?? 1 / Math.sqrt(channels / heads) }) as Tensor3D;
 }
@@ -50,14 +52,10 @@ export function scaledDotProductAttention(
 const forward = ({ q, k, v }: Inputs, attrs: AttentionAttrs): Tensor =>
   mergeHeads(matMul(probabilities(q!, k!, attrs), splitHeads(v!, attrs.heads)), attrs.heads);
 
-// The gradients of q, k and v, one after the other: [B, N + 2M, C].
+/** The gradients of q, k and v, concatenated along the sequence: `[B, N + 2M, C]`. */
 function gradient({ q, k, v, dy }: Inputs, attrs: AttentionAttrs): Tensor {
-  const [qs, ks, vs, dys] = [q!, k!, v!, dy!].map((x) => splitHeads(x, attrs.heads)) as [
-    Tensor3D,
-    Tensor3D,
-    Tensor3D,
-    Tensor3D,
-  ];
+  const split = (x: Tensor | undefined) => splitHeads(x!, attrs.heads);
+  const [qs, ks, vs, dys] = [split(q), split(k), split(v), split(dy)]; // [B·heads, N or M, C/heads]
   const p = probabilities(q!, k!, attrs); // [B·heads, N, M]
   const dp = mul(p, matMul(dys, vs, false, true));
   const ds = mul(sub(dp, mul(p, sum(dp, -1, true))), attrs.scale) as Tensor3D;
@@ -76,20 +74,20 @@ const attentionOp = defineOp<AttentionAttrs>({
   inputsToSave: ['q', 'k', 'v'],
   gradient: (dy, saved, attrs) => {
     const [q, k, v] = saved as [Tensor, Tensor, Tensor];
-    const all = sharedGradient(() => attentionGrad({ q, k, v, dy }, attrs));
+    const joint = sharedGradient(() => attentionGrad({ q, k, v, dy }, attrs)); // [B, N + 2M, C]
     const [queries, keys] = [q.shape[1]!, k.shape[1]!];
     return {
-      q: () => slice(all(), [0, 0, 0], q.shape as [number, number, number]),
-      k: () => slice(all(), [0, queries, 0], k.shape as [number, number, number]),
-      v: () => slice(all(), [0, queries + keys, 0], v.shape as [number, number, number]),
+      q: () => slice(joint(), [0, 0, 0], q.shape as [number, number, number]),
+      k: () => slice(joint(), [0, queries, 0], k.shape as [number, number, number]),
+      v: () => slice(joint(), [0, queries + keys, 0], v.shape as [number, number, number]),
     };
   },
 });
 
 const attentionGrad = defineOp<AttentionAttrs>({ name: 'ScaledDotProductAttentionGrad', forward: gradient });
 
+/** `[B·heads, N, M]` */
 function probabilities(q: Tensor, k: Tensor, { heads, causal, scale }: AttentionAttrs): Tensor3D {
-  // [B·heads, N, M]
   const scores = matMul(splitHeads(mul(q, scale), heads), splitHeads(k, heads), false, true) as Tensor3D;
-  return softmax(causal ? masked(scores) : scores);
+  return softmax(causal ? causalMask(scores) : scores);
 }

@@ -1,7 +1,7 @@
 import { add, mul, sigmoid, sub, type Tensor } from '@tensorflow/tfjs-core';
 import { defineOp } from '../define-op.js';
 
-/** `x · sigmoid(x)`, also called swish. */
+/** `x · sigmoid(x)`, also known as swish. */
 export const silu = (x: Tensor): Tensor => siluOp({ x }, {});
 
 const siluOp = defineOp<object>({

@@ -3,24 +3,22 @@ import { gradients } from '../vjp.js';
 
 /** How a gradient is compared with central differences. */
 export interface CheckGradientOptions {
-  /** Largest step of an entry; halved once, and both estimates combined. */
+  /** Larger of the two step lengths; the other is half of it. */
   readonly step?: number;
-  /**
-   * Largest error allowed, relative to the largest entry of that input's gradient (or to `scale` if that is larger).
-   */
+  /** Largest error allowed, relative to the largest entry of that input's gradient, or to `scale` if that is larger. */
   readonly tolerance?: number;
   /** Gradients smaller than this are compared absolutely. */
   readonly scale?: number;
-  /** Entries compared one by one, an input; all of a small input. */
+  /** Number of entries of each input to compare one by one; a smaller input is compared completely. */
   readonly entries?: number;
-  /** Of the random projections of the output and of the choice of entries. */
+  /** Seed of the random projection of the output, the random directions and the choice of entries. */
   readonly seed?: number;
 }
 
 /**
- * Compares the gradient of `sum(fn(...inputs) * R)`, R random, with central differences (two steps, Richardson): entry
- * by entry, and along one random direction an input, which touches every entry.
- * @throws an error that names the input and the worst entry
+ * Compares the gradient of `sum(fn(...inputs) * R)`, R random, with central differences (two steps, Richardson
+ * extrapolation): entry by entry, and along one random direction per input, which covers every entry.
+ * @throws an error that names the input and the entry that is off
  */
 export function checkGradient(
   fn: (...xs: Tensor[]) => Tensor,
@@ -34,29 +32,19 @@ export function checkGradient(
     inputs.forEach((input, index) => {
       const values = Float32Array.from(input.dataSync());
       const analytic = Float32Array.from(grads[index]?.dataSync() ?? { length: values.length }, (g) => g ?? 0);
-      const along = (direction: Float32Array) =>
-        slope(direction, step, (moved) => evaluate(fn, inputs, index, moved), values, weights);
-      const allowed =
-        tolerance *
-        Math.max(
-          scale,
-          analytic.reduce((most, g) => Math.max(most, Math.abs(g)), 0),
-        );
-      for (const entry of choose(values.length, entries, seed))
-        compare(
-          along(unit(values.length, entry)),
-          analytic[entry]!,
-          allowed,
-          `input ${index} [${input.shape}], entry ${entry}`,
-        );
+      const evaluateAt = (moved: Float32Array) => evaluate(fn, inputs, index, moved);
+      const slopeAlong = (direction: Float32Array) => slope(direction, step, evaluateAt, values, weights);
+      const largest = analytic.reduce((most, g) => Math.max(most, Math.abs(g)), 0);
+      const allowed = tolerance * Math.max(scale, largest);
+      const name = `input ${index} [${input.shape}]`;
+      for (const entry of chooseEntries(values.length, entries, seed)) {
+        const difference = slopeAlong(unitVector(values.length, entry));
+        compare(difference, analytic[entry]!, allowed, `${name}, entry ${entry}`);
+      }
       const direction = randomNormal(input.shape, 0, 1, 'float32', seed + 104729 + index).dataSync() as Float32Array;
       const product = analytic.reduce((sum, g, i) => sum + g * direction[i]!, 0);
-      compare(
-        along(direction),
-        product,
-        allowed * Math.sqrt(values.length) * 2,
-        `input ${index} [${input.shape}], a random direction`,
-      );
+      const allowedAlong = allowed * Math.sqrt(values.length) * 2;
+      compare(slopeAlong(direction), product, allowedAlong, `${name}, a random direction`);
     });
   });
 }
@@ -66,6 +54,7 @@ function compare(expected: number, actual: number, allowed: number, where: strin
   throw new Error(`checkGradient: ${where} got ${actual}, expected ${expected} by differences, within ${allowed}.`);
 }
 
+/** The output of `fn` with the values of one input replaced. */
 function evaluate(
   fn: (...xs: Tensor[]) => Tensor,
   inputs: Tensor[],
@@ -85,7 +74,7 @@ function slope(
   values: Float32Array,
   weights: ArrayLike<number>,
 ): number {
-  // not hypot: a large image has too many entries to be arguments
+  // Math.hypot takes its numbers as arguments, of which a large image has too many.
   const size = Math.sqrt(direction.reduce((sum, x) => sum + x * x, 0));
   const difference = (h: number) => {
     const t = h / size;
@@ -98,10 +87,10 @@ function slope(
   return (4 * difference(step / 2) - difference(step)) / 3;
 }
 
-const unit = (length: number, entry: number) => new Float32Array(length).fill(1, entry, entry + 1);
+const unitVector = (length: number, entry: number) => new Float32Array(length).fill(1, entry, entry + 1);
 
-/** All of few entries, else a sample of them. */
-function choose(length: number, count: number, seed: number): number[] {
+/** Returns all entries of a small input, else `count` entries spread over it. */
+function chooseEntries(length: number, count: number, seed: number): number[] {
   if (length <= count) return Array.from({ length }, (_, i) => i);
   const stride = length / count;
   return Array.from({ length: count }, (_, i) =>

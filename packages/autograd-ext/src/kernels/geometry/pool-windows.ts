@@ -9,13 +9,13 @@ export interface PoolAttrs {
 }
 
 /**
- * Calls `visit` for each window of each example: the offset of its result in dy, and the offsets of its places in x
- * (channel 0).
+ * Calls `visit(y, pixels)` for each window of each example: `y` is the offset of the window in the output, `pixels` are
+ * the offsets of its pixels inside the input of the given shape (both of channel 0).
  */
 export function forEachWindow(
   shape: readonly number[],
   { filterSize, strides, pad, dimRoundingMode }: PoolAttrs,
-  visit: (y: number, places: readonly number[]) => void,
+  visit: (y: number, pixels: readonly number[]) => void,
 ): void {
   const info = backend_util.computePool2DInfo(
     [...shape] as [number, number, number, number],
@@ -30,18 +30,19 @@ export function forEachWindow(
   for (let b = 0; b < info.batchSize; b++) {
     for (let row = 0; row < info.outHeight; row++) {
       for (let column = 0; column < info.outWidth; column++, y += channels) {
-        const places: number[] = [];
+        const pixels: number[] = [];
         for (const r of inside(row * info.strideHeight - info.padInfo.top, info.filterHeight, info.inHeight)) {
           for (const c of inside(column * info.strideWidth - info.padInfo.left, info.filterWidth, info.inWidth)) {
-            places.push(((b * info.inHeight + r) * info.inWidth + c) * channels);
+            pixels.push(((b * info.inHeight + r) * info.inWidth + c) * channels);
           }
         }
-        visit(y, places);
+        visit(y, pixels);
       }
     }
   }
 }
 
+/** The `count` indices from `first` that lie in [0, size). */
 function inside(first: number, count: number, size: number): number[] {
   return Array.from({ length: count }, (_, i) => first + i).filter((i) => i >= 0 && i < size);
 }

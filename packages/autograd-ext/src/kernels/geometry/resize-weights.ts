@@ -1,13 +1,15 @@
-/** How a resized pixel weighs its neighbours. */
+/** The interpolation filter of a resize. */
 export interface ResizeKernel {
   readonly mode: 'nearest' | 'bilinear' | 'bicubic';
+  /** Widens the filter when shrinking. Ignored by `nearest`. */
   readonly antialias: boolean;
 }
 
 /**
- * The matrix `[to, from]`, row-major, that resizes a line of pixels. Without antialiasing: torch's
- * `align_corners=False`, indices clamped at the ends, Keys' cubic with a = -0.75. With it: PIL's scheme, the filter
- * widened by the scale when shrinking, cut at the ends and normalised, a = -0.5.
+ * Returns the row-major matrix `[to, from]` that resizes a line of pixels.
+ * Without antialiasing as torch's `align_corners=False`: clamps indices at the ends, Keys' cubic filter with a = -0.75.
+ * With antialiasing as PIL: widens the filter by the scale when shrinking, cuts it off at the ends and normalises it,
+ * a = -0.5.
  */
 export function resizeWeights(from: number, to: number, { mode, antialias }: ResizeKernel): Float32Array {
   const weights = new Float32Array(from * to);
@@ -34,7 +36,7 @@ function addAntialiased(row: number, from: number, to: number, mode: 'bilinear' 
 }
 
 function addInterpolated(row: number, from: number, to: number, mode: 'bilinear' | 'bicubic', add: Add): void {
-  // In float32, as torch does: the position decides the weights, and its rounding is visible at 1e-5.
+  // In float32 as torch: the rounding of the position changes the weights by about 1e-5.
   const centre = Math.fround(Math.fround((row + 0.5) * Math.fround(from / to)) - 0.5);
   const position = mode === 'bilinear' ? Math.max(centre, 0) : centre;
   const first = Math.floor(position);

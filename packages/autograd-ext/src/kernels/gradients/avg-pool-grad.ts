@@ -1,9 +1,9 @@
-import type { HostKernel } from '../registry/host-kernel.js';
 import { forEachWindow, type PoolAttrs } from '../geometry/pool-windows.js';
+import type { HostKernel } from '../registry/host-kernel.js';
 
 /**
- * The gradient of avgPool is shared by the places inside the image, over which the mean was taken. (tfjs's kernels
- * divide by the whole window.)
+ * The gradient of tf.avgPool: divides dy by the number of pixels of the window that lie inside the image, as the mean
+ * does. (tfjs's kernels divide by the size of the window.)
  */
 export const avgPoolGradKernel: HostKernel<PoolAttrs> = {
   name: 'AvgPoolInputGrad',
@@ -11,8 +11,8 @@ export const avgPoolGradKernel: HostKernel<PoolAttrs> = {
   run({ dy, x }, dx, attrs) {
     const [dys, channels] = [dy!.values, x!.shape[3]!];
     dx.fill(0);
-    forEachWindow(x!.shape, attrs, (y, places) => {
-      for (const place of places) for (let c = 0; c < channels; c++) dx[place + c]! += dys[y + c]! / places.length;
+    forEachWindow(x!.shape, attrs, (y, pixels) => {
+      for (const pixel of pixels) for (let c = 0; c < channels; c++) dx[pixel + c]! += dys[y + c]! / pixels.length;
     });
   },
 };

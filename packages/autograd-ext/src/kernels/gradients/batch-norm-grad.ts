@@ -16,15 +16,15 @@ import { replaceGradient } from '../registry/replace-gradient.js';
 import { wrapKernel } from '../registry/wrap-kernel.js';
 
 /**
- * Gives tf.batchNorm, while it is being recorded, the scale and offset that were left out: tfjs cannot save or
- * differentiate an input that is not there.
+ * Adds a scale of ones and an offset of zeros to a call of tf.batchNorm without them while a gradient is recorded: tfjs
+ * cannot save or differentiate a missing input.
  */
 export function completeBatchNormInputs(backends: readonly string[] = ['wasm', 'cpu']): void {
   for (const backend of backends) {
     wrapKernel('FusedBatchNorm', backend, (call, original) => {
       const inputs = call.inputs as Record<string, Tensor>;
       if (engine().state.gradientDepth > 0) {
-        inputs['scale'] ??= ones(inputs['mean']!.shape); // in the object that the tape refers to
+        inputs['scale'] ??= ones(inputs['mean']!.shape); // changes the object that the tape saves the inputs from
         inputs['offset'] ??= zeros(inputs['mean']!.shape);
       }
       return original(call);
@@ -33,8 +33,8 @@ export function completeBatchNormInputs(backends: readonly string[] = ['wasm', '
 }
 
 /**
- * The gradient of tf.batchNorm, each part on its own. (tfjs repeats the scale over the whole image, and prepares for
- * all parts first.)
+ * Replaces the gradient of tf.batchNorm by independent thunks. (tfjs tiles the scale over the whole image, and computes
+ * the intermediate results of all thunks first.)
  */
 export const replaceBatchNormGradient = () =>
   replaceGradient<{ readonly varianceEpsilon: number }>(
@@ -42,7 +42,7 @@ export const replaceBatchNormGradient = () =>
     (dy, [x, mean, variance, scale], { varianceEpsilon }) => {
       const axes = backend_util.getReductionAxes(mean!.shape, x!.shape);
       const reduce = (tensor: Tensor) => reshape(axes.length ? sum(tensor, axes) : tensor, mean!.shape);
-      const slope = () => rsqrt(add(variance!, varianceEpsilon)); // of the normalised x by x
+      const slope = () => rsqrt(add(variance!, varianceEpsilon)); // d normalised x / dx
       const scaled = () => (scale ? mul(slope(), scale) : slope());
       return {
         x: () => mul(dy, scaled()),

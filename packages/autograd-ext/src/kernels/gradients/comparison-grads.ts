@@ -3,7 +3,8 @@ import { registerGradient, zeros, type Tensor } from '@tensorflow/tfjs-core';
 const comparisons = ['Equal', 'NotEqual', 'Greater', 'Less', 'LessEqual', 'LogicalAnd', 'LogicalOr'];
 
 /**
- * Comparisons are constant almost everywhere: gradients of zeros, where tfjs refuses to differentiate through a mask.
+ * Adds gradients of zeros to comparisons, which are constant almost everywhere. (tfjs throws when a differentiated
+ * function contains one.)
  */
 export function addComparisonGradients(): void {
   for (const kernelName of comparisons) {

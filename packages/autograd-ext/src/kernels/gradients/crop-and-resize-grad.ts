@@ -7,8 +7,8 @@ interface CropAttrs {
 }
 
 /**
- * The gradients of tf.image.cropAndResize, which tfjs lacks: of the images, and of the boxes where pixels are
- * interpolated.
+ * Adds the gradients of tf.image.cropAndResize, which tfjs lacks: of the images, and with bilinear interpolation of the
+ * boxes.
  */
 export function addCropAndResizeGradient(): void {
   registerHostKernel(imageGradKernel);
@@ -51,9 +51,9 @@ const boxesGradKernel: HostKernel<CropAttrs> = {
   run({ dy, image, boxes, boxInd }, dBoxes, attrs) {
     const [pixels, channels] = [image!.values, image!.shape[3]!];
     dBoxes.fill(0);
-    if (attrs.method === 'nearest') return; // constant but for jumps
+    if (attrs.method === 'nearest') return; // piecewise constant
     forEachPixel(image!.shape, boxes!, boxInd!, attrs, ({ from, box, row, column, offset }) => {
-      let [down, across] = [0, 0]; // slopes of the value along y and x, times dy
+      let [down, across] = [0, 0]; // derivatives along y and x, times dy
       for (let c = 0; c < channels; c++) {
         const [a, b, d, e] = [
           offset(row.low, column.low),
@@ -61,8 +61,8 @@ const boxesGradKernel: HostKernel<CropAttrs> = {
           offset(row.high, column.low),
           offset(row.high, column.high),
         ].map((at) => pixels[at + c]!) as [number, number, number, number];
-        down += dy!.values[from + c]! * ((d - a) * (1 - column.part) + (e - b) * column.part);
-        across += dy!.values[from + c]! * ((b - a) * (1 - row.part) + (e - d) * row.part);
+        down += dy!.values[from + c]! * ((d - a) * (1 - column.fraction) + (e - b) * column.fraction);
+        across += dy!.values[from + c]! * ((b - a) * (1 - row.fraction) + (e - d) * row.fraction);
       }
       [down * row.byStart, across * column.byStart, down * row.byEnd, across * column.byEnd].forEach(
         (slope, i) => (dBoxes[4 * box + i]! += slope),
@@ -71,31 +71,36 @@ const boxesGradKernel: HostKernel<CropAttrs> = {
   },
 };
 
-/** A place between two pixels of an axis, and its derivatives by the box's start and end. */
-interface Place {
+/** A position between two pixels of an axis. */
+interface Position {
   readonly low: number;
   readonly high: number;
-  readonly part: number;
+  /** Distance from `low`. */
+  readonly fraction: number;
+  /** Derivatives with respect to the start and end of the box. */
   readonly byStart: number;
   readonly byEnd: number;
 }
 
-const weights = ({ low, high, part }: Place) =>
+const weights = ({ low, high, fraction }: Position) =>
   [
-    [low, 1 - part],
-    [high, part],
+    [low, 1 - fraction],
+    [high, fraction],
   ] as const;
 
+/** A pixel of a crop. */
 interface Pixel {
-  /** Its offset in dy. */
+  /** Offset in dy. */
   readonly from: number;
+  /** Index of the box. */
   readonly box: number;
-  readonly row: Place;
-  readonly column: Place;
+  readonly row: Position;
+  readonly column: Position;
+  /** Offset of a pixel of the image. */
   offset(y: number, x: number): number;
 }
 
-/** Visits the pixels of all crops that lie within their image. */
+/** Visits the pixels of all crops that lie inside their image. */
 function forEachPixel(
   shape: readonly number[],
   boxes: HostTensor,
@@ -110,8 +115,8 @@ function forEachPixel(
       boxes.values.subarray(4 * box) as unknown as [number, number, number, number],
     ];
     if (image >= batch) continue;
-    const rows = places(y1, y2, height, cropSize[0], method);
-    const columns = places(x1, x2, width, cropSize[1], method);
+    const rows = positions(y1, y2, height, cropSize[0], method);
+    const columns = positions(x1, x2, width, cropSize[1], method);
     const offset = (y: number, x: number) => ((image * height + y) * width + x) * channels;
     rows.forEach((row, i) =>
       columns.forEach((column, j) => {
@@ -122,20 +127,20 @@ function forEachPixel(
   }
 }
 
-/** Where the pixels of a crop lie along an axis; undefined outside the image. */
-function places(
+/** Positions in the image of the pixels of a crop, along one axis; undefined outside the image. */
+function positions(
   start: number,
   end: number,
   size: number,
   count: number,
   method: CropAttrs['method'],
-): (Place | undefined)[] {
+): (Position | undefined)[] {
   return Array.from({ length: count }, (_, i) => {
     const along = count > 1 ? i / (count - 1) : 0.5;
     const position = (start + (end - start) * along) * (size - 1);
     if (position < 0 || position > size - 1) return undefined;
     const [low, high] =
       method === 'nearest' ? [Math.round(position), Math.round(position)] : [Math.floor(position), Math.ceil(position)];
-    return { low, high, part: position - low, byStart: (1 - along) * (size - 1), byEnd: along * (size - 1) };
+    return { low, high, fraction: position - low, byStart: (1 - along) * (size - 1), byEnd: along * (size - 1) };
   });
 }

@@ -7,7 +7,7 @@ interface CumsumAttrs {
   readonly reverse: boolean;
 }
 
-/** The gradient of tf.cumsum: summed from the other end. (tfjs transposes it where the axis is not the last.) */
+/** Corrects the gradient of tf.cumsum: sums dy from the other end. (tfjs transposes it if the axis is not the last.) */
 export const correctCumsum = () =>
   replaceGradient<CumsumAttrs>('Cumsum', (dy, _saved, { axis, exclusive, reverse }) => ({
     x: () => cumsum(dy, axis, exclusive, !reverse),

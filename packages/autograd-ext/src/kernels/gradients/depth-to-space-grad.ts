@@ -5,7 +5,7 @@ interface DepthToSpaceAttrs {
   readonly dataFormat: 'NHWC' | 'NCHW';
 }
 
-/** The gradient of tf.depthToSpace, which tfjs lacks: space back to depth. */
+/** Adds the gradient of tf.depthToSpace, which tfjs lacks: moves blocks of dy back to the depth. */
 export const addDepthToSpaceGradient = () =>
   registerGradient({
     kernelName: 'DepthToSpace',

@@ -1,8 +1,8 @@
-import type { HostKernel } from '../registry/host-kernel.js';
 import { forEachWindow, type PoolAttrs } from '../geometry/pool-windows.js';
+import type { HostKernel } from '../registry/host-kernel.js';
 
 /**
- * The gradient of maxPool goes to the first largest place of each window. (tfjs's wasm kernel misses windows whose
+ * The gradient of tf.maxPool: adds dy to the first largest pixel of each window. (tfjs's wasm kernel drops it where the
  * largest value is not positive.)
  */
 export const maxPoolGradKernel: HostKernel<PoolAttrs> = {
@@ -11,10 +11,10 @@ export const maxPoolGradKernel: HostKernel<PoolAttrs> = {
   run({ dy, x }, dx, attrs) {
     const [xs, dys, channels] = [x!.values, dy!.values, x!.shape[3]!];
     dx.fill(0);
-    forEachWindow(x!.shape, attrs, (y, places) => {
+    forEachWindow(x!.shape, attrs, (y, pixels) => {
       for (let c = 0; c < channels; c++) {
-        let largest = places[0]!;
-        for (const place of places) if (xs[place + c]! > xs[largest + c]!) largest = place;
+        let largest = pixels[0]!;
+        for (const pixel of pixels) if (xs[pixel + c]! > xs[largest + c]!) largest = pixel;
         dx[largest + c]! += dys[y + c]!;
       }
     });

@@ -6,23 +6,26 @@ interface MirrorPadAttrs {
   readonly mode: 'reflect' | 'symmetric';
 }
 
-/** The gradient of tf.mirrorPad: what was mirrored is folded back. (tfjs drops it.) */
+/** Corrects the gradient of tf.mirrorPad: adds the gradient of the mirrored elements. (tfjs drops it.) */
 export const correctMirrorPad = () =>
   replaceGradient<MirrorPadAttrs>('MirrorPad', (dy, _, { paddings, mode }) => ({
     x: () => paddings.reduce((grad, _pads, axis) => fold(grad, axis, paddings[axis]!, mode === 'reflect' ? 1 : 0), dy),
   }));
 
-/** Folds both ends of an axis; the mirror lies on the last element (offset 1) or beyond it (0). */
+/**
+ * Adds both ends of an axis of `dy`, reversed, to its inside.
+ * @param offset 1 if the end elements are not mirrored themselves (reflect), 0 if they are (symmetric)
+ */
 function fold(dy: Tensor, axis: number, [before, after]: readonly [number, number], offset: number): Tensor {
   const size = dy.shape[axis]! - before - after;
-  let dx = part(dy, axis, before, size);
-  if (before) dx = add(dx, placed(reverse(part(dy, axis, 0, before), axis), axis, offset, size));
-  if (after)
-    dx = add(dx, placed(reverse(part(dy, axis, before + size, after), axis), axis, size - offset - after, size));
+  const mirrored = (from: number, count: number) => reverse(sliceAxis(dy, axis, from, count), axis);
+  let dx = sliceAxis(dy, axis, before, size);
+  if (before) dx = add(dx, padAxis(mirrored(0, before), axis, offset, size));
+  if (after) dx = add(dx, padAxis(mirrored(before + size, after), axis, size - offset - after, size));
   return dx;
 }
 
-function part(x: Tensor, axis: number, begin: number, size: number): Tensor {
+function sliceAxis(x: Tensor, axis: number, begin: number, size: number): Tensor {
   return slice(
     x,
     x.shape.map((_, i) => (i === axis ? begin : 0)),
@@ -30,7 +33,8 @@ function part(x: Tensor, axis: number, begin: number, size: number): Tensor {
   );
 }
 
-function placed(x: Tensor, axis: number, begin: number, size: number): Tensor {
+/** Pads an axis with zeros to `size`, with the values from `begin`. */
+function padAxis(x: Tensor, axis: number, begin: number, size: number): Tensor {
   return pad(
     x,
     x.shape.map((n, i) => (i === axis ? [begin, size - begin - n] : [0, 0]) as [number, number]),

@@ -2,7 +2,7 @@ import { registerGradient, reshape, reverse, type Tensor } from '@tensorflow/tfj
 import { resolveSlice, type StridedSliceAttrs } from '../geometry/strided-slice.js';
 import { spreadAlong } from './spread-along.js';
 
-/** The gradient of tf.stridedSlice, which tfjs lacks: what was read goes back to its place. */
+/** Adds the gradient of tf.stridedSlice, which tfjs lacks: writes dy back to the elements that were read. */
 export const addStridedSliceGradient = () =>
   registerGradient({
     kernelName: 'StridedSlice',

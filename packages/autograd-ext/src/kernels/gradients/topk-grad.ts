@@ -1,6 +1,6 @@
 import { add, mul, range, registerGradient, reshape, scalar, scatterND, type Tensor } from '@tensorflow/tfjs-core';
 
-/** The gradient of the values of tf.topk, which tfjs lacks: to the places they came from. */
+/** Adds the gradient of the values of tf.topk, which tfjs lacks: writes dy back to the indices they were read from. */
 export const addTopKGradient = () =>
   registerGradient({
     kernelName: 'TopK',
@@ -12,6 +12,6 @@ export const addTopKGradient = () =>
 function gradient(dy: Tensor, x: Tensor, indices: Tensor): Tensor {
   const width = x.shape.at(-1)!;
   const rows = mul(range(0, x.size / width, 1, 'int32'), scalar(width, 'int32'));
-  const places = add(reshape(rows, [-1, 1]), reshape(indices, [x.size / width, -1])); // [rows, k] in x, flattened
-  return reshape(scatterND(reshape(places, [-1, 1]), reshape(dy, [-1]), [x.size]), x.shape);
+  const flatIndices = add(reshape(rows, [-1, 1]), reshape(indices, [x.size / width, -1])); // [rows, k], into flat x
+  return reshape(scatterND(reshape(flatIndices, [-1, 1]), reshape(dy, [-1]), [x.size]), x.shape);
 }

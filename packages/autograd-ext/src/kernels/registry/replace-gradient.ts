@@ -13,7 +13,11 @@ import { registerHostKernel, type HostKernel } from './host-kernel.js';
 type Thunks = Record<string, () => Tensor>;
 const replacements = new WeakSet<object>();
 
-/** Replaces the gradient that tfjs registered for a kernel, keeping what it saves. Does nothing where that is done. */
+/**
+ * Replaces the gradient that tfjs registered for a kernel. Saves the same tensors for backward. Does nothing if the
+ * gradient is already replaced.
+ * @param gradient computes the new thunks; `original` returns tfjs's
+ */
 export function replaceGradient<A extends object>(
   kernelName: string,
   gradient: (dy: Tensor, saved: readonly Tensor[], attrs: A, original: () => Thunks) => Thunks,
@@ -31,9 +35,9 @@ export function replaceGradient<A extends object>(
 }
 
 /**
- * Replaces the gradient of a tfjs kernel's one input by a host kernel, on the backends that can run it; others keep
- * their own. The kernel has a name of its own: a backend that is loaded later would overwrite one of the same name.
- * @param saved names under which the kernel receives what the gradient saved
+ * Replaces the gradient of a kernel with one input by a host kernel, on cpu and wasm; other backends keep tfjs's. The
+ * host kernel's name must differ from tfjs's: a backend that is loaded later would overwrite a kernel of the same name.
+ * @param saved names under which the host kernel receives the tensors saved for backward, beside `dy`
  */
 export function replaceByHostKernel<A extends object>(
   kernelName: string,

@@ -3,7 +3,7 @@ import { getKernel, registerKernel, unregisterKernel, type KernelFunc } from '@t
 type Call = Parameters<KernelFunc>[0];
 const wrappers = new WeakSet<object>();
 
-/** Puts `wrap` around a kernel of tfjs. Does nothing before its backend is loaded, or twice. */
+/** Wraps a kernel of tfjs. Does nothing if the backend is not loaded yet, or the kernel is already wrapped. */
 export function wrapKernel(
   kernelName: string,
   backendName: string,
