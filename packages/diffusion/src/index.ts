@@ -1,12 +1,6 @@
-export {
-  clipText,
-  CLIPTextModel,
-  CLIPTokenizer,
-  type CLIPTextConfig,
-  type CLIPTextOutput,
-  type Encoded,
-  type EncodeOptions,
-} from './clip/index.js';
+export { clipText, CLIPTextModel, type CLIPTextOutput } from './clip/text-model.js';
+export { CLIPTokenizer, type Encoded, type EncodeOptions } from './clip/tokenizer.js';
+export type { CLIPTextConfig } from './clip/clip-config.js';
 export { imageGrid, type ImageGridOptions } from './image/image-grid.js';
 export { formatParameters, type GenerationSettings } from './image/parameters.js';
 export { decodePng, encodePng, type EncodePngOptions, type RgbImage } from './image/png.js';
@@ -14,6 +8,17 @@ export { toUint8 } from './image/to-uint8.js';
 export { AutoencoderKL, vaeDecode, vaeEncode, type AutoencoderKLConfig } from './models/autoencoder-kl.js';
 export { saveModel } from './models/save-model.js';
 export { unet2DCondition, UNet2DConditionModel, type UNet2DConditionConfig } from './models/unet-2d-condition.js';
+export type { Annealing } from './pipelines/annealed.js';
+export { guidedEmbeds, type Denoised, type DenoiseOptions } from './pipelines/denoise.js';
+export type { Generated, GenerateOptions } from './pipelines/generation.js';
+export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
+export { decodeImages } from './pipelines/image-decoder.js';
+export { drawNoise } from './pipelines/latents.js';
+export {
+  StableDiffusionPipeline,
+  type FromPretrainedOptions,
+  type StableDiffusionParts,
+} from './pipelines/stable-diffusion.js';
 export { createScheduler } from './schedulers/create-scheduler.js';
 export { DDIMScheduler, type DDIMConfig, type DDIMStepOptions } from './schedulers/ddim.js';
 export { PNDMScheduler, type PNDMConfig } from './schedulers/pndm.js';
@@ -26,14 +31,3 @@ export type {
   StepOptions,
   StepOutput,
 } from './schedulers/scheduler.js';
-export { annealedPrediction, type Annealing } from './pipelines/annealed.js';
-export { denoise, guidedEmbeds, type Denoised, type DenoiseOptions } from './pipelines/denoise.js';
-export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
-export { decodeImages } from './pipelines/image-decoder.js';
-export { drawNoise, initialLatents } from './pipelines/latents.js';
-export type { Generated, GenerateOptions } from './pipelines/generation.js';
-export {
-  StableDiffusionPipeline,
-  type FromPretrainedOptions,
-  type StableDiffusionParts,
-} from './pipelines/stable-diffusion.js';

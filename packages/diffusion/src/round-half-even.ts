@@ -1,4 +1,4 @@
-/** Rounds to the nearest integer, halves to the even one: as numpy and torch do. */
+/** Rounds to the nearest integer and halves to the even integer, as numpy and torch do. */
 export function roundHalfEven(value: number): number {
   const floor = Math.floor(value);
   if (value - floor !== 0.5) return Math.round(value);

@@ -1,14 +1,7 @@
-export {
-  clipConfig,
-  clipTextConfig,
-  clipVisionConfig,
-  type CLIPConfig,
-  type CLIPTextConfig,
-  type CLIPVisionConfig,
-} from './clip-config.js';
+export type { CLIPConfig, CLIPTextConfig, CLIPVisionConfig } from './clip-config.js';
 export type { LoadClipOptions } from './define-clip-model.js';
-export { CLIPModel, clipSpec, type CLIPModelParams } from './model.js';
-export { clipArchitecture, type ClipArchitecture } from './open-clip.js';
+export { CLIPModel, type CLIPModelParams } from './model.js';
+export type { ClipArchitecture } from './open-clip.js';
 export {
   clipText,
   CLIPTextModel,
@@ -19,18 +12,17 @@ export {
 export { CLIPTokenizer, type Encoded, type EncodeOptions } from './tokenizer.js';
 export { clipVision, CLIPVisionModelWithProjection, embedPatches, type CLIPVisionOutput } from './vision-model.js';
 
-// What models of other families are described with, too.
+// Configs and weight specs, for other transformers: the reward package defines BLIP and YOLOS with them.
 export {
+  anything,
   count,
   counts,
-  anything,
   oneOf,
   readConfig,
   real,
   reportConfig,
   type ConfigInput,
   type ConfigOf,
-  type Field,
 } from '../models/model-config.js';
 export {
   linearSpec,

@@ -1,20 +1,21 @@
 import type { RgbImage } from './png.js';
 
+/** Options of `imageGrid`. */
 export interface ImageGridOptions {
-  /** Of each image, in pixels. */
+  /** The size of each image, in pixels. */
   height: number;
   width: number;
-  /** Images side by side; as many rows follow as it takes. All in one row by default. */
+  /** Images per row; all images in one row by default. */
   columns?: number;
-  /** Pixels between images, and around them. */
+  /** The distance between images and around them, in pixels; 0 by default. */
   gutter?: number;
-  /** Red, green and blue of what no image covers, 0 to 255. */
+  /** The colour of pixels that no image covers: red, green and blue from 0 to 255; white by default. */
   background?: readonly [number, number, number];
 }
 
 /**
- * One sheet of equally large images `[height, width, 3]`, row by row; white where there is none.
- * @throws if there are no images, one has another size, or columns and gutter are not whole numbers in range
+ * Arranges images `[height, width, 3]` of the same size on one sheet, row by row.
+ * @throws if there are no images, an image has another size, or `columns` or `gutter` is not an integer in range
  */
 export function imageGrid(
   images: readonly Uint8Array[],

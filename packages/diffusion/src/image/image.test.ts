@@ -16,7 +16,7 @@ const gradient = (height: number, width: number) =>
 describe.each(backendNames)('toUint8 on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it('rounds halves to even and clips, image by image', async () => {
+  it('clips, rounds halves to even and returns one array per image', async () => {
     await expectNoLeaks(async () => {
       const images = tensor4d(
         [0, 1, 0.5, 2.5 / 255, 1.5 / 255, 3.4 / 255, -0.1, 1.1, 254.4 / 255, 1, 1, 1],
@@ -31,15 +31,15 @@ describe.each(backendNames)('toUint8 on %s', (backend) => {
     });
   });
 
-  it('says which image holds NaN', async () => {
+  it('names the image that contains NaN', async () => {
     const images = tensor4d([0, 0, 0, 0, NaN, 0], [2, 1, 1, 3]);
     await expect(toUint8(images)).rejects.toThrow(/image 1 got NaN at value 1/);
     images.dispose();
   });
 });
 
-describe('PNG files', () => {
-  it('give back the pixels and the text', () => {
+describe('encodePng and decodePng', () => {
+  it('round-trip the pixels and the text', () => {
     const data = gradient(5, 7);
     for (const parameters of ['a cat\nSteps: 5', 'café ½', 'crab 🦀 猫 – “x”\nSteps: 5', '\x85 control', '']) {
       const decoded = decodePng(encodePng(data, { height: 5, width: 7, parameters }));
@@ -48,7 +48,7 @@ describe('PNG files', () => {
     expect(decodePng(encodePng(data, { height: 5, width: 7 }))).toEqual({ data, height: 5, width: 7, text: {} });
   });
 
-  it('hold the text before the pixels, in Latin-1 where that is enough', () => {
+  it('store the text before the pixels, in tEXt if Latin-1 can encode it, else in iTXt', () => {
     const order = (parameters: string) => {
       const file = Buffer.from(encodePng(gradient(2, 2), { height: 2, width: 2, parameters })).toString('latin1');
       return ['tEXt', 'iTXt', 'IDAT']
@@ -61,7 +61,7 @@ describe('PNG files', () => {
     expect(order('🦀')).toEqual(['iTXt', 'IDAT']);
   });
 
-  it('read grey, alpha, palettes and 16 bits as RGB', () => {
+  it('decode grey, alpha, palettes and 16 bits to RGB', () => {
     const read = (image: Parameters<typeof encode>[0]) => [...decodePng(encode(image)).data];
     const size = { height: 1, width: 2 };
     expect(read({ ...size, channels: 1, data: Uint8Array.of(7, 9) })).toEqual([7, 7, 7, 9, 9, 9]);
@@ -84,12 +84,12 @@ describe('PNG files', () => {
     ).toEqual([4, 5, 6, 1, 2, 3]);
   });
 
-  it('of other writers are read', () => {
+  it('decode files of other writers', () => {
     const { data, height, width } = decodePng(readFileSync(fixturePath('jpeg/image0.png')));
     expect(data).toHaveLength(height * width * 3);
   });
 
-  it('that are none, or damaged, are refused', () => {
+  it('reject bytes that are not a PNG file, damaged files, and pixels of another size', () => {
     const png = encodePng(gradient(4, 4), { height: 4, width: 4, parameters: 'x' });
     const damaged = png.slice();
     damaged[png.length - 20]! ^= 1;
@@ -113,7 +113,7 @@ describe('formatParameters', () => {
     width: 768,
   };
 
-  it('writes what stable-diffusion-webui writes', () => {
+  it('writes the text of stable-diffusion-webui', () => {
     expect(formatParameters(settings)).toBe(
       'a fox, ink\nSteps: 50, Sampler: DDIM, CFG scale: 7.5, Seed: 3, Size: 768x512',
     );
@@ -126,11 +126,12 @@ describe('formatParameters', () => {
         extra: { Lora: 'a: b, "c"' },
       }),
     ).toBe(
-      'a fox, ink\nNegative prompt: blurry\nSteps: 50, Sampler: DDIM, CFG scale: 7.5, Seed: 3, Size: 768x512, Model: org/name, Eta: 1, Lora: "a: b, \\"c\\""',
+      'a fox, ink\nNegative prompt: blurry\nSteps: 50, Sampler: DDIM, CFG scale: 7.5, Seed: 3, Size: 768x512, ' +
+        'Model: org/name, Eta: 1, Lora: "a: b, \\"c\\""',
     );
   });
 
-  it('leaves out what is not known', () => {
+  it('omits unknown and default settings', () => {
     expect(
       formatParameters({ ...settings, prompt: '', seed: undefined, negativePrompt: '', eta: 0, sampler: 'Other' }),
     ).toBe('Steps: 50, Sampler: Other, CFG scale: 7.5, Size: 768x512');
@@ -139,13 +140,13 @@ describe('formatParameters', () => {
 
 describe('imageGrid', () => {
   const flat = (value: number) => new Uint8Array(2 * 1 * 3).fill(value); // [2, 1, 3]
-  const red = ({ data, width }: { data: Uint8Array; width: number }) =>
+  const redChannel = ({ data, width }: { data: Uint8Array; width: number }) =>
     Array.from({ length: data.length / 3 / width }, (_, y) =>
       Array.from({ length: width }, (_, x) => data[(y * width + x) * 3]),
     );
 
-  it('sets images row by row, and fills the rest', () => {
-    expect(red(imageGrid([flat(1), flat(2), flat(3)], { height: 2, width: 1, columns: 2 }))).toEqual([
+  it('arranges images row by row and fills the remaining cells', () => {
+    expect(redChannel(imageGrid([flat(1), flat(2), flat(3)], { height: 2, width: 1, columns: 2 }))).toEqual([
       [1, 2],
       [1, 2],
       [3, 255],
@@ -153,10 +154,10 @@ describe('imageGrid', () => {
     ]);
   });
 
-  it('puts gutters between and around', () => {
+  it('adds gutters between and around the images', () => {
     const grid = imageGrid([flat(1), flat(2)], { height: 2, width: 1, gutter: 1, background: [9, 8, 7] });
     expect(grid).toMatchObject({ height: 4, width: 5 });
-    expect(red(grid)).toEqual([
+    expect(redChannel(grid)).toEqual([
       [9, 9, 9, 9, 9],
       [9, 1, 9, 2, 9],
       [9, 1, 9, 2, 9],
@@ -165,7 +166,7 @@ describe('imageGrid', () => {
     expect([...grid.data.subarray(0, 3)]).toEqual([9, 8, 7]);
   });
 
-  it('refuses nothing, other sizes, and numbers out of range', () => {
+  it('rejects an empty list, images of another size, and numbers out of range', () => {
     const size = { height: 2, width: 1 };
     expect(() => imageGrid([], size)).toThrow(/images got an empty list/);
     expect(() => imageGrid([flat(1), new Uint8Array(3)], size)).toThrow(/image 1 got 3 bytes/);

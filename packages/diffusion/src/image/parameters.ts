@@ -1,29 +1,30 @@
-/** How an image was made. */
+/** The settings that an image was generated with. */
 export interface GenerationSettings {
   prompt: string;
   negativePrompt?: string;
   /** Denoising steps. */
   steps: number;
-  /** The scheduler's `_class_name`, or any other name. */
+  /** The scheduler's `_class_name`, or another name of a sampler. */
   sampler: string;
   guidanceScale: number;
   guidanceRescale?: number;
   eta?: number;
-  /** Undefined where it is not known. */
+  /** Undefined if unknown. */
   seed?: number;
   /** In pixels. */
   height: number;
   width: number;
   model?: string;
-  /** Further entries of the last line, by their labels. */
+  /** Further entries of the last line, by label. */
   extra?: Readonly<Record<string, string | number>>;
 }
 
+/** stable-diffusion-webui's names of diffusers' schedulers. */
 const samplerNames: Readonly<Record<string, string>> = { DDIMScheduler: 'DDIM', PNDMScheduler: 'PLMS' };
 
 /**
- * The text that stable-diffusion-webui keeps with an image and reads back: the prompt, `Negative prompt: …` if there is
- * one, and a line of `Label: value` with commas between.
+ * Formats settings as the text that stable-diffusion-webui stores with an image and reads back: the prompt,
+ * `Negative prompt: …` if there is one, and a line of `Label: value` entries separated by commas.
  */
 export function formatParameters(settings: GenerationSettings): string {
   const {
@@ -60,5 +61,5 @@ export function formatParameters(settings: GenerationSettings): string {
   return lines.filter((line) => line !== undefined && line !== '').join('\n');
 }
 
-/** As JSON where the value has a character that ends an entry. */
+/** Quotes a value as JSON if it contains a character that ends an entry. */
 const quoted = (value: string | number) => (/[,\n:"]/.test(`${value}`) ? JSON.stringify(`${value}`) : `${value}`);

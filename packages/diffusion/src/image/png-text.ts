@@ -1,42 +1,44 @@
-// Text chunks of PNG files (PNG specification, §11.3.3). fast-png knows tEXt alone, whose alphabet is Latin-1, and
-// writes it after the pixels, where readers that stop at the header do not see it.
+// Text chunks of PNG files (PNG specification, §11.3.3). fast-png writes tEXt alone, which is Latin-1, and writes it
+// after the pixels, where readers that stop at the first IDAT chunk do not find it.
+
 const signatureLength = 8;
 const headerEnd = signatureLength + 25; // the IHDR chunk always comes first
 const isLatin1 = (text: string) => /^[\n\x20-\x7e\xa0-\xff]*$/.test(text);
 
-/** The file with a text chunk after its header: tEXt where Latin-1 is enough, else iTXt in UTF-8, as Pillow chooses. */
+/** Returns the file with a text chunk after its header: tEXt for Latin-1 text, else iTXt in UTF-8, as Pillow does. */
 export function insertText(png: Uint8Array, keyword: string, text: string): Uint8Array {
   const head = latin1(`${keyword}\0`);
+  const noOptions = new Uint8Array(4); // iTXt: not compressed, no language, no translated keyword
   const chunk = isLatin1(text)
     ? makeChunk('tEXt', join(head, latin1(text)))
-    : makeChunk('iTXt', join(head, new Uint8Array(4), new TextEncoder().encode(text))); // not compressed, no language, no translated keyword
+    : makeChunk('iTXt', join(head, noOptions, new TextEncoder().encode(text)));
   return join(png.subarray(0, headerEnd), chunk, png.subarray(headerEnd));
 }
 
-/** The texts of a file by keyword; compressed ones are left out. The file must be a whole PNG. */
+/** Returns the texts of a complete PNG file by keyword; skips compressed texts. */
 export function readTexts(png: Uint8Array): Record<string, string> {
   const view = new DataView(png.buffer, png.byteOffset, png.byteLength);
   const texts: Record<string, string> = {};
   for (let offset = signatureLength; offset + 12 <= png.length; offset += 12 + view.getUint32(offset)) {
     const type = String.fromCharCode(...png.subarray(offset + 4, offset + 8));
     const data = png.subarray(offset + 8, offset + 8 + view.getUint32(offset));
-    if (type === 'tEXt') Object.assign(texts, readLatin1(data));
-    if (type === 'iTXt') Object.assign(texts, readUtf8(data));
+    if (type === 'tEXt') Object.assign(texts, readTextChunk(data));
+    if (type === 'iTXt') Object.assign(texts, readInternationalTextChunk(data));
   }
   return texts;
 }
 
-function readLatin1(data: Uint8Array): Record<string, string> {
-  const end = data.indexOf(0);
-  return { [fromLatin1(data.subarray(0, end))]: fromLatin1(data.subarray(end + 1)) };
+function readTextChunk(data: Uint8Array): Record<string, string> {
+  const keywordEnd = data.indexOf(0);
+  return { [fromLatin1(data.subarray(0, keywordEnd))]: fromLatin1(data.subarray(keywordEnd + 1)) };
 }
 
-function readUtf8(data: Uint8Array): Record<string, string> {
-  const keyword = data.indexOf(0);
-  if (data[keyword + 1] !== 0) return {}; // compressed
-  const language = data.indexOf(0, keyword + 3);
-  const translated = data.indexOf(0, language + 1);
-  return { [fromLatin1(data.subarray(0, keyword))]: new TextDecoder().decode(data.subarray(translated + 1)) };
+function readInternationalTextChunk(data: Uint8Array): Record<string, string> {
+  const keywordEnd = data.indexOf(0);
+  if (data[keywordEnd + 1] !== 0) return {}; // compressed
+  const languageEnd = data.indexOf(0, keywordEnd + 3);
+  const translatedEnd = data.indexOf(0, languageEnd + 1);
+  return { [fromLatin1(data.subarray(0, keywordEnd))]: new TextDecoder().decode(data.subarray(translatedEnd + 1)) };
 }
 
 function makeChunk(type: string, data: Uint8Array): Uint8Array {
@@ -44,7 +46,7 @@ function makeChunk(type: string, data: Uint8Array): Uint8Array {
   return join(uint32(data.length), body, uint32(crc32(body)));
 }
 
-/** PNG specification, annex D. */
+/** The cyclic redundancy check of the PNG specification, annex D. */
 function crc32(bytes: Uint8Array): number {
   let crc = ~0;
   for (const byte of bytes) {
@@ -54,9 +56,10 @@ function crc32(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
+/** Four bytes, big-endian. */
 const uint32 = (value: number) => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
 const latin1 = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
-// TextDecoder's 'latin1' is windows-1252, another alphabet between 0x80 and 0x9f.
+// TextDecoder('latin1') is windows-1252, which differs between 0x80 and 0x9f.
 const fromLatin1 = (bytes: Uint8Array) => Array.from(bytes, (byte) => String.fromCharCode(byte)).join('');
 
 function join(...parts: Uint8Array[]): Uint8Array {

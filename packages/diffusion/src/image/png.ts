@@ -1,24 +1,27 @@
 import { convertIndexedToRgb, decode, encode, type DecodedPng } from 'fast-png';
 import { insertText, readTexts } from './png-text.js';
 
-/** 8-bit RGB, row by row: `[height, width, 3]`. */
+/** An image of 8-bit RGB pixels, row by row. */
 export interface RgbImage {
+  /** `[height, width, 3]` */
   readonly data: Uint8Array;
+  /** In pixels. */
   readonly height: number;
   readonly width: number;
 }
 
+/** Options of `encodePng`. */
 export interface EncodePngOptions {
   /** In pixels. */
   height: number;
   width: number;
-  /** What made the image, kept under the key `parameters`, where image tools look for it; see `formatParameters`. */
+  /** The settings of the generation, stored as the text `parameters` that image tools read; see `formatParameters`. */
   parameters?: string;
 }
 
 /**
- * Bytes `[height, width, 3]` as a PNG file, 8 bits a channel.
- * @throws if there are not height · width · 3 bytes
+ * Encodes bytes `[height, width, 3]` as a PNG file with 8 bits per channel.
+ * @throws if `data` does not have height · width · 3 bytes
  */
 export function encodePng(data: Uint8Array, { height, width, parameters }: EncodePngOptions): Uint8Array {
   if (data.length === 0 || data.length !== height * width * 3) {
@@ -29,14 +32,14 @@ export function encodePng(data: Uint8Array, { height, width, parameters }: Encod
 }
 
 /**
- * A PNG file as 8-bit RGB, with its text chunks. Grey becomes three equal channels, alpha is left out, 16 bits lose the
- * lower 8.
- * @throws if the bytes are no PNG or a damaged one, or grey with less than 8 bits
+ * Decodes a PNG file to 8-bit RGB, with its text chunks. Repeats a grey channel three times, drops alpha, and keeps the
+ * upper 8 of 16 bits.
+ * @throws if the bytes are not a PNG file, the file is damaged, or it is grey with fewer than 8 bits
  */
 export function decodePng(png: Uint8Array): RgbImage & { readonly text: Readonly<Record<string, string>> } {
   const decoded = decodeChecked(png);
   const { height, width } = decoded;
-  return { data: rgb(decoded), height, width, text: readTexts(png) };
+  return { data: toRgb(decoded), height, width, text: readTexts(png) };
 }
 
 function decodeChecked(png: Uint8Array): DecodedPng {
@@ -47,15 +50,16 @@ function decodeChecked(png: Uint8Array): DecodedPng {
   }
 }
 
-function rgb(decoded: DecodedPng): Uint8Array {
+function toRgb(decoded: DecodedPng): Uint8Array {
   const { data, channels, depth, height, width, palette } = decoded;
-  if (palette) return pick(convertIndexedToRgb(decoded), palette[0]!.length, height * width);
+  if (palette) return pickRgb(convertIndexedToRgb(decoded), palette[0]!.length, height * width);
   if (depth < 8)
-    throw new Error(`decodePng: grey of ${depth} bits is not supported, expected 8 or 16. Save the image with 8 bits.`);
-  return pick(depth === 16 ? Uint8Array.from(data, (value) => value >> 8) : data, channels, height * width);
+    throw new Error(`decodePng: got grey with ${depth} bits, expected 8 or 16. Save the image with 8 bits.`);
+  return pickRgb(depth === 16 ? Uint8Array.from(data, (value) => value >> 8) : data, channels, height * width);
 }
 
-function pick(data: ArrayLike<number>, channels: number, pixels: number): Uint8Array {
+/** The colour channels of each pixel as bytes, a grey channel repeated. */
+function pickRgb(data: ArrayLike<number>, channels: number, pixels: number): Uint8Array {
   const bytes = new Uint8Array(pixels * 3);
   for (let i = 0; i < bytes.length; i++) {
     const channel = channels < 3 ? 0 : i % 3;
