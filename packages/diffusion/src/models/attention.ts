@@ -12,10 +12,10 @@ import {
 } from './layers.js';
 
 const LAYER_NORM_EPS = 1e-5;
-const TRANSFORMER_GROUP_NORM_EPS = 1e-6; // not the UNet's norm_eps
+const TRANSFORMER_GROUP_NORM_EPS = 1e-6; // fixed in diffusers, whatever the UNet's norm_eps
 const FEED_FORWARD_EXPANSION = 4;
 
-/** The weights of an `Attention`. Its `to_out.1` is a dropout. */
+/** The weights of diffusers' `Attention`. `to_out.1` is a dropout and has none. */
 export type AttentionParams = {
   to_q: LinearParams;
   to_k: LinearParams;
@@ -24,8 +24,8 @@ export type AttentionParams = {
 };
 
 /**
- * The weights of an `Attention`, from its widths.
- * @param contextChannels width of what keys and values are made of; `channels` in self-attention
+ * Returns the weights that an `Attention` requires.
+ * @param contextChannels width of the input of keys and values; equals `channels` in self-attention
  */
 export function attentionSpec(channels: number, contextChannels: number, { bias = false } = {}): ParamsSpec {
   return {
@@ -36,7 +36,7 @@ export function attentionSpec(channels: number, contextChannels: number, { bias 
   };
 }
 
-/** diffusers `Attention`: queries from x `[B, N, C]`, keys and values from context `[B, M, D]`, to `[B, N, C]`. */
+/** diffusers' `Attention`: queries of x `[B, N, C]` attend to keys and values of context `[B, M, D]`; `[B, N, C]`. */
 export function attention(params: AttentionParams, x: Tensor, context: Tensor, { heads }: { heads: number }): Tensor3D {
   const { to_q, to_k, to_v, to_out } = params;
   const query = linear(x, to_q.weight, to_q.bias) as Tensor3D; // [B, N, C]
@@ -45,21 +45,21 @@ export function attention(params: AttentionParams, x: Tensor, context: Tensor, {
   return linear(scaledDotProductAttention(query, key, value, { heads }), to_out[0].weight, to_out[0].bias) as Tensor3D;
 }
 
-/** `net.1` is a dropout and has no weights, so the subtree is not a list. */
+/** The weights of diffusers' `FeedForward`. Not a list: `net.1` is a dropout and has no weights. */
 export type FeedForwardParams = { net: { 0: { proj: LinearParams }; 2: LinearParams } };
 
-/** The weights of a `FeedForward`. */
+/** Returns the weights that a `FeedForward` requires. */
 export function feedForwardSpec(channels: number): ParamsSpec {
   const inner = FEED_FORWARD_EXPANSION * channels;
   return { net: { 0: { proj: linearSpec(channels, 2 * inner) }, 2: linearSpec(inner, channels) } };
 }
 
-/** diffusers `FeedForward` with GEGLU (arXiv 2002.05202, §2): the projection's halves are value and gate. */
+/** diffusers' `FeedForward` with GEGLU (arXiv 2002.05202, §2): the halves of the projection are value and gate. */
 export function feedForward({ net }: FeedForwardParams, x: Tensor): Tensor {
   return linear(geglu(linear(x, net[0].proj.weight, net[0].proj.bias)), net[2].weight, net[2].bias);
 }
 
-/** The weights of a `BasicTransformerBlock`. */
+/** The weights of diffusers' `BasicTransformerBlock`. */
 export type BasicTransformerBlockParams = {
   norm1: NormParams;
   attn1: AttentionParams;
@@ -69,14 +69,14 @@ export type BasicTransformerBlockParams = {
   ff: FeedForwardParams;
 };
 
-/** What a transformer block's shape does not tell. */
+/** Options of a transformer block. */
 export interface TransformerOptions {
   readonly heads: number;
-  /** The first attention, too, looks at the context. */
+  /** Makes the first attention a cross-attention as well. */
   readonly onlyCrossAttention: boolean;
 }
 
-/** The weights of a `BasicTransformerBlock`, from its widths. */
+/** Returns the weights that a `BasicTransformerBlock` requires. */
 export function basicTransformerBlockSpec(
   channels: number,
   contextChannels: number,
@@ -93,8 +93,8 @@ export function basicTransformerBlockSpec(
 }
 
 /**
- * diffusers `BasicTransformerBlock`: attention to itself, attention to the context `[B, M, D]`, feed-forward; `[B, N,
- * C]`.
+ * diffusers' `BasicTransformerBlock` on tokens `[B, N, C]`: self-attention, cross-attention to the context `[B, M, D]`,
+ * feed-forward.
  */
 export function basicTransformerBlock(
   params: BasicTransformerBlockParams,
@@ -109,7 +109,7 @@ export function basicTransformerBlock(
   return add(x, feedForward(params.ff, norm(params.norm3, x)));
 }
 
-/** The weights of a `Transformer2DModel`. */
+/** The weights of diffusers' `Transformer2DModel`. */
 export type Transformer2DParams = {
   norm: NormParams;
   proj_in: Conv2DParams | LinearParams;
@@ -117,14 +117,14 @@ export type Transformer2DParams = {
   proj_out: Conv2DParams | LinearParams;
 };
 
-/** A spatial transformer's geometry. */
+/** Options of a spatial transformer. */
 export interface Transformer2DOptions extends TransformerOptions {
   readonly groups: number;
-  /** Projections in and out are linear maps of tokens (SD 2.x), not 1×1 convolutions (SD 1.x). */
+  /** Whether `proj_in` and `proj_out` are linear layers (SD 2.x) or 1×1 convolutions (SD 1.x). */
   readonly linearProjection: boolean;
 }
 
-/** The weights of a `Transformer2DModel`, from its widths and its number of transformer blocks. */
+/** Returns the weights that a `Transformer2DModel` with `layers` transformer blocks requires. */
 export function transformer2DSpec(
   channels: number,
   contextChannels: number,
@@ -142,7 +142,7 @@ export function transformer2DSpec(
   };
 }
 
-/** diffusers `Transformer2DModel` on images `[B, H, W, C]`; tokens are a reshape of them. */
+/** diffusers' `Transformer2DModel` on images `[B, H, W, C]`: each pixel is a token. */
 export function transformer2D(
   params: Transformer2DParams,
   x: Tensor4D,
@@ -157,7 +157,7 @@ export function transformer2D(
   return add(x, project(params.proj_out, reshape(tokens, x.shape), options));
 }
 
-/** Both kinds of projection work on `[B, H, W, C]` alike. */
+/** Applies `proj_in` or `proj_out` to `[B, H, W, C]`. */
 function project(
   { weight, bias }: Conv2DParams | LinearParams,
   x: Tensor4D,

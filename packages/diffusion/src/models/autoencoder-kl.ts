@@ -47,10 +47,10 @@ const fields = {
   mid_block_add_attention: oneOf([true, false], true),
 };
 
-/** diffusers' `AutoencoderKL` config, in its own spelling. */
+/** The config of diffusers' `AutoencoderKL`, in the file's spelling. */
 export type AutoencoderKLConfig = ConfigOf<typeof fields>;
 
-/** The weights of an `AutoencoderKL`. */
+/** The weights of diffusers' `AutoencoderKL`. */
 export type AutoencoderKLParams = {
   encoder: VaeEncoderParams;
   decoder: VaeDecoderParams;
@@ -59,8 +59,8 @@ export type AutoencoderKLParams = {
 };
 
 /**
- * Fills in diffusers' defaults and checks every field.
- * @throws naming all fields, values and what is supported
+ * Fills in diffusers' defaults and validates every field.
+ * @throws if values are not supported; lists every such field with the supported values
  */
 export function autoencoderKLConfig(input: ConfigInput): AutoencoderKLConfig {
   const config = readConfig('AutoencoderKL', fields, input);
@@ -77,7 +77,7 @@ export function autoencoderKLConfig(input: ConfigInput): AutoencoderKLConfig {
   return config;
 }
 
-/** The weights that a config demands. */
+/** Returns the weights that a config requires. */
 export function autoencoderKLSpec(config: AutoencoderKLConfig): ParamsSpec {
   const latents = config.latent_channels;
   return {
@@ -89,9 +89,9 @@ export function autoencoderKLSpec(config: AutoencoderKLConfig): ParamsSpec {
 }
 
 /**
- * Decodes latents to images (diffusers `AutoencoderKL.decode`).
+ * Decodes latents to images: diffusers' `AutoencoderKL.decode`.
  * @param latents `[B, h, w, 4]`, already divided by `scaling_factor`
- * @returns `[B, f·h, f·w, 3]`, about [-1, 1] and not clipped; f is 2 to the number of levels less one
+ * @returns `[B, f·h, f·w, 3]` in about [-1, 1], not clipped, with f = 2^(levels - 1)
  */
 export function vaeDecode(config: AutoencoderKLConfig, params: Params, latents: Tensor4D): Tensor4D {
   const { decoder, post_quant_conv } = params as unknown as AutoencoderKLParams;
@@ -100,7 +100,7 @@ export function vaeDecode(config: AutoencoderKLConfig, params: Params, latents: 
 }
 
 /**
- * Encodes images to the posterior over latents (diffusers `AutoencoderKL.encode`).
+ * Encodes images to the posterior over latents: diffusers' `AutoencoderKL.encode`.
  * @param images `[B, H, W, 3]` in [-1, 1]
  * @returns mean and log-variance, `[B, h, w, 4]` each, not yet multiplied by `scaling_factor`; logvar lies in [-30, 20]
  */
@@ -116,10 +116,7 @@ export function vaeEncode(
   return { mean, logvar: clipByValue(logvar, -30, 20) };
 }
 
-/**
- * The image autoencoder of Stable Diffusion. Attention weights under their names of before diffusers 0.18 are found,
- * too.
- */
+/** The image autoencoder of Stable Diffusion. Also loads files with the attention weights' names before diffusers 0.18. */
 export const AutoencoderKL = definePretrainedModel({
   name: 'AutoencoderKL',
   config: autoencoderKLConfig,
@@ -140,6 +137,7 @@ const shape = (config: AutoencoderKLConfig): VaeShape => ({
   attends: config.mid_block_add_attention,
 });
 
+/** Names of attention weights before diffusers 0.18, and since. */
 const attentionNames: Readonly<Record<string, string>> = {
   query: 'to_q',
   key: 'to_k',
@@ -147,7 +145,7 @@ const attentionNames: Readonly<Record<string, string>> = {
   proj_attn: 'to_out.0',
 };
 
-/** Old files say `query` where new ones say `to_q`, and some hold these matrices as 1×1 convolutions. */
+/** Renames the attention weights of old files. Some of these files store the matrices as 1×1 convolutions. */
 function withAttentionNames(weights: ReadonlyMap<string, StoredTensor>): Map<string, StoredTensor> {
   return new Map(
     [...weights].map(([path, tensor]) => {
@@ -155,13 +153,13 @@ function withAttentionNames(weights: ReadonlyMap<string, StoredTensor>): Map<str
         /(\.attentions\.\d+\.)(query|key|value|proj_attn)\./,
         (_, before: string, old: string) => `${before}${attentionNames[old]}.`,
       );
-      return [name, /\.attentions\.\d+\.to_.*\.weight$/.test(name) ? asMatrix(tensor) : tensor];
+      return [name, /\.attentions\.\d+\.to_.*\.weight$/.test(name) ? toMatrix(tensor) : tensor];
     }),
   );
 }
 
-/** A 1×1 convolution's weight `[C, C, 1, 1]` as a matrix; any other tensor as it is. */
-function asMatrix(tensor: StoredTensor): StoredTensor {
+/** Reshapes the weight of a 1×1 convolution, `[C, C, 1, 1]`, to a matrix; returns other tensors unchanged. */
+function toMatrix(tensor: StoredTensor): StoredTensor {
   const [out, inner, ...kernel] = tensor.shape;
   if (kernel.length !== 2 || kernel.some((size) => size !== 1)) return tensor;
   return { ...tensor, shape: [out!, inner!], read: () => tensor.read() };

@@ -3,20 +3,20 @@ import { linear, silu } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { linearSpec, type LinearParams } from './layers.js';
 
-/** How timesteps become sinusoids. */
+/** Options of `timestepEmbedding`. */
 export interface TimestepsOptions {
   /** Width of the embedding. */
   readonly channels: number;
-  /** Cosines before sines. */
+  /** Puts cosines before sines. */
   readonly flipSinToCos: boolean;
   /** Subtracted from the number of frequencies in the exponent's denominator. */
   readonly freqShift: number;
 }
 
 /**
- * Sinusoidal embeddings of timesteps, float32 `[B]` to `[B, channels]` (diffusers `get_timestep_embedding`; arXiv
- * 1706.03762, §3.5). Frequencies are rounded to float32 at every step, as torch's are: at t = 999 the sinusoids of
- * float64 frequencies differ by 5e-5.
+ * Computes sinusoidal embeddings of timesteps, float32 `[B]` to `[B, channels]`: diffusers' `get_timestep_embedding`
+ * (arXiv 1706.03762, §3.5). Rounds the frequencies to float32 after every operation, as torch does: with float64
+ * frequencies the result differs by 5e-5 at t = 999.
  */
 export function timestepEmbedding(
   timesteps: Tensor,
@@ -41,15 +41,15 @@ function float32Frequencies(half: number, freqShift: number): Float32Array {
   return Float32Array.from({ length: half }, (_, i) => Math.exp(fround(fround(slope * i) / fround(half - freqShift))));
 }
 
-/** The weights of a `TimestepEmbedding`. */
+/** The weights of diffusers' `TimestepEmbedding`. */
 export type TimestepEmbeddingParams = { linear_1: LinearParams; linear_2: LinearParams };
 
-/** The weights of a timestep MLP. */
+/** Returns the weights that a `TimestepEmbedding` requires. */
 export function timestepMlpSpec(channels: number, width: number): ParamsSpec {
   return { linear_1: linearSpec(channels, width), linear_2: linearSpec(width, width) };
 }
 
-/** The MLP over sinusoids, `[B, channels]` to `[B, width]` (diffusers `TimestepEmbedding`). */
+/** diffusers' `TimestepEmbedding`: an MLP from sinusoids `[B, channels]` to `[B, width]`. */
 export function timestepMlp(params: TimestepEmbeddingParams, x: Tensor): Tensor {
   const y = silu(linear(x, params.linear_1.weight, params.linear_1.bias));
   return linear(y, params.linear_2.weight, params.linear_2.bias);

@@ -1,4 +1,4 @@
-/** What a config field may hold, and what it holds where a file does not name it. */
+/** A field of a model's config: its default and its supported values. */
 export interface Field<T> {
   readonly default: T;
   /** The supported values in words, for error messages. */
@@ -6,19 +6,19 @@ export interface Field<T> {
   accepts(value: unknown): boolean;
 }
 
-/** A class's config fields by name, in the file's own spelling. */
+/** The config fields of a model class by name, in the file's spelling. */
 export type Fields = Readonly<Record<string, Field<unknown>>>;
 
-/** The config that a table of fields describes. */
+/** The type of the config that a table of fields describes. */
 export type ConfigOf<F extends Fields> = { readonly [K in keyof F]: F[K] extends Field<infer T> ? T : never };
 
-/** A config as a file holds it, or as a caller writes it: any field may be left out. */
+/** A config before defaults are filled in: the content of a file, or a caller's object. */
 export type ConfigInput = Readonly<Record<string, unknown>>;
 
 /**
- * The config with every field present. Fields that the class does not have are left out, as diffusers and transformers
+ * Fills in defaults and validates every field. Drops fields that the class does not have, as diffusers and transformers
  * do.
- * @throws naming every field whose value is not supported, the value and what is supported
+ * @throws if values are not supported; lists every such field with its value and the supported values
  */
 export function readConfig<F extends Fields>(owner: string, fields: F, input: ConfigInput): ConfigOf<F> {
   const problems: string[] = [];
@@ -31,24 +31,24 @@ export function readConfig<F extends Fields>(owner: string, fields: F, input: Co
   return Object.fromEntries(entries) as ConfigOf<F>;
 }
 
-/** @throws if there are problems, all of them in one error */
+/** @throws if there are problems; lists all of them in one error */
 export function reportConfig(owner: string, problems: readonly string[]): void {
   if (problems.length === 0) return;
   throw new Error(`${owner}: config field ${problems.join('; ')}. Only models with these values can be loaded.`);
 }
 
-/** One of a few values. */
+/** A field with one of the given values. */
 export function oneOf<const T>(values: readonly T[], initial: NoInfer<T>): Field<T> {
   const supported = values.map((value) => JSON.stringify(value)).join(' or ');
   return { default: initial, supported, accepts: (value) => values.includes(value as T) };
 }
 
-/** A whole number above zero. */
+/** A field with a positive integer. */
 export function count(initial: number): Field<number> {
   return { default: initial, supported: 'a positive integer', accepts: isCount };
 }
 
-/** A whole number above zero, or null. */
+/** A field with a positive integer or null; null by default. */
 export function optionalCount(): Field<number | null> {
   return {
     default: null,
@@ -57,17 +57,17 @@ export function optionalCount(): Field<number | null> {
   };
 }
 
-/** A list of whole numbers above zero. */
+/** A field with a list of positive integers. */
 export function counts(initial: readonly number[]): Field<readonly number[]> {
   return { default: initial, supported: 'a list of positive integers', accepts: (value) => isList(value, isCount) };
 }
 
-/** A finite number. */
+/** A field with a finite number. */
 export function real(initial: number): Field<number> {
   return { default: initial, supported: 'a number', accepts: (value) => Number.isFinite(value) };
 }
 
-/** One whole number above zero for every level, or a list with one a level. */
+/** A field with a positive integer for all levels, or a list with one per level. */
 export function countPerLevel(initial: number): Field<number | readonly number[]> {
   return {
     default: initial,
@@ -76,7 +76,7 @@ export function countPerLevel(initial: number): Field<number | readonly number[]
   };
 }
 
-/** One flag for every level, or a list with one a level. */
+/** A field with a boolean for all levels, or a list with one per level. */
 export function flagPerLevel(initial: boolean): Field<boolean | readonly boolean[]> {
   return {
     default: initial,
@@ -85,7 +85,7 @@ export function flagPerLevel(initial: boolean): Field<boolean | readonly boolean
   };
 }
 
-/** A list of names. */
+/** A field with a list of the given names. */
 export function listOf<const T extends string>(
   names: readonly T[],
   initial: readonly NoInfer<T>[],
@@ -94,12 +94,12 @@ export function listOf<const T extends string>(
   return { default: initial, supported, accepts: (value) => isList(value, (item) => names.includes(item as T)) };
 }
 
-/** Any value: for fields that change nothing in what a model computes. */
+/** A field with any value: it does not affect what the model computes. */
 export function anything<T>(initial: T): Field<T> {
   return { default: initial, supported: 'anything', accepts: () => true };
 }
 
-/** The value at each of `levels` levels. */
+/** Expands a value for all levels to a list with one value per level. */
 export function perLevel<T>(value: T | readonly T[], levels: number): readonly T[] {
   return Array.isArray(value) ? (value as readonly T[]) : Array.from({ length: levels }, () => value as T);
 }

@@ -10,58 +10,60 @@ import {
 } from '@alignprop/autograd-ext/weights';
 import type { ConfigInput } from './model-config.js';
 
-/** A model: a config, with every field present, and its weights. */
+/** A model: a config with every default filled in, and its weights. */
 export interface PretrainedModel<C> {
   readonly config: C;
   readonly params: Params;
-  /** The same model with other weights. */
+  /** Returns the model with other weights. */
   withParams(params: Params): PretrainedModel<C>;
 }
 
-/** Which of a folder's models is meant. */
+/** Options of a model class's `fromPretrained`. */
 export interface LoadModelOptions {
+  /** The folder of the model inside the source, such as `unet`. */
   readonly subfolder?: string;
-  /** The `fp16` of `model.fp16.safetensors`. */
+  /** Variant of the weight files, e.g. 'fp16' for `model.fp16.safetensors`. */
   readonly variant?: string;
 }
 
-/** The class of a model; `O` are the options of `fromPretrained`. */
+/** A model class. `O` is the type of the options of `fromPretrained`. */
 export interface PretrainedModelClass<C, O extends LoadModelOptions = LoadModelOptions> {
   /**
-   * @param config missing fields have the reference's defaults
+   * @param config missing fields get the defaults of diffusers or transformers
    * @throws if a config value is not supported
    */
   new (config: ConfigInput, params: Params): PretrainedModel<C>;
-  /** The weights that a config demands, for `loadParams` and `initParams`. */
+  /** Returns the weights that a config requires, for `loadParams` and `initParams`. */
   spec(config: ConfigInput): ParamsSpec;
   /**
-   * Reads the config and the weights' names and shapes; the weights themselves stay in their files.
+   * Reads the config and the names and shapes of the weights. The values stay in their files until they are needed.
    * @param source a folder, a hub id or a file source
-   * @throws if files are missing, a config value is not supported, or weights do not fit the config
+   * @throws if files are missing, a config value is not supported, or the weights do not match the config
    */
   fromPretrained(source: string | FileSource, options?: O): Promise<PretrainedModel<C>>;
 }
 
-/** A model's files, opened. */
+/** The opened files of a model. */
 export interface OpenedModel {
   readonly config: ConfigInput;
   readonly weights: ReadonlyMap<string, StoredTensor>;
 }
 
-/** What tells one class of models from another. */
+/** The definition of a model class. */
 export interface ModelDefinition<C, O extends LoadModelOptions> {
-  /** The reference's class name, for errors. */
+  /** The class name in diffusers or transformers, for errors. */
   readonly name: string;
-  /** Fills in defaults and checks every field. */
+  /** Fills in defaults and validates every field. */
   config(input: ConfigInput): C;
+  /** Returns the weights that a config requires. */
   spec(config: C): ParamsSpec;
-  /** Opens the files of a folder, and puts the keys of older ones right. */
+  /** Opens the files of a folder; renames the keys of older files. */
   open(folder: FileSource, options: O): Promise<OpenedModel>;
-  /** Keys of a file that this class leaves alone. */
+  /** Keys that files may contain and the class does not load. */
   ignored?: readonly RegExp[];
 }
 
-/** Makes the class of a model from what is its own. */
+/** Creates a model class from its definition. */
 export function definePretrainedModel<C, O extends LoadModelOptions = LoadModelOptions>(
   definition: ModelDefinition<C, O>,
 ): PretrainedModelClass<C, O> {
@@ -96,9 +98,9 @@ export function definePretrainedModel<C, O extends LoadModelOptions = LoadModelO
 }
 
 /**
- * Opens `config.json` and the weights beside it.
- * @param fileName weight files' name without variant and ending: `diffusion_pytorch_model` in diffusers, `model` in
- *   transformers
+ * Opens `config.json` and the weight files beside it.
+ * @param fileName name of the weight files without variant and extension: `diffusion_pytorch_model` in diffusers,
+ *   `model` in transformers
  */
 export async function openModel(
   folder: FileSource,

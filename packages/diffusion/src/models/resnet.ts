@@ -3,13 +3,13 @@ import { conv2d, groupNorm, linear, silu, upsampleNearest } from '@alignprop/aut
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { conv2dSpec, linearSpec, normSpec, type Conv2DParams, type LinearParams, type NormParams } from './layers.js';
 
-/** Group normalisation's two numbers. */
+/** Options of group normalisation. */
 export interface GroupNormOptions {
   readonly groups: number;
   readonly eps: number;
 }
 
-/** The weights of a `ResnetBlock2D`: the shortcut is there where the widths differ. */
+/** The weights of diffusers' `ResnetBlock2D`, with a shortcut if the widths differ. */
 export type ResnetBlock2DParams = {
   norm1: NormParams;
   conv1: Conv2DParams;
@@ -20,8 +20,8 @@ export type ResnetBlock2DParams = {
 };
 
 /**
- * The weights of a `ResnetBlock2D`, from its widths.
- * @param timeChannels width of the time embedding; none in the VAE
+ * Returns the weights that a `ResnetBlock2D` requires.
+ * @param timeChannels width of the time embedding; undefined in the VAE, which has none
  */
 export function resnetBlock2DSpec(inChannels: number, outChannels: number, timeChannels?: number): ParamsSpec {
   return {
@@ -35,8 +35,8 @@ export function resnetBlock2DSpec(inChannels: number, outChannels: number, timeC
 }
 
 /**
- * diffusers `ResnetBlock2D`, `[B, H, W, in]` to `[B, H, W, out]`.
- * @param timeEmbedding `[B, D]` or `[1, D]`, where the block has a `time_emb_proj`
+ * diffusers' `ResnetBlock2D`, `[B, H, W, in]` to `[B, H, W, out]`.
+ * @param timeEmbedding `[B, D]` or `[1, D]`; required if the block has a `time_emb_proj`
  */
 export function resnetBlock2D(
   params: ResnetBlock2DParams,
@@ -58,23 +58,23 @@ export function resnetBlock2D(
   return add(conv_shortcut ? conv2d(x, conv_shortcut.weight, conv_shortcut.bias) : x, y);
 }
 
-/** The weights of a `Downsample2D` or `Upsample2D`. */
+/** The weights of diffusers' `Downsample2D` or `Upsample2D`. */
 export type Resample2DParams = { conv: Conv2DParams };
 
-/** The weights of a `Downsample2D` or `Upsample2D`. */
+/** Returns the weights that a `Downsample2D` or `Upsample2D` requires. */
 export function resample2DSpec(channels: number): ParamsSpec {
   return { conv: conv2dSpec(channels, channels, 3) };
 }
 
 /**
- * diffusers `Downsample2D`: a convolution of stride 2. With padding 0 one row and one column of zeros are added at the
- * bottom and at the right, as the VAE's encoder does.
+ * diffusers' `Downsample2D`: a convolution with stride 2. Padding 0 pads one row at the bottom and one column at the
+ * right with zeros, as the VAE's encoder does.
  */
 export function downsample2D({ conv }: Resample2DParams, x: Tensor4D, { padding }: { padding: number }): Tensor4D {
   return conv2d(x, conv.weight, conv.bias, { stride: 2, padding: padding === 0 ? [0, 1, 0, 1] : padding });
 }
 
-/** diffusers `Upsample2D`: nearest neighbours to `[height, width]`, then a convolution. */
+/** diffusers' `Upsample2D`: nearest-neighbour upsampling to `[height, width]`, then a convolution. */
 export function upsample2D({ conv }: Resample2DParams, x: Tensor4D, size: [height: number, width: number]): Tensor4D {
   return conv2d(upsampleNearest(x, size), conv.weight, conv.bias, { padding: 1 });
 }

@@ -5,11 +5,11 @@ import type { PretrainedModel } from './pretrained-model.js';
 const weightsFile = 'diffusion_pytorch_model.safetensors';
 
 /**
- * Writes a diffusers model as its `save_pretrained` does: config.json and one file of weights, those in memory as
- * float32. Each file is there whole or not at all.
- * @param className diffusers' name of the model, which config.json begins with
- * @returns the files' names
- * @throws if the folder cannot be written, or a matrix has an adapter: its parts have no names in a checkpoint
+ * Writes a diffusers model as `save_pretrained` does: config.json and one file of weights, in which weights in memory
+ * are float32. Writes each file atomically.
+ * @param className diffusers' name of the model, the first entry of config.json
+ * @returns the names of the files
+ * @throws if the folder cannot be written, or a matrix has an adapter, whose parts a checkpoint has no names for
  */
 export async function saveModel(
   folder: string,

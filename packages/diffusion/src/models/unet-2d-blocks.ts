@@ -13,38 +13,38 @@ import {
   type ResnetBlock2DParams,
 } from './resnet.js';
 
-/** What a block of the UNet needs to know besides its weights. */
+/** Options of a block of the UNet. */
 export interface UNetBlockOptions {
   readonly resnet: GroupNormOptions;
   readonly transformer: Transformer2DOptions;
-  /** Of the stride-2 convolution at the end of a down block. */
+  /** Padding of the stride-2 convolution at the end of a down block. */
   readonly downsamplePadding: number;
 }
 
-/** A block's widths and depths. */
+/** The widths and depths of a block of the UNet. */
 export interface UNetBlockShape {
   readonly inChannels: number;
   readonly outChannels: number;
   readonly timeChannels: number;
   readonly contextChannels: number;
-  /** Resnets, and as many attentions where the block has any. */
+  /** Number of resnets; also of attentions, if the block has attentions. */
   readonly layers: number;
-  /** Transformer blocks an attention; 0 for a block without attention. */
+  /** Transformer blocks per attention; 0 for a block without attentions. */
   readonly transformerLayers: number;
   readonly linearProjection: boolean;
   readonly onlyCrossAttention: boolean;
-  /** Whether the block ends with a down- or upsampling. */
+  /** Whether the block ends with downsampling or upsampling. */
   readonly resamples: boolean;
 }
 
-/** `DownBlock2D` has no attentions, `CrossAttnDownBlock2D` one a resnet. */
+/** The weights of `DownBlock2D`, without attentions, or `CrossAttnDownBlock2D`, with one attention per resnet. */
 export type DownBlock2DParams = {
   resnets: readonly ResnetBlock2DParams[];
   attentions?: readonly Transformer2DParams[];
   downsamplers?: readonly [Resample2DParams];
 };
 
-/** The weights of a down block. */
+/** Returns the weights that a down block requires. */
 export function downBlock2DSpec(shape: UNetBlockShape): ParamsSpec {
   const { inChannels, outChannels, timeChannels, layers } = shape;
   return {
@@ -57,8 +57,8 @@ export function downBlock2DSpec(shape: UNetBlockShape): ParamsSpec {
 }
 
 /**
- * diffusers `DownBlock2D` and `CrossAttnDownBlock2D`.
- * @returns the output, and every layer's output for the skip connections
+ * diffusers' `DownBlock2D` and `CrossAttnDownBlock2D`.
+ * @returns the output, and the output of every layer for the skip connections
  */
 export function downBlock2D(
   params: DownBlock2DParams,
@@ -80,13 +80,13 @@ export function downBlock2D(
   return { output: y, skips };
 }
 
-/** `UNetMidBlock2DCrossAttn` has two resnets and one attention, `UNetMidBlock2D` in a conditional UNet one resnet. */
+/** The weights of `UNetMidBlock2DCrossAttn`, two resnets and one attention, or `UNetMidBlock2D`, one resnet. */
 export type UNetMidBlock2DParams = {
   resnets: readonly ResnetBlock2DParams[];
   attentions?: readonly Transformer2DParams[];
 };
 
-/** The weights of a mid block, `layers` counting its resnets. */
+/** Returns the weights that a mid block with `layers` resnets requires. */
 export function unetMidBlock2DSpec(shape: UNetBlockShape): ParamsSpec {
   const { inChannels, timeChannels, layers } = shape;
   return {
@@ -95,7 +95,7 @@ export function unetMidBlock2DSpec(shape: UNetBlockShape): ParamsSpec {
   };
 }
 
-/** diffusers `UNetMidBlock2DCrossAttn` and `UNetMidBlock2D`: a resnet, then attention and resnet in turn. */
+/** diffusers' `UNetMidBlock2DCrossAttn` and `UNetMidBlock2D`: a resnet, then alternating attentions and resnets. */
 export function unetMidBlock2D(
   { resnets, attentions = [] }: UNetMidBlock2DParams,
   x: Tensor4D,
@@ -111,7 +111,7 @@ export function unetMidBlock2D(
   return y;
 }
 
-/** `UpBlock2D` has no attentions, `CrossAttnUpBlock2D` one a resnet. */
+/** The weights of `UpBlock2D`, without attentions, or `CrossAttnUpBlock2D`, with one attention per resnet. */
 export type UpBlock2DParams = {
   resnets: readonly ResnetBlock2DParams[];
   attentions?: readonly Transformer2DParams[];
@@ -119,8 +119,8 @@ export type UpBlock2DParams = {
 };
 
 /**
- * The weights of an up block.
- * @param skipChannels width of each layer's skip connection
+ * Returns the weights that an up block requires.
+ * @param skipChannels width of the skip connection of each layer
  */
 export function upBlock2DSpec(shape: UNetBlockShape, skipChannels: readonly number[]): ParamsSpec {
   const { inChannels, outChannels, timeChannels, layers } = shape;
@@ -134,9 +134,9 @@ export function upBlock2DSpec(shape: UNetBlockShape, skipChannels: readonly numb
 }
 
 /**
- * diffusers `UpBlock2D` and `CrossAttnUpBlock2D`.
- * @param skips one a layer, in the order of use
- * @param size where the block upsamples: to `[height, width]`, the size of the next skip connection
+ * diffusers' `UpBlock2D` and `CrossAttnUpBlock2D`.
+ * @param skips one skip connection per layer, in the order of use
+ * @param size `[height, width]` of the next skip connection: the target size of a block that upsamples
  */
 export function upBlock2D(
   params: UpBlock2DParams,
@@ -155,6 +155,7 @@ export function upBlock2D(
   return params.upsamplers && size ? upsample2D(params.upsamplers[0], y, size) : y;
 }
 
+/** A resnet, and an attention if the block has attentions. */
 function layer(
   resnet: ResnetBlock2DParams,
   attention: Transformer2DParams | undefined,

@@ -15,7 +15,7 @@ import {
   type ConfigOf,
 } from './model-config.js';
 
-// Every field of diffusers' UNet2DConditionModel. Those with one supported value belong to other model families.
+// Every field of diffusers' UNet2DConditionModel. Fields with one supported value belong to other model families.
 const fields = {
   sample_size: anything<number | readonly [number, number] | null>(null),
   in_channels: count(4),
@@ -33,7 +33,7 @@ const fields = {
     ['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D'],
   ),
   only_cross_attention: flagPerLevel(false),
-  mid_block_only_cross_attention: anything<boolean | null>(null), // read by UNetMidBlock2DSimpleCrossAttn alone
+  mid_block_only_cross_attention: anything<boolean | null>(null), // only UNetMidBlock2DSimpleCrossAttn reads it
   block_out_channels: counts([320, 640, 1280, 1280]),
   layers_per_block: countPerLevel(2),
   downsample_padding: oneOf([1, 0], 1),
@@ -45,7 +45,7 @@ const fields = {
   cross_attention_dim: countPerLevel(1280),
   transformer_layers_per_block: countPerLevel(1),
   reverse_transformer_layers_per_block: oneOf([null], null),
-  attention_head_dim: countPerLevel(8), // a number of heads: the field's name is a mistake that diffusers keeps
+  attention_head_dim: countPerLevel(8), // the number of heads: diffusers keeps the wrong name
   num_attention_heads: oneOf([null], null),
   use_linear_projection: oneOf([false, true], false),
   upcast_attention: oneOf([false, true], false), // everything is float32 here
@@ -66,17 +66,17 @@ const fields = {
   encoder_hid_dim_type: oneOf([null], null),
   class_embed_type: oneOf([null], null),
   num_class_embeds: oneOf([null], null),
-  projection_class_embeddings_input_dim: anything<number | null>(null), // read with class_embed_type
+  projection_class_embeddings_input_dim: anything<number | null>(null), // used with class_embed_type
   class_embeddings_concat: oneOf([false], false),
   addition_embed_type: oneOf([null], null),
-  addition_time_embed_dim: anything<number | null>(null), // read with addition_embed_type
+  addition_time_embed_dim: anything<number | null>(null), // used with addition_embed_type
   addition_embed_type_num_heads: anything(64),
 };
 
-/** diffusers' `UNet2DConditionModel` config, in its own spelling. */
+/** The config of diffusers' `UNet2DConditionModel`, in the file's spelling. */
 export type UNet2DConditionConfig = ConfigOf<typeof fields>;
 
-/** A level of the UNet, highest resolution first. */
+/** One resolution level of the UNet. */
 export interface UNetLevel {
   readonly channels: number;
   readonly heads: number;
@@ -87,8 +87,8 @@ export interface UNetLevel {
 }
 
 /**
- * Fills in diffusers' defaults and checks every field.
- * @throws naming all fields, values and what is supported
+ * Fills in diffusers' defaults and validates every field.
+ * @throws if values are not supported; lists every such field with the supported values
  */
 export function unet2DConditionConfig(input: ConfigInput): UNet2DConditionConfig {
   const config = readConfig('UNet2DConditionModel', fields, input);
@@ -115,6 +115,7 @@ export function unet2DConditionConfig(input: ConfigInput): UNet2DConditionConfig
   return config;
 }
 
+/** Reports group and head counts that do not divide the channels of a level. */
 function indivisible({ norm_num_groups }: UNet2DConditionConfig, { channels, heads }: UNetLevel): string[] {
   return [
     ...(channels % norm_num_groups
@@ -124,7 +125,7 @@ function indivisible({ norm_num_groups }: UNet2DConditionConfig, { channels, hea
   ];
 }
 
-/** The levels, highest resolution first; up blocks use them in reverse. */
+/** Returns the levels, highest resolution first. Up blocks use them in reverse. */
 export function unetLevels(config: UNet2DConditionConfig): readonly UNetLevel[] {
   const { length } = config.block_out_channels;
   const heads = perLevel(config.attention_head_dim, length);

@@ -26,7 +26,7 @@ import {
 
 export type { UNet2DConditionConfig } from './unet-2d-condition-config.js';
 
-/** The weights of a `UNet2DConditionModel`. */
+/** The weights of diffusers' `UNet2DConditionModel`. */
 export type UNet2DConditionParams = {
   conv_in: Conv2DParams;
   time_embedding: TimestepEmbeddingParams;
@@ -37,7 +37,7 @@ export type UNet2DConditionParams = {
   conv_out: Conv2DParams;
 };
 
-/** The weights that a config demands. */
+/** Returns the weights that a config requires. */
 export function unet2DConditionSpec(config: UNet2DConditionConfig): ParamsSpec {
   const levels = unetLevels(config);
   const first = levels[0]!.channels;
@@ -54,7 +54,7 @@ export function unet2DConditionSpec(config: UNet2DConditionConfig): ParamsSpec {
     ),
     ...midBlockSpec(config, midLevel(levels)),
     up_blocks: levels.toReversed().map((level, i, reversed) => {
-      const below = reversed[Math.min(i + 1, reversed.length - 1)]!.channels; // of the next higher resolution
+      const below = reversed[Math.min(i + 1, reversed.length - 1)]!.channels; // channels of the next higher resolution
       const shape = {
         ...blockShape(config, level, config.up_block_types[i] === 'CrossAttnUpBlock2D'),
         inChannels: reversed[Math.max(i - 1, 0)]!.channels,
@@ -69,10 +69,11 @@ export function unet2DConditionSpec(config: UNet2DConditionConfig): ParamsSpec {
 }
 
 /**
- * diffusers' `UNet2DConditionModel` (arXiv 2112.10752): predicts noise or velocity.
- * @param sample noisy latents `[B, h, w, C]`, any h and w
- * @param timestep float32 `[1]` for all samples or `[B]`
- * @param encoderHiddenStates the text encoder's output `[B, L, D]`
+ * diffusers' `UNet2DConditionModel` (arXiv 2112.10752): predicts the noise, velocity or sample, whichever the model was
+ * trained for.
+ * @param sample noisy latents `[B, h, w, C]`, with any h and w
+ * @param timestep float32, `[1]` for all samples or `[B]`
+ * @param encoderHiddenStates the output of the text encoder, `[B, L, D]`
  * @returns `[B, h, w, C]`
  */
 export function unet2DCondition(
@@ -101,17 +102,10 @@ export function unet2DCondition(
   if (mid_block) x = unetMidBlock2D(mid_block, x, time, encoderHiddenStates, options(config, midLevel(levels)));
 
   up_blocks.forEach((block, i) => {
-    const used = skips.splice(-block.resnets.length).reverse();
-    const next = skips.at(-1);
-    x = upBlock2D(
-      block,
-      x,
-      used,
-      time,
-      encoderHiddenStates,
-      blockOptions.at(-1 - i)!,
-      next && [next.shape[1], next.shape[2]],
-    );
+    const blockSkips = skips.splice(-block.resnets.length).reverse();
+    const nextSkip = skips.at(-1);
+    const size = nextSkip && heightAndWidth(nextSkip);
+    x = upBlock2D(block, x, blockSkips, time, encoderHiddenStates, blockOptions.at(-1 - i)!, size);
   });
 
   const { groups, eps } = blockOptions[0]!.resnet;
@@ -127,6 +121,8 @@ export const UNet2DConditionModel = definePretrainedModel({
   open: (folder, options) => openModel(folder, 'diffusion_pytorch_model', options),
 });
 export type UNet2DConditionModel = PretrainedModel<UNet2DConditionConfig>;
+
+const heightAndWidth = ({ shape }: Tensor4D): [height: number, width: number] => [shape[1], shape[2]];
 
 function options(config: UNet2DConditionConfig, { heads, onlyCrossAttention }: UNetLevel): UNetBlockOptions {
   const groups = config.norm_num_groups;
@@ -151,7 +147,7 @@ function blockShape(
   };
 }
 
-/** The last level; but the mid block never attends to the context alone, as in diffusers' `get_mid_block`. */
+/** The mid block is like the last level, but always has self-attention, as in diffusers' `get_mid_block`. */
 const midLevel = (levels: readonly UNetLevel[]): UNetLevel => ({ ...levels.at(-1)!, onlyCrossAttention: false });
 
 function midBlockSpec(config: UNet2DConditionConfig, level: UNetLevel): { mid_block?: ParamsSpec } {

@@ -14,33 +14,31 @@ import {
   type ResnetBlock2DParams,
 } from './resnet.js';
 
-const GROUP_NORM_EPS = 1e-6; // everywhere in the VAE
+const GROUP_NORM_EPS = 1e-6; // of every group normalisation in the VAE
 const MID_BLOCK_RESNETS = 2;
 
-/** An autoencoder's widths and depths. */
+/** The widths and depths of an autoencoder. */
 export interface VaeShape {
   readonly imageChannels: number;
   readonly outChannels: number;
   readonly latentChannels: number;
   /** Channels of each level, highest resolution first. */
   readonly levels: readonly number[];
-  /** Resnets a level; the decoder has one more. */
+  /** Resnets per level of the encoder; the decoder has one more. */
   readonly layers: number;
-  /** Whether the mid blocks have an attention. */
+  /** Whether the mid blocks have attention. */
   readonly attends: boolean;
 }
 
-/** What an encoder or decoder needs to know besides its weights. */
+/** Options of an encoder or decoder. */
 export interface VaeOptions {
   readonly groups: number;
 }
 
-/** The weights of the attention of a mid block. */
+/** The weights of a mid block's attention. */
 export type VaeAttentionParams = AttentionParams & { group_norm: NormParams };
 
-/**
- * One head of attention over all pixels, with a group normalisation before and the input added after; `[B, H, W, C]`.
- */
+/** Single-head self-attention over all pixels of `[B, H, W, C]`, with group normalisation and a residual connection. */
 export function vaeAttention(params: VaeAttentionParams, x: Tensor4D, options: GroupNormOptions): Tensor4D {
   const [batch, height, width, channels] = x.shape;
   const normed = groupNorm(x, params.group_norm.weight, params.group_norm.bias, options);
@@ -48,10 +46,10 @@ export function vaeAttention(params: VaeAttentionParams, x: Tensor4D, options: G
   return add(x, reshape(attention(params, tokens, tokens, { heads: 1 }), x.shape));
 }
 
-/** The weights of a mid block. */
+/** The weights of diffusers' `UNetMidBlock2D`. */
 export type VaeMidBlockParams = { resnets: readonly ResnetBlock2DParams[]; attentions?: readonly VaeAttentionParams[] };
 
-/** The weights of a mid block, from its width. */
+/** Returns the weights that a mid block requires. */
 export function vaeMidBlockSpec(channels: number, { attends }: Pick<VaeShape, 'attends'>): ParamsSpec {
   const attentions = [
     { ...(attentionSpec(channels, channels, { bias: true }) as object), group_norm: normSpec(channels) },
@@ -62,7 +60,7 @@ export function vaeMidBlockSpec(channels: number, { attends }: Pick<VaeShape, 'a
   };
 }
 
-/** diffusers `UNetMidBlock2D`: resnet, attention where there is one, resnet. */
+/** diffusers' `UNetMidBlock2D`: a resnet, an attention if the block has one, a resnet. */
 export function vaeMidBlock({ resnets, attentions }: VaeMidBlockParams, x: Tensor4D, { groups }: VaeOptions): Tensor4D {
   const norm = { groups, eps: GROUP_NORM_EPS };
   let y = resnetBlock2D(resnets[0]!, x, undefined, norm);
@@ -70,13 +68,13 @@ export function vaeMidBlock({ resnets, attentions }: VaeMidBlockParams, x: Tenso
   return resnetBlock2D(resnets[1]!, y, undefined, norm);
 }
 
-/** The weights of a `DownEncoderBlock2D`. */
+/** The weights of diffusers' `DownEncoderBlock2D`. */
 export type DownEncoderBlock2DParams = {
   resnets: readonly ResnetBlock2DParams[];
   downsamplers?: readonly [Resample2DParams];
 };
 
-/** diffusers `DownEncoderBlock2D`: resnets, then half the size, the last row and column padded. */
+/** diffusers' `DownEncoderBlock2D`: resnets, then downsampling by 2 with padding at the bottom and right. */
 export function downEncoderBlock2D(
   { resnets, downsamplers }: DownEncoderBlock2DParams,
   x: Tensor4D,
@@ -86,13 +84,13 @@ export function downEncoderBlock2D(
   return downsamplers ? downsample2D(downsamplers[0], y, { padding: 0 }) : y;
 }
 
-/** The weights of an `UpDecoderBlock2D`. */
+/** The weights of diffusers' `UpDecoderBlock2D`. */
 export type UpDecoderBlock2DParams = {
   resnets: readonly ResnetBlock2DParams[];
   upsamplers?: readonly [Resample2DParams];
 };
 
-/** diffusers `UpDecoderBlock2D`: resnets, then twice the size. */
+/** diffusers' `UpDecoderBlock2D`: resnets, then upsampling by 2. */
 export function upDecoderBlock2D(
   { resnets, upsamplers }: UpDecoderBlock2DParams,
   x: Tensor4D,
@@ -102,18 +100,19 @@ export function upDecoderBlock2D(
   return upsamplers ? upsample2D(upsamplers[0], y, [2 * y.shape[1], 2 * y.shape[2]]) : y;
 }
 
+/** The weights that encoder and decoder have in common. */
 type VaeHalfParams = {
   conv_in: Conv2DParams;
   mid_block: VaeMidBlockParams;
   conv_norm_out: NormParams;
   conv_out: Conv2DParams;
 };
-/** The weights of an `Encoder`. */
+/** The weights of diffusers' `Encoder`. */
 export type VaeEncoderParams = VaeHalfParams & { down_blocks: readonly DownEncoderBlock2DParams[] };
-/** The weights of a `Decoder`. */
+/** The weights of diffusers' `Decoder`. */
 export type VaeDecoderParams = VaeHalfParams & { up_blocks: readonly UpDecoderBlock2DParams[] };
 
-/** The weights of an `Encoder`, from its widths and depths. */
+/** Returns the weights that an `Encoder` requires. */
 export function vaeEncoderSpec(shape: VaeShape): ParamsSpec {
   const { levels, layers } = shape;
   return {
@@ -128,14 +127,14 @@ export function vaeEncoderSpec(shape: VaeShape): ParamsSpec {
   };
 }
 
-/** diffusers `Encoder`: images `[B, H, W, 3]` to moments `[B, h, w, 2·latentChannels]`. */
+/** diffusers' `Encoder`: images `[B, H, W, 3]` to mean and log-variance, `[B, h, w, 2·latentChannels]`. */
 export function vaeEncoder(params: VaeEncoderParams, images: Tensor4D, options: VaeOptions): Tensor4D {
   const first = conv2d(images, params.conv_in.weight, params.conv_in.bias, { padding: 1 });
   const x = params.down_blocks.reduce((y, block) => downEncoderBlock2D(block, y, options), first);
-  return head(params, vaeMidBlock(params.mid_block, x, options), options);
+  return outputLayers(params, vaeMidBlock(params.mid_block, x, options), options);
 }
 
-/** The weights of a `Decoder`, from its widths and depths. */
+/** Returns the weights that a `Decoder` requires. */
 export function vaeDecoderSpec(shape: VaeShape): ParamsSpec {
   const levels = shape.levels.toReversed();
   return {
@@ -152,17 +151,18 @@ export function vaeDecoderSpec(shape: VaeShape): ParamsSpec {
   };
 }
 
-/** diffusers `Decoder`: latents `[B, h, w, latentChannels]` to images `[B, H, W, 3]`. */
+/** diffusers' `Decoder`: latents `[B, h, w, latentChannels]` to images `[B, H, W, 3]`. */
 export function vaeDecoder(params: VaeDecoderParams, latents: Tensor4D, options: VaeOptions): Tensor4D {
   const first = conv2d(latents, params.conv_in.weight, params.conv_in.bias, { padding: 1 });
   const x = params.up_blocks.reduce(
     (y, block) => upDecoderBlock2D(block, y, options),
     vaeMidBlock(params.mid_block, first, options),
   );
-  return head(params, x, options);
+  return outputLayers(params, x, options);
 }
 
-function head({ conv_norm_out, conv_out }: VaeHalfParams, x: Tensor4D, { groups }: VaeOptions): Tensor4D {
+/** The output layers of encoder and decoder. */
+function outputLayers({ conv_norm_out, conv_out }: VaeHalfParams, x: Tensor4D, { groups }: VaeOptions): Tensor4D {
   const y = groupNorm(x, conv_norm_out.weight, conv_norm_out.bias, { groups, eps: GROUP_NORM_EPS });
   return conv2d(silu(y) as Tensor4D, conv_out.weight, conv_out.bias, { padding: 1 });
 }
