@@ -10,7 +10,7 @@ import {
 } from '../models/model-config.js';
 import { clipActivations, clipLayouts } from './encoder.js';
 
-// The fields of transformers' CLIPTextConfig that the model reads, and the layout of the checkpoint.
+// The fields of transformers' CLIPTextConfig that the model uses, and the layout of the checkpoint.
 const textFields = {
   vocab_size: count(49408),
   hidden_size: count(512),
@@ -28,7 +28,7 @@ const textFields = {
   layout: oneOf(clipLayouts, 'transformers'),
 };
 
-// Likewise, of CLIPVisionConfig.
+// The fields of transformers' CLIPVisionConfig that the model uses, and the layout of the checkpoint.
 const visionFields = {
   hidden_size: count(768),
   intermediate_size: count(3072),
@@ -44,22 +44,22 @@ const visionFields = {
   layout: oneOf(clipLayouts, 'transformers'),
 };
 
-/** transformers' `CLIPTextConfig`, in its own spelling. */
+/** transformers' `CLIPTextConfig`, in the file's spelling. */
 export type CLIPTextConfig = ConfigOf<typeof textFields>;
-/** transformers' `CLIPVisionConfig`, in its own spelling. */
+/** transformers' `CLIPVisionConfig`, in the file's spelling. */
 export type CLIPVisionConfig = ConfigOf<typeof visionFields>;
 
-/** transformers' `CLIPConfig`, in its own spelling. */
+/** transformers' `CLIPConfig`, in the file's spelling. */
 export interface CLIPConfig {
   readonly text_config: CLIPTextConfig;
   readonly vision_config: CLIPVisionConfig;
-  /** The width of the space that texts and images share. */
+  /** The width of the joint embedding space of texts and images. */
   readonly projection_dim: number;
 }
 
 /**
- * A whole `CLIPModel`'s config.
- * @throws naming all unsupported fields, values and what is supported
+ * Reads the config of a `CLIPModel`.
+ * @throws if values are not supported; lists every such field with the supported values
  */
 export function clipConfig(input: ConfigInput): CLIPConfig {
   const nested = { text_config: {}, vision_config: {}, ...input };
@@ -68,8 +68,8 @@ export function clipConfig(input: ConfigInput): CLIPConfig {
 }
 
 /**
- * The text half of a CLIP config: of a text model's own, or of a `CLIPModel`'s.
- * @throws naming all unsupported fields, values and what is supported
+ * Reads the text config from the config of a text model or of a `CLIPModel`.
+ * @throws if values are not supported; lists every such field with the supported values
  */
 export function clipTextConfig(input: ConfigInput): CLIPTextConfig {
   const config = readConfig('CLIPTextModel', textFields, half(input, 'text_config'));
@@ -78,8 +78,8 @@ export function clipTextConfig(input: ConfigInput): CLIPTextConfig {
 }
 
 /**
- * The vision half of a CLIP config: of a vision model's own, or of a `CLIPModel`'s.
- * @throws naming all unsupported fields, values and what is supported
+ * Reads the vision config from the config of a vision model or of a `CLIPModel`.
+ * @throws if values are not supported; lists every such field with the supported values
  */
 export function clipVisionConfig(input: ConfigInput): CLIPVisionConfig {
   const config = readConfig('CLIPVisionModel', visionFields, half(input, 'vision_config'));
@@ -88,8 +88,8 @@ export function clipVisionConfig(input: ConfigInput): CLIPVisionConfig {
 }
 
 /**
- * A `CLIPModel`'s config nests both halves, its own `projection_dim` holds for both, and old files repeat fields in
- * `…_config_dict`.
+ * Selects one half of a `CLIPModel`'s config. The outer `projection_dim` applies to both halves, and old files override
+ * fields in `…_config_dict`.
  */
 function half(input: ConfigInput, name: 'text_config' | 'vision_config'): ConfigInput {
   if (typeof input[name] !== 'object' || input[name] === null) return input;

@@ -21,32 +21,34 @@ import {
   type ClipArchitecture,
 } from './open-clip.js';
 
+/** Options of `fromPretrained` of the CLIP classes. */
 export interface LoadClipOptions extends LoadModelOptions {
-  /** The weights' file, where it has a name of its own. */
+  /** The file of the weights, if it has an unusual name. */
   readonly file?: string;
-  /** The config of an open_clip model whose folder has none. */
+  /** The architecture of an open_clip model in a folder without a config. */
   readonly architecture?: ClipArchitecture;
 }
 
-// What a CLIPModel is made of.
+// The modules of a CLIPModel.
 const modules = ['text_model', 'text_projection', 'vision_model', 'visual_projection', 'logit_scale'];
-// Stored by old versions alone: 0, 1, 2, …, the causal mask, and numbers that the config has.
+// Constants that old versions store: position ids, the causal mask, and numbers of the config.
 const constants = [/(^|\.)position_ids$/, /^(attn_mask|input_resolution|context_length|vocab_size)$/];
 const openClipFiles = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin'];
 
 /**
- * The class of a CLIP model, or of one half of a `CLIPModel`, whose other half it leaves alone. Its `fromPretrained`
- * reads transformers' files and open_clip's.
- * @param own the modules that the class has
+ * Creates the class of a whole CLIP model or of one half, which does not load the other half's weights. Its
+ * `fromPretrained` reads transformers' files and open_clip's.
+ * @param modelModules the modules that the class has
  */
 export function defineClipModel<C>(
   name: string,
   config: (input: ConfigInput) => C,
   spec: (config: C) => ParamsSpec,
-  own: readonly string[],
+  modelModules: readonly string[],
 ): PretrainedModelClass<C, LoadClipOptions> {
-  const others = modules.filter((module) => !own.includes(module)).map((module) => new RegExp(`^${module}(\\.|$)`));
-  return definePretrainedModel({ name, config, spec, open: openFiles, ignored: [...constants, ...others] });
+  const otherModules = modules.filter((module) => !modelModules.includes(module));
+  const ignored = [...constants, ...otherModules.map((module) => new RegExp(`^${module}(\\.|$)`))];
+  return definePretrainedModel({ name, config, spec, open: openFiles, ignored });
 }
 
 async function openFiles(folder: FileSource, { file, variant, architecture }: LoadClipOptions): Promise<OpenedModel> {
@@ -81,8 +83,8 @@ async function readOpenClipConfig(
   );
 }
 
-/** transformers 5 leaves `text_model.` out of a text encoder's file. */
+/** Adds the prefix `text_model.` to the weights of a text encoder saved by transformers 5, which omits it. */
 function withPrefix(weights: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, StoredTensor> {
-  const bare = [...weights.keys()].every((path) => !modules.some((module) => path.startsWith(module)));
-  return new Map([...weights].map(([path, tensor]) => [bare ? `text_model.${path}` : path, tensor]));
+  const hasNoPrefix = [...weights.keys()].every((path) => !modules.some((module) => path.startsWith(module)));
+  return new Map([...weights].map(([path, tensor]) => [hasNoPrefix ? `text_model.${path}` : path, tensor]));
 }

@@ -5,16 +5,16 @@ import { linearSpec, normSpec, repeatSpec, type LinearParams, type NormParams } 
 
 const activations = { quick_gelu: quickGelu, gelu } as const;
 
-/** A CLIP transformer's activation, in the config's spelling. */
+/** An activation of a CLIP transformer, in the config's spelling. */
 export type ClipActivation = keyof typeof activations;
-/** All of them. */
+/** All activations. */
 export const clipActivations = Object.keys(activations) as readonly ClipActivation[];
 
-/** Whose checkpoint it is: open_clip's has q, k and v in one matrix and its projections transposed. */
+/** The layout of a checkpoint: open_clip's has q, k and v in one matrix and transposed projections. */
 export const clipLayouts = ['transformers', 'open_clip'] as const;
 export type ClipLayout = (typeof clipLayouts)[number];
 
-/** The fields of a CLIP config, text or vision, that its transformer reads. */
+/** The fields of a CLIP text or vision config that the transformer uses. */
 export interface ClipEncoderConfig {
   readonly layout: ClipLayout;
   readonly hidden_size: number;
@@ -25,12 +25,12 @@ export interface ClipEncoderConfig {
   readonly layer_norm_eps: number;
 }
 
-/** The weights of attention: q, k and v apart, or as rows of one matrix, in this order. */
+/** The weights of attention: q, k and v in separate matrices, or stacked as rows of one matrix. */
 export type ClipAttentionParams = { out_proj: LinearParams } & (
   { q_proj: LinearParams; k_proj: LinearParams; v_proj: LinearParams } | { in_proj: LinearParams }
 );
 
-/** The weights of a `CLIPEncoderLayer`. */
+/** The weights of transformers' `CLIPEncoderLayer`. */
 export type ClipEncoderLayerParams = {
   layer_norm1: NormParams;
   self_attn: ClipAttentionParams;
@@ -38,10 +38,10 @@ export type ClipEncoderLayerParams = {
   mlp: { fc1: LinearParams; fc2: LinearParams };
 };
 
-/** The weights of a `CLIPEncoder`. */
+/** The weights of transformers' `CLIPEncoder`. */
 export type ClipEncoderParams = { layers: readonly ClipEncoderLayerParams[] };
 
-/** The weights of a `CLIPEncoder`, from its config. */
+/** Returns the weights that a `CLIPEncoder` requires. */
 export function clipEncoderSpec({
   layout,
   hidden_size: width,
@@ -65,8 +65,8 @@ export function clipEncoderSpec({
 
 /**
  * transformers' `CLIPEncoder` on tokens `[B, N, C]`.
- * @param causal whether a token sees only itself and those before it
- * @returns the input and every layer's output, `[B, N, C]` each
+ * @param causal whether a token attends only to itself and to earlier tokens
+ * @returns the input and the output of every layer, `[B, N, C]` each
  */
 export function clipEncoder(
   config: ClipEncoderConfig,
@@ -79,7 +79,7 @@ export function clipEncoder(
   return states;
 }
 
-/** transformers' `CLIPEncoderLayer`: attention, then MLP, each on normalised tokens and added to them. */
+/** transformers' `CLIPEncoderLayer`: pre-norm attention and pre-norm MLP, with residual connections. */
 export function clipEncoderLayer(
   config: ClipEncoderConfig,
   params: ClipEncoderLayerParams,
@@ -120,7 +120,7 @@ function selfAttention(
   );
 }
 
-/** `[B, N, C]` each. */
+/** Projects tokens to query, key and value, `[B, N, C]` each. */
 function queryKeyValue(params: ClipAttentionParams, x: Tensor): Tensor3D[] {
   if ('in_proj' in params) return split(linear(x, params.in_proj.weight, params.in_proj.bias) as Tensor3D, 3, 2);
   return [params.q_proj, params.k_proj, params.v_proj].map(({ weight, bias }) => linear(x, weight, bias) as Tensor3D);

@@ -1,36 +1,18 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { clipByValue, div, norm, randomNormal, sub, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { flatten, resize, TfjsEngine, useBackend, type ModelFunction, elementCount } from '@alignprop/autograd-ext';
-import {
-  directory,
-  encodeSafetensors,
-  initParams,
-  memory,
-  openSafetensors,
-  type FileSource,
-  type ParamsSpec,
-} from '@alignprop/autograd-ext/weights';
+import { div, norm, randomNormal, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { flatten, TfjsEngine, useBackend } from '@alignprop/autograd-ext';
+import { directory, encodeSafetensors, memory, type FileSource } from '@alignprop/autograd-ext/weights';
 import { checkGradient } from '@alignprop/autograd-ext/testing';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
+import { parameterCount, randomParams, readEntries } from '../models/__fixtures__/weights.js';
+import { imageEmbedsFunction, textEmbedsFunction } from './__fixtures__/model-functions.js';
 import { CLIPModel } from './model.js';
 import { clipArchitecture, type ClipArchitecture } from './open-clip.js';
-import { clipTextWithProjection, CLIPTextModelWithProjection } from './text-model.js';
+import { CLIPTextModelWithProjection } from './text-model.js';
 import { clipVision, CLIPVisionModelWithProjection } from './vision-model.js';
 
-const MEAN = [0.48145466, 0.4578275, 0.40821073];
-const STD = [0.26862954, 0.26130258, 0.27577711];
 const folder = fixturePath('reward-hpsv2');
 
-const textEmbeds =
-  (model: CLIPModel): ModelFunction =>
-  (params, ids) =>
-    clipTextWithProjection(model.config.text_config, params, ids!).textEmbeds;
-const imageEmbeds =
-  (model: CLIPModel): ModelFunction =>
-  (params, images) => {
-    const resized = resize(clipByValue(images as Tensor4D, 0, 1), [224, 224], { mode: 'bilinear' });
-    return clipVision(model.config.vision_config, params, div(sub(resized, MEAN), STD)).imageEmbeds;
-  };
 const unit = (x: Tensor) => div(x, norm(x, 2, 1, true));
 
 describe.each(['wasm', 'cpu'] as const)('CLIPModel on %s', (backend) => {
@@ -38,24 +20,30 @@ describe.each(['wasm', 'cpu'] as const)('CLIPModel on %s', (backend) => {
   beforeAll(() => useBackend(backend));
   afterAll(() => engine.dispose());
 
-  it('reads transformers’ files', async () => {
+  it('loads transformers’ files', async () => {
     const model = await CLIPModel.fromPretrained(fixturePath('reward-pickscore/clip'));
     const golden = await fixtureTensors('reward-pickscore/io.safetensors');
-    const [embeds] = await engine.compile(textEmbeds(model))(model.params, golden.input_ids!);
+    const [embeds] = await engine.compile(textEmbedsFunction(model.config.text_config))(
+      model.params,
+      golden.input_ids!,
+    );
     expectClose(embeds!, golden.text_embeds!, 1e-4, 'text_embeds');
   });
 
-  it('reads open_clip’s files', async () => {
+  it('loads open_clip’s files', async () => {
     const model = await CLIPModel.fromPretrained(folder);
     const golden = await fixtureTensors('reward-hpsv2/io.safetensors');
-    const [text] = await engine.compile(textEmbeds(model))(model.params, golden.tokens!);
+    const [text] = await engine.compile(textEmbedsFunction(model.config.text_config))(model.params, golden.tokens!);
     expectClose(unit(text!), golden['0.text_features']!, 1e-4, 'text_features');
-    const [image] = await engine.compile(imageEmbeds(model))(model.params, toNHWC(golden['0.images']!));
+    const [image] = await engine.compile(imageEmbedsFunction(model.config.vision_config))(
+      model.params,
+      toNHWC(golden['0.images']!),
+    );
     expectClose(unit(image!), golden['0.image_features']!, 1e-4, 'image_features');
   });
 });
 
-describe('open_clip’s layout', () => {
+describe('the layout of open_clip', () => {
   const configs: Record<string, Uint8Array | string> = {
     'open_clip_config.json': JSON.stringify(fixtureJson('reward-hpsv2/open_clip_config.json')),
   };
@@ -71,25 +59,17 @@ describe('open_clip’s layout', () => {
       projection_dim: 5,
     };
     const config = { ...half, image_size: 4, patch_size: 2 };
-    let seed = 0;
-    const params = initParams(CLIPVisionModelWithProjection.spec(config), (_, shape) =>
-      randomNormal([...shape], 0, 0.5, 'float32', ++seed),
-    );
-    const tiny = new CLIPVisionModelWithProjection(config, params);
+    const tiny = new CLIPVisionModelWithProjection(config, randomParams(CLIPVisionModelWithProjection.spec(config)));
     checkGradient(
       (x) => clipVision(tiny.config, tiny.params, x as Tensor4D).imageEmbeds,
       [randomNormal([2, 4, 4, 3], 0, 1, 'float32', 99)],
     );
   });
 
-  it('is read for one half alone, and with the prefix of training on several devices', async () => {
-    const { tensors } = await openSafetensors(directory(folder), 'open_clip_model.safetensors');
-    const entries = await Promise.all(
-      [...tensors].map(
-        async ([name, { shape, read }]) => [`module.${name}`, { shape, dtype: 'F32', data: await read() }] as const,
-      ),
-    );
-    const source = memory({ ...configs, 'other.safetensors': encodeSafetensors(Object.fromEntries(entries) as never) });
+  it('is loaded for one half alone, and with the prefix of DistributedDataParallel', async () => {
+    const entries = await readEntries(folder, 'open_clip_model.safetensors');
+    const prefixed = Object.fromEntries(entries.map(([name, entry]) => [`module.${name}`, entry]));
+    const source = memory({ ...configs, 'other.safetensors': encodeSafetensors(prefixed) });
     const [text, vision] = await Promise.all(
       [CLIPTextModelWithProjection, CLIPVisionModelWithProjection].map((model) =>
         model.fromPretrained(source, { file: 'other.safetensors' }),
@@ -107,21 +87,12 @@ describe('open_clip’s layout', () => {
   ] as const)('%s has %i parameters', (name, parameters, activation, visionHeads, textHeads) => {
     const config = clipArchitecture(name);
     const { text_config, vision_config } = new CLIPModel(config, {}).config;
-    expect(count(CLIPModel.spec(config))).toBe(parameters);
+    expect(parameterCount(CLIPModel.spec(config))).toBe(parameters);
     expect([text_config.hidden_act, vision_config.hidden_act]).toEqual([activation, activation]);
     expect([vision_config.num_attention_heads, text_config.num_attention_heads]).toEqual([visionHeads, textHeads]);
   });
 
-  const count = (spec: ParamsSpec): number => {
-    let sum = 0;
-    initParams(spec, (_, shape) => {
-      sum += elementCount(shape);
-      return { shape, dtype: 'F32', read: () => Promise.reject(new Error('not read')) };
-    });
-    return sum;
-  };
-
-  it('says what it cannot do', async () => {
+  it('has errors that name missing configs, unknown architectures and unsupported fields', async () => {
     const file = await openBytes(directory(folder), 'open_clip_model.safetensors');
     const alone = memory({ 'open_clip_model.safetensors': file }, 'clip');
     await expect(CLIPModel.fromPretrained(alone)).rejects.toThrow(
@@ -136,9 +107,13 @@ describe('open_clip’s layout', () => {
     const resnet = {
       model_cfg: { embed_dim: 8, vision_cfg: { layers: [3, 4, 6, 3], timm_model_name: 'resnet50' }, text_cfg: {} },
     };
-    const wrong = memory({ 'open_clip_model.safetensors': file, 'open_clip_config.json': JSON.stringify(resnet) });
+    const wrong = memory({
+      'open_clip_model.safetensors': file,
+      'open_clip_config.json': JSON.stringify(resnet),
+    });
     await expect(CLIPModel.fromPretrained(wrong)).rejects.toThrow(
-      'CLIPModel (open_clip vision_cfg): config field layers got [3,4,6,3], expected a positive integer; timm_model_name',
+      'CLIPModel (open_clip vision_cfg): config field layers got [3,4,6,3], ' +
+        'expected a positive integer; timm_model_name',
     );
   });
 });

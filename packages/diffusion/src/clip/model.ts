@@ -7,20 +7,20 @@ import { clipTextWithProjectionSpec, type CLIPTextModelWithProjectionParams } fr
 import { clipVisionSpec, type CLIPVisionModelWithProjectionParams } from './vision-model.js';
 
 /**
- * The weights of a `CLIPModel`: both halves, which `clipVision` and `clipTextWithProjection` take as they are, and ln
- * of the cosine's factor.
+ * The weights of a `CLIPModel`: both halves, for `clipTextWithProjection` and `clipVision`, and the logarithm of the
+ * factor of the cosine similarity.
  */
 export type CLIPModelParams = CLIPTextModelWithProjectionParams &
   CLIPVisionModelWithProjectionParams & { logit_scale: Tensor };
 
-/** The weights that a config demands. */
-export function clipSpec({ text_config, vision_config }: CLIPConfig): ParamsSpec {
+/** Returns the weights that a config requires. */
+function clipSpec({ text_config, vision_config }: CLIPConfig): ParamsSpec {
   return { ...clipTextWithProjectionSpec(text_config), ...clipVisionSpec(vision_config), logit_scale: { shape: [] } };
 }
 
 /**
- * CLIP as a whole (arXiv 2103.00020): transformers' `CLIPModel`, or open_clip's `CLIP` with a ViT, from transformers'
- * files or open_clip's.
+ * Both encoders of CLIP with their projections (arXiv 2103.00020): transformers' `CLIPModel`, or open_clip's `CLIP`
+ * with a vision transformer. Loads transformers' files and open_clip's.
  */
 export const CLIPModel = defineClipModel('CLIPModel', clipConfig, clipSpec, [
   'text_model',

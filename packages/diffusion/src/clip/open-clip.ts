@@ -1,7 +1,7 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import { anything, count, oneOf, readConfig, real, type ConfigInput } from '../models/model-config.js';
 
-// Models whose files may come without a config, as open_clip lists them under these names.
+// open_clip's configs of models that are published without a config file, under open_clip's names.
 const architectures = {
   'ViT-B-32': {
     embed_dim: 512,
@@ -25,23 +25,24 @@ const architectures = {
   },
 } as const;
 
-/** The name of an open_clip model, with `-quickgelu` for those whose activation is x σ(1.702 x), as OpenAI's are. */
+/** The name of an open_clip model; `-quickgelu` selects the activation x σ(1.702 x) of OpenAI's models. */
 export type ClipArchitecture = keyof typeof architectures | `${keyof typeof architectures}-quickgelu`;
 
 /**
- * The config of an open_clip model by its name.
- * @throws if there is none of this name
+ * Returns the config of an open_clip model by its name.
+ * @throws if the name is unknown
  */
 export function clipArchitecture(name: ClipArchitecture): ConfigInput {
   const [, base = '', suffix] = /^(.*?)(-quickgelu)?$/.exec(name)!;
   if (!Object.hasOwn(architectures, base))
     throw new Error(
-      `CLIPModel: architecture got '${name}', expected one of ${Object.keys(architectures).join(', ')}, or one of these with -quickgelu.`,
+      `CLIPModel: architecture got '${name}', expected one of ${Object.keys(architectures).join(', ')}, ` +
+        'or one of these with -quickgelu.',
     );
   return openClipConfig({ ...architectures[base as keyof typeof architectures], quick_gelu: suffix !== undefined });
 }
 
-// The fields of open_clip's model_cfg that change what is computed; most of them have one supported value.
+// The fields of open_clip's model_cfg that affect the computation; most of them have one supported value.
 const modelFields = {
   embed_dim: count(512),
   quick_gelu: oneOf([true, false], false),
@@ -81,18 +82,18 @@ const textFields = {
 };
 
 /**
- * The `model_cfg` of an `open_clip_config.json` in transformers' spelling.
- * @throws naming all unsupported fields, values and what is supported
+ * Converts the `model_cfg` of an `open_clip_config.json` to transformers' names.
+ * @throws if values are not supported; lists every such field with the supported values
  */
 export function openClipConfig(input: ConfigInput): ConfigInput {
   const model = readConfig('CLIPModel (open_clip)', modelFields, input);
   const vision = readConfig('CLIPModel (open_clip vision_cfg)', visionFields, model.vision_cfg);
   const text = readConfig('CLIPModel (open_clip text_cfg)', textFields, model.text_cfg);
-  const both = { layout: 'open_clip', hidden_act: model.quick_gelu ? 'quick_gelu' : 'gelu', layer_norm_eps: 1e-5 };
+  const shared = { layout: 'open_clip', hidden_act: model.quick_gelu ? 'quick_gelu' : 'gelu', layer_norm_eps: 1e-5 };
   return {
     projection_dim: model.embed_dim,
     vision_config: {
-      ...both,
+      ...shared,
       hidden_size: vision.width,
       intermediate_size: Math.floor(vision.width * vision.mlp_ratio),
       num_hidden_layers: vision.layers,
@@ -101,28 +102,28 @@ export function openClipConfig(input: ConfigInput): ConfigInput {
       patch_size: vision.patch_size,
     },
     text_config: {
-      ...both,
+      ...shared,
       vocab_size: text.vocab_size,
       hidden_size: text.width,
       intermediate_size: Math.floor(text.width * text.mlp_ratio),
       num_hidden_layers: text.layers,
       num_attention_heads: text.heads,
       max_position_embeddings: text.context_length,
-      eos_token_id: 2, // pools at the largest id
+      eos_token_id: 2, // the old value, for which transformers pools at the largest id
     },
   };
 }
 
 const openClipKey = /^(module\.)?(visual\.|transformer\.resblocks\.)/;
 
-/** Whether these are the keys of an open_clip model, or of an original CLIP. */
+/** Whether the weights have the names of open_clip, or of OpenAI's original CLIP. */
 export function isOpenClip(weights: ReadonlyMap<string, StoredTensor>): boolean {
   return [...weights.keys()].some((key) => openClipKey.test(key));
 }
 
-// Applied one after the other; `matrix` are the transposed projections.
+// Applied in this order. `matrix` is a transposed projection.
 const renames: readonly (readonly [RegExp, string])[] = [
-  [/^module\./, ''], // of a model that was trained on several devices
+  [/^module\./, ''], // added by torch's DistributedDataParallel
   [/^visual\.proj$/, 'visual_projection.matrix'],
   [/^visual\.conv1\./, 'vision_model.embeddings.patch_embedding.'],
   [/^visual\.class_embedding$/, 'vision_model.embeddings.class_embedding'],
@@ -143,7 +144,7 @@ const renames: readonly (readonly [RegExp, string])[] = [
   [/\.mlp\.c_proj\./, '.mlp.fc2.'],
 ];
 
-/** An open_clip model's weights under transformers' names. */
+/** Renames open_clip's weights to transformers' names. */
 export function withTransformersNames(weights: ReadonlyMap<string, StoredTensor>): Map<string, StoredTensor> {
   return new Map(
     [...weights].map(([key, tensor]) => [

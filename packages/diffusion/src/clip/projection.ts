@@ -4,10 +4,10 @@ import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { linearSpec } from '../models/layers.js';
 import type { ClipLayout } from './encoder.js';
 
-/** A projection into the space that texts and images share: `[out, in]`, or as open_clip stores it, `[in, out]`. */
+/** A projection into the joint embedding space: weight `[out, in]`, or open_clip's matrix `[in, out]`. */
 export type ProjectionParams = { weight: Matrix } | { matrix: Tensor };
 
-/** The weights of a projection, as its checkpoint lays them out. */
+/** Returns the weights that a projection requires, in the layout of the checkpoint. */
 export function projectionSpec({
   layout,
   hidden_size,
@@ -22,7 +22,7 @@ export function projectionSpec({
     : linearSpec(hidden_size, projection_dim, { bias: false });
 }
 
-/** Pooled tokens `[B, in]` to embeddings `[B, out]`. */
+/** Projects pooled tokens `[B, in]` to embeddings `[B, out]`. */
 export function project(pooled: Tensor2D, params: ProjectionParams): Tensor2D {
   return 'matrix' in params ? matMul(pooled, params.matrix as Tensor2D) : (linear(pooled, params.weight) as Tensor2D);
 }

@@ -4,7 +4,8 @@ import { TfjsEngine, type Engine, type ModelFunction, type StoredTensor } from '
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixturePath, fixtureTensors } from '../../../../fixtures/index.js';
-import { clipText, CLIPTextModel, CLIPTextModelWithProjection, clipTextWithProjection } from './text-model.js';
+import { textEmbedsFunction } from './__fixtures__/model-functions.js';
+import { clipText, CLIPTextModel, CLIPTextModelWithProjection } from './text-model.js';
 
 const forward =
   (model: CLIPTextModel): ModelFunction =>
@@ -25,7 +26,7 @@ describe.each(engineNames)('CLIPTextModel on %s', (name) => {
     });
     afterAll(() => engine.dispose());
 
-    it('gives every hidden state, the last one normalised, and the end token’s', async () => {
+    it('computes the hidden states and the pooled output of transformers', async () => {
       const [last, pooled, ...hidden] = await engine.compile(forward(model))(model.params, golden.input_ids!);
       expectClose(last!, golden.last_hidden_state!, 1e-4, 'last_hidden_state');
       expectClose(pooled!, golden.pooler_output!, 1e-4, 'pooler_output');
@@ -33,11 +34,11 @@ describe.each(engineNames)('CLIPTextModel on %s', (name) => {
       hidden.forEach((state, i) => expectClose(state, golden[`hidden_states.${i}`]!, 1e-4, `hidden_states.${i}`));
     });
 
-    it('gives each of a batch what it gives it alone, and a prefix what it has within the whole', async () => {
+    it('encodes a prefix of one prompt as it encodes the prefix within the batch', async () => {
       const run = engine.compile(forward(model));
-      const [whole] = await run(model.params, golden.input_ids!);
-      const [alone] = await run(model.params, slice(golden.input_ids!, [2, 0], [1, 9]));
-      expectClose(alone!, slice(whole!, [2, 0, 0], [1, 9, -1]), 1e-5, 'prefix');
+      const [batch] = await run(model.params, golden.input_ids!);
+      const [prefix] = await run(model.params, slice(golden.input_ids!, [2, 0], [1, 9]));
+      expectClose(prefix!, slice(batch!, [2, 0, 0], [1, 9, -1]), 1e-5, 'prefix');
     });
 
     it('leaks no tensor', async () => {
@@ -46,7 +47,7 @@ describe.each(engineNames)('CLIPTextModel on %s', (name) => {
     });
   });
 
-  it('pools at the first end token, which old configs call the largest id', async () => {
+  it('pools at the first end token, or at the largest id if the config has the legacy eos_token_id 2', async () => {
     const model = await CLIPTextModel.fromPretrained(fixturePath('sd2-tiny/model'), { subfolder: 'text_encoder' });
     const engine = new TfjsEngine();
     const pooledAt = async (eos: number, ids: number[]) => {
@@ -65,16 +66,14 @@ describe.each(engineNames)('CLIPTextModel on %s', (name) => {
     engine.dispose();
   });
 
-  it('reads the text half of a whole CLIPModel, with its projection', async () => {
+  it('loads the text half of a CLIPModel, with and without its projection', async () => {
     const engine = new TfjsEngine();
     const folder = fixturePath('reward-aesthetic/clip');
     const plain = await CLIPTextModel.fromPretrained(folder);
     const projected = await CLIPTextModelWithProjection.fromPretrained(folder);
     const ids = tensor2d([[1, 2, 3, 913, 913]], [1, 5], 'int32');
     const [, pooled] = await engine.compile(forward(plain))(plain.params, ids);
-    const embed: ModelFunction = (params, inputIds) =>
-      clipTextWithProjection(projected.config, params, inputIds!).textEmbeds;
-    const [embeds] = await engine.compile(embed)(projected.params, ids);
+    const [embeds] = await engine.compile(textEmbedsFunction(projected.config))(projected.params, ids);
     const { text_projection } = projected.params as unknown as { text_projection: { weight: StoredTensor } };
     const weight = tensor2d((await text_projection.weight.read()) as Float32Array, [768, 24]);
     expectClose(embeds!, matMul(pooled as Tensor2D, weight, false, true), 1e-5, 'text_embeds');

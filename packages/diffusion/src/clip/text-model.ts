@@ -22,9 +22,9 @@ import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } f
 import { defineClipModel } from './define-clip-model.js';
 import { project, projectionSpec, type ProjectionParams } from './projection.js';
 
-const LEGACY_EOS_TOKEN_ID = 2; // what configs of before June 2023 say, whatever the vocabulary
+const LEGACY_EOS_TOKEN_ID = 2; // in configs before June 2023, whatever the vocabulary
 
-/** The weights of a `CLIPTextModel`. */
+/** The weights of transformers' `CLIPTextModel`. */
 export type CLIPTextModelParams = {
   text_model: {
     embeddings: { token_embedding: EmbeddingParams; position_embedding: EmbeddingParams };
@@ -32,20 +32,20 @@ export type CLIPTextModelParams = {
     final_layer_norm: NormParams;
   };
 };
-/** The weights of a `CLIPTextModelWithProjection`. */
+/** The weights of transformers' `CLIPTextModelWithProjection`. */
 export type CLIPTextModelWithProjectionParams = CLIPTextModelParams & { text_projection: ProjectionParams };
 
-/** A text model's outputs. */
+/** The outputs of a text encoder. */
 export interface CLIPTextOutput {
-  /** Every token after the final layer normalisation, `[B, L, C]`. */
+  /** The last layer's output after the final layer normalisation, `[B, L, C]`. */
   readonly lastHiddenState: Tensor3D;
-  /** The end token's row of it, `[B, C]`. */
+  /** The row of `lastHiddenState` at the end token, `[B, C]`. */
   readonly poolerOutput: Tensor2D;
-  /** The embeddings and every layer's output, before the final layer normalisation; `[B, L, C]` each. */
+  /** The embeddings and the output of every layer, before the final layer normalisation; `[B, L, C]` each. */
   readonly hiddenStates: readonly Tensor3D[];
 }
 
-/** The weights that a config demands. */
+/** Returns the weights that a text encoder requires. */
 export function clipTextSpec(config: CLIPTextConfig) {
   const { vocab_size, max_position_embeddings, hidden_size: width } = config;
   return {
@@ -60,30 +60,30 @@ export function clipTextSpec(config: CLIPTextConfig) {
   } satisfies ParamsSpec;
 }
 
-/** The weights that a config demands, projection included. */
+/** Returns the weights that a text encoder with projection requires. */
 export function clipTextWithProjectionSpec(config: CLIPTextConfig) {
   return { ...clipTextSpec(config), text_projection: projectionSpec(config) } satisfies ParamsSpec;
 }
 
 /**
- * transformers' `CLIPTextModel` (arXiv 2103.00020, §2.4). A token sees those before it, padding included: Stable
- * Diffusion passes no attention mask.
- * @param inputIds int32 `[B, L]`, L at most `max_position_embeddings`
+ * transformers' `CLIPTextModel` (arXiv 2103.00020, §2.4). Tokens attend to all earlier tokens, padding included:
+ * Stable Diffusion passes no attention mask.
+ * @param inputIds int32 `[B, L]` with L ≤ `max_position_embeddings`
  */
 export function clipText(config: CLIPTextConfig, params: Params, inputIds: Tensor): CLIPTextOutput {
   const { embeddings, encoder, final_layer_norm } = (params as unknown as CLIPTextModelParams).text_model;
   const length = inputIds.shape[1]!;
   const positions = slice(embeddings.position_embedding.weight, 0, length); // [L, C]
-  // [B, L, C]
-  const tokens = add(gather(embeddings.token_embedding.weight, inputIds as Tensor2D), positions) as Tensor3D;
+  const words = gather(embeddings.token_embedding.weight, inputIds as Tensor2D); // [B, L, C]
+  const tokens = add(words, positions) as Tensor3D;
   const hiddenStates = clipEncoder(config, encoder, tokens, { causal: true });
   const lastHiddenState = clipLayerNorm(config, final_layer_norm, hiddenStates.at(-1)!) as Tensor3D;
   return { lastHiddenState, poolerOutput: poolEndToken(config, inputIds, lastHiddenState), hiddenStates };
 }
 
 /**
- * transformers' `CLIPTextModelWithProjection`: as `clipText`, and the pooled text in the space shared with images, `[B,
- * D]`.
+ * transformers' `CLIPTextModelWithProjection`: the outputs of `clipText`, and the pooled text in the joint embedding
+ * space, `[B, D]`.
  */
 export function clipTextWithProjection(
   config: CLIPTextConfig,
@@ -95,7 +95,7 @@ export function clipTextWithProjection(
   return { ...output, textEmbeds: project(output.poolerOutput, text_projection) };
 }
 
-/** The row of the first end token. It is the largest id of CLIP's vocabulary, which old configs rely on. */
+/** Selects the row of the first end token: the largest id in the vocabulary if the config has the legacy end token. */
 function poolEndToken({ eos_token_id }: CLIPTextConfig, inputIds: Tensor, x: Tensor3D): Tensor2D {
   const scores: Tensor = eos_token_id === LEGACY_EOS_TOKEN_ID ? inputIds : cast(equal(inputIds, eos_token_id), 'int32');
   const end = expandDims(argMax(scores, 1), 1); // [B, 1]
@@ -103,11 +103,11 @@ function poolEndToken({ eos_token_id }: CLIPTextConfig, inputIds: Tensor, x: Ten
   return sum(mul(x, expandDims(chosen, 2)), 1);
 }
 
-/** The text encoder of Stable Diffusion. A whole `CLIPModel`'s folder will do. */
+/** The text encoder of Stable Diffusion. Also loads the text half of a `CLIPModel`'s folder. */
 export const CLIPTextModel = defineClipModel('CLIPTextModel', clipTextConfig, clipTextSpec, ['text_model']);
 export type CLIPTextModel = PretrainedModel<CLIPTextConfig>;
 
-/** A text encoder and its projection, as in a `CLIPModel`. */
+/** The text encoder of a `CLIPModel` with its projection. */
 export const CLIPTextModelWithProjection = defineClipModel(
   'CLIPTextModelWithProjection',
   clipTextConfig,

@@ -1,6 +1,6 @@
 import { readJson, readText, type FileSource } from '@alignprop/autograd-ext/weights';
 
-/** A special token in the form that tokenizers share. */
+/** A special token in the format of `tokenizer.json`. */
 export interface AddedToken {
   readonly id: number;
   readonly content: string;
@@ -11,14 +11,14 @@ export interface AddedToken {
   readonly special: boolean;
 }
 
-/** What a CLIP tokenizer's folder says. */
+/** The content of a CLIP tokenizer's folder. */
 export interface TokenizerFiles {
   readonly vocab: Readonly<Record<string, number>>;
-  /** Pairs to join, the most urgent first: 'a b'. */
+  /** The merges of BPE in order of priority, such as 'a b'. */
   readonly merges: readonly string[];
   readonly addedTokens: readonly AddedToken[];
   readonly ids: { readonly bos: number; readonly eos: number; readonly pad: number };
-  /** The token for what is not in the vocabulary. */
+  /** The token for text that is not in the vocabulary. */
   readonly unknown: string;
   readonly modelMaxLength: number;
 }
@@ -26,7 +26,7 @@ export interface TokenizerFiles {
 type TokenEntry = string | (Partial<AddedToken> & { readonly content: string });
 type Settings = Readonly<Record<string, unknown>>;
 
-// transformers' CLIPTokenizer, for folders that do not say.
+// The defaults of transformers' CLIPTokenizer.
 const defaultTokens = {
   bos_token: '<|startoftext|>',
   eos_token: '<|endoftext|>',
@@ -35,11 +35,14 @@ const defaultTokens = {
 };
 const defaultMaxLength = 77;
 
-/** Reads a tokenizer's folder. @throws if there is no vocabulary, a file is broken, or a special token has no id */
+/**
+ * Reads the folder of a tokenizer.
+ * @throws if there is no vocabulary, a file is malformed, or a special token has no id
+ */
 export async function readTokenizerFiles(source: FileSource): Promise<TokenizerFiles> {
   const { vocab, merges } = await readVocabulary(source);
-  const config = (await readIfThere(source, 'tokenizer_config.json')) ?? {};
-  const map = (await readIfThere(source, 'special_tokens_map.json')) ?? {};
+  const config = (await readOptional(source, 'tokenizer_config.json')) ?? {};
+  const map = (await readOptional(source, 'special_tokens_map.json')) ?? {};
   const entries = specialTokens(config, map);
   const addedTokens = uniqueById([
     ...listedTokens(config),
@@ -66,7 +69,8 @@ async function readVocabulary(source: FileSource): Promise<Pick<TokenizerFiles, 
   }
   if (!(await source.has('tokenizer.json'))) {
     throw new Error(
-      `CLIPTokenizer: '${source.location}' has no vocabulary, expected vocab.json with merges.txt, or tokenizer.json. Check the folder, or download the files again.`,
+      `CLIPTokenizer: '${source.location}' has no vocabulary, ` +
+        'expected vocab.json with merges.txt, or tokenizer.json. Check the folder, or download the files again.',
     );
   }
   const { model } = await readJson<{ model?: { vocab?: unknown; merges?: readonly (string | readonly string[])[] } }>(
@@ -92,23 +96,25 @@ function checkedVocab(vocab: unknown, file: string, source: FileSource): Readonl
 
 function readMerges(text: string, source: FileSource): string[] {
   const merges = text.split(/\r?\n/).filter((line, i) => line !== '' && !(i === 0 && line.startsWith('#version')));
-  const broken = merges.find((line) => !/^\S+ \S+$/.test(line));
-  if (broken === undefined) return merges;
+  const malformed = merges.find((line) => !/^\S+ \S+$/.test(line));
+  if (malformed === undefined) return merges;
   throw new Error(
-    `CLIPTokenizer: merges.txt in '${source.location}' got the line ${JSON.stringify(broken.slice(0, 60))}, expected two tokens with a space between. Download it again.`,
+    `CLIPTokenizer: merges.txt in '${source.location}' got the line ${JSON.stringify(malformed.slice(0, 60))}, ` +
+      'expected two tokens with a space between. Download it again.',
   );
 }
 
-async function readIfThere(source: FileSource, path: string): Promise<Settings | undefined> {
+async function readOptional(source: FileSource, path: string): Promise<Settings | undefined> {
   if (!(await source.has(path))) return undefined;
   const settings = await readJson(source, path);
   if (typeof settings === 'object' && settings !== null && !Array.isArray(settings)) return settings as Settings;
   throw new Error(
-    `CLIPTokenizer: ${path} in '${source.location}' got ${JSON.stringify(settings)?.slice(0, 60)}, expected an object. Download it again.`,
+    `CLIPTokenizer: ${path} in '${source.location}' got ${JSON.stringify(settings)?.slice(0, 60)}, ` +
+      'expected an object. Download it again.',
   );
 }
 
-/** As in transformers: `special_tokens_map.json` has the last word, unless the config lists the tokens itself. */
+/** `special_tokens_map.json` takes precedence unless the config has `added_tokens_decoder`, as in transformers. */
 function specialTokens(config: Settings, map: Settings): Record<keyof typeof defaultTokens, TokenEntry> {
   const layers = 'added_tokens_decoder' in config ? [config] : [map, config];
   const find = (name: string) =>
@@ -135,22 +141,24 @@ function idOf(
   const id = listed ? Number(listed[0]) : Object.hasOwn(vocab, content) ? vocab[content] : undefined;
   if (id !== undefined) return id;
   throw new Error(
-    `CLIPTokenizer: special token ${JSON.stringify(content)} is not in the vocabulary of '${source.location}'. Take vocab.json and special_tokens_map.json from the same model.`,
+    `CLIPTokenizer: special token ${JSON.stringify(content)} is not in the vocabulary of '${source.location}'. ` +
+      'Take vocab.json and special_tokens_map.json from the same model.',
   );
 }
 
 function addedToken(entry: TokenEntry, id: number): AddedToken {
-  const given = typeof entry === 'string' ? { content: entry } : entry;
-  return { single_word: false, lstrip: false, rstrip: false, normalized: true, ...given, special: true, id };
+  const settings = typeof entry === 'string' ? { content: entry } : entry;
+  return { single_word: false, lstrip: false, rstrip: false, normalized: true, ...settings, special: true, id };
 }
 
 const uniqueById = (tokens: readonly AddedToken[]) => [...new Map(tokens.map((token) => [token.id, token])).values()];
 
-/** transformers writes 1e30 where it does not know the length; CLIP's is 77. */
+/** Reads `model_max_length`. transformers writes 1e30 for an unknown length, which means CLIP's 77 here. */
 function maxLengthOf({ model_max_length: length = defaultMaxLength }: Settings, source: FileSource): number {
   if (typeof length === 'number' && length >= 1e18) return defaultMaxLength;
   if (Number.isInteger(length) && (length as number) >= 2) return length as number;
   throw new Error(
-    `CLIPTokenizer: model_max_length in '${source.location}' got ${JSON.stringify(length)}, expected an integer of at least 2. Correct tokenizer_config.json.`,
+    `CLIPTokenizer: model_max_length in '${source.location}' got ${JSON.stringify(length)}, ` +
+      'expected an integer of at least 2. Correct tokenizer_config.json.',
   );
 }

@@ -21,12 +21,12 @@ const ids = (tokenizer: CLIPTokenizer, prompt: string, options = {}) => [
   ...tokenizer.encode([prompt], options).inputIds,
 ];
 
-/** The expected ids, or the variant that matches where implementations differ. */
+/** The expected ids: where implementations of the tokenizer differ, those of the implementation that matches. */
 function expected(actual: number[], { ids, differs = {} }: Case): number[] {
   return Object.values(differs).find((variant) => same(variant, actual)) ?? ids;
 }
 
-/** The padding of `actual` after the end of the prompt, on the ids of a variant. */
+/** Replaces the padding after the end token. */
 const repad = (variant: number[], pad: number) => {
   const end = variant.findIndex((_, i) => i > 0 && variant.slice(i).every((next) => next === 49407));
   return variant.map((id, i) => (i > end ? pad : id));
@@ -38,14 +38,14 @@ describe('CLIPTokenizer with the vocabulary of CLIP', () => {
     tokenizer = await CLIPTokenizer.fromPretrained(folder);
   });
 
-  it('knows all 63 prompts', () => expect(cases).toHaveLength(63));
+  it('is tested with all 63 recorded prompts', () => expect(cases).toHaveLength(63));
 
-  it.each(cases.map((kase) => [kase.prompt.slice(0, 40), kase] as const))('%j', (_, kase) => {
-    const actual = ids(tokenizer, kase.prompt);
-    expect(actual).toEqual(expected(actual, kase));
+  it.each(cases.map((recorded) => [recorded.prompt.slice(0, 40), recorded] as const))('encodes %j', (_, recorded) => {
+    const actual = ids(tokenizer, recorded.prompt);
+    expect(actual).toEqual(expected(actual, recorded));
   });
 
-  it('encodes a batch row by row, and says what it cut off', () => {
+  it('encodes a batch row by row and returns the truncated text', () => {
     const long = `${'cat '.repeat(75)}dogs and 猫!`;
     const { inputIds, shape, truncated } = tokenizer.encode(['a cat', long]);
     expect(shape).toEqual([2, 77]);
@@ -59,7 +59,7 @@ describe('CLIPTokenizer with the vocabulary of CLIP', () => {
     expect(ids(tokenizer, 'ΛΟΓΟΣ')).not.toEqual(ids(tokenizer, 'λογος'));
   });
 
-  it('counts tokens as the reference does', () => {
+  it('encodes prompts to as many tokens as transformers', () => {
     for (const { prompt, n_tokens, differs } of cases) {
       if (differs) continue;
       const actual = ids(tokenizer, prompt, { maxLength: 512, padTokenId: -1 }).filter((id) => id !== -1);
@@ -67,7 +67,7 @@ describe('CLIPTokenizer with the vocabulary of CLIP', () => {
     }
   });
 
-  it('pads with 0 as open_clip does, where asked', () => {
+  it('pads with 0, as open_clip does, with padTokenId 0', () => {
     for (const { prompt, n_tokens: length, ids: reference, ids_open_clip_padded: padded, differs } of cases) {
       const actual = ids(tokenizer, prompt, { padTokenId: 0 });
       const others = differs
@@ -81,7 +81,7 @@ describe('CLIPTokenizer with the vocabulary of CLIP', () => {
     }
   });
 
-  it('refuses no prompts, prompts that are no text, and a length without room', () => {
+  it('rejects an empty list, prompts that are not strings, and a maxLength below 2', () => {
     expect(() => tokenizer.encode([])).toThrow(/prompts got an empty list/);
     expect(() => tokenizer.encode(['a', 3 as never])).toThrow(/prompt 1 got 3, expected a string/);
     expect(() => tokenizer.encode(['a'], { maxLength: 1 })).toThrow(/maxLength got 1/);
@@ -103,7 +103,7 @@ describe('CLIPTokenizer.fromPretrained', () => {
       ),
     );
 
-  it("takes SD 2's pad token '!', which is then a token of its own in prompts too", async () => {
+  it("reads SD 2's pad token '!', which is then a special token in prompts as well", async () => {
     const map = JSON.stringify({
       bos_token: '<|startoftext|>',
       eos_token: '<|endoftext|>',
@@ -121,20 +121,20 @@ describe('CLIPTokenizer.fromPretrained', () => {
     }
   });
 
-  it('reads the tokens of SD 2, written as objects and listed in the config', async () => {
+  it('reads special tokens that are objects and listed in the config, as in SD 2', async () => {
     const tokenizer = await CLIPTokenizer.fromPretrained(fixturePath('sd2-tiny/model'), { subfolder: 'tokenizer' });
     expect(tokenizer).toMatchObject({ bosTokenId: 1998, eosTokenId: 1999, padTokenId: 0, modelMaxLength: 77 });
     expect(ids(tokenizer, '!').slice(0, 5)).toEqual([1998, 0, 1999, 0, 0]);
   });
 
-  it('reads tokenizer.json where that is the only vocabulary', async () => {
+  it('reads tokenizer.json if there is no vocab.json', async () => {
     const [vocab, merges] = [JSON.parse(files['vocab.json']!), files['merges.txt']!.trim().split('\n').slice(1)];
     const json = JSON.stringify({ model: { vocab, merges: merges.map((pair) => pair.split(' ')) } });
     const tokenizer = await load({ 'tokenizer.json': json, 'vocab.json': undefined, 'merges.txt': undefined });
     expect(ids(tokenizer, 'a photo of a cat')).toEqual(cases.find(({ prompt }) => prompt === 'a photo of a cat')!.ids);
   });
 
-  it('takes 77 tokens and the tokens of CLIP where the folder does not say', async () => {
+  it('uses 77 tokens and the special tokens of CLIP by default', async () => {
     const bare = await load({ 'tokenizer_config.json': undefined, 'special_tokens_map.json': undefined });
     expect(bare).toMatchObject({ modelMaxLength: 77, bosTokenId: 49406, eosTokenId: 49407, padTokenId: 49407 });
     expect(
@@ -149,13 +149,13 @@ describe('CLIPTokenizer.fromPretrained', () => {
       /has no vocabulary, expected vocab.json with merges.txt, or tokenizer.json/,
     ],
     [
-      'a vocabulary that is no table',
+      'a vocabulary that is not a table',
       { 'vocab.json': '[1, 2]'.replace('1', '"a"') },
       /vocab.json in .* got no table of tokens and integer ids/,
     ],
-    ['a broken vocabulary', { 'vocab.json': '{"a": 1' }, /'vocab.json' .* is not JSON/],
+    ['a malformed vocabulary', { 'vocab.json': '{"a": 1' }, /'vocab.json' .* is not JSON/],
     [
-      'a broken list of merges',
+      'a malformed list of merges',
       { 'merges.txt': '#version: 0.2\ni n\n<html>\n' },
       /merges.txt .* got the line "<html>"/,
     ],
@@ -165,18 +165,22 @@ describe('CLIPTokenizer.fromPretrained', () => {
       /special token "\[PAD\]" is not in the vocabulary/,
     ],
     [
-      'a length that is none',
+      'a model_max_length that is not a number',
       { 'tokenizer_config.json': '{"model_max_length": "77"}' },
       /model_max_length .* got "77"/,
     ],
-    ['settings that are no object', { 'tokenizer_config.json': '[]' }, /tokenizer_config.json .* expected an object/],
-  ])('refuses %s', async (_, changed, message) => {
+    [
+      'settings that are not an object',
+      { 'tokenizer_config.json': '[]' },
+      /tokenizer_config.json .* expected an object/,
+    ],
+  ])('rejects %s', async (_, changed, message) => {
     await expect(load(changed)).rejects.toThrow(message);
   });
 });
 
 describe('the tokenizer of tiny-emoji', () => {
-  it('has 24 tokens a prompt', async () => {
+  it('encodes prompts to 24 tokens', async () => {
     const folder = directory(fixturePath('../packages/cli/models/tiny-emoji'));
     const tokenizer = await CLIPTokenizer.fromPretrained(folder, { subfolder: 'tokenizer' });
     const vocab = await readJson<Record<string, number>>(folder, 'tokenizer/vocab.json');

@@ -2,39 +2,41 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { resolveSource, subfolder as openSubfolder, type FileSource } from '@alignprop/autograd-ext/weights';
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
 
+/** Options of `CLIPTokenizer.encode`. */
 export interface EncodeOptions {
-  /** Tokens per prompt, start and end included; the tokenizer's own length by default. */
+  /** Tokens per prompt, start and end included; `modelMaxLength` by default. */
   maxLength?: number;
-  /** What fills a short prompt up; the file's pad token by default. open_clip pads with 0. */
+  /** The id that short prompts are padded with; `padTokenId` of the tokenizer by default. open_clip pads with 0. */
   padTokenId?: number;
 }
 
+/** The token ids of a batch of prompts. */
 export interface Encoded {
   /** Row by row: start, tokens, end, padding. */
   readonly inputIds: Int32Array;
   /** `[prompts, maxLength]` */
   readonly shape: [number, number];
-  /** The text of each prompt that did not fit, '' where all of it did. */
+  /** For each prompt the text beyond `maxLength`; '' if the prompt fits. */
   readonly truncated: readonly string[];
 }
 
-// What is used of the package, whose own declarations TypeScript cannot resolve under `nodenext`.
+// The part of the package in use. TypeScript cannot resolve the package's own declarations under `nodenext`.
 interface BytePairEncoder {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
   decode(ids: number[]): string;
 }
 const BytePairEncoder = Tokenizer as unknown as new (tokenizer: object, config: object) => BytePairEncoder;
 
-// What BPE is applied to, one match at a time: transformers' CLIPTokenizer.
+// transformers' CLIPTokenizer applies BPE to each match of this expression.
 const words = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`;
 const endOfWord = '</w>';
 
 /**
- * CLIP's byte-pair encoding, lower-case, as transformers' `CLIPTokenizer` of version 5 (that is, without ftfy's repair
- * of curly quotes, full-width letters and mojibake, which earlier versions applied where ftfy was installed).
+ * CLIP's lower-case byte-pair encoding: transformers' `CLIPTokenizer` of version 5. Unlike earlier versions with ftfy
+ * installed, it does not repair curly quotes, full-width letters and mojibake.
  */
 export class CLIPTokenizer {
-  /** Tokens per prompt: start, text, end, padding. */
+  /** Tokens per prompt, start and end included. */
   readonly modelMaxLength: number;
   readonly bosTokenId: number;
   readonly eosTokenId: number;
@@ -44,12 +46,12 @@ export class CLIPTokenizer {
   constructor(files: TokenizerFiles) {
     this.modelMaxLength = files.modelMaxLength;
     ({ bos: this.bosTokenId, eos: this.eosTokenId, pad: this.padTokenId } = files.ids);
-    this.#encoder = new BytePairEncoder(template(files), { clean_up_tokenization_spaces: false });
+    this.#encoder = new BytePairEncoder(tokenizerJson(files), { clean_up_tokenization_spaces: false });
   }
 
   /**
    * Reads `vocab.json` and `merges.txt` (or `tokenizer.json`), `tokenizer_config.json` and `special_tokens_map.json`.
-   * @throws if there is no vocabulary, a file is broken, or a special token is not in the vocabulary
+   * @throws if there is no vocabulary, a file is malformed, or a special token is not in the vocabulary
    */
   static async fromPretrained(
     source: string | FileSource,
@@ -60,26 +62,26 @@ export class CLIPTokenizer {
   }
 
   /**
-   * Prompts to token ids, all of one length. A long prompt keeps its start and gives up its end, as in transformers.
-   * @throws if there are no prompts, one is not a string, or the length leaves no room for start and end
+   * Converts prompts to token ids of the same length. Truncates long prompts at the end, as transformers does.
+   * @throws if there are no prompts, a prompt is not a string, or `maxLength` is below 2
    */
   encode(
     prompts: readonly string[],
     { maxLength = this.modelMaxLength, padTokenId = this.padTokenId }: EncodeOptions = {},
   ): Encoded {
-    checkRequest(prompts, maxLength);
+    checkArguments(prompts, maxLength);
     const inputIds = new Int32Array(prompts.length * maxLength).fill(padTokenId);
     const truncated = prompts.map((prompt, row) => {
       const ids = this.#ids(prompt);
-      const kept = ids.slice(0, maxLength - 2);
-      inputIds.set([this.bosTokenId, ...kept, this.eosTokenId], row * maxLength);
-      return this.#text(ids.slice(kept.length));
+      const textLength = maxLength - 2;
+      inputIds.set([this.bosTokenId, ...ids.slice(0, textLength), this.eosTokenId], row * maxLength);
+      return this.#text(ids.slice(textLength));
     });
     return { inputIds, shape: [prompts.length, maxLength], truncated };
   }
 
   #ids(prompt: string): number[] {
-    // JavaScript lower-cases a Σ at the end of a word to ς, the reference always to σ.
+    // JavaScript lower-cases Σ at the end of a word to ς; transformers always to σ.
     return this.#encoder.encode(prompt.replaceAll('Σ', 'σ'), { add_special_tokens: false }).ids;
   }
 
@@ -92,8 +94,8 @@ export class CLIPTokenizer {
   }
 }
 
-/** The `tokenizer.json` that transformers writes for CLIP, with this vocabulary. */
-function template({ vocab, merges, addedTokens, unknown }: TokenizerFiles): object {
+/** Returns the content of the `tokenizer.json` that transformers writes for CLIP with this vocabulary. */
+function tokenizerJson({ vocab, merges, addedTokens, unknown }: TokenizerFiles): object {
   return {
     added_tokens: addedTokens,
     normalizer: {
@@ -117,7 +119,7 @@ function template({ vocab, merges, addedTokens, unknown }: TokenizerFiles): obje
   };
 }
 
-function checkRequest(prompts: readonly string[], maxLength: number): void {
+function checkArguments(prompts: readonly string[], maxLength: number): void {
   if (prompts.length === 0)
     throw new Error(
       'CLIPTokenizer.encode: prompts got an empty list, expected at least one. Pass [""] for an empty prompt.',

@@ -20,28 +20,28 @@ import { clipEncoder, clipEncoderSpec, clipLayerNorm, type ClipEncoderParams } f
 import { defineClipModel } from './define-clip-model.js';
 import { project, projectionSpec, type ProjectionParams } from './projection.js';
 
-/** The weights of a `CLIPVisionModelWithProjection`. */
+/** The weights of transformers' `CLIPVisionModelWithProjection`. */
 export type CLIPVisionModelWithProjectionParams = {
   vision_model: {
     embeddings: { class_embedding: Tensor1D; patch_embedding: { weight: Tensor }; position_embedding: EmbeddingParams };
-    pre_layrnorm: NormParams; // sic
+    pre_layrnorm: NormParams; // transformers' spelling
     encoder: ClipEncoderParams;
     post_layernorm: NormParams;
   };
   visual_projection: ProjectionParams;
 };
 
-/** A vision model's outputs. */
+/** The outputs of an image encoder. */
 export interface CLIPVisionOutput {
-  /** The image in the space shared with texts, `[B, D]`, not normalised. */
+  /** The image in the joint embedding space, `[B, D]`, not normalised. */
   readonly imageEmbeds: Tensor2D;
-  /** Class token and patches after the last layer, `[B, 1 + N, C]`. */
+  /** The last layer's output: class token and patches, `[B, 1 + N, C]`. */
   readonly lastHiddenState: Tensor3D;
-  /** What the first layer is given and every layer's output, `[B, 1 + N, C]` each. */
+  /** The input of the first layer and the output of every layer, `[B, 1 + N, C]` each. */
   readonly hiddenStates: readonly Tensor3D[];
 }
 
-/** The weights that a config demands. */
+/** Returns the weights that an image encoder with projection requires. */
 export function clipVisionSpec(config: CLIPVisionConfig): ParamsSpec {
   const { hidden_size: width, image_size, patch_size, num_channels } = config;
   const patches = Math.floor(image_size / patch_size) ** 2;
@@ -79,7 +79,7 @@ export function clipVision(config: CLIPVisionConfig, params: Params, pixels: Ten
   return { imageEmbeds: project(pooled, visual_projection), lastHiddenState, hiddenStates };
 }
 
-/** Class token and patches with their positions, `[B, 1 + N, C]`. */
+/** Embeds class token and patches and adds their positions, `[B, 1 + N, C]`. */
 function embed(
   { hidden_size: width }: CLIPVisionConfig,
   {
@@ -97,28 +97,26 @@ function embed(
 }
 
 /**
- * The convolution whose stride is its kernel's size, as one linear map of each patch: its gradient would else be taken
- * as that of any strided convolution, at a cost that grows with the patch's area.
- * @param pixels `[B, H, W, in]`; what is beyond whole patches is not seen
+ * Computes a convolution whose stride equals its kernel size as one matrix product over patches. The general gradient
+ * of a strided convolution would cost more, in proportion to the area of a patch.
+ * @param pixels `[B, H, W, in]`; ignores pixels beyond the last whole patch
  * @param weight `[C, in, p, p]`
  * @param bias `[C]`
- * @returns the patches row by row, `[B, N, C]`
+ * @returns the embedded patches row by row, `[B, N, C]`
  */
 export function embedPatches(pixels: Tensor4D, weight: Tensor4D, bias?: Tensor1D): Tensor3D {
   const [width, channels, size] = weight.shape;
-  const [batch, rows, columns] = [
-    pixels.shape[0],
-    Math.floor(pixels.shape[1] / size),
-    Math.floor(pixels.shape[2] / size),
-  ];
+  const [batch, height, pixelsPerRow] = pixels.shape;
+  const [rows, columns] = [Math.floor(height / size), Math.floor(pixelsPerRow / size)];
   const whole = slice(pixels, 0, [batch, rows * size, columns * size, channels]);
   const strips = reshape(whole, [batch * rows, size, columns, size * channels]);
-  // [B, N, p·p·in]
-  const patches = reshape(transpose(strips, [0, 2, 1, 3]), [batch, rows * columns, size * size * channels]);
-  return linear(patches, reshape(transpose(weight, [0, 2, 3, 1]), [width, size * size * channels]), bias) as Tensor3D;
+  const inputs = size * size * channels;
+  const patches = reshape(transpose(strips, [0, 2, 1, 3]), [batch, rows * columns, inputs]); // [B, N, p·p·in]
+  const matrix = reshape(transpose(weight, [0, 2, 3, 1]), [width, inputs]); // [C, p·p·in]
+  return linear(patches, matrix, bias) as Tensor3D;
 }
 
-/** CLIP's image encoder and projection. */
+/** The image encoder of CLIP with its projection. */
 export const CLIPVisionModelWithProjection = defineClipModel(
   'CLIPVisionModelWithProjection',
   clipVisionConfig,

@@ -3,8 +3,8 @@ import { elementCount } from '@alignprop/autograd-ext';
 import { roundHalfEven } from '../round-half-even.js';
 
 /**
- * Converts images `[B, H, W, C]` in [0, 1] to bytes, one array of H·W·C per image. Clips to [0, 1], multiplies by 255 in
- * float32 and rounds halves to even, as diffusers' `numpy_to_pil` does.
+ * Converts images `[B, H, W, C]` in [0, 1] to bytes, one array of H·W·C per image. Clips to [0, 1], multiplies by 255
+ * in float32 and rounds halves to even, as diffusers' `numpy_to_pil` does.
  * @throws if an image contains NaN
  */
 export async function toUint8(images: Tensor4D): Promise<Uint8Array[]> {

@@ -1,21 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { concat, exp, mul, randomNormal, reshape, slice, sum, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { useBackend, type Engine, type ModelFunction } from '@alignprop/autograd-ext';
+import { concat, exp, mul, randomNormal, reshape, slice, sum, type Tensor } from '@tensorflow/tfjs-core';
+import { useBackend, type Engine } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import { AutoencoderKL, vaeDecode, vaeEncode } from './autoencoder-kl.js';
-
-const decode =
-  (model: AutoencoderKL): ModelFunction =>
-  (params, latents) =>
-    vaeDecode(model.config, params, latents as Tensor4D);
-const encode =
-  (model: AutoencoderKL): ModelFunction =>
-  (params, images) => {
-    const { mean, logvar } = vaeEncode(model.config, params, images as Tensor4D);
-    return [mean, logvar];
-  };
+import { decoderFunction, encoderFunction } from './__fixtures__/model-functions.js';
+import { AutoencoderKL } from './autoencoder-kl.js';
 
 describe.each(engineNames)('AutoencoderKL on %s', (name) => {
   describe.each(['sd15-tiny', 'sd2-tiny'])('%s', (folder) => {
@@ -34,16 +24,16 @@ describe.each(engineNames)('AutoencoderKL on %s', (name) => {
     );
     const cases = vae.map((c, i) => [`${c.batch} x ${c.latent_height} x ${c.latent_width}`, i] as const);
 
-    it.each(cases)('decodes, with the gradient of the latents: %s', async (_, i) => {
-      const run = engine.compileVjp(decode(model), { wrt: [0] });
+    it.each(cases)('decodes latents, and computes their gradient, as diffusers does: %s', async (_, i) => {
+      const run = engine.compileVjp(decoderFunction(model), { wrt: [0] });
       const { value, inputs } = await run(model.params, [toNHWC(golden[`${i}.latents`]!)], toNHWC(golden[`${i}.R`]!));
       expectClose(toNCHW(value), golden[`${i}.decoded`]!, 1e-4, 'decoded');
       expectClose(reshape(sum(mul(toNCHW(value), golden[`${i}.R`]!)), [1]), golden[`${i}.loss`]!, 1e-4, 'loss');
       expectClose(toNCHW(inputs[0]!), golden[`${i}.grad_latents`]!, 1e-3, 'grad_latents');
     });
 
-    it.each(cases)('encodes: %s', async (_, i) => {
-      const [mean, logvar] = await engine.compile(encode(model))(model.params, toNHWC(golden[`${i}.image`]!));
+    it.each(cases)('encodes images as diffusers does: %s', async (_, i) => {
+      const [mean, logvar] = await engine.compile(encoderFunction(model))(model.params, toNHWC(golden[`${i}.image`]!));
       expectClose(toNCHW(mean!), golden[`${i}.encode_mean`]!, 1e-4, 'mean');
       expectClose(toNCHW(mean!), golden[`${i}.encode_mode`]!, 1e-4, 'mode');
       expectClose(toNCHW(logvar!), golden[`${i}.encode_logvar`]!, 1e-4, 'logvar');
@@ -53,20 +43,24 @@ describe.each(engineNames)('AutoencoderKL on %s', (name) => {
     it('leaks no tensor, forward or backward', async () => {
       const latents = toNHWC(golden['0.latents']!);
       const images = toNHWC(golden['0.image']!);
-      await engine.compileVjp(decode(model), { wrt: [0] })(model.params, [latents]);
-      await engine.compile(encode(model))(model.params, images);
-      await expectNoLeaks(() => engine.compile(encode(model))(model.params, images));
+      await engine.compileVjp(decoderFunction(model), { wrt: [0] })(model.params, [latents]);
+      await engine.compile(encoderFunction(model))(model.params, images);
+      await expectNoLeaks(() => engine.compile(encoderFunction(model))(model.params, images));
       await expectNoLeaks(async () => {
-        const { value, inputs } = await engine.compileVjp(decode(model), { wrt: [0] })(model.params, [latents]);
+        const { value, inputs } = await engine.compileVjp(decoderFunction(model), { wrt: [0] })(model.params, [
+          latents,
+        ]);
         return [value, ...inputs];
       });
     });
 
-    it('gives each of a batch what it gives it alone', async () => {
+    it('decodes each sample of a batch as it decodes the sample alone', async () => {
       const latents = randomNormal([3, 2, 5, 4], 0, 1, 'float32', 1);
-      const [together] = await engine.compile(decode(model))(model.params, latents);
+      const [together] = await engine.compile(decoderFunction(model))(model.params, latents);
       const alone = await Promise.all(
-        [0, 1, 2].map(async (i) => (await engine.compile(decode(model))(model.params, slice(latents, i, 1)))[0]!),
+        [0, 1, 2].map(
+          async (i) => (await engine.compile(decoderFunction(model))(model.params, slice(latents, i, 1)))[0]!,
+        ),
       );
       const factor = 2 ** (model.config.block_out_channels.length - 1);
       expect(together!.shape).toEqual([3, 2 * factor, 5 * factor, 3]);
@@ -78,7 +72,7 @@ describe.each(engineNames)('AutoencoderKL on %s', (name) => {
 describe('AutoencoderKL.fromPretrained', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('has the default scaling factor where a config has none', async () => {
+  it('uses the default scaling factor if the config has none', async () => {
     const model = await AutoencoderKL.fromPretrained(fixturePath('sd15-tiny/model/vae'));
     expect(model.config.scaling_factor).toBe(0.18215);
   });

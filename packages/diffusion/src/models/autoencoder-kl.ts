@@ -116,7 +116,7 @@ export function vaeEncode(
   return { mean, logvar: clipByValue(logvar, -30, 20) };
 }
 
-/** The image autoencoder of Stable Diffusion. Also loads files with the attention weights' names before diffusers 0.18. */
+/** The image autoencoder of Stable Diffusion. Also loads files with the attention names before diffusers 0.18. */
 export const AutoencoderKL = definePretrainedModel({
   name: 'AutoencoderKL',
   config: autoencoderKLConfig,

@@ -11,8 +11,8 @@ import { downBlock2D, unetMidBlock2D, upBlock2D } from './unet-2d-blocks.js';
 import { UNet2DConditionModel, type UNet2DConditionParams } from './unet-2d-condition.js';
 import { downEncoderBlock2D, upDecoderBlock2D, vaeAttention, vaeMidBlock } from './vae.js';
 
-// Every module is given what the reference's own module was given, so that an error shows in the module that makes it.
-describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
+// Every module gets the input of the same module in diffusers, so that the failing test names the wrong module.
+describe.each(engineNames)('the blocks of sd15-tiny on %s', (backend) => {
   let engine: Engine;
   const unetOptions = {
     resnet: { groups: 8, eps: 1e-5 },
@@ -45,27 +45,27 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
   const image = (name: string) => toNHWC(golden[name]!);
   const tokens = (name: string) => reshape(image(name), [1, -1, golden[name]!.shape[1]!]);
 
-  /** Asserts that a function of the UNet's weights gives what the module of this name gave. */
+  /** Asserts that a function of the UNet's weights computes the output of diffusers' module of this name. */
   async function expectModule(name: string, fn: (params: UNet2DConditionParams) => Tensor): Promise<void> {
     const [out] = await engine.compile((params) => fn(params as unknown as UNet2DConditionParams))(unet.params);
     expectClose(out!.rank === 4 ? toNCHW(out!) : out!, golden[name]!, 1e-4, name);
   }
 
-  it('timestep embedding', async () => {
+  it('computes the timestep embedding', async () => {
     await expectModule('time_proj', () =>
       timestepEmbedding(tensor1d([981]), { channels: 16, flipSinToCos: true, freqShift: 0 }),
     );
     await expectModule('time_embedding', (p) => timestepMlp(p.time_embedding, golden.time_proj!));
   });
 
-  it('convolutions', async () => {
+  it('computes the first and the last convolution', async () => {
     await expectModule('conv_in', (p) => conv2d(sample, p.conv_in.weight, p.conv_in.bias, { padding: 1 }));
     await expectModule('conv_out', (p) =>
       conv2d(image('conv_act'), p.conv_out.weight, p.conv_out.bias, { padding: 1 }),
     );
   });
 
-  it.each(['down_blocks.0.attentions.0', 'mid_block.attentions.0'])('the parts of %s', async (module) => {
+  it.each(['down_blocks.0.attentions.0', 'mid_block.attentions.0'])('computes the parts of %s', async (module) => {
     const block = `${module}.transformer_blocks.0`;
     const transformer = (p: UNet2DConditionParams) =>
       (module.startsWith('mid') ? p.mid_block! : p.down_blocks[0]!).attentions![0]!;
@@ -81,7 +81,7 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
     await expectModule(module, (p) => transformer2D(transformer(p), input, context, unetOptions.transformer));
   });
 
-  it('resnets and resamplers', async () => {
+  it('computes resnets, downsampling and upsampling', async () => {
     const time = golden.time_embedding!;
     await expectModule('down_blocks.0.resnets.0', (p) =>
       resnetBlock2D(p.down_blocks[0]!.resnets[0]!, image('conv_in'), time, unetOptions.resnet),
@@ -97,7 +97,7 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
     );
   });
 
-  it.each([0, 1, 2, 3])('down block %i and its skip connections', async (i) => {
+  it.each([0, 1, 2, 3])('computes down block %i and its skip connections', async (i) => {
     const input = image(i === 0 ? 'conv_in' : `down_blocks.${i - 1}`);
     const run = (p: UNet2DConditionParams) =>
       downBlock2D(p.down_blocks[i]!, input, golden.time_embedding!, context, unetOptions);
@@ -108,13 +108,13 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
     for (const [j, name] of names.entries()) await expectModule(name, (p) => run(p).skips[j]!);
   });
 
-  it('mid block', async () => {
+  it('computes the mid block', async () => {
     await expectModule('mid_block', (p) =>
       unetMidBlock2D(p.mid_block!, image('down_blocks.3'), golden.time_embedding!, context, unetOptions),
     );
   });
 
-  it.each([0, 1, 2, 3])('up block %i', async (i) => {
+  it.each([0, 1, 2, 3])('computes up block %i', async (i) => {
     const level = 3 - i;
     const kind = level === 3 ? 'resnets' : 'attentions';
     const below = level === 0 ? 'conv_in' : `down_blocks.${level - 1}.downsamplers.0`;
@@ -126,7 +126,7 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
     );
   });
 
-  /** The same for the autoencoder. */
+  /** Asserts that a function of the autoencoder's weights computes the output of diffusers' module of this name. */
   async function expectVaeModule(name: string, fn: (params: AutoencoderKLParams) => Tensor): Promise<void> {
     const [out] = await engine.compile((params) => fn(params as unknown as AutoencoderKLParams))(vae.params);
     expectClose(toNCHW(out!), vaeGolden[name]!, 1e-4, name);
@@ -134,7 +134,7 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
   const vaeImage = (name: string) => toNHWC(vaeGolden[name]!);
   const groups = { groups: 8 };
 
-  it('the decoder’s modules', async () => {
+  it('computes the modules of the decoder', async () => {
     await expectVaeModule('post_quant_conv', (p) =>
       conv2d(latents, p.post_quant_conv!.weight, p.post_quant_conv!.bias),
     );
@@ -153,7 +153,7 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
     }
   });
 
-  it('the encoder’s modules', async () => {
+  it('computes the modules of the encoder', async () => {
     await expectVaeModule('encoder.conv_in', (p) =>
       conv2d(images, p.encoder.conv_in.weight, p.encoder.conv_in.bias, { padding: 1 }),
     );
@@ -172,7 +172,7 @@ describe.each(engineNames)('blocks of sd15-tiny on %s', (backend) => {
 describe('timestepEmbedding', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('has sines first without flipSinToCos, and a zero at the end of an odd width', () => {
+  it('puts sines first without flipSinToCos, and pads an odd width with zero', () => {
     const embed = (channels: number, flipSinToCos: boolean) => [
       ...timestepEmbedding(tensor1d([3]), { channels, flipSinToCos, freqShift: 1 }).dataSync(),
     ];
@@ -180,6 +180,6 @@ describe('timestepEmbedding', () => {
     expect(embed(4, false)).toEqual([c, d, a, b]);
     expect(embed(5, true)).toEqual([a, b, c, d, 0]);
     expect([a, c]).toEqual([expect.closeTo(Math.cos(3), 6), expect.closeTo(Math.sin(3), 6)]);
-    expect(b).toBeCloseTo(Math.cos(3e-4), 6); // the last frequency is 1/10000 at a shift of 1
+    expect(b).toBeCloseTo(Math.cos(3e-4), 6); // with freqShift 1 the last frequency is 1/10000
   });
 });

@@ -1,4 +1,4 @@
-import { beforeAll, afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   cast,
   concat,
@@ -10,19 +10,13 @@ import {
   tensor1d,
   tensor4d,
   type Tensor,
-  type Tensor3D,
-  type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import type { Engine, ModelFunction } from '@alignprop/autograd-ext';
+import type { Engine } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import { unet2DCondition, UNet2DConditionModel } from './unet-2d-condition.js';
-
-const forward =
-  (model: UNet2DConditionModel): ModelFunction =>
-  (params, sample, timestep, context) =>
-    unet2DCondition(model.config, params, sample as Tensor4D, timestep!, context as Tensor3D);
+import { unetFunction } from './__fixtures__/model-functions.js';
+import { UNet2DConditionModel } from './unet-2d-condition.js';
 
 describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
   describe.each(['sd15-tiny', 'sd2-tiny'])('%s', (folder) => {
@@ -46,11 +40,11 @@ describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
     ).unet;
 
     it.each(cases.map((c, i) => [`${c.batch} x ${c.height} x ${c.width}, ${c.text_len} tokens`, i] as const))(
-      'output and gradients: %s',
+      'computes the output and gradients of diffusers: %s',
       async (_, i) => {
-        const [out] = await engine.compile(forward(model))(model.params, ...inputs(i));
+        const [out] = await engine.compile(unetFunction(model))(model.params, ...inputs(i));
         expectClose(toNCHW(out!), golden[`${i}.out`]!, 1e-4, 'out');
-        const run = engine.compileVjp(forward(model), { wrt: [0, 2] });
+        const run = engine.compileVjp(unetFunction(model), { wrt: [0, 2] });
         const { value, inputs: gradients } = await run(model.params, inputs(i), toNHWC(golden[`${i}.R`]!));
         expectClose(toNCHW(value), golden[`${i}.out`]!, 1e-4, 'value');
         expectClose(reshape(sum(mul(toNCHW(value), golden[`${i}.R`]!)), [1]), golden[`${i}.loss`]!, 1e-4, 'loss');
@@ -61,22 +55,22 @@ describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
 
     it('leaks no tensor, forward or backward', async () => {
       const xs = inputs(0);
-      await engine.compile(forward(model))(model.params, ...xs);
-      await engine.compileVjp(forward(model), { wrt: [0] })(model.params, xs);
-      await expectNoLeaks(() => engine.compile(forward(model))(model.params, ...xs));
+      await engine.compile(unetFunction(model))(model.params, ...xs);
+      await engine.compileVjp(unetFunction(model), { wrt: [0] })(model.params, xs);
+      await expectNoLeaks(() => engine.compile(unetFunction(model))(model.params, ...xs));
       await expectNoLeaks(async () => {
         const {
           value,
           aux,
           inputs: gradients,
           params,
-        } = await engine.compileVjp(forward(model), { wrt: [0, 2] })(model.params, xs);
+        } = await engine.compileVjp(unetFunction(model), { wrt: [0, 2] })(model.params, xs);
         return [value, ...aux, ...gradients, ...Object.values(params)];
       });
     });
 
-    it('gives each of a batch what it gives it alone', async () => {
-      const run = engine.compile(forward(model));
+    it('computes each sample of a batch as it computes the sample alone', async () => {
+      const run = engine.compile(unetFunction(model));
       const sample = randomNormal([3, 6, 10, 4], 0, 1, 'float32', 1);
       const context = randomNormal([3, 7, golden['0.encoder_hidden_states']!.shape[2]!], 0, 1, 'float32', 2);
       const times = [3, 411, 990];
@@ -89,13 +83,13 @@ describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
       expectClose(together!, concat(alone), 1e-5, 'batch');
       const [same] = await run(model.params, sample, tensor1d([411]), context);
       const [repeated] = await run(model.params, sample, tensor1d([411, 411, 411]), context);
-      // a product of one row rounds in another order than one of three
+      // Not bit-equal: matrix products with one and with three rows sum in different orders.
       expectClose(same!, repeated!, 1e-5, 'one timestep for all');
     });
 
-    it('takes sizes that its levels do not divide', async () => {
+    it('accepts sizes that are not divisible by its downsampling factor', async () => {
       const sample = tensor4d(new Float32Array(5 * 11 * 4).fill(0.5), [1, 5, 11, 4]);
-      const [out] = await engine.compile(forward(model))(
+      const [out] = await engine.compile(unetFunction(model))(
         model.params,
         sample,
         tensor1d([7]),

@@ -102,7 +102,7 @@ describe('StableDiffusionPipeline.generate', () => {
     expect(Math.max(...images.dataSync())).toBeLessThanOrEqual(1);
   });
 
-  it('draws the same images for the same seed, and other images for another seed, with noise at every step', async () => {
+  it('draws the same images for the same seed and others for another seed, with noise at every step', async () => {
     const options = { ...settings, eta: 1, guidanceScale: 3 };
     const scheduler = DDIMScheduler.fromConfig(pipeline.scheduler.config);
     const ddim = pipeline.with({ scheduler });
