@@ -9,7 +9,7 @@ import {
 } from '@alignprop/autograd-ext';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { asVariable } from './add-lora.js';
-import { underscored } from './layouts/kohya.js';
+import { underscoredPath } from './layouts/kohya.js';
 import { LoraLinear } from './lora-linear.js';
 import type { LoraState } from './lora-state.js';
 import { list, moduleOf, weightOf } from './modules.js';
@@ -100,7 +100,7 @@ function weightFinder(leaves: Readonly<Record<string, Leaf>>): (module: string) 
   const byName = new Map<string, string[]>();
   for (const path of Object.keys(leaves)) {
     if (path !== weightOf(moduleOf(path))) continue;
-    const name = underscored(moduleOf(path));
+    const name = underscoredPath(moduleOf(path));
     byName.set(name, [...(byName.get(name) ?? []), path]);
   }
   return (module) => (leaves[weightOf(module)] ? [weightOf(module)] : (byName.get(module) ?? []));

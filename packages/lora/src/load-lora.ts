@@ -27,33 +27,33 @@ export async function loadLora(
   source: string | FileSource,
   { file, prefix = 'unet' }: { file?: string; prefix?: string } = {},
 ): Promise<LoraState> {
-  const found = await findFile(source, file);
-  const location = `${found.source.location}/${found.file}`;
-  const { tensors, metadata } = await openSafetensors(found.source, found.file);
+  const loraFile = await findFile(source, file);
+  const location = `${loraFile.source.location}/${loraFile.file}`;
+  const { tensors, metadata } = await openSafetensors(loraFile.source, loraFile.file);
   const components = readComponents(tensors, prefix, location);
   const modules = components.get(prefix)!;
-  const config = (await readAdapterConfig(found)) ?? readMetadata(metadata, prefix, location);
+  const config = (await readAdapterConfig(loraFile)) ?? readMetadata(metadata, prefix, location);
   const alphas = await readAlphas(modules, peftAlpha(config, location));
   return { ...toState(modules, alphas), components: [...components.keys()] };
 }
 
-interface FoundFile {
+interface LoraFile {
   readonly source: FileSource;
   readonly file: string;
 }
 
-async function findFile(source: string | FileSource, file?: string): Promise<FoundFile> {
+async function findFile(source: string | FileSource, file?: string): Promise<LoraFile> {
   if (typeof source === 'string' && source.endsWith('.safetensors')) {
     const [, folder = '.', name = source] = /^(.*)[\\/]([^\\/]+)$/.exec(source) ?? [];
     return { source: directory(folder || '/'), file: name };
   }
-  const resolved = await resolveSource(source);
-  const weights = (await resolved.list()).filter((name) => name.endsWith('.safetensors'));
-  const found =
+  const folder = await resolveSource(source);
+  const weights = (await folder.list()).filter((name) => name.endsWith('.safetensors'));
+  const name =
     file ?? fileNames.find((name) => weights.includes(name)) ?? (weights.length === 1 ? weights[0] : undefined);
-  if (found) return { source: resolved, file: found };
+  if (name) return { source: folder, file: name };
   throw new Error(
-    `loadLora: no LoRA file in ${resolved.location}, which has ${list(weights) || 'no .safetensors file'}, ` +
+    `loadLora: no LoRA file in ${folder.location}, which has ${list(weights) || 'no .safetensors file'}, ` +
       `expected ${fileNames.join(' or ')}. Name it with the option 'file'.`,
   );
 }
@@ -69,9 +69,9 @@ function readComponents(
   const components = new Map<string, Modules>();
   const unknown: string[] = [];
   for (const [key, tensor] of tensors) {
-    const found = readKey(key);
-    if (!found) unknown.push(key);
-    else addPart(components, found.component ?? prefix, found, tensor);
+    const meaning = readKey(key);
+    if (!meaning) unknown.push(key);
+    else addPart(components, meaning.component ?? prefix, meaning, tensor);
   }
   if (unknown.length) throw new Error(`loadLora: ${location} has keys of no known LoRA layout: ${list(unknown)}.`);
   if (!components.has(prefix))
@@ -92,7 +92,7 @@ function addPart(
 }
 
 /** Reads the configuration beside peft's weights, if there is one. */
-async function readAdapterConfig({ source, file }: FoundFile): Promise<Fields | undefined> {
+async function readAdapterConfig({ source, file }: LoraFile): Promise<Fields | undefined> {
   const [, folder = '', basename] = /^(.*\/)?([^/]*)$/.exec(file) ?? [];
   const name = `${folder}${peftFiles.config}`;
   if (basename !== peftFiles.weights || !(await source.has(name))) return undefined;

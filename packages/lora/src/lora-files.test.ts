@@ -214,7 +214,7 @@ describe('saveLora', () => {
     ).rejects.toThrow("format got 'peft' for several parts");
     await expect(
       saveLora(join(folder, 'x.safetensors'), adapted(), { others: { text_encoder: tree } }),
-    ).rejects.toThrow('the tree has no adapter, that of text_encoder');
+    ).rejects.toThrow("the tree has no adapter (part 'text_encoder' of the pipeline)");
     await expect(saveLora(join(folder, 'x.safetensors'), adapted(), { format: 'onnx' as never })).rejects.toThrow(
       "format got 'onnx', expected one of diffusers-old, diffusers, peft, kohya",
     );

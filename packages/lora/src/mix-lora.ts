@@ -1,6 +1,6 @@
 import { readValues, type StoredTensor } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { underscored } from './layouts/kohya.js';
+import { underscoredPath } from './layouts/kohya.js';
 import type { LoraState } from './lora-state.js';
 import { lastName, list } from './modules.js';
 
@@ -73,7 +73,7 @@ function readModules({ tensors, config, alphas }: LoraState): Map<string, Module
     b: tensors[`${name}.lora_B.weight`]!,
     alpha: alphas?.[name] ?? config.loraAlpha,
   });
-  return new Map(names.map((name) => [underscored(name), read(name)]));
+  return new Map(names.map((name) => [underscoredPath(name), read(name)]));
 }
 
 const rank = ({ a }: Module): number => a.shape[0]!;
@@ -95,11 +95,11 @@ function mixDeltas([one, two]: Pair, coefficient: number): Module {
   const ranks = parts.map(rank);
   const alpha = ranks.reduce((sum, r) => sum + r, 0);
   const [size, out] = [parts[0]!.a.shape[1]!, parts[0]!.b.shape[0]!];
-  const a = computed([alpha, size], async () => {
+  const a = computedTensor([alpha, size], async () => {
     const values = await Promise.all(parts.map((part) => readValues(part.a)));
     return Float32Array.from(values.flatMap((part) => [...part]));
   });
-  const b = computed([out, alpha], async () => {
+  const b = computedTensor([out, alpha], async () => {
     const values = await Promise.all(parts.map((part) => readValues(part.b)));
     const rows = Array.from({ length: out }, (_, row) =>
       values.flatMap((part, i) =>
@@ -113,7 +113,7 @@ function mixDeltas([one, two]: Pair, coefficient: number): Module {
 
 function mixFactors([one, two]: Pair, coefficient: number): Module {
   const mix = (part: 'a' | 'b'): StoredTensor =>
-    computed((one ?? two)![part].shape, async () => {
+    computedTensor((one ?? two)![part].shape, async () => {
       const [x, y] = await Promise.all([one && readValues(one[part]), two && readValues(two[part])]);
       return Float32Array.from((x ?? y)!, (_, i) => coefficient * (x?.[i] ?? 0) + (1 - coefficient) * (y?.[i] ?? 0));
     });
@@ -124,7 +124,7 @@ function mixFactors([one, two]: Pair, coefficient: number): Module {
 const dottedName = (...[one, two]: Pair): string =>
   [one, two].flatMap((module) => module?.name ?? []).toSorted((x, y) => y.split('.').length - x.split('.').length)[0]!;
 
-const computed = (shape: readonly number[], read: () => Promise<Float32Array>): StoredTensor => ({
+const computedTensor = (shape: readonly number[], read: () => Promise<Float32Array>): StoredTensor => ({
   shape,
   dtype: 'F32',
   read,

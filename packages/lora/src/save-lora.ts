@@ -66,7 +66,7 @@ function adaptedComponent(prefix: string, params: Params): AdaptedComponent {
   const adapters = loraModules(params);
   if (Object.keys(adapters).length > 0) return { prefix, params, adapters };
   throw new Error(
-    `saveLora: the tree has no adapter, that of ${prefix}. ` +
+    `saveLora: the tree has no adapter (part '${prefix}' of the pipeline). ` +
       'Call addLora or applyLora first, and unfuseLora where it is fused.',
   );
 }

@@ -34,7 +34,7 @@ export function loadParams(
       `${owner}: the weights in '${location}' do not fit its config.${problems}\n` +
         'Check that the config and the weights belong to the same model.',
     );
-  return initParams(spec, (path) => checked(weights.get(path)!, path, owner, location));
+  return initParams(spec, (path) => withFiniteCheck(weights.get(path)!, path, owner, location));
 }
 
 /** Builds a tree of leaves from a spec: calls `init` for every shape. */
@@ -78,7 +78,7 @@ const list = (problem: string, keys: readonly string[]) =>
   keys.length ? `\n${keys.length} ${problem}: ${keys.join(', ')}.` : '';
 
 /** Wraps a weight so that reading it throws where a value is not finite. */
-function checked(weight: StoredTensor, path: string, owner: string, location: string): StoredTensor {
+function withFiniteCheck(weight: StoredTensor, path: string, owner: string, location: string): StoredTensor {
   return {
     ...weight,
     read: async () => {

@@ -19,7 +19,7 @@ const components: Readonly<Record<string, string>> = {
 export const kohya = {
   name: 'kohya',
   encodeKey: ({ component = '', module, part }) =>
-    `lora_${componentName(component)}_${underscored(module)}.${endings[part]}`,
+    `lora_${componentName(component)}_${underscoredPath(module)}.${endings[part]}`,
   decodeKey: (key) => {
     const [, component, module, matrix, alpha] =
       /^lora_(unet|te[12]?)_([^.]+)\.(?:(lora_down|lora_up)\.weight|(alpha))$/.exec(key) ?? [];
@@ -41,7 +41,7 @@ export const kohya = {
 } as const satisfies LoraLayout;
 
 /** A module's path as kohya writes it. Different paths can give the same name. */
-export const underscored = (module: string): string => module.replaceAll('.', '_');
+export const underscoredPath = (module: string): string => module.replaceAll('.', '_');
 
 const componentName = (component: string): string =>
   Object.keys(components).find((name) => components[name] === component) ?? component;

@@ -9,7 +9,7 @@ export interface OpenedFile {
 }
 
 /** Opens the file again, calls `read` and closes the file. @throws if its size has changed */
-export async function reopened<T>(
+export async function reopen<T>(
   { source, path, file: { size } }: OpenedFile,
   read: (file: RandomAccessFile) => Promise<T>,
 ): Promise<T> {

@@ -18,7 +18,7 @@ export async function writeFileAtomic(path: string, contents: FileContents): Pro
   const data = typeof contents === 'string' ? new TextEncoder().encode(contents) : contents;
   try {
     await mkdir(dirname(path), { recursive: true });
-    await writeFlushed(temporary, data instanceof Uint8Array ? [data] : data);
+    await writeAndFlush(temporary, data instanceof Uint8Array ? [data] : data);
     await rename(temporary, path);
     await syncFolder(dirname(path));
   } catch (cause) {
@@ -39,7 +39,7 @@ export async function writeFileAtomic(path: string, contents: FileContents): Pro
 export const isTemporaryName = (name: string): boolean =>
   /^\..+\.[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}\.tmp$/.test(name);
 
-async function writeFlushed(path: string, pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
+async function writeAndFlush(path: string, pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
   const { open } = await import('node:fs/promises');
   const file = await open(path, 'wx');
   try {

@@ -33,8 +33,8 @@ async function head(url: string, settings: HubSettings, target: HubTarget): Prom
     redirect: 'manual',
     signal: AbortSignal.timeout(30_000),
   });
-  const moved = response.headers.get('x-linked-etag') ? null : response.headers.get('location');
-  return moved?.startsWith('/') ? head(new URL(moved, url).href, settings, target) : response;
+  const redirect = response.headers.get('x-linked-etag') ? null : response.headers.get('location');
+  return redirect?.startsWith('/') ? head(new URL(redirect, url).href, settings, target) : response;
 }
 
 /**
@@ -101,18 +101,18 @@ async function receive(
   }
   if (received > file.size)
     throw new Error(`hub: '${target.path}' of '${target.id}' got ${received} bytes, expected ${file.size}. Try again.`);
-  if (received < file.size) throw interrupted(target);
+  if (received < file.size) throw interruptionError(target);
 }
 
 async function* bodyOf(response: Response, target: HubTarget): AsyncGenerator<Uint8Array> {
   try {
     if (response.body) yield* response.body;
   } catch (cause) {
-    throw interrupted(target, cause);
+    throw interruptionError(target, cause);
   }
 }
 
-const interrupted = ({ id, path }: HubTarget, cause?: unknown) =>
+const interruptionError = ({ id, path }: HubTarget, cause?: unknown) =>
   new HubUnreachableError(
     `hub: the download of '${path}' of '${id}' was interrupted. Try again: it continues where it ended.`,
     { cause },

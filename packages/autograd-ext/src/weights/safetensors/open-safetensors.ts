@@ -1,7 +1,7 @@
 import type { StoredTensor } from '../../params.js';
 import { widen } from '../dtypes/dtype.js';
 import { describeForeignText, type FileSource, type RandomAccessFile } from '../files/file-source.js';
-import { reopened, type OpenedFile } from '../files/opened-file.js';
+import { reopen, type OpenedFile } from '../files/opened-file.js';
 import { headerLength, parseHeader, PREFIX, type TensorInfo } from './safetensors-header.js';
 
 /** The contents of a safetensors file: its header was read and checked, the values are still in the file. */
@@ -59,7 +59,7 @@ function storedTensor({ name, info, dataStart, ...opened }: Stored): StoredTenso
     dtype: info.dtype,
     ...(file.path && { location: { file: file.path, offset, length } }),
     read: async () => {
-      const bytes = await reopened(opened, (again) => again.read(offset, length));
+      const bytes = await reopen(opened, (again) => again.read(offset, length));
       try {
         return widen(info.dtype, bytes);
       } catch (cause) {

@@ -1,5 +1,5 @@
 import type { RandomAccessFile } from '../files/file-source.js';
-import { reopened, type OpenedFile } from '../files/opened-file.js';
+import { reopen, type OpenedFile } from '../files/opened-file.js';
 import { PickleCutOff } from './pickle-reader.js';
 import { unpickle, type PickleMeaning } from './pickle.js';
 import { checkStorageSize, MAX_PICKLE, type TorchArchive } from './torch-archive.js';
@@ -33,7 +33,7 @@ export async function openTorchLegacy(opened: OpenedFile): Promise<TorchArchive>
         throw new TorchFileError(`storage '${storage.key}' is not in the file's list of storages.`);
       const size = storageSize(storages.get(storage.key)!);
       checkStorageSize(storage, size);
-      return { size, offset, read: (begin, to) => reopened(opened, (again) => again.read(offset + begin, to - begin)) };
+      return { size, offset, read: (begin, to) => reopen(opened, (again) => again.read(offset + begin, to - begin)) };
     },
   };
 }
@@ -123,7 +123,7 @@ async function findStorages(
     const storage = storages.get(key);
     if (!storage || offsets.has(key))
       throw new TorchFileError(
-        `the list of storages holds '${key.slice(0, 40)}', which no tensor has or which it held before.`,
+        `the list of storages contains '${key.slice(0, 40)}' twice, or no tensor has that storage.`,
       );
     if (at + COUNT_SIZE + storageSize(storage) > file.size)
       throw new TorchFileError(

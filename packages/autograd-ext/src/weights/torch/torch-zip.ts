@@ -1,5 +1,5 @@
 import type { RandomAccessFile } from '../files/file-source.js';
-import { reopened, type OpenedFile } from '../files/opened-file.js';
+import { reopen, type OpenedFile } from '../files/opened-file.js';
 import { crc32 } from './crc32.js';
 import { unpickle } from './pickle.js';
 import { checkStorageSize, MAX_PICKLE, type StorageBytes, type TorchArchive } from './torch-archive.js';
@@ -71,7 +71,7 @@ function storedBytes(opened: OpenedFile, member: ZipMember, offset: number): Sto
     size,
     offset,
     read: (begin, end) =>
-      reopened(opened, async (file) => {
+      reopen(opened, async (file) => {
         const bytes = await file.read(offset + begin, end - begin);
         if (!checked) checkCrc(member, bytes.length === size ? crc32(bytes) : await crcOfRange(file, offset, size));
         checked = true;
@@ -90,6 +90,6 @@ async function crcOfRange(file: RandomAccessFile, offset: number, size: number):
 function deflatedBytes(opened: OpenedFile, member: ZipMember): StorageBytes {
   return {
     size: member.size,
-    read: async (begin, end) => (await reopened(opened, (file) => readMember(file, member))).slice(begin, end),
+    read: async (begin, end) => (await reopen(opened, (file) => readMember(file, member))).slice(begin, end),
   };
 }

@@ -74,7 +74,7 @@ export async function locateMember(
   if (headerOffset + LOCAL_SIZE > file.size) throw tooShort();
   const header = dataView(await file.read(headerOffset, LOCAL_SIZE));
   if (header.getUint32(0, true) !== LOCAL)
-    throw new TorchFileError(`'${name}' of the archive does not lie where the table of contents says.`);
+    throw new TorchFileError(`'${name}' of the archive got no header at byte ${headerOffset}, where it should begin.`);
   const start = headerOffset + LOCAL_SIZE + header.getUint16(26, true) + header.getUint16(28, true);
   if (start + storedSize > file.size) throw tooShort();
   return start;
@@ -98,7 +98,7 @@ export function checkCrc({ name, crc }: ZipMember, actual: number): void {
   if (crc !== undefined && actual !== crc)
     throw new TorchFileError(
       `the checksum of '${name}' got ${actual.toString(16)}, expected ${crc.toString(16)}: ` +
-        'its values are not what was saved.',
+        'its values are not those that were saved.',
     );
 }
 
@@ -162,7 +162,7 @@ async function findDirectory(file: RandomAccessFile): Promise<Directory> {
 async function findDirectory64(file: RandomAccessFile, offset: number): Promise<Directory> {
   const end = offset + END_64_SIZE <= file.size ? dataView(await file.read(offset, END_64_SIZE)) : undefined;
   if (end?.getUint32(0, true) !== END_64)
-    throw new TorchFileError(`the archive's zip64 record does not lie at ${offset}.`);
+    throw new TorchFileError(`the archive's zip64 record is not at byte ${offset}.`);
   return { count: uint64(end, 32), size: uint64(end, 40), offset: uint64(end, 48) };
 }
 
