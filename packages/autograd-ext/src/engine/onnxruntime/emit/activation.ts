@@ -1,7 +1,9 @@
 import { node } from '../graph/graph.js';
 import { registerKernelEmitter } from '../recorder/recorder.js';
 import { broadcastOrdered, dtypeOf, viewOf, type View } from '../recorder/view.js';
-import { binary, broadcastShape, castTo, clip, floats, number, numbers, unary, where } from './elementwise.js';
+import { binary, broadcastShape, castTo, clip, floats, number, numbers, unary, where } from './builders.js';
+
+// Piecewise activations, alone and as the last part of tfjs's fused kernels.
 
 registerKernelEmitter<{ alpha: number }>('LeakyRelu', ({ x }, { alpha }) => leakyRelu(x!, alpha));
 registerKernelEmitter('Relu6', ({ x }) => relu6(x!));
@@ -13,7 +15,7 @@ registerKernelEmitter<{ alpha?: number }>('Step', ({ x }, { alpha = 0 }) => {
     ? castTo(isPositive, dtypeOf(view))
     : where(isPositive, number(1, dtypeOf(view)), number(alpha, dtypeOf(view)));
 });
-// The slope of elu is 1 above 0, and exp(x) = y + 1 below.
+// The derivative of elu is 1 above 0 and exp(x) = y + 1 below.
 registerKernelEmitter('EluGrad', ({ dy, y }) => {
   const below = binary('Mul', [dy!, binary('Add', [y!, number(1)])]);
   return where(binary('Less', [y!, number(0)], 'bool'), below, dy!);
@@ -25,15 +27,16 @@ const leakyRelu = (x: View, alpha: number) =>
 
 function prelu(x: View, alpha: View): View {
   const [input, slope] = [floats(x), floats(alpha)];
-  const fits = broadcastShape([input.shape, slope.shape]).join() === input.shape.join();
-  if (!fits) return where(binary('Less', [input, number(0)], 'bool'), binary('Mul', [input, slope]), input);
+  const isBroadcastToInput = broadcastShape([input.shape, slope.shape]).join() === input.shape.join();
+  if (!isBroadcastToInput)
+    return where(binary('Less', [input, number(0)], 'bool'), binary('Mul', [input, slope]), input);
   return viewOf(
     node('PRelu', [input.value, broadcastOrdered(slope, input.shape.length, input.order)], input.value.shape),
     input.order,
   );
 }
 
-/** What tfjs's fused kernels do at the end. */
+/** The activation of a fused kernel of tfjs. */
 export interface FusedActivation {
   readonly activation?: 'linear' | 'relu' | 'prelu' | 'elu' | 'relu6' | 'leakyrelu' | 'sigmoid';
   readonly leakyreluAlpha?: number;

@@ -2,7 +2,7 @@ import { add, mul, rsqrt, sub } from '@tensorflow/tfjs-core';
 import { completeBatchNormInputs } from '../../../kernels/gradients/batch-norm-grad.js';
 import { registerDecomposition, recorderName } from '../recorder/recorder.js';
 
-// Frozen statistics become one factor and one summand a channel before the session starts.
+// One factor and one offset per channel. With frozen statistics ONNX Runtime computes both once, when a session starts.
 registerDecomposition<{ varianceEpsilon: number }>(
   'FusedBatchNorm',
   ({ x, mean, variance, offset, scale }, { varianceEpsilon }) => {

@@ -28,8 +28,8 @@ import {
 } from '@tensorflow/tfjs-core';
 import { registerDecomposition } from '../recorder/recorder.js';
 
-// tf.image.cropAndResize: with a matrix for each box and axis, whose rows weigh the pixels that a pixel of the crop
-// lies between.
+// tf.image.cropAndResize and its gradients. Each box has a matrix of interpolation weights per axis: row i weighs the
+// image pixels between which pixel i of the crop lies.
 
 interface CropAttrs {
   readonly cropSize: readonly [height: number, width: number];
@@ -40,7 +40,7 @@ interface CropAttrs {
 registerDecomposition<CropAttrs>(
   'CropAndResize',
   ({ image, boxes, boxInd }, { cropSize, method, extrapolationValue = 0 }) => {
-    const [rows, columns] = placesOf(image!, boxes!, cropSize);
+    const [rows, columns] = positionsOf(image!, boxes!, cropSize);
     const pixels = gather(channelsFirst(image!), boxInd as Tensor1D); // [N, C, H, W]
     const [down, across] = [weights(rows, method), weights(columns, method)].map((w) =>
       reshape(w, [w.shape[0]!, 1, ...w.shape.slice(1)]),
@@ -53,8 +53,8 @@ registerDecomposition<CropAttrs>(
 );
 
 registerDecomposition<CropAttrs>('CropAndResizeImageGrad', ({ dy, image, boxes, boxInd }, { cropSize, method }) => {
-  const [down, across] = placesOf(image!, boxes!, cropSize)
-    .map((places) => weights(places, method))
+  const [down, across] = positionsOf(image!, boxes!, cropSize)
+    .map((positions) => weights(positions, method))
     .map((w) => reshape(w, [w.shape[0]!, 1, ...w.shape.slice(1)])) as [Tensor, Tensor];
   const pixels = matMul(matMul(down, channelsFirst(dy!), true), across); // [N, C, H, W]
   const [batch, height, width, channels] = image!.shape as [number, number, number, number];
@@ -64,8 +64,8 @@ registerDecomposition<CropAttrs>('CropAndResizeImageGrad', ({ dy, image, boxes, 
 });
 
 registerDecomposition<CropAttrs>('CropAndResizeBoxesGrad', ({ dy, image, boxes, boxInd }, { cropSize, method }) => {
-  if (method === 'nearest') return zeros(boxes!.shape); // constant but for jumps
-  const [rows, columns] = placesOf(image!, boxes!, cropSize);
+  if (method === 'nearest') return zeros(boxes!.shape); // piecewise constant
+  const [rows, columns] = positionsOf(image!, boxes!, cropSize);
   const pixels = gather(channelsFirst(image!), boxInd as Tensor1D);
   const along = (down: Tensor, across: Tensor) => {
     const [a, b] = [down, across].map((w) => reshape(w, [w.shape[0]!, 1, ...w.shape.slice(1)])) as [Tensor, Tensor];
@@ -75,22 +75,22 @@ registerDecomposition<CropAttrs>('CropAndResizeBoxesGrad', ({ dy, image, boxes, 
   const byColumn = sum(along(weights(rows, method), slopes(columns)), 1);
   const parts = [byRow, byColumn].map((slope, axis) => {
     const { share, extent } = [rows, columns][axis]!;
-    // of the start, of the end
-    const both = [sub(1, share), share].map((part) => mul(sum(mul(slope, part), 1, true), extent - 1));
-    return both as [Tensor, Tensor];
+    // the gradients of the start and of the end of the box
+    const edges = [sub(1, share), share].map((part) => mul(sum(mul(slope, part), 1, true), extent - 1));
+    return edges as [Tensor, Tensor];
   });
   return concat([parts[0]![0], parts[1]![0], parts[0]![1], parts[1]![1]], 1);
 });
 
-/** Where the pixels of the crops lie along an axis of the image. */
-interface Places {
+/** The positions of the crops' pixels along one axis of the image. */
+interface Positions {
   readonly positions: Tensor; // [N, n]
   readonly inside: Tensor; // [N, n]: 1 within the image, else 0
-  readonly share: Tensor; // [n]: of the box's end; the rest is of its start
+  readonly share: Tensor; // [n]: the weight of the box's end in a position; its start has the rest
   readonly extent: number;
 }
 
-function placesOf(image: Tensor, boxes: Tensor, cropSize: CropAttrs['cropSize']): [Places, Places] {
+function positionsOf(image: Tensor, boxes: Tensor, cropSize: CropAttrs['cropSize']): [Positions, Positions] {
   return [0, 1].map((axis) => {
     const [extent, count] = [image.shape[axis + 1]!, cropSize[axis]!];
     const edge = (column: number) => slice(boxes, [0, column], [-1, 1]); // [N, 1]
@@ -98,23 +98,23 @@ function placesOf(image: Tensor, boxes: Tensor, cropSize: CropAttrs['cropSize'])
     const positions = mul(add(mul(edge(axis), sub(1, share)), mul(edge(axis + 2), share)), extent - 1);
     const inside = cast(logicalAnd(greaterEqual(positions, 0), lessEqual(positions, extent - 1)), 'float32');
     return { positions, inside, share, extent };
-  }) as [Places, Places];
+  }) as [Positions, Positions];
 }
 
-/** How much each pixel of the image counts, `[N, n, extent]`. */
-function weights({ positions, inside, extent }: Places, method: CropAttrs['method']): Tensor {
+/** The interpolation weights of the image's pixels, `[N, n, extent]`. */
+function weights({ positions, inside, extent }: Positions, method: CropAttrs['method']): Tensor {
   const distance = distances(method === 'nearest' ? roundHalfUp(positions) : positions, extent);
   return mul(relu(sub(1, abs(distance))), reshape(inside, [...inside.shape, 1]));
 }
 
-/** The derivative of the weights by the position. */
-function slopes({ positions, inside, extent }: Places): Tensor {
+/** The derivatives of the weights with respect to the positions, `[N, n, extent]`. */
+function slopes({ positions, inside, extent }: Positions): Tensor {
   const distance = distances(positions, extent);
   const isNear = cast(less(abs(distance), 1), 'float32');
   return mul(mul(neg(sign(distance)), isNear), reshape(inside, [...inside.shape, 1]));
 }
 
-/** From each pixel of the image to each position. */
+/** The distances from the image's pixels to the positions, `[N, n, extent]`. */
 const distances = (positions: Tensor, extent: number): Tensor =>
   sub(reshape(positions, [...positions.shape, 1]), tensor1d(Array.from({ length: extent }, (_, i) => i)));
 

@@ -26,14 +26,14 @@ interface DilationAttrs {
   readonly dilations: number | [number, number];
 }
 
-// Greyscale dilation: the largest sum of pixel and filter over each window.
+// Greyscale dilation: the maximum of pixel + filter over each window.
 registerDecomposition<DilationAttrs>('Dilation2D', ({ x, filter }, attrs) => max(sums(x!, filter!, attrs), 0));
 
-// Each window's gradient goes to the place where its largest sum was.
+// The gradient of a window belongs to the position of its maximum.
 registerDecomposition<DilationAttrs>('Dilation2DBackpropInput', ({ x, filter, dy }, attrs) => {
   const windows = windowsOf(x!, filter!, attrs);
   const [, height, width] = x!.shape as [number, number, number, number];
-  const parts = chosen(x!, filter!, dy!, attrs).map((part, i) => {
+  const parts = gradientsByPosition(x!, filter!, dy!, attrs).map((part, i) => {
     const [row, column] = windows.starts[i]!;
     return spreadAlong(
       spreadAlong(part, 1, row, windows.strides[0], windows.padded[0]),
@@ -46,19 +46,19 @@ registerDecomposition<DilationAttrs>('Dilation2DBackpropInput', ({ x, filter, dy
   return slice(addN(parts), [0, windows.before[0], windows.before[1], 0], [-1, height, width, -1]);
 });
 registerDecomposition<DilationAttrs>('Dilation2DBackpropFilter', ({ x, filter, dy }, attrs) =>
-  reshape(stack(chosen(x!, filter!, dy!, attrs).map((part) => sum(part, [0, 1, 2]))), filter!.shape),
+  reshape(stack(gradientsByPosition(x!, filter!, dy!, attrs).map((part) => sum(part, [0, 1, 2]))), filter!.shape),
 );
 
-/** For each place of the filter: dy where it was the largest, else 0. */
-function chosen(x: Tensor, filter: Tensor, dy: Tensor, attrs: DilationAttrs): Tensor[] {
+/** For each position in the filter: dy of the windows that have their maximum there, else 0. */
+function gradientsByPosition(x: Tensor, filter: Tensor, dy: Tensor, attrs: DilationAttrs): Tensor[] {
   const first = argMax(sums(x, filter, attrs), 0);
   const count = filter.shape[0]! * filter.shape[1]!;
   return Array.from({ length: count }, (_, i) => mul(dy, cast(equal(first, scalar(i, 'int32')), 'float32')));
 }
 
-/** The sums of pixels and filter, `[places of the filter, B, H', W', C]`. */
+/** The sums of pixels and filter, `[positions in the filter, B, H', W', C]`. */
 function sums(x: Tensor, filter: Tensor, attrs: DilationAttrs): Tensor {
-  const { before, after, starts, strides, places } = windowsOf(x, filter, attrs);
+  const { before, after, starts, strides, counts } = windowsOf(x, filter, attrs);
   const bordered = pad(
     x,
     [
@@ -67,22 +67,22 @@ function sums(x: Tensor, filter: Tensor, attrs: DilationAttrs): Tensor {
       [before[1], after[1]],
       [0, 0],
     ],
-    beyond,
+    outside,
   );
   const rows = reshape(filter, [starts.length, 1, 1, 1, -1]);
-  const seen = starts.map(([row, column]) =>
+  const shifted = starts.map(([row, column]) =>
     stridedSlice(
       bordered,
       [0, row, column, 0],
-      [x.shape[0]!, row + (places[0] - 1) * strides[0] + 1, column + (places[1] - 1) * strides[1] + 1, x.shape[3]!],
+      [x.shape[0]!, row + (counts[0] - 1) * strides[0] + 1, column + (counts[1] - 1) * strides[1] + 1, x.shape[3]!],
       [1, strides[0], strides[1], 1],
     ),
   );
-  return add(stack(seen), rows);
+  return add(stack(shifted), rows);
 }
 
-/** What lies outside the image is never the largest. */
-const beyond = -1e30;
+/** The padding value: never the maximum of a window. */
+const outside = -1e30;
 
 function windowsOf(x: Tensor, filter: Tensor, { strides, pad: padding, dilations }: DilationAttrs) {
   const info = backend_util.computeDilation2DInfo(
@@ -102,7 +102,7 @@ function windowsOf(x: Tensor, filter: Tensor, { strides, pad: padding, dilations
   return {
     starts,
     strides: [info.strideHeight, info.strideWidth] as const,
-    places: [info.outHeight, info.outWidth] as const,
+    counts: [info.outHeight, info.outWidth] as const,
     before: [top, left] as const,
     after: [bottom, right] as const,
     padded: [info.inHeight + top + bottom, info.inWidth + left + right] as const,

@@ -1,8 +1,8 @@
 import { registerKernelEmitter } from '../recorder/recorder.js';
 import { dtypeOf, type View } from '../recorder/view.js';
-import { binary, number, numbers, unary, where } from './elementwise.js';
+import { binary, number, numbers, unary, where } from './builders.js';
 
-// The remainder has the sign of the divisor, the quotient is rounded down.
+// Division as tfjs rounds it: the remainder has the sign of the divisor, the quotient is rounded down.
 registerKernelEmitter('Mod', ({ a, b }) => modulo(numbers(a!), numbers(b!)));
 registerKernelEmitter('FloorDiv', ({ a, b }) => {
   const [x, y] = [numbers(a!), numbers(b!)];
@@ -20,8 +20,8 @@ function modulo(a: View, b: View): View {
   return where(signsDiffer, truncated(binary('Add', [remainder, b]), b), remainder);
 }
 
-/** The remainder with the sign of the dividend: a - b·trunc(a/b), exact where the quotient is. */
+/** The remainder with the sign of the dividend: a - b·trunc(a/b), without rounding errors. */
 const truncated = (a: View, b: View): View => binary('Mod', [a, b], 'float32', { fmod: { int: 1 } });
 
-/** An integer division by zero would end the process. */
+/** Replaces zeros by ones: an integer division by zero would kill the process. */
 const nonZero = (x: View): View => where(binary('Equal', [x, number(0, 'int32')], 'bool'), number(1, 'int32'), x);

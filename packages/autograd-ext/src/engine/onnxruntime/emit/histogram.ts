@@ -1,7 +1,7 @@
 import { cast, equal, expandDims, max, mul, range, reshape, sum, type Tensor } from '@tensorflow/tfjs-core';
 import { registerDecomposition } from '../recorder/recorder.js';
 
-// How often each integer occurs, weighted or not: values beyond the last bin have none.
+// Counts how often each integer occurs, or sums its weights. Values beyond the last bin are ignored.
 for (const kernel of ['Bincount', 'DenseBincount']) {
   registerDecomposition<{ size: number; binaryOutput?: boolean }>(
     kernel,

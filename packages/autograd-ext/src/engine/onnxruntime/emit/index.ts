@@ -1,4 +1,5 @@
-// Each file teaches the recorder some kernels.
+// The table of kernel emitters. Each file registers, as a side effect, how the recorder turns some kernels of tfjs or
+// of this package into ONNX nodes. A new kernel needs one file here and one line below.
 import './activation.js';
 import './atan2.js';
 import './attention.js';

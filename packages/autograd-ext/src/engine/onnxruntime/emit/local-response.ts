@@ -13,6 +13,8 @@ import {
 } from '@tensorflow/tfjs-core';
 import { registerDecomposition } from '../recorder/recorder.js';
 
+// Local response normalization across channels, and its gradient.
+
 interface LocalResponseAttrs {
   readonly depthRadius: number;
   readonly bias: number;
@@ -20,21 +22,21 @@ interface LocalResponseAttrs {
   readonly beta: number;
 }
 
-// y = x·s^-β, s = bias + α·(sum of x² over the channels near by)
-registerDecomposition<LocalResponseAttrs>('LRN', ({ x }, attrs) => mul(x!, pow(spread(x!, attrs), -attrs.beta)));
+// y = x·s^-β, s = bias + α·(sum of x² over neighbouring channels)
+registerDecomposition<LocalResponseAttrs>('LRN', ({ x }, attrs) => mul(x!, pow(normalizer(x!, attrs), -attrs.beta)));
 
-// dx = dy·s^-β - 2αβ·x·(sum of dy·y/s over the channels near by)
+// dx = dy·s^-β - 2αβ·x·(sum of dy·y/s over neighbouring channels)
 registerDecomposition<LocalResponseAttrs>('LRNGrad', ({ x, y, dy }, attrs) => {
-  const s = spread(x!, attrs);
-  const others = near(div(mul(dy!, y!), s), attrs.depthRadius);
-  return sub(mul(dy!, pow(s, -attrs.beta)), mul(mul(x!, others), 2 * attrs.alpha * attrs.beta));
+  const s = normalizer(x!, attrs);
+  const neighbours = sumOfNeighbours(div(mul(dy!, y!), s), attrs.depthRadius);
+  return sub(mul(dy!, pow(s, -attrs.beta)), mul(mul(x!, neighbours), 2 * attrs.alpha * attrs.beta));
 });
 
-const spread = (x: Tensor, { depthRadius, bias, alpha }: LocalResponseAttrs): Tensor =>
-  add(mul(near(square(x), depthRadius), alpha), bias);
+const normalizer = (x: Tensor, { depthRadius, bias, alpha }: LocalResponseAttrs): Tensor =>
+  add(mul(sumOfNeighbours(square(x), depthRadius), alpha), bias);
 
-/** The sum over the channels at most `radius` away. */
-function near(x: Tensor, radius: number): Tensor {
+/** Sums over the channels at most `radius` away, by a product with a band matrix of ones. */
+function sumOfNeighbours(x: Tensor, radius: number): Tensor {
   const channels = x.shape.at(-1)!;
   const band = Array.from({ length: channels ** 2 }, (_, i) =>
     Number(Math.abs(Math.floor(i / channels) - (i % channels)) <= radius),

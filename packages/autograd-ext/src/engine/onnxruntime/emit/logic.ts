@@ -1,6 +1,8 @@
 import { registerKernelEmitter } from '../recorder/recorder.js';
 import { plainView, reshaped, type View } from '../recorder/view.js';
-import { binary, castTo, floats, numbers, unary, where } from './elementwise.js';
+import { binary, castTo, floats, numbers, unary, where } from './builders.js';
+
+// Comparisons, boolean operators and selection.
 
 const comparisons = { Greater: 'Greater', GreaterEqual: 'GreaterOrEqual', Less: 'Less', LessEqual: 'LessOrEqual' };
 for (const [kernel, op] of Object.entries(comparisons))
@@ -28,7 +30,7 @@ const isInfinite = (x: View) => unary('IsInf', x, { dtype: 'bool' });
 
 registerKernelEmitter('Select', ({ condition, t, e }) => where(maskFor(condition!, t!), t!, e!));
 
-/** tfjs lets a condition of rank 1 choose rows. */
+/** The mask in a shape that broadcasts to t. In tfjs, a condition of rank 1 selects rows. */
 function maskFor(condition: View, t: View): View {
   const rank = t.shape.length;
   const mask = castTo(condition, 'bool');

@@ -11,12 +11,14 @@ import {
   type View,
 } from '../recorder/view.js';
 import { activated, type FusedActivation } from './activation.js';
-import { binary, broadcastShape } from './elementwise.js';
+import { binary, broadcastShape } from './builders.js';
 import { elementCount } from '../../../params.js';
 
+// Matrix products, of tfjs and of this package.
+
 interface MatMulAttrs {
-  transposeA: boolean;
-  transposeB: boolean;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
 }
 
 registerKernelEmitter<MatMulAttrs>('BatchMatMul', ({ a, b }, { transposeA, transposeB }) =>
@@ -30,7 +32,7 @@ registerKernelEmitter<MatMulAttrs & FusedActivation>(
   },
 );
 
-// x [N, in], weight [out, in], as they lie: `transB` costs nothing.
+// x is [N, in], the weight [out, in]: Gemm reads it transposed at no cost.
 registerKernelEmitter('Linear', ({ x, weight, bias }) =>
   plainView(gemm(plain(x!), plain(weight!), { transB: true, bias: bias && plain(bias) })),
 );
@@ -40,7 +42,7 @@ const swapped = (view: View): View => {
   return transposed(view, [...axes.slice(0, -2), ...axes.slice(-2).reverse()]);
 };
 
-/** `a · bᵀ + bias` or `a · b + bias` of matrices. */
+/** Computes `a · b + bias` of matrices, a and b transposed on request. */
 export function gemm(
   a: Value,
   b: Value,
@@ -51,7 +53,7 @@ export function gemm(
   return node('Gemm', bias ? [a, b, bias] : [a, b], shape, { attributes });
 }
 
-/** A product of matrices, batches broadcast. */
+/** Multiplies matrices; batch axes are broadcast. */
 export function matMul(a: View, b: View): View {
   const isOneMatrix = (view: View) => elementCount(view.shape.slice(0, -2)) === 1;
   const [m, n] = [a.shape.at(-2)!, b.shape.at(-1)!];
@@ -62,21 +64,22 @@ export function matMul(a: View, b: View): View {
 }
 
 function matrixProduct(a: Matrix, b: Matrix): Value {
-  if (!a.flipped && !b.flipped) return node('MatMul', [a.value, b.value], [a.value.shape[0]!, b.value.shape[1]!]);
-  return gemm(a.value, b.value, { transA: a.flipped, transB: b.flipped });
+  if (!a.isTransposed && !b.isTransposed)
+    return node('MatMul', [a.value, b.value], [a.value.shape[0]!, b.value.shape[1]!]);
+  return gemm(a.value, b.value, { transA: a.isTransposed, transB: b.isTransposed });
 }
 
-/** A matrix as it lies, rows first or columns first. */
+/** A matrix whose value may be stored transposed, so that no node has to move its elements. */
 interface Matrix {
   readonly value: Value;
-  readonly flipped: boolean;
+  readonly isTransposed: boolean;
 }
 
 function matrix(view: View): Matrix {
   const [rows, columns] = view.shape.slice(-2) as [number, number];
   const rank = view.shape.length;
   const axes = view.order.filter((axis) => axis >= rank - 2);
-  const flipped = axes[0] === rank - 1 && rows !== 1 && columns !== 1;
-  const value = flipped ? ordered(view, [...identityOrder(rank - 2), rank - 1, rank - 2]) : plain(view);
-  return { value: reshaped(value, flipped ? [columns, rows] : [rows, columns]), flipped };
+  const isTransposed = axes[0] === rank - 1 && rows !== 1 && columns !== 1;
+  const value = isTransposed ? ordered(view, [...identityOrder(rank - 2), rank - 1, rank - 2]) : plain(view);
+  return { value: reshaped(value, isTransposed ? [columns, rows] : [rows, columns]), isTransposed };
 }

@@ -5,36 +5,38 @@ import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { poolWindows, windowAttributes, type WindowAttrs, type Windows } from './windows.js';
 import { elementCount } from '../../../params.js';
 
+// Max and average pools of images and volumes, and their gradients.
+
 type PoolAttrs = WindowAttrs & { filterSize: number | number[] };
 
 for (const kernel of ['MaxPool', 'MaxPool3D'])
-  registerKernelEmitter<PoolAttrs>(kernel, ({ x }, attrs) => fromChannelsFirst(maxima(kernel, x!, attrs)[0]));
+  registerKernelEmitter<PoolAttrs>(kernel, ({ x }, attrs) => fromChannelsFirst(maxPool(kernel, x!, attrs)[0]));
 for (const kernel of ['AvgPool', 'AvgPool3D']) {
   registerKernelEmitter<PoolAttrs>(kernel, ({ x }, attrs) => {
     const value = toChannelsFirst(x!);
     const windows = poolWindows(kernel, x!.shape, attrs);
     return fromChannelsFirst(
-      node('AveragePool', [value], [...value.shape.slice(0, 2), ...windows.places], {
+      node('AveragePool', [value], [...value.shape.slice(0, 2), ...windows.counts], {
         attributes: windowAttributes(windows),
       }),
     );
   });
 }
 
-// To the first largest place of each window.
+// Adds the gradient of each window to the position of its first maximum.
 for (const [kernel, input] of [
   ['MaxPoolInputGrad', 'x'],
   ['MaxPoolGrad', 'input'],
   ['MaxPool3DGrad', 'input'],
 ] as const) {
   registerKernelEmitter<PoolAttrs>(kernel, (inputs, attrs) => {
-    const [, places] = maxima(kernel, inputs[input]!, attrs);
+    const [, positions] = maxPool(kernel, inputs[input]!, attrs);
     const shape = toChannelsFirst(inputs[input]!).shape;
     const zeros = constant(0, [elementCount(shape)]);
     const flat = [
       zeros,
-      reshaped(places, [elementCount(places.shape)]),
-      reshaped(toChannelsFirst(inputs.dy!), [elementCount(places.shape)]),
+      reshaped(positions, [elementCount(positions.shape)]),
+      reshaped(toChannelsFirst(inputs.dy!), [elementCount(positions.shape)]),
     ];
     const sums = node('ScatterElements', flat, zeros.shape, {
       attributes: { axis: { int: 0 }, reduction: { string: 'add' } },
@@ -43,7 +45,8 @@ for (const [kernel, input] of [
   });
 }
 
-// Shared by the places of each window that lie inside the image: the transposed convolution of one channel with ones.
+// Divides the gradient of each window among its positions inside the image: a transposed convolution with ones, channel
+// by channel.
 for (const [kernel, input] of [
   ['AvgPoolInputGrad', 'x'],
   ['AvgPoolGrad', 'input'],
@@ -52,8 +55,8 @@ for (const [kernel, input] of [
   registerKernelEmitter<PoolAttrs>(kernel, (inputs, attrs) => {
     const windows = poolWindows(kernel, inputs[input]!.shape, attrs);
     const [dy, shape] = [toChannelsFirst(inputs.dy!), toChannelsFirst(inputs[input]!).shape];
-    const shares = node('Mul', [dy, constant(sharesOf(windows), windows.places)], dy.shape);
-    const planes = reshaped(shares, [shape[0]! * shape[1]!, 1, ...windows.places]);
+    const shares = node('Mul', [dy, constant(sharesOf(windows), windows.counts)], dy.shape);
+    const planes = reshaped(shares, [shape[0]! * shape[1]!, 1, ...windows.counts]);
     const spread = node(
       'ConvTranspose',
       [planes, constant(1, [1, 1, ...windows.size])],
@@ -64,11 +67,11 @@ for (const [kernel, input] of [
   });
 }
 
-/** The maxima, and their places in the value, all axes in one. */
-function maxima(kernel: string, x: View, attrs: PoolAttrs): readonly [Value, Value] {
+/** The maxima and, for gradients, their positions in the flattened value. */
+function maxPool(kernel: string, x: View, attrs: PoolAttrs): readonly [Value, Value] {
   const value = toChannelsFirst(x);
   const windows = poolWindows(kernel, x.shape, attrs);
-  const shape = [...value.shape.slice(0, 2), ...windows.places];
+  const shape = [...value.shape.slice(0, 2), ...windows.counts];
   const outputs = [
     { shape, dtype: value.dtype },
     { shape, dtype: 'int64' },
@@ -79,20 +82,20 @@ function maxima(kernel: string, x: View, attrs: PoolAttrs): readonly [Value, Val
 }
 
 function spreadAttributes(windows: Windows) {
-  const { extent, size, strides, before, after, places } = windows;
-  const missing = extent.map((n, i) => n + before[i]! + after[i]! - ((places[i]! - 1) * strides[i]! + size[i]!));
+  const { extent, size, strides, before, after, counts } = windows;
+  const missing = extent.map((n, i) => n + before[i]! + after[i]! - ((counts[i]! - 1) * strides[i]! + size[i]!));
   return { ...windowAttributes(windows), ...(missing.some((n) => n > 0) && { output_padding: { ints: missing } }) };
 }
 
-/** One divided by the number of places inside the image, window by window. */
-function sharesOf({ extent, size, strides, before, places }: Windows): Float32Array {
-  const counts = places.map((count, axis) =>
+/** For each window, 1 / (the number of its positions inside the image). */
+function sharesOf({ extent, size, strides, before, counts }: Windows): Float32Array {
+  const covered = counts.map((count, axis) =>
     Array.from({ length: count }, (_, i) => {
       const start = i * strides[axis]! - before[axis]!;
       return Math.min(start + size[axis]!, extent[axis]!) - Math.max(start, 0);
     }),
   );
-  const products = counts.reduce<number[]>(
+  const products = covered.reduce<number[]>(
     (sums, axis) => sums.flatMap((product) => axis.map((n) => product * n)),
     [1],
   );

@@ -1,14 +1,16 @@
 import { integers, node, type Attribute } from '../graph/graph.js';
 import { registerKernelEmitter } from '../recorder/recorder.js';
 import { identityOrder, ordered, plainView, reshapedView, viewOf, type View } from '../recorder/view.js';
-import { cast, floats, numbers } from './elementwise.js';
+import { cast, floats, nonNegativeAxis, numbers } from './builders.js';
 
-/** The axes of a reduction; tfjs writes null where all are meant. */
+// Sums, means, extrema and softmax along axes.
+
+/** The axes of a reduction; all axes if null or undefined. */
 type Axes = number | readonly number[] | null | undefined;
 
 interface ReduceAttrs {
   axis?: Axes;
-  /** What `Max` alone calls them. */
+  /** The name that the kernel `Max` uses for `axis`. */
   reductionIndices?: Axes;
   keepDims?: boolean;
 }
@@ -40,22 +42,21 @@ for (const [kernel, op] of [
   ['ArgMin', 'ArgMin'],
 ] as const) {
   registerKernelEmitter<{ axis: number }>(kernel, ({ x }, { axis }) => {
-    const at = axis < 0 ? axis + x!.shape.length : axis;
-    return extremum(op, x!, at);
+    return positionOfExtremum(op, x!, nonNegativeAxis(axis, x!.shape.length));
   });
 }
 registerKernelEmitter<{ dim?: number }>('Softmax', ({ logits }, { dim = -1 }) => {
-  const axis = dim < 0 ? dim + logits!.shape.length : dim;
-  return alongAxis('Softmax', logits!, axis);
+  return alongAxis('Softmax', logits!, nonNegativeAxis(dim, logits!.shape.length));
 });
 registerKernelEmitter<{ axis?: number }>('LogSoftmax', ({ logits }, { axis = -1 }) =>
-  alongAxis('LogSoftmax', logits!, axis < 0 ? axis + logits!.shape.length : axis),
+  alongAxis('LogSoftmax', logits!, nonNegativeAxis(axis, logits!.shape.length)),
 );
-/** Reduces axes of the tensor; those that remain keep their order. */
+
+/** Reduces axes of the tensor; the others keep their order. */
 export function reduce(op: string, x: View, axis: Axes, keepDims: boolean): View {
   const rank = x.shape.length;
   const axes = (axis === undefined || axis === null ? identityOrder(rank) : [axis].flat()).map((a) =>
-    a < 0 ? a + rank : a,
+    nonNegativeAxis(a, rank),
   );
   const result = x.shape.map((size, a) => (axes.includes(a) ? 1 : size));
   if (axes.length === 0 || rank === 0) return x;
@@ -65,16 +66,16 @@ export function reduce(op: string, x: View, axis: Axes, keepDims: boolean): View
     x.order.map((a) => result[a]!),
     { attributes: { keepdims: { int: 1 } } },
   );
-  const kept = viewOf(value, x.order);
+  const reduced = viewOf(value, x.order);
   return keepDims
-    ? kept
+    ? reduced
     : reshapedView(
-        kept,
+        reduced,
         x.shape.filter((_, a) => !axes.includes(a)),
       );
 }
 
-function extremum(op: string, x: View, axis: number): View {
+function positionOfExtremum(op: string, x: View, axis: number): View {
   const attributes: Record<string, Attribute> = { axis: { int: x.order.indexOf(axis) }, keepdims: { int: 1 } };
   const indices = node(
     op,
@@ -89,8 +90,9 @@ function extremum(op: string, x: View, axis: number): View {
   );
 }
 
+/** Applies an operator that normalizes along an axis. */
 function alongAxis(op: string, x: View, axis: number): View {
-  // The last axis is the fast one, and the one that fusions know.
+  // The last axis is the fastest, and the only one that ONNX Runtime's fusions recognise.
   const position = x.order.indexOf(axis);
   if (position === x.order.length - 1)
     return viewOf(node(op, [x.value], x.value.shape, { attributes: { axis: { int: -1 } } }), x.order);

@@ -2,11 +2,13 @@ import { cast, expandDims, less, lessEqual, sum } from '@tensorflow/tfjs-core';
 import { constant, integers, nodeOutputs, type Dtype, type Value } from '../graph/graph.js';
 import { registerDecomposition, registerKernelEmitter } from '../recorder/recorder.js';
 import { plain, plainView, reshapedView, type View } from '../recorder/view.js';
-import { binary, cast as castValue, number, where } from './elementwise.js';
+import { binary, cast as castValue, number, where } from './builders.js';
 import { pad } from './shape.js';
 import { elementCount } from '../../../params.js';
 
-// The largest come first; of equal ones the first.
+// Selecting by value: the largest elements, classes, diagonals, positions in sorted rows.
+
+// The largest elements first; equal ones in their order.
 registerKernelEmitter<{ k: number }>('TopK', ({ x }, { k }) => {
   const value = plain(x!);
   const shape = [...value.shape.slice(0, -1), k];
@@ -20,7 +22,7 @@ registerKernelEmitter<{ k: number }>('TopK', ({ x }, { k }) => {
   return [plainView(values), plainView(castValue(indices, 'int32'))];
 });
 
-// Indices that are no class have no entry.
+// Indices outside the classes give rows without `onValue`.
 registerKernelEmitter<{ depth: number; onValue: number; offValue: number; dtype: Dtype }>(
   'OneHot',
   ({ indices }, { depth, onValue, offValue, dtype }) => {
@@ -36,7 +38,7 @@ registerKernelEmitter<{ depth: number; onValue: number; offValue: number; dtype:
   },
 );
 
-// The elements on the diagonal of the product of the axes with themselves.
+// A tensor of shape [...s, ...s] with the elements of x, of shape s, on its diagonal.
 registerKernelEmitter('Diag', ({ x }) => {
   const size = elementCount(x!.shape);
   const eye = Int32Array.from({ length: size * size }, (_, i) => Number(i % (size + 1) === 0));
@@ -48,13 +50,13 @@ registerKernelEmitter('Diag', ({ x }) => {
   return reshapedView(diagonal, [...x!.shape, ...x!.shape]);
 });
 
-// How many elements of a sorted row lie before each value.
+// Counts the elements of a sorted row before each value.
 registerDecomposition<{ side: 'left' | 'right' }>('SearchSorted', ({ sortedSequence, values }, { side }) => {
   const isBefore = side === 'left' ? less : lessEqual;
   return sum(cast(isBefore(expandDims(sortedSequence!, 1), expandDims(values!, 2)), 'int32'), -1);
 });
 
-// Two shapes broadcast: of each size the one that is not 1.
+// The broadcast of two shapes: of each pair of sizes, the one that is not 1.
 registerKernelEmitter('BroadcastArgs', ({ s0, s1 }) => {
   const rank = Math.max(s0!.shape[0]!, s1!.shape[0]!);
   const [a, b] = [padded(s0!, rank), padded(s1!, rank)];

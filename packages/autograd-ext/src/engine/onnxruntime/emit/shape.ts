@@ -1,4 +1,4 @@
-import { constant, integers, node, nodeOutputs, type Dtype, type Value } from '../graph/graph.js';
+import { constant, integers, node, nodeOutputs, type Dtype } from '../graph/graph.js';
 import { registerKernelEmitter } from '../recorder/recorder.js';
 import {
   commonOrder,
@@ -13,40 +13,43 @@ import {
   type View,
 } from '../recorder/view.js';
 import { elementCount } from '../../../params.js';
+import { nonNegativeAxis, scalar } from './builders.js';
+
+// Kernels that move or create elements without computing.
 
 registerKernelEmitter<{ shape: number[] }>('Reshape', ({ x }, { shape }) =>
   reshapedView(x!, inferred(shape, x!.shape)),
 );
 registerKernelEmitter<{ dim: number }>('ExpandDims', ({ input }, { dim }) => {
-  const at = dim < 0 ? input!.shape.length + dim + 1 : dim;
+  const at = nonNegativeAxis(dim, input!.shape.length + 1);
   return reshapedView(input!, [...input!.shape.slice(0, at), 1, ...input!.shape.slice(at)]);
 });
 registerKernelEmitter<{ perm: number[] }>('Transpose', ({ x }, { perm }) => transposed(x!, perm));
 registerKernelEmitter<{ axis: number }>('Concat', (inputs, { axis }) => concat(Object.values(inputs), axis));
 registerKernelEmitter<{ axis: number }>('Pack', (inputs, { axis }) => {
   const views = Object.values(inputs);
-  const at = axis < 0 ? views[0]!.shape.length + axis + 1 : axis;
+  const at = nonNegativeAxis(axis, views[0]!.shape.length + 1);
   return concat(
     views.map((view) => reshapedView(view, [...view.shape.slice(0, at), 1, ...view.shape.slice(at)])),
     at,
   );
 });
 registerKernelEmitter<{ axis: number }>('Unpack', ({ value }, { axis }) => {
-  const at = axis < 0 ? value!.shape.length + axis : axis;
+  const at = nonNegativeAxis(axis, value!.shape.length);
   const shape = value!.shape.filter((_, i) => i !== at);
   return split(value!, Array<number>(value!.shape[at]!).fill(1), at).map((part) => reshapedView(part, shape));
 });
 registerKernelEmitter<{ numOrSizeSplits: number | number[]; axis: number }>(
   'SplitV',
   ({ x }, { numOrSizeSplits, axis }) => {
-    const at = axis < 0 ? x!.shape.length + axis : axis;
-    return split(x!, sizes(numOrSizeSplits, x!.shape[at]!), at);
+    const at = nonNegativeAxis(axis, x!.shape.length);
+    return split(x!, splitSizes(numOrSizeSplits, x!.shape[at]!), at);
   },
 );
 registerKernelEmitter<{ begin: number | number[]; size: number | number[] }>('Slice', ({ x }, { begin, size }) => {
   const rank = x!.shape.length;
-  const starts = fillUp(begin, rank, 0);
-  const counts = fillUp(size, rank, -1).map((count, axis) => (count < 0 ? x!.shape[axis]! - starts[axis]! : count));
+  const starts = padList(begin, rank, 0);
+  const counts = padList(size, rank, -1).map((count, axis) => (count < 0 ? x!.shape[axis]! - starts[axis]! : count));
   return slice(
     x!,
     starts,
@@ -58,7 +61,7 @@ registerKernelEmitter<{ paddings: [number, number][]; constantValue: number }>(
   ({ x }, { paddings, constantValue }) => pad(x!, paddings, constantValue),
 );
 registerKernelEmitter<{ dims?: number | number[] }>('Reverse', ({ x }, { dims = identityOrder(x!.shape.length) }) => {
-  const axes = [dims].flat().map((dim) => (dim < 0 ? dim + x!.shape.length : dim));
+  const axes = [dims].flat().map((dim) => nonNegativeAxis(dim, x!.shape.length));
   return reversed(x!, axes);
 });
 registerKernelEmitter<{ reps: number[] }>('Tile', ({ x }, { reps }) => {
@@ -88,29 +91,32 @@ registerKernelEmitter<{ start: number; stop: number; num: number }>('LinSpace', 
 });
 registerKernelEmitter('FlipLeftRight', ({ image }) => reversed(image!, [2]));
 
+/** Replaces a size of -1 by the one that keeps the number of elements. */
 const inferred = (shape: readonly number[], from: readonly number[]): number[] => {
   const known = shape.reduce((product, size) => (size < 0 ? product : product * size), 1);
   return shape.map((size) => (size < 0 ? elementCount(from) / known : size));
 };
 
-const sizes = (split: number | number[], size: number): number[] => {
+/** The sizes of the parts: `split` equal ones, or the given ones, of which -1 is the rest. */
+const splitSizes = (split: number | number[], size: number): number[] => {
   if (typeof split === 'number') return Array<number>(split).fill(size / split);
   const known = split.reduce((sum, n) => sum + Math.max(0, n), 0);
   return split.map((n) => (n < 0 ? size - known : n));
 };
 
-const fillUp = (values: number | number[], rank: number, rest: number): number[] => {
+/** A list of `rank` entries: the given ones, then `rest`. */
+const padList = (values: number | number[], rank: number, rest: number): number[] => {
   const list = typeof values === 'number' ? [values] : values;
   return Array.from({ length: rank }, (_, i) => list[i] ?? rest);
 };
 
 export function concat(views: readonly View[], axis: number): View {
   const rank = views[0]!.shape.length;
-  const at = axis < 0 ? axis + rank : axis;
-  const some = views.filter(({ shape }) => shape[at] !== 0);
-  if (some.length <= 1) return some[0] ?? views[0]!;
-  const order = commonOrder(some, rank);
-  const values = some.map((view) => ordered(view, order));
+  const at = nonNegativeAxis(axis, rank);
+  const nonEmpty = views.filter(({ shape }) => shape[at] !== 0);
+  if (nonEmpty.length <= 1) return nonEmpty[0] ?? views[0]!;
+  const order = commonOrder(nonEmpty, rank);
+  const values = nonEmpty.map((view) => ordered(view, order));
   const position = order.indexOf(at);
   const shape = values[0]!.shape.map((size, i) =>
     i === position ? values.reduce((sum, value) => sum + value.shape[i]!, 0) : size,
@@ -119,7 +125,8 @@ export function concat(views: readonly View[], axis: number): View {
 }
 
 /**
- * Elements from `starts` up to `ends`, by axis of the tensor. Steps may be negative: those to the start end below zero.
+ * Slices a tensor; the lists have one entry per axis of the tensor.
+ * @param ends exclusive; with a negative step, an end below -1 includes the first element
  */
 export function slice(
   x: View,
@@ -179,11 +186,7 @@ export function pad(x: View, paddings: readonly (readonly [number, number])[], v
   if (paddings.every(([before, after]) => before === 0 && after === 0)) return x;
   const amounts = x.order.map((axis) => paddings[axis]!);
   const shape = x.value.shape.map((size, i) => size + amounts[i]![0] + amounts[i]![1]);
-  const fill: Value = constant(
-    dtypeOf(x) === 'float32' ? Float32Array.of(value) : Int32Array.of(value),
-    [],
-    dtypeOf(x),
-  );
+  const fill = scalar(value, dtypeOf(x));
   return viewOf(
     node(
       'Pad',

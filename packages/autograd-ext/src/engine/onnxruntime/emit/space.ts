@@ -5,6 +5,8 @@ import { plain, plainView } from '../recorder/view.js';
 import { fromChannelsFirst, toChannelsFirst } from './channels.js';
 import { elementCount } from '../../../params.js';
 
+// Kernels that trade space for channels or examples, and mirrored padding.
+
 registerKernelEmitter<{ blockSize: number; dataFormat: 'NHWC' | 'NCHW' }>(
   'DepthToSpace',
   ({ x }, { blockSize, dataFormat }) => {
@@ -22,25 +24,25 @@ registerKernelEmitter<{ blockSize: number; dataFormat: 'NHWC' | 'NCHW' }>(
 registerDecomposition<{ blockShape: number[]; paddings: [number, number][] }>(
   'SpaceToBatchND',
   ({ x }, { blockShape, paddings }) => {
-    const prod = elementCount(blockShape);
+    const blockSize = elementCount(blockShape);
     const bordered = pad(x!, [
       [0, 0],
       ...paddings,
       ...Array<[number, number]>(x!.rank - 1 - blockShape.length).fill([0, 0]),
     ]);
-    const split = backend_util.getReshaped(bordered.shape, blockShape, prod, false);
+    const split = backend_util.getReshaped(bordered.shape, blockShape, blockSize, false);
     const order = backend_util.getPermuted(split.length, blockShape.length, false);
     return reshape(
       transpose(reshape(bordered, split), order),
-      backend_util.getReshapedPermuted(bordered.shape, blockShape, prod, false),
+      backend_util.getReshapedPermuted(bordered.shape, blockShape, blockSize, false),
     );
   },
 );
 
 registerDecomposition<{ blockShape: number[]; crops: number[][] }>('BatchToSpaceND', ({ x }, { blockShape, crops }) => {
-  const prod = elementCount(blockShape);
-  const split = backend_util.getReshaped(x!.shape, blockShape, prod);
-  const joined = backend_util.getReshapedPermuted(x!.shape, blockShape, prod);
+  const blockSize = elementCount(blockShape);
+  const split = backend_util.getReshaped(x!.shape, blockShape, blockSize);
+  const joined = backend_util.getReshapedPermuted(x!.shape, blockShape, blockSize);
   const whole = reshape(
     transpose(reshape(x!, split), backend_util.getPermuted(split.length, blockShape.length)),
     joined,
@@ -58,7 +60,7 @@ registerDecomposition<{ paddings: [number, number][]; mode: 'reflect' | 'symmetr
     paddings.reduce((tensor, amounts, axis) => mirrored(tensor, axis, amounts, mode === 'reflect' ? 1 : 0), x!),
 );
 
-/** The mirror lies on the last element (offset 1) or beyond it (0). */
+/** Pads one axis with mirrored elements. The mirror stands on the outermost element (offset 1) or outside it (0). */
 function mirrored(x: Tensor, axis: number, [before, after]: readonly [number, number], offset: number): Tensor {
   const size = x.shape[axis]!;
   const part = (begin: number, count: number) =>

@@ -3,9 +3,10 @@ import { registerKernelEmitter } from '../recorder/recorder.js';
 import { reshapedView } from '../recorder/view.js';
 import { slice } from './shape.js';
 
+// Slices with steps and masks, as in numpy.
 registerKernelEmitter<StridedSliceAttrs>('StridedSlice', ({ x }, attrs) => {
   const { begin, strides, finalShape, counts } = resolveSlice([...x!.shape], attrs);
-  // As begin and count, since an end of -1 means something else to ONNX.
+  // tfjs's ends are not used: an end of -1 means "before the first element" here, but the last element to ONNX.
   const ends = begin.map((first, axis) => first + counts[axis]! * strides[axis]!);
   return reshapedView(
     slice(

@@ -11,20 +11,25 @@ export interface WindowAttrs {
   readonly dataFormat?: 'NHWC' | 'NCHW' | 'NDHWC' | 'NCDHW';
 }
 
-/** The windows of a convolution or pool, axis by axis of the image or volume. */
+/** The windows of a convolution or pool, with one entry per spatial axis. */
 export interface Windows {
-  /** Of the input. */
+  /** The sizes of the input. */
   readonly extent: readonly number[];
   readonly size: readonly number[];
   readonly strides: readonly number[];
   readonly dilations: readonly number[];
+  /** The padding in front and behind. */
   readonly before: readonly number[];
   readonly after: readonly number[];
-  /** How many windows there are. */
-  readonly places: readonly number[];
+  /** The number of windows: the sizes of the output. */
+  readonly counts: readonly number[];
 }
 
-/** @param shape of the input, channels last */
+/**
+ * The windows of a convolution.
+ * @param name the kernel, for errors; depthwise kernels contain 'Depthwise'
+ * @param shape of the input, channels last
+ */
 export function convWindows(
   name: string,
   shape: readonly number[],
@@ -55,7 +60,11 @@ export function convWindows(
   return fromInfo(name, info);
 }
 
-/** @param shape of the input, channels last */
+/**
+ * The windows of a pool.
+ * @param name the kernel, for errors
+ * @param shape of the input, channels last
+ */
 export function poolWindows(
   name: string,
   shape: readonly number[],
@@ -85,11 +94,11 @@ export function poolWindows(
 type Info = backend_util.Conv2DInfo | backend_util.Conv3DInfo;
 type Axis = 'Depth' | 'Height' | 'Width';
 
-/** With as much padding at the end as the windows reach beyond it, whatever tfjs says. */
+/** Derives the padding behind from how far the last window reaches; tfjs's own number is wrong for some rectangles. */
 function fromInfo(name: string, info: Info): Windows {
   const axes: readonly Axis[] = 'inDepth' in info ? ['Depth', 'Height', 'Width'] : ['Height', 'Width'];
   const of = (prefix: string) => axes.map((axis) => (info as unknown as Record<string, number>)[`${prefix}${axis}`]!);
-  const [extent, size, strides, dilations, places] = ['in', 'filter', 'stride', 'dilation', 'out'].map(of) as [
+  const [extent, size, strides, dilations, counts] = ['in', 'filter', 'stride', 'dilation', 'out'].map(of) as [
     number[],
     number[],
     number[],
@@ -99,7 +108,7 @@ function fromInfo(name: string, info: Info): Windows {
   const { front = 0, top, left } = info.padInfo as { front?: number; top: number; left: number };
   const before = axes.length === 3 ? [front, top, left] : [top, left];
   const ends = axes.map(
-    (_, i) => (places[i]! - 1) * strides[i]! + (size[i]! - 1) * dilations[i]! + 1 - extent[i]! - before[i]!,
+    (_, i) => (counts[i]! - 1) * strides[i]! + (size[i]! - 1) * dilations[i]! + 1 - extent[i]! - before[i]!,
   );
   if (ends.some((end, i) => end <= -strides[i]!)) {
     throw new RecordingError(
@@ -107,10 +116,10 @@ function fromInfo(name: string, info: Info): Windows {
         "rectangles. Write the padding as [[0, 0], [top, bottom], [left, right], [0, 0]], or 'valid'.",
     );
   }
-  return { extent, size, strides, dilations, before, after: ends.map((end) => Math.max(0, end)), places };
+  return { extent, size, strides, dilations, before, after: ends.map((end) => Math.max(0, end)), counts };
 }
 
-/** The attributes of ONNX's operators on windows. */
+/** The attributes of ONNX operators on windows. */
 export const windowAttributes = ({ size, strides, dilations, before, after }: Windows): Record<string, Attribute> => ({
   kernel_shape: { ints: size },
   strides: { ints: strides },

@@ -1,4 +1,4 @@
-import { cast } from '../emit/elementwise.js';
+import { cast } from '../emit/builders.js';
 import { bodyOf, constant, node, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
 import { replaceValues } from '../graph/replace-values.js';
 
