@@ -1,47 +1,51 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Params } from '../params.js';
-import type { Precision } from './precision.js';
 import type { ModelFunction, Vjp } from '../vjp.js';
+import type { Precision } from './precision.js';
 
-/** A model function made ready to run. The caller owns the outputs. */
+/** A compiled model function. The caller owns the outputs. */
 export type Compiled = (params: Params, ...inputs: Tensor[]) => Promise<readonly Tensor[]>;
 
-/** A model function and its vector-Jacobian product in one call. The caller owns every tensor of the result. */
+/** Computes a model function and its vector-Jacobian product. The caller owns every tensor of the result. */
 export interface CompiledVjp {
+  /** @param dy the gradient of the first output, of the same shape; ones by default */
   (params: Params, inputs: readonly Tensor[], dy?: Tensor): Promise<Vjp>;
   /**
-   * Runs the function alone and keeps its intermediate results for the gradient, if this engine can and has memory left
-   * for them: time for memory. Undefined where it does not; then call the function for both together.
+   * Runs the function alone and saves its activations for backward: faster than recomputing them, but needs memory.
+   * @returns undefined if the activations would exceed the engine's memory limit; then call the function as a whole.
+   * Engines that cannot save activations lack this method.
    */
   keep?(params: Params, inputs: readonly Tensor[]): Promise<KeptForward | undefined>;
 }
 
-/** A function that has been run, waiting for its gradient. */
+/** A forward run whose activations are saved for its gradient. */
 export interface KeptForward {
-  /** The function's outputs; they belong to the caller. */
+  /** The function's outputs, owned by the caller. */
   readonly outputs: readonly [Tensor, ...Tensor[]];
-  /** Memory held until `release`. */
+  /** Memory in use until `release`. */
   readonly bytes: number;
-  /** The gradients, from the same weights and inputs. The caller owns them. */
+  /** Computes the gradients from the same weights and inputs; may be called more than once. The caller owns them. */
   backward(dy: Tensor): Promise<Pick<Vjp, 'inputs' | 'params'>>;
+  /** Frees the activations. Further calls do nothing. */
   release(): void;
 }
 
 /**
- * Decides how model functions run. Compiling is lazy: shapes are those of the first call, and new shapes compile anew.
- * An engine owns whatever it makes of frozen weights (tensors read from files, packed layouts) until `dispose`.
+ * Runs model functions. Compilation is lazy: the first call with new shapes compiles for them. An engine owns
+ * everything it derives from frozen weights (tensors read from files, packed layouts) until `dispose`.
  */
 export interface Engine {
   readonly name: string;
   /**
-   * Whether a function is called only once for each shape, to be recorded: what it reads besides its arguments stays as
-   * it was then.
+   * Whether a function is called only once per set of shapes, to be recorded. Values that a recorded function reads
+   * besides its arguments are constants from then on.
    */
   readonly records: boolean;
-  /** What products are computed in. */
+  /** The number format of matrix products and convolutions. */
   readonly precision: Precision;
   compile(fn: ModelFunction): Compiled;
-  /** @param wrt indices of the inputs whose gradients are wanted; none by default */
+  /** @param options.wrt indices of the inputs to differentiate; none by default */
   compileVjp(fn: ModelFunction, options?: { wrt?: readonly number[] }): CompiledVjp;
+  /** Frees everything the engine owns. It can be used again afterwards and then starts anew. */
   dispose(): void;
 }

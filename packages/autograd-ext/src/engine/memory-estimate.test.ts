@@ -22,7 +22,7 @@ const weights = () =>
 const input = () => ones([2, 16, 16, 8]);
 
 describe('DryRunEngine', () => {
-  it('answers with zeros of the right shapes, and leaves nothing behind', () =>
+  it('returns zeros of the right shapes and leaks no tensors', () =>
     expectNoLeaks(async () => {
       const params = weights();
       const x = input();
@@ -46,33 +46,34 @@ describe('DryRunEngine', () => {
       ] as Tensor[];
     }).then((tensors) => tensors.forEach((tensor) => tensor.dispose())));
 
-  it('keeps what the engine asked about keeps, as long as there is room, and takes back what is released', async () => {
+  it('saves as many bytes for backward as the real engine, up to the limit, and reuses released memory', async () => {
     const [params, x] = [weights(), input()];
     const real = new OnnxRuntimeEngine({ threads: 1, maxMemory: 1e9 });
-    const asked = await real.compileVjp(model, { wrt: [0] }).keep!(params, [x]);
-    const bytes = asked!.bytes;
+    const realForward = await real.compileVjp(model, { wrt: [0] }).keep!(params, [x]);
+    const bytes = realForward!.bytes;
     expect(bytes).toBeGreaterThan(2 * 16 * 16 * 8 * 4 - 1);
     const engine = new DryRunEngine({ engine: 'onnxruntime', maxMemory: 2.5 * bytes, nameOf: () => 'model' });
     const { keep } = engine.compileVjp(model, { wrt: [0] });
-    const kept = [await keep!(params, [x]), await keep!(params, [x])];
-    expect(kept.map((forward) => forward?.bytes)).toEqual([bytes, bytes]);
+    const forwards = [await keep!(params, [x]), await keep!(params, [x])];
+    expect(forwards.map((forward) => forward?.bytes)).toEqual([bytes, bytes]);
     expect(await keep!(params, [x])).toBeUndefined();
-    kept[0]!.release();
+    forwards[0]!.release();
     expect((await keep!(params, [x]))?.bytes).toBe(bytes);
     expect(engine.peak.kept).toEqual({ model: 2 * bytes });
     expect(totalOf(engine.peak)).toBeGreaterThan(2 * bytes);
-    asked!.release();
+    realForward!.release();
     real.dispose();
   });
 
-  it('keeps nothing for tfjs, and counts what its tape holds', async () => {
+  it('saves nothing for backward on tfjs and counts the memory of its tape', async () => {
     const [params, x] = [weights(), input()];
     const engine = new DryRunEngine({ engine: 'tfjs', maxMemory: 1e9 });
     const run = engine.compileVjp(model, { wrt: [0] });
     expect(run.keep).toBeUndefined();
     await run(params, [x]);
     const { activations, weights: frozen, kept } = engine.peak;
-    expect(activations).toBeGreaterThan(3 * 2 * 16 * 16 * 8 * 4); // convolved, activated, and a gradient of these
+    // the convolved image, the activated one, and their gradient
+    expect(activations).toBeGreaterThan(3 * 2 * 16 * 16 * 8 * 4);
     expect([frozen, kept]).toEqual([3 * 4 * (576 + 216), {}]);
     const larger = new DryRunEngine({ engine: 'tfjs', maxMemory: 1e9 });
     await larger.compileVjp(model, { wrt: [0] })(params, [zeros([4, 16, 16, 8])]);

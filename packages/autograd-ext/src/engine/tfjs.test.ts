@@ -35,7 +35,7 @@ describe('TfjsEngine', () => {
     expect(w.reads).toBe(2);
   });
 
-  it('sees a variable move', async () => {
+  it('uses the current value of a variable in each call', async () => {
     const b = variable(tensor1d([1]));
     const run = new TfjsEngine().compile((p, x) => add((p as Weights).b, x!));
     const params = { w: stored([0]), b };
@@ -53,7 +53,7 @@ describe('TfjsEngine', () => {
     expect(fired).toBe(true);
   });
 
-  it('differentiates trainable leaves beside stored ones', async () => {
+  it('differentiates with respect to inputs and trainable leaves, not stored ones', async () => {
     const run = new TfjsEngine().compileVjp((p, x) => mul(mul((p as Weights).w, (p as Weights).b), x!), { wrt: [0] });
     const result = await run({ w: stored([2]), b: variable(tensor1d([3])) }, [tensor1d([5])]);
     expect([...result.inputs[0]!.dataSync()]).toEqual([6]);
@@ -61,7 +61,7 @@ describe('TfjsEngine', () => {
     expect(Object.keys(result.params)).toEqual(['b']);
   });
 
-  it('owns the weights it read and the layouts made of them', async () => {
+  it('frees on dispose the weights it read and the layouts derived from them', async () => {
     const x = tensor1d([1]);
     const before = memory().numTensors;
     const engine = new TfjsEngine();

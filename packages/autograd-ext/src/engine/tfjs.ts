@@ -4,7 +4,7 @@ import { flattenTensors, isTensor, mapTensors, type Params, type StoredTensor } 
 import { vjp } from '../vjp.js';
 import type { Engine } from './engine.js';
 
-/** Runs model functions eagerly on the active tfjs backend, letting the event loop turn before each call. */
+/** Runs model functions eagerly on the active tfjs backend. Yields to the event loop before each call. */
 export class TfjsEngine implements Engine {
   readonly name = 'tfjs';
   readonly records = false;
@@ -16,7 +16,7 @@ export class TfjsEngine implements Engine {
     (fn) =>
     async (params, ...inputs) => {
       const loaded = await this.#load(params);
-      await events();
+      await yieldToEvents();
       return tidy(() => [fn(loaded, ...inputs)].flat() as Tensor[]);
     };
 
@@ -24,20 +24,17 @@ export class TfjsEngine implements Engine {
     (fn, { wrt = [] } = {}) =>
     async (params, inputs, dy) => {
       const loaded = await this.#load(params);
-      await events();
+      await yieldToEvents();
       return vjp(fn, loaded, inputs, dy, wrt);
     };
 
-  /**
-   * Frees the weights read from files and everything derived from them; the engine reads them again when it is used
-   * again.
-   */
+  /** Frees the weights read from files and everything derived from them. The next call reads them again. */
   dispose(): void {
     this.#loaded.forEach(disposeFrozen);
     this.#loaded.clear();
   }
 
-  /** The same tree with tensors in place of those that lie in files, read once per engine. */
+  /** Replaces the weights that are still in files by tensors; reads each of them once. */
   async #load(params: Params): Promise<Params> {
     const stored = Object.values(flattenTensors(params)).filter((leaf): leaf is StoredTensor => !isTensor(leaf));
     if (stored.every((leaf) => this.#loaded.has(leaf)) && this.#trees.has(params)) return this.#trees.get(params)!;
@@ -48,5 +45,5 @@ export class TfjsEngine implements Engine {
   }
 }
 
-/** Lets signals, timers and input be seen between two calls, each of which keeps the thread to itself. */
-const events = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
+/** Lets signals, timers and input be handled between two calls, each of which blocks the thread. */
+const yieldToEvents = () => new Promise<void>((resolve) => setTimeout(resolve, 0));

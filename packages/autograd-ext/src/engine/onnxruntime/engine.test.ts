@@ -35,7 +35,7 @@ const makeEngine = (options: OnnxRuntimeEngineOptions = {}) => {
   return engine;
 };
 
-/** Two layers; the second is trained. */
+/** Two layers, of which the second is trainable. */
 const mlp: ModelFunction = (params, x) => {
   const { first, second } = params as { first: Matrix; second: Matrix };
   return linear(gelu(linear(x!, first)), second);
@@ -45,7 +45,7 @@ const tree = () =>
     first: tensor2d([0.1, -0.2, 0.3, 0.4, 0.5, -0.6], [3, 2]),
     second: variable(tensor2d([1, 2, 3], [1, 3])),
   }) satisfies Params;
-// Of products that multiply fewer numbers nothing is kept.
+// Products with a shorter inner dimension are recomputed instead of saved.
 const deepTree = () => ({ first: ones([3, 100]), second: variable(tensor2d([1, 2, 3], [1, 3])) }) satisfies Params;
 const deep = () => ones([2, 100]);
 const close = (actual: Tensor, expected: Tensor) => {
@@ -62,7 +62,7 @@ describe('OnnxRuntimeEngine', () => {
   });
   const x = () => tensor2d([1, 2, 3, 4], [2, 2]);
 
-  it('compiles once for each shape and set of frozen weights; trained ones may change', async () => {
+  it('compiles once per input shape and set of frozen weights; trainable weights may change', async () => {
     const run = makeEngine().compile(mlp);
     const params = tree();
     await run(params, x());
@@ -78,7 +78,7 @@ describe('OnnxRuntimeEngine', () => {
     expect(compiled).toHaveLength(3);
   });
 
-  it('gives the gradients that tfjs gives, with ones for dy where none is given', async () => {
+  it('computes the same gradients as tfjs, and uses ones if dy is omitted', async () => {
     const params = tree();
     const run = makeEngine().compileVjp(mlp, { wrt: [0] });
     for (const dy of [undefined, tensor2d([2, -1], [2, 1])]) {
@@ -89,7 +89,7 @@ describe('OnnxRuntimeEngine', () => {
     }
   });
 
-  it('gives the same from what a forward run keeps, once or more often', async () => {
+  it('computes the same gradients from saved activations, also for two forward runs at once', async () => {
     const params = tree();
     const run = makeEngine().compileVjp(mlp, { wrt: [0] });
     const dy = tensor2d([2, -1], [2, 1]);
@@ -97,7 +97,7 @@ describe('OnnxRuntimeEngine', () => {
     await expectNoLeaks(async () => {
       const [input, again] = [x(), x()];
       const [first, second] = [(await run.keep!(params, [input]))!, (await run.keep!(params, [again]))!];
-      input.dispose(); // what is kept is its own
+      input.dispose(); // the saved forward run has its own copy
       close(first.outputs[0], expected.value);
       const gradients = [await first.backward(dy), await second.backward(dy)];
       for (const { inputs, params: trained } of gradients) {
@@ -115,7 +115,7 @@ describe('OnnxRuntimeEngine', () => {
     });
   });
 
-  it('keeps no more than it may, and may again what was released', async () => {
+  it('saves activations up to the limit, and again after a release', async () => {
     const params = deepTree();
     const bytes = (await makeEngine().compileVjp(mlp).keep!(params, [deep()]))!.bytes;
     expect(bytes).toBeGreaterThan(0);
@@ -129,14 +129,14 @@ describe('OnnxRuntimeEngine', () => {
     expect(await run.keep!(params, [deep()])).toBeUndefined();
   });
 
-  it('does not keep in what runs beyond the limit have left', async () => {
+  it('does not save activations in memory that a run beyond the limit left', async () => {
     const params = deepTree();
     const run = makeEngine({ maxMemory: 0 }).compileVjp(mlp);
     await run(params, [deep()]);
     expect(await run.keep!(params, [deep()])).toBeUndefined();
   });
 
-  it('compiles again after it was disposed', async () => {
+  it('compiles again after dispose', async () => {
     const engine = makeEngine();
     const run = engine.compile(mlp);
     const params = tree();
@@ -147,14 +147,14 @@ describe('OnnxRuntimeEngine', () => {
     expect(compiled).toHaveLength(2);
   });
 
-  it('computes what is constant before the graph is written', async () => {
+  it('folds constants before it compiles the graph', async () => {
     const table: ModelFunction = (_, input) => add(input!, mul(tensor1d([1, 2]), add(tensor1d([3, 4]), 1)));
     const [value] = await makeEngine().compile(table)({}, x());
     close(value!, add(x(), tensor1d([4, 10])));
     expect(compiled.map(({ nodes }) => nodes)).toEqual([1]);
   });
 
-  it('hands on an input, a constant and one value twice', async () => {
+  it('returns an input, a constant and one value twice as outputs', async () => {
     const odd: ModelFunction = (_, input) => {
       const doubled = mul(input!, 2);
       return [doubled, input!, doubled, scalar(7)];
@@ -163,7 +163,7 @@ describe('OnnxRuntimeEngine', () => {
     [mul(x(), 2), x(), mul(x(), 2), scalar(7)].forEach((expected, i) => close(outputs[i]!, expected));
   });
 
-  it('says what cannot be recorded, why and what to do', async () => {
+  it('explains why a function cannot be recorded and what to do', async () => {
     const reading: ModelFunction = function byValue(_, input) {
       return sum(input!).dataSync()[0]! > 0 ? input! : mul(input!, -1);
     };
@@ -172,7 +172,7 @@ describe('OnnxRuntimeEngine', () => {
     );
   });
 
-  it('leaves tfjs as it was when recording fails', async () => {
+  it('restores tfjs when recording fails', async () => {
     const failing: ModelFunction = () => {
       throw new TypeError('no');
     };
@@ -187,7 +187,7 @@ describe('OnnxRuntimeEngine', () => {
     );
   });
 
-  it('names the largest tensors when ONNX Runtime cannot go on', async () => {
+  it('names the largest tensors when ONNX Runtime fails', async () => {
     await expect(makeEngine({ device: 'tensorrt' }).compile(mlp)(tree(), x())).rejects.toThrow(
       /failed on tensorrt: .* Its largest tensors: .*\[2, 3\] .* device 'cpu'/s,
     );
@@ -195,7 +195,7 @@ describe('OnnxRuntimeEngine', () => {
 });
 
 describe('createEngine', () => {
-  it('takes ONNX Runtime where it is installed, tfjs where a backend of tfjs is asked for', async () => {
+  it('chooses ONNX Runtime if it is installed, and tfjs if a tfjs backend is given', async () => {
     expect((await createEngine()).name).toBe('onnxruntime');
     expect((await createEngine({ backend: 'wasm' })).name).toBe('tfjs');
     expect((await createEngine({ engine: 'onnxruntime', backend: 'wasm' })).name).toBe('onnxruntime');

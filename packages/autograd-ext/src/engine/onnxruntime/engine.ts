@@ -10,28 +10,30 @@ import { ResidualMemory } from './runtime/residual-memory.js';
 import { freeMemory, type SessionOptions } from './runtime/session.js';
 import { WeightFiles } from './runtime/weight-files.js';
 
+/** Options of `OnnxRuntimeEngine`; the device is 'cpu' by default. */
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   /**
-   * Bytes that may hold what forward runs leave to their gradients; by default 70 % of the memory that is free when the
-   * first asks.
+   * Limit for the activations saved for backward, in bytes. By default 70 % of the memory that is free at the first
+   * call of `keep`.
    */
   readonly maxMemory?: number;
   /**
-   * What products are computed in, 'float32' by default; see `mixPrecision`. The CPU has no float16: it only rounds to
-   * it, slowly.
+   * The number format of matrix products and convolutions, 'float32' by default. The CPU has no float16 arithmetic: it
+   * rounds to float16, slowly.
    */
   readonly precision?: Precision;
-  /** Told of every graph that is compiled, before and after. */
+  /** Called before and after each compilation of a graph. */
   readonly onCompile?: (progress: CompileProgress) => void;
 }
 
 type Programs = Map<string, Program>;
 
 /**
- * Records model functions once for each shape, and runs them with ONNX Runtime. Weights that lie in files as float32
- * are used in place; others are written to a temporary file first, widened to float32. With `precision: 'float16'`,
- * matrices that lie as float16 are used in place, and others written as that. A tree of weights is recognised by its
- * frozen leaves and stand-ins: make these once, not for every call.
+ * Records each model function once per set of shapes and runs the graph with ONNX Runtime.
+ *
+ * Float32 weights in files are mapped in place; other weights are first written to a temporary file as float32. With
+ * `precision: 'float16'`, the weights of matrix products are mapped in place if the file has float16, and else written
+ * as float16. A program is reused for the same frozen leaves and stand-ins: create these once, not for every call.
  */
 export class OnnxRuntimeEngine implements Engine {
   readonly name = 'onnxruntime';
@@ -81,7 +83,7 @@ export class OnnxRuntimeEngine implements Engine {
     return Object.assign(run, { keep });
   };
 
-  /** Ends all sessions; what was compiled compiles again when it is called again. */
+  /** Ends all sessions and deletes the temporary file. Compiled functions compile again on their next call. */
   dispose(): void {
     for (const program of this.#programs) void program.release();
     this.#programs.clear();
@@ -92,13 +94,14 @@ export class OnnxRuntimeEngine implements Engine {
     const bytes = program.residualBytes;
     this.#maxMemory ??= 0.7 * (await freeMemory());
     if (!this.#memory.fits(program, bytes, this.#maxMemory)) return undefined;
-    const { outputs, held } = await program.forward(params, inputs);
-    const own = inputs.map((x) => clone(x));
+    const { outputs, residuals } = await program.forward(params, inputs);
+    const clones = inputs.map((x) => clone(x));
     const release = () => {
-      if (own.length > 0) program.giveBack(held);
-      dispose(own.splice(0));
+      if (clones.length > 0) program.releaseResiduals(residuals);
+      dispose(clones.splice(0));
     };
-    return { outputs: outputs as [Tensor], bytes, release, backward: (dy) => program.backward(params, own, held, dy) };
+    const backward = (dy: Tensor) => program.backward(params, clones, residuals, dy);
+    return { outputs: outputs as [Tensor], bytes, release, backward };
   }
 
   #program(
@@ -109,17 +112,17 @@ export class OnnxRuntimeEngine implements Engine {
     derivative?: Derivative,
   ): Program {
     const key = `${this.#key(params, inputs)} ${derivative?.dy.shape.join()}`;
-    const known = programs.get(key);
-    if (known && this.#programs.has(known)) return known;
+    const existing = programs.get(key);
+    if (existing && this.#programs.has(existing)) return existing;
     const { device = 'cpu', threads, profile, onCompile } = this.#options;
     const session = { device, threads, profile };
-    const checked = () => (this.#checked ??= device === 'cpu' ? Promise.resolve() : checkAttention(session));
+    const checkOnce = () => (this.#checked ??= device === 'cpu' ? Promise.resolve() : checkAttention(session));
     const program = new Program(fn, params, inputs.map(specOf), derivative, {
       session,
       weights: this.#weights,
       memory: this.#memory,
       precision: this.precision,
-      checkAttention: checked,
+      checkAttention: checkOnce,
       onCompile,
     });
     programs.set(key, program);
@@ -127,15 +130,15 @@ export class OnnxRuntimeEngine implements Engine {
     return program;
   }
 
-  /** What makes a call like another: shapes, frozen leaves and stand-ins. */
+  /** Identifies calls that share a program: by input shapes, frozen leaves and stand-ins. */
   #key(params: Params, inputs: readonly Tensor[]): string {
     return [this.#weightKey(params), ...inputs.map(({ shape, dtype }) => `${dtype}[${shape.join()}]`)].join(' ');
   }
 
-  /** Looked at once for each tree: small models have a thousand leaves, and run in milliseconds. */
+  /** Cached per tree: even small models, which run in milliseconds, have a thousand leaves. */
   #weightKey(params: Params): string {
-    const known = this.#weightKeys.get(params);
-    if (known !== undefined) return known;
+    const cached = this.#weightKeys.get(params);
+    if (cached !== undefined) return cached;
     const leaves = Object.entries(flatten(params)).map(([path, leaf]) =>
       isTrainable(leaf) ? `${path}:${leaf.shape.join()}` : `${path}#${this.#id(leaf)}`,
     );

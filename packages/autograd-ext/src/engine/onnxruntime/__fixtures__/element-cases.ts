@@ -56,12 +56,12 @@ const unary: KernelCase[] = [
   entry('step with a slope', [[2, 7]], (x) => tf.step(x, 0.25)),
   entry('round, half to even', [float([8], [0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 3.49, -3.51])], tf.round, none),
   entry(
-    'tiny values keep their digits',
+    'tiny values keep their precision',
     [float([4], [1e-6, -3e-7, 2e-5, -4e-4])],
     (x) => tf.stack([tf.expm1(x), tf.log1p(x)]),
     { tolerance: 1e-6, wrt: [], without: ['wasm'] },
   ),
-  // Its gradient reads an input that tfjs has freed.
+  // Not differentiated: tfjs's gradient reads an input that it has freed.
   entry('logSigmoid', [[2, 3, 5]], (x) => tf.logSigmoid(x), none),
   entry(
     'large values',
@@ -76,10 +76,10 @@ const unary: KernelCase[] = [
     { without: ['wasm'] },
   ),
   entry('a function of a scalar', [[]], (x) => tf.mul(tf.exp(x), tf.sin(x))),
-  entry('a function of nothing', [[0, 3]], (x) => tf.exp(x)),
+  entry('a function of an empty tensor', [[0, 3]], (x) => tf.exp(x)),
   entry('prelu', [[2, 3, 4], [4]], (x, a) => tf.prelu(x, a)),
   entry(
-    'prelu, each its own',
+    'prelu, one slope per element',
     [
       [2, 3, 4],
       [3, 4],
@@ -104,7 +104,7 @@ const pairs: [string, Shape, Shape][] = [
   [', broadcast', [2, 1, 4], [3, 1]],
   [' of a row', [2, 3, 4, 5], [5]],
   [' to rank 5', [2, 1, 3, 1, 2], [4, 1, 3, 2]],
-  [' with nothing', [0, 3], [3]],
+  [' with an empty tensor', [0, 3], [3]],
 ];
 const binary: KernelCase[] = [
   ...named({
@@ -235,8 +235,8 @@ const logic: KernelCase[] = [
     (x) => tf.add(tf.cast(x, 'float32'), tf.cast(tf.cast(x, 'int32'), 'float32')),
     none,
   ),
-  entry('values that decide', [[3, 4]], (x) => tf.where(tf.greater(x, 0.3), tf.mul(x, x), tf.neg(x)), { step: 2e-3 }),
+  entry('selection by value', [[3, 4]], (x) => tf.where(tf.greater(x, 0.3), tf.mul(x, x), tf.neg(x)), { step: 2e-3 }),
 ];
 
-/** One element at a time. */
+/** Elementwise ops. */
 export const elementCases: readonly KernelCase[] = [...unary, ...binary, ...logic];

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 
-/** An input of a case: its shape, and what its values are drawn from. */
+/** An input of a case: its shape and the distribution of its values. */
 export interface CaseInput {
   readonly shape: readonly number[];
   /**
@@ -11,20 +11,20 @@ export interface CaseInput {
   readonly dtype?: 'int32' | 'bool';
 }
 
-/** An op with inputs, to be recorded. */
+/** An op with inputs whose recording is compared with tfjs. */
 export interface KernelCase {
   readonly name: string;
   readonly inputs: readonly CaseInput[];
   readonly op: (...xs: any[]) => Tensor | readonly Tensor[];
-  /** The same for tfjs's backends, where no op of tfjs asks for the kernel. */
+  /** An equivalent op for tfjs's backends, if they lack the kernel. */
   readonly eager?: (...xs: any[]) => Tensor;
-  /** Inputs to differentiate: those of floats, unless the result is of another type or this says otherwise. */
+  /** Indices of the inputs to differentiate; by default those of dtype float32. */
   readonly wrt?: readonly number[];
   /** Largest error allowed, relative to the largest value. */
   readonly tolerance?: number;
-  /** Of finite differences. */
+  /** The step of finite differences. */
   readonly step?: number;
-  /** Backends of tfjs whose values are wrong or missing. */
+  /** tfjs backends that lack the op or compute it wrongly. */
   readonly without?: readonly ('wasm' | 'cpu')[];
 }
 
@@ -47,5 +47,5 @@ export const entry = (
 });
 export const none = { wrt: [] };
 
-/** Functions with their names. */
+/** Lists functions with their names. */
 export const named = <T extends object>(functions: T): [string, any][] => Object.entries(functions);

@@ -64,7 +64,7 @@ const matrices: KernelCase[] = [
     (a, b) => tf.matMul(a, b, true, true),
   ),
   entry(
-    'matMul over nothing',
+    'matMul over an inner dimension of 0',
     [
       [3, 0],
       [0, 2],
@@ -241,7 +241,7 @@ const convolutions: KernelCase[] = [
     (x, f) => tf.depthwiseConv2d(x, f, 1, 'same'),
   ),
   entry(
-    'tf.depthwiseConv2d, strided, two a channel',
+    'tf.depthwiseConv2d, strided, two filters per channel',
     [
       [2, 6, 7, 3],
       [3, 2, 3, 2],
@@ -501,5 +501,5 @@ const ours: KernelCase[] = [
   entry('upsampleNearest to an odd size', [[2, 3, 4, 2]], (x) => upsampleNearest(x, [5, 7])),
 ];
 
-/** What networks are made of: tfjs's, and ours. */
+/** The layers of networks: those of tfjs and of this package. */
 export const networkCases: readonly KernelCase[] = [...matrices, ...convolutions, ...pools, ...ours];

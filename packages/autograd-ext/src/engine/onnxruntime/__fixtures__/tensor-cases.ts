@@ -5,9 +5,9 @@ import { bool, entry, float, int, named, none, type KernelCase } from './kernel-
 const axes: [string, readonly number[], number | number[] | undefined, boolean][] = [
   ['', [2, 3, 4], undefined, false],
   [' of rows', [2, 3, 4], -1, false],
-  [' of columns, kept', [2, 3, 4], [1], true],
+  [' of columns, keepDims', [2, 3, 4], [1], true],
   [' of images', [2, 3, 4, 5], [1, 2], false],
-  [' of one', [3, 1], 1, false],
+  [' over an axis of size 1', [3, 1], 1, false],
   [' of a scalar', [], undefined, false],
   [' of no axes', [2, 3], [], false],
 ];
@@ -27,7 +27,7 @@ const reductions: KernelCase[] = [
     cumsum: tf.cumsum,
     cumprod: (x: Tensor) => tf.cumprod(x, 1),
   }).map(([name, op]) => entry(`${name} of integers`, [int([2, 3, 2])], (x) => op(x, 1), none)),
-  entry('sum of nothing', [[3, 0]], (x) => tf.sum(x, 1)),
+  entry('sum of an empty tensor', [[3, 0]], (x) => tf.sum(x, 1)),
   entry('sum and all of booleans', [bool([3, 4])], (x) => tf.sum(x, 1), none),
   entry('norms', [[3, 4]], (x) => tf.add(tf.norm(x, 'euclidean', 1), tf.norm(x, 1, 1))),
   entry('moments', [[3, 4, 2]], (x) => {
@@ -94,7 +94,7 @@ const shapes: KernelCase[] = [
     (...xs) => tf.concat(xs, 1),
   ),
   entry(
-    'concat with nothing',
+    'concat with an empty tensor',
     [
       [2, 0],
       [2, 3],
@@ -125,7 +125,7 @@ const shapes: KernelCase[] = [
     return tf.mul(tf.sum(b), tf.mul(a, c));
   }),
   entry('slice', [[3, 4, 5]], (x) => tf.slice(x, [1, 0, 2], [2, -1, 2])),
-  entry('slice of nothing', [[3, 4]], (x) => tf.slice(x, [1, 2], [0, 2])),
+  entry('slice to an empty tensor', [[3, 4]], (x) => tf.slice(x, [1, 2], [0, 2])),
   entry('pad', [[2, 3]], (x) =>
     tf.pad(
       x,
@@ -252,5 +252,5 @@ const indexed: KernelCase[] = [
   entry('dropout that is seeded', [[40]], (x) => tf.dropout(x, 0.5, undefined, 7)),
 ];
 
-/** What reduces, moves, reads and writes elements. */
+/** Ops that reduce, move, gather and scatter elements. */
 export const tensorCases: readonly KernelCase[] = [...reductions, ...shapes, ...indexed];

@@ -1,5 +1,5 @@
-// Builders of nodes that several emitters share: first on views (tensors whose axes may lie in another order), then on
-// plain values of the graph.
+// Builders of nodes that several emitters share: first on views (tensors whose axes may be stored in another order),
+// then on plain values of the graph.
 import { constant, elementTypes, integers, node, type Attribute, type Dtype, type Value } from '../graph/graph.js';
 import { broadcastOrdered, commonOrder, dtypeOf, plainView, viewOf, type View } from '../recorder/view.js';
 

@@ -8,5 +8,5 @@ const channelsFirstOrder = (rank: number): readonly number[] => [0, rank - 1, ..
 
 /** The value of an image or volume with channels first, `[B, C, …]`. */
 export const toChannelsFirst = (view: View): Value => ordered(view, channelsFirstOrder(view.shape.length));
-/** The view, with channels last, of an image or volume that lies as `[B, C, …]`. */
+/** The view, with channels last, of an image or volume that is stored as `[B, C, …]`. */
 export const fromChannelsFirst = (value: Value): View => viewOf(value, channelsFirstOrder(value.shape.length));

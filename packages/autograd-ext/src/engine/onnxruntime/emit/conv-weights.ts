@@ -22,7 +22,7 @@ export function rotatedWeight(weight: Value): Value {
   return kh * kw === 1 ? swapped : node('Slice', [swapped, ...slices], swapped.shape);
 }
 
-/** The frozen weight that `rotatedWeight` was made of; undefined if the value is no rotated weight. */
+/** Undoes `rotatedWeight`: returns the frozen weight, or undefined if the value is no rotated weight. */
 export function weightBeforeRotation(value: Value): Value | undefined {
   const slice = producerOf(value);
   const swapped = producerOf(slice?.inputs[0]);

@@ -48,7 +48,7 @@ registerKernelEmitter('GatherNd', ({ params, indices }) => {
 registerKernelEmitter<{ shape: number[] }>('ScatterNd', ({ indices, updates }, { shape }) =>
   scatter(constant(0, shape, dtypeOf(updates!)), indices!, updates!, 'add'),
 );
-// Of several rows written to the same index, the last one stays.
+// The last of several rows written to the same index stays.
 registerKernelEmitter('TensorScatterUpdate', ({ tensor, indices, updates }) =>
   scatter(plain(tensor!), indices!, updates!),
 );

@@ -24,8 +24,8 @@ const nowhere = (): never => {
   throw new Error('no weights');
 };
 
-// Checks the files it is given, and prints those that are wrong. `full_check` compares the shapes and types that are
-// stated with those that ONNX infers.
+// Checks the given files and prints those that are wrong. `full_check` compares the declared shapes and types with
+// those that ONNX infers.
 const checker = `
 import glob, sys, onnx
 for path in sorted(glob.glob(sys.argv[1] + '/*.onnx')):
@@ -53,19 +53,19 @@ async function check(context: TestContext, models: Readonly<Record<string, Uint8
     `${python} cannot import onnx, which checks the models. ` +
       'Install it (pip install onnx) and set PYTHON to the interpreter that has it.',
   );
-  const own = await mkdtemp(join(folder, 'models-'));
-  for (const [name, model] of Object.entries(models)) await writeFile(join(own, `${name}.onnx`), model);
-  await writeFile(join(own, 'weights'), new Uint8Array(4096));
-  const { stdout } = await run(python, ['-c', checker, own], { maxBuffer: 2 ** 26 });
+  const subfolder = await mkdtemp(join(folder, 'models-'));
+  for (const [name, model] of Object.entries(models)) await writeFile(join(subfolder, `${name}.onnx`), model);
+  await writeFile(join(subfolder, 'weights'), new Uint8Array(4096));
+  const { stdout } = await run(python, ['-c', checker, subfolder], { maxBuffer: 2 ** 26 });
   const lines = stdout.split('\n').filter((line) => /^(OK|WRONG)/.test(line));
   expect(lines).toHaveLength(Object.keys(models).length);
   return stdout
     .split('\n')
     .filter((line) => line && !line.startsWith('OK'))
-    .map((line) => line.replaceAll(own, ''));
+    .map((line) => line.replaceAll(subfolder, ''));
 }
 
-/** A case and its gradient, if it has one, each under a name that is a file's. */
+/** Encodes a case and, if it has one, its gradient, each with a file name. */
 const modelsOf =
   (precision: Precision) =>
   ({ name, inputs, op, wrt }: KernelCase, i: number): [string, Uint8Array][] => {
@@ -96,11 +96,11 @@ describe("ONNX's checker accepts", () => {
     expect(await check(context, Object.fromEntries(models))).toEqual([]);
   }, 120_000);
 
-  it('products in float16, and their gradients', async (context) => {
+  it('products in float16 and their gradients', async (context) => {
     expect(await check(context, Object.fromEntries(networkCases.flatMap(modelsOf('float16'))))).toEqual([]);
   }, 120_000);
 
-  it('weights that lie in another file', async (context) => {
+  it('weights in another file', async (context) => {
     const weight: Value = { shape: [3, 4], dtype: 'float32', source: { kind: 'weight', leaf: {} } };
     const indices: Value = { shape: [2], dtype: 'int32', source: { kind: 'weight', leaf: { integers: true } } };
     const rows = node('Gather', [weight, indices], [2, 4], { attributes: { axis: { int: 0 } } });
@@ -123,15 +123,15 @@ describe("ONNX's checker accepts", () => {
       await check(context, { scan: encodeModel(scan(weight), () => ({ file: 'weights', offset: 0, length: 8 })) }),
     ).toEqual([]);
   });
-  it('nothing that is wrong', async (context) => {
+  it('no wrong model', async (context) => {
     const graph: Graph = { inputs: [input('x', [2, 3])], outputs: [node('ReduceSum', [input('x', [2, 3])], [7])] };
     const wrong: Graph = { ...graph, outputs: [node('ReduceSum', [graph.inputs[0]!, integers([1])], [7, 1])] };
     expect(await check(context, { wrong: encodeModel(wrong, nowhere) })).not.toEqual([]);
   });
 });
 
-describe('ONNX Runtime computes', () => {
-  it('with every kind of constant and attribute', async () => {
+describe('encodeModel', () => {
+  it('writes models that ONNX Runtime runs: every kind of constant and attribute', async () => {
     const graph = everything();
     const session = await startSession(encodeModel(graph, nowhere), graph.outputs, { device: 'cpu' });
     await useBackend('cpu');
@@ -154,7 +154,7 @@ describe('ONNX Runtime computes', () => {
     await session.release();
   });
 
-  it('a value used before it is made is an error', () => {
+  it('throws if a value is used before it is made', () => {
     const stray = input('y', [2]);
     expect(() => encodeModel({ inputs: [], outputs: [stray] }, nowhere)).toThrow(
       /encodeModel: a value of kind 'input' and shape \[2\] is used before it is made/,
@@ -163,7 +163,7 @@ describe('ONNX Runtime computes', () => {
 });
 
 /**
- * Floats, integers of both widths, booleans; few and many, equal and not; nodes with optional inputs and several
+ * A graph with constants of every dtype, small and large, uniform and not, and nodes with optional inputs and several
  * outputs.
  */
 function everything(): Graph {
@@ -201,7 +201,7 @@ function everything(): Graph {
   return { inputs: [x], outputs: [halves, negative, many, shape, clipped] };
 }
 
-/** A Scan whose body uses what lies outside it. */
+/** A Scan whose body captures values from outside. */
 function scan(weight: Value): Graph {
   const [x, rows] = [input('x', [2]), input('rows', [3, 2])];
   const [state, row] = [input('scan.state', [2]), input('scan.row', [2])];

@@ -14,25 +14,28 @@ import { elementCount } from '../../../params.js';
 
 type Writer = ReturnType<typeof protobuf.Writer.create>;
 
-/** Where the values of a weight lie, in bytes; `file` is relative to the folder that the session is told. */
+/** The location of a weight's values, in bytes. `file` is relative to the session's folder of external data. */
 export interface WeightLocation {
   readonly file: string;
   readonly offset: number;
   readonly length: number;
 }
 
-/** How a graph's outputs are called, in order. */
+/** The name of output `index` of a graph. */
 export const outputName = (index: number): string => `output.${index}`;
 
-// onnx.proto3 of ONNX 1.16: field numbers and the codes of types.
+// Field numbers and type codes below are those of onnx.proto3 of ONNX 1.16.
 const irVersion = 10;
 const opset = 18;
 const attributeTypes = { float: 1, int: 2, string: 3, graph: 5, ints: 7 };
 const external = 1;
-/** Larger constants of one value are made when the session starts instead of being written out. */
+/** Elements of a uniform constant; larger ones are expanded when the session starts instead of being written out. */
 const longestUniform = 1024;
 
-/** The graph as an ONNX model, its weights left in their files. */
+/**
+ * Encodes a graph as an ONNX model that refers to the weights in their files.
+ * @param locate returns the location of a weight in a number format
+ */
 export function encodeModel(
   graph: Graph,
   locate: (leaf: object, dtype: Dtype) => WeightLocation,
@@ -54,6 +57,7 @@ export function encodeModel(
   return writer.finish();
 }
 
+/** Writes one graph; subgraphs get an encoder of their own, with a prefix for names. */
 class GraphEncoder {
   readonly #names: Map<Value, string>;
   readonly #outputs = new Map<Value, string>();
@@ -80,13 +84,13 @@ class GraphEncoder {
     graph.outputs.forEach((output, i) => this.#valueInfo(12, this.prefix + outputName(i), output));
   }
 
-  /** An output is the work of a node under its own name; what is none, or is given out twice, is copied. */
+  /** An output must come from a node of that name; inputs, constants and duplicates go through Identity. */
   #copyOutput(name: string, output: string): void {
     if (name !== output) this.#write('Identity', '', [name], [output], `Copy of ${name} as ${output}`);
   }
 
   #node({ op, domain, inputs, outputs, attributes }: GraphNode, name: string): void {
-    const from = inputs.map((input) => (input ? this.#name(input) : ''));
+    const inputNames = inputs.map((input) => (input ? this.#name(input) : ''));
     for (const attribute of Object.values(attributes))
       if ('graph' in attribute) bodyOf(attribute.graph).captured.forEach((value) => this.#name(value));
     outputs.forEach((output, i) =>
@@ -95,7 +99,7 @@ class GraphEncoder {
     this.#write(
       op,
       domain,
-      from,
+      inputNames,
       outputs.map((output) => this.#names.get(output)!),
       name,
       attributes,
@@ -138,10 +142,10 @@ class GraphEncoder {
     w.uint32(field(20, 0)).int32(attributeTypes[Object.keys(attribute)[0] as keyof typeof attributeTypes]);
   }
 
-  /** The name of a value; what is not the work of a node is written out when it is first named. */
+  /** The name of a value. Writes weights and constants to the model when they are first used. */
   #name(value: Value): string {
-    const known = this.#names.get(value);
-    if (known !== undefined) return known;
+    const existing = this.#names.get(value);
+    if (existing !== undefined) return existing;
     const name = `${this.prefix}${value.source.kind}_${this.#names.size}`;
     this.#names.set(value, name);
     if (value.source.kind === 'weight') this.#weight(name, value, this.locate(value.source.leaf, value.dtype));

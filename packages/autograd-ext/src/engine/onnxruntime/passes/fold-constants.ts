@@ -2,11 +2,11 @@ import { constant, nodesOf, type Graph, type GraphNode, type Value } from '../gr
 import { replaceValues } from '../graph/replace-values.js';
 import { elementCount } from '../../../params.js';
 
-/** Larger results are cheaper to compute than to write out. */
+/** Elements of a result; larger ones are computed by each session instead of being written into the model. */
 const largestResult = 2 ** 16;
 
 /**
- * Computes what depends on constants alone, once and for all.
+ * Constant folding: evaluates the nodes that depend on constants alone and replaces their results by constants.
  * @param evaluate runs a graph without inputs
  */
 export async function foldConstants(
@@ -14,16 +14,17 @@ export async function foldConstants(
   evaluate: (graph: Graph) => Promise<readonly ArrayLike<number>[]>,
 ): Promise<readonly Value[]> {
   const nodes = nodesOf(outputs);
-  const fixed = new Set<GraphNode>();
-  const isFixed = (value: Value | undefined) =>
+  const constants = new Set<GraphNode>();
+  const isConstant = (value: Value | undefined) =>
     value === undefined ||
     value.source.kind === 'constant' ||
-    (value.source.kind === 'node' && fixed.has(value.source.node));
+    (value.source.kind === 'node' && constants.has(value.source.node));
   for (const node of nodes)
-    if (!('body' in node.attributes) && node.inputs.every(isFixed) && node.outputs.every(isSmall)) fixed.add(node);
-  const asked = [...nodes.filter((node) => !fixed.has(node)).flatMap((node) => node.inputs), ...outputs];
-  const results = [...new Set(asked)].filter(
-    (value): value is Value => value?.source.kind === 'node' && fixed.has(value.source.node),
+    if (!('body' in node.attributes) && node.inputs.every(isConstant) && node.outputs.every(isSmall))
+      constants.add(node);
+  const used = [...nodes.filter((node) => !constants.has(node)).flatMap((node) => node.inputs), ...outputs];
+  const results = [...new Set(used)].filter(
+    (value): value is Value => value?.source.kind === 'node' && constants.has(value.source.node),
   );
   if (results.length === 0) return outputs;
   const values = await evaluate({ inputs: [], outputs: results });

@@ -25,7 +25,7 @@ const normal = (shape: number[], seed: number) =>
     shape,
   );
 
-/** An upsampling block, as in UNets and decoders. */
+/** The upsampling block of UNets and decoders. */
 const upsample: ModelFunction = (params, x) => {
   const { weight, bias } = params as { weight: Tensor; bias?: Tensor };
   const [, height, width] = x!.shape as [number, number, number];
@@ -34,7 +34,7 @@ const upsample: ModelFunction = (params, x) => {
   });
 };
 
-describe('a convolution of repeated pixels', () => {
+describe('mergeUpsampling', () => {
   let ops: string[] = [];
   const engine = new OnnxRuntimeEngine({
     threads: 1,
@@ -47,12 +47,12 @@ describe('a convolution of repeated pixels', () => {
   });
 
   it.each<[string, number[], number[], boolean, boolean]>([
-    ['of several channels', [2, 5, 4, 3], [7, 3, 3, 3], true, true],
-    ['without a bias', [1, 3, 6, 2], [2, 2, 3, 3], false, true],
-    ['of one pixel', [1, 1, 1, 4], [3, 4, 3, 3], true, true],
-    ['of one row', [3, 1, 7, 1], [1, 1, 3, 3], true, true],
-    ['with another kernel, as ever', [1, 4, 4, 2], [3, 2, 1, 1], true, false],
-  ])('%s', async (_, inputShape, weightShape, withBias, isMerged) => {
+    ['several channels', [2, 5, 4, 3], [7, 3, 3, 3], true, true],
+    ['no bias', [1, 3, 6, 2], [2, 2, 3, 3], false, true],
+    ['an image of one pixel', [1, 1, 1, 4], [3, 4, 3, 3], true, true],
+    ['an image of one row', [3, 1, 7, 1], [1, 1, 3, 3], true, true],
+    ['a 1×1 convolution, which stays as it is', [1, 4, 4, 2], [3, 2, 1, 1], true, false],
+  ])('preserves values and gradients: %s', async (_, inputShape, weightShape, withBias, isMerged) => {
     const params: Params = { weight: normal(weightShape, 1), ...(withBias && { bias: normal([weightShape[0]!], 2) }) };
     const x = normal(inputShape, 3);
     const dy = normal([inputShape[0]!, 2 * inputShape[1]!, 2 * inputShape[2]!, weightShape[0]!], 4);
@@ -72,15 +72,15 @@ describe('a convolution of repeated pixels', () => {
     expect(ops.includes('AveragePool')).toBe(!isMerged);
   });
 
-  it('leaves sums of weights to nobody: each session has them', async () => {
-    const kept = await engine.compileVjp(upsample, { wrt: [0] }).keep!({ weight: normal([3, 2, 3, 3], 1) }, [
+  it('saves no sums of weights for backward, since each session computes them', async () => {
+    const forward = await engine.compileVjp(upsample, { wrt: [0] }).keep!({ weight: normal([3, 2, 3, 3], 1) }, [
       normal([1, 4, 4, 2], 2),
     ]);
-    expect(kept!.bytes).toBe(0);
-    kept!.release();
+    expect(forward!.bytes).toBe(0);
+    forward!.release();
   });
 
-  it('is not made of weights that are trained', async () => {
+  it('leaves convolutions with trainable weights as they are', async () => {
     const fn: ModelFunction = (_, x, weight) => upsample({ weight: weight! }, x!);
     await engine.compile(fn)({}, normal([1, 4, 4, 2], 1), normal([3, 2, 3, 3], 2));
     expect(ops).toContain('Resize');

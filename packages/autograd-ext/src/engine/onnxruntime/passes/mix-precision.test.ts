@@ -46,7 +46,7 @@ const weights = () => ({
 });
 type Weights = ReturnType<typeof weights>;
 
-/** A block of a transformer on `[2, 20, 32]`. */
+/** A transformer block on `[2, 20, 32]`. */
 function block(params: Params, x: Tensor): Tensor {
   const { norm, q, k, v, out } = params as unknown as Weights;
   const h = reshape(
@@ -74,11 +74,11 @@ function distance(actual: Tensor, expected: Tensor): number {
   return Math.max(...Array.from(a, (value, i) => Math.abs(value - e[i]!))) / largest;
 }
 
-describe('products in float16', () => {
+describe('mixPrecision', () => {
   beforeAll(() => useBackend('wasm'));
   afterEach(() => engines.splice(0).forEach((one) => one.dispose()));
 
-  it('take and give float16; sums, softmax and what is returned are float32', () => {
+  it('runs products in float16, and norms, softmax and outputs in float32', () => {
     const fn: ModelFunction = (params, x) => softmax(block(params, x!));
     const recording = recordFunction(fn, weights() as unknown as Params, [{ shape: [2, 20, 32], dtype: 'float32' }]);
     const outputs = mixPrecision(recording.graph.outputs);
@@ -87,8 +87,8 @@ describe('products in float16', () => {
       new Set(
         nodes
           .filter((node) => node.op === op)
-          .flatMap(({ inputs, outputs: made }: GraphNode) =>
-            [...inputs.slice(0, 2), ...made].map((value) => value!.dtype),
+          .flatMap(({ inputs, outputs: results }: GraphNode) =>
+            [...inputs.slice(0, 2), ...results].map((value) => value!.dtype),
           ),
       );
     expect([...typesOf('Gemm')]).toEqual(['float16']);
@@ -98,7 +98,7 @@ describe('products in float16', () => {
     expect(outputs.map(({ dtype }) => dtype)).toEqual(['float32']);
   });
 
-  it('give what float32 gives, rounded', async () => {
+  it('agrees with float32 up to rounding', async () => {
     const [params, x] = [weights() as unknown as Params, normal([2, 20, 32], 9)];
     const [exact] = await engine().compile(block as ModelFunction)(params, x);
     const [rounded] = await engine({ precision: 'float16' }).compile(block as ModelFunction)(params, x);
@@ -106,21 +106,24 @@ describe('products in float16', () => {
     expect(distance(rounded!, exact!)).toBeGreaterThan(1e-6);
   });
 
-  it.each([1, 1e-12, 1e12])('give gradients of any size: dy of about %f', async (size) => {
-    const [params, x, dy] = [weights() as unknown as Params, normal([2, 20, 32], 9), normal([2, 20, 32], 10, size)];
-    const run = (precision: 'float32' | 'float16') =>
-      engine({ precision }).compileVjp(block as ModelFunction, { wrt: [0] })(params, [x], dy);
-    const [exact, rounded] = [await run('float32'), await run('float16')];
-    for (const [actual, expected] of [
-      [rounded.inputs[0]!, exact.inputs[0]!],
-      [rounded.params.out!, exact.params.out!],
-    ] as const) {
-      expect(distance(actual, expected)).toBeLessThan(4e-3);
-      expect(distance(actual, expected)).toBeGreaterThan(1e-6);
-    }
-  });
+  it.each([1, 1e-12, 1e12])(
+    'scales gradients so that they neither underflow nor overflow: dy of about %f',
+    async (size) => {
+      const [params, x, dy] = [weights() as unknown as Params, normal([2, 20, 32], 9), normal([2, 20, 32], 10, size)];
+      const run = (precision: 'float32' | 'float16') =>
+        engine({ precision }).compileVjp(block as ModelFunction, { wrt: [0] })(params, [x], dy);
+      const [exact, rounded] = [await run('float32'), await run('float16')];
+      for (const [actual, expected] of [
+        [rounded.inputs[0]!, exact.inputs[0]!],
+        [rounded.params.out!, exact.params.out!],
+      ] as const) {
+        expect(distance(actual, expected)).toBeLessThan(4e-3);
+        expect(distance(actual, expected)).toBeGreaterThan(1e-6);
+      }
+    },
+  );
 
-  it('give gradients of zero for a dy of zero', async () => {
+  it('returns gradients of zero for a dy of zero', async () => {
     const run = engine({ precision: 'float16' }).compileVjp(block as ModelFunction, { wrt: [0] });
     const { inputs } = await run(
       weights() as unknown as Params,
@@ -130,7 +133,7 @@ describe('products in float16', () => {
     expect(inputs[0]!.dataSync().every((x) => x === 0)).toBe(true);
   });
 
-  it('hold the constants of masks', () => {
+  it('clamps the constants of masks to the range of float16', () => {
     const fn: ModelFunction = (_, x) =>
       scaledDotProductAttention(x as Tensor3D, x as Tensor3D, x as Tensor3D, { heads: 2, causal: true });
     const { graph } = recordFunction(fn, {}, [{ shape: [2, 20, 32], dtype: 'float32' }], {
@@ -148,7 +151,7 @@ describe('products in float16', () => {
     expect(Math.min(...numbers)).toBe(-65504);
   });
 
-  it('leave half as much to the gradient', async () => {
+  it('halves the memory saved for backward', async () => {
     const keep = async (precision: 'float32' | 'float16') =>
       (await engine({ precision }).compileVjp(block as ModelFunction).keep!(weights() as unknown as Params, [
         normal([2, 20, 32], 9),
@@ -157,7 +160,7 @@ describe('products in float16', () => {
     expect(rounded.bytes).toBe(exact.bytes / 2);
   });
 
-  it('turn a loop within the gradient of attention, and hand on float32', async () => {
+  it('rebuilds the loop in the gradient of attention, with float32 state', async () => {
     const attend: ModelFunction = (_, q) =>
       scaledDotProductAttention(q as Tensor3D, mul(q!, 0.5) as Tensor3D, sub(q!, 1) as Tensor3D, { heads: 2 });
     const [x, dy] = [normal([1, 2100, 8], 11), normal([1, 2100, 8], 12)];
@@ -179,7 +182,7 @@ describe('weights in float16', () => {
   beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'alignprop-half-'))));
   afterAll(() => rm(folder, { recursive: true }));
 
-  it('are used as they lie in their file', async () => {
+  it('are mapped in place', async () => {
     const weight = normal([32, 32], 3);
     await saveSafetensors(join(folder, 'w.safetensors'), {
       weight: { dtype: 'F16', shape: weight.shape, data: weight.dataSync() as Float32Array },

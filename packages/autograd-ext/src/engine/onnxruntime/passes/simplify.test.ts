@@ -44,13 +44,13 @@ const simplified = (fn: (...xs: any[]) => Tensor | Tensor[], ...shapes: number[]
     ),
   );
 
-describe('equal nodes become one', () => {
-  it('of equal inputs and attributes', () => {
+describe('simplify merges equal nodes', () => {
+  it('with equal inputs and attributes', () => {
     expect(simplified((x) => [add(exp(x), 1), mul(exp(x), 2)], [2, 3]).sort()).toEqual(['Add', 'Exp', 'Mul']);
     expect(simplified((x) => [transpose(x), transpose(x)], [2, 3])).toEqual(['Transpose']);
   });
 
-  it('of constants that are equal, and weights that are the same', () => {
+  it('that read equal constants or the same weight', () => {
     const leaf = {};
     const weight = (): Value => ({ shape: [3], dtype: 'float32', source: { kind: 'weight', leaf } });
     const x = input('x', [3]);
@@ -64,14 +64,14 @@ describe('equal nodes become one', () => {
     ).toEqual(['Add', 'Add']);
   });
 
-  it('not of different attributes, infinite and missing ones included', () => {
+  it('but not with different attributes, such as infinite or missing ones', () => {
     const x = input('x', [3]);
     const elu = (alpha?: number) =>
       node('Elu', [x], [3], { attributes: alpha === undefined ? {} : { alpha: { float: alpha } } });
     expect(ops(simplify([elu(1), elu(2), elu(Infinity), elu(-Infinity), elu(NaN), elu(), elu(2)]))).toHaveLength(6);
   });
 
-  it('not of constants that differ in their sign of zero or their type', () => {
+  it('but not with constants that differ in the sign of zero or in dtype', () => {
     const x = input('x', [2]);
     const quotient = (zero: number) => node('Div', [x, constant(Float32Array.of(zero, 1), [2])], [2]);
     expect(ops(simplify([quotient(0), quotient(-0)]))).toHaveLength(2);
@@ -81,26 +81,26 @@ describe('equal nodes become one', () => {
   });
 });
 
-describe('what changes nothing is left out', () => {
+describe('simplify removes nodes that change nothing', () => {
   it.each<[string, (x: Tensor) => Tensor]>([
     ['adding zeros', (x) => add(zeros([2, 3]), add(x, 0))],
     ['subtracting zero', (x) => sub(x, zeros([3]))],
     ['multiplying by one', (x) => mul(scalar(1), mul(x, ones([2, 3])))],
     ['dividing by one', (x) => div(x, 1)],
-    ['shapes there and back', (x) => reshape(reshape(x, [6]), [2, 3])],
+    ['reshaping there and back', (x) => reshape(reshape(x, [6]), [2, 3])],
     ['transposing twice', (x) => transpose(transpose(x))],
-    ['joining one', (x) => concat([x, zeros([0, 3])])],
-  ])('%s', (_, fn) => expect(simplified(fn, [2, 3])).toEqual([]));
+    ['concatenating with an empty tensor', (x) => concat([x, zeros([0, 3])])],
+  ])('such as %s', (_, fn) => expect(simplified(fn, [2, 3])).toEqual([]));
 
   it.each<[string, (x: Tensor) => Tensor, string[]]>([
-    ['one that repeats', (x) => mul(x, ones([2, 3])), ['Mul']],
-    ['zeros that repeat', (x) => add(zeros([2, 1]), x), ['Add']],
-    ['zero minus', (x) => sub(0, x), ['Sub']],
-    ['one divided by', (x) => div(1, x), ['Div']],
-    ['to the power of one', (x) => pow(x, 1), ['Pow']],
+    ['multiplying by ones that broadcast', (x) => mul(x, ones([2, 3])), ['Mul']],
+    ['adding zeros that broadcast', (x) => add(zeros([2, 1]), x), ['Add']],
+    ['subtracting from zero', (x) => sub(0, x), ['Sub']],
+    ['dividing one', (x) => div(1, x), ['Div']],
+    ['raising to the power of one', (x) => pow(x, 1), ['Pow']],
   ])('but not %s', (_, fn, expected) => expect(simplified(fn, [1, 3])).toEqual(expected));
 
-  it('and nodes that no output needs are not there', () => {
+  it('and nodes that no output needs', () => {
     expect(
       simplified(
         (x) => {
@@ -113,7 +113,7 @@ describe('what changes nothing is left out', () => {
   });
 });
 
-it('constants of one value become scalars where another operand has the shape', () => {
+it('simplify replaces uniform constants by scalars if another operand has the shape of the result', () => {
   const x = input('x', [4, 5]);
   const [full, repeating] = simplify([
     node('Mul', [x, constant(3, [4, 5])], [4, 5]),
@@ -125,7 +125,7 @@ it('constants of one value become scalars where another operand has the shape', 
   expect(shapes(repeating!)).toEqual([2, 2]);
 });
 
-it('subgraphs are simplified over what they capture', () => {
+it('simplify merges nodes inside subgraphs and the values they capture', () => {
   const [state, row, outside] = [input('state', [2]), input('row', [2]), input('x', [2])];
   const captured = node('Exp', [node('Add', [outside, constant(0, [2])], [2])], [2]);
   const twice = [captured, node('Exp', [outside], [2])].map((value) => node('Mul', [row, value], [2]));
@@ -138,11 +138,11 @@ it('subgraphs are simplified over what they capture', () => {
   });
   const outputs = simplify([scan]);
   expect(ops(outputs)).toEqual(['Exp', 'Scan']);
-  const made = nodesOf(outputs).at(-1)!.attributes.body as { graph: Graph };
-  expect(nodesOf(made.graph.outputs).map(({ op }) => op)).toEqual(['Exp', 'Mul', 'Add']);
+  const simplifiedBody = nodesOf(outputs).at(-1)!.attributes.body as { graph: Graph };
+  expect(nodesOf(simplifiedBody.graph.outputs).map(({ op }) => op)).toEqual(['Exp', 'Mul', 'Add']);
 });
 
-describe('values stay as they are', () => {
+describe('simplify preserves values', () => {
   beforeAll(() => useBackend('cpu'));
 
   it.each<[string, (x: Tensor) => Tensor]>([
@@ -153,7 +153,7 @@ describe('values stay as they are', () => {
       (x) => where(greater(x, ones([2, 3])), mul(x, tensor(Array(6).fill(2), [2, 3])), zeros([2, 3])),
     ],
     ['rows of constants', (x) => mul(add(x, tensor([1, 1, 1])), tensor([[2], [2]]))],
-  ])('%s', async (_, op) => {
+  ])('of %s', async (_, op) => {
     const fn = ((_params, x) => op(x!)) as ModelFunction;
     const x = tensor([
       [0.5, -1, 2],

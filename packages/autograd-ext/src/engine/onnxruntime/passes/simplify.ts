@@ -1,8 +1,8 @@
 import { bodyOf, constant, nodesOf, type Attribute, type Graph, type GraphNode, type Value } from '../graph/graph.js';
 
 /**
- * The same outputs with less work: equal nodes become one, and what changes nothing is left out. Nodes that no output
- * needs are gone by construction.
+ * Common subexpression elimination: merges equal nodes, and removes nodes that change nothing, such as adding zero.
+ * Nodes that no output needs vanish too, since a graph is defined by its outputs.
  */
 export function simplify(outputs: readonly Value[]): readonly Value[] {
   const rewriter = new Rewriter();
@@ -10,6 +10,7 @@ export function simplify(outputs: readonly Value[]): readonly Value[] {
   return outputs.map(rewriter.replaced);
 }
 
+/** Rewrites nodes in topological order. Nodes, weights and constants are compared by string keys. */
 class Rewriter {
   readonly #values = new Map<Value, Value>();
   readonly #nodes = new Map<string, GraphNode>();
@@ -23,23 +24,23 @@ class Rewriter {
     const body = graphOf(node);
     const candidate: GraphNode = {
       ...node,
-      inputs: scalars(node, inputs),
+      inputs: withScalars(node, inputs),
       ...(body && { attributes: { ...node.attributes, body: { graph: this.#body(body) } } }),
     };
-    const same = body ? undefined : neutral(candidate, node.outputs[0]!);
-    if (same) return void this.#values.set(node.outputs[0]!, same);
+    const operand = body ? undefined : unchangedOperand(candidate, node.outputs[0]!);
+    if (operand) return void this.#values.set(node.outputs[0]!, operand);
     const key = body ? `${node.op} ${this.#id(node)}` : this.#key(candidate, node.outputs);
     if (!this.#nodes.has(key)) this.#nodes.set(key, withOutputs(candidate, node.outputs));
     this.#nodes.get(key)!.outputs.forEach((value, i) => this.#values.set(node.outputs[i]!, value));
   }
 
-  /** The subgraph over the replaced values of what it captures. */
+  /** Rewrites a subgraph, which captures replaced values. */
   #body(graph: Graph): Graph {
     for (const node of bodyOf(graph).nodes) this.visit(node);
     return { inputs: graph.inputs.map(this.replaced), outputs: graph.outputs.map(this.replaced) };
   }
 
-  /** Equal weights and constants are one value. */
+  /** Merges equal weights and constants. */
   #leaf(value: Value): Value {
     const { source, shape, dtype } = value;
     if (source.kind !== 'weight' && source.kind !== 'constant') return value;
@@ -65,23 +66,24 @@ class Rewriter {
     return `${domain} ${op} ${settings} ${operands.join()} ${shapes.join(';')}`;
   }
 
-  #id(thing: unknown): number {
-    if (!this.#ids.has(thing)) this.#ids.set(thing, this.#ids.size);
-    return this.#ids.get(thing)!;
+  #id(object: unknown): number {
+    if (!this.#ids.has(object)) this.#ids.set(object, this.#ids.size);
+    return this.#ids.get(object)!;
   }
 }
 
-/** Tells all numbers apart: -0 from 0, infinities from what is missing. */
+/** A text that differs for all numbers: JSON confuses -0 with 0, and infinities and NaN with null. */
 const text = (number: number): string => (Object.is(number, -0) ? '-0' : String(number));
 
 const graphOf = ({ attributes }: GraphNode): Graph | undefined =>
   (attributes.body as Extract<Attribute, { graph: Graph }> | undefined)?.graph;
 
-function withOutputs(node: GraphNode, like: readonly Value[]): GraphNode {
+/** The node with new outputs, of the shapes and dtypes of the given ones. */
+function withOutputs(node: GraphNode, specs: readonly Value[]): GraphNode {
   const outputs: Value[] = [];
-  const made = { ...node, outputs };
-  for (const { shape, dtype } of like) outputs.push({ shape, dtype, source: { kind: 'node', node: made } });
-  return made;
+  const copy = { ...node, outputs };
+  for (const { shape, dtype } of specs) outputs.push({ shape, dtype, source: { kind: 'node', node: copy } });
+  return copy;
 }
 
 const elementwise = new Set([
@@ -100,8 +102,11 @@ const elementwise = new Set([
   'LessOrEqual',
 ]);
 
-/** Constants of one value everywhere become scalars where another operand has the shape of the result. */
-function scalars({ op, outputs }: GraphNode, inputs: readonly (Value | undefined)[]): readonly (Value | undefined)[] {
+/** Replaces uniform constants by scalars if another operand has the shape of the result. */
+function withScalars(
+  { op, outputs }: GraphNode,
+  inputs: readonly (Value | undefined)[],
+): readonly (Value | undefined)[] {
   if (!elementwise.has(op)) return inputs;
   const shape = outputs[0]!.shape.join();
   const isFull = (value: Value | undefined) => value!.shape.join() === shape;
@@ -119,8 +124,8 @@ function uniformValue({ source }: Value): number | undefined {
   return source.data.length === 1 ? source.data[0] : undefined;
 }
 
-/** The input that a node hands on unchanged, if it does. */
-function neutral({ op, inputs }: GraphNode, output: Value): Value | undefined {
+/** The operand that a node returns unchanged, such as x of x + 0; undefined if it computes something. */
+function unchangedOperand({ op, inputs }: GraphNode, output: Value): Value | undefined {
   const [a, b] = inputs;
   const is = (value: Value | undefined, number: number) => value !== undefined && uniformValue(value) === number;
   const fits = (value: Value | undefined) =>

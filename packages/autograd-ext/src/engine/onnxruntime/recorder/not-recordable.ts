@@ -1,4 +1,4 @@
-/** Why the recorder has no place for kernels of tfjs, and what to do instead. */
+/** Why kernels of tfjs cannot be recorded, and what to use instead. */
 interface Reason {
   readonly because: string;
   readonly instead: string;
@@ -55,10 +55,10 @@ const reasons: readonly Reason[] = [
   },
 ];
 
-/** The kernels of tfjs that are not recorded, on purpose. */
+/** The kernels of tfjs that have no emitter on purpose. */
 export const notRecordable: ReadonlySet<string> = new Set(reasons.flatMap(({ kernels }) => kernels));
 
-/** Why a kernel that the recorder doesn't know cannot be recorded, and what to do, for the end of a sentence. */
+/** The end of an error message about a kernel without an emitter: why, and what to do instead. */
 export function reasonAgainst(kernelName: string): string {
   const reason = reasons.find(({ kernels }) => kernels.includes(kernelName));
   return reason ? `${reason.because}. ${reason.instead}` : 'which cannot be recorded. Write it with other tfjs ops';

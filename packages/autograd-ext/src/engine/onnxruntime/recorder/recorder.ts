@@ -16,30 +16,31 @@ import { reasonAgainst } from './not-recordable.js';
 import { dtypeOf, plainView, type View } from './view.js';
 import { elementCount } from '../../../params.js';
 
-/** The name under which tfjs knows the backend that records. */
+/** The name of the recording backend in tfjs's registry. */
 export const recorderName = 'alignprop-recorder';
 
-/** Something that cannot be recorded, with what to do about it. */
+/** Thrown when a function cannot be recorded. The message says why and what to do. */
 export class RecordingError extends Error {
   override readonly name = 'RecordingError';
 }
 
 /**
- * How a kernel is recorded: from views to views. Lists of tensors come as `inputs['0']`, `inputs['1']` …, as tfjs hands
- * them.
+ * Adds the nodes of one kernel to the graph and returns the views of its outputs. A list of tensors arrives as
+ * `inputs['0']`, `inputs['1']` …, as in tfjs.
  */
 export type KernelEmitter<A = Record<string, never>> = (
   inputs: Readonly<Record<string, View>>,
   attrs: A,
 ) => View | readonly View[];
 
-/** A tfjs backend that computes nothing: each kernel adds nodes to a graph instead. */
+/** A tfjs backend whose kernels compute nothing and add nodes to a graph. Its data are views. */
 class RecorderBackend extends KernelBackend {
   readonly #views = new WeakMap<DataId, View>();
   readonly #references = new WeakMap<DataId, number>();
   #count = 0;
 
-  place(view: View): TensorInfo {
+  /** Makes tensor data of a view. */
+  store(view: View): TensorInfo {
     const dataId = {};
     this.#views.set(dataId, view);
     this.#references.set(dataId, 1);
@@ -47,10 +48,10 @@ class RecorderBackend extends KernelBackend {
     return { dataId, shape: [...view.shape], dtype: dtypeOf(view) as DataType };
   }
 
-  /** The view of a tensor; one that was made outside, and used inside, becomes a constant. */
+  /** The view of a tensor. A tensor of another backend, captured by the function, becomes a constant. */
   view(info: TensorInfo): View {
-    const known = this.#views.get(info.dataId);
-    if (known) return known;
+    const recorded = this.#views.get(info.dataId);
+    if (recorded) return recorded;
     const values = engine().state.tensorInfo.get(info.dataId)!.backend.readSync(info.dataId) as Float32Array;
     const view = constantView(values.slice(), info.shape, info.dtype);
     this.#views.set(info.dataId, view);
@@ -58,7 +59,7 @@ class RecorderBackend extends KernelBackend {
   }
 
   override write(values: BackendValues, shape: number[], dtype: DataType): DataId {
-    return this.place(constantView(values as Float32Array, shape, dtype)).dataId;
+    return this.store(constantView(values as Float32Array, shape, dtype)).dataId;
   }
 
   override readSync(dataId: DataId): BackendValues {
@@ -107,7 +108,7 @@ function constantView(values: BackendValues, shape: readonly number[], dtype: Da
 
 const backend = new RecorderBackend();
 
-/** Teaches the recorder a kernel of tfjs or of ours. */
+/** Registers how a kernel of tfjs or of this package becomes ONNX nodes. */
 export function registerKernelEmitter<A>(kernelName: string, emit: KernelEmitter<A>): void {
   registerKernel({
     kernelName,
@@ -119,42 +120,43 @@ export function registerKernelEmitter<A>(kernelName: string, emit: KernelEmitter
           .map(([name, info]) => [name, backend.view(info as TensorInfo)]),
       );
       const outputs = emit(views, attrs as unknown as A);
-      return Array.isArray(outputs) ? outputs.map((view: View) => backend.place(view)) : backend.place(outputs as View);
+      return Array.isArray(outputs) ? outputs.map((view: View) => backend.store(view)) : backend.store(outputs as View);
     },
   });
 }
 
-/** Teaches the recorder a kernel as the tfjs ops that it is made of. */
+/** Registers a kernel as a composition of other tfjs ops, whose kernels are recorded in its place. */
 export function registerDecomposition<A>(
   kernelName: string,
-  composite: (inputs: Readonly<Record<string, Tensor>>, attrs: A) => Tensor,
+  decompose: (inputs: Readonly<Record<string, Tensor>>, attrs: A) => Tensor,
 ): void {
   registerKernel({
     kernelName,
     backendName: recorderName,
     kernelFunc: ({ inputs, attrs }) =>
-      tidy(() => composite(inputs as unknown as Record<string, Tensor>, attrs as unknown as A)),
+      tidy(() => decompose(inputs as unknown as Record<string, Tensor>, attrs as unknown as A)),
   });
 }
 
-/** A tensor that stands for a value while recording. */
+/** Makes a tensor that stands for a value of the graph. */
 export function placeholder(value: Value): Tensor {
-  return engine().makeTensorFromTensorInfo(backend.place(plainView(value)), backend);
+  return engine().makeTensorFromTensorInfo(backend.store(plainView(value)), backend);
 }
 
-/** The value that a recorded tensor came to be, in the tensor's own order. */
+/** The view of a recorded tensor. */
 export const viewOfTensor = (tensor: Tensor): View => backend.view(tensor);
 
 /**
- * Runs `fn` with the recorder as tfjs's backend, inside a tidy.
- * @param owner what is recorded, for errors
- * @throws RecordingError naming the owner, if it uses a kernel that is not known here or reads values
+ * Runs `fn` with the recorder as the active tfjs backend, inside a tidy, and restores the previous backend.
+ * @param owner the function being recorded, for errors
+ * @throws RecordingError that names the owner, if `fn` uses a kernel without an emitter, reads values or draws random
+ * numbers
  */
 export function withRecorder<T>(owner: string, fn: () => T): T {
   if (!engine().findBackend(recorderName)) registerBackend(recorderName, () => backend, 0);
   engine().findBackend(recorderName);
   const state = engine() as unknown as { backendName: string; backendInstance: KernelBackend };
-  const before = { backendName: state.backendName, backendInstance: state.backendInstance };
+  const previous = { backendName: state.backendName, backendInstance: state.backendInstance };
   const { random } = Math;
   Object.assign(state, { backendName: recorderName, backendInstance: backend });
   Math.random = refuseRandomness;
@@ -166,19 +168,16 @@ export function withRecorder<T>(owner: string, fn: () => T): T {
   } finally {
     engine().endScope();
     Math.random = random;
-    Object.assign(state, before);
+    Object.assign(state, previous);
   }
 }
 
-/**
- * In place of Math.random, on which tfjs's random ops without a seed rely: what is drawn once would be the same in each
- * call.
- */
+/** Replaces Math.random, which tfjs's unseeded random ops call: a recording would repeat the same numbers. */
 function refuseRandomness(): never {
   throw new RecordingError(
     'it draws random numbers (Math.random, as tf.randomNormal, tf.randomUniform and tf.dropout do), which a ' +
-      'recording would repeat in each call. Draw them outside and hand them in as an input, give a seed if they are always the ' +
-      'same, or run it on the tfjs engine.',
+      'recording would repeat in each call. Draw them outside and hand them in as an input, give a seed if they are ' +
+      'always the same, or run it on the tfjs engine.',
   );
 }
 
@@ -196,5 +195,5 @@ function explained(owner: string, error: Error): Error {
     : error;
 }
 
-/** Whether the recorder knows a kernel. */
+/** Whether a kernel has an emitter or a decomposition. */
 export const isRecordable = (kernelName: string): boolean => getKernel(kernelName, recorderName) !== undefined;

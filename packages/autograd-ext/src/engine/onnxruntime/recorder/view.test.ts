@@ -29,7 +29,7 @@ import { elementCount } from '../../../params.js';
 
 beforeAll(() => useBackend('cpu'));
 
-/** What is done to a tensor; numbers are taken modulo whatever fits its shape. */
+/** A step of a random function. The numbers are taken modulo whatever the tensor's shape allows. */
 type Step = { readonly kind: (typeof kinds)[number]; readonly a: number; readonly b: number };
 const kinds = [
   'transpose',
@@ -54,7 +54,7 @@ const steps = fc.array(fc.record({ kind: fc.constantFrom(...kinds), a: fc.nat(10
 });
 const shapes = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 5 });
 
-it('any chain of what moves and combines elements gives the values that tfjs gives', async () => {
+it('any chain of transposes, reshapes and elementwise ops gives the same values as tfjs', async () => {
   await fc.assert(
     fc.asyncProperty(shapes, steps, async (shape, chain) => {
       const fn = ((_, x: Tensor) => chain.reduce(apply, x)) as ModelFunction;
@@ -157,29 +157,34 @@ function factors(size: number, a: number, b: number): number[] {
 
 const input = (shape: number[]): Value => ({ shape, dtype: 'float32', source: { kind: 'input', name: 'x' } });
 const transposes = (value: Value) => nodesOf([value]).filter(({ op }) => op === 'Transpose').length;
-const image = () => viewOf(input([2, 6, 4, 5]), [0, 3, 1, 2]); // channels first inside, [2, 4, 5, 6] outside
+const image = () => viewOf(input([2, 6, 4, 5]), [0, 3, 1, 2]); // stored with channels first; the tensor is [2, 4, 5, 6]
 
-it('transposing relabels axes, and moves none', () => {
+it('transposing relabels axes and adds no node', () => {
   const view = transposed(transposed(plainView(input([2, 3, 4])), [2, 0, 1]), [1, 2, 0]);
   expect(view.shape).toEqual([2, 3, 4]);
   expect(isPlain(view)).toBe(true);
   expect(transposes(plain(view))).toBe(0);
 });
 
-it('axes of size 1 move for nothing', () => {
+it('moving axes of size 1 adds no transpose', () => {
   expect(transposes(plain(transposed(plainView(input([1, 3, 1, 4])), [1, 2, 0, 3])))).toBe(0);
   expect(transposes(plain(transposed(plainView(input([1, 3, 2])), [2, 1, 0])))).toBe(1);
 });
 
 it.each<[string, View, number[], number]>([
-  ['pixels in a row and back', reshapedView(reshapedView(image(), [2, 20, 6]), [2, 4, 5, 6]), [0, 3, 1, 2], 0],
-  ['channels in groups', reshapedView(image(), [2, 4, 5, 3, 2]), [0, 3, 4, 1, 2], 0],
-  ['another axis of size 1', reshapedView(image(), [2, 4, 1, 5, 6]), [0, 4, 1, 2, 3], 0],
-])('a reshape keeps the order where it can: %s', (_, view, order, count) => {
+  [
+    'merging pixels into a row and splitting them again',
+    reshapedView(reshapedView(image(), [2, 20, 6]), [2, 4, 5, 6]),
+    [0, 3, 1, 2],
+    0,
+  ],
+  ['splitting channels into groups', reshapedView(image(), [2, 4, 5, 3, 2]), [0, 3, 4, 1, 2], 0],
+  ['adding an axis of size 1', reshapedView(image(), [2, 4, 1, 5, 6]), [0, 4, 1, 2, 3], 0],
+])('a reshape keeps the storage order: %s', (_, view, order, count) => {
   expect(transposes(ordered(view, order))).toBe(count);
 });
 
-it('a reshape across axes that lie apart moves them first', () => {
+it('a reshape that merges axes stored apart transposes first', () => {
   const view = reshapedView(image(), [2, 4, 30]);
   expect(isPlain(view)).toBe(true);
   expect(transposes(view.value)).toBe(1);

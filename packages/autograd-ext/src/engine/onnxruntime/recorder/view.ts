@@ -2,12 +2,12 @@ import { integers, node, type Dtype, type Value } from '../graph/graph.js';
 import { elementCount } from '../../../params.js';
 
 /**
- * What a recorded tensor is: a value whose axes may lie in another order than the tensor's own. Transposes only relabel
- * axes, and a node for one is made when some operator insists on an order; convolutions, which want channels first, and
- * all that lies between them therefore never meet one.
+ * A recorded tensor: a value whose axes may be stored in another order than the tensor's. A transpose only relabels
+ * axes; a Transpose node is added when an operator needs a particular order. Convolutions need channels first, so
+ * images stay channels-first between convolutions.
  */
 export interface View {
-  /** As the tensor sees it. */
+  /** The tensor's shape. */
   readonly shape: readonly number[];
   readonly value: Value;
   /** Axis `order[i]` of the tensor is axis i of the value. */
@@ -15,6 +15,7 @@ export interface View {
 }
 
 export const identityOrder = (rank: number): number[] => Array.from({ length: rank }, (_, i) => i);
+/** The view of a value whose axes are stored in the tensor's order. */
 export const plainView = (value: Value): View => ({
   shape: value.shape,
   value,
@@ -23,32 +24,32 @@ export const plainView = (value: Value): View => ({
 export const dtypeOf = (view: View): Dtype => view.value.dtype;
 export const isPlain = ({ order }: View): boolean => order.every((axis, i) => axis === i);
 
-/** The view whose value, of the given order, is `value`. */
+/** The view of a value whose axes are stored in the given order. */
 export function viewOf(value: Value, order: readonly number[]): View {
   const shape: number[] = [];
   order.forEach((axis, i) => (shape[axis] = value.shape[i]!));
   return { shape, value, order };
 }
 
-/** The value with its axes in the given order, by a transpose if they lie otherwise. */
+/** The value with its axes in the given order; adds a transpose if they are stored in another. */
 export function ordered(view: View, order: readonly number[]): Value {
   if (order.every((axis, i) => axis === view.order[i])) return view.value;
   const perm = order.map((axis) => view.order.indexOf(axis));
   const shape = order.map((axis) => view.shape[axis]!);
-  // Moving axes of size 1 moves nothing.
+  // Moving an axis of size 1 moves no elements, so a reshape does.
   const moved = perm.filter((i) => view.value.shape[i] !== 1);
   if (moved.every((axis, i) => i === 0 || axis > moved[i - 1]!)) return reshaped(view.value, shape);
   return node('Transpose', [view.value], shape, { attributes: { perm: { ints: perm } } });
 }
 
-/** The value in the tensor's own order. */
+/** The value with its axes in the tensor's order. */
 export const plain = (view: View): Value => ordered(view, identityOrder(view.shape.length));
 
-/** The same values under another shape. */
+/** Reshapes a value. */
 export function reshaped(value: Value, shape: readonly number[]): Value {
   if (shape.length === value.shape.length && shape.every((size, i) => size === value.shape[i])) return value;
   const { source } = value;
-  // What does not depend on the call needs no node: it is written under the new shape.
+  // Weights and constants need no node: they are written to the model in the new shape.
   if (source.kind === 'weight' || source.kind === 'constant') return { ...value, shape: [...shape] };
   const origin = source.kind === 'node' && source.node.op === 'Reshape' ? source.node.inputs[0]! : value;
   return origin.shape.length === shape.length && shape.every((size, i) => size === origin.shape[i])
@@ -56,7 +57,7 @@ export function reshaped(value: Value, shape: readonly number[]): Value {
     : node('Reshape', [origin, integers(shape)], shape);
 }
 
-/** The tensor's axes relabelled: axis i of the result is axis `perm[i]`. */
+/** Transposes a tensor without moving elements: axis i of the result is axis `perm[i]`. */
 export function transposed(view: View, perm: readonly number[]): View {
   return {
     shape: perm.map((axis) => view.shape[axis]!),
@@ -65,7 +66,7 @@ export function transposed(view: View, perm: readonly number[]): View {
   };
 }
 
-/** The tensor under another shape; without moving data where axes that merge or split lie together. */
+/** Reshapes a tensor. Moves no elements if the axes that merge or split are stored next to each other. */
 export function reshapedView(view: View, shape: readonly number[]): View {
   if (isPlain(view) || elementCount(shape) === 0) return plainView(reshaped(plain(view), shape));
   const order = reorder(view, shape);
@@ -80,7 +81,7 @@ export function reshapedView(view: View, shape: readonly number[]): View {
   };
 }
 
-/** The order of the axes after a reshape, if the value need not be moved for it. */
+/** The stored order of the axes after a reshape; undefined if the reshape has to move elements. */
 function reorder(view: View, shape: readonly number[]): number[] | undefined {
   const segments = segmentsOf(view.shape, shape);
   const ones = shape
@@ -98,21 +99,21 @@ function reorder(view: View, shape: readonly number[]): number[] | undefined {
   return [...ones, ...order];
 }
 
-/** Which axes become which: the finest groups with equal products. Axes of size 1 are left out. */
+/** Matches old axes with new ones: the smallest groups with equal products. Axes of size 1 are left out. */
 function segmentsOf(from: readonly number[], to: readonly number[]): { from: number[]; to: number[] }[] {
   const axesOf = (shape: readonly number[]) => identityOrder(shape.length).filter((axis) => shape[axis] !== 1);
-  const [old, fresh] = [axesOf(from), axesOf(to)];
+  const [oldAxes, newAxes] = [axesOf(from), axesOf(to)];
   const segments: { from: number[]; to: number[] }[] = [];
-  for (let i = 0, j = 0; i < old.length || j < fresh.length;) {
-    const segment = { from: [old[i++]!], to: [fresh[j++]!] };
+  for (let i = 0, j = 0; i < oldAxes.length || j < newAxes.length;) {
+    const segment = { from: [oldAxes[i++]!], to: [newAxes[j++]!] };
     let [left, right] = [from[segment.from[0]!]!, to[segment.to[0]!]!];
     while (left !== right) {
       if (left < right) {
-        left *= from[old[i]!]!;
-        segment.from.push(old[i++]!);
+        left *= from[oldAxes[i]!]!;
+        segment.from.push(oldAxes[i++]!);
       } else {
-        right *= to[fresh[j]!]!;
-        segment.to.push(fresh[j++]!);
+        right *= to[newAxes[j]!]!;
+        segment.to.push(newAxes[j++]!);
       }
     }
     segments.push(segment);
@@ -121,9 +122,9 @@ function segmentsOf(from: readonly number[], to: readonly number[]): { from: num
 }
 
 /**
- * The order in which views that are combined element by element are best taken: that of the largest, and of several the
- * one that is not the tensor's own if they are images, and the tensor's own otherwise (after images, what reads a
- * sequence wants channels last).
+ * Chooses the storage order for combining views element by element: that of the largest view. Among several, images
+ * (rank 4 and more) prefer an order other than the tensor's, which keeps them channels-first; others prefer the
+ * tensor's order, since operators on sequences need channels last.
  */
 export function commonOrder(views: readonly View[], rank: number): readonly number[] {
   const full = views.filter((view) => view.shape.length === rank);
@@ -135,7 +136,7 @@ export function commonOrder(views: readonly View[], rank: number): readonly numb
   return preferred?.order ?? identityOrder(rank);
 }
 
-/** The value of a view that is broadcast to `rank` axes, in the given order of these. */
+/** The value of a view, extended to `rank` axes for broadcasting, with its axes in the given order. */
 export function broadcastOrdered(view: View, rank: number, order: readonly number[]): Value {
   if (view.shape.length === 0) return view.value;
   const missing = rank - view.shape.length;

@@ -48,7 +48,7 @@ describe('a recorded function', () => {
     eager.dispose();
   });
 
-  it('reads weights from memory and from files, and differentiates by inputs and trainable leaves', async () => {
+  it('reads weights from memory and files and differentiates with respect to inputs and trainable leaves', async () => {
     const params = {
       frozen: normal([4, 3], 1),
       stored: stored(random(2).randn(20).slice(0, 20), [5, 4], 'F32'),
@@ -72,7 +72,7 @@ describe('a recorded function', () => {
     Object.entries(expected.params).forEach(([path, tensor]) => close(actual.params[path]!, tensor));
   });
 
-  it('sees trainable leaves change, and new shapes', async () => {
+  it('follows changes of trainable leaves and of shapes', async () => {
     const scale = variable(scalar(2));
     const run = engine.compile((p, x) => mul(x!, (p as { scale: Tensor }).scale));
     const values = async (x: Tensor) => [...(await run({ scale }, x))[0]!.dataSync()];
@@ -83,14 +83,14 @@ describe('a recorded function', () => {
     scale.dispose();
   });
 
-  it('takes tensors of its closure for constants', async () => {
+  it('treats captured tensors as constants', async () => {
     const outside = tensor1d([1, 2, 3]);
     const [y] = await engine.compile((_, x) => mul(x!, outside))({}, tensor1d([2, 2, 2]));
     expect([...y!.dataSync()]).toEqual([2, 4, 6]);
     outside.dispose();
   });
 
-  it('gives an input that it leaves out, or is given twice, gradients of its own', async () => {
+  it('gives each input its own gradient, also if it is unused or passed twice', async () => {
     const fn: ModelFunction = (_, x, y, z) => sum(mul(x!, add(y!, mul(z!, 0).shape.length === 1 ? y! : z!)));
     const x = tensor1d([1, 2]);
     const { inputs } = await engine.compileVjp(fn, { wrt: [0, 1, 2] })({}, [x, x, tensor1d([5, 6])]);
@@ -101,7 +101,7 @@ describe('a recorded function', () => {
     ]);
   });
 
-  it('leaves tfjs as it was, errors included', () => {
+  it('restores the state of tfjs, also after errors', () => {
     const before = engineState();
     expect(() =>
       recordFunction(
@@ -118,10 +118,10 @@ describe('a recorded function', () => {
     expect(engineState()).toEqual(before);
   });
 
-  // Its gradient computes the scores again block by block of queries, in a Scan.
+  // The gradient recomputes the scores in blocks of queries, in a Scan.
   it.each<[string, number, number]>([
     ['a multiple of the block', 512, 512],
-    ['queries that divide badly', 515, 509],
+    ['queries that do not fill the last block', 515, 509],
   ])('attends to many tokens: %s', async (_, queries, keys) => {
     const shapes = [
       [8, queries, 32],

@@ -18,31 +18,36 @@ export const specOf = ({ shape, dtype }: { readonly shape: readonly number[]; re
   dtype: dtype as Dtype,
 });
 
-/** A recorded function: its graph, and what its inputs and outputs mean. */
+/** A recorded function: its graph and the meaning of the graph's outputs. */
 export interface RecordedFunction {
-  /** Inputs: the function's, then the trainable leaves, then the output gradient; see `names`. */
+  /** Its inputs are the function's, then the trainable leaves, then the output gradient. */
   readonly graph: Graph;
   readonly outputs: {
-    readonly values: readonly Value[]; // the function's
-    readonly inputs: readonly Value[]; // gradients of the inputs in `wrt`
-    readonly params: Readonly<Record<string, Value>>; // gradients of the trainable leaves
+    /** The function's outputs. */
+    readonly values: readonly Value[];
+    /** Gradients of the inputs in `wrt`. */
+    readonly inputs: readonly Value[];
+    /** Gradients of the trainable leaves, by path. */
+    readonly params: Readonly<Record<string, Value>>;
   };
 }
 
-/** Names of the graph's inputs. */
+/** The name of the graph's input for input `index` of the function. */
 export const inputName = (index: number): string => `input.${index}`;
+/** The name of the graph's input for the trainable leaf at `path`. */
 export const leafName = (path: string): string => `param.${path}`;
+/** The name of the graph's input for the output gradient. */
 export const gradientName = 'dy';
 
-/** What to differentiate. */
+/** The request to differentiate: with respect to which inputs, and the spec of the output gradient. */
 export interface Derivative {
   readonly wrt: readonly number[];
   readonly dy: Spec;
 }
 
 /**
- * Records a model function, and with `derivative` its vector-Jacobian product, for inputs of the given shapes.
- * @throws RecordingError
+ * Records a model function for inputs of the given shapes, and with `derivative` its vector-Jacobian product too.
+ * @throws RecordingError if the function uses a kernel that cannot be recorded, reads values or draws random numbers
  */
 export function recordFunction(
   fn: ModelFunction,
@@ -50,7 +55,7 @@ export function recordFunction(
   inputs: readonly Spec[],
   derivative?: Derivative,
 ): RecordedFunction {
-  const made: Variable[] = [];
+  const variables: Variable[] = [];
   const values: Value[] = [];
   const input = (name: string, { shape, dtype }: Spec) => {
     const value: Value = { shape, dtype, source: { kind: 'input', name } };
@@ -63,9 +68,9 @@ export function recordFunction(
       const leaves = trainable(params);
       const tree = mapTensors(params, (path, leaf) => {
         if (!leaves[path]) return weight(leaf);
-        const stand = variable(input(leafName(path), leaves[path] as Spec));
-        made.push(stand);
-        return stand;
+        const placeholderVariable = variable(input(leafName(path), leaves[path] as Spec));
+        variables.push(placeholderVariable);
+        return placeholderVariable;
       });
       if (!derivative) return forward([fn(tree, ...xs)].flat() as Tensor[], values);
       const product = vjp(fn, tree, xs, input(gradientName, derivative.dy), derivative.wrt);
@@ -80,7 +85,7 @@ export function recordFunction(
       };
     });
   } finally {
-    made.forEach((stand) => stand.dispose());
+    variables.forEach((leaf) => leaf.dispose());
   }
 }
 

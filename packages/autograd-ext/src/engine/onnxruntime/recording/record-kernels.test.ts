@@ -31,22 +31,22 @@ import { isRecordable, RecordingError, recorderName } from '../recorder/recorder
 import { elementCount } from '../../../params.js';
 
 const backends = ['wasm', 'cpu'] as const;
-/** Every op of tfjs and of ours, with odd shapes, batches and axes of length 1. */
+/** Every op of tfjs and of this package, with odd shapes, batches and axes of length 1. */
 const kernelCases = [...elementCases, ...tensorCases, ...networkCases];
 
-describe('recorded', () => {
+describe('a recorded kernel', () => {
   const tfjs = new TfjsEngine();
   const onnxruntime = new OnnxRuntimeEngine({ threads: 1 });
   const rounding = new OnnxRuntimeEngine({ threads: 1, precision: 'float16' });
   afterAll(() => [onnxruntime, rounding].forEach((engine) => engine.dispose()));
 
-  it.each(networkCases)('$name, products in float16', async (kernelCase) => {
+  it.each(networkCases)('agrees with float32 when products are in float16: $name', async (kernelCase) => {
     const { fn, wrt, make } = prepared(kernelCase, order);
     await useBackend('cpu');
     compare(await run(rounding, fn, make(), wrt), await run(onnxruntime, fn, make(), wrt), 1e-2, 'float32', 0.1);
   });
 
-  it.each(kernelCases)('$name', async (kernelCase) => {
+  it.each(kernelCases)('agrees with tfjs in values and gradients: $name', async (kernelCase) => {
     for (const layout of layouts) {
       const { fn, wrt, make } = prepared(kernelCase, layout);
       const eager = prepared({ ...kernelCase, op: kernelCase.eager ?? kernelCase.op }, layout).fn;
@@ -63,8 +63,8 @@ describe('recorded', () => {
   });
 });
 
-describe('all kernels', () => {
-  /** Names of the kernels that the cases and their gradients run while they are recorded. */
+describe('the list of cases', () => {
+  /** Names of the kernels that run while the cases and their gradients are recorded. */
   const ran = new Set<string>();
 
   beforeAll(() => {
@@ -79,7 +79,7 @@ describe('all kernels', () => {
     runKernel.mockRestore();
   });
 
-  it('that tfjs has are in the list above, or refused for a reason', () => {
+  it('covers every kernel of tfjs that is not refused for a reason', () => {
     const names = Object.entries(tf)
       .filter(([key, value]) => /^_?[A-Z]/.test(key) && key !== 'OP_SCOPE_SUFFIX' && typeof value === 'string')
       .map(([, value]) => value as unknown as string);
@@ -89,7 +89,7 @@ describe('all kernels', () => {
     expect([...notRecordable].filter((name) => !names.includes(name))).toEqual([]);
   });
 
-  it('that have a gradient are in the list above', () => {
+  it('covers every kernel that has a gradient', () => {
     const names = Object.values(tf).filter(
       (value): value is any => typeof value === 'string' && getGradient(value) !== undefined,
     ) as unknown as string[];
@@ -97,12 +97,12 @@ describe('all kernels', () => {
     expect(names.filter((name) => !ran.has(name) && !notRecordable.has(name))).toEqual([]);
   });
 
-  it('that the recorder knows are in the list above', () => {
+  it('covers every kernel that has an emitter', () => {
     const names = getKernelsForBackend(recorderName).map(({ kernelName }) => kernelName);
     expect(names.filter((name) => !ran.has(name))).toEqual([]);
   });
 
-  it('that we define are in the list above', async () => {
+  it('covers every op that this package defines', async () => {
     const names = await definedOps();
     expect(names.length).toBeGreaterThan(10);
     expect(names.filter((name) => !ran.has(name))).toEqual([]);
@@ -130,7 +130,7 @@ describe('a function that cannot be recorded', () => {
 
   it.each<[string, (x: any) => Tensor, RegExp]>([
     [
-      'shapes by value',
+      'a shape that depends on values',
       (y) => tf.unique(reshape(y, [-1])).values,
       new RegExp(
         "'myReward' cannot be recorded: it uses the kernel 'Unique', whose result has a shape that depends on values" +
@@ -138,14 +138,14 @@ describe('a function that cannot be recorded', () => {
       ),
     ],
     [
-      'boxes by score',
+      'boxes selected by score',
       (y) => tf.image.nonMaxSuppression(y, slice(reshape(y, [-1]), [0], [4]) as never, 2),
       /'NonMaxSuppressionV3', whose/,
     ],
     ['random classes', (y) => tf.multinomial(y, 2, 3), /'Multinomial', which draws random numbers/],
     ['complex numbers', (y) => tf.abs(tf.complex(y, y)), /'Complex', which works on complex numbers/],
     [
-      'a strange kernel',
+      'an unknown kernel',
       (y) => engine().runKernel('Strange', { y }) as Tensor,
       /'Strange', which cannot be recorded\. Write it with other tfjs ops, or run it on the tfjs engine/,
     ],
@@ -154,9 +154,13 @@ describe('a function that cannot be recorded', () => {
       (y) => tf.mul(y, y.dataSync()[0] as number),
       /'myReward' cannot be recorded: a tensor's values are read/,
     ],
-    ['noise', (y) => tf.add(y, tf.randomNormal([4, 4])), /'myReward' cannot be recorded: it draws random numbers/],
+    [
+      'random noise',
+      (y) => tf.add(y, tf.randomNormal([4, 4])),
+      /'myReward' cannot be recorded: it draws random numbers/,
+    ],
     ['dropout', (y) => tf.dropout(y, 0.5), /it draws random numbers/],
-  ])('%s', (_, op, message) => {
+  ])('throws a RecordingError that says why: %s', (_, op, message) => {
     const { random } = Math;
     refused(op).toThrow(RecordingError);
     refused(op).toThrow(message);
@@ -167,14 +171,14 @@ describe('a function that cannot be recorded', () => {
 
 type Layout = (rank: number, input: number) => number[];
 const order = (rank: number) => Array.from({ length: rank }, (_, i) => i);
-/** How the axes of an input lie: as they are, all backwards, and the last of the first input in front. */
+/** Storage orders of the inputs' axes: their own, reversed, and with the last axis of the first input in front. */
 const layouts: Layout[] = [
   order,
   (rank) => order(rank).reverse(),
   (rank, input) => (input === 0 ? [...order(rank).slice(-1), ...order(rank).slice(0, -1)] : order(rank)),
 ];
 
-/** A case as a function of inputs that lie in another order, which it transposes back first. */
+/** Makes a case a function of inputs with transposed axes, which it transposes back first. */
 function prepared({ op, inputs, wrt }: KernelCase, layout: Layout) {
   const perms = inputs.map(({ shape }, i) => layout(shape.length, i));
   const back = perms.map((perm) => perm.map((_, axis) => perm.indexOf(axis)));
@@ -210,13 +214,14 @@ function valuesOf({ shape, values, dtype }: CaseInput, seed: number): Float32Arr
 }
 
 interface Result {
+  /** Says which output or gradient it is. */
   readonly what: string;
   readonly shape: readonly number[];
   readonly dtype: DataType;
   readonly values: ArrayLike<number>;
 }
 
-/** The outputs and, if asked for, those of the compiled gradient. Frees the inputs. */
+/** Runs the function and, if `wrt` is not empty, its compiled gradient. Frees the inputs. */
 async function run(engine: Engine, fn: ModelFunction, inputs: Tensor[], wrt: readonly number[]): Promise<Result[]> {
   const outputs = await engine.compile(fn)({}, ...inputs);
   const named: [string, Tensor][] = outputs.map((tensor, i) => [`output ${i}`, tensor]);
@@ -266,7 +271,7 @@ function compare(
   });
 }
 
-/** Finite differences of the eager op: what the recording is compared with is right. */
+/** Checks the eager op, which is the reference, against finite differences. */
 function checkDifferences({ op, step = 1e-2 }: KernelCase, inputs: Tensor[], wrt: readonly number[]): void {
   const first = (...xs: Tensor[]) => [op(...xs)].flat()[0] as Tensor;
   const varied = wrt.map((index) => inputs[index]!);

@@ -19,23 +19,23 @@ describe('graphMemory', () => {
   const big = matMul(x, weight({}, 100, 1000)); // 40,000 bytes
   const small = matMul(big, weight({}, 1000, 10)); // 400 bytes
 
-  it('counts what lives at once, and what is returned apart', () => {
+  it('counts results that live at the same time, and outputs separately', () => {
     const again = matMul(matMul(small, weight({}, 10, 2000)), weight({}, 2000, 1)); // 80,000 bytes, when `big` is gone
     expect(graphMemory({ inputs: [x], outputs: [again] })).toMatchObject({
       activations: 80_400,
       outputs: 40,
       nodes: 4,
     });
-    const both = matMul(matMul(small, weight({}, 10, 2000)), node('Transpose', [big], [1000, 10]));
-    expect(graphMemory({ inputs: [x], outputs: [small, both] }).outputs).toBe(400 + 4 * 10 * 10);
+    const second = matMul(matMul(small, weight({}, 10, 2000)), node('Transpose', [big], [1000, 10]));
+    expect(graphMemory({ inputs: [x], outputs: [small, second] }).outputs).toBe(400 + 4 * 10 * 10);
   });
 
-  it('counts a weight once, and what is computed of weights alone as held', () => {
+  it('counts a shared weight once, and values computed from weights alone as folded', () => {
     const leaf = {};
     const shared = weight(leaf, 100, 100);
     const turned = node('Transpose', [shared], [100, 100]);
-    const made = matMul(matMul(matMul(x, shared), weight(leaf, 100, 100)), turned);
-    expect(graphMemory({ inputs: [x], outputs: [made] })).toMatchObject({
+    const product = matMul(matMul(matMul(x, shared), weight(leaf, 100, 100)), turned);
+    expect(graphMemory({ inputs: [x], outputs: [product] })).toMatchObject({
       weights: new Map([[leaf, 40_000]]),
       folded: 40_000,
       nodes: 3,
@@ -47,13 +47,13 @@ describe('graphMemory', () => {
     });
   });
 
-  it('writes over what nothing else needs, and hands on what is only reshaped', () => {
+  it('overwrites inputs that no other node reads, and shares the memory of reshapes', () => {
     const chain = [1, 2, 3].reduce((value) => node('Add', [value, constant(1, [])], value.shape), big);
     const flat = node('Reshape', [chain, constant(Int32Array.of(10_000), [1], 'int64')], [10_000]);
     const out = node('ReduceSum', [flat], [1]);
     expect(graphMemory({ inputs: [x], outputs: [out] }).activations).toBe(40_000);
-    const kept = node('Mul', [node('Add', [big, constant(1, [])], big.shape), big], big.shape);
-    expect(graphMemory({ inputs: [x], outputs: [node('ReduceSum', [kept], [1])] }).activations).toBe(80_000);
+    const product = node('Mul', [node('Add', [big, constant(1, [])], big.shape), big], big.shape);
+    expect(graphMemory({ inputs: [x], outputs: [node('ReduceSum', [product], [1])] }).activations).toBe(80_000);
   });
 
   it('follows the run order of ONNX Runtime: a node computes its last input first', () => {
@@ -67,7 +67,7 @@ describe('graphMemory', () => {
     expect(activations((value, factor) => node('Mul', [factor, value], value.shape))).toBe(5 * 40_000);
   });
 
-  it('adds what operators need while they run', () => {
+  it('adds the scratch memory of operators', () => {
     const [image, kernel] = [input('image', 1, 8, 10, 10), weight({}, 8, 4, 3, 3)];
     const grown = node('ConvTranspose', [image, kernel], [1, 4, 12, 12]);
     expect(graphMemory({ inputs: [image], outputs: [grown] }).activations).toBe(4 * 4 * 9 * 100);

@@ -11,25 +11,29 @@ import {
 } from '../graph/graph.js';
 import { elementCount } from '../../../params.js';
 
-/** What a session needs memory for, in bytes. */
+/** The memory that a session needs, in bytes. */
 export interface GraphMemory {
-  /** The most that the results of nodes take at once in a run; those that the graph returns are not among them. */
+  /** The peak of the intermediate results during a run, without the outputs. */
   readonly activations: number;
-  /** What the graph returns. */
+  /** The outputs of the graph. */
   readonly outputs: number;
-  /** Weights that nodes read, by leaf: sessions share the pages that they map. */
+  /** The weights that nodes read, by leaf: sessions share the memory that they map. */
   readonly weights: ReadonlyMap<object, number>;
-  /** What a session computes of weights and constants when it starts, and keeps. */
+  /** Values that depend on weights and constants alone: a session computes them when it starts, and keeps them. */
   readonly folded: number;
   readonly nodes: number;
 }
 
-/** What ONNX Runtime needs memory for when it runs a graph, by the plan that it makes of buffers: nothing is run. */
+/**
+ * Predicts the memory that ONNX Runtime needs for a graph by repeating its run order and its planning of buffers. Runs
+ * nothing.
+ * @param options.relayout as `SessionOptions.relayout`
+ */
 export function graphMemory(graph: Graph, { relayout = false }: { relayout?: boolean } = {}): GraphMemory {
   const all = nodesOf(graph.outputs);
-  const fixed = constantNodes(all);
+  const constants = constantNodes(all);
   const nodes = runOrder(
-    all.filter((node) => !fixed.has(node)),
+    all.filter((node) => !constants.has(node)),
     relayout,
   );
   const used = new Set(nodes.flatMap((node) => dependencies(node)));
@@ -43,16 +47,19 @@ export function graphMemory(graph: Graph, { relayout = false }: { relayout?: boo
     outputs: sum(graph.outputs.map(bytesOf)),
     weights: leaves,
     folded: sum(
-      [...used].map((value) => (value?.source.kind === 'node' && fixed.has(value.source.node) ? bytesOf(value) : 0)),
+      [...used].map((value) =>
+        value?.source.kind === 'node' && constants.has(value.source.node) ? bytesOf(value) : 0,
+      ),
     ),
     nodes: nodes.length,
   };
 }
 
 /**
- * The order in which ONNX Runtime runs nodes: from each node whose results no other node takes, the last first, depth
- * first to what it needs, of which the last comes first. Its own fusions, which count as last, are left out.
- * @param relayout convolutions that are laid out anew are nodes of their own, which come after all others
+ * The order in which ONNX Runtime runs nodes: depth first from the nodes whose results no other node uses, the last of
+ * them first, and from each node to its producers, again the last one first. Fused operators, which ONNX Runtime counts
+ * as last, are ignored.
+ * @param relayout whether convolutions are rearranged: they then become new nodes, which count as last
  */
 function runOrder(nodes: readonly GraphNode[], relayout: boolean): readonly GraphNode[] {
   const index = new Map(nodes.map((node, i) => [node, relayout && node.op === 'Conv' ? nodes.length + i : i]));
@@ -63,9 +70,9 @@ function runOrder(nodes: readonly GraphNode[], relayout: boolean): readonly Grap
     );
     return [...new Set(sources)].sort(byIndex);
   };
-  const taken = new Set(nodes.flatMap(sourcesOf));
+  const used = new Set(nodes.flatMap(sourcesOf));
   const stack = nodes
-    .filter((node) => !taken.has(node))
+    .filter((node) => !used.has(node))
     .sort(byIndex)
     .map((node) => ({ node, done: false }));
   const seen = new Set<GraphNode>();
@@ -85,18 +92,22 @@ function runOrder(nodes: readonly GraphNode[], relayout: boolean): readonly Grap
   return order;
 }
 
-/** Memory that one result after the other may lie in. */
+/** A block of memory that holds one result after another. */
 interface Buffer {
   readonly bytes: number;
+  /** Shape and size: ONNX Runtime reuses a buffer for a result of the same key only. */
   readonly key: string;
+  /** The index of the node that allocates it. */
   readonly from: number;
-  /** The last node that needs it. */
+  /** The index of the last node that reads it. */
   to: number;
+  /** The number of reads that are still to come. */
   uses: number;
 }
 
-// What hands on the memory of its first input, and what may write over it where nothing else needs it.
+// Operators whose result shares the memory of their first input.
 const aliases = new Set(['Reshape', 'Identity', 'Squeeze', 'Unsqueeze', 'Flatten']);
+// Operators that may overwrite an input that no other node reads.
 const inPlace = new Set([
   'Add',
   'Sub',
@@ -116,15 +127,15 @@ const inPlace = new Set([
   'Cast',
 ]);
 
-/** Assigns buffers as ONNX Runtime's planner does, and takes the sum of those in use at each node. */
+/** Assigns buffers like ONNX Runtime's planner and returns the peak of their sum. */
 function peakOf(nodes: readonly GraphNode[], { outputs }: Graph, relayout: boolean): number {
   const returned = new Set(outputs);
   const uses = new Map<Value, number>();
   for (const node of nodes)
     for (const value of dependencies(node)) if (value) uses.set(value, (uses.get(value) ?? 0) + 1);
   const buffers = new Map<Value, Buffer>();
-  const made: Buffer[] = [];
-  const free: Buffer[] = []; // the latest last
+  const allocated: Buffer[] = [];
+  const free: Buffer[] = []; // the most recently freed last
   const place = (node: GraphNode, value: Value, at: number): Buffer => {
     const [first] = node.inputs;
     if (aliases.has(node.op) && buffers.has(first!)) return buffers.get(first!)!;
@@ -138,7 +149,7 @@ function peakOf(nodes: readonly GraphNode[], { outputs }: Graph, relayout: boole
     const spare = free.findLastIndex((buffer) => buffer.key === key);
     if (spare >= 0) return free.splice(spare, 1)[0]!;
     const buffer = { bytes: bytesOf(value), key, from: at, to: at, uses: 0 };
-    made.push(buffer);
+    allocated.push(buffer);
     return buffer;
   };
   nodes.forEach((node, at) => {
@@ -156,35 +167,35 @@ function peakOf(nodes: readonly GraphNode[], { outputs }: Graph, relayout: boole
       if (buffer.uses === 0) free.push(buffer);
     }
   });
-  return highest(nodes, made, relayout);
+  return peakOver(nodes, allocated, relayout);
 }
 
-/** The largest sum over time of buffers, and of what each node takes for itself. */
-function highest(nodes: readonly GraphNode[], buffers: readonly Buffer[], relayout: boolean): number {
+/** The largest sum over time of the buffers in use and the scratch memory of the running node. */
+function peakOver(nodes: readonly GraphNode[], buffers: readonly Buffer[], relayout: boolean): number {
   const change = new Float64Array(nodes.length + 1);
   for (const { bytes, from, to } of buffers) {
     change[from]! += bytes;
     change[to + 1]! -= bytes;
   }
-  let alive = 0;
-  return nodes.reduce((top, node, at) => Math.max(top, (alive += change[at]!) + scratch(node, relayout)), 0);
+  let live = 0;
+  return nodes.reduce((peak, node, at) => Math.max(peak, (live += change[at]!) + scratch(node, relayout)), 0);
 }
 
-/** What a node takes while it runs. */
+/** The temporary memory of a node while it runs. */
 function scratch({ op, inputs, attributes }: GraphNode, relayout: boolean): number {
-  if (op === 'Conv' && relayout) return bytesOf(inputs[0]!); // the same in blocks of channels
-  // laid out by heads
+  if (op === 'Conv' && relayout) return bytesOf(inputs[0]!); // the image in blocks of channels
+  // queries, keys and values by heads
   if (op === 'MultiHeadAttention') return sum(inputs.slice(0, 3).map((value) => (value ? bytesOf(value) : 0)));
   if (op === 'ConvTranspose') {
     const [x, weight] = inputs as [Value, Value];
-    return 4 * elementCount(weight.shape.slice(1)) * elementCount(x.shape.slice(2)); // columns of one image
+    return 4 * elementCount(weight.shape.slice(1)) * elementCount(x.shape.slice(2)); // the image as columns (im2col)
   }
   return sum(
     Object.values(attributes).map((attribute: Attribute) => ('graph' in attribute ? bodyMemory(attribute.graph) : 0)),
   );
 }
 
-/** Of one iteration. */
+/** The memory of one iteration of a loop. */
 function bodyMemory(graph: Graph): number {
   return peakOf(bodyOf(graph).nodes, graph, false) + sum(graph.outputs.map(bytesOf));
 }

@@ -16,12 +16,12 @@ import {
   type Spec,
 } from '../recording/record-function.js';
 import type { ResidualMemory } from './residual-memory.js';
-import { startSession, type Held, type Session, type SessionOptions } from './session.js';
-import { residualName, split } from '../passes/split.js';
+import { relayoutLimit, startSession, type OutputBuffer, type Session, type SessionOptions } from './session.js';
+import { residualName, split, type Split } from '../passes/split.js';
 import { optimize } from '../passes/optimize.js';
-import type { Placed, WeightFiles } from './weight-files.js';
+import type { WeightFiles, WeightRequest } from './weight-files.js';
 
-/** What a program is compiled with. */
+/** The parts of an engine that its programs share. */
 export interface ProgramOptions {
   readonly session: SessionOptions;
   readonly weights: WeightFiles;
@@ -29,25 +29,26 @@ export interface ProgramOptions {
   readonly precision: Precision;
   /** Awaited before a graph with attention runs. */
   readonly checkAttention: () => Promise<void>;
-  /** Told of every graph that is compiled, before and after. */
+  /** Called before and after each compilation of a graph. */
   readonly onCompile?: (progress: CompileProgress) => void;
 }
 
+/** The state of one compilation. All fields but the name are undefined until they are known. */
 export interface CompileProgress {
   readonly name: string;
-  /** Operators in the graph; not known before it is recorded. */
+  /** The number of operators in the graph. */
   readonly nodes?: number;
-  /** How long it took; not known before it is done. */
+  /** The duration of the compilation. */
   readonly seconds?: number;
-  /** What ONNX Runtime was given; not known before it is done. */
+  /** The graph that ONNX Runtime runs. */
   readonly graph?: Graph;
-  /** The same as an ONNX file, which Netron opens. Weights lie elsewhere. */
+  /** The graph as an ONNX file, which Netron opens. It refers to the weights in other files. */
   readonly model?: Uint8Array;
 }
 
 /**
- * A function, and its gradient if it has one, for one set of shapes and frozen weights. Sessions start when they are
- * first needed.
+ * A model function, optionally with its gradient, recorded for one set of shapes and frozen weights. Its sessions start
+ * on first use.
  */
 export class Program {
   readonly #name: string;
@@ -55,7 +56,7 @@ export class Program {
   readonly #outputs: readonly Value[];
   readonly #options: ProgramOptions;
   readonly #sessions = new Map<string, Promise<Session>>();
-  #cut: ReturnType<typeof split> | undefined;
+  #cachedSplit: Split | undefined;
 
   /** @throws RecordingError */
   constructor(
@@ -71,12 +72,12 @@ export class Program {
     this.#options = options;
   }
 
-  /** Bytes of what `forward` leaves behind. */
+  /** Bytes that one forward run saves for backward. */
   get residualBytes(): number {
     return this.#split.residualBytes;
   }
 
-  /** The function without a gradient. */
+  /** Runs a program without gradient. */
   async run(params: Params, inputs: readonly Tensor[]): Promise<readonly Tensor[]> {
     const session = await this.#session(this.#name, () => ({
       inputs: this.#recording.graph.inputs,
@@ -85,61 +86,73 @@ export class Program {
     return session.run(feedsOf(params, inputs));
   }
 
-  /** Value and gradients. In one graph for both, what the gradient could compute again would be held until it does. */
+  /**
+   * Runs forward and backward. One graph for both would keep values alive from forward to backward that are cheaper to
+   * recompute.
+   */
   async vjp(params: Params, inputs: readonly Tensor[], dy: Tensor): Promise<Vjp> {
-    const { outputs, held } = await this.forward(params, inputs);
+    const { outputs, residuals } = await this.forward(params, inputs);
     const [value, ...aux] = outputs as [Tensor, ...Tensor[]];
-    return { value, aux, ...(await this.backward(params, inputs, held, dy).finally(() => this.giveBack(held))) };
+    const gradients = await this.backward(params, inputs, residuals, dy).finally(() =>
+      this.releaseResiduals(residuals),
+    );
+    return { value, aux, ...gradients };
   }
 
-  /** The function alone; `backward` starts from what is held, until that is given back. */
+  /** Runs the function alone. The residuals serve any number of `backward` calls until they are released. */
   async forward(
     params: Params,
     inputs: readonly Tensor[],
-  ): Promise<{ outputs: readonly Tensor[]; held: readonly Held[] }> {
+  ): Promise<{ outputs: readonly Tensor[]; residuals: readonly OutputBuffer[] }> {
     const session = await this.#session(`${this.#name}: forward`, () => this.#split.forward);
-    const held = this.#options.memory.take(this, this.residualBytes, () => session.hold(this.#valueCount));
+    const residuals = this.#options.memory.acquire(this, this.residualBytes, () =>
+      session.allocateOutputs(this.#valueCount),
+    );
     try {
-      return { outputs: await session.run(feedsOf(params, inputs), held), held };
+      return { outputs: await session.run(feedsOf(params, inputs), residuals), residuals };
     } catch (error) {
-      this.giveBack(held);
+      this.releaseResiduals(residuals);
       throw error;
     }
   }
 
+  /** Computes the gradients from the weights, inputs and residuals of a forward run. */
   async backward(
     params: Params,
     inputs: readonly Tensor[],
-    held: readonly Held[],
+    residuals: readonly OutputBuffer[],
     dy: Tensor,
   ): Promise<Pick<Vjp, 'inputs' | 'params'>> {
     const session = await this.#session(`${this.#name}: backward`, () => this.#split.backward);
-    const residuals = Object.fromEntries(held.map((value, i) => [residualName(i), value]));
-    return this.#gradients(await session.run({ ...feedsOf(params, inputs), ...residuals, [gradientName]: dy }));
+    const saved = Object.fromEntries(residuals.map((buffer, i) => [residualName(i), buffer]));
+    return this.#gradients(await session.run({ ...feedsOf(params, inputs), ...saved, [gradientName]: dy }));
   }
 
-  giveBack(held: readonly Held[]): void {
-    this.#options.memory.give(this, held, this.residualBytes);
+  /** Lets the next forward run reuse the memory of residuals. */
+  releaseResiduals(residuals: readonly OutputBuffer[]): void {
+    this.#options.memory.release(this, residuals, this.residualBytes);
   }
 
+  /** Ends all sessions. */
   async release(): Promise<void> {
     const sessions = [...this.#sessions.values()];
     this.#sessions.clear();
-    this.#options.memory.forget(this);
+    this.#options.memory.freeSpare(this);
     for (const session of sessions) await (await session).release();
   }
 
+  /** The number of outputs of the function itself. */
   get #valueCount(): number {
     return this.#recording.outputs.values.length;
   }
 
-  get #split(): ReturnType<typeof split> {
-    this.#cut ??= split(
+  get #split(): Split {
+    this.#cachedSplit ??= split(
       this.#recording.graph.inputs,
       this.#outputs.slice(0, this.#valueCount),
       this.#outputs.slice(this.#valueCount),
     );
-    return this.#cut;
+    return this.#cachedSplit;
   }
 
   #gradients(results: readonly Tensor[]): Pick<Vjp, 'inputs' | 'params'> {
@@ -168,11 +181,12 @@ export class Program {
     refuseFaults(name, nodes, options.device);
     const used = new Set([...nodes.flatMap(dependencies), ...outputs]);
     await weights.place(weightsOf([...used]));
-    // those declared have to be fed
+    // ONNX Runtime requires a value for every declared input, so unused ones are not declared.
     const graph: Graph = { inputs: recorded.inputs.filter((input) => used.has(input)), outputs };
     const model = encodeModel(graph, weights.locate, name);
     const relayout =
-      [...used].reduce((sum, value) => sum + (value?.source.kind === 'weight' ? bytesOf(value) : 0), 0) <= smallModel;
+      [...used].reduce((sum, value) => sum + (value?.source.kind === 'weight' ? bytesOf(value) : 0), 0) <=
+      relayoutLimit;
     const session = await startSession(model, outputs, { relayout, ...options }).catch(explain(name, nodes, options));
     if (nodes.some(({ op }) => op === 'MultiHeadAttention')) await checkAttention();
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
@@ -183,10 +197,7 @@ export class Program {
   }
 }
 
-/** Bytes of weights up to which a second copy of some is worth it. */
-const smallModel = 2 ** 28;
-
-/** The values of a graph without inputs. */
+/** Runs a graph without inputs or weights once. */
 async function evaluate(graph: Graph): Promise<readonly ArrayLike<number>[]> {
   const session = await startSession(
     encodeModel(graph, () => ({ file: '', offset: 0, length: 0 })),
@@ -200,7 +211,7 @@ async function evaluate(graph: Graph): Promise<readonly ArrayLike<number>[]> {
   return values;
 }
 
-/** Says what failed, and what takes most memory in it. */
+/** Makes a handler that rethrows an error with the name of the graph, its largest tensors and advice. */
 function explain(name: string, nodes: readonly GraphNode[], { device }: SessionOptions): (error: Error) => never {
   return (cause) => {
     const values = nodes.flatMap((node) =>
@@ -222,12 +233,13 @@ function explain(name: string, nodes: readonly GraphNode[], { device }: SessionO
   };
 }
 
+/** The function's inputs and the trainable leaves, under their names in the graph. */
 function feedsOf(params: Params, inputs: readonly Tensor[]): Record<string, Tensor> {
   const leaves = Object.entries(trainable(params)).map(([path, leaf]) => [leafName(path), leaf as Tensor] as const);
   return Object.fromEntries([...inputs.map((x, i) => [inputName(i), x] as const), ...leaves]);
 }
 
-function weightsOf(values: readonly (Value | undefined)[]): Placed[] {
+function weightsOf(values: readonly (Value | undefined)[]): WeightRequest[] {
   return values.flatMap((value) =>
     value?.source.kind === 'weight' ? [{ leaf: value.source.leaf, dtype: value.dtype }] : [],
   );

@@ -1,53 +1,57 @@
-import type { Held } from './session.js';
+import type { OutputBuffer } from './session.js';
 
+/** The buffers of one forward run. */
 interface Block {
-  readonly held: readonly Held[];
+  readonly buffers: readonly OutputBuffer[];
   readonly bytes: number;
 }
 
 /**
- * Memory for what forward runs leave to their gradients. What is given back serves the next run of the same graph: the
- * system takes longer to hand out and clear a gigabyte than a run takes to fill it, and JavaScript frees late.
+ * A pool of memory for residuals, the activations that forward runs save for backward. Released blocks are reused by
+ * the next run of the same graph: allocating and clearing a gigabyte takes longer than filling it, and JavaScript's
+ * garbage collector frees late.
  */
 export class ResidualMemory {
   readonly #spare = new Map<object, Block[]>();
-  readonly #held = new Map<object, number>();
+  readonly #bytes = new Map<object, number>();
 
-  /** Bytes by owner, in use or to spare. */
-  get held(): ReadonlyMap<object, number> {
-    return this.#held;
+  /** Bytes allocated for each owner, both in use and spare. */
+  get bytesByOwner(): ReadonlyMap<object, number> {
+    return this.#bytes;
   }
 
   /**
-   * Whether a run of `owner` finds so many bytes without more than `limit` being held; spare memory of others is given
-   * up for it.
+   * Whether a run of `owner` can get a block of `bytes` without exceeding `limit` bytes in total. Frees the spare
+   * blocks of other owners if that is necessary.
    */
   fits(owner: object, bytes: number, limit: number): boolean {
-    const more = this.#spare.get(owner)?.length ? 0 : bytes;
-    if (this.#total + more > limit) [...this.#spare.keys()].forEach((other) => other !== owner && this.forget(other));
-    return this.#total + more <= limit;
+    const added = this.#spare.get(owner)?.length ? 0 : bytes;
+    if (this.#total + added > limit)
+      [...this.#spare.keys()].forEach((other) => other !== owner && this.freeSpare(other));
+    return this.#total + added <= limit;
   }
 
-  /** @param make called where there is none to spare */
-  take(owner: object, bytes: number, make: () => readonly Held[]): readonly Held[] {
+  /** @param allocate called if the owner has no spare block */
+  acquire(owner: object, bytes: number, allocate: () => readonly OutputBuffer[]): readonly OutputBuffer[] {
     const spare = this.#spare.get(owner)?.pop();
-    if (spare) return spare.held;
-    const held = make();
-    this.#held.set(owner, (this.#held.get(owner) ?? 0) + bytes);
-    return held;
+    if (spare) return spare.buffers;
+    const buffers = allocate();
+    this.#bytes.set(owner, (this.#bytes.get(owner) ?? 0) + bytes);
+    return buffers;
   }
 
-  give(owner: object, held: readonly Held[], bytes: number): void {
-    this.#spare.set(owner, [...(this.#spare.get(owner) ?? []), { held, bytes }]);
+  /** Makes a block available to the owner's next run. */
+  release(owner: object, buffers: readonly OutputBuffer[], bytes: number): void {
+    this.#spare.set(owner, [...(this.#spare.get(owner) ?? []), { buffers, bytes }]);
   }
 
-  /** Frees what `owner` has to spare. */
-  forget(owner: object): void {
-    for (const { bytes } of this.#spare.get(owner) ?? []) this.#held.set(owner, this.#held.get(owner)! - bytes);
+  /** Frees the spare blocks of an owner. */
+  freeSpare(owner: object): void {
+    for (const { bytes } of this.#spare.get(owner) ?? []) this.#bytes.set(owner, this.#bytes.get(owner)! - bytes);
     this.#spare.delete(owner);
   }
 
   get #total(): number {
-    return [...this.#held.values()].reduce((sum, bytes) => sum + bytes, 0);
+    return [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 }

@@ -5,42 +5,44 @@ import { outputName } from '../graph/encode.js';
 import { tensorType, type Value } from '../graph/graph.js';
 import { elementCount } from '../../../params.js';
 
-/**
- * Where a session runs; which of them there are depends on the platform and on what is installed beside ONNX Runtime.
- */
+/** The devices of sessions. Which ones exist depends on the platform and on the installed libraries. */
 export const devices = ['cpu', 'webgpu', 'cuda', 'tensorrt', 'coreml', 'dml'] as const;
 export type Device = (typeof devices)[number];
 
+/** Bytes of a graph's weights up to which `relayout` is used by default. */
+export const relayoutLimit = 2 ** 28;
+
 export interface SessionOptions {
   readonly device: Device;
-  /** Threads of one operator; all cores by default. */
+  /** Threads per operator; all cores by default. */
   readonly threads?: number;
-  /**
-   * Lays the weights of convolutions out anew: a tenth faster, but it takes a second copy of them, and time to start.
-   */
+  /** Rearranges the weights of convolutions: a tenth faster, but needs a second copy of them and time to start. */
   readonly relayout?: boolean;
-  /** Writes ONNX Runtime's profile of every run to files that begin with this path. */
+  /** Writes ONNX Runtime's profile of every run to files whose names begin with this path. */
   readonly profile?: string;
 }
 
-/** Memory that one session writes an output to, to be fed to another. */
-export type Held = OrtTensor;
+/** Memory that one session writes an output to and another reads as an input. */
+export type OutputBuffer = OrtTensor;
 
-/** By input name; those that a graph has no use for are left out. */
-export type Feeds = Readonly<Record<string, Tensor | Held>>;
+/** Inputs by name. A session ignores those that its graph does not use. */
+export type Feeds = Readonly<Record<string, Tensor | OutputBuffer>>;
 
 /** A compiled graph. */
 export interface Session {
-  /** @param into what takes the last outputs; the others are returned */
-  run(feeds: Feeds, into?: readonly Held[]): Promise<Tensor[]>;
-  /** Memory for the outputs from the `first` on. */
-  hold(first: number): readonly Held[];
+  /**
+   * Runs the graph and returns its outputs, which belong to the caller.
+   * @param into buffers that receive the last outputs, which are then not returned
+   */
+  run(feeds: Feeds, into?: readonly OutputBuffer[]): Promise<Tensor[]>;
+  /** Allocates buffers for the outputs from index `first` on. */
+  allocateOutputs(first: number): readonly OutputBuffer[];
   release(): Promise<void>;
 }
 
 type Runtime = typeof OnnxRuntime;
 
-/** ONNX Runtime, if it is installed. */
+/** Loads ONNX Runtime; undefined if it is not installed. */
 export async function findRuntime(): Promise<Runtime | undefined> {
   try {
     const runtime = (await import('onnxruntime-node')) as Runtime & { default?: Runtime };
@@ -51,8 +53,9 @@ export async function findRuntime(): Promise<Runtime | undefined> {
 }
 
 /**
- * Starts a session on a model.
- * @param outputs what the model's outputs are, in their order
+ * Starts a session.
+ * @param model an ONNX file
+ * @param outputs the model's outputs, in order
  * @throws if ONNX Runtime is not installed, or cannot run the model on the device
  */
 export async function startSession(
@@ -69,31 +72,30 @@ export async function startSession(
   const session = await runtime.InferenceSession.create(model, {
     executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
     graphOptimizationLevel: relayout ? 'all' : 'extended',
-    // An arena keeps what it once had, and a plan of all memory comes on top of it; the system gives and takes large
-    // blocks as fast.
+    // An arena never returns memory, and the memory pattern allocates on top of it. The system allocates and frees
+    // large blocks just as fast.
     enableMemPattern: false,
     enableCpuMemArena: false,
     ...(threads && { intraOpNumThreads: threads }),
     ...(profile && { enableProfiling: true, profileFilePrefix: profile }),
     logSeverityLevel: 3,
-    // Weights lie anywhere on the disk. Packed copies of them would double their memory: a session reads them from
-    // their files.
+    // Weights may be anywhere on the disk, and are mapped from their files. Prepacked copies would double their memory.
     extra: { session: { model_external_initializers_file_folder_path: '/', disable_prepacking: '1' } },
   });
   return {
     async run(feeds, into = []) {
-      const known = session.inputNames.map((name) => [name, toRuntime(runtime, feeds[name]!)] as const);
+      const inputs = session.inputNames.map((name) => [name, toRuntime(runtime, feeds[name]!)] as const);
       const returned = outputs.slice(0, outputs.length - into.length);
       const fetches = [...returned.map((value) => allocate(runtime, value)), ...into];
       await session.run(
-        Object.fromEntries(known),
+        Object.fromEntries(inputs),
         Object.fromEntries(fetches.map((tensor, i) => [outputName(i), tensor])),
       );
       if (fetches.reduce((bytes, { data }) => bytes + (data as Float32Array).byteLength, 0) >= worthCollecting)
         await collectGarbage();
       return returned.map((value, i) => fromRuntime(fetches[i]!, value));
     },
-    hold: (first) => outputs.slice(first).map((value) => allocate(runtime, value)),
+    allocateOutputs: (first) => outputs.slice(first).map((value) => allocate(runtime, value)),
     async release() {
       if (profile) (session as InferenceSession).endProfiling();
       await session.release();
@@ -101,21 +103,21 @@ export async function startSession(
   };
 }
 
-function toRuntime({ Tensor: Ort }: Runtime, x: Tensor | Held): OrtTensor {
+function toRuntime({ Tensor: Ort }: Runtime, x: Tensor | OutputBuffer): OrtTensor {
   if (!(x instanceof Tensor)) return x;
   const values = x.dataSync();
   if (x.dtype === 'bool') return new Ort('bool', Uint8Array.from(values), x.shape);
   if (x.dtype === 'int32') return new Ort('int32', values as Int32Array, x.shape);
-  // The cpu backend keeps a cast tensor's values as they were.
+  // tfjs's cpu backend does not convert the values of a cast tensor.
   return new Ort('float32', values instanceof Float32Array ? values : Float32Array.from(values), x.shape);
 }
 
-/** Bytes. */
+/** Bytes of outputs from which on a run collects garbage. */
 const worthCollecting = 2 ** 28;
 
 /**
- * Frees the copies of outputs that ONNX Runtime's Node binding returns even where it was given memory for them:
- * JavaScript, on whose heap they are small, would let some of them pile up.
+ * Frees the copies of outputs that ONNX Runtime's Node binding makes even if it is given buffers. They are small on
+ * JavaScript's heap, so the garbage collector would let several of them accumulate.
  */
 async function collectGarbage(): Promise<void> {
   const [{ setFlagsFromString }, { runInNewContext }] = await Promise.all([import('node:v8'), import('node:vm')]);
@@ -133,16 +135,16 @@ const arrays = {
 
 function allocate({ Tensor: Ort }: Runtime, { shape, dtype }: Value): OrtTensor {
   const data = new arrays[dtype](elementCount(shape));
-  const made = new Ort(dtype, data as never, shape);
-  // From Node 24 on the class takes the same memory as a Float16Array, which the binding does not know.
-  return dtype === 'float16' ? Object.assign(made, { cpuData: data }) : made;
+  const allocated = new Ort(dtype, data as never, shape);
+  // From Node 24 on, the class wraps the memory in a Float16Array, which the binding rejects.
+  return dtype === 'float16' ? Object.assign(allocated, { cpuData: data }) : allocated;
 }
 
 function fromRuntime(result: OrtTensor, { shape, dtype }: Value): Tensor {
   return tensor(result.data as Float32Array, [...shape], tensorType(dtype));
 }
 
-/** Bytes of memory that nobody uses. */
+/** The free memory of the machine, in bytes. */
 export async function freeMemory(): Promise<number> {
   const { freemem } = await import('node:os');
   return freemem();

@@ -4,41 +4,43 @@ import { toFloat16 } from '../../../weights/dtypes/float16.js';
 import type { WeightLocation } from '../graph/encode.js';
 import type { Dtype } from '../graph/graph.js';
 
-/** A weight as a graph wants it. */
-export interface Placed {
+/** A weight and the number format in which a graph reads it. */
+export interface WeightRequest {
   readonly leaf: object;
   readonly dtype: Dtype;
 }
 
 /**
- * Where an engine's frozen weights lie: in place where a file has them in the type that is wanted, else in a temporary
- * file.
+ * The files from which sessions map the frozen weights of an engine. A weight that a file already holds in the
+ * requested format is mapped in place; others are written to a temporary file.
  */
 export class WeightFiles {
-  readonly #located = new Map<object, Map<Dtype, WeightLocation>>();
+  readonly #locations = new Map<object, Map<Dtype, WeightLocation>>();
   #spill: Promise<SpillFile> | undefined;
 
-  /** Makes sure that all the weights lie in files. */
-  async place(weights: Iterable<Placed>): Promise<void> {
+  /** Makes sure that every weight is in a file. */
+  async place(weights: Iterable<WeightRequest>): Promise<void> {
     for (const { leaf, dtype } of weights) {
-      const known = this.#located.get(leaf) ?? new Map<Dtype, WeightLocation>();
-      this.#located.set(leaf, known);
-      if (!known.has(dtype)) known.set(dtype, await this.#find(leaf as Tensor | StoredTensor, dtype));
+      const locations = this.#locations.get(leaf) ?? new Map<Dtype, WeightLocation>();
+      this.#locations.set(leaf, locations);
+      if (!locations.has(dtype)) locations.set(dtype, await this.#find(leaf as Tensor | StoredTensor, dtype));
     }
   }
 
-  /** Where a weight lies, below the root folder of the file system. */
-  locate = (leaf: object, dtype: Dtype): WeightLocation => this.#located.get(leaf)!.get(dtype)!;
+  /** The location of a weight that has been placed. Its path is relative to the root of the file system. */
+  locate = (leaf: object, dtype: Dtype): WeightLocation => this.#locations.get(leaf)!.get(dtype)!;
 
+  /** Forgets all locations and deletes the temporary file. */
   async dispose(): Promise<void> {
-    this.#located.clear();
+    this.#locations.clear();
     const spill = this.#spill;
     this.#spill = undefined;
     await (await spill)?.remove();
   }
 
+  /** Finds the weight in its own file or writes it to the temporary one. */
   async #find(leaf: Tensor | StoredTensor, dtype: Dtype): Promise<WeightLocation> {
-    if (isStoredTensor(leaf) && leaf.location && stored[leaf.dtype] === dtype)
+    if (isStoredTensor(leaf) && leaf.location && mappable[leaf.dtype] === dtype)
       return { ...leaf.location, file: await fromRoot(leaf.location.file) };
     const values = await readValues(leaf);
     this.#spill ??= openSpill();
@@ -46,8 +48,8 @@ export class WeightFiles {
   }
 }
 
-/** What files call the types that are used as they lie. */
-const stored: Readonly<Record<string, Dtype>> = {
+/** The formats of files that sessions read in place, by their names in files. */
+const mappable: Readonly<Record<string, Dtype>> = {
   F32: 'float32',
   float32: 'float32',
   F16: 'float16',
@@ -55,13 +57,17 @@ const stored: Readonly<Record<string, Dtype>> = {
   int32: 'int32',
 };
 
-/** ONNX Runtime takes paths relative to a folder, which here is the root, and follows no links. */
+/**
+ * Resolves links and makes a path relative to the root: ONNX Runtime takes paths relative to a folder, for which the
+ * root is chosen here, and follows no links.
+ */
 async function fromRoot(file: string): Promise<string> {
   const [{ realpath }, { parse, relative }] = await Promise.all([import('node:fs/promises'), import('node:path')]);
   const real = await realpath(file);
   return relative(parse(real).root, real);
 }
 
+/** A temporary file for weights; it is also deleted when the process exits. */
 interface SpillFile {
   append(values: Float32Array | Int32Array | Uint16Array): Promise<WeightLocation>;
   remove(): Promise<void>;
