@@ -137,17 +137,17 @@ describe('AlignPropTrainer', () => {
   });
 
   it('takes negative prompts from a list in turn, across micro-batches and steps', async () => {
-    const asked: string[][] = [];
+    const encoded: string[][] = [];
     const spying = pipeline.with({});
     const encodePrompt = spying.encodePrompt.bind(spying);
     const trainer = tinyTrainer({
       pipeline: spying,
       config: { negative_prompts: ['blurry, dark', 'grey', 'red'], num_epochs: 1 },
     });
-    trainer.pipeline.encodePrompt = (prompts) => (asked.push([...prompts]), encodePrompt(prompts));
+    trainer.pipeline.encodePrompt = (prompts) => (encoded.push([...prompts]), encodePrompt(prompts));
     await collect(trainer);
-    expect(asked).toContainEqual(['blurry, dark', 'grey', 'red']);
-    expect(asked.filter((prompts) => prompts.includes('grey'))).toHaveLength(1);
+    expect(encoded).toContainEqual(['blurry, dark', 'grey', 'red']);
+    expect(encoded.filter((prompts) => prompts.includes('grey'))).toHaveLength(1);
     trainer.dispose();
   });
 

@@ -40,10 +40,10 @@ const fields = {
   sample_eta: shared.sample_eta
     .unwrap()
     .default(1)
-    .describe("DDIM's eta: the noise of each step, whose density the gradient is of; 1 is as noisy as DDPM."),
+    .describe("DDIM's eta, the noise of each step: DDPO differentiates its density. 1 is as noisy as DDPM."),
   sample_guidance_scale: shared.sample_guidance_scale,
   sample_batch_size: positive().default(1).describe('Images drawn at a time, a multiple of train_batch_size.'),
-  sample_num_batches_per_epoch: positive().default(2).describe('Such batches an epoch.'),
+  sample_num_batches_per_epoch: positive().default(2).describe('Batches of sample_batch_size images per epoch.'),
   negative_prompts: shared.negative_prompts,
   height: shared.height,
   width: shared.width,
@@ -51,7 +51,7 @@ const fields = {
   train_batch_size: shared.train_batch_size,
   train_gradient_accumulation_steps: positive()
     .default(1)
-    .describe('Micro-batches an optimizer step, each over all of its denoising steps.'),
+    .describe('Micro-batches per optimizer step, each with all of its denoising steps.'),
   train_num_inner_epochs: positive().default(1).describe('How often the images of an epoch are trained on.'),
   train_timestep_fraction: z
     .number()
@@ -62,7 +62,7 @@ const fields = {
   train_cfg: z
     .boolean()
     .default(true)
-    .describe('Whether the prediction that is trained has the guidance that images are drawn with.'),
+    .describe('Whether the trained prediction is guided like the one that draws the images.'),
   train_adv_clip_max: z.number().positive().default(5).describe('Advantages are clipped to ± this.'),
   train_clip_range: z.number().positive().lt(1).default(1e-4).describe('Importance ratios are clipped to 1 ± this.'),
   train_use_8bit_adam: shared.train_use_8bit_adam,
@@ -76,8 +76,12 @@ const fields = {
   per_prompt_stat_tracking: z
     .boolean()
     .default(false)
-    .describe("Whether advantages are of the prompt's own last rewards, rather than of the epoch's."),
-  per_prompt_stat_tracking_buffer_size: positive().default(16).describe('Last rewards kept of each prompt.'),
+    .describe(
+      'Whether advantages compare with the last rewards of the same prompt, rather than with those of the epoch.',
+    ),
+  per_prompt_stat_tracking_buffer_size: positive()
+    .default(16)
+    .describe('Number of last rewards saved for each prompt.'),
   per_prompt_stat_tracking_min_count: positive()
     .default(16)
     .describe("A prompt with fewer than this is compared with the epoch's rewards."),
@@ -85,10 +89,10 @@ const fields = {
   async_reward_computation: z
     .boolean()
     .default(false)
-    .describe("Whether the next images are drawn while a batch's rewards are awaited."),
+    .describe('Whether the next images are drawn while the rewards of a batch are pending.'),
   max_workers: positive()
     .default(2)
-    .describe('Accepted so that TRL configurations load; a reward function decides itself what runs at once.'),
+    .describe('Accepted so that TRL configurations load; a reward function decides itself what runs concurrently.'),
   // adapter
   use_lora: shared.use_lora,
   lora_rank: shared.lora_rank,

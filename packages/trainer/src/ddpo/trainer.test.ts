@@ -81,14 +81,14 @@ async function twoSamples(pipeline: StableDiffusionPipeline): Promise<readonly S
 }
 
 /** Reads weights that are in files into tensors. */
-async function readWeights(params: Params): Promise<{ params: Params; made: Tensor[] }> {
+async function readWeights(params: Params): Promise<{ params: Params; tensors: Tensor[] }> {
   const entries = await Promise.all(
     Object.entries(flattenTensors(params))
       .filter(([, leaf]) => isStoredTensor(leaf))
       .map(async ([path, leaf]) => [path, tensor(await (leaf as StoredTensor).read(), [...leaf.shape])] as const),
   );
-  const made = new Map(entries);
-  return { params: mapTensors(params, (path, leaf) => made.get(path) ?? leaf), made: [...made.values()] };
+  const tensors = new Map(entries);
+  return { params: mapTensors(params, (path, leaf) => tensors.get(path) ?? leaf), tensors: [...tensors.values()] };
 }
 
 /** ∇ mean(-A log p), one step at a time through the scheduler's own step: REINFORCE. */
@@ -119,7 +119,7 @@ async function reinforceGradient(
     dispose([x!, next!, embeds, t, scale, value]);
     return accumulate(all, params);
   }, {});
-  dispose(read.made);
+  dispose(read.tensors);
   return gradients;
 }
 
@@ -282,7 +282,7 @@ describe('DDPOTrainer', () => {
   it('passes on prompts and metadata, reports every epoch, and writes the adapter', async () => {
     const output_dir = await mkdtemp(`${tmpdir()}/ddpo-`);
     const pipeline = await tinyPipeline();
-    const asked: [number, readonly string[], readonly number[]][] = [];
+    const calls: [number, readonly string[], readonly number[]][] = [];
     const shown: [number, number][] = [];
     const trainer = trainerOf(pipeline, {
       config: {
@@ -293,8 +293,8 @@ describe('DDPOTrainer', () => {
         train_timestep_fraction: 0.5,
       },
       rewardFunction: (images, prompts, metadata) => (
-        asked.push([images.shape[0], prompts, metadata]),
-        tensor1d(prompts.map((_, i) => asked.length + i))
+        calls.push([images.shape[0], prompts, metadata]),
+        tensor1d(prompts.map((_, i) => calls.length + i))
       ),
       imageSamplesHook: ({ images, rewards }, epoch) =>
         void shown.push([epoch, rewards.size === images.shape[0] ? rewards.dataSync()[0]! : NaN]),
@@ -302,7 +302,7 @@ describe('DDPOTrainer', () => {
     const metrics = await collect(trainer);
     trainer.dispose();
     expect(
-      asked.map(([size, prompts, metadata]) => [size, prompts.every((prompt) => animals.includes(prompt)), metadata]),
+      calls.map(([size, prompts, metadata]) => [size, prompts.every((prompt) => animals.includes(prompt)), metadata]),
     ).toEqual(new Array(4).fill([2, true, [7, 7]]));
     expect(shown).toEqual([
       [0, 2],

@@ -64,8 +64,8 @@ describe('drawPlan', () => {
   });
 
   it("has the mean truncation of the authors' gaussian, 9.09 steps", () => {
-    const kept = attachProbabilities(perTrajectory('gaussian', gaussian(42, 5), 1), 50);
-    expect(kept.reduce((a, b) => a + b)).toBeCloseTo(9.0887, 3);
+    const probabilities = attachProbabilities(perTrajectory('gaussian', gaussian(42, 5), 1), 50);
+    expect(probabilities.reduce((a, b) => a + b)).toBeCloseTo(9.0887, 3);
   });
 
   it('never draws a plan that attaches nothing, and refuses one that cannot attach', () => {

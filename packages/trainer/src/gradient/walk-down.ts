@@ -36,7 +36,7 @@ export interface WalkInputs {
    */
   readonly noise: TorchGenerator | ((step: Step) => Tensor4D);
   readonly plan: DrawnPlan;
-  /** Replaces the pipeline's own prediction; made for one walk. */
+  /** Replaces the pipeline's own prediction, for this walk only. */
   readonly predict?: Compiled;
   readonly signal?: AbortSignal;
 }

@@ -62,8 +62,8 @@ export function preparePipeline(
 }
 
 /**
- * The same pipeline with every weight of its UNet read into memory and made trainable, for `use_lora: false`. The
- * variables belong to the caller: `dispose(trainable(pipeline.unet.params))` frees them.
+ * Copies a pipeline, with every weight of its UNet as a variable in memory, for `use_lora: false`. The variables belong
+ * to the caller: `dispose(trainable(pipeline.unet.params))` frees them.
  */
 export async function trainableUNet(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
   const { unet } = pipeline;

@@ -36,7 +36,7 @@ export class ResumableState {
     this.#parts = parts;
   }
 
-  /** Whether the evaluation after so many steps has been made. */
+  /** Whether the evaluation after so many steps has been done. */
   isEvaluated(globalStep: number): boolean {
     const { heldOut } = this.#parts;
     return heldOut ? !heldOut.isDue(globalStep) : globalStep > 0;

@@ -17,9 +17,9 @@ const weights = (of: StableDiffusionPipeline) =>
   Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 
 /** A run whose reward is NaN for images of 'bad', a prompt that is drawn with the given probability. */
-function trainer(chance: number, config: AlignPropConfigInput) {
+function nanTrainer(chance: number, config: AlignPropConfigInput) {
   const drawn: string[] = [];
-  const made = tinyTrainer({
+  const trainer = tinyTrainer({
     pipeline,
     promptFunction: (generator) => {
       drawn.push(generator.rand(1)[0]! < chance ? 'bad' : 'cat');
@@ -36,19 +36,19 @@ function trainer(chance: number, config: AlignPropConfigInput) {
       ...config,
     },
   });
-  return { made, drawn };
+  return { trainer, drawn };
 }
 
-async function finish({ made, drawn }: ReturnType<typeof trainer>) {
-  const metrics = await collect(made);
-  const trained = weights(made.pipeline);
-  made.dispose();
+async function finish({ trainer, drawn }: ReturnType<typeof nanTrainer>) {
+  const metrics = await collect(trainer);
+  const trained = weights(trainer.pipeline);
+  trainer.dispose();
   return { metrics, drawn, trained };
 }
 
 describe("on_nonfinite: 'skip'", () => {
   it('draws the step again with a warning, counts the draws, and resumes bit for bit', async () => {
-    const straight = await finish(trainer(0.5, { num_epochs: 6 }));
+    const straight = await finish(nanTrainer(0.5, { num_epochs: 6 }));
     const bad = straight.drawn.filter((prompt) => prompt === 'bad');
     expect(bad.length).toBeGreaterThan(1);
     expect(straight.drawn.length - bad.length).toBe(6);
@@ -62,8 +62,8 @@ describe("on_nonfinite: 'skip'", () => {
           'Drawn again \\(1 of at most 9 times\\)\\.$',
       ),
     );
-    const first = await finish(trainer(0.5, { num_epochs: 3, output_dir: out }));
-    const second = await finish(trainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out }));
+    const first = await finish(nanTrainer(0.5, { num_epochs: 3, output_dir: out }));
+    const second = await finish(nanTrainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out }));
     expect([...first.metrics, ...second.metrics]).toEqual(straight.metrics);
     expect([...first.drawn, ...second.drawn]).toEqual(straight.drawn);
     expect(second.trained).toEqual(straight.trained);
@@ -75,19 +75,19 @@ describe("on_nonfinite: 'skip'", () => {
   });
 
   it('throws after ten in a row, with everything as before the step, and leaks nothing', async () => {
-    await finish(trainer(0, { num_epochs: 1 })); // lets the engine read the weights, which it caches
+    await finish(nanTrainer(0, { num_epochs: 1 })); // lets the engine read the weights, which it caches
     const tensors = memory().numTensors;
-    const run = trainer(1, { num_epochs: 2 });
-    const before = weights(run.made.pipeline);
-    const error: unknown = await collect(run.made).catch((caught: unknown) => caught);
+    const run = nanTrainer(1, { num_epochs: 2 });
+    const before = weights(run.trainer.pipeline);
+    const error: unknown = await collect(run.trainer).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(NonFiniteError);
     expect((error as Error).message).toMatch(
       /at step 0 the reward of image 0 \('bad'\) is NaN.* 10 times in a row: lower the learning rate/,
     );
     expect(run.drawn).toHaveLength(skipLimit);
     expect(warnings).toHaveLength(skipLimit - 1);
-    expect(weights(run.made.pipeline)).toEqual(before);
-    run.made.dispose();
+    expect(weights(run.trainer.pipeline)).toEqual(before);
+    run.trainer.dispose();
     await Promise.resolve();
     expect(memory().numTensors).toBe(tensors);
   });
@@ -95,16 +95,16 @@ describe("on_nonfinite: 'skip'", () => {
 
 describe("on_nonfinite: 'stop'", () => {
   it('writes a checkpoint of the step before, from which the same error comes again, or a run that skips', async () => {
-    const stopping = trainer(0.5, { num_epochs: 6, output_dir: out, save_freq: 100, on_nonfinite: 'stop', seed: 3 });
+    const stopping = nanTrainer(0.5, { num_epochs: 6, output_dir: out, save_freq: 100, on_nonfinite: 'stop', seed: 3 });
     await expect(finish(stopping)).rejects.toThrow(NonFiniteError);
-    stopping.made.dispose();
+    stopping.trainer.dispose();
     const good = stopping.drawn.length - 1;
     expect(good).toBeGreaterThan(0);
     expect(await readdir(join(out, 'checkpoints'))).toEqual([`checkpoint_${good}`]);
-    const again = trainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out, on_nonfinite: 'stop', seed: 3 });
+    const again = nanTrainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out, on_nonfinite: 'stop', seed: 3 });
     await expect(finish(again)).rejects.toThrow(`at step ${good} `);
-    again.made.dispose();
-    const skipping = await finish(trainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out, seed: 3 }));
+    again.trainer.dispose();
+    const skipping = await finish(nanTrainer(0.5, { num_epochs: 6, output_dir: out, resume_from: out, seed: 3 }));
     expect(skipping.metrics).toHaveLength(6 - good);
     expect(skipping.metrics[0]!.skipped).toBeGreaterThan(0);
   });

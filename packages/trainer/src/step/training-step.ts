@@ -41,7 +41,10 @@ export interface StepContext<M> {
   showSamples(samples: ImageSamples<M>, globalStep: number): void | Promise<void>;
 }
 
-/** One optimizer step of AlignProp. */
+/**
+ * One optimizer step of AlignProp. From the trainer's loop the calls lead to the engine through `run`,
+ * `MicroBatchGradient.walkUp`, `walkUp`, its `stepUp`, and `PipelineChain.predictionVjp`.
+ */
 export class TrainingStep<M> {
   readonly #options: TrainingStepOptions<M>;
   readonly #learningRate: (step: number) => number;
