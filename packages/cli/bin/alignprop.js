@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// A file of its own, not dist/main.js: npm links commands at install time, and skips those that a build has yet to write.
+// npm links commands at install time and skips missing files. Before the first build dist/main.js is missing, so the
+// command is this file.
 import { existsSync } from 'node:fs';
 import process from 'node:process';
 import { URL } from 'node:url';

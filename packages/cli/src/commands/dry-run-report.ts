@@ -8,7 +8,7 @@ import type { TrainingJob } from './training-run.js';
 
 /** A training job that is described and not run. */
 export interface DryRunJob extends Omit<TrainingJob, 'resumeCommand'> {
-  /** For each field that differs from its default, what set it: 'flag' or 'file'. */
+  /** Whether a flag or the configuration file has set a field: 'flag' or 'file' by the name of the field. */
   sources: Readonly<Record<string, string>>;
   /** The value of `--max-memory` in bytes; by default 70 % of the free memory. */
   maxMemory?: number;
@@ -20,7 +20,7 @@ const programGrowth = 30 * 2 ** 20;
 /** The wasm backend of tfjs, which holds the trained weights and the optimizer's state, has 32-bit addresses. */
 const wasmLimit = 2 ** 32;
 
-/** The parts of the estimated peak memory, in bytes. */
+/** The estimated peak memory, its parts, and the free memory, in bytes. */
 interface MemoryReport {
   parts: Readonly<Record<string, number>>;
   total: number;
@@ -87,7 +87,7 @@ function reportText(
   ].join('\n');
 }
 
-/** Splits the estimated peak by what takes it. */
+/** Returns the parts of the estimated peak memory in bytes. */
 function memoryParts({ memory, optimizer }: DryRun): Record<string, number> {
   const { weights, activations, kept, copies, sessions } = memory;
   const saved = Object.fromEntries(

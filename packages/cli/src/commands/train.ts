@@ -37,6 +37,7 @@ interface TrainOptions extends ModelOptions, RewardTermOptions, OutputOptions {
 }
 
 const defaultFolder = 'out';
+const defaultReward = 'jpeg-compressibility';
 
 /** Adds the arguments, options and action of `alignprop train`. */
 export function defineCommand(command: Command): void {
@@ -55,7 +56,7 @@ export function defineCommand(command: Command): void {
 }
 
 function addTaskOptions(command: Command): void {
-  addRewardOptions(command.optionsGroup('Task:'), 'Reward to maximise, by default jpeg-compressibility')
+  addRewardOptions(command.optionsGroup('Task:'), 'Reward to maximise', defaultReward)
     .option(
       '--prompts <file>',
       'Training prompts, one a line. (default: 45 animals; for the embedded model, subjects that it draws well)',
@@ -63,8 +64,8 @@ function addTaskOptions(command: Command): void {
     .option('--prompt <text>', 'A training prompt; may be given several times.', collectValues)
     .option(
       '--eval-prompts <file>',
-      'Held-out prompts. The model with and without the adapter is evaluated on them after training; ' +
-        'with --eval-freq, also the adapter every so many epochs.',
+      'Held-out prompts for an evaluation with and without the adapter after training, ' +
+        'and every --eval-freq epochs during it.',
     )
     .option(
       '--eval-reward <name[:weight]>',
@@ -191,7 +192,7 @@ function trainConfig(
 }
 
 /** Returns the reward to maximise and, if it is another one, the reward for held-out prompts. */
-function trainRewards({ reward = 'jpeg-compressibility', evalReward = [], rewardOption }: TrainOptions): {
+function trainRewards({ reward = defaultReward, evalReward = [], rewardOption }: TrainOptions): {
   training: RewardTerms;
   evaluation?: RewardTerms;
 } {

@@ -21,7 +21,7 @@ import { interruptible } from '../terminal/interrupt.js';
 import type { Output } from '../terminal/output.js';
 import type { Progress } from '../terminal/progress.js';
 
-/** What `trainingRun` trains, on what, and where to. */
+/** The inputs of a training run. Its files go to `config.output_dir`. */
 export interface TrainingJob {
   config: AlignPropConfig;
   pipeline: StableDiffusionPipeline;

@@ -9,13 +9,17 @@ export interface RewardTermOptions {
   rewardOption?: RewardOptions;
 }
 
-/** Adds `--reward` and `--reward-option`. @param purpose the beginning of the description of `--reward` */
-export function addRewardOptions(command: Command, purpose: string): Command {
+/**
+ * Adds `--reward` and `--reward-option`.
+ * @param purpose the beginning of the description of `--reward`
+ * @param defaultReward shown in the description; the command itself applies it
+ */
+export function addRewardOptions(command: Command, purpose: string, defaultReward?: string): Command {
   return command
     .option(
       '--reward <name[:weight]>',
       `${purpose}: ${rewardNames.join(', ')}, or your own .js, .mjs or .ts file. ` +
-        'Given several times, the weighted sum.',
+        `Given several times, the weighted sum.${defaultReward ? ` (default: ${defaultReward})` : ''}`,
       collectValues,
     )
     .option(
