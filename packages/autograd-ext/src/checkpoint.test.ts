@@ -47,11 +47,11 @@ describe.each(['wasm', 'cpu'] as const)('checkpoint on %s', (backend) => {
   });
 
   it.each<[string, ModelFunction, ModelFunction]>([
-    ['alone', twoLayers, checkpointed(twoLayers)],
-    ['nested', twoLayers, checkpointed(checkpointed(twoLayers))],
-    ['chained', chained(plain), chained(checkpointed)],
-    ['nested and chained', chained(plain), checkpointed(chained(checkpointed))],
-  ])('%s gives the gradients of the function itself', async (_, fn, wrapped) => {
+    ['one checkpoint', twoLayers, checkpointed(twoLayers)],
+    ['a checkpoint inside a checkpoint', twoLayers, checkpointed(checkpointed(twoLayers))],
+    ['two checkpoints in a row', chained(plain), chained(checkpointed)],
+    ['two checkpoints inside a checkpoint', chained(plain), checkpointed(chained(checkpointed))],
+  ])('gives %s the gradients of the plain function', async (_, fn, wrapped) => {
     const inputs = [random(3), random(4)];
     await expectNoLeaks(() => {
       const [expected, actual] = [vjp(fn, params, inputs), vjp(wrapped, params, inputs)];
@@ -66,24 +66,24 @@ describe.each(['wasm', 'cpu'] as const)('checkpoint on %s', (backend) => {
     inputs.forEach((x) => x.dispose());
   });
 
-  it('keeps no intermediate result between forward and backward', () => {
+  it('saves no intermediate results for backward', () => {
     const x = random(5);
-    const held = (fn: ModelFunction) => {
-      let peak = 0;
-      const watched: ModelFunction = (p, ...xs) => {
+    const tensorsAfterForward = (fn: ModelFunction) => {
+      let count = 0;
+      const measured: ModelFunction = (p, ...xs) => {
         const y = fn(p, ...xs) as Tensor;
-        peak = memory().numTensors;
+        count = memory().numTensors;
         return y;
       };
-      tidy(() => void vjp(watched, params, [x]));
-      return peak;
+      tidy(() => void vjp(measured, params, [x]));
+      return count;
     };
     const deep: ModelFunction = (p, y) => {
       let state = y!;
       for (let i = 0; i < 10; i++) state = twoLayers(p, state) as Tensor;
       return state;
     };
-    expect(held(checkpointed(deep))).toBeLessThan(held(deep) - 30);
+    expect(tensorsAfterForward(checkpointed(deep))).toBeLessThan(tensorsAfterForward(deep) - 30);
     x.dispose();
   });
 });

@@ -22,18 +22,18 @@ function expectNormals(actual: ArrayLike<number>, expected: readonly number[]): 
   expect(worst).toBeLessThanOrEqual(2.4e-7 * Math.max(1, ...expected.map(Math.abs)));
 }
 
-describe('TorchGenerator draws what torch draws', () => {
-  it.each(golden.randn)('randn($n), seed $seed', ({ seed, n, values }) =>
+describe('TorchGenerator, compared with torch', () => {
+  it.each(golden.randn)('draws randn($n) with seed $seed', ({ seed, n, values }) =>
     expectNormals(random(BigInt(seed)).randn(n), values),
   );
 
-  it.each(golden.seeds)('seed $seed', ({ seed, randn, rand, randint }) => {
+  it.each(golden.seeds)('draws rand, randint and randn with seed $seed', ({ seed, randn, rand, randint }) => {
     expect(random(BigInt(seed)).rand(20)).toEqual(Float32Array.from(rand));
     expect([...random(BigInt(seed)).randint(0, 1000, 20)]).toEqual(randint);
     expectNormals(random(BigInt(seed)).randn(20), randn);
   });
 
-  it.each(golden.mixed)('calls of mixed kinds and sizes, seed $seed', ({ seed, calls }) => {
+  it.each(golden.mixed)('draws a sequence of mixed calls with seed $seed', ({ seed, calls }) => {
     const generator = random(BigInt(seed));
     for (const { call, values } of calls) {
       const actual = draw(generator, call);
@@ -42,7 +42,7 @@ describe('TorchGenerator draws what torch draws', () => {
     }
   });
 
-  it.each(golden.wide)('randint from $low to $high, seed $seed', ({ seed, low, high, values }) => {
+  it.each(golden.wide)('draws randint from $low to $high with seed $seed', ({ seed, low, high, values }) => {
     expect([...random(BigInt(seed)).randint(low, high, values.length)]).toEqual(values);
   });
 });
@@ -55,7 +55,7 @@ describe('TorchGenerator', () => {
     ),
   );
 
-  it('continues exactly from a state that went through JSON', () => {
+  it('continues exactly from a state restored from JSON', () => {
     fc.assert(
       fc.property(fc.bigInt(-(2n ** 63n), 2n ** 64n - 1n), calls, calls, (seed, before, after) => {
         const original = random(seed);
@@ -69,7 +69,7 @@ describe('TorchGenerator', () => {
     );
   });
 
-  it('a state does not change with its generator', () => {
+  it('returns a state that later draws do not change', () => {
     const generator = random(0);
     const state = generator.getState();
     const first = generator.randn(5);
@@ -77,7 +77,7 @@ describe('TorchGenerator', () => {
     expect(generator.randn(5)).toEqual(first);
   });
 
-  it.each([1.5, NaN, Infinity, 2 ** 53, 2n ** 64n, -(2n ** 63n) - 1n])('refuses the seed %s', (seed) => {
+  it.each([1.5, NaN, Infinity, 2 ** 53, 2n ** 64n, -(2n ** 63n) - 1n])('rejects the seed %s', (seed) => {
     expect(() => random(seed)).toThrow(/^TorchGenerator: seed got .*, expected an integer/);
   });
 
@@ -87,7 +87,7 @@ describe('TorchGenerator', () => {
     [0.5, 3],
     [0, 2 ** 31 + 1],
     [-(2 ** 31) - 1, 0],
-  ])('refuses the range [%d, %d)', (low, high) => {
+  ])('rejects the range [%d, %d)', (low, high) => {
     expect(() => random(0).randint(low, high, 1)).toThrow(/^TorchGenerator: range got/);
   });
 
@@ -96,7 +96,7 @@ describe('TorchGenerator', () => {
     { engine: random(0).getState().engine, nextNormal: NaN },
     { engine: 'x', nextNormal: null },
     {},
-  ])('refuses the state %j', (state) => {
+  ])('rejects the state %j', (state) => {
     expect(() => random(0).setState(state as never)).toThrow(/^TorchGenerator: (engine )?state got/);
   });
 });

@@ -36,30 +36,30 @@ describe.each(['wasm', 'cpu'] as const)('vjp on %s', (backend) => {
     expect(values(params.w!)).toEqual([1, -1, 10, -10]);
   });
 
-  it('differentiates only the inputs asked for', () => {
+  it('differentiates only the inputs in wrt', () => {
     const { inputs } = vjp((_, x, y) => mul(x!, y!), {}, [scalar(2), scalar(3)], undefined, [1]);
     expect(inputs.map(values)).toEqual([[2]]);
   });
 
-  it('gives an input its own gradient when the same tensor comes twice', () => {
+  it('gives each argument its own gradient when one tensor is passed twice', () => {
     const x = scalar(3);
     expect(vjp((_, a, b) => mul(a!, square(b!)), {}, [x, x]).inputs.map(values)).toEqual([[9], [18]]);
   });
 
-  it('gives zeros where the output does not depend on a tensor', () => {
+  it('returns zeros where the output does not depend on a tensor', () => {
     const unused = variable(tensor1d([1, 2]));
     const { params, inputs } = vjp((_, x) => square(x!), { unused }, [scalar(1), scalar(1)]);
     expect(values(params.unused!)).toEqual([0, 0]);
     expect(values(inputs[1]!)).toEqual([0]);
   });
 
-  it('hands further outputs through', () => {
+  it('returns further outputs as aux', () => {
     const { value, aux } = vjp((_, x) => [sum(x!), mul(x!, 2)], {}, [tensor1d([1, 2])]);
     expect(values(value)).toEqual([3]);
     expect(aux.map(values)).toEqual([[2, 4]]);
   });
 
-  it('works inside another gradient, without losing the outer tape', () => {
+  it('works inside another gradient without losing the outer tape', () => {
     const x = scalar(2);
     const { grads } = gradients(() => {
       const inner = vjp((_, y) => square(y!), {}, [scalar(5)]).inputs[0]!; // a constant 10 to the outer gradient
@@ -68,7 +68,7 @@ describe.each(['wasm', 'cpu'] as const)('vjp on %s', (backend) => {
     expect(values(grads[0]!)).toEqual([40]);
   });
 
-  it('leaves nothing behind but its result', () => {
+  it('allocates no tensors besides its result', () => {
     const [w, x] = [variable(tensor1d([1, 2, 3])), tensor1d([1, 2, 3])];
     const before = memory().numTensors;
     const result = vjp((p, y) => [mul((p as { w: Tensor }).w, square(y!)), y!], { w }, [x]);

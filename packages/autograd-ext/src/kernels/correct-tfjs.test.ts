@@ -54,7 +54,7 @@ import { vjp } from '../vjp.js';
 
 type Op = (...xs: any[]) => Tensor;
 
-const cases: [name: string, shape: number[], op: Op][] = [
+const singleInputCases: [name: string, shape: number[], op: Op][] = [
   ['maxPool', [2, 6, 4, 3], (x) => maxPool(x, 2, 2, 'valid')],
   ['maxPool of negative values', [2, 5, 4, 2], (x) => maxPool(neg(mul(x, x)), 3, 2, 'same')],
   ['maxPool, overlapping', [1, 5, 5, 1], (x) => maxPool(x, 3, 1, 1)],
@@ -205,8 +205,7 @@ const cases: [name: string, shape: number[], op: Op][] = [
 // x is of the order of 1
 const boxes = (x: Tensor) => add(tensor1d([0.11, 0.13, 0.87, 0.92]), mul(x, 0.02)) as Tensor2D;
 
-// Ops of several inputs: shapes, op.
-const several: [name: string, shapes: number[][], op: Op][] = [
+const multiInputCases: [name: string, shapes: number[][], op: Op][] = [
   [
     'batchNorm without scale and offset',
     [[2, 3, 2, 4], [4], [4]],
@@ -437,19 +436,19 @@ const several: [name: string, shapes: number[][], op: Op][] = [
 describe.each(['wasm', 'cpu'] as const)('gradients of tfjs on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it.each(cases)('%s', async (_, shape, op) => {
+  it.each(singleInputCases)('agree with finite differences: %s', async (_, shape, op) => {
     const x = randomNormal(shape, 0, 1, 'float32', 3);
     await expectNoLeaks(() => checkGradient(op, [x], { step: 2e-3, tolerance: 1e-2 }));
     x.dispose();
   });
 
-  it.each(several)('%s', async (_, shapes, op) => {
+  it.each(multiInputCases)('agree with finite differences: %s', async (_, shapes, op) => {
     const inputs = shapes.map((shape, i) => randomNormal(shape, 0, 1, 'float32', i + 3));
     await expectNoLeaks(() => checkGradient(op, inputs));
     inputs.forEach((x) => x.dispose());
   });
 
-  it('prod with zeros', () => {
+  it('agree with finite differences: prod with zeros', () => {
     const x = tensor([
       [2, 0, 3],
       [0, 0, 5],
@@ -463,7 +462,7 @@ describe.each(['wasm', 'cpu'] as const)('gradients of tfjs on %s', (backend) => 
 describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  // begin, end, strides, begin/end/ellipsis/new-axis/shrink masks; expected by numpy
+  // Arguments: begin, end, strides, and the begin, end, ellipsis, new-axis and shrink-axis masks. Values from numpy.
   it.each<[string, Parameters<typeof stridedSlice> extends [any, ...infer R] ? R : never, number[], number[]]>([
     ['x[1, ::2, 3]', [[1, 0, 3], [2, 3, 4], [1, 2, 1], 0, 0b10, 0, 0, 0b101], [2], [15, 23]],
     ['x[:, 1, ::-2]', [[0, 1, 0], [2, 2, 0], [1, 1, -2], 0b100, 0b100, 0, 0, 0b10], [2, 2], [7, 5, 19, 17]],
@@ -475,7 +474,7 @@ describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s', (backend) => {
       [12, 15, 16, 19, 20, 23],
     ],
     ['x[-1, 2:1:1, ::2]', [[-1, 2, 0], [0, 1, 4], [1, 1, 2], 0, 0, 0, 0, 0b1], [0, 2], []],
-  ])('stridedSlice drops axes: %s', (_, args, shape, values) => {
+  ])('stridedSlice drops the axes of %s', (_, args, shape, values) => {
     const x = reshape(range(0, 24), [2, 3, 4]);
     const y = stridedSlice(x, ...args);
     expect(y.shape).toEqual(shape);
@@ -486,7 +485,7 @@ describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s', (backend) => {
 describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s, by dtype', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it.each(['int32', 'bool', 'float32'] as const)('stridedSlice of %s', (dtype) => {
+  it.each(['int32', 'bool', 'float32'] as const)('stridedSlice keeps the dtype and values of %s', (dtype) => {
     const values = [0, 1, 1, 0, 0, 1].map((value, i) =>
       dtype === 'bool' ? value : dtype === 'int32' ? 20_000_001 * i : i / 2,
     );
@@ -495,7 +494,7 @@ describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s, by dtype', (back
     expect([...y.dataSync()]).toEqual([0, 2, 3, 5].map((i) => values[i]));
   });
 
-  it('gather in batches', () => {
+  it('gather with batchDims reads each example from its own slices', () => {
     const indices = tensor(
       [
         [1, 1, 0],
@@ -510,13 +509,13 @@ describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s, by dtype', (back
   });
 });
 
-it('gradients of complex numbers are refused with a reason', async () => {
+it('gradients of complex numbers throw with the reason', async () => {
   await useBackend('cpu');
   const x = tensor1d([1, 2]);
   expect(() => vjp((_, y) => real(complex(y!, y!)), {}, [x])).toThrow(/Real got a complex tensor, expected real ones/);
 });
 
-it('windows that leave part of the image unread are refused on wasm', async () => {
+it('a padding that leaves part of the image unread throws on wasm', async () => {
   await useBackend('wasm');
   const x = zeros([1, 4, 5, 1]);
   expect(() => maxPool(x as Tensor4D, [2, 2], [2, 1], 1)).toThrow(/MaxPool: pad got 1 .*expected/);

@@ -3,21 +3,21 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../backend.js';
 import { checkGradient } from '../testing/index.js';
 
-// The umbrella package registers tfjs-core's own gradients, whatever is registered already.
+// Importing the umbrella package registers tfjs-core's own gradients again, in place of the corrected ones.
 describe.each(['wasm', 'cpu'] as const)('after @tensorflow/tfjs was imported, on %s', (backend) => {
   beforeAll(async () => {
     await useBackend(backend);
     await import('@tensorflow/tfjs');
   });
 
-  it('gradients are still corrected', () => {
+  it('max and average pooling keep their corrected gradients', () => {
     const x = randomNormal([2, 5, 4, 2], 0, 1, 'float32', 3) as Tensor4D;
     checkGradient((y) => maxPool(neg(square(y)) as Tensor4D, 3, 2, 'same'), [x], { step: 2e-3, tolerance: 1e-2 });
     checkGradient((y) => avgPool(y as Tensor4D, 3, 2, 'same'), [x]);
   });
 });
 
-it('choosing a backend brings the corrections back, once', async () => {
+it('useBackend restores the corrections once', async () => {
   const corrected = getGradient('MaxPool');
   await useBackend('cpu');
   expect(getGradient('MaxPool')).toBe(corrected);

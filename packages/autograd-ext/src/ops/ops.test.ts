@@ -18,7 +18,7 @@ import { silu } from './silu.js';
 type Shapes = readonly (readonly number[])[];
 type Op = (...xs: any[]) => Tensor;
 
-// name, shapes of the inputs, op: every op with odd sizes, a batch, and axes of length 1.
+// Every op with odd sizes, with several examples, and with axes of length 1.
 const cases: [name: string, shapes: Shapes, op: Op][] = [
   ['linear', [[3, 5], [7, 5], [7]], linear],
   [
@@ -147,9 +147,9 @@ const cases: [name: string, shapes: Shapes, op: Op][] = [
   ['upsampleNearest to an odd size', [[2, 3, 4, 2]], (x: Tensor4D) => upsampleNearest(x, [5, 7])],
 ];
 
-describe.each(['wasm', 'cpu'] as const)('gradients on %s', (backend) => {
+describe.each(['wasm', 'cpu'] as const)('gradients of ops on %s', (backend) => {
   beforeAll(() => useBackend(backend));
-  it.each(cases)('%s', async (_, shapes, op) => {
+  it.each(cases)('agree with finite differences: %s', async (_, shapes, op) => {
     const inputs = shapes.map((shape, i) => randomNormal([...shape], 0, 1, 'float32', i + 1));
     await expectNoLeaks(() => checkGradient(op, inputs, { entries: 24 }));
     inputs.forEach((x) => x.dispose());
@@ -159,7 +159,7 @@ describe.each(['wasm', 'cpu'] as const)('gradients on %s', (backend) => {
 describe.each(['wasm', 'cpu'] as const)('linear on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it('takes a stand-in for the matrix', () => {
+  it('applies a LinearMap in place of the matrix', () => {
     const calls: number[][] = [];
     const double: LinearMap = {
       shape: [4, 4],
@@ -175,6 +175,10 @@ describe.each(['wasm', 'cpu'] as const)('linear on %s', (backend) => {
     });
     expect(calls[0]).toEqual([6, 4]);
   });
+});
+
+describe.each(['wasm', 'cpu'] as const)('shape checks of ops on %s', (backend) => {
+  beforeAll(() => useBackend(backend));
 
   it.each<[string, () => unknown]>([
     ['linear: x', () => linear(zeros([2, 3]), zeros([4, 5]))],
@@ -185,7 +189,7 @@ describe.each(['wasm', 'cpu'] as const)('linear on %s', (backend) => {
     ['heads', () => scaledDotProductAttention(zeros([1, 2, 6]), zeros([1, 2, 6]), zeros([1, 2, 6]), { heads: 4 })],
     ['k and v', () => scaledDotProductAttention(zeros([1, 2, 6]), zeros([1, 2, 6]), zeros([1, 3, 6]), { heads: 2 })],
     ['resize: x and size', () => resize(zeros([1, 2, 6, 1]), [0, 4], { mode: 'bilinear' })],
-  ])('refuses what does not fit: %s', (message, fn) => {
+  ])('throw an error that names %s', (message, fn) => {
     expect(() => tidy(() => void fn())).toThrow(new RegExp(`${message} got .*expected`));
   });
 });

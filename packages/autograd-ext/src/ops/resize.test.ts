@@ -30,7 +30,7 @@ describe.each(['wasm', 'cpu'] as const)('resize on %s', (backend) => {
     io = await fixtureTensors('resize/io.safetensors');
   });
 
-  it.each(cases)('%s: %o', (name, { from, to, size, mode, antialias = true }) => {
+  it.each(cases)('agrees with torch on case %s: %o', (name, { from, to, size, mode, antialias = true }) => {
     const target = size ? shorterSide(from, size) : to;
     expect(target).toEqual(to);
     const fn = (x: Tensor4D) =>
@@ -43,11 +43,14 @@ describe.each(['wasm', 'cpu'] as const)('resize on %s', (backend) => {
     expectClose(inputs[0]!, io[`${name}.grad_x`]!, 1e-5, 'gradient');
   });
 
-  it.each(pil.map((c, i) => [`pil${i}`, c] as const))('%s: %o', (name, { from, to, mode }) => {
-    const image = Uint8Array.from(io[`${name}.image_uint8_hwc`]!.dataSync());
-    const expected = io[`${name}.resized_uint8_hwc`]!.dataSync();
-    const resized = resizeUint8(image, from, to, { mode: mode as 'bilinear' | 'bicubic' });
-    expect(resized.length).toBe(expected.length);
-    expect(Math.max(...resized.map((v, i) => Math.abs(v - expected[i]!)))).toBeLessThanOrEqual(1);
-  });
+  it.each(pil.map((c, i) => [`pil${i}`, c] as const))(
+    'resizeUint8 agrees with PIL on case %s: %o',
+    (name, { from, to, mode }) => {
+      const image = Uint8Array.from(io[`${name}.image_uint8_hwc`]!.dataSync());
+      const expected = io[`${name}.resized_uint8_hwc`]!.dataSync();
+      const resized = resizeUint8(image, from, to, { mode: mode as 'bilinear' | 'bicubic' });
+      expect(resized.length).toBe(expected.length);
+      expect(Math.max(...resized.map((v, i) => Math.abs(v - expected[i]!)))).toBeLessThanOrEqual(1);
+    },
+  );
 });

@@ -15,12 +15,12 @@ export interface AttentionAttrs {
 type Inputs = Readonly<Record<string, Tensor>>;
 type Composite = (inputs: Inputs, attrs: AttentionAttrs) => Tensor;
 
-const blockRows = 64; // queries at once: their scores stay in the cache
+const blockRows = 64; // queries per block, so that their scores stay in the CPU's cache
 
 /**
- * Attention on wasm in one pass over the heads, in place: no head is split off, no score matrix is kept. Takes the
- * place of the composite (tfjs's batched matrix product runs at about 1 GFLOP/s) where the heads' width is a multiple
- * of 4.
+ * Registers the attention kernels of the wasm backend, which read the heads in place and hold the scores of one block
+ * of queries at a time. They need SIMD and heads whose width is a multiple of 4; else the composites run, which are
+ * slow because tfjs's batched matrix product reaches only about 1 GFLOP/s.
  */
 export function registerAttentionKernels(composites: {
   readonly forward: Composite;
@@ -39,40 +39,130 @@ function register(
   kernelName: string,
   composite: Composite,
   outputShape: (inputs: Inputs) => number[],
-  run: (work: Work, output: number) => void,
+  run: (call: AttentionCall, output: number) => void,
 ): void {
   registerKernel({
     kernelName,
     backendName: 'wasm',
-    kernelFunc: (call) => {
-      const [inputs, attrs, backend] = [
-        call.inputs as unknown as Inputs,
-        call.attrs as unknown as AttentionAttrs,
-        call.backend as WasmBackend,
-      ];
+    kernelFunc: ({ inputs: tensors, attrs: attributes, backend: wasmBackend }) => {
+      const [inputs, attrs] = [tensors as unknown as Inputs, attributes as unknown as AttentionAttrs];
+      const backend = wasmBackend as WasmBackend;
       const { memory } = backend.wasm.asm;
       const simd = memory && simdOn(memory);
       if (!simd || (inputs['q']!.shape[2]! / attrs.heads) % 4) return tidy(() => composite(inputs, attrs));
       const output = backend.makeOutput(outputShape(inputs), 'float32');
-      const work = new Work(inputs, attrs, backend, simd, memory);
-      run(work, backend.dataIdMap.get(output.dataId).memoryOffset);
-      backend.wasm._free(work.scratch);
+      const call = new AttentionCall(inputs, attrs, backend, simd, memory);
+      run(call, backend.dataIdMap.get(output.dataId).memoryOffset);
+      backend.wasm._free(call.scratch);
       return output;
     },
   });
 }
 
-/** Sizes and addresses of one call. Strides and addresses are in bytes. */
-class Work {
-  readonly batch: number;
+/** Writes the attention of every head to `output`, `[B, N, C]`. */
+function forward(call: AttentionCall, output: number): void {
+  const { simd, p, keysT, queries, keys, width, rowStride } = call;
+  call.forEachHead((offset) => {
+    call.transpose(call.input('k', offset(keys)), keysT, call.attrs.scale);
+    const v = call.input('v', offset(keys));
+    call.forEachBlock((first, rows) => {
+      const blockOffset = offset(queries) + first * rowStride;
+      call.probabilities(call.input('q', blockOffset), first, rows);
+      const y = matrix(output + blockOffset, rowStride);
+      multiply(simd, p, v, y, { rows, columns: width, depth: keys });
+    });
+  });
+}
+
+/** Writes the gradients of q, k and v to `output`, concatenated along the sequence: `[B, N + 2M, C]`. */
+function gradient(call: AttentionCall, output: number): void {
+  const { simd, attrs, p, dp, keysT, valuesT, queries, keys, width, rowStride } = call;
+  call.forEachHead((offset) => {
+    const head = output + offset(queries + 2 * keys);
+    const dk = matrix(head + queries * rowStride, rowStride);
+    const dv = matrix(head + (queries + keys) * rowStride, rowStride);
+    const k = call.input('k', offset(keys));
+    call.transpose(k, keysT, attrs.scale);
+    call.transpose(call.input('v', offset(keys)), valuesT, 1);
+    call.forEachBlock((first, rows) => {
+      const blockOffset = offset(queries) + first * rowStride;
+      const [q, dy] = [call.input('q', blockOffset), call.input('dy', blockOffset)];
+      const dq = matrix(head + first * rowStride, rowStride);
+      const accumulate = first > 0; // dk and dv sum over the blocks
+      call.probabilities(q, first, rows);
+      call.scores(dy, valuesT, dp, rows);
+      multiply(simd, transposed(p), dy, dv, { rows: keys, columns: width, depth: rows, accumulate });
+      for (let i = 0; i < rows; i++) {
+        const row = i * p.rowStride;
+        simd.softmaxGradRow(p.address + row, dp.address + row, call.paddedKeys, attrs.scale); // dp becomes ds
+      }
+      multiply(simd, dp, k, dq, { rows, columns: width, depth: keys });
+      multiply(simd, transposed(dp), q, dk, { rows: keys, columns: width, depth: rows, accumulate });
+    });
+  });
+}
+
+/** A float32 matrix in the memory of the wasm backend. Address and strides are in bytes. */
+interface Matrix {
+  readonly address: number;
+  readonly rowStride: number;
+  readonly columnStride: number;
+}
+
+const matrix = (address: number, rowStride: number): Matrix => ({ address, rowStride, columnStride: 4 });
+
+const transposed = ({ address, rowStride, columnStride }: Matrix): Matrix => ({
+  address,
+  rowStride: columnStride,
+  columnStride: rowStride,
+});
+
+interface Sizes {
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly accumulate?: boolean;
+}
+
+/** `c = a · b`, or `c += a · b`. Only `a` may have a column stride other than 4. */
+function multiply(simd: Simd, a: Matrix, b: Matrix, c: Matrix, { rows, columns, depth, accumulate }: Sizes): void {
+  const strides = [a.rowStride, a.columnStride] as const;
+  simd.matmul(
+    a.address,
+    ...strides,
+    b.address,
+    b.rowStride,
+    c.address,
+    c.rowStride,
+    rows,
+    columns,
+    depth,
+    accumulate ? 1 : 0,
+  );
+}
+
+/** The sizes, addresses and scratch memory of one kernel call. */
+class AttentionCall {
   readonly queries: number;
   readonly keys: number;
-  readonly channels: number;
-  readonly width: number; // of a head
-  readonly padded: number; // keys, rounded up to a multiple of 4
-  readonly row: number;
+  /** The number of keys, rounded up to a multiple of 4. */
+  readonly paddedKeys: number;
+  /** Channels of a head. */
+  readonly width: number;
+  /** Bytes of a row of all heads. */
+  readonly rowStride: number;
+  /** Address of the scratch memory, which the caller frees. */
   readonly scratch: number;
-  readonly at: Readonly<Record<string, number>>;
+  /** The keys of one head times `scale`, transposed: `[width, paddedKeys]`. */
+  readonly keysT: Matrix;
+  /** The values of one head, transposed: `[width, paddedKeys]`. */
+  readonly valuesT: Matrix;
+  /** The probabilities of one block of queries: `[blockRows, paddedKeys]`. */
+  readonly p: Matrix;
+  /** The gradient of the probabilities: `[blockRows, paddedKeys]`. */
+  readonly dp: Matrix;
+  readonly #batch: number;
+  readonly #addresses: Readonly<Record<string, number>>;
 
   constructor(
     inputs: Inputs,
@@ -81,118 +171,65 @@ class Work {
     readonly simd: Simd,
     readonly memory: WasmMemory,
   ) {
-    [this.batch, this.queries, this.channels] = inputs['q']!.shape as [number, number, number];
+    const [batch, queries, channels] = inputs['q']!.shape as [number, number, number];
+    this.#batch = batch;
+    this.queries = queries;
     this.keys = inputs['k']!.shape[1]!;
-    this.width = this.channels / attrs.heads;
-    this.padded = Math.ceil(this.keys / 4) * 4;
-    this.row = this.channels * 4;
-    const matrix = this.width * this.padded * 4;
-    const scores = blockRows * this.padded * 4;
-    this.scratch = backend.wasm._malloc(2 * matrix + 2 * scores);
-    const address = (tensor: Tensor) => backend.dataIdMap.get(tensor.dataId).memoryOffset;
-    this.at = {
-      ...Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, address(tensor)])),
-      keysT: this.scratch,
-      valuesT: this.scratch + matrix,
-      p: this.scratch + 2 * matrix,
-      dp: this.scratch + 2 * matrix + scores,
-    };
+    this.paddedKeys = Math.ceil(this.keys / 4) * 4;
+    this.width = channels / attrs.heads;
+    this.rowStride = channels * 4;
+    const scoreStride = this.paddedKeys * 4;
+    const [headBytes, scoreBytes] = [this.width * scoreStride, blockRows * scoreStride];
+    this.scratch = backend.wasm._malloc(2 * headBytes + 2 * scoreBytes);
+    this.keysT = matrix(this.scratch, scoreStride);
+    this.valuesT = matrix(this.scratch + headBytes, scoreStride);
+    this.p = matrix(this.scratch + 2 * headBytes, scoreStride);
+    this.dp = matrix(this.scratch + 2 * headBytes + scoreBytes, scoreStride);
+    this.#addresses = Object.fromEntries(
+      Object.entries(inputs).map(([name, { dataId }]) => [name, backend.dataIdMap.get(dataId).memoryOffset]),
+    );
   }
 
-  forEachHead(visit: (query: number, key: number) => void): void {
-    for (let b = 0; b < this.batch; b++) {
-      for (let h = 0; h < this.attrs.heads; h++)
-        visit(b * this.queries * this.row + h * this.width * 4, b * this.keys * this.row + h * this.width * 4);
+  /** The part of an input from a byte offset on. */
+  input(name: string, offset: number): Matrix {
+    return matrix(this.#addresses[name]! + offset, this.rowStride);
+  }
+
+  /** Visits every head of every example. `offset(length)` is its byte offset in a tensor `[B, length, C]`. */
+  forEachHead(visit: (offset: (length: number) => number) => void): void {
+    for (let b = 0; b < this.#batch; b++) {
+      for (let h = 0; h < this.attrs.heads; h++) visit((length) => b * length * this.rowStride + h * this.width * 4);
     }
   }
 
+  /** Visits blocks of queries: the index of the first and their number. */
   forEachBlock(visit: (first: number, rows: number) => void): void {
     for (let first = 0; first < this.queries; first += blockRows)
       visit(first, Math.min(blockRows, this.queries - first));
   }
 
-  /** Copies a head `[keys, width]` to `[width, padded]`, times `scale`. */
-  transpose(from: number, to: number, scale: number): void {
+  /** Copies a head `[keys, width]` times `scale` to `[width, paddedKeys]`, padded with zeros. */
+  transpose(from: Matrix, to: Matrix, scale: number): void {
     const values = new Float32Array(this.memory.buffer);
-    const [source, target] = [from / 4, to / 4];
+    const [source, target, rowLength] = [from.address / 4, to.address / 4, this.rowStride / 4];
     for (let c = 0; c < this.width; c++) {
-      for (let key = 0; key < this.keys; key++)
-        values[target + c * this.padded + key] = values[source + key * this.channels + c]! * scale;
-      values.fill(0, target + c * this.padded + this.keys, target + (c + 1) * this.padded);
+      const row = target + c * this.paddedKeys;
+      for (let key = 0; key < this.keys; key++) values[row + key] = values[source + key * rowLength + c]! * scale;
+      values.fill(0, row + this.keys, row + this.paddedKeys);
     }
   }
 
-  /** `[rows, width]` of a head times a transposed head, into a block of scores. */
-  scores(rowsAt: number, transposed: number, into: number, rows: number): void {
-    this.simd.matmul(
-      rowsAt,
-      this.row,
-      4,
-      transposed,
-      this.padded * 4,
-      into,
-      this.padded * 4,
-      rows,
-      this.padded,
-      this.width,
-      0,
-    );
+  /** Multiplies `rows` rows of a head by a transposed head, into a block of scores. */
+  scores(rowsOfHead: Matrix, headT: Matrix, into: Matrix, rows: number): void {
+    multiply(this.simd, rowsOfHead, headT, into, { rows, columns: this.paddedKeys, depth: this.width });
   }
 
-  /** Fills `p` with the probabilities of a block of queries. */
-  probabilities(query: number, first: number, rows: number): void {
-    this.scores(this.at['q']! + query + first * this.row, this.at['keysT']!, this.at['p']!, rows);
+  /** Computes the probabilities of a block of queries into `p`. */
+  probabilities(q: Matrix, first: number, rows: number): void {
+    this.scores(q, this.keysT, this.p, rows);
     for (let i = 0; i < rows; i++) {
       const visible = this.attrs.causal ? Math.min(first + i + 1, this.keys) : this.keys;
-      this.simd.softmaxRow(this.at['p']! + i * this.padded * 4, visible, this.padded);
+      this.simd.softmaxRow(this.p.address + i * this.p.rowStride, visible, this.paddedKeys);
     }
   }
-}
-
-function forward(work: Work, output: number): void {
-  const { simd, at, row, padded, width, keys } = work;
-  work.forEachHead((query, key) => {
-    work.transpose(at['k']! + key, at['keysT']!, work.attrs.scale);
-    work.forEachBlock((first, rows) => {
-      work.probabilities(query, first, rows);
-      simd.matmul(
-        at['p']!,
-        padded * 4,
-        4,
-        at['v']! + key,
-        row,
-        output + query + first * row,
-        row,
-        rows,
-        width,
-        keys,
-        0,
-      );
-    });
-  });
-}
-
-function gradient(work: Work, output: number): void {
-  const { simd, at, row, padded, width, keys, queries, attrs } = work;
-  const example = (queries + 2 * keys) * row; // the gradients of q, k and v, one after the other
-  work.forEachHead((query, key) => {
-    const head = (query % row) + Math.floor(query / (queries * row)) * example;
-    const [dq, dk, dv] = [0, queries * row, (queries + keys) * row].map((offset) => output + head + offset) as [
-      number,
-      number,
-      number,
-    ];
-    work.transpose(at['k']! + key, at['keysT']!, attrs.scale);
-    work.transpose(at['v']! + key, at['valuesT']!, 1);
-    work.forEachBlock((first, rows) => {
-      const [q, dy] = [at['q']! + query + first * row, at['dy']! + query + first * row];
-      work.probabilities(query, first, rows);
-      work.scores(dy, at['valuesT']!, at['dp']!, rows);
-      simd.matmul(at['p']!, 4, padded * 4, dy, row, dv, row, keys, width, rows, Number(first > 0)); // pᵀ · dy
-      for (let i = 0; i < rows; i++)
-        simd.softmaxGradRow(at['p']! + i * padded * 4, at['dp']! + i * padded * 4, padded, attrs.scale);
-      simd.matmul(at['dp']!, padded * 4, 4, at['k']! + key, row, dq + first * row, row, rows, width, keys, 0);
-      simd.matmul(at['dp']!, 4, padded * 4, q, row, dk, row, keys, width, rows, Number(first > 0)); // dsᵀ · q
-    });
-  });
 }

@@ -18,7 +18,6 @@ import { vjp } from '../../vjp.js';
 
 type Op = (...xs: any[]) => Tensor;
 
-// Kernels that stand in for a composite: name, backends, shapes, op.
 const cases: [name: string, backends: readonly string[], shapes: number[][], op: Op][] = [
   [
     'GroupNorm',
@@ -57,7 +56,7 @@ const cases: [name: string, backends: readonly string[], shapes: number[][], op:
   ],
 ];
 
-describe.each(['wasm', 'cpu'] as const)('kernels on %s', (backend) => {
+describe.each(['wasm', 'cpu'] as const)('fused kernels on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it.each(cases.filter(([, backends]) => backends.includes(backend)))(
@@ -66,15 +65,15 @@ describe.each(['wasm', 'cpu'] as const)('kernels on %s', (backend) => {
       const inputs = shapes.map((shape, i) => randomNormal(shape, 0.3, 2, 'float32', i + 1));
       const dy = tidy(() => randomNormal(op(...inputs).shape, 0, 1, 'float32', 9));
       const run = () => vjp((_params, ...xs) => op(...xs), {}, inputs, dy);
-      const fast = run();
-      const slow = withoutKernels([name, `${name}Grad`], backend, run);
-      expectClose(fast.value, slow.value, 2e-6, 'value');
-      fast.inputs.forEach((grad, i) => expectClose(grad, slow.inputs[i]!, 5e-6, `gradient ${i}`));
+      const fused = run();
+      const composite = withoutKernels([name, `${name}Grad`], backend, run);
+      expectClose(fused.value, composite.value, 2e-6, 'value');
+      fused.inputs.forEach((grad, i) => expectClose(grad, composite.inputs[i]!, 5e-6, `gradient ${i}`));
     },
   );
 });
 
-/** Runs `fn` with the composites in place of the named kernels. */
+/** Runs `fn` with the named kernels unregistered, so that the composites run. */
 function withoutKernels<T>(names: string[], backend: string, fn: () => T): T {
   const kernels = names.map((name) => getKernel(name, backend)!);
   kernels.forEach((kernel) => (expect(kernel).toBeDefined(), unregisterKernel(kernel.kernelName, backend)));
@@ -93,7 +92,7 @@ it.each(['wasm', 'cpu'] as const)('gelu is exact in float32 on %s', async (backe
   expect(worst).toBeLessThan(1e-7);
 });
 
-/** Simpson's rule on the density, in float64. */
+/** The normal distribution function by Simpson's rule in float64. */
 function normalCdf(x: number): number {
   const [steps, low] = [4000, -12];
   const h = (x - low) / steps;
@@ -118,7 +117,7 @@ it.each(['wasm', 'cpu'] as const)('geglu is within 3e-7 of the normal distributi
   expect(worst).toBeLessThan(3e-7);
 });
 
-it.each(['wasm', 'cpu'] as const)('norms see the spread of values far from 0 on %s', async (backend) => {
+it.each(['wasm', 'cpu'] as const)('norms are accurate for values with a large mean on %s', async (backend) => {
   await useBackend(backend);
   const sign = (i: number) => (i % 2 ? 1 : -1);
   const x = tensor(
@@ -135,7 +134,7 @@ it.each(['wasm', 'cpu'] as const)('norms see the spread of values far from 0 on 
   ]) {
     const { value, inputs } = vjp((_, z) => norm(z!), {}, [x], expected);
     expectClose(value, expected, 1e-6, 'value');
-    // nothing is left of a gradient along the output
+    // Normalisation projects a gradient along its output to zero.
     expect(Math.max(...inputs[0]!.dataSync().map(Math.abs))).toBeLessThan(1e-6);
   }
 });

@@ -1,7 +1,7 @@
-import type { HostKernel, HostTensor } from '../registry/host-kernel.js';
+import type { HostKernel, HostTensor, Shapes } from '../registry/host-kernel.js';
 import { geluSlope, normal, prepareNormal } from './normal-distribution.js';
 
-/** `[N, 2C]` to `[N, C]`: the first half times gelu of the second. */
+/** Maps `[N, 2C]` to `[N, C]`: the first half of each row times gelu of the second half, the gate. */
 export const gegluKernel: HostKernel<object> = {
   name: 'Geglu',
   outputShape: ({ x }) => [x![0]!, x![1]! / 2],
@@ -20,12 +20,12 @@ export const gegluKernel: HostKernel<object> = {
     suits,
     run(simd, { x }, y) {
       const width = x!.shape[1]! / 2;
-      forEachRow(x!, y.byteOffset, (value, gate, to) => simd.gegluRow(value, gate, to, width));
+      forEachRow(x!, y.byteOffset, (value, gate, output) => simd.gegluRow(value, gate, output, width));
     },
   },
 };
 
-/** The gradient of both halves. */
+/** The gradient of `[N, 2C]`. */
 export const gegluGradKernel: HostKernel<object> = {
   name: 'GegluGrad',
   outputShape: ({ x }) => x!,
@@ -45,19 +45,23 @@ export const gegluGradKernel: HostKernel<object> = {
     suits,
     run(simd, { x, dy }, dx) {
       const width = x!.shape[1]! / 2;
-      const shift = dx.byteOffset - x!.values.byteOffset;
-      forEachRow(x!, dy!.values.byteOffset, (value, gate, from) =>
-        simd.gegluGradRow(value, gate, from, value + shift, gate + shift, width),
+      const shift = dx.byteOffset - x!.values.byteOffset; // from an element of x to its gradient
+      forEachRow(x!, dy!.values.byteOffset, (value, gate, gradient) =>
+        simd.gegluGradRow(value, gate, gradient, value + shift, gate + shift, width),
       );
     },
   },
 };
 
-function suits({ x }: Readonly<Record<string, readonly number[]>>): boolean {
+/** The width of a half must be a multiple of 4. */
+function suits({ x }: Shapes): boolean {
   return x![1]! % 8 === 0;
 }
 
-/** Addresses of each row's value and gate, and of a row of half the width elsewhere. */
+/**
+ * Visits the rows of `[N, 2C]`: the addresses of a row's two halves, and of the same row of a tensor `[N, C]` at
+ * address `half`.
+ */
 function forEachRow(
   { shape, values }: HostTensor,
   half: number,

@@ -1,7 +1,7 @@
 import type { HostKernel } from '../registry/host-kernel.js';
 import { geluSlope, normal, prepareNormal } from './normal-distribution.js';
 
-/** `x · Φ(x)`. */
+/** `x · Φ(x)`, Φ being the normal distribution function. */
 export const geluKernel: HostKernel<object> = {
   name: 'Gelu',
   outputShape: ({ x }) => x!,
@@ -12,7 +12,7 @@ export const geluKernel: HostKernel<object> = {
   },
 };
 
-/** `dy · (Φ(x) + x φ(x))`. */
+/** `dy · (Φ(x) + x φ(x))`, φ being the normal density. */
 export const geluGradKernel: HostKernel<object> = {
   name: 'GeluGrad',
   outputShape: ({ x }) => x!,

@@ -1,11 +1,11 @@
-// Φ and φ of the normal distribution at multiples of 1/64, from which a Taylor step of at most 1/128 reaches any x with
-// an error below 1e-10: exact in float32, and faster than erf.
+// Tables of the normal distribution function Φ and density φ at multiples of 1/64. A Taylor expansion over at most
+// 1/128 gives them at any x with an error below 1e-10: exact in float32, and faster than erf.
 const steps = 64;
-const reach = 8; // beyond, Φ is 0 or 1 in float32
+const reach = 8; // for |x| >= 8, Φ is 0 or 1 in float32
 const cumulative = new Float64Array(2 * reach * steps + 1);
 const density = new Float64Array(2 * reach * steps + 1);
 
-/** Fills the tables; to be called before the functions below. */
+/** Fills the tables. Call it before `normal` and `geluSlope`, which check nothing. */
 export function prepareNormal(): void {
   if (density[reach * steps]) return;
   for (let i = 0; i < density.length; i++) {
@@ -15,7 +15,7 @@ export function prepareNormal(): void {
   }
 }
 
-/** `Φ(x)`. */
+/** `Φ(x)`, the normal distribution function. */
 export function normal(x: number): number {
   if (!(x > -reach && x < reach)) return x > 0 ? 1 : x * 0; // keeps NaN
   const at = (x * steps + reach * steps + 0.5) | 0;
@@ -35,7 +35,7 @@ export function geluSlope(x: number): number {
   return below + x * density[at]! * (1 - d * (x0 - d * (curve / 2 - (d * x0 * (curve - 2)) / 6)));
 }
 
-/** The normal distribution below -x, for x >= 0: its series near 0, a continued fraction further out. */
+/** `Φ(-x)` for x >= 0: by its power series below 3, by a continued fraction above. */
 function lowerTail(x: number): number {
   const phi = Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
   if (x < 3) {

@@ -11,16 +11,19 @@ import {
 
 type Pair = readonly [number, number];
 
-/** The windows of a convolution over `[B, H, W, C]`. */
+/** The windows of a 2-D convolution: pairs are vertical, horizontal. */
 export interface Windows {
   readonly size: Pair;
   readonly strides: Pair;
   readonly pads: readonly [rows: Pair, columns: Pair];
-  /** Of the output. */
+  /** Height and width of the output. */
   readonly places: Pair;
 }
 
-/** For each position in the window, row by row: the inputs it sees, `[B, H', W', C]`. */
+/**
+ * Returns, for each position in the window (row by row), the input pixel that every window has there: `[B, H', W', C]`
+ * of x `[B, H, W, C]`.
+ */
 export function seenByPosition(
   x: Tensor,
   { size: [kh, kw], strides: [down, across], pads, places: [rows, columns] }: Windows,
@@ -34,11 +37,11 @@ export function seenByPosition(
 }
 
 /**
- * The gradient of a convolution's filter, one matrix product a position: of the output gradient with the inputs seen.
- * `[kh·kw, out, in]`
+ * The gradient of a convolution's filter, as one matrix product of dy and x per position in the window.
+ * @returns `[kh·kw, out, in]`
  */
 export function filterGradient(x: Tensor, dy: Tensor, windows: Windows): Tensor {
   const [inputs, outputs] = [x.shape[3]!, dy.shape[3]!];
   const dyT = transpose(reshape(dy, [-1, outputs])) as Tensor2D; // [out, B·H'·W']
-  return stack(seenByPosition(x, windows).map((seen) => matMul(dyT, reshape(seen, [-1, inputs]) as Tensor2D)));
+  return stack(seenByPosition(x, windows).map((pixels) => matMul(dyT, reshape(pixels, [-1, inputs]) as Tensor2D)));
 }

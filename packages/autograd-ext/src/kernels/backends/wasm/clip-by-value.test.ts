@@ -2,10 +2,10 @@ import { clipByValue, tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../../../backend.js';
 
-describe.each(['wasm', 'cpu'] as const)('clipping on %s', (backend) => {
+describe.each(['wasm', 'cpu'] as const)('clipByValue on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it('keeps what is within, and NaN', () => {
+  it('keeps NaN and values inside the range', () => {
     expect([...clipByValue(tensor([-2, -1, 0.25, 3, NaN, Infinity, -Infinity]), -1, 2).dataSync()]).toEqual([
       -1,
       -1,
@@ -17,7 +17,7 @@ describe.each(['wasm', 'cpu'] as const)('clipping on %s', (backend) => {
     ]);
   });
 
-  it('of integers gives integers', () => {
+  it('returns integers for integers', () => {
     const clipped = clipByValue(tensor([[-5], [1], [7]], [3, 1], 'int32'), 0, 4);
     expect([clipped.dtype, clipped.shape, [...clipped.dataSync()]]).toEqual(['int32', [3, 1], [0, 1, 4]]);
   });

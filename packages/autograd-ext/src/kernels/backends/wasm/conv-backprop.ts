@@ -14,14 +14,15 @@ import {
   type Tensor,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import { filterGradient, seenByPosition, type Windows } from '../../gradients/filter-gradient.js';
 import { explicitPadding } from '../../geometry/explicit-padding.js';
+import { filterGradient, seenByPosition, type Windows } from '../../gradients/filter-gradient.js';
 import { spreadAlong } from '../../gradients/spread-along.js';
 import { wrapKernel } from '../../registry/wrap-kernel.js';
 
 type Pair = [number, number];
 type Shape4D = [number, number, number, number];
 
+/** The attributes of tfjs's backprop kernels of convolutions. */
 interface ConvAttrs {
   readonly strides: number | [number, number];
   readonly pad: 'same' | 'valid' | number | backend_util.ExplicitPadding;
@@ -30,10 +31,7 @@ interface ConvAttrs {
   readonly inputShape: Shape4D;
 }
 
-/**
- * The kernels that gradients of tf.conv2d and tf.depthwiseConv2d ask for and that the wasm backend lacks, made of other
- * ops.
- */
+/** Adds the kernels that the gradients of tf.conv2d and tf.depthwiseConv2d need and wasm lacks, as composites. */
 export function addConvBackpropOnWasm(): void {
   register('Conv2DBackpropFilter', ({ x, dy }, attrs) => {
     const gradient = filterGradient(x!, dy!, windows('Conv2D', x!.shape, attrs.filterShape, attrs));
@@ -46,8 +44,8 @@ export function addConvBackpropOnWasm(): void {
 }
 
 /**
- * Makes the input gradient of tf.conv2d on wasm, and tf.conv2dTranspose, a convolution of dy, which is several times as
- * fast as tfjs's loops there.
+ * Replaces tfjs's loops for the input gradient of tf.conv2d on wasm, and so for tf.conv2dTranspose, by a convolution of
+ * dy, which is several times as fast.
  */
 export const convolveInputGradientOnWasm = () =>
   wrapKernel('Conv2DBackpropInput', 'wasm', (call, original) => {
@@ -102,10 +100,13 @@ function depthwiseFilterGradient(x: Tensor, dy: Tensor, attrs: ConvAttrs): Tenso
   const [, , channels, multiplier] = attrs.filterShape;
   const dys = reshape(dy, [-1, channels, multiplier]); // [B·H'·W', in, multiplier]
   const positions = seenByPosition(x, windows('DepthwiseConv2dNative', x.shape, attrs.filterShape, attrs));
-  return reshape(stack(positions.map((seen) => sum(mul(reshape(seen, [-1, channels, 1]), dys), 0))), attrs.filterShape);
+  return reshape(
+    stack(positions.map((pixels) => sum(mul(reshape(pixels, [-1, channels, 1]), dys), 0))),
+    attrs.filterShape,
+  );
 }
 
-/** `dy`, spread over the places of a stride-1 convolution, convolved with the flipped filter. */
+/** Convolves `dy`, spread over the output of the stride-1 convolution, with the flipped filter. */
 function depthwiseInputGradient(dy: Tensor, filter: Tensor, attrs: ConvAttrs): Tensor {
   const [batch, height, width, channels] = attrs.inputShape;
   const { inside, border, size } = spreadOut(
@@ -119,8 +120,8 @@ function depthwiseInputGradient(dy: Tensor, filter: Tensor, attrs: ConvAttrs): T
 }
 
 /**
- * A convolution's `dy` with zeros between, and the zeros around, such that a stride-1 convolution of it has the size of
- * the input.
+ * Spreads `dy` of a strided convolution over the output of the stride-1 convolution, with zeros between.
+ * @returns the result and its padding, with which a stride-1 convolution of it has the size of the input
  */
 function spreadOut(dy: Tensor, inputShape: Shape4D, { size, strides, places, pads }: Windows) {
   const spans = places.map((count, i) => (count - 1) * strides[i]! + 1);
@@ -129,7 +130,7 @@ function spreadOut(dy: Tensor, inputShape: Shape4D, { size, strides, places, pad
     const before = size[i]! - 1 - pads[i]![0];
     return [before, inputShape[i + 1]! - spans[i]! - before + size[i]! - 1];
   });
-  // by the input: windows that lie in the padding
+  // Windows that lie entirely in the padding have no effect on the input: the border is negative there.
   const unseen = border.map((zeros) => zeros.map((count) => Math.max(0, -count)));
   const begin = [0, unseen[0]![0]!, unseen[1]![0]!, 0];
   const rest = [-1, spans[0]! - begin[1]! - unseen[0]![1]!, spans[1]! - begin[2]! - unseen[1]![1]!, -1];

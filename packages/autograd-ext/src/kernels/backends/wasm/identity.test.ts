@@ -9,7 +9,7 @@ import { vjp } from '../../../vjp.js';
 describe.each(['wasm', 'cpu'] as const)('clones on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it('share memory, and outlive the original', () => {
+  it('share memory with the original and outlive it', () => {
     const x = randomNormal([3]);
     const values = [...x.dataSync()];
     const y = clone(x);
@@ -19,7 +19,7 @@ describe.each(['wasm', 'cpu'] as const)('clones on %s', (backend) => {
     y.dispose();
   });
 
-  it('are not changed by assigning to the variable they were made of', () => {
+  it('keep their values when their variable is assigned', () => {
     const x = variable(randomNormal([3]));
     const values = [...x.dataSync()];
     const y = clone(x);
@@ -29,12 +29,12 @@ describe.each(['wasm', 'cpu'] as const)('clones on %s', (backend) => {
     y.dispose();
   });
 
-  it('let gradients use the layouts kept for a frozen weight', async () => {
+  it('let gradients reuse the packed layouts of a frozen weight', async () => {
     const weight = freeze(randomNormal([2, 3, 3, 3]));
     const x = randomNormal([1, 4, 4, 3]);
     const run = () => tidy(() => void vjp((_, y) => conv2d(y as Tensor4D, weight, undefined, { padding: 1 }), {}, [x]));
     run();
-    await expectNoLeaks(run); // a layout computed now would be kept
+    await expectNoLeaks(run); // a layout computed only now would be cached, and count as a leak
     unfreeze(weight);
     x.dispose();
     weight.dispose();
