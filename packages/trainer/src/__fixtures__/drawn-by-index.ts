@@ -7,10 +7,11 @@ import type { PromptFunction } from '../step/micro-batch.js';
 const prompts = ['cat', 'dog', 'horse', 'crab', 'snail', 'zebra'];
 
 /**
- * Nothing is left to chance but what `drawnByIndex` draws. With a small ε AdamW would make as much of the rounding in
- * gradients that are nearly zero as of large ones, and batches of other sizes round differently.
+ * Draws nothing at random beyond what `drawnByIndex` draws. Rounding depends on the batch size, and with a small ε
+ * AdamW would turn rounding errors in gradients that are nearly zero into steps of full size.
  */
 export const undrawn: AlignPropConfigInput = {
+  sample_num_steps: 2,
   sample_eta: 0,
   truncated_backprop_rand: false,
   truncated_backprop_timestep: 1,
@@ -18,9 +19,9 @@ export const undrawn: AlignPropConfigInput = {
 };
 
 /**
- * What a run draws, as a function of the image's number in the run instead of the rank's seed: so ranks with batches of
- * n draw what one process with batches of n · size does.
- * @param batch of this rank
+ * A pipeline and a prompt function that draw by the index of the image in the run instead of the seed of the rank.
+ * Ranks with batches of n then draw the same images as one process with batches of n · size.
+ * @param batch the batch size of this rank
  */
 export function drawnByIndex(
   pipeline: StableDiffusionPipeline,

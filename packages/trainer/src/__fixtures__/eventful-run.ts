@@ -9,8 +9,8 @@ import type { AlignPropTrainer } from '../trainer.js';
 import { brightness, tinyTrainer } from './tiny-run.js';
 
 /**
- * Small, with everything that a checkpoint has to remember: noise, a random plan, a reward that learns, an average,
- * evaluations, skipped steps.
+ * A small run that uses everything a checkpoint stores: noise, a random plan, a reward that learns, a moving average,
+ * evaluations and skipped steps.
  */
 export const eventfulConfig: AlignPropConfigInput = {
   num_epochs: 3,
@@ -28,12 +28,13 @@ export const eventfulConfig: AlignPropConfigInput = {
 
 const prompts = ['cat', 'dog', 'not a number'];
 
-/** Of some prompts the reward is no number, whatever came before. */
+/** NaN for one of the prompts. */
 const failing: RewardFunction<undefined> = (images, [prompt], metadata) => {
   const rewards = brightness(images, [prompt!], metadata);
   return prompt === 'not a number' ? mul(rewards, NaN) : rewards;
 };
 
+/** A trainer with `eventfulConfig`. */
 export const eventfulTrainer = (
   pipeline: StableDiffusionPipeline,
   config: AlignPropConfigInput,
@@ -48,7 +49,7 @@ export const eventfulTrainer = (
     logger,
   });
 
-/** All that a run left in its folder, by path: bytes as base64; JSON without times and places. */
+/** The files of a folder by path: as base64, or, for JSON, as values without durations and paths. */
 export async function filesOf(folder: string): Promise<Record<string, unknown>> {
   const names = (await readdir(folder, { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile())
@@ -61,8 +62,8 @@ export async function filesOf(folder: string): Promise<Record<string, unknown>> 
 
 function comparable(name: string, bytes: Buffer): unknown {
   if (!/\.jsonl?$/.test(name)) return bytes.toString('base64');
-  const leaveOut = (key: string, value: unknown) =>
+  const withoutPlaces = (key: string, value: unknown) =>
     ['seconds', 'output_dir', 'resume_from'].includes(key) ? undefined : value;
   const lines = name.endsWith('l') ? bytes.toString().split(/(?<=\n)/) : [bytes.toString()];
-  return lines.map((line) => [JSON.parse(line, leaveOut) as unknown, line.endsWith('\n')]);
+  return lines.map((line) => [JSON.parse(line, withoutPlaces) as unknown, line.endsWith('\n')]);
 }

@@ -3,8 +3,8 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 
 /**
- * Decides what becomes of an operation that changes the disk: returns for it to be done, throws for it to fail, never
- * returns for it never to happen. `tear` does half of it.
+ * Called before an operation that changes the disk. The operation is done when it returns, fails when it throws, and
+ * never happens while it does not resolve. `tear` does half of the operation.
  */
 export type Fate = (operation: string, path: string, tear: () => Promise<unknown>) => void | Promise<void>;
 
@@ -14,8 +14,8 @@ const half = (data: string | Uint8Array) =>
   typeof data === 'string' ? data.slice(0, data.length / 2) : data.subarray(0, data.length / 2);
 
 /**
- * Asks `fate` before everything that this process does to files below a folder through node:fs/promises. @returns what
- * ends that
+ * Calls `fate` before each operation of this process, through node:fs/promises, that changes files below a folder.
+ * @returns a function that ends the interception
  */
 export function interceptDisk(folder: string, fate: Fate): () => Promise<void> {
   const originals = { ...files } as unknown as Record<string, Operation>;
@@ -47,21 +47,21 @@ export function interceptDisk(folder: string, fate: Fate): () => Promise<void> {
   return async () => {
     Object.assign(files, originals);
     syncBuiltinESMExports();
-    for (const handle of opened) await handle.close(); // of operations that never ended; else it is closed already
+    for (const handle of opened) await handle.close(); // those of operations that never ended are still open
   };
 }
 
-/** A file is asked for once, at the first of the pieces that it is written in. */
+/** Calls `fate` at the first write of a handle: files are written in several pieces. */
 function interceptHandle(handle: FileHandle, path: string, fate: Fate): FileHandle {
   const [write, sync] = [handle.write.bind(handle) as Operation, handle.sync.bind(handle)];
   let isWritten = false;
-  const written: Operation = async (data: Uint8Array, offset: number, length: number) => {
+  const interceptedWrite: Operation = async (data: Uint8Array, offset: number, length: number) => {
     if (!isWritten) await fate('write', path, () => write(data, offset, Math.floor(length / 2)));
     isWritten = true;
     return write(data, offset, length);
   };
   return Object.assign(handle, {
-    write: written,
+    write: interceptedWrite,
     sync: async () => {
       await fate('sync', path, () => Promise.resolve());
       return sync();
@@ -70,8 +70,8 @@ function interceptHandle(handle: FileHandle, path: string, fate: Fate): FileHand
 }
 
 /**
- * The n-th operation (from 1) is half done, and nothing after it. @returns a promise of that moment; `end` lets the
- * disk work again
+ * Simulates a crash: the n-th operation (from 1) is done by half, later ones never.
+ * @returns `crashed`, which resolves at that moment, and `end`, which lets the disk work again
  */
 export function crashingDisk(folder: string, n: number): { crashed: Promise<void>; end: () => Promise<void> } {
   let [count, crash] = [0, () => {}];
@@ -85,7 +85,7 @@ export function crashingDisk(folder: string, n: number): { crashed: Promise<void
   return { crashed, end };
 }
 
-/** From the n-th operation on (from 1) there is no room for data. */
+/** Simulates a full disk: from the n-th operation on (from 1), writes fail with ENOSPC. @returns what ends that */
 export function fullDisk(folder: string, n: number): () => Promise<void> {
   let count = 0;
   return interceptDisk(folder, async (operation, path, tear) => {

@@ -1,5 +1,5 @@
-// A run in a process of its own: killed-run.ts <folder> <n>. It kills itself at its n-th operation on the folder's
-// files; at none if n is 0.
+// A program that trains: killed-run.ts <folder> <n>. It kills itself in its n-th operation on the folder's files; with
+// n = 0 it trains to the end.
 import { collect, tinyPipeline } from './tiny-run.js';
 import { useBackend } from '@alignprop/autograd-ext';
 import { eventfulTrainer } from './eventful-run.js';

@@ -1,8 +1,8 @@
 import type { Collective } from '../collective/collective.js';
 
 /**
- * Processes that are not: ranks in one process, which wait for each other as those of MPI do. `abort` fails all that
- * wait or come later.
+ * Ranks that are simulated in one process and wait for each other as those of MPI do. `abort` rejects the calls that
+ * wait and all later ones.
  */
 export function lockStep(size: number): {
   readonly ranks: readonly Collective[];
@@ -22,8 +22,9 @@ export function lockStep(size: number): {
       rank,
       size,
       async sum(values) {
-        const given = await all(values.slice());
-        values.set(given.reduce((total, part) => total.map((value, i) => value + part[i]!)));
+        const [first, ...others] = await all(values.slice());
+        values.set(first!);
+        for (const part of others) for (let i = 0; i < values.length; i++) values[i]! += part[i]!;
       },
       async broadcast(values) {
         values.set((await all(values.slice()))[0]!);
@@ -45,7 +46,7 @@ export function lockStep(size: number): {
   return { ranks, aborted };
 }
 
-/** One call of each rank. */
+/** One call of each rank: resolves when all have joined. */
 class Meeting {
   readonly #values: unknown[] = [];
   readonly #all: Promise<readonly unknown[]>;
@@ -55,7 +56,7 @@ class Meeting {
   constructor(size: number) {
     this.#missing = size;
     this.#all = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
-    this.#all.catch(() => {}); // a meeting that nobody came to
+    this.#all.catch(() => {}); // not an unhandled rejection where no rank waits
   }
 
   join(rank: number, value: unknown): Promise<readonly unknown[]> {

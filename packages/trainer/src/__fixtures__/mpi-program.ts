@@ -1,11 +1,12 @@
-// What open-mpi.test.ts starts with mpirun. It writes what a rank saw to <folder>/<part>-<rank>.json.
+// The program that open-mpi.test.ts starts with mpirun: mpi-program.ts <part> <folder>. Each rank writes the metrics
+// and weights of its runs to <folder>/<part>-<rank>.json.
 import { writeFile } from 'node:fs/promises';
-import { trainable, useBackend } from '@alignprop/autograd-ext';
+import { useBackend } from '@alignprop/autograd-ext';
 import { acrossProcesses } from '../collective/across-processes.js';
 import { checkCollective } from './collective-contract.js';
 import { drawnByIndex } from './drawn-by-index.js';
 import { indexed, seeded } from './mpi-runs.js';
-import { brightness, collect, tinyPipeline, tinyTrainer } from './tiny-run.js';
+import { brightness, collect, tinyPipeline, tinyTrainer, trainedValues } from './tiny-run.js';
 
 const [part, folder] = process.argv.slice(2) as ['train' | 'resume', string];
 
@@ -15,25 +16,21 @@ await acrossProcesses(async (collective) => {
   const pipeline = await tinyPipeline();
   const run = async (options: Omit<Parameters<typeof tinyTrainer>[0], 'pipeline'>, from = pipeline) => {
     const trainer = tinyTrainer({ pipeline: from, ...options, collective });
-    const metrics = await collect(trainer);
-    return {
-      metrics,
-      weights: Object.values(trainable(trainer.pipeline.unet.params)).flatMap((x) => [...x.dataSync()]),
-    };
+    return { metrics: await collect(trainer), weights: trainedValues(trainer.pipeline) };
   };
-  const seen: unknown[] = [];
+  const results: unknown[] = [];
   if (part === 'train') {
     await checkCollective(collective);
     const { pipeline: fixed, promptFunction } = drawnByIndex(pipeline, 2, collective);
-    seen.push(await run({ config: { ...indexed, train_batch_size: 2 }, promptFunction }, fixed));
-    seen.push(await run({ config: { ...seeded, num_epochs: 1, output_dir: folder } }));
+    results.push(await run({ config: { ...indexed, train_batch_size: 2 }, promptFunction }, fixed));
+    results.push(await run({ config: { ...seeded, num_epochs: 1, output_dir: folder } }));
   } else {
-    seen.push(await run({ config: { ...seeded, num_epochs: 2, output_dir: folder, resume_from: folder } }));
+    results.push(await run({ config: { ...seeded, num_epochs: 2, output_dir: folder, resume_from: folder } }));
   }
-  await writeFile(`${folder}/${part}-${rank}.json`, JSON.stringify(seen));
+  await writeFile(`${folder}/${part}-${rank}.json`, JSON.stringify(results));
   if (part === 'train') return;
 
-  let calls = 0; // and now one of them fails
+  let calls = 0; // of the reward on rank 1, which fails in the second step
   await run({
     config: { ...seeded, num_epochs: 1000 },
     rewardFunction: (images, ...rest) => {

@@ -1,5 +1,5 @@
 import { mean, mul } from '@tensorflow/tfjs-core';
-import { TfjsEngine, type Engine } from '@alignprop/autograd-ext';
+import { TfjsEngine, trainable, type Engine } from '@alignprop/autograd-ext';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { fixturePath } from '../../../../fixtures/index.js';
@@ -7,14 +7,14 @@ import type { AlignPropConfigInput } from '../config/config.js';
 import type { StepMetrics } from '../trackers/metrics.js';
 import { AlignPropTrainer, type AlignPropTrainerOptions } from '../trainer.js';
 
-/** On an engine that starts at once; what it computes, any engine does. */
+/** The pipeline of sd2-tiny, by default on tfjs, which starts faster than ONNX Runtime and computes the same. */
 export const tinyPipeline = (engine: Engine = new TfjsEngine()) =>
   StableDiffusionPipeline.fromPretrained(fixturePath('sd2-tiny/model'), { engine });
 
-/** Bright images are good. */
+/** A reward that is higher for brighter images. */
 export const brightness: RewardFunction = (images) => mul(mean(images, [1, 2, 3]), 10);
 
-/** Three steps on the smallest images, all attached. */
+/** Three denoising steps of the smallest images; the last two are attached. */
 export const tinyConfig: AlignPropConfigInput = {
   sample_num_steps: 3,
   truncated_backprop_rand: false,
@@ -25,8 +25,16 @@ export const tinyConfig: AlignPropConfigInput = {
   width: 16,
 };
 
+/** One attached denoising step of one image: the cheapest training there is. */
+export const oneStepConfig: AlignPropConfigInput = {
+  sample_num_steps: 1,
+  truncated_backprop_timestep: 0,
+  train_batch_size: 1,
+};
+
 const animals = ['cat', 'dog', 'horse', 'crab'];
 
+/** A trainer of brightness with `tinyConfig`; the options given take precedence. */
 export const tinyTrainer = <M = undefined>({
   config,
   ...options
@@ -38,7 +46,7 @@ export const tinyTrainer = <M = undefined>({
     config: { ...tinyConfig, ...config },
   });
 
-/** All steps; without the time, which differs between runs. */
+/** Trains to the end and returns the metrics of all steps, without the durations, which differ between runs. */
 export async function collect<M>(
   trainer: AlignPropTrainer<M>,
   signal?: AbortSignal,
@@ -47,3 +55,7 @@ export async function collect<M>(
   for await (const { seconds: _, ...metrics } of trainer.train({ signal })) all.push(metrics);
   return all;
 }
+
+/** All values that are trained of a UNet, in one list. */
+export const trainedValues = ({ unet }: StableDiffusionPipeline): number[] =>
+  Object.values(trainable(unet.params)).flatMap((variable) => [...variable.dataSync()]);

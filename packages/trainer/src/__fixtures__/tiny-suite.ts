@@ -1,20 +1,15 @@
-// What is imported from here is there in each test of the file that imports it.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+// Imported by a test file, loads the tiny pipeline once for all of its tests and gives each test an empty folder.
 import { useBackend } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import { afterEach, beforeAll, beforeEach } from 'vitest';
+import { beforeAll } from 'vitest';
 import { tinyPipeline } from './tiny-run.js';
 
-/** On wasm; one for all tests. */
+export { out } from '../../../../fixtures/folder-per-test.js';
+
+/** The tiny pipeline, on tfjs's wasm backend; shared by the tests of a file. */
 export let pipeline: StableDiffusionPipeline;
-/** An empty folder, another for each test. */
-export let out: string;
 
 beforeAll(async () => {
   await useBackend('wasm');
   pipeline = await tinyPipeline();
 });
-beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'alignprop-'))));
-afterEach(() => rm(out, { recursive: true, force: true }));

@@ -42,7 +42,7 @@ const cases = folders.flatMap((folder) =>
 const options = { learningRate: 1e-3, beta1: 0.9, beta2: 0.999, weightDecay: 1e-4, epsilon: 1e-8 };
 const row = (x: Tensor, i: number): Tensor => tidy(() => reshape(gather(x, [i]), x.shape.slice(1)));
 
-/** The pipeline with TRL's scheduler and the fixture's adapter. */
+/** The pipeline with TRL's scheduler and the adapter of the fixture. */
 async function goldenPipeline(
   engine: Engine,
   { base, r, lora_alpha, b_zero }: GoldenCase,
@@ -71,7 +71,7 @@ async function goldenReward({ reward, scale = 40 }: GoldenCase, common: Golden):
   return (images) => mul(mean(mul(images, pattern), [1, 2, 3]), scale);
 }
 
-/** Step i is attached where it is not below the truncation, which TRL draws anew at every step in random mode. */
+/** Step i is attached unless it is below the truncation, which TRL draws at every step in random mode. */
 const goldenPlan = ({ trunc, steps }: GoldenCase, io: Golden, batch: number): DrawnPlan => ({
   steps: Array.from({ length: steps }, (_, i) => {
     const cut = trunc[0] === 'fixed' ? trunc[1] : io.randint!.dataSync()[batch * steps + i]!;
@@ -81,15 +81,15 @@ const goldenPlan = ({ trunc, steps }: GoldenCase, io: Golden, batch: number): Dr
   renoised: 0,
 });
 
-function checkFirstBatch(made: AlignPropGradients, io: Golden): void {
-  const { trajectory, latentGradients } = made;
+function checkFirstBatch(batch: AlignPropGradients, io: Golden): void {
+  const { trajectory, latentGradients } = batch;
   expect(trajectory.steps.map(({ t }) => t)).toEqual([...io.timesteps!.dataSync()]);
   trajectory.latents.forEach((x, i) => expectClose(toNCHW(x), row(io.latents!, i), 1e-3, `latents ${i}`));
-  if (io.images) expectClose(toNCHW(made.images), io.images, 1e-3, 'images');
-  if (io.grad_images) expectClose(toNCHW(made.imageGradients), io.grad_images, 1e-3, 'gradient of the images');
+  if (io.images) expectClose(toNCHW(batch.images), io.images, 1e-3, 'images');
+  if (io.grad_images) expectClose(toNCHW(batch.imageGradients), io.grad_images, 1e-3, 'gradient of the images');
   latentGradients.forEach((gradient, i) => {
     const expected = row(io.grad_latents!, i);
-    // torch has none either where no attached step lies before: the fixture holds zeros.
+    // Before the earliest attached step torch has no gradient either: the fixture has zeros.
     if (gradient) expectClose(toNCHW(gradient), expected, 1e-3, `gradient of latents ${i}`);
     else
       expect(
@@ -102,9 +102,9 @@ function checkFirstBatch(made: AlignPropGradients, io: Golden): void {
 const largest = (x: Tensor) => x.dataSync<'float32'>().reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
 /**
- * Attention over a single position has weight 1 whatever q and k are: here in the middle of a UNet of four levels at 8
- * x 8. Torch's gradients there are rounding noise, far below AdamW's epsilon: at most one rounding of the largest
- * gradient is asked for.
+ * Attention over a single position has weight 1 whatever q and k are, here in the middle of a UNet of four levels at
+ * 8 × 8. Torch's gradients there are rounding noise, far below AdamW's epsilon: they have to be below one rounding of
+ * the largest gradient.
  */
 const rounding = 2 ** -23;
 const isZero = (folder: string, path: string) =>
@@ -119,7 +119,7 @@ function checkGradients(actual: Gradients, expected: Golden, folder: string): vo
   }
 }
 
-/** Within 2e-5 for 99 % of the values, and for all whose gradient was not next to zero. */
+/** Checks that 99 % of the values are within 2e-5, and after step 1 all whose gradient is not close to zero. */
 function checkParameters(
   variables: Readonly<Record<string, Variable>>,
   io: Golden,
@@ -145,14 +145,14 @@ function checkParameters(
   expect(far / total, `share of parameters off after step ${step}`).toBeLessThanOrEqual(0.01);
 }
 
-describe.each(engineNames)('AlignProp steps of TRL on %s', (engineName) => {
+describe.each(engineNames)('AlignProp steps on %s', (engineName) => {
   let engine: Engine;
   beforeAll(async () => {
     engine = await startEngine(engineName);
   });
 
   it.each(cases)(
-    '$folder $name',
+    'equal those of TRL in $folder $name',
     async ({ folder, name, golden }) => {
       const common = await fixtureTensors(`${folder}/common.safetensors`);
       const io = await fixtureTensors(`${folder}/${name}.safetensors`);

@@ -2,21 +2,17 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fill } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { trainable } from '@alignprop/autograd-ext';
-import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { loadLora } from '@alignprop/lora';
 import type { RewardFunction } from '@alignprop/rewards';
-import { collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
+import { collect, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import type { EvaluationMetrics } from '../trackers/metrics.js';
 import type { AlignPropTrainerOptions } from '../trainer.js';
 
 const adapter = 'pytorch_lora_weights.safetensors';
-const quick: AlignPropConfigInput = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1 };
-const weights = (of: StableDiffusionPipeline) =>
-  Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 
+/** All values of an adapter's file. */
 async function fileWeights(path: string): Promise<number[]> {
   const { tensors } = await loadLora(path);
   const read = await Promise.all(
@@ -27,7 +23,7 @@ async function fileWeights(path: string): Promise<number[]> {
   return read.flat();
 }
 
-/** Trains and returns what can be seen of it. */
+/** Trains into `out`, and returns the number of steps, the evaluations and the trained values. */
 async function run(config: AlignPropConfigInput, options: Partial<AlignPropTrainerOptions<undefined>> = {}) {
   const evaluations: EvaluationMetrics[] = [];
   const tracker = {
@@ -39,31 +35,29 @@ async function run(config: AlignPropConfigInput, options: Partial<AlignPropTrain
     pipeline,
     ...options,
     trackers: [tracker],
-    config: { ...quick, output_dir: out, ...config },
+    config: { ...oneStepConfig, output_dir: out, ...config },
   });
   const steps = await collect(trainer);
-  const seen = {
+  const result = {
     steps: steps.length,
     evaluations,
-    weights: weights(trainer.pipeline),
-    averaged: await trainer.averaged(async () => weights(trainer.pipeline)),
+    weights: trainedValues(trainer.pipeline),
+    averaged: await trainer.averaged(async () => trainedValues(trainer.pipeline)),
   };
   trainer.dispose();
-  return seen;
+  return result;
 }
 const evaluation = { prompts: ['fox'] };
 
-/**
- * Evaluations that come out like this, one after the other: so small a model does not learn anything that generalises.
- */
+/** Evaluations with these mean rewards, one after the other: so small a model learns nothing that generalises. */
 function scripted(...values: number[]) {
-  const left = [...values];
-  const rewardFunction: RewardFunction<undefined> = (images) => fill([images.shape[0]], left.shift()!);
+  const remaining = [...values];
+  const rewardFunction: RewardFunction<undefined> = (images) => fill([images.shape[0]], remaining.shift()!);
   return { evaluation: { ...evaluation, rewardFunction } };
 }
 
 describe('ema_decay', () => {
-  it('averages beside training, goes on exactly from a checkpoint, and is written where ema_export asks for it', async () => {
+  it('does not change training, resumes exactly, and is written with ema_export', async () => {
     const plain = await run({ num_epochs: 4, output_dir: '' });
     const straight = await run({ num_epochs: 4, ema_decay: 0.5, output_dir: '' });
     expect(straight.weights).toEqual(plain.weights);
@@ -80,7 +74,7 @@ describe('ema_decay', () => {
     expect(checkpoint.toSorted()).toEqual(resumed.weights.toSorted());
   });
 
-  it('begins at the weights of a checkpoint that has no average', async () => {
+  it('starts from the weights of a checkpoint that has no average', async () => {
     await run({ num_epochs: 1 });
     const { averaged, weights: trained } = await run({ num_epochs: 1, ema_decay: 0.9, resume_from: out });
     expect(averaged).toEqual(trained);
@@ -88,7 +82,7 @@ describe('ema_decay', () => {
 });
 
 describe('eval_freq', () => {
-  it('judges held-out prompts before training and every so many steps, and keeps the best adapter', async () => {
+  it('evaluates held-out prompts before training and every so many steps, and saves the best adapter', async () => {
     const { evaluations } = await run({ num_epochs: 5, eval_freq: 2, eval_images_per_prompt: 2 }, scripted(1, 3, 2));
     expect(evaluations).toMatchObject([
       { globalStep: 0, rewardMean: 1, rewardStd: 0, isBest: true, bestStep: 0 },
@@ -111,7 +105,7 @@ describe('eval_freq', () => {
     );
   });
 
-  it('judges the average of ema_decay', async () => {
+  it('evaluates the average of ema_decay', async () => {
     const config: AlignPropConfigInput = { num_epochs: 2, eval_freq: 2, ema_decay: 0.9, ema_export: true };
     const { evaluations } = await run(config, { evaluation });
     const last = await run({ ...config, ema_decay: 0, ema_export: false, overwrite_output_dir: true }, { evaluation });
@@ -119,7 +113,7 @@ describe('eval_freq', () => {
     expect(last.evaluations[1]!.rewardMean).not.toBe(evaluations[1]!.rewardMean);
   });
 
-  it('does not change what is trained, and needs prompts', async () => {
+  it('does not change the training, and is refused without prompts', async () => {
     const plain = await run({ num_epochs: 2, output_dir: '' });
     expect(
       (await run({ num_epochs: 2, output_dir: '', eval_freq: 1, ema_decay: 0.9 }, { evaluation })).weights,
@@ -133,7 +127,7 @@ describe('eval_freq', () => {
 describe('early_stopping_patience', () => {
   const config: AlignPropConfigInput = { num_epochs: 8, eval_freq: 1, early_stopping_patience: 2 };
 
-  it('stops where the held-out reward does not rise any more, and counts on after a resume', async () => {
+  it('stops when the held-out reward no longer rises, and continues to count after a resume', async () => {
     const straight = await run(config, scripted(1, 3, 2, 3));
     expect(straight.steps).toBe(3);
     expect(straight.evaluations.map(({ isBest }) => isBest)).toEqual([true, true, false, false]);
@@ -151,23 +145,23 @@ describe('early_stopping_patience', () => {
 });
 
 describe('kl_weight', () => {
-  it('keeps predictions near those without the adapter', async () => {
+  it('keeps predictions close to those without the adapter', async () => {
     const train = async (kl_weight: number) => {
       const trainer = tinyTrainer({
         pipeline,
         promptFunction: () => 'fox',
-        config: { ...quick, sample_num_steps: 2, num_epochs: 8, train_learning_rate: 0.002, kl_weight },
+        config: { ...oneStepConfig, sample_num_steps: 2, num_epochs: 8, train_learning_rate: 0.002, kl_weight },
       });
       const steps = await collect(trainer);
       trainer.dispose();
       return steps;
     };
-    const [free, weak, strong] = [await train(0), await train(1e-6), await train(100)];
-    expect(free.some((step) => 'kl' in step)).toBe(false);
+    const [unpenalised, weak, strong] = [await train(0), await train(1e-6), await train(100)];
+    expect(unpenalised.some((step) => 'kl' in step)).toBe(false);
     expect(weak[0]!.kl).toBeLessThan(1e-9); // B is 0
     expect(weak[7]!.kl).toBeGreaterThan(0);
     expect(strong[7]!.kl).toBeLessThan(0.5 * weak[7]!.kl!);
     for (const { loss, rewardMean, kl } of strong) expect(loss).toBeCloseTo(100 * kl! - rewardMean, 6);
-    expect(strong[0]!.rewardMean).toBe(free[0]!.rewardMean);
+    expect(strong[0]!.rewardMean).toBe(unpenalised[0]!.rewardMean);
   });
 });

@@ -40,7 +40,7 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 
-// The adapters of peft on diffusers' UNet: packages lora and diffusion meet only here.
+// Adapters of peft on the UNet of diffusers. The packages lora and diffusion do not import each other, so it is here.
 
 const goldenFiles: Readonly<Record<string, string>> = {
   trl: 'trl/pytorch_lora_weights.safetensors',
@@ -93,11 +93,11 @@ describe.each(engineNames)('LoRA on %s', (backend) => {
     });
     afterEach(() => engine.dispose());
 
-    it('has the output of the base without an adapter', async () => {
+    it('leaves the output of the base as it is without an adapter', async () => {
       expectClose(await run(unet.params), golden.out_base!, 1e-4, 'out_base');
     });
 
-    it.each(formats)('reads %s: output, loss and every gradient', async (format) => {
+    it.each(formats)('loads a file of %s, with its output, loss and every gradient', async (format) => {
       const params = await applyLora(unet.params, await load(format), { trainable: true });
       expect(Object.keys(trainable(params))).toHaveLength(2 * moduleCount);
       const {
@@ -121,7 +121,7 @@ describe.each(engineNames)('LoRA on %s', (backend) => {
       dispose(loraTensors(params));
     });
 
-    it('scales, fuses, unfuses and removes', async () => {
+    it('scales, fuses, unfuses and removes an adapter', async () => {
       const params = await applyLora(unet.params, await load('trl'));
       const scaled = await applyLora(unet.params, await load('trl'), { scale: fuseScale });
       expect(Object.keys(trainable(params))).toEqual([]);
@@ -139,7 +139,7 @@ describe.each(engineNames)('LoRA on %s', (backend) => {
       dispose([loraTensors(params), loraTensors(scaled)]);
     });
 
-    it('changes nothing when it is new, and leaks nothing', async () => {
+    it('does not change the output with a new adapter, and leaks no tensors', async () => {
       await expectNoLeaks(async () => {
         const config = { r: 4, loraAlpha: 4, targetModules: ['to_q', 'to_k', 'to_v', 'to_out.0'] };
         const params = addLora(unet.params, config, random(0));
@@ -158,7 +158,7 @@ describe.each(engineNames)('LoRA on %s', (backend) => {
       ['peft', 'peft'],
     ];
     it.each(written.filter(([, name]) => formats.includes(name)))(
-      'writes %s as the reference does',
+      'writes %s files equal to those of the reference',
       async (format, name) => {
         const out = await mkdtemp(join(tmpdir(), 'lora-'));
         const params = await applyLora(unet.params, await load('trl'));
@@ -175,7 +175,7 @@ describe.each(engineNames)('LoRA on %s', (backend) => {
   });
 });
 
-/** The very same objects: nothing was computed, so nothing was rounded. */
+/** The same objects, so that nothing was computed and nothing was rounded. */
 function expectSameLeaves(actual: Params, expected: Params): void {
   const [a, e] = [flatten(actual), flatten(expected)];
   expect(Object.keys(a)).toEqual(Object.keys(e));
@@ -183,8 +183,8 @@ function expectSameLeaves(actual: Params, expected: Params): void {
 }
 
 /**
- * The same names in the same order, dtypes, shapes, values and metadata; but the order of the target modules is peft's
- * own, a set's.
+ * Expects the same names in the same order, dtypes, shapes, values and metadata. The order of the target modules is
+ * ignored: peft has a set of them.
  */
 async function expectSameFile(actual: string, expected: string): Promise<void> {
   const [a, e] = [await open(actual), await open(expected)];
@@ -208,7 +208,7 @@ function sortTargets(json: string): Record<string, unknown> {
   );
 }
 
-/** Which Python class an adapter was trained on is all that a file written here does not say. */
+/** Expects the same configuration, except the Python class (`auto_mapping`), which is not written here. */
 async function expectSameConfig(actual: string, expected: string): Promise<void> {
   const [a, e] = await Promise.all([actual, expected].map(async (path) => sortTargets(await readFile(path, 'utf8'))));
   expect(a).toEqual({ ...e, auto_mapping: null });

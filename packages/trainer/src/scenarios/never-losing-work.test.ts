@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { random, useBackend } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { runProgram } from '../../../../fixtures/run-program.js';
 import { eventfulTrainer, filesOf } from '../__fixtures__/eventful-run.js';
 import { crashingDisk, fullDisk, interceptDisk } from '../__fixtures__/failing-disk.js';
 import { collect, tinyPipeline } from '../__fixtures__/tiny-run.js';
@@ -16,8 +15,8 @@ import { jsonlTracker } from '../trackers/jsonl.js';
 let pipeline: StableDiffusionPipeline;
 let parent: string; // of the runs' folders
 let out: string;
-let expected: Record<string, unknown>; // files of a run that nothing happened to
-let operations = 0; // on files, of that run
+let expected: Record<string, unknown>; // files of a run that nothing interrupted
+let operations = 0; // that run's operations on files
 const messages: string[] = [];
 
 beforeAll(async () => {
@@ -37,51 +36,40 @@ beforeEach(async () => {
 });
 afterAll(() => rm(parent, { recursive: true, force: true }));
 
-/** Begins the run or goes on with it, as it is. */
+/** Starts the run in a folder, or resumes it. */
 async function run(folder: string): Promise<void> {
-  const tell = (message: string) => void messages.push(message);
-  const trainer = eventfulTrainer(pipeline, { output_dir: folder, resume_from: folder }, { info: tell, warn: tell });
+  const log = (message: string) => void messages.push(message);
+  const trainer = eventfulTrainer(pipeline, { output_dir: folder, resume_from: folder }, { info: log, warn: log });
   await collect(trainer).finally(() => trainer.dispose());
 }
 
 const program = fileURLToPath(new URL('../__fixtures__/killed-run.ts', import.meta.url));
-const runSources = new URL('../../../../tools/run-sources/register.mjs', import.meta.url).href;
-const sources = [
-  '--disable-warning=DEP0205',
-  '--conditions=@alignprop/source',
-  '--import',
-  import.meta.resolve('tsx'),
-  '--import',
-  runSources,
-];
 
 /**
- * The same in a process of its own, after a shell's `limits`. It kills itself within its `atOperation`th operation on
- * files, or is killed `afterMs` after its model is loaded.
+ * Does the same in a process of its own, started after a shell's `limits`. The process kills itself within its
+ * `atOperation`th operation on files, or is killed `afterMs` milliseconds after its model is loaded.
  */
-async function runChild(
+function runChild(
   folder: string,
-  { atOperation = 0, afterMs, limits = '' }: { atOperation?: number; afterMs?: number; limits?: string } = {},
+  { atOperation = 0, afterMs, limits }: { atOperation?: number; afterMs?: number; limits?: string } = {},
 ) {
-  const child = spawn(
-    'bash',
-    ['-c', `${limits} exec "$0" "$@"`, process.execPath, ...sources, program, folder, `${atOperation}`],
-    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_OPTIONS: '' } },
-  );
-  let stderr = '';
-  child.stderr.on('data', (data: Buffer) => void (stderr += data.toString()));
-  child.stdout.once('data', () => afterMs !== undefined && setTimeout(() => child.kill('SIGKILL'), afterMs));
-  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
-  return { code, signal, stderr };
+  let isReady = false;
+  return runProgram(program, [folder, `${atOperation}`], {
+    shell: limits,
+    onStdout: (_, child) => {
+      if (!isReady && afterMs !== undefined) setTimeout(() => child.kill('SIGKILL'), afterMs);
+      isReady = true;
+    },
+  });
 }
 
-/** Some of the operations, drawn anew in each of as many equal parts; with EVERY_WRITE set, all. */
+/** Numbers of operations, one drawn from each of `count` equal parts of the run; with EVERY_WRITE set, all. */
 function sample(count: number, seed: number): number[] {
   if (process.env.EVERY_WRITE) return Array.from({ length: operations }, (_, i) => i + 1);
   return [...random(seed).rand(count)].map((draw, i) => 1 + Math.floor(((i + draw) * operations) / count));
 }
 
-/** Crashes were simulated in this process: makes its lock that of an earlier one with its number. */
+/** After a simulated crash: makes the lock look like that of an earlier process with the same id. */
 async function ageLock(folder: string): Promise<void> {
   const lock = join(folder, 'run.lock');
   for (const name of await readdir(lock).catch(() => [])) {
@@ -90,8 +78,8 @@ async function ageLock(folder: string): Promise<void> {
   }
 }
 
-describe('a run that is killed', () => {
-  it('was an eventful one', () => {
+describe('a killed run', () => {
+  it('has skipped steps, evaluations, a best adapter and a moving average', () => {
     const rows = expected['metrics.jsonl'] as [{ skipped: number }][];
     expect(rows).toHaveLength(3);
     expect(rows.reduce((sum, [row]) => sum + row.skipped, 0)).toBeGreaterThan(0);
@@ -100,7 +88,7 @@ describe('a run that is killed', () => {
     expect(Object.keys(expected).filter((path) => path.endsWith('ema.safetensors'))).toHaveLength(1);
   });
 
-  it('goes on to the same files, whichever operation on files it was in the midst of', async () => {
+  it('resumes to the same files, whichever operation on files was interrupted', async () => {
     for (const n of sample(6, 1)) {
       const folder = join(out, `${n}`);
       const trainer = eventfulTrainer(pipeline, { output_dir: folder, resume_from: folder });
@@ -113,7 +101,7 @@ describe('a run that is killed', () => {
     }
   });
 
-  it('goes on to the same files in other processes, whenever they are killed', async () => {
+  it('resumes to the same files in new processes, whenever they are killed', async () => {
     const draws = random(7).rand(5);
     for (const [i, draw] of draws.entries()) {
       const kill = i % 3 === 2 ? { afterMs: 300 * draw } : { atOperation: 1 + Math.floor((draw * operations) / 2) };
@@ -124,16 +112,16 @@ describe('a run that is killed', () => {
           [null, 'SIGKILL'],
         ],
         stderr,
-      ).toContainEqual([code, signal]); // what is left may be less than half of the operations
+      ).toContainEqual([code, signal]); // the run may end before its operation
     }
-    expect(await runChild(out)).toEqual({ code: 0, signal: null, stderr: '' });
+    expect(await runChild(out)).toMatchObject({ code: 0, signal: null, stderr: '' });
     expect(await filesOf(out)).toEqual(expected);
   });
 });
 
 /**
- * Does something, killed within its first operation on files, then within its second, and so on, each time after
- * `prepare`.
+ * Does the work again and again, interrupted in its first operation on files, then in its second, and so on until none
+ * is left. Calls `prepare` before each time and `check` after it.
  */
 async function killedEverywhere(
   prepare: () => Promise<void>,
@@ -148,8 +136,8 @@ async function killedEverywhere(
   }
 }
 
-describe('a process that is killed', () => {
-  it('while it deletes a checkpoint leaves it whole, or under another name', async () => {
+describe('a killed process', () => {
+  it('that was deleting a checkpoint leaves it complete, or under another name', async () => {
     const checkpoint = join(out, 'checkpoint_7');
     const prepare = async () => {
       await mkdir(checkpoint, { recursive: true });
@@ -166,7 +154,7 @@ describe('a process that is killed', () => {
     expect(await readdir(out)).toEqual([]);
   });
 
-  it('while it removes the rows of later steps leaves those of earlier ones', async () => {
+  it('that was removing the rows of later steps leaves those of earlier ones', async () => {
     const metrics = join(out, 'metrics.jsonl');
     const row = (step: number) => `{"global_step":${step}}\n`;
     await killedEverywhere(
@@ -180,8 +168,8 @@ describe('a process that is killed', () => {
   });
 });
 
-describe('a disk that is full', () => {
-  it('leaves the newest checkpoint, and says what was wanted where', async () => {
+describe('a full disk', () => {
+  it('leaves the newest checkpoint, and an error that names the path', async () => {
     for (const n of sample(4, 2)) {
       const folder = join(out, `${n}`);
       const end = fullDisk(folder, n);
@@ -194,7 +182,11 @@ describe('a disk that is full', () => {
       expect(error?.message ?? '', `full from operation ${n} of ${operations} on`).toMatch(
         n === operations
           ? /^$/
-          : /^(output_dir|Checkpoint|writeFileAtomic|\/.*jsonl): cannot (write|append) .*ENOSPC.*(Choose|Make room|Check)/s,
+          : new RegExp(
+              '^(output_dir|Checkpoint|writeFileAtomic|\\/.*jsonl): cannot (write|append) ' +
+                '.*ENOSPC.*(Choose|Make room|Check)',
+              's',
+            ),
       );
       expect(await readdir(folder).catch(() => [])).not.toContain('run.lock');
       await run(folder);
@@ -202,29 +194,32 @@ describe('a disk that is full', () => {
     }
   });
 
-  it('is any file that grows beyond what is allowed, in another process', async () => {
-    // KiB: adapters fit, the optimizer's file does not
+  it('is the same as a limit on the size of files, in another process', async () => {
+    // 96 KiB: the adapter's file fits, that of the optimizer does not
     const { code, stderr } = await runChild(out, { limits: 'ulimit -f 96; trap "" XFSZ;' });
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /Checkpoint: cannot write .*checkpoint_1 \(\d+ bytes; \d+ are free there\): .*optimizer\.safetensors': EFBIG.*There is no earlier one\./,
+      new RegExp(
+        'Checkpoint: cannot write .*checkpoint_1 \\(\\d+ bytes; \\d+ are free there\\): ' +
+          ".*optimizer\\.safetensors': EFBIG.*There is no earlier one\\.",
+      ),
     );
     expect(await readdir(join(out, 'checkpoints'))).toEqual([]);
   });
 });
 
-describe('a folder that cannot be written', () => {
-  it('any more, leaves the newest checkpoint', async () => {
+describe('a folder that can no longer be written', () => {
+  it('leaves the newest checkpoint', async () => {
     const trainer = eventfulTrainer(pipeline, { output_dir: out });
     const training = trainer.train();
     await training.next();
     const checkpoints = join(out, 'checkpoints');
-    await rename(checkpoints, join(out, 'kept'));
-    await writeFile(checkpoints, ''); // permissions do not stop every user
+    await rename(checkpoints, join(out, 'moved'));
+    await writeFile(checkpoints, ''); // a file in its place: permissions do not stop root
     await expect(training.next()).rejects.toThrow(/^Checkpoint: cannot write .*checkpoint_2 \(\d+ bytes.*\): ENOTDIR/);
     trainer.dispose();
     await rm(checkpoints);
-    await rename(join(out, 'kept'), checkpoints);
+    await rename(join(out, 'moved'), checkpoints);
     await run(out);
     expect(await filesOf(out)).toEqual(expected);
   });

@@ -1,7 +1,6 @@
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dispose, memory } from '@tensorflow/tfjs-core';
-import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraTensors } from '@alignprop/lora';
 import {
@@ -13,12 +12,10 @@ import {
   type RewardFunction,
 } from '@alignprop/rewards';
 import { describe, expect, it } from 'vitest';
-import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
+import { brightness, collect, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 
-const weights = (of: StableDiffusionPipeline) =>
-  Object.values(trainable(of.unet.params)).flatMap((x) => [...x.dataSync()]);
 const checkpoints = async () => (await readdir(join(out, 'checkpoints'))).sort();
 const lines = async () =>
   (await readFile(join(out, 'metrics.jsonl'), 'utf8'))
@@ -26,28 +23,28 @@ const lines = async () =>
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, number>);
 
-/** Everything random is on: noise at every step, a random plan, prompts, negative prompts in turn. */
+/** Uses every source of randomness: noise at each step, a random plan, random prompts, negative prompts in turn. */
 const busy: AlignPropConfigInput = {
+  sample_num_steps: 2,
   truncated_backprop_rand: true,
-  truncated_rand_backprop_minmax: [0, 3],
+  truncated_rand_backprop_minmax: [0, 2],
   train_gradient_accumulation_steps: 2,
   train_batch_size: 1,
   negative_prompts: ['grey', 'red', 'dark'],
-  lora_alpha: 3, // not the rank: TRL's file has no place for it
+  lora_alpha: 3, // unlike the rank, hence not in TRL's file format
 };
 
-/** Trains and returns what a user could see of it. */
+/** Trains into `out`, and returns the metrics and the trained values. */
 async function run(config: AlignPropConfigInput, signal?: AbortSignal) {
   const trainer = tinyTrainer({ pipeline, config: { output_dir: out, ...config } });
   const metrics = await collect(trainer, signal);
-  const result = { metrics, weights: weights(trainer.pipeline) };
+  const result = { metrics, weights: trainedValues(trainer.pipeline) };
   trainer.dispose();
   return result;
 }
-const quick: AlignPropConfigInput = { sample_num_steps: 1, truncated_backprop_timestep: 0, train_batch_size: 1 };
 
 describe('resuming', () => {
-  it('T2, T3: three steps, resume, three steps are six steps, to the bit', async () => {
+  it('T2, T3: three steps and three resumed ones equal six steps bit for bit', async () => {
     const straight = await run({ ...busy, num_epochs: 6, output_dir: '' });
     const first = await run({ ...busy, num_epochs: 3 });
     const second = await run({ ...busy, num_epochs: 6, resume_from: out });
@@ -63,7 +60,7 @@ describe('resuming', () => {
     ]);
   });
 
-  it('goes on with what the reward learnt of its scores, and starts it anew where the checkpoint has nothing of it', async () => {
+  it('restores the state of a reward that learns, and warns where the checkpoint has none for it', async () => {
     const warnings: string[] = [];
     const learning = async (
       config: AlignPropConfigInput,
@@ -78,7 +75,7 @@ describe('resuming', () => {
       });
       const result = {
         metrics: await collect(trainer),
-        weights: weights(trainer.pipeline),
+        weights: trainedValues(trainer.pipeline),
         state: (rewardFunction as DetailedReward).memory?.state(),
       };
       trainer.dispose();
@@ -110,27 +107,27 @@ describe('resuming', () => {
     ]);
   });
 
-  it('takes a checkpoint, the folder it is in, or the run; removes the metrics beyond it', async () => {
-    await run({ ...quick, num_epochs: 3 });
-    await rm(join(out, 'checkpoints/checkpoint_3'), { recursive: true }); // as if the run had died before saving it
+  it('accepts a checkpoint, its folder or the folder of the run, and removes later metrics', async () => {
+    await run({ ...oneStepConfig, num_epochs: 3 });
+    await rm(join(out, 'checkpoints/checkpoint_3'), { recursive: true }); // as after a crash before it was saved
     for (const resume_from of [join(out, 'checkpoints/checkpoint_2'), join(out, 'checkpoints'), out]) {
-      const { metrics } = await run({ ...quick, num_epochs: 3, resume_from });
+      const { metrics } = await run({ ...oneStepConfig, num_epochs: 3, resume_from });
       expect(metrics.map(({ globalStep }) => globalStep)).toEqual([2]);
       expect((await lines()).map(({ global_step }) => global_step)).toEqual([0, 1, 2]);
       await rm(join(out, 'checkpoints/checkpoint_3'), { recursive: true });
     }
   });
 
-  it('goes on in another folder, and says when nothing is left to train', async () => {
-    await run({ ...quick, num_epochs: 2 });
+  it('continues in another folder, and warns when no steps are left', async () => {
+    await run({ ...oneStepConfig, num_epochs: 2 });
     const other = join(out, 'other');
-    const { metrics } = await run({ ...quick, num_epochs: 3, resume_from: out, output_dir: other });
+    const { metrics } = await run({ ...oneStepConfig, num_epochs: 3, resume_from: out, output_dir: other });
     expect(metrics).toHaveLength(1);
     expect(await readdir(join(other, 'checkpoints'))).toEqual(['checkpoint_3']);
     const warnings: string[] = [];
     const done = tinyTrainer({
       pipeline,
-      config: { ...quick, num_epochs: 3, resume_from: other },
+      config: { ...oneStepConfig, num_epochs: 3, resume_from: other },
       logger: { info: () => {}, warn: (message) => void warnings.push(message) },
     });
     expect(await collect(done)).toEqual([]);
@@ -144,27 +141,30 @@ describe('resuming', () => {
     ['optimizer.safetensors', (bytes: Buffer) => bytes.subarray(0, bytes.length - 4)],
     ['optimizer.safetensors', (bytes: Buffer) => (bytes.writeUInt8(bytes.at(-2)! ^ 1, bytes.length - 2), bytes)],
     ['pytorch_lora_weights.safetensors', () => Buffer.alloc(0)],
-  ] as const)('names the damaged file: %s', async (file, damage) => {
-    await run({ ...quick, num_epochs: 1 });
+  ] as const)('names a damaged %s, and changes no weight', async (file, damage) => {
+    await run({ ...oneStepConfig, num_epochs: 1 });
     const path = join(out, 'checkpoints/checkpoint_1', file);
     await writeFile(path, damage(await readFile(path)));
     const tensors = memory().numTensors;
-    const trainer = tinyTrainer({ pipeline, config: { ...quick, num_epochs: 2, resume_from: out } });
-    const before = weights(trainer.pipeline);
+    const trainer = tinyTrainer({ pipeline, config: { ...oneStepConfig, num_epochs: 2, resume_from: out } });
+    const before = trainedValues(trainer.pipeline);
     await expect(collect(trainer)).rejects.toThrow(`cannot resume from ${path}: `);
-    expect(weights(trainer.pipeline)).toEqual(before);
+    expect(trainedValues(trainer.pipeline)).toEqual(before);
     trainer.dispose();
     expect(memory().numTensors).toBe(tensors);
   });
 
-  it('names missing files, a folder without checkpoints, and a checkpoint of another adapter', async () => {
-    await expect(run({ ...quick, resume_from: join(out, 'nowhere') })).rejects.toThrow(
+  it('refuses a folder without checkpoints, a checkpoint of another adapter, and one with a missing file', async () => {
+    await expect(run({ ...oneStepConfig, resume_from: join(out, 'nowhere') })).rejects.toThrow(
       /resume_from: no checkpoint in '.*nowhere'/,
     );
-    await run({ ...quick, num_epochs: 1 });
-    const resume = { ...quick, num_epochs: 2, resume_from: out };
+    await run({ ...oneStepConfig, num_epochs: 1 });
+    const resume = { ...oneStepConfig, num_epochs: 2, resume_from: out };
     await expect(run({ ...resume, lora_rank: 2 })).rejects.toThrow(
-      /pytorch_lora_weights\.safetensors: it was written for another adapter or model: .* has shape \[4, 16\], expected \[2, 16\].* and \d+ more/,
+      new RegExp(
+        'pytorch_lora_weights\\.safetensors: it was written for another adapter or model: ' +
+          '.* has shape \\[4, 16\\], expected \\[2, 16\\].* and \\d+ more',
+      ),
     );
     await expect(run({ ...resume, lora_target_modules: ['to_q'] })).rejects.toThrow(
       /belongs to nothing that is trained/,
@@ -175,8 +175,8 @@ describe('resuming', () => {
 });
 
 describe('the run folder', () => {
-  it('T9: keeps num_checkpoint_limit checkpoints, saves every save_freq epochs and the last', async () => {
-    await run({ ...quick, num_epochs: 5, save_freq: 2, num_checkpoint_limit: 2 });
+  it('T9: has a checkpoint every save_freq epochs and of the last one, at most num_checkpoint_limit', async () => {
+    await run({ ...oneStepConfig, num_epochs: 5, save_freq: 2, num_checkpoint_limit: 2 });
     expect(await checkpoints()).toEqual(['checkpoint_4', 'checkpoint_5']);
     expect((await readdir(join(out, 'checkpoints/checkpoint_5'))).sort()).toEqual([
       'optimizer.safetensors',
@@ -207,8 +207,8 @@ describe('the run folder', () => {
     });
   });
 
-  it('T5: the adapter it writes loads, and draws what the trainer draws', async () => {
-    const trainer = tinyTrainer({ pipeline, config: { ...quick, output_dir: out, train_learning_rate: 0.1 } });
+  it('T5: has an adapter that loads, and draws what the trainer draws', async () => {
+    const trainer = tinyTrainer({ pipeline, config: { ...oneStepConfig, output_dir: out, train_learning_rate: 0.1 } });
     await collect(trainer);
     const draw = async (from: StableDiffusionPipeline) => {
       const { images, latents } = await from.generate('cat', { seed: 1, numInferenceSteps: 2, height: 16, width: 16 });
@@ -224,45 +224,50 @@ describe('the run folder', () => {
     trainer.dispose();
   });
 
-  it('refuses the folder of another run, unless told to overwrite it', async () => {
-    await run({ ...quick, num_epochs: 2 });
-    await expect(run({ ...quick, num_epochs: 1 })).rejects.toThrow(
+  it('is refused if it has the checkpoints of another run, unless overwrite_output_dir is set', async () => {
+    await run({ ...oneStepConfig, num_epochs: 2 });
+    await expect(run({ ...oneStepConfig, num_epochs: 1 })).rejects.toThrow(
       /already holds checkpoint_1, checkpoint_2 of another run.*resume_from.*overwrite_output_dir/,
     );
-    await expect(run({ ...quick, num_epochs: 3, resume_from: join(out, 'checkpoints/checkpoint_1') })).rejects.toThrow(
-      /already holds checkpoint_2 beyond step 1/,
-    );
-    await run({ ...quick, num_epochs: 1, overwrite_output_dir: true });
+    await expect(
+      run({ ...oneStepConfig, num_epochs: 3, resume_from: join(out, 'checkpoints/checkpoint_1') }),
+    ).rejects.toThrow(/already holds checkpoint_2 beyond step 1/);
+    await run({ ...oneStepConfig, num_epochs: 1, overwrite_output_dir: true });
     expect(await checkpoints()).toEqual(['checkpoint_1']);
     expect(await lines()).toHaveLength(1);
   });
 
-  it('fails before any step where it cannot write', async () => {
+  it('fails before the first step where it cannot be written', async () => {
     await writeFile(join(out, 'file'), '');
-    let drawn = 0;
+    let promptCount = 0;
     const trainer = tinyTrainer({
       pipeline,
-      promptFunction: () => (drawn++, 'cat'),
-      config: { ...quick, output_dir: join(out, 'file', 'inside') },
+      promptFunction: () => (promptCount++, 'cat'),
+      config: { ...oneStepConfig, output_dir: join(out, 'file', 'inside') },
     });
     await expect(collect(trainer)).rejects.toThrow(/output_dir: cannot write to .*inside: ENOTDIR/);
-    expect(drawn).toBe(0);
+    expect(promptCount).toBe(0);
     trainer.dispose();
   });
 
-  it('writes nothing without a folder, and to logdir/run_name or project_dir where those are given', async () => {
-    const trainer = tinyTrainer({ pipeline, config: { ...quick, num_epochs: 1 } });
+  it('is output_dir, project_dir or logdir/run_name; without one nothing is written', async () => {
+    const trainer = tinyTrainer({ pipeline, config: { ...oneStepConfig, num_epochs: 1 } });
     await collect(trainer);
     await expect(trainer.saveCheckpoint()).rejects.toThrow(/Set output_dir/);
     trainer.dispose();
-    await run({ ...quick, num_epochs: 1, output_dir: '', logdir: out, run_name: 'named' });
-    await run({ ...quick, num_epochs: 1, output_dir: '', project_kwargs: { project_dir: join(out, 'project') } });
+    await run({ ...oneStepConfig, num_epochs: 1, output_dir: '', logdir: out, run_name: 'named' });
+    await run({
+      ...oneStepConfig,
+      num_epochs: 1,
+      output_dir: '',
+      project_kwargs: { project_dir: join(out, 'project') },
+    });
     expect((await readdir(out)).sort()).toEqual(['named', 'project']);
   });
 });
 
 describe('stopping', () => {
-  it('when aborted within a step finishes with a checkpoint of the last complete one, from which resuming is exact', async () => {
+  it('within a step writes a checkpoint of the last complete step, from which resuming is exact', async () => {
     const straight = await run({ ...busy, num_epochs: 3, output_dir: '' });
     const controller = new AbortController();
     const tensors = memory().numTensors;
@@ -270,7 +275,7 @@ describe('stopping', () => {
     const metrics = [];
     for await (const { seconds: _, ...step } of trainer.train({ signal: controller.signal })) {
       metrics.push(step);
-      setTimeout(() => controller.abort(), 1); // lands in the second step
+      setTimeout(() => controller.abort(), 1); // in the second step
     }
     expect(trainer.globalStep).toBe(1);
     trainer.dispose();
@@ -282,8 +287,11 @@ describe('stopping', () => {
     expect(rest.weights).toEqual(straight.weights);
   });
 
-  it('when the loop is left writes a checkpoint and the adapter, and can go on', async () => {
-    const trainer = tinyTrainer({ pipeline, config: { ...quick, num_epochs: 4, save_freq: 100, output_dir: out } });
+  it('by leaving the loop writes a checkpoint and the adapter, and train() can continue', async () => {
+    const trainer = tinyTrainer({
+      pipeline,
+      config: { ...oneStepConfig, num_epochs: 4, save_freq: 100, output_dir: out },
+    });
     for await (const { globalStep } of trainer.train()) if (globalStep === 1) break;
     expect(await checkpoints()).toEqual(['checkpoint_2']);
     expect(await readdir(out)).toContain('pytorch_lora_weights.safetensors');

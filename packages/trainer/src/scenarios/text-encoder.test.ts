@@ -34,21 +34,20 @@ const config: AlignPropConfigInput = {
 };
 const targets = { r: 2, loraAlpha: 2, targetModules: ['q_proj', 'v_proj'] };
 
-/** Every trained value, the text encoder's included. */
+/** All trained variables, those of the text encoder included. */
 const weights = ({ unet, textEncoder }: StableDiffusionPipeline): Record<string, Variable> => ({
   ...trainable(unet.params),
   ...prefixed(trainable(textEncoder.params)),
 });
-const values = (of: StableDiffusionPipeline) =>
-  Object.fromEntries(Object.entries(weights(of)).map(([path, x]) => [path, x.dataSync().slice()]));
+const values = (trained: StableDiffusionPipeline) =>
+  Object.fromEntries(Object.entries(weights(trained)).map(([path, x]) => [path, x.dataSync().slice()]));
 
 describe('training the text encoder', () => {
-  // What chains noised again add to the gradient is no part of the loss that is told: there, the names alone are looked
-  // at.
+  // With renoised chains, the reported loss is not the one that is differentiated: only the names are checked there.
   it.each<[string, () => Plan, number]>([
-    ['with guidance: along it the loss falls as steeply as its norm says', full, 5],
-    ['without guidance, likewise', full, 1],
-    ['over chains noised again', () => draftLV(1), 5],
+    ['with guidance: the loss falls along it at the rate of its norm', full, 5],
+    ['without guidance: the loss falls along it at the rate of its norm', full, 1],
+    ['with renoised chains', () => draftLV(1), 5],
   ])('has the gradient of its adapter, %s', async (_, plan, guidanceScale) => {
     const params = addLora(pipeline.textEncoder.params, targets, random(3));
     const text = pipeline.with({
@@ -60,7 +59,7 @@ describe('training the text encoder', () => {
       Object.values(variables).forEach((variable, i) =>
         variable.assign(randomNormal(variable.shape, 0, 0.3, 'float32', i + 1)),
       ),
-    ); // B is 0 in a new one; tfjs takes a seed of 0 for none
+    ); // B of a new adapter is 0; tfjs ignores a seed of 0
     const gradient = new AlignPropGradient(text, brightness, { numInferenceSteps: 2, guidanceScale, eta: 0 });
     const latents: Tensor4D = randomNormal([2, 4, 4, 4], 0, 1, 'float32', 2);
     const noise: Tensor4D = randomNormal([2, 4, 4, 4], 0, 1, 'float32', 4);
@@ -81,16 +80,16 @@ describe('training the text encoder', () => {
         promptMetadata: [undefined, undefined],
       });
     };
-    const { params: found } = await gradients();
-    expect(Object.keys(found).sort()).toEqual(Object.keys(variables).sort());
+    const { params: lossGradient } = await gradients();
+    expect(Object.keys(lossGradient).sort()).toEqual(Object.keys(variables).sort());
     const norm = Math.sqrt(
-      Object.values(found).reduce((total, g) => total + tidy(() => sum(mul(g, g)).dataSync()[0]!), 0),
+      Object.values(lossGradient).reduce((total, g) => total + tidy(() => sum(mul(g, g)).dataSync()[0]!), 0),
     );
     const before = Object.fromEntries(Object.entries(variables).map(([path, x]) => [path, x.dataSync().slice()]));
     const lossAt = async (distance: number) => {
       tidy(() =>
         Object.entries(variables).forEach(([path, variable]) =>
-          variable.assign(add(tensor(before[path]!, variable.shape), mul(found[path]!, distance / norm))),
+          variable.assign(add(tensor(before[path]!, variable.shape), mul(lossGradient[path]!, distance / norm))),
         ),
       );
       const { rewards } = await gradients();
@@ -103,7 +102,7 @@ describe('training the text encoder', () => {
     dispose(loraTensors(params));
   });
 
-  it('resumes to the bit, and writes both adapters to one file, which loads and draws the same', async () => {
+  it('resumes bit for bit, and writes both adapters to one file, which loads and draws the same', async () => {
     const straight = tinyTrainer({ pipeline, config });
     const all = await collect(straight);
     const first = tinyTrainer({ pipeline, config: { ...config, output_dir: out } });
@@ -142,7 +141,7 @@ describe('training the text encoder', () => {
     dispose([loraTensors(unet), loraTensors(textEncoder)]);
   });
 
-  it('leaks nothing, and trains the UNet the same adapter whether or not the text encoder has one', async () => {
+  it('leaks no tensors, and starts from the same adapter of the UNet as without train_text_encoder', async () => {
     const before = memory().numTensors;
     const both = tinyTrainer({ pipeline, config: { ...config, num_epochs: 1 } });
     const alone = tinyTrainer({ pipeline, config: { ...config, num_epochs: 1, train_text_encoder: false } });
@@ -157,7 +156,7 @@ describe('training the text encoder', () => {
     expect(memory().numTensors).toBe(before);
   });
 
-  it('refuses a text encoder whose weights nothing would train', () => {
+  it('refuses a text encoder with trainable weights unless train_text_encoder is set', () => {
     const params = addLora(pipeline.textEncoder.params, targets, random(0));
     const given = pipeline.with({ textEncoder: pipeline.textEncoder.withParams(params) });
     expect(() => tinyTrainer({ pipeline: given })).toThrow(

@@ -1,6 +1,6 @@
 /**
- * What TRL's AlignPropTrainer does wrong (versions 0.10 to 0.23), each with a test that its behaviour would fail.
- * config.test.ts, resume.test.ts and trainer.test.ts go further into most of them.
+ * The bugs of TRL's AlignPropTrainer (versions 0.10 to 0.23), each with tests that TRL would fail. config.test.ts,
+ * resume.test.ts and trainer.test.ts test most of them further.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraModules, loraTensors } from '@alignprop/lora';
 import { describe, expect, it } from 'vitest';
-import { collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
+import { collect, oneStepConfig, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import { alignPropConfigSchema, parseAlignPropConfig, type AlignPropConfigInput } from '../config/config.js';
 import { uniform } from '../estimators/cuts.js';
@@ -19,13 +19,11 @@ import { drawPlan, emptyProbability } from '../estimators/plans.js';
 import { perStep } from '../estimators/per-step.js';
 import { AlignPropTrainer } from '../trainer.js';
 
-/** One denoising step of one small image. */
-const quick: AlignPropConfigInput = {
-  sample_num_steps: 1,
-  truncated_backprop_timestep: 0,
-  train_batch_size: 1,
-  train_learning_rate: 0.1,
-};
+const quick: AlignPropConfigInput = { ...oneStepConfig, train_learning_rate: 0.1 };
+
+const fields = Object.keys(alignPropConfigSchema.shape);
+
+/** The values of an adapter's file in `out`, by name. */
 const stored = async (file: string) => {
   const { tensors } = await loadLora(join(out, file));
   return Object.fromEntries(
@@ -36,10 +34,11 @@ const stored = async (file: string) => {
     ),
   );
 };
-const values = (of: StableDiffusionPipeline) =>
-  Object.fromEntries(Object.entries(trainable(of.unet.params)).map(([name, value]) => [name, [...value.dataSync()]]));
+/** The trained values of a UNet, by name. */
+const values = ({ unet }: StableDiffusionPipeline) =>
+  Object.fromEntries(Object.entries(trainable(unet.params)).map(([name, value]) => [name, [...value.dataSync()]]));
 
-/** Trains in `out`; gives back what can be seen of it. */
+/** Trains into `out`, and returns the metrics and the adapter's values. */
 async function run(config: AlignPropConfigInput) {
   const trainer = tinyTrainer({ pipeline, config: { ...quick, output_dir: out, ...config } });
   const metrics = await collect(trainer);
@@ -48,12 +47,12 @@ async function run(config: AlignPropConfigInput) {
   return result;
 }
 
-describe('T1: whether the truncation fits the number of steps is never checked, and backward fails where it attaches no step', () => {
-  it('a truncation beyond the last step is refused before anything is loaded or drawn', () => {
+describe('T1: TRL does not check the truncation, and backward fails when no step is attached', () => {
+  it('a truncation beyond the last step is refused by the configuration', () => {
     expect(() =>
       parseAlignPropConfig({ truncated_backprop_rand: false, truncated_backprop_timestep: 49, sample_num_steps: 49 }),
     ).toThrow(/truncated_backprop_timestep: got 49: with sample_num_steps 49/);
-    // TRL's chance to crash, in every micro-batch
+    // the probability that TRL fails, in every micro-batch
     expect(() => parseAlignPropConfig({ sample_num_steps: 4 })).toThrow(/81\.7 %/);
     expect(() =>
       parseAlignPropConfig({
@@ -61,14 +60,14 @@ describe('T1: whether the truncation fits the number of steps is never checked, 
         backprop_kwargs: { fixed: { value: 49 } },
         sample_num_steps: 20,
       }),
-    ).toThrow(/backprop_kwargs/); // the authors' code draws for ever
+    ).toThrow(/backprop_kwargs/); // the authors' code draws forever
     expect(
       parseAlignPropConfig({ truncated_backprop_rand: false, truncated_backprop_timestep: 0 })
         .truncated_backprop_timestep,
-    ).toBe(0); // all steps: out of reach there
+    ).toBe(0); // all steps, which TRL cannot attach
   });
 
-  it('a draw that attaches nothing is drawn again, half of the time with the defaults at 8 steps', () => {
+  it('a draw that attaches no step is drawn again; with the defaults at 8 steps these are half of the draws', () => {
     const plan = perStep(uniform(0, 51));
     expect(emptyProbability(plan, 8)).toBeCloseTo(0.473, 3);
     const generator = random(0);
@@ -77,8 +76,8 @@ describe('T1: whether the truncation fits the number of steps is never checked, 
   });
 });
 
-describe('T2: resuming loads into a second adapter, which is never trained', () => {
-  it('the adapter that was loaded is the one that is used, trained and saved', async () => {
+describe('T2: TRL resumes into a second adapter, which it never trains', () => {
+  it('the loaded adapter is used, trained and saved', async () => {
     const first = await run({ num_epochs: 1 });
     const resumed = tinyTrainer({
       pipeline,
@@ -92,8 +91,8 @@ describe('T2: resuming loads into a second adapter, which is never trained', () 
     expect(await stored('checkpoints/checkpoint_1/pytorch_lora_weights.safetensors')).toEqual(first.adapter);
     expect(await stored('pytorch_lora_weights.safetensors')).toEqual(after);
     expect(after).not.toEqual(first.adapter);
-    // A step of AdamW moves weights about as far as the learning rate: it started from what was loaded, not from a new
-    // adapter's B of 0.
+    // A step of AdamW moves weights about as far as the learning rate, so training started from the loaded adapter and
+    // not from a new one, whose B is 0.
     const distance = (from: readonly number[], to: readonly number[]) =>
       Math.max(...from.map((value, i) => Math.abs(value - to[i]!)));
     for (const [name, list] of Object.entries(after))
@@ -113,8 +112,8 @@ describe('T2: resuming loads into a second adapter, which is never trained', () 
   });
 });
 
-describe('T3: resuming counts checkpoints as epochs, begins their numbers again, and then cannot save', () => {
-  it('a checkpoint given by its path goes on at its step, and the next one has the next number', async () => {
+describe('T3: TRL takes the number of saves for that of epochs when it resumes, and then cannot save', () => {
+  it('a resumed run continues at the step of its checkpoint, and names checkpoints by their steps', async () => {
     const first = await run({ num_epochs: 2, save_freq: 2 });
     expect(first.metrics.map(({ epoch }) => epoch)).toEqual([0, 1]);
     const second = await run({ num_epochs: 5, save_freq: 2, resume_from: join(out, 'checkpoints/checkpoint_2') });
@@ -127,8 +126,8 @@ describe('T3: resuming counts checkpoints as epochs, begins their numbers again,
   });
 });
 
-describe('T4: only the first process saves, within a call that waits for all of them, so that several hang', () => {
-  it('saving waits for nobody: of two trainers side by side the one with a folder saves after every step, the other never does', async () => {
+describe('T4: several processes of TRL hang when the first one saves in a call that waits for all', () => {
+  it('saving does not wait: of two concurrent trainers, the one with a folder saves after every step', async () => {
     const config = { ...quick, num_epochs: 2 };
     const [writer, other] = [
       tinyTrainer({ pipeline, config: { ...config, output_dir: out } }),
@@ -143,8 +142,8 @@ describe('T4: only the first process saves, within a call that waits for all of 
   });
 });
 
-describe('T5: save_pretrained writes a UNet with base_layer keys, which nothing loads, and fails on its model card', () => {
-  it('the run folder holds the adapter alone, under keys that diffusers reads, and it loads', async () => {
+describe('T5: TRL saves a UNet with base_layer keys, which nothing loads, and fails on the model card', () => {
+  it('the run folder has the adapter alone, with the keys that diffusers reads, and it loads', async () => {
     const { adapter } = await run({ num_epochs: 1 });
     expect((await readdir(out)).sort()).toEqual([
       'checkpoints',
@@ -166,11 +165,9 @@ describe('T5: save_pretrained writes a UNet with base_layer keys, which nothing 
   });
 });
 
-describe('T6: the example calls a method, and the documentation a flag, that do not exist', () => {
+describe('T6: an example and the documentation of TRL use a method and a flag that do not exist', () => {
   const readme = () => readFile(new URL('../../README.md', import.meta.url), 'utf8');
-  const fields = Object.keys(alignPropConfigSchema.shape);
-
-  it('everything of the trainer that the README uses is there', async () => {
+  it('the members of the trainer that the README uses exist', async () => {
     const trainer = tinyTrainer({ pipeline, config: quick });
     const used = [...(await readme()).matchAll(/\btrainer\.(\w+)/g)].map(([, name]) => name!);
     expect(new Set(used).size).toBeGreaterThan(2);
@@ -179,7 +176,7 @@ describe('T6: the example calls a method, and the documentation a flag, that do 
     expect('save_model' in AlignPropTrainer.prototype).toBe(false);
   });
 
-  it('every flag and every option that the README names is there, in both spellings', async () => {
+  it('the flags and options that the README names exist, in both spellings', async () => {
     const text = await readme();
     const read = (name: string) => readFile(new URL(`../../../cli/src/${name}.ts`, import.meta.url), 'utf8');
     const command = (
@@ -195,15 +192,15 @@ describe('T6: the example calls a method, and the documentation a flag, that do 
     );
     expect(configs.length).toBeGreaterThan(1);
     const camel = (field: string) => field.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
-    // which trainer a program means, its types check
+    // The type check of the README's programs tells apart which trainer an option belongs to.
     const options = [...fields, ...Object.keys(ddpoConfigSchema.shape)];
     const known = new Set([...options, ...options.map(camel)]);
     for (const body of configs) for (const [, key] of body.matchAll(/(\w+):/g)) expect(known.has(key!), key).toBe(true);
   });
 });
 
-describe('T7: an image hook without log_with is an IndexError, and mixed_precision none is refused by accelerate', () => {
-  it("the hook is called with a tracker, and both of TRL's spellings are taken", async () => {
+describe('T7: TRL fails with an image hook without log_with, and with mixed_precision none', () => {
+  it("the hook gets a tracker, and both of TRL's spellings of mixed_precision are accepted", async () => {
     const steps: number[] = [];
     const trainer = tinyTrainer({
       pipeline,
@@ -219,19 +216,18 @@ describe('T7: an image hook without log_with is an IndexError, and mixed_precisi
   });
 });
 
-describe('T8: an adapter that the model came with is switched off by the new one', () => {
-  it('training starts from the adapter that was loaded', async () => {
+describe('T8: TRL adds a new adapter, which switches off the one that the model came with', () => {
+  it('training starts from the loaded adapter', async () => {
     await run({ num_epochs: 1 });
     const state = await loadLora(join(out, 'pytorch_lora_weights.safetensors'));
     const params = await applyLora(pipeline.unet.params, state, { trainable: true });
     for (const variable of Object.values(trainable(params)))
-      variable.assign(randomNormal(variable.shape, 0, 0.5, 'float32', 3)); // unlike the base
+      variable.assign(randomNormal(variable.shape, 0, 0.5, 'float32', 3)); // clearly different from the base
     const adapted = pipeline.with({ unet: pipeline.unet.withParams(params) });
     const before = values(adapted);
-    // At this learning rate nothing moves; the first step's prompts and noise are those of the seed, whatever is
-    // trained.
-    const rewardOf = async (of: StableDiffusionPipeline) => {
-      const trainer = tinyTrainer({ pipeline: of, config: { ...quick, num_epochs: 1, train_learning_rate: 1e-9 } });
+    // At this learning rate weights hardly move. Prompts and noise of the first step depend on the seed alone.
+    const rewardOf = async (from: StableDiffusionPipeline) => {
+      const trainer = tinyTrainer({ pipeline: from, config: { ...quick, num_epochs: 1, train_learning_rate: 1e-9 } });
       const [metrics] = await collect(trainer);
       trainer.dispose();
       return metrics!.rewardMean;
@@ -243,7 +239,7 @@ describe('T8: an adapter that the model came with is switched off by the new one
     dispose(loraTensors(params));
   });
 
-  it('an adapter that is not trainable is not dropped in silence', async () => {
+  it('an adapter that is not trainable is an error', async () => {
     await run({ num_epochs: 1 });
     const params = await applyLora(pipeline.unet.params, await loadLora(join(out, 'pytorch_lora_weights.safetensors')));
     const adapted = pipeline.with({ unet: pipeline.unet.withParams(params) });
@@ -252,14 +248,24 @@ describe('T8: an adapter that the model came with is switched off by the new one
   });
 });
 
-describe('T9: options that nothing reads, and a reward without a gradient that nobody notices', () => {
-  it('every option is read, or its description says that it is not, or it is refused', async () => {
+describe('T9: TRL has options that nothing reads, and does not notice a reward without a gradient', () => {
+  it('every option is read, has a description that says why it is not, or is refused', async () => {
     const folder = new URL('..', import.meta.url);
     const names = (await readdir(folder, { recursive: true })).filter(
-      (name) => name.endsWith('.ts') && !/\.test\.ts$|(^|\/)(ddpo-)?config\.ts$|__fixtures__/.test(name),
+      (name) => name.endsWith('.ts') && !/\.test\.ts$|__fixtures__/.test(name),
     );
-    const sources = (await Promise.all(names.map((name) => readFile(new URL(name, folder), 'utf8')))).join('\n');
-    const isRead = (field: string) => new RegExp(`\\b${field}\\b`).test(sources);
+    const readCode = async (isIncluded: (name: string) => boolean) => {
+      const texts = names.filter(isIncluded).map((name) => readFile(new URL(name, folder), 'utf8'));
+      return (await Promise.all(texts)).join('\n').replace(/\/\*.*?\*\/|\/\/[^\n]*/gs, ''); // without comments
+    };
+    // The files that define the options name all of them, and are not searched for readers.
+    const isSchema = (name: string) => /^config[\\/]|(^|[\\/])(ddpo-)?config\.ts$/.test(name);
+    const [schemas, code] = [await readCode(isSchema), await readCode((name) => !isSchema(name))];
+    const occurs = (field: string, text: string) => new RegExp(`\\b${field}\\b`).test(text);
+    for (const field of fields) expect(occurs(field, schemas), `${field} is defined in ${folder.pathname}`).toBe(true);
+    // An option that nothing reads is found: otherwise another file defines options, and this test is void.
+    for (const field of ['allow_tf32', 'push_to_hub', 'accelerator_kwargs'])
+      expect(occurs(field, code), `${field} is read`).toBe(false);
     const refused: Record<string, unknown> = {
       accelerator_kwargs: { even_batches: true },
       tracker_kwargs: { wandb: {} },
@@ -267,19 +273,19 @@ describe('T9: options that nothing reads, and a reward without a gradient that n
       log_with: 'wandb',
     };
     for (const [field, schema] of Object.entries(alignPropConfigSchema.shape)) {
-      if (isRead(field) || /Accepted so that|kept in config\.json/.test(schema.description ?? '')) continue;
+      if (occurs(field, code) || /Accepted so that|kept in config\.json/.test(schema.description ?? '')) continue;
       expect(() => parseAlignPropConfig({ [field]: refused[field] }), `${field} is not read`).toThrow(
         new RegExp(`${field}: got`),
       );
     }
   });
 
-  it('a reward without a gradient is told of', async () => {
+  it('a reward without a gradient causes a warning', async () => {
     const warnings: string[] = [];
     const trainer = tinyTrainer({
       pipeline,
       config: { ...quick, num_epochs: 1 },
-      // that of TRL's own tests
+      // the reward of TRL's own tests
       rewardFunction: (images) => neg(mean(randomNormal(images.shape), [1, 2, 3])) as Tensor1D,
       logger: { info: () => {}, warn: (message) => void warnings.push(message) },
     });

@@ -24,10 +24,10 @@ import { trainableUNet } from '../model/prepare-pipeline.js';
 import { drawPlan } from '../estimators/plans.js';
 import { full } from '../estimators/draft.js';
 
-const variablesOf = (of: StableDiffusionPipeline) => trainable(of.unet.params);
+const variablesOf = ({ unet }: StableDiffusionPipeline) => trainable(unet.params);
 const values = (variables: Readonly<Record<string, Variable>>) =>
   Object.fromEntries(Object.entries(variables).map(([path, x]) => [path, x.dataSync().slice()]));
-const free = (of: StableDiffusionPipeline) => dispose(variablesOf(of));
+const free = (whole: StableDiffusionPipeline) => dispose(variablesOf(whole));
 
 const config: AlignPropConfigInput = {
   use_lora: false,
@@ -41,7 +41,7 @@ const config: AlignPropConfigInput = {
 };
 
 describe('training the whole UNet', () => {
-  it('has the gradient of every weight: along it the loss falls as steeply as its norm says', async () => {
+  it('has the gradient of every weight, along which the loss falls at the rate of its norm', async () => {
     const whole = (await trainableUNet(pipeline)).with({
       scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config),
     });
@@ -81,13 +81,13 @@ describe('training the whole UNet', () => {
     move(-distance);
     const behind = await loss();
     expect((ahead - behind) / (2 * distance) / norm).toBeCloseTo(1, 1);
-    // Attention over a single position has weight 1 whatever q and k are.
+    // Attention over a single position has weight 1 whatever q and k are, so that their gradients are 0.
     const zero = Object.keys(params).filter((path) => params[path]!.dataSync().every((x) => x === 0));
     expect(zero.filter((path) => !/^mid_block\..*\.attn1\.to_[qk]\./.test(path))).toEqual([]);
     free(whole);
   });
 
-  it('resumes to the bit with 8-bit moments and a schedule, and writes a UNet that loads', async () => {
+  it('resumes bit for bit with 8-bit moments and a schedule, and writes a UNet that loads', async () => {
     const straight = await trainableUNet(pipeline);
     const reference = tinyTrainer({ pipeline: straight, config });
     const all = await collect(reference);
@@ -113,7 +113,7 @@ describe('training the whole UNet', () => {
     for (const used of [straight, interrupted, resumed]) free(used);
   });
 
-  it('leaks nothing', async () => {
+  it('leaks no tensors', async () => {
     const before = memory().numTensors;
     const whole = await trainableUNet(pipeline);
     const trainer = tinyTrainer({ pipeline: whole, config: { ...config, num_epochs: 1, train_use_8bit_adam: false } });
@@ -124,7 +124,7 @@ describe('training the whole UNet', () => {
     expect(memory().numTensors).toBe(before);
   });
 
-  it('says what to do where nothing, or something else, is trainable', async () => {
+  it('refuses a pipeline where nothing, or an adapter, is trainable', async () => {
     expect(() => tinyTrainer({ pipeline, config })).toThrow(
       /no weight of the UNet is trainable\. Pass `await trainableUNet\(pipeline\)`/,
     );

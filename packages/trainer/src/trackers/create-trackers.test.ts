@@ -1,25 +1,22 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { memory, tensor4d } from '@tensorflow/tfjs-core';
 import { useBackend } from '@alignprop/autograd-ext';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { out } from '../../../../fixtures/folder-per-test.js';
 import { stepMetrics } from '../__fixtures__/metrics.js';
-import { collect, tinyPipeline, tinyTrainer } from '../__fixtures__/tiny-run.js';
+import { collect, oneStepConfig, tinyPipeline, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { startTrackioServer, writeToken, type TrackioServer } from '../__fixtures__/trackio-server.js';
 import { parseAlignPropConfig, type AlignPropConfigInput } from '../config/config.js';
 import { createTracker, createTrackers, trackers, type TrackerName } from './create-trackers.js';
 import type { TrackedRun, TrackerKind } from './tracker-kind.js';
 
-let out: string;
 let server: TrackioServer;
 beforeAll(async () => {
   await useBackend('wasm');
   server = await startTrackioServer();
 });
 afterAll(() => server.close());
-beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'trackers-'))));
-afterEach(() => rm(out, { recursive: true, force: true }));
 
 /** The text of all files below a folder. */
 async function textOf(folder: string): Promise<string> {
@@ -102,12 +99,7 @@ describe('createTrackers', () => {
   });
 });
 
-const quick: AlignPropConfigInput = {
-  sample_num_steps: 1,
-  truncated_backprop_timestep: 0,
-  train_batch_size: 1,
-  num_epochs: 2,
-};
+const quick: AlignPropConfigInput = { ...oneStepConfig, num_epochs: 2 };
 
 describe('log_with', () => {
   it("'tensorboard' writes a file for each start, with images every log_image_freq steps without a hook", async () => {

@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { tensor4d } from '@tensorflow/tfjs-core';
 import { useBackend } from '@alignprop/autograd-ext';
 import { decodePng } from '@alignprop/diffusion';
 import protobuf from 'protobufjs/minimal.js';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { out } from '../../../../../fixtures/folder-per-test.js';
 import { stepMetrics } from '../../__fixtures__/metrics.js';
 import { crc32c, maskedCrc32c } from './crc32c.js';
 import { tensorboardTracker } from './tracker.js';
@@ -19,10 +19,7 @@ const hasTensorBoard = await run(python, ['-c', 'import tensorboard']).then(
   () => false,
 );
 
-let out: string;
 beforeAll(() => useBackend('cpu'));
-beforeEach(async () => void (out = await mkdtemp(join(tmpdir(), 'tensorboard-'))));
-afterEach(() => rm(out, { recursive: true, force: true }));
 
 const metrics = (globalStep: number, rewardMean: number) =>
   stepMetrics(globalStep, { rewardMean, rewardTerms: { jpeg: 3 }, loss: -rewardMean, seconds: 1.5 });
