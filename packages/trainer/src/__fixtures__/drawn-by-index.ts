@@ -11,7 +11,6 @@ const prompts = ['cat', 'dog', 'horse', 'crab', 'snail', 'zebra'];
  * AdamW would turn rounding errors in gradients that are nearly zero into steps of full size.
  */
 export const undrawn: AlignPropConfigInput = {
-  sample_num_steps: 2,
   sample_eta: 0,
   truncated_backprop_rand: false,
   truncated_backprop_timestep: 1,
