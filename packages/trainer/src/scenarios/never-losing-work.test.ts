@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { random, useBackend } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { bundleProgram } from '../../../../fixtures/bundle-program.js';
 import { runProgram } from '../../../../fixtures/run-program.js';
 import { eventfulTrainer, filesOf } from '../__fixtures__/eventful-run.js';
 import { crashingDisk, fullDisk, interceptDisk } from '../__fixtures__/failing-disk.js';
@@ -23,6 +24,7 @@ beforeAll(async () => {
   await useBackend('wasm');
   pipeline = await tinyPipeline();
   parent = await mkdtemp(join(tmpdir(), 'alignprop-'));
+  program = await bundleProgram(source, await mkdtemp(join(parent, 'program-')));
   const whole = join(parent, 'whole');
   const end = interceptDisk(whole, () => {
     operations++;
@@ -43,7 +45,8 @@ async function run(folder: string): Promise<void> {
   await collect(trainer).finally(() => trainer.dispose());
 }
 
-const program = fileURLToPath(new URL('../__fixtures__/killed-run.ts', import.meta.url));
+const source = fileURLToPath(new URL('../__fixtures__/killed-run.ts', import.meta.url));
+let program: string; // its bundle: processes start several times
 
 /**
  * Does the same in a process of its own, started after a shell's `limits`. The process kills itself within its
@@ -55,6 +58,7 @@ function runChild(
 ) {
   let isReady = false;
   return runProgram(program, [folder, `${atOperation}`], {
+    isBundled: true,
     shell: limits,
     onStdout: (_, child) => {
       if (!isReady && afterMs !== undefined) setTimeout(() => child.kill('SIGKILL'), afterMs);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { useBackend } from '@alignprop/autograd-ext';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bundleProgram } from '../../../../fixtures/bundle-program.js';
 import { hasMpirun, runProgram, type ProgramResult } from '../../../../fixtures/run-program.js';
 import { drawnByIndex } from '../__fixtures__/drawn-by-index.js';
 import { lockStep } from '../__fixtures__/lock-step.js';
@@ -12,9 +13,8 @@ import { indexed, seeded } from '../__fixtures__/mpi-runs.js';
 import { collect, tinyPipeline, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
 import { singleProcess, type Collective } from '../collective/collective.js';
 
-const program = fileURLToPath(new URL('../__fixtures__/mpi-program.ts', import.meta.url));
+const source = fileURLToPath(new URL('../__fixtures__/mpi-program.ts', import.meta.url));
 const isInstalled = hasMpirun('open-mpi.test.ts');
-const mpirun = (...args: string[]) => runProgram(program, args, { ranks: 2 });
 
 interface RunResult {
   metrics: Record<string, number>[];
@@ -31,8 +31,10 @@ async function run(collective: Collective, options: Parameters<typeof tinyTraine
 
 describe.skipIf(!isInstalled)('two processes under mpirun', () => {
   let folder: string;
+  let program: string; // a bundle: four processes start it
   let first: RunResult[][]; // by rank
   let second: ProgramResult;
+  const mpirun = (...args: string[]) => runProgram(program, args, { ranks: 2, isBundled: true });
   const resultsOf = async (part: string): Promise<RunResult[][]> =>
     Promise.all(
       [0, 1].map(
@@ -42,6 +44,7 @@ describe.skipIf(!isInstalled)('two processes under mpirun', () => {
   beforeAll(async () => {
     await useBackend('wasm');
     folder = await mkdtemp(join(tmpdir(), 'alignprop-mpi-'));
+    program = await bundleProgram(source, await mkdtemp(join(folder, 'program-')));
     expect(await mpirun('train', folder)).toMatchObject({ code: 0, stderr: '' });
     first = await resultsOf('train');
     second = await mpirun('resume', folder);
