@@ -32,6 +32,9 @@ const rooms = {
   'autograd-ext': [
     ['params.ts', 'dispose-tensors.ts'],
     ['random.ts', 'frozen.ts', 'define-op.ts'],
+    ['weights/files', 'weights/dtypes'],
+    ['weights/safetensors', 'weights/torch', 'weights/hub'],
+    ['weights/*'],
     ['kernels/simd', 'kernels/geometry'],
     ['kernels/registry'],
     ['kernels/fused', 'kernels/gradients'],
@@ -50,6 +53,13 @@ const rooms = {
     ['testing'],
   ],
   diffusion: [['models'], ['clip'], ['image', 'schedulers'], ['pipelines']],
+  lora: [
+    ['lora-linear.ts', 'modules.ts'],
+    ['layouts'],
+    ['add-lora.ts', 'fuse-lora.ts'],
+    ['adapters.ts', 'apply-lora.ts', 'load-lora.ts', 'mix-lora.ts'],
+    ['save-lora.ts'],
+  ],
   rewards: [
     ['reward.ts'],
     ['jpeg', 'clip', 'combinators', 'graph-model', 'image-reward', 'object-detection'],

@@ -4,7 +4,7 @@ import type { LoraLayout } from './lora-layout.js';
 
 const endings = { lora_A: 'lora.down.weight', lora_B: 'lora.up.weight' } as const;
 
-/** TRL's AlignPropTrainer and older diffusers: `unet.….to_q.lora.down.weight`. It has no place for α. */
+/** TRL's AlignPropTrainer and older diffusers: `unet.….to_q.lora.down.weight`. α is not stored. */
 export const diffusersOld = {
   name: 'diffusers-old',
   encodeKey: ({ component, module, part }) =>

@@ -20,11 +20,11 @@ export interface LoraWriter {
   /** Whether it writes a folder, for one part of a pipeline, in place of one .safetensors file. */
   readonly isFolder: boolean;
   /**
-   * Where α is stored: in a tensor of each module, in a configuration, or nowhere. Readers take α = r where it is not
-   * stored, so that B is stored multiplied by the adapter's scale.
+   * Where α is stored: in a tensor of each module, in a configuration, or nowhere. Where it is not stored, readers take
+   * α = r, and `saveLora` multiplies B by the adapter's scale.
    */
   readonly alpha: 'tensor' | 'config' | 'nowhere';
-  /** Writes the tensors, already named and sorted, and what describes the adapters. */
+  /** Writes the tensors, which are named and sorted, and the configuration of the adapters if the layout has one. */
   write(
     path: string,
     tensors: Readonly<Record<string, RawTensor>>,

@@ -2,8 +2,9 @@ import type { RandomAccessFile } from '../files/file-source.js';
 import { crc32 } from './crc32.js';
 import { ADVICE, TorchFileError } from './torch-file-error.js';
 
-// Reads the central directory of a zip archive by ranges, in Node and in browsers. yauzl (npm) needs Node's Buffer and
-// streams and leaves CRC-32 to its users; fflate needs the whole archive in memory or as a stream.
+// Reads zip archives by ranges, in Node and in browsers. yauzl (npm) needs Node's Buffer and streams and leaves CRC-32
+// to its users; fflate needs the whole archive in memory or as a stream; zip.js (about 108 kB minified) knows the
+// position of a member, which engines need to map it, only after reading the member.
 
 /** A file of a zip archive. */
 export interface ZipMember {
