@@ -43,7 +43,7 @@ const swapped = (view: View): View => {
 };
 
 /** Computes `a · b + bias` of matrices, a and b transposed on request. */
-export function gemm(
+function gemm(
   a: Value,
   b: Value,
   { transA = false, transB = false, bias }: { transA?: boolean; transB?: boolean; bias?: Value } = {},
@@ -54,7 +54,7 @@ export function gemm(
 }
 
 /** Multiplies matrices; batch axes are broadcast. */
-export function matMul(a: View, b: View): View {
+function matMul(a: View, b: View): View {
   const isOneMatrix = (view: View) => elementCount(view.shape.slice(0, -2)) === 1;
   const [m, n] = [a.shape.at(-2)!, b.shape.at(-1)!];
   const batch = broadcastShape([a.shape.slice(0, -2), b.shape.slice(0, -2)]);

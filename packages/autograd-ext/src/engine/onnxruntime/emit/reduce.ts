@@ -53,7 +53,7 @@ registerKernelEmitter<{ axis?: number }>('LogSoftmax', ({ logits }, { axis = -1 
 );
 
 /** Reduces axes of the tensor; the others keep their order. */
-export function reduce(op: string, x: View, axis: Axes, keepDims: boolean): View {
+function reduce(op: string, x: View, axis: Axes, keepDims: boolean): View {
   const rank = x.shape.length;
   const axes = (axis === undefined || axis === null ? identityOrder(rank) : [axis].flat()).map((a) =>
     nonNegativeAxis(a, rank),

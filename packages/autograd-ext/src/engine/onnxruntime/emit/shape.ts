@@ -110,7 +110,7 @@ const padList = (values: number | number[], rank: number, rest: number): number[
   return Array.from({ length: rank }, (_, i) => list[i] ?? rest);
 };
 
-export function concat(views: readonly View[], axis: number): View {
+function concat(views: readonly View[], axis: number): View {
   const rank = views[0]!.shape.length;
   const at = nonNegativeAxis(axis, rank);
   const nonEmpty = views.filter(({ shape }) => shape[at] !== 0);
@@ -126,7 +126,7 @@ export function concat(views: readonly View[], axis: number): View {
 
 /**
  * Slices a tensor; the lists have one entry per axis of the tensor.
- * @param ends exclusive; with a negative step, an end below -1 includes the first element
+ * @param ends exclusive; with a negative step, `-size - 1` includes the first element
  */
 export function slice(
   x: View,

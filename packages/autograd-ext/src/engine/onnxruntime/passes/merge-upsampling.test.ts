@@ -72,6 +72,25 @@ describe('mergeUpsampling', () => {
     expect(ops.includes('AveragePool')).toBe(!isMerged);
   });
 
+  it('merges every upsampling of a chain', async () => {
+    const params = [normal([3, 2, 3, 3], 1), normal([2, 3, 3, 3], 2)].map((weight) => ({ weight }));
+    const chain: ModelFunction = (layers, x) =>
+      (layers as readonly Params[]).reduce<Tensor>((image, layer) => upsample(layer, image) as Tensor, x!);
+    const [x, dy] = [normal([1, 4, 5, 2], 3), normal([1, 16, 20, 2], 4)];
+    const [actual, expected] = [
+      await engine.compileVjp(chain, { wrt: [0] })(params, [x], dy),
+      vjp(chain, params, [x], dy),
+    ];
+    for (const [is, be] of [
+      [actual.value, expected.value],
+      [actual.inputs[0]!, expected.inputs[0]!],
+    ] as const) {
+      const largest = Math.max(...be.dataSync().map(Math.abs));
+      is.dataSync().forEach((value, i) => expect(Math.abs(value - be.dataSync()[i]!)).toBeLessThan(2e-6 * largest));
+    }
+    expect(ops.filter((op) => op === 'Resize' || op === 'AveragePool')).toEqual([]);
+  });
+
   it('saves no sums of weights for backward, since each session computes them', async () => {
     const forward = await engine.compileVjp(upsample, { wrt: [0] }).keep!({ weight: normal([3, 2, 3, 3], 1) }, [
       normal([1, 4, 4, 2], 2),
