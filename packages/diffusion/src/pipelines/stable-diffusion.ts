@@ -194,8 +194,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     try {
       const encoded = this.tokenizer.encode(generation.prompts);
       const conditioning = await this.#textConditioning(encoded, generation, intermediates);
-      const noise = this.#startLatents(options.latents, shape, generation.generator);
-      const latents = await this.#generateLatents(noise, conditioning, generation, options, intermediates);
+      const latents = await this.#generateLatents(shape, conditioning, generation, options, intermediates);
       const images = await this.decode(latents);
       return { images, latents: clone(latents), seed: generation.seed, truncated: encoded.truncated };
     } finally {
@@ -229,21 +228,20 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   }
 
   /**
-   * Runs the chain from x_T to x_0 and keeps only the newest latents. Adds every tensor, `noise` included, to
-   * `intermediates`.
+   * Runs the chain from x_T to x_0 and keeps only the newest latents. Adds every tensor to `intermediates`.
    */
   async #generateLatents(
-    noise: Tensor4D,
+    shape: Tensor4D['shape'],
     conditioning: TextConditioning,
     generation: Generation,
-    { annealed, onStep, signal }: GenerateOptions,
+    { latents: noise, annealed, onStep, signal }: GenerateOptions,
     intermediates: Tensor[],
   ): Promise<Tensor4D> {
-    intermediates.push(noise);
     const total = this.scheduler.timesteps(generation.numInferenceSteps).length;
     const predict = annealed && this.#annealedPredictor(generation.guidanceRescale, annealed, total);
-    let latents = noise;
-    for await (const denoised of this.denoise(noise, { ...generation, ...conditioning, predict, signal })) {
+    let latents = this.#startLatents(noise, shape, generation.generator);
+    intermediates.push(latents);
+    for await (const denoised of this.denoise(latents, { ...generation, ...conditioning, predict, signal })) {
       denoised.modelOutput.dispose();
       latents.dispose();
       latents = denoised.latents;
