@@ -61,8 +61,9 @@ const rooms = {
     ['save-lora.ts'],
   ],
   rewards: [
-    ['reward.ts'],
-    ['jpeg', 'clip', 'combinators', 'graph-model', 'image-reward', 'object-detection'],
+    ['reward.ts', 'rgb-image.ts'],
+    ['jpeg', 'clip', 'combinators', 'graph-model', 'object-detection'],
+    ['image-reward'], // BLIP reads the pixels that CLIP reads
     ['score-images.ts'],
     ['testing'],
   ],

@@ -21,12 +21,11 @@ export {
   type JpegOptions,
 } from './jpeg/differentiable-jpeg.js';
 export { jpegCompressibility, jpegIncompressibility, jpegKilobytes } from './jpeg/jpeg-kilobytes.js';
-export { jpegSize, type RgbImage } from './jpeg/jpeg-size.js';
+export { jpegSize } from './jpeg/jpeg-size.js';
 export type { Rounding } from './jpeg/rounding.js';
 export { objectDetection, type ObjectDetectionOptions } from './object-detection/object-detection.js';
 export {
   defineReward,
-  detailed,
   isModelReward,
   loadReward,
   type DetailedReward,
@@ -35,6 +34,7 @@ export {
   type RewardMemory,
   type RewardModel,
 } from './reward.js';
+export type { RgbImage } from './rgb-image.js';
 export {
   scoreImages,
   type ImageScores,

@@ -11,13 +11,13 @@ import {
 import { tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 
 /**
- * A score for each image of a batch, higher is better. A reward is a plain function of tfjs ops: pure, synchronous and
- * differentiable in the images. It reads no tensor's values, gives each image the score that it would have alone, and
- * owns nothing that it returns or is given.
+ * Scores each image of a batch; higher is better. A reward is a plain function of tfjs ops: pure, synchronous and
+ * differentiable in the images. It reads no tensor values, scores each image independently of the rest of the batch,
+ * and disposes neither its inputs nor its result.
  * @param images `[B, H, W, 3]`, RGB in [0, 1]
- * @param prompts what each image was made from, B of them
- * @param promptMetadata what the prompt function said beside each prompt, B of them
- * @returns `[B]`
+ * @param prompts B prompts, one an image
+ * @param promptMetadata B values, one an image: what the prompt function returned beside the prompt
+ * @returns scores `[B]`
  */
 export type RewardFunction<M = unknown> = (
   images: Tensor4D,
@@ -25,60 +25,60 @@ export type RewardFunction<M = unknown> = (
   promptMetadata: readonly M[],
 ) => Tensor1D;
 
-/** A reward that also says what its score is made of. */
+/** A reward that reports terms beside its scores, such as the parts of a weighted sum. */
 export interface DetailedReward<M = unknown> extends RewardFunction<M> {
-  /** What the outputs after the scores are called. */
+  /** The names of the outputs after the scores. */
   readonly terms: readonly string[];
-  /** As the function itself: the scores, then each of `terms`, `[B]` each. */
+  /** Takes the reward's arguments. Returns the scores, then one output for each of `terms`, `[B]` each. */
   readonly outputs: (
     images: Tensor4D,
     prompts: readonly string[],
     promptMetadata: readonly M[],
   ) => readonly [Tensor1D, ...Tensor1D[]];
-  /** What it learns from its scores between calls; rewards without are the same at every call. */
+  /** State that changes between calls, such as running statistics. A reward without it never changes. */
   readonly memory?: RewardMemory;
 }
 
 /**
- * What a reward knows of the scores that it gave. A trainer shows it those of each step, and keeps its state in
+ * State that a reward learns from its own scores. A trainer passes it the scores of each step, and saves it in
  * checkpoints.
  */
 export interface RewardMemory {
   /**
-   * Takes note of a step. The scores of one call are not changed by it, those of later calls are.
-   * @param terms the values of every term, by name, over all images of the step; the same on every process
+   * Updates the state with the scores of a step. Only later calls of the reward change.
+   * @param terms every term's values by name, for all images of the step; the same on every process
    */
   observe(terms: Readonly<Record<string, Float32Array>>): void;
-  /** As plain JSON. */
+  /** Returns the state as plain JSON. */
   state(): unknown;
-  /** @throws if it is not a state of this reward; nothing is changed then */
+  /** @throws if `state` is not a state of this reward; the current state is then unchanged */
   restore(state: unknown): void;
 }
 
-/** A reward taken apart, so that an engine can compile what is heavy in it. */
+/** A reward in parts: weights, inputs computed from prompts, and a score function that an engine can compile. */
 export interface RewardModel<M = unknown> {
-  /** Frozen weights, in memory or still in their files. */
+  /** Frozen weights, in memory or in files (`StoredTensor`). */
   readonly params: Params;
-  /** What the score depends on besides the images, such as token ids; shapes depend on the number of prompts alone. */
+  /** Computes further inputs of `score`, such as token ids. Their shapes depend only on the number of prompts. */
   inputs?(prompts: readonly string[], promptMetadata: readonly M[]): readonly Tensor[];
   /**
-   * `(params, images, ...inputs)` to scores `[B]`, as pure as a `RewardFunction`; further outputs, `[B]` each, are what
-   * `terms` names.
+   * Maps `(params, images, ...inputs)` to scores `[B]`, then one output `[B]` for each of `terms`. Pure, like a
+   * `RewardFunction`.
    */
   readonly score: ModelFunction;
   readonly terms?: readonly string[];
-  /** What it knows reaches `score` through `inputs`. */
+  /** State of the reward; it reaches `score` through `inputs`. */
   readonly memory?: RewardMemory;
 }
 
-/** A reward that is a function as any other, and can also be had in parts. */
+/** A reward that can be called, and whose parts an engine can compile. */
 export interface ModelReward<M = unknown> extends DetailedReward<M> {
   readonly model: RewardModel<M>;
-  /** Frees the weights that `loadReward` read. */
+  /** Frees the weights that `loadReward` read. The reward cannot be called after that. */
   dispose(): void;
 }
 
-/** Makes a reward of its parts. It can be called once its weights are in memory; see `loadReward`. */
+/** Creates a reward from its parts. To call it directly, read its weights into memory first: see `loadReward`. */
 export function defineReward<M = unknown>(model: RewardModel<M>): ModelReward<M> {
   const outputs: DetailedReward<M>['outputs'] = (images, prompts, metadata) => {
     checkLoaded(model.params);
@@ -94,13 +94,13 @@ export function defineReward<M = unknown>(model: RewardModel<M>): ModelReward<M>
   return Object.assign(scoresOf(outputs), { outputs, terms, memory, model, dispose: () => {} });
 }
 
-/** The function that keeps the scores of `outputs` alone. */
+/** Returns a function that calls `outputs` and keeps only the scores. */
 export const scoresOf =
   <M>(outputs: DetailedReward<M>['outputs']): RewardFunction<M> =>
   (...args) =>
     tidy(() => outputs(...args)[0]);
 
-/** The same reward, with no terms if it is a plain function. */
+/** Returns the reward as a `DetailedReward`; a plain function has no terms. */
 export function detailed<M>(reward: RewardFunction<M>): DetailedReward<M> {
   if (typeof (reward as Partial<DetailedReward<M>>).outputs === 'function') return reward as DetailedReward<M>;
   const plain: RewardFunction<M> = (...args) => reward(...args);
@@ -110,10 +110,13 @@ export function detailed<M>(reward: RewardFunction<M>): DetailedReward<M> {
   });
 }
 
-/** Whether an engine can compile it. */
+/** Returns whether an engine can compile the reward. */
 export const isModelReward = <M>(reward: RewardFunction<M>): reward is ModelReward<M> => 'model' in reward;
 
-/** The same reward with its weights read into memory, where they stay until `dispose`; only to call it directly. */
+/**
+ * Reads the weights of a reward into memory, so that it can be called directly. An engine reads the weights itself.
+ * @returns the loaded reward, whose `dispose` frees the weights
+ */
 export async function loadReward<M>({ model }: ModelReward<M>): Promise<ModelReward<M>> {
   const stored = Object.values(flattenTensors(model.params)).filter((leaf): leaf is StoredTensor => !isTensor(leaf));
   const loaded = new Map<StoredTensor, Tensor>();
@@ -133,12 +136,13 @@ function checkLoaded(params: Params): void {
   const missing = Object.entries(flattenTensors(params)).find(([, leaf]) => !isTensor(leaf));
   if (missing)
     throw new Error(
-      `reward: the weight '${missing[0]}' is still in its file, expected it in memory. Call the reward that 'await loadReward(reward)' gives.`,
+      `reward: the weight '${missing[0]}' is still in its file, expected it in memory. ` +
+        "Call the reward that 'await loadReward(reward)' returns.",
     );
   checked.add(params);
 }
 
-/** @throws if images are not RGB images in a batch */
+/** @throws if `images` is not a batch of RGB images with channels last */
 export function checkImages(owner: string, images: Tensor4D): void {
   const { shape } = images;
   if (shape.length !== 4 || shape[3] !== 3 || shape.includes(0))

@@ -25,7 +25,7 @@ import { defineReward, loadReward, type RewardFunction } from './reward.js';
 import { scoreImages, type Pixels } from './score-images.js';
 
 const brightness: RewardFunction = (images) => mean(images, [1, 2, 3]);
-/** Bytes of which pixel i has the values 3i, 3i + 1, 3i + 2, so that all differ. */
+/** Bytes that differ from pixel to pixel. */
 const bytes = (height: number, width: number): Uint8Array =>
   Uint8Array.from({ length: height * width * 3 }, (_, i) => (i * 7) % 256);
 const floats = (data: Uint8Array): Float32Array => Float32Array.from(data, (byte) => byte / 255);
@@ -40,7 +40,7 @@ describe.each(['wasm', 'cpu'] as const)('scoreImages on %s', (backend) => {
     [1, 1],
     [1, 40],
     [33, 2],
-  ])('%i×%i: bytes, floats, tensors and batches score alike', (height, width) =>
+  ])('gives bytes, floats, tensors and batches of %i×%i the same score', (height, width) =>
     expectNoLeaks(async () => {
       const data = bytes(height, width);
       const batch = tensor4d(floats(data), [1, height, width, 3]);
@@ -59,7 +59,7 @@ describe.each(['wasm', 'cpu'] as const)('scoreImages on %s', (backend) => {
     }),
   );
 
-  it('scores images of several sizes, one by one, with their prompts and metadata, term by term', () =>
+  it('scores images of several sizes, each with its prompt and metadata, and reports terms', () =>
     expectNoLeaks(async () => {
       const seen: unknown[] = [];
       const spy: RewardFunction<number> = (images, prompts, metadata) => (
@@ -87,7 +87,7 @@ describe.each(['wasm', 'cpu'] as const)('scoreImages on %s', (backend) => {
       ]);
     }));
 
-  it('lets an engine read the weights', () =>
+  it('compiles a model reward once on an engine, which reads the weights', () =>
     expectNoLeaks(async () => {
       const reward = defineReward({
         params: { w: { shape: [], dtype: 'F32', read: async () => Float32Array.of(3) } },
@@ -110,7 +110,7 @@ describe.each(['wasm', 'cpu'] as const)('scoreImages on %s', (backend) => {
       expect(scores[0]).toBeCloseTo(2 * direct[0]!, 5);
     }));
 
-  it('names the pixel that is no number', async () => {
+  it('names the pixel that is not finite', async () => {
     const data = floats(bytes(5, 4));
     data[(3 * 4 + 2) * 3 + 1] = NaN;
     const image = { data: floats(bytes(5, 4)), height: 5, width: 4 };
@@ -153,11 +153,11 @@ describe.each(['wasm', 'cpu'] as const)('scoreImages on %s', (backend) => {
     ],
     ['an empty image', () => [{ data: new Uint8Array(0), height: 0, width: 2 }], 'got 0 values for 0×2 pixels'],
     ['a single image as a batch', () => zeros([2, 2, 3]), 'images got shape [2,2,3], expected [B, H, W, 3]'],
-  ])('refuses %s', async (_, images, message) => {
+  ])('rejects %s', async (_, images, message) => {
     await expect(scoreImages(brightness, images() as Tensor3D[])).rejects.toThrow(message);
   });
 
-  it('counts prompts and metadata, and doubts scores', async () => {
+  it('rejects a wrong number of prompts or metadata, and scores that are not finite', async () => {
     const images = zeros([2, 2, 2, 3]) as Tensor4D;
     await expect(scoreImages(brightness, images, { prompts: ['one'] })).rejects.toThrow(
       'scoreImages: prompts got 1, expected 2, one an image.',

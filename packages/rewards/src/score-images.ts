@@ -2,41 +2,42 @@ import { dispose, tensor4d, unstack, type Tensor, type Tensor3D, type Tensor4D }
 import { isTensor, type Compiled, type Engine, type ModelFunction } from '@alignprop/autograd-ext';
 import { detailed, isModelReward, type RewardFunction } from './reward.js';
 
-/** An RGB image, row by row: bytes from 0 to 255, or floats from 0 to 1. */
+/** An RGB image: bytes in 0 … 255, or floats in [0, 1]. */
 export interface Pixels {
-  /** `[height, width, 3]` */
+  /** `[height, width, 3]`, row by row */
   readonly data: Uint8Array | Uint8ClampedArray | Float32Array;
   readonly height: number;
   readonly width: number;
 }
 
-/** Pixels, or a float32 tensor `[H, W, 3]` in [0, 1], which stays the caller's. */
+/** Pixels, or a float32 tensor `[H, W, 3]` in [0, 1], which the caller disposes. */
 export type ScorableImage = Pixels | Tensor3D;
 
 export interface ScoreImagesOptions<M = unknown> {
-  /** What the images are to show: one text for all, or one an image. Empty by default. */
+  /** The prompts of the images: one text for all, or one an image. Empty by default. */
   readonly prompts?: string | readonly string[];
-  /** One an image. */
+  /** The prompts' metadata, one an image. */
   readonly metadata?: readonly M[];
   /**
-   * Runs a reward that is had in parts, and reads its weights. Without one the reward is called, and has to be loaded.
+   * Compiles a `ModelReward` and reads its weights. Without an engine the reward is called directly, and must be
+   * loaded (`loadReward`).
    */
   readonly engine?: Engine;
 }
 
-/** Scores in the order of the images. */
+/** Scores and terms, in the order of the images. */
 export interface ImageScores {
   readonly scores: Float32Array;
-  /** What the reward says besides, by name: each term of a `weightedSum`, for one. */
+  /** The reward's terms by name, such as those of a `weightedSum`. */
   readonly terms: Readonly<Record<string, Float32Array>>;
 }
 
 /**
- * Scores images, which may differ in size, one after the other. What is wrong with an image is found before any is
- * scored; rewards themselves never look at values.
+ * Scores images one by one, so that their sizes may differ. Checks the values of all images before it scores the
+ * first; rewards themselves read no values.
  * @param images at least one, or a tensor `[B, H, W, 3]` in [0, 1]
- * @throws if an image is not RGB, has a value that is NaN or out of range (the error names image, row, column and
- *   channel), or if there are not as many prompts or metadata as images; if a score is not finite
+ * @throws if an image is not RGB, or has a value that is NaN or out of range (the error names image, row, column and
+ *   channel); if the number of prompts or metadata is not that of images; if a score is not finite
  */
 export async function scoreImages<M = unknown>(
   reward: RewardFunction<M>,
@@ -48,28 +49,29 @@ export async function scoreImages<M = unknown>(
   checkCount('prompts', texts, pixels.length);
   if (metadata) checkCount('metadata', metadata, pixels.length);
   const { terms } = detailed(reward);
-  const judge = judgeOf(reward, engine);
+  const evaluate = evaluation(reward, engine);
   const columns = Array.from({ length: 1 + terms.length }, () => new Float32Array(pixels.length));
   for (const [i, { data, height, width }] of pixels.entries()) {
     const values = await firstValues(tensor4d(data, [1, height, width, 3]), (image) =>
-      judge(image, [texts[i]!], [metadata?.[i] as M]),
+      evaluate(image, [texts[i]!], [metadata?.[i] as M]),
     );
     columns.forEach((column, j) => (column[i] = values[j]!));
     if (!Number.isFinite(columns[0]![i]))
       throw new Error(
-        `scoreImages: the score of image ${i} got ${columns[0]![i]}, expected a finite number. The image is finite, so it comes from the reward.`,
+        `scoreImages: the score of image ${i} got ${columns[0]![i]}, expected a finite number. ` +
+          'The image is finite, so the reward computed it.',
       );
   }
   return { scores: columns[0]!, terms: Object.fromEntries(terms.map((term, j) => [term, columns[j + 1]!])) };
 }
 
-/** Of every output; the image is freed. */
+/** Evaluates a batch of one image and reads the value of each output. Disposes the image and the outputs. */
 async function firstValues(
   image: Tensor4D,
-  judge: (image: Tensor4D) => ReturnType<Judge<unknown>>,
+  evaluate: (image: Tensor4D) => ReturnType<Evaluate<unknown>>,
 ): Promise<readonly number[]> {
   try {
-    const outputs = await judge(image);
+    const outputs = await evaluate(image);
     const values = await Promise.all(outputs.map((output) => output.data()));
     dispose([...outputs]);
     return values.map(([first]) => first!);
@@ -78,13 +80,14 @@ async function firstValues(
   }
 }
 
-type Judge<M> = (
+/** Computes the scores and terms of a batch. */
+type Evaluate<M> = (
   image: Tensor4D,
   prompts: readonly string[],
   metadata: readonly M[],
 ) => readonly Tensor[] | Promise<readonly Tensor[]>;
 
-function judgeOf<M>(reward: RewardFunction<M>, engine?: Engine): Judge<M> {
+function evaluation<M>(reward: RewardFunction<M>, engine?: Engine): Evaluate<M> {
   if (!engine || !isModelReward(reward)) return (...args) => detailed(reward).outputs(...args);
   const { model } = reward;
   const run = compiled(engine, model.score);
@@ -96,12 +99,12 @@ function judgeOf<M>(reward: RewardFunction<M>, engine?: Engine): Judge<M> {
 
 const compiledScores = new WeakMap<Engine, WeakMap<ModelFunction, Compiled>>();
 
-/** Compiled once for an engine, however often images are scored. */
+/** Compiles a score function, once for each engine. */
 function compiled(engine: Engine, score: ModelFunction): Compiled {
-  const known = compiledScores.get(engine) ?? new WeakMap<ModelFunction, Compiled>();
-  compiledScores.set(engine, known);
-  const run = known.get(score) ?? engine.compile(score);
-  known.set(score, run);
+  const ofEngine = compiledScores.get(engine) ?? new WeakMap<ModelFunction, Compiled>();
+  compiledScores.set(engine, ofEngine);
+  const run = ofEngine.get(score) ?? engine.compile(score);
+  ofEngine.set(score, run);
   return run;
 }
 
@@ -127,14 +130,16 @@ async function readImage(image: ScorableImage, index: number): Promise<FloatImag
   if (!(height > 0 && width > 0) || data.length !== height * width * 3) {
     const hint = data.length === height * width * 4 ? 'Leave the alpha channel out.' : 'Give RGB values, row by row.';
     throw new Error(
-      `scoreImages: image ${index} got ${data.length} values for ${height}×${width} pixels, expected three a pixel. ${hint}`,
+      `scoreImages: image ${index} got ${data.length} values for ${height}×${width} pixels, ` +
+        `expected three a pixel. ${hint}`,
     );
   }
   if (!(data instanceof Float32Array)) return { data: Float32Array.from(data, (byte) => byte / 255), height, width };
-  const bad = data.findIndex((value) => !(value >= 0 && value <= 1)); // NaN is neither
+  const bad = data.findIndex((value) => !(value >= 0 && value <= 1)); // true for NaN
   if (bad >= 0)
     throw new Error(
-      `scoreImages: image ${index}, ${place(bad, width)}, got ${data[bad]}, expected a number from 0 to 1. ${advice(data[bad]!)}`,
+      `scoreImages: image ${index}, ${position(bad, width)}, got ${data[bad]}, expected a number from 0 to 1. ` +
+        advice(data[bad]!),
     );
   return { data, height, width };
 }
@@ -145,16 +150,18 @@ async function readTensor(image: Tensor3D, index: number): Promise<Pixels> {
     throw new Error(`scoreImages: image ${index} got shape [${image.shape}], expected [H, W, 3], channels last.`);
   if (image.dtype !== 'float32')
     throw new Error(
-      `scoreImages: image ${index} got ${image.dtype} values, expected float32 from 0 to 1. For bytes: div(cast(image, 'float32'), 255).`,
+      `scoreImages: image ${index} got ${image.dtype} values, expected float32 from 0 to 1. ` +
+        "For bytes: div(cast(image, 'float32'), 255).",
     );
   return { data: await image.data<'float32'>(), height, width };
 }
 
-const place = (at: number, width: number): string =>
-  `row ${Math.floor(at / 3 / width)}, column ${Math.floor(at / 3) % width}, ${['red', 'green', 'blue'][at % 3]}`;
+const position = (index: number, width: number): string =>
+  `row ${Math.floor(index / 3 / width)}, column ${Math.floor(index / 3) % width}, ` +
+  ['red', 'green', 'blue'][index % 3]!;
 
 const advice = (value: number): string => {
-  if (!Number.isFinite(value)) return 'Find out what made it.';
+  if (!Number.isFinite(value)) return 'Look for the computation that made it.';
   return value > 1
     ? 'Divide bytes by 255, or give them as a Uint8Array.'
     : 'Images in [-1, 1] are x · 0.5 + 0.5 in [0, 1].';

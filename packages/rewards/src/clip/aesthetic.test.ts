@@ -1,58 +1,49 @@
-import { useBackend, vjp, type Engine } from '@alignprop/autograd-ext';
+import { useBackend, vjp } from '@alignprop/autograd-ext';
 import { directory, encodeSafetensors, memory, openWeightFile } from '@alignprop/autograd-ext/weights';
-import { avgPool, div, mul, randomUniform, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { engineNames, startEngine } from '../../../../fixtures/engines.js';
+import { avgPool, div, mul, randomUniform, type Tensor4D } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { describeOnEngines, expectWithin } from '../__fixtures__/reference.js';
+import { tinyAesthetic } from '../__fixtures__/tiny-models.js';
 import type { RewardModel } from '../reward.js';
-import { testReward } from '../testing/test-reward.js';
 import { aesthetic } from './aesthetic.js';
 
-const weights = fixturePath('reward-aesthetic/clip');
-const head = fixturePath('reward-aesthetic/sac+logos+ava1-l14-linearMSE.pth');
+const { weights, head } = tinyAesthetic;
 
-describe.each(engineNames)('aesthetic on %s', (name) => {
-  let golden: Record<string, Tensor>;
-  let engine: Engine;
+describeOnEngines('aesthetic', 'reward-aesthetic', (reference) => {
   let model: RewardModel;
   beforeAll(async () => {
-    engine = await startEngine(name);
-    golden = await fixtureTensors('reward-aesthetic/io.safetensors');
-    ({ model } = await aesthetic({ weights, head, load: false }));
+    ({ model } = await aesthetic({ ...tinyAesthetic, load: false }));
   });
-  afterAll(() => engine.dispose());
-
-  const run = (images: Tensor4D) => engine.compileVjp(model.score, { wrt: [0] })(model.params, [images]);
+  const run = (images: Tensor4D) => reference.engine.compileVjp(model.score, { wrt: [0] })(model.params, [images]);
 
   it('scores as TRL’s AestheticScorer, with its gradient', async () => {
+    const { golden } = reference;
     const { value, inputs } = await run(toNHWC(golden['0.images']!));
-    expectScores(value, golden['0.score']!);
+    expectWithin(value, golden['0.score']!, 1e-4);
     expectClose(toNCHW(inputs[0]!), golden['0.grad_images']!, 1e-3, 'gradient');
   });
 
   it('scores a large picture as TRL’s AestheticScorer, with its gradient', async () => {
+    const { golden } = reference;
     const { value, inputs } = await run(div(toNHWC(golden['1.images_uint8']!), 255));
-    expectScores(value, golden['1.score']!);
+    expectWithin(value, golden['1.score']!, 1e-4);
     const blocks = mul(avgPool(inputs[0] as Tensor4D, 4, 4, 'valid'), 16);
     expectClose(toNCHW(blocks), golden['1.grad_images_sum4']!, 1e-3, 'gradient, summed over 4 × 4 pixels');
   });
 });
 
-const expectScores = (actual: Tensor, expected: Tensor) =>
-  actual.dataSync().forEach((value, i) => expect(Math.abs(value - expected.dataSync()[i]!)).toBeLessThanOrEqual(1e-4));
-
 describe('aesthetic', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('keeps the promises of a reward, and scores the same when called', async () => {
-    const reward = await aesthetic({ weights, head });
+  it('scores the same when it is called directly', async () => {
+    const reward = await aesthetic(tinyAesthetic);
     const golden = await fixtureTensors('reward-aesthetic/io.safetensors');
-    expectScores(reward(toNHWC(golden['0.images']!), [], []), golden['0.score']!);
-    await testReward(reward, { range: [-12.76, 23.24], entries: 24 });
+    expectWithin(reward(toNHWC(golden['0.images']!), [], []), golden['0.score']!, 1e-4);
     reward.dispose();
   });
 
-  it('has a head of linear layers alone, which may be multiplied out', async () => {
+  it('accepts the head multiplied out to one linear map', async () => {
     const { weight, bias } = await foldedHead();
     expect(bias).toBeCloseTo(5.23664584, 6);
     expect(Math.hypot(...weight)).toBeCloseTo(17.99562478, 6);
@@ -67,7 +58,7 @@ describe('aesthetic', () => {
       bias: { shape: [1], dtype: 'F32', data: Float32Array.of(bias) },
     });
     const [layered, affine] = await Promise.all([
-      aesthetic({ weights, head }),
+      aesthetic(tinyAesthetic),
       aesthetic({ weights, head: memory({ 'model.safetensors': folded }) }),
     ]);
     const images = randomUniform([3, 40, 40, 3], 0, 1, 'float32', 1) as Tensor4D;
@@ -76,12 +67,16 @@ describe('aesthetic', () => {
     expectClose(b!.inputs[0]!, a!.inputs[0]!, 1e-5, 'gradients');
   });
 
-  it('says what is wrong with its weights', async () => {
+  it('rejects a location without a head, and weights of other shapes', async () => {
     await expect(aesthetic({ weights, head: memory({ 'a.txt': '' }, 'nothing') })).rejects.toThrow(
-      "aesthetic: 'nothing' has no head. Looked for aesthetic-model.pth, sac+logos+ava1-l14-linearMSE.pth, model.safetensors. Pass the file's path.",
+      "aesthetic: 'nothing' has no head. Looked for aesthetic-model.pth, sac+logos+ava1-l14-linearMSE.pth, " +
+        "model.safetensors. Pass the file's path.",
     );
     await expect(aesthetic({ weights: fixturePath('reward-pickscore/clip'), head })).rejects.toThrow(
-      /aesthetic: the weights in .* do not fit its config\.\n1 of another shape: layers\.0\.weight \(got \[1024, 768\], expected \[1024, 40\]\)/,
+      new RegExp(
+        String.raw`aesthetic: the weights in .* do not fit its config\.\n` +
+          String.raw`1 of another shape: layers\.0\.weight \(got \[1024, 768\], expected \[1024, 40\]\)`,
+      ),
     );
   });
 });

@@ -15,30 +15,34 @@ import { CLIP_L14 } from './clip-score.js';
 import { unit } from './image-text-similarity.js';
 import { splitLocation } from './split-location.js';
 
+/** Where `aesthetic` finds its weights. */
 export interface AestheticOptions {
-  /** CLIP ViT-L/14: a folder, a hub id, either with `/file` behind it, or a file source. */
+  /** CLIP ViT-L/14: a folder or a hub id, each optionally followed by `/file`, or a file source. */
   readonly weights?: string | FileSource;
-  /** The head: the same; `layers.{0,2,4,6,7}.{weight,bias}` as published, or `weight` and `bias` of one linear map. */
+  /**
+   * The head, located in the same ways. Its keys are `layers.{0,2,4,6,7}.{weight,bias}` as published, or `weight` and
+   * `bias` of one linear map.
+   */
   readonly head?: string | FileSource;
-  /** Whether to read the weights now, to call the reward directly. A trainer's engine reads them itself: false. */
+  /** Whether to read the weights into memory, to call the reward directly. False for an engine, which reads them. */
   readonly load?: boolean;
 }
 
 /**
  * LAION's aesthetic predictor V2 (Schuhmann 2022, `sac+logos+ava1-l14-linearMSE`), as TRL's `AestheticScorer`: a head
- * on CLIP ViT-L/14's image embedding, trained on ratings of 1 to 10. The prompt does not matter.
+ * on CLIP ViT-L/14's image embedding, trained on ratings of 1 to 10. Ignores the prompt.
  *
- * Range: in principle −12.76 … 23.23, since the head is a linear map of a vector of length 1; photographs get 4 to 7,
- * and training easily leaves the ratings' range behind.
+ * Range: −12.76 … 23.23, the bounds of a linear map on unit vectors. Photographs get 4 to 7; training easily exceeds
+ * 10.
  *
  * Weights: `openai/clip-vit-large-patch14` (1.7 GB; OpenAI's code is under the MIT License, the model card names no
  * licence) and the head, `trl-lib/ddpo-aesthetic-predictor` (3.7 MB; Apache License 2.0 as published by its author at
  * christophschuhmann/improved-aesthetic-predictor).
  *
- * Over-optimised: painterly, warm and soft pictures with a blurred background, then the subject goes and one texture is
- * left, the same for every prompt. 10 is no maximum: cap it or watch held-out rewards.
+ * Over-optimisation: painterly, warm and soft pictures with a blurred background; later the subject disappears, and one
+ * texture is left for every prompt. 10 is not a maximum: cap the reward, or watch held-out rewards.
  *
- * Images are resized bilinearly so that the shorter side is 224; of others than squares the middle is taken.
+ * Preprocessing: bilinear resize of the shorter side to 224, then the centre crop.
  *
  * @throws if files are missing or do not fit each other
  */
@@ -65,9 +69,9 @@ export async function aesthetic({
 type LinearParams = { weight: Tensor; bias: Tensor1D };
 type HeadParams = LinearParams | { layers: Record<string, LinearParams> };
 
-/** Embeddings of length 1, `[B, D]`, to ratings, `[B]`: linear layers with nothing between them. */
+/** Maps unit embeddings `[B, D]` to ratings `[B]`: linear layers without activations. */
 function rate(head: HeadParams, embeds: Tensor): Tensor1D {
-  const layers = 'layers' in head ? Object.values(head.layers) : [head]; // integer keys come in their order
+  const layers = 'layers' in head ? Object.values(head.layers) : [head]; // JavaScript orders integer keys
   return reshape(
     layers.reduce((x, { weight, bias }) => linear(x, weight, bias), embeds),
     [-1],
@@ -75,7 +79,7 @@ function rate(head: HeadParams, embeds: Tensor): Tensor1D {
 }
 
 const headFiles = ['aesthetic-model.pth', 'sac+logos+ava1-l14-linearMSE.pth', 'model.safetensors'];
-// Outputs of the published layers by their place, dropouts counted.
+// The published layers: index in the module list, dropouts included, to number of outputs.
 const headWidths = { 0: 1024, 2: 128, 4: 64, 6: 16, 7: 1 };
 
 async function openHead(location: string | FileSource, width: number): Promise<Params> {

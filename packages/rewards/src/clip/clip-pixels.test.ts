@@ -29,7 +29,7 @@ const { cases, image_mean, image_std } = fixtureJson<{
 }>('clip-image-processor/case.json');
 const denormalise = (pixels: Tensor) => add(mul(pixels, tensor1d(image_std)), tensor1d(image_mean)) as Tensor4D;
 
-describe.each(['wasm', 'cpu'] as const)('CLIP’s preprocessing on %s', (backend) => {
+describe.each(['wasm', 'cpu'] as const)('clipPixels on %s', (backend) => {
   let golden: Record<string, Tensor>;
   beforeAll(async () => {
     await useBackend(backend);
@@ -37,7 +37,7 @@ describe.each(['wasm', 'cpu'] as const)('CLIP’s preprocessing on %s', (backend
   });
 
   it.each(cases.map((golden, i) => [i, golden] as const))(
-    'of bytes is CLIPImageProcessor’s: case %i',
+    'clipPixelsOfBytes equals CLIPImageProcessor: case %i',
     (i, { image_hw: [height, width], shortest_edge, crop }) => {
       const data = Uint8Array.from(golden[`${i}.image_uint8_hwc`]!.dataSync());
       const pixels = clipPixelsOfBytes({ data, height, width }, { size: shortest_edge, cropSize: crop });
@@ -45,14 +45,14 @@ describe.each(['wasm', 'cpu'] as const)('CLIP’s preprocessing on %s', (backend
     },
   );
 
-  it('of floats is torchvision’s', async () => {
+  it('equals torchvision’s transforms of float tensors', async () => {
     const { '0.images': images, '0.resized_crop': expected } = await fixtureTensors('reward-aesthetic/io.safetensors');
     const pixels = clipPixels(toNHWC(images!), { size: 224, mode: 'bilinear' });
     const corner = slice(toNCHW(denormalise(pixels)), [0, 0, 0, 0], [1, 3, 48, 48]);
     expectClose(corner, reshape(expected!, corner.shape), 1e-5, 'resized');
   });
 
-  it('takes the middle of a picture that is not square', () => {
+  it('crops the centre of an image that is not square', () => {
     const images = randomUniform([2, 20, 31, 3], 0, 1, 'float32', 1) as Tensor4D;
     const resized = resize(images, [16, 24], { mode: 'bicubic' });
     expectClose(
@@ -70,12 +70,12 @@ describe.each(['wasm', 'cpu'] as const)('CLIP’s preprocessing on %s', (backend
     );
   });
 
-  it('keeps a single pixel’s colour', () => {
+  it('keeps the colour of a single pixel', () => {
     const colour = tensor4d([0.2, 0.5, 1], [1, 1, 1, 3]);
     expectClose(denormalise(clipPixels(colour, { size: 8 })), mul(fill([1, 8, 8, 3], 1), colour), 1e-6);
   });
 
-  it('clamps values, and does not hide what is not a number', () => {
+  it('clamps values, and propagates NaN', () => {
     const values = (x: number) => [...clipPixels(fill([1, 2, 2, 3], x), { size: 2 }).dataSync()];
     expect(values(1.5)).toEqual(values(1));
     expect(values(-0.5)).toEqual(values(0));
@@ -89,7 +89,7 @@ describe.each(['wasm', 'cpu'] as const)('CLIP’s preprocessing on %s', (backend
     await expectNoLeaks(() => clipPixelsOfBytes({ data: new Uint8Array(2 * 3 * 3), height: 2, width: 3 }, { size: 4 }));
   });
 
-  it('refuses what is not a batch of RGB images', () => {
+  it('rejects images with channels first', () => {
     expect(() => clipPixels(fill([1, 3, 8, 8], 0), { size: 4 })).toThrow(
       'clipPixels: images got shape [1,3,8,8], expected [B, H, W, 3]',
     );

@@ -1,24 +1,25 @@
 import { resize, resizeUint8, shorterSide } from '@alignprop/autograd-ext';
 import { clipByValue, div, slice, sub, tensor, tensor1d, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
 import { checkImages } from '../reward.js';
-import type { RgbImage } from '../jpeg/jpeg-size.js';
+import type { RgbImage } from '../rgb-image.js';
 
-// Of all models in CLIP's tradition: openai/CLIP, open_clip, BLIP.
+// CLIP's statistics, which open_clip and BLIP use as well.
 const MEAN = [0.48145466, 0.4578275, 0.40821073];
 const STD = [0.26862954, 0.26130258, 0.27577711];
 
+/** Options of `clipPixels`. */
 export interface ClipPixelsOptions {
-  /** Height and width that the model wants, in pixels. */
+  /** Height and width of the model's input, in pixels. */
   readonly size: number;
   readonly mode?: 'bilinear' | 'bicubic';
-  /** Where the middle lies between two pixels: transformers takes the one before, torchvision the even one. */
+  /** How the crop's offset is rounded when it is a half: transformers rounds down, torchvision to even. */
   readonly rounding?: 'down' | 'even';
 }
 
 /**
- * Images as a CLIP model wants them: clamped to [0, 1], the shorter side resized (antialiased) to `size`, the middle
- * square cut out, mean and standard deviation of CLIP's training data. Differentiable. Bicubic overshoots edges a
- * little, which nothing clamps, as in torchvision on tensors.
+ * Preprocesses images for CLIP: clamps to [0, 1], resizes the shorter side to `size` with antialiasing, crops the
+ * centre square, and normalises with CLIP's mean and standard deviation. Differentiable. As in torchvision on tensors,
+ * the overshoot of bicubic resizing at edges is not clamped.
  * @param images `[B, H, W, 3]` in [0, 1], any size
  * @returns `[B, size, size, 3]`
  */
@@ -35,9 +36,9 @@ export function clipPixels(
 }
 
 /**
- * The same of one 8-bit image, in 8-bit integers as PIL: transformers' `CLIPImageProcessor` to the last digit. Not
- * differentiable; to compare with scores that other programs gave an image file. `clipPixels` differs from it by what
- * rounding to bytes, and clamping bicubic's overshoot, take away.
+ * Preprocesses one 8-bit image in integers, as PIL does: equals transformers' `CLIPImageProcessor`. Not differentiable;
+ * for comparing with scores that other programs compute from image files. `clipPixels` differs by the rounding to bytes
+ * and by not clamping the overshoot of bicubic resizing.
  * @returns `[1, cropSize, cropSize, 3]`; the caller owns it
  */
 export function clipPixelsOfBytes(
@@ -56,7 +57,7 @@ export function clipPixelsOfBytes(
   });
 }
 
-/** Top and left of the middle square. */
+/** Top and left of the centre square. */
 function cropOffsets(
   sides: readonly [number, number],
   size: number,

@@ -2,28 +2,29 @@ import { maximum, mul } from '@tensorflow/tfjs-core';
 import type { ModelReward } from '../reward.js';
 import { imageTextSimilarity, type ClipRewardOptions } from './image-text-similarity.js';
 
+/** Weights and scale of `clipScore`. */
 export interface ClipScoreOptions extends ClipRewardOptions {
   /**
-   * `cosine`: the cosine itself. `paper`: 2.5·max(cosine, 0). `percent`: 100·max(cosine, 0), as torchmetrics has it.
-   * The two with a maximum have no gradient where image and prompt are further apart than a right angle.
+   * `cosine`: the cosine. `paper`: 2.5·max(cosine, 0). `percent`: 100·max(cosine, 0), as in torchmetrics. The last two
+   * have no gradient where the cosine is negative.
    */
   readonly form?: 'cosine' | 'paper' | 'percent';
 }
 
 /**
- * CLIPScore (Hessel et al. 2021, arXiv 2104.08718): how well an image fits its prompt, as the cosine of their
+ * CLIPScore (Hessel et al. 2021, arXiv 2104.08718): how well an image matches its prompt, as the cosine of their
  * embeddings.
  *
- * Range: −1 … 1 (`cosine`), 0 … 2.5 (`paper`), 0 … 100 (`percent`); pictures that fit get cosines of about 0.2 to 0.35.
+ * Range: −1 … 1 (`cosine`), 0 … 2.5 (`paper`), 0 … 100 (`percent`); matching pictures get cosines of about 0.2 to 0.35.
  *
- * Weights: `openai/clip-vit-large-patch14` by default (1.7 GB); any `CLIPModel` in transformers' layout, or open_clip
- * model, will do. OpenAI's code is under the MIT License; the model card names no licence for the weights, and calls
- * deployment out of scope.
+ * Weights: `openai/clip-vit-large-patch14` by default (1.7 GB), or any other `CLIPModel` in transformers' or
+ * open_clip's layout. OpenAI's code is under the MIT License; the model card names no licence for the weights, and
+ * calls deployment out of scope.
  *
- * Over-optimised: letters of the prompt appear in the picture, objects are repeated over and over, then fine texture
- * that looks like noise and means nothing to people. CLIP counts badly and knows little of composition.
+ * Over-optimisation: letters of the prompt appear in the picture, objects are repeated, later a fine noise-like texture
+ * that means nothing to people. CLIP counts badly, and knows little of composition.
  *
- * @throws if files are missing or do not fit each other
+ * @throws if files are missing or do not match each other
  */
 export async function clipScore({
   form = 'cosine',
@@ -45,7 +46,7 @@ export async function clipScore({
   });
 }
 
-/** Where OpenAI's CLIP ViT-L/14 lies. */
+/** The hub id of OpenAI's CLIP ViT-L/14. */
 export const CLIP_L14 = 'openai/clip-vit-large-patch14';
 
 const factors = { cosine: undefined, paper: 2.5, percent: 100 } as const;

@@ -1,29 +1,21 @@
-import { useBackend, type Engine } from '@alignprop/autograd-ext';
+import { useBackend } from '@alignprop/autograd-ext';
 import { directory, memory } from '@alignprop/autograd-ext/weights';
-import { randomUniform, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { engineNames, startEngine } from '../../../../fixtures/engines.js';
-import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import { testReward } from '../testing/test-reward.js';
+import { randomUniform, type Tensor4D } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { describeOnEngines, expectWithin } from '../__fixtures__/reference.js';
+import { tinyHps } from '../__fixtures__/tiny-models.js';
 import { hpsV2 } from './hps-v2.js';
 
-const folder = fixturePath('reward-hpsv2');
-const tokenizer = `${folder}/tokenizer`;
+const { weights: folder, tokenizer } = tinyHps;
 const { prompts } = fixtureJson<{ prompts: string[] }>('reward-hpsv2/case.json');
 
-describe.each(engineNames)('hpsV2 on %s', (name) => {
-  let golden: Record<string, Tensor>;
-  let engine: Engine;
-  beforeAll(async () => {
-    engine = await startEngine(name);
-    golden = await fixtureTensors('reward-hpsv2/io.safetensors');
-  });
-  afterAll(() => engine.dispose());
-
+describeOnEngines('hpsV2', 'reward-hpsv2', (reference) => {
   it.each([
     ['a checkpoint', `${folder}/HPS_tiny.pt`],
     ['a safetensors file', folder],
-  ])('scores as AlignProp’s hps_loss_fn, with its gradient, from %s', async (_, weights) => {
+  ])('has the score and the gradient of AlignProp’s hps_loss_fn, from %s', async (_, weights) => {
+    const { engine, golden } = reference;
     const { model } = await hpsV2({ weights, tokenizer, load: false });
     const tokens = model.inputs!(prompts, []);
     expect([...tokens[0]!.dataSync()]).toEqual([...golden.tokens!.dataSync()]);
@@ -31,31 +23,22 @@ describe.each(engineNames)('hpsV2 on %s', (name) => {
       toNHWC(golden['0.images']!),
       ...tokens,
     ]);
-    expectScores(value, golden['0.score']!);
+    expectWithin(value, golden['0.score']!, 1e-5);
     expectClose(toNCHW(inputs[0]!), golden['0.grad_images']!, 1e-3, 'gradient');
   });
 });
 
-const expectScores = (actual: Tensor, expected: Tensor) =>
-  actual.dataSync().forEach((value, i) => expect(Math.abs(value - expected.dataSync()[i]!)).toBeLessThanOrEqual(1e-5));
-
 describe('hpsV2', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('scores the same when called', async () => {
-    const reward = await hpsV2({ weights: folder, tokenizer });
+  it('scores the same when it is called directly', async () => {
+    const reward = await hpsV2(tinyHps);
     const golden = await fixtureTensors('reward-hpsv2/io.safetensors');
-    expectScores(reward(toNHWC(golden['0.images']!), prompts, []), golden['0.score']!);
+    expectWithin(reward(toNHWC(golden['0.images']!), prompts, []), golden['0.score']!, 1e-5);
     reward.dispose();
   });
 
-  it.each(['bilinear', 'bicubic'] as const)('keeps the promises of a reward, %s', async (mode) => {
-    const reward = await hpsV2({ weights: folder, tokenizer, mode });
-    await testReward(reward, { range: [-1, 1], entries: 12 });
-    reward.dispose();
-  });
-
-  it('takes the checkpoint of the version', async () => {
+  it('reads the checkpoint of the version', async () => {
     const bytes = await bytesOf('HPS_tiny.pt');
     const config = JSON.stringify(fixtureJson('reward-hpsv2/open_clip_config.json'));
     const weights = memory({
@@ -63,10 +46,7 @@ describe('hpsV2', () => {
       'open_clip_config.json': config,
       'HPS_v2.1_compressed.pt': 'broken',
     });
-    const [reward, same] = await Promise.all([
-      hpsV2({ version: 'v2', weights, tokenizer }),
-      hpsV2({ weights: folder, tokenizer }),
-    ]);
+    const [reward, same] = await Promise.all([hpsV2({ version: 'v2', weights, tokenizer }), hpsV2(tinyHps)]);
     const images = randomUniform([1, 9, 7, 3], 0, 1, 'float32', 1) as Tensor4D;
     expect([...reward(images, ['a'], []).dataSync()]).toEqual([...same(images, ['a'], []).dataSync()]);
     await expect(hpsV2({ weights, tokenizer })).rejects.toThrow(/HPS_v2\.1_compressed\.pt/);
@@ -75,7 +55,7 @@ describe('hpsV2', () => {
     );
   });
 
-  it('expects a ViT-H-14 where there is no config, as in HPSv2’s own repository', async () => {
+  it('expects a ViT-H-14 if there is no config, as in HPSv2’s own repository', async () => {
     const weights = memory({ 'HPS_v2.1_compressed.pt': await bytesOf('HPS_tiny.pt') });
     await expect(hpsV2({ weights, tokenizer })).rejects.toThrow(
       /visual_projection\.matrix \(got \[24, 48\], expected \[1280, 1024\]\)/,

@@ -23,36 +23,38 @@ import { defineReward, loadReward, type ModelReward } from '../reward.js';
 import { clipPixels } from './clip-pixels.js';
 import { splitLocation } from './split-location.js';
 
-/** Where a reward's CLIP model and its tokenizer lie. */
+/** Where a reward finds its CLIP model and tokenizer. */
 export interface ClipRewardOptions {
-  /** A folder, a hub id, either with `/file` behind it, or a file source. */
+  /** A folder or a hub id, each optionally followed by `/file`, or a file source. */
   readonly weights?: string | FileSource;
   /**
-   * The tokenizer's folder, hub id or file source; by default the weights' own if they have one, else the reference's.
+   * The tokenizer's folder, hub id or file source. By default the one beside the weights, or else that of the original
+   * model.
    */
   readonly tokenizer?: string | FileSource;
-  /** Whether to read the weights now, to call the reward directly. A trainer's engine reads them itself: false. */
+  /** Whether to read the weights into memory, to call the reward directly. False for an engine, which reads them. */
   readonly load?: boolean;
 }
 
-/** What tells one reward of a CLIP model from another. */
+/** What distinguishes the rewards that compare image and prompt by CLIP. */
 export interface SimilarityDefinition {
+  /** The reward's name in messages. */
   readonly owner: string;
   readonly weights: string | FileSource;
-  /** A file that `weights` may have, to be taken rather than those of the usual names. */
+  /** A file name that takes precedence over the usual ones where `weights` has it. */
   readonly file?: string;
   readonly architecture?: ClipArchitecture;
   readonly tokenizer: string | FileSource | undefined;
   readonly defaultTokenizer: string;
-  /** What fills short prompts up; the tokenizer's own choice by default. Scores do not depend on it. */
+  /** The padding token; by default the tokenizer's. Scores do not depend on it. */
   readonly padTokenId?: number;
   readonly mode: 'bilinear' | 'bicubic';
-  /** From the cosine of image and text, `[B]`. */
+  /** Computes the score from the cosine of image and text, `[B]`. */
   score(cosine: Tensor1D, params: CLIPModelParams): Tensor1D;
   readonly load: boolean;
 }
 
-/** A reward that is a function of the angle between an image and its prompt in CLIP's space. */
+/** Creates a reward that is a function of the cosine between the CLIP embeddings of an image and its prompt. */
 export async function imageTextSimilarity(definition: SimilarityDefinition): Promise<ModelReward> {
   const { owner, mode, padTokenId, load } = definition;
   const { folder, file } = await openLocation(definition);
@@ -83,12 +85,12 @@ export async function imageTextSimilarity(definition: SimilarityDefinition): Pro
 
 async function openLocation({
   weights,
-  file: known,
+  file: preferred,
 }: SimilarityDefinition): Promise<{ folder: FileSource; file?: string }> {
   const { source, file } = splitLocation(weights);
   const folder = await resolveSource(source);
-  if (file !== undefined || known === undefined) return { folder, file };
-  return { folder, file: (await folder.has(known)) ? known : undefined };
+  if (file !== undefined || preferred === undefined) return { folder, file };
+  return { folder, file: (await folder.has(preferred)) ? preferred : undefined };
 }
 
 async function openTokenizer(
@@ -100,10 +102,10 @@ async function openTokenizer(
   return CLIPTokenizer.fromPretrained(isThere ? folder : defaultTokenizer);
 }
 
-/** Of the rows of two matrices `[B, D]`, `[B]`. */
+/** The cosines `[B]` between the rows of two matrices `[B, D]`. */
 const cosines = (a: Tensor, b: Tensor) => sum(mul(unit(a), unit(b)), 1) as Tensor1D;
 
-/** Rows of length 1. */
+/** Scales rows to length 1. */
 export const unit = (x: Tensor): Tensor => div(x, sqrt(sum(square(x), 1, true)));
 
 function checkBatch(owner: string, images: Tensor4D, ids: Tensor): void {

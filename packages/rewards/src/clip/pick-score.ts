@@ -3,20 +3,19 @@ import type { ModelReward } from '../reward.js';
 import { imageTextSimilarity, type ClipRewardOptions } from './image-text-similarity.js';
 
 /**
- * PickScore v1 (Kirstain et al. 2023, arXiv 2305.01569): CLIP ViT-H/14 tuned on half a million choices that people made
- * between two pictures of one prompt. exp(logit_scale)·cosine.
+ * PickScore v1 (Kirstain et al. 2023, arXiv 2305.01569): exp(logit_scale)·cosine of image and prompt by CLIP ViT-H/14,
+ * fine-tuned on half a million choices that people made between two pictures of the same prompt.
  *
- * Range: −100 … 100; pictures of today's models get 18 to 24, and a difference of 1 means that e : 1 prefer the better
- * one.
+ * Range: −100 … 100; pictures of today's models get 18 to 24. A difference of 1 means odds of e : 1 for the better one.
  *
  * Weights: `yuvalkirstain/PickScore_v1` (3.9 GB), tokenizer of `laion/CLIP-ViT-H-14-laion2B-s32B-b79K`. The authors'
- * code is under the MIT License; see the model's page for the weights'. That is more than tfjs's wasm backend can hold:
- * leave the weights to an `OnnxRuntimeEngine` (`load: false`).
+ * code is under the MIT License; see the model's page for the weights'. This exceeds the memory of tfjs's wasm
+ * backend: use an `OnnxRuntimeEngine` and `load: false`.
  *
- * Over-optimised: glossy, saturated, high-contrast pictures in one style whatever the prompt, with details that
- * multiply; faces and centred single subjects spread.
+ * Over-optimisation: glossy, saturated, high-contrast pictures in one style whatever the prompt, with more and more
+ * details, faces and centred single subjects.
  *
- * @throws if files are missing or do not fit each other
+ * @throws if files are missing or do not match each other
  */
 export async function pickScore({
   weights = 'yuvalkirstain/PickScore_v1',
@@ -34,5 +33,5 @@ export async function pickScore({
   });
 }
 
-/** Where the CLIP ViT-H/14 lies that PickScore and HPSv2 were tuned from. */
+/** The hub id of the CLIP ViT-H/14 that PickScore and HPSv2 were fine-tuned from. */
 export const CLIP_H14 = 'laion/CLIP-ViT-H-14-laion2B-s32B-b79K';

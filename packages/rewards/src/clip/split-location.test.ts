@@ -9,9 +9,9 @@ it.each([
   ['C:\\heads\\sac+logos.pth', { source: 'C:\\heads', file: 'sac+logos.pth' }],
   ['model.safetensors', { source: '.', file: 'model.safetensors' }],
   ['/model.bin', { source: '/', file: 'model.bin' }],
-])('%s', (location, expected) => expect(splitLocation(location)).toEqual(expected));
+])('splitLocation splits %s', (location, expected) => expect(splitLocation(location)).toEqual(expected));
 
-it('leaves file sources alone', () => {
+it('splitLocation returns file sources unchanged', () => {
   const source = memory({});
   expect(splitLocation(source)).toEqual({ source });
 });

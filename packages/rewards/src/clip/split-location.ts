@@ -1,6 +1,6 @@
 import type { FileSource } from '@alignprop/autograd-ext/weights';
 
-/** A location that may end in a file of weights, `organisation/name/model.pt`, as the place it lies in and its name. */
+/** Splits a location such as `organisation/name/model.pt` into the folder or hub id and the weight file, if any. */
 export function splitLocation(location: string | FileSource): { source: string | FileSource; file?: string } {
   const found =
     typeof location === 'string' ? /^(?:(.*)[\\/])?([^\\/]+\.(?:safetensors|pth?|bin|ckpt))$/.exec(location) : null;

@@ -3,8 +3,8 @@ import type { DetailedReward, ModelReward, RewardFunction } from '../reward.js';
 import { combine } from './combine.js';
 
 /**
- * min(reward, target): an image that scores above the target has no gradient, so that nothing is gained by exaggerating
- * what the reward likes. Its term `uncapped` is the reward's own score; terms of the reward are called
+ * min(reward, target). An image that scores above the target has no gradient, so that training does not exaggerate what
+ * the reward likes. The term `uncapped` is the score before capping; the reward's own terms are renamed to
  * `uncapped.<term>`.
  * @param target in the reward's units
  * @throws if the target is not finite

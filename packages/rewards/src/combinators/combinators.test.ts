@@ -25,10 +25,7 @@ import { weightedSum } from './weighted-sum.js';
 const brightness: RewardFunction = (images) => mean(images, [1, 2, 3]);
 const energy: RewardFunction = (images) => mean(square(images), [1, 2, 3]);
 
-/**
- * The same functions with a weight of 1 that lies in a file, and the prompts' lengths, which count nothing, as an
- * input.
- */
+/** The same function as a model reward: with a stored weight of 1, and the prompts' lengths as an input times 0. */
 const stored = (fn: RewardFunction) =>
   defineReward({
     params: { w: { shape: [], dtype: 'F32', read: async () => Float32Array.of(1) } },
@@ -37,7 +34,7 @@ const stored = (fn: RewardFunction) =>
       add(mul(fn(images as Tensor4D, [], []), (params as { w: Tensor }).w), mul(lengths!, 0)),
   });
 
-const make = {
+const combinators = {
   scaled: (of: <R extends RewardFunction>(fn: R) => RewardFunction) => scaled(of(brightness), -2.5),
   negated: (of) => negated(of(energy)),
   weightedSum: (of) => weightedSum({ brightness: [of(brightness), 3], energy: [of(energy), -0.5] }),
@@ -51,11 +48,11 @@ const make = {
   },
   'all of them': (of) => weightedSum({ a: [normalised(capped(of(brightness), 0.9)), 2], b: [negated(of(energy)), 1] }),
 } satisfies Record<string, (of: (fn: RewardFunction) => RewardFunction) => DetailedReward>;
-const combinators = Object.entries(make);
+const cases = Object.entries(combinators);
 
 const pictures = (n: number, size = 4) => randomUniform([n, size, size, 3], 0, 1, 'float32', 1) as Tensor4D;
 const values = (tensor: Tensor) => [...tensor.dataSync()];
-const call = (reward: RewardFunction, images: Tensor4D) =>
+const score = (reward: RewardFunction, images: Tensor4D) =>
   values(reward(images, Array(images.shape[0]).fill('x') as string[], Array(images.shape[0]).fill({})));
 const outputs = (reward: DetailedReward, images: Tensor4D) =>
   reward.outputs(images, Array(images.shape[0]).fill('x') as string[], Array(images.shape[0]).fill({})).map(values);
@@ -63,9 +60,9 @@ const outputs = (reward: DetailedReward, images: Tensor4D) =>
 describe.each(['wasm', 'cpu'] as const)('combinators on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it.each(combinators)('%s of functions keeps the promises of a reward', (_, of) => testReward(of((fn) => fn)));
+  it.each(cases)('%s of functions keeps the contract of rewards', (_, of) => testReward(of((fn) => fn)));
 
-  it.each(combinators)('%s of model rewards is one, and keeps them', async (_, of) => {
+  it.each(cases)('%s of model rewards is a model reward and keeps the contract', async (_, of) => {
     const reward = of(stored);
     expect(isModelReward(reward)).toBe(true);
     if (!isModelReward(reward)) return;
@@ -83,13 +80,13 @@ describe.each(['wasm', 'cpu'] as const)('combinators on %s', (backend) => {
     loaded.dispose();
   });
 
-  it('of a model reward and a function is a function', () => {
+  it('a combination of a model reward and a function is a function', () => {
     expect(isModelReward(weightedSum({ a: [stored(brightness), 1], b: [energy, 1] }))).toBe(false);
   });
 });
 
 describe.each(engineNames)('combinators on the engine %s', (name) => {
-  it('run with their weights in files, scores and terms at once; what they learn is no part of what was compiled', async () => {
+  it('run with weights in files; a compiled reward follows its memory', async () => {
     const engine = await startEngine(name);
     const { model, terms, memory } = weightedSum({
       a: [normalised(stored(brightness)), 2],
@@ -98,14 +95,14 @@ describe.each(engineNames)('combinators on the engine %s', (name) => {
     expect(terms).toEqual(['a', 'b', 'a.raw', 'b.uncapped']);
     const images = pictures(2);
     const run = engine.compileVjp(model.score, { wrt: [0] });
-    const judge = async () => {
+    const evaluate = async () => {
       const inputs = model.inputs!(['a', 'bc'], [{}, {}]);
       expect(inputs.map(({ shape }) => shape)).toEqual([[2], [], [], [2]]);
       const { value, aux, inputs: gradients } = await run(model.params, [images, ...inputs], tensor1d([1, 1]));
       return [value, ...aux, gradients[0]!].map(values);
     };
-    const [total, a, b, raw, uncapped, gradient] = await judge();
-    const [plainBrightness, plainEnergy] = [call(brightness, images), call(energy, images)];
+    const [total, a, b, raw, uncapped, gradient] = await evaluate();
+    const [plainBrightness, plainEnergy] = [score(brightness, images), score(energy, images)];
     for (const i of [0, 1]) {
       expect(raw![i]).toBeCloseTo(plainBrightness[i]!, 5);
       expect(uncapped![i]).toBeCloseTo(plainEnergy[i]!, 5);
@@ -116,7 +113,7 @@ describe.each(engineNames)('combinators on the engine %s', (name) => {
     expect(plainEnergy.some((score) => score > 0.3)).toBe(true);
     expect(gradient![0]).toBeCloseTo(2 / 48 + (plainEnergy[0]! > 0.3 ? 0 : (2 * values(images)[0]!) / 48), 5);
     memory!.observe({ 'a.raw': Float32Array.of(10, 14), 'b.uncapped': Float32Array.of(0, 0) });
-    const [, later] = await judge();
+    const [, later] = await evaluate();
     for (const i of [0, 1]) expect(later![i]).toBeCloseTo((2 * (raw![i]! - 12)) / 2, 4);
     engine.dispose();
   });
@@ -125,11 +122,11 @@ describe.each(engineNames)('combinators on the engine %s', (name) => {
 describe('weightedSum', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('has its terms by name, weighted, and those of its parts as they are', () => {
+  it('reports weighted terms by name, and the terms of its parts unweighted', () => {
     const reward = weightedSum({ all: [weightedSum({ energy: [energy, 2] }), 0.25], brightness: [brightness, 3] });
     expect(reward.terms).toEqual(['all', 'brightness', 'all.energy']);
     const images = pictures(2);
-    const [b, e] = [call(brightness, images), call(energy, images)];
+    const [b, e] = [score(brightness, images), score(energy, images)];
     const [total, all, bright, inner] = outputs(reward, images);
     for (const i of [0, 1]) {
       expect(all![i]).toBeCloseTo(0.5 * e[i]!, 5);
@@ -137,10 +134,10 @@ describe('weightedSum', () => {
       expect(inner![i]).toBeCloseTo(2 * e[i]!, 5);
       expect(total![i]).toBeCloseTo(0.5 * e[i]! + 3 * b[i]!, 5);
     }
-    expect(call(reward, images)).toEqual(total);
+    expect(score(reward, images)).toEqual(total);
   });
 
-  it('hands prompts and metadata on', () => {
+  it('passes prompts and metadata to its parts', () => {
     const seen: unknown[] = [];
     const spy: RewardFunction<{ id: number }> = (images, prompts, metadata) => (
       seen.push(prompts, metadata),
@@ -150,7 +147,7 @@ describe('weightedSum', () => {
     expect(seen).toEqual([['a crab'], [{ id: 7 }]]);
   });
 
-  it('checks weights and names', () => {
+  it('rejects weights that are not finite and duplicate names', () => {
     expect(() => scaled(brightness, NaN)).toThrow('scaled: factor got NaN, expected a finite number.');
     expect(() => weightedSum({})).toThrow('weightedSum: parts got {}, expected at least one');
     expect(() => weightedSum({ a: [brightness, Infinity], b: [energy, 1], c: [undefined as never, 2] })).toThrow(
@@ -170,7 +167,7 @@ describe('capped', () => {
       [levels.length, 2, 2, 3],
     );
 
-  it('has no gradient above the target, and all of it below', () => {
+  it('has no gradient above the target, and the full gradient below', () => {
     const reward = capped(scaled(brightness, 12), 6);
     const { value, inputs } = vjp((_, images) => reward(images as Tensor4D, [], []), {}, [grey(0.25, 0.75, 0.5)]);
     expect(values(value)).toEqual([3, 6, 6]);
@@ -179,7 +176,7 @@ describe('capped', () => {
     expect(gradient.slice(12, 24)).toEqual(Array(12).fill(0));
   });
 
-  it('still tells the score, but not with a gradient', () => {
+  it('reports the uncapped score as a term', () => {
     const reward = capped(weightedSum({ b: [brightness, 1] }), 0.5);
     expect(reward.terms).toEqual(['uncapped', 'uncapped.b']);
     expect(outputs(reward, grey(0.25, 0.75))).toEqual([
@@ -189,7 +186,7 @@ describe('capped', () => {
     ]);
   });
 
-  it('checks its target', () =>
+  it('rejects a target that is not finite', () =>
     expect(() => capped(brightness, NaN)).toThrow('capped: target got NaN, expected a finite number.'));
 });
 
@@ -199,14 +196,14 @@ describe('normalised', () => {
   const level = (value: number) =>
     tidy(() => mul(scalar(value), tensor4d(Array(12).fill(1), [1, 2, 2, 3])) as Tensor4D);
 
-  it('is the reward itself until it knows two scores', () => {
+  it('does not scale before the second observed score', () => {
     const reward = normalised(brightness);
-    expect(call(reward, level(0.5))[0]).toBeCloseTo(0.5, 6);
+    expect(score(reward, level(0.5))[0]).toBeCloseTo(0.5, 6);
     reward.memory!.observe(raw(0.25));
-    expect(call(reward, level(0.5))[0]).toBeCloseTo(0.25, 6);
+    expect(score(reward, level(0.5))[0]).toBeCloseTo(0.25, 6);
   });
 
-  it('counts every score alike, however they are split into steps', () => {
+  it('weighs every score equally, however they are split into steps', () => {
     const scores = [0.5, 0.25, 1, 0.125, 0.75, 0.375, 0.875];
     const average = scores.reduce((a, b) => a + b) / scores.length;
     const deviation = Math.sqrt(scores.reduce((sum, x) => sum + (x - average) ** 2, 0) / scores.length);
@@ -214,21 +211,21 @@ describe('normalised', () => {
       const reward = normalised(brightness);
       let start = 0;
       for (const cut of cuts) reward.memory!.observe(raw(...scores.slice(start, (start += cut))));
-      expect(call(reward, level(0.5))[0]).toBeCloseTo((0.5 - average) / deviation, 5);
+      expect(score(reward, level(0.5))[0]).toBeCloseTo((0.5 - average) / deviation, 5);
     }
   });
 
-  it('scales the gradient by the spread alone, and does not change within a step', () => {
+  it('divides the gradient by the standard deviation, and does not change within a step', () => {
     const reward = normalised(brightness);
     reward.memory!.observe(raw(10, 14)); // a deviation of 2
     const images = level(0.5);
     const { value, inputs } = vjp((_, x) => reward(x as Tensor4D, [''], [{}]), {}, [images]);
     expect(values(value)[0]).toBeCloseTo(-5.75, 5);
     for (const slope of values(inputs[0]!)) expect(slope).toBeCloseTo(1 / 12 / 2, 6);
-    expect(call(reward, images)).toEqual(values(value));
+    expect(score(reward, images)).toEqual(values(value));
   });
 
-  it('goes on from its state, through JSON, exactly', () => {
+  it('continues exactly from a state that went through JSON', () => {
     const [first, second] = [0, 1].map(() =>
       weightedSum({
         a: [scaled(normalised(brightness), 2), 1],
@@ -249,7 +246,7 @@ describe('normalised', () => {
     expect(outputs(second!, pictures(2))).toEqual(outputs(first!, pictures(2)));
   });
 
-  it('refuses what it cannot know', () => {
+  it('rejects scores and states that do not fit', () => {
     const reward = normalised(brightness);
     expect(() => reward.memory!.observe(raw(1, NaN))).toThrow(
       'normalised: observed score 1 got NaN, expected a finite number.',
@@ -271,15 +268,15 @@ describe('normalised', () => {
     expect(sum.memory!.state()).toEqual(before);
   });
 
-  it('is not needed by rewards that never change', () => {
+  it('is the only source of memory: other combinations have none', () => {
     expect(weightedSum({ a: [brightness, 1] }).memory).toBeUndefined();
   });
 
-  it('leaves no tensor when it is called', () => {
+  it('leaks no tensor when it is called', () => {
     const reward = normalised(brightness);
     const images = level(0.5);
     const { numTensors } = memory();
-    call(reward, images);
+    score(reward, images);
     expect(memory().numTensors).toBe(numTensors + 1); // the scores
   });
 });

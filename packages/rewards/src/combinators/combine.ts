@@ -9,25 +9,27 @@ import {
   type RewardFunction,
   type RewardMemory,
 } from '../reward.js';
-import { joinMemories, type Remembering } from './join-memories.js';
+import { joinMemories, type PartMemory } from './join-memories.js';
 
-/** How the scores of several rewards become one. */
+/** How `combine` computes one reward from several. */
 export interface Combination {
-  /** The new score and its own terms, pure; `parts` are the scores of each part, in order. */
+  /** Computes the scores, then `terms`, from the scores of the parts. A pure function. */
   readonly score: (parts: readonly Tensor1D[], ...inputs: Tensor[]) => readonly [Tensor1D, ...Tensor1D[]];
-  /** Names of the terms that `score` adds. */
+  /** The names of the terms that `score` returns. */
   readonly terms?: readonly string[];
-  /** What `score` depends on besides. */
+  /** Creates further inputs of `score`. */
   readonly inputs?: () => readonly Tensor[];
-  /** What the terms of a part are called here. */
+  /** Renames a term of a part; by default the name stays. */
   readonly rename?: (part: string, term: string) => string;
-  /** Besides that of the parts. */
+  /** State of the combination, beside that of its parts. */
   readonly memory?: RewardMemory;
 }
 
 /**
- * A reward made of others, which can be compiled if all of them can. Its terms are its own, then those of the parts.
- * @throws if two terms have one name
+ * Combines rewards into one, which an engine can compile if it can compile all parts. The terms are those of the
+ * combination, then those of the parts.
+ * @param owner the combinator's name in messages
+ * @throws if two terms have the same name
  */
 export function combine<M>(
   owner: string,
@@ -39,20 +41,22 @@ export function combine<M>(
   const { rename = (_, term) => term, score } = combination;
   const renamed = rewards.map(({ terms }, i) => terms.map((term) => rename(names[i]!, term)));
   const terms = [...(combination.terms ?? []), ...renamed.flat()];
-  const twice = terms.find((term, i) => terms.indexOf(term) !== i);
-  if (twice)
-    throw new Error(`${owner}: two terms are called '${twice}', expected one of that name. Name the parts otherwise.`);
-  const remembering = rewards.map(({ memory, terms: inner }, i): Remembering => ({
+  const duplicate = terms.find((term, i) => terms.indexOf(term) !== i);
+  if (duplicate)
+    throw new Error(
+      `${owner}: two terms are called '${duplicate}', expected one of that name. Give the parts other names.`,
+    );
+  const partMemories = rewards.map(({ memory, terms: inner }, i): PartMemory => ({
     name: names[i]!,
     memory,
     terms: inner,
     renamed: renamed[i]!,
   }));
-  const memory = joinMemories(owner, remembering, combination.memory);
-  const join: Join = (outputs, own) => {
+  const memory = joinMemories(owner, partMemories, combination.memory);
+  const join: Join = (outputs, inputs) => {
     const [scores, ...added] = score(
       outputs.map(([part]) => part!),
-      ...own,
+      ...inputs,
     );
     return [scores, ...added, ...outputs.flatMap(([, ...inner]) => inner)];
   };
@@ -67,7 +71,8 @@ export function combine<M>(
   return Object.assign(scoresOf(outputs), { outputs, terms, memory });
 }
 
-type Join = (outputs: readonly (readonly Tensor1D[])[], own: readonly Tensor[]) => [Tensor1D, ...Tensor1D[]];
+/** Computes scores and terms from the outputs of each part and the inputs of the combination. */
+type Join = (outputs: readonly (readonly Tensor1D[])[], inputs: readonly Tensor[]) => [Tensor1D, ...Tensor1D[]];
 
 function combineModels<M>(
   names: readonly string[],
@@ -76,19 +81,19 @@ function combineModels<M>(
   join: Join,
 ): ModelReward<M> {
   const models = rewards.map(({ model }) => model);
-  let counts: readonly number[] = models.map(() => 0); // of the inputs of each part, which are the same at every call
+  let counts: readonly number[] = models.map(() => 0); // of each part's inputs; the same at every call
   return defineReward<M>({
     params: Object.fromEntries(names.map((name, i) => [name, models[i]!.params])),
     inputs: (prompts, metadata) => {
-      const given = models.map((model) => model.inputs?.(prompts, metadata) ?? []);
-      counts = given.map(({ length }) => length);
-      return [...given.flat(), ...(inputs?.() ?? [])];
+      const partInputs = models.map((model) => model.inputs?.(prompts, metadata) ?? []);
+      counts = partInputs.map(({ length }) => length);
+      return [...partInputs.flat(), ...(inputs?.() ?? [])];
     },
-    score: (params, images, ...all) => {
-      const rest = [...all];
+    score: (params, images, ...allInputs) => {
+      const rest = [...allInputs];
       const outputs = models.map((model, i) => {
-        const of = (params as Record<string, typeof params>)[names[i]!]!;
-        return [model.score(of, images as Tensor4D, ...rest.splice(0, counts[i]))].flat() as Tensor1D[];
+        const partParams = (params as Record<string, typeof params>)[names[i]!]!;
+        return [model.score(partParams, images as Tensor4D, ...rest.splice(0, counts[i]))].flat() as Tensor1D[];
       });
       return join(outputs, rest);
     },

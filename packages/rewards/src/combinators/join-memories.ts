@@ -1,41 +1,43 @@
 import type { RewardMemory } from '../reward.js';
 
-/** A part of a combination, which knows its terms by other names than the combination does. */
-export interface Remembering {
+/** A part of a combination, with its memory if it has one. */
+export interface PartMemory {
   readonly name: string;
   readonly memory?: RewardMemory;
+  /** The names that the part gives its terms. */
   readonly terms: readonly string[];
+  /** The names that the combination gives them. */
   readonly renamed: readonly string[];
 }
 
-/** One memory for a combination's own and those of its parts; none if nobody has any. */
+/** Joins the memories of the parts and of the combination itself; undefined if none of them has one. */
 export function joinMemories(
   owner: string,
-  parts: readonly Remembering[],
+  parts: readonly PartMemory[],
   own?: RewardMemory,
 ): RewardMemory | undefined {
-  const remembering = parts.filter((part): part is Remembering & { memory: RewardMemory } => part.memory !== undefined);
-  if (remembering.length === 0) return own;
+  const memories = parts.filter((part): part is PartMemory & { memory: RewardMemory } => part.memory !== undefined);
+  if (memories.length === 0) return own;
   return {
     observe: (terms) => {
-      for (const { memory, terms: inner, renamed } of remembering)
+      for (const { memory, terms: inner, renamed } of memories)
         memory.observe(Object.fromEntries(inner.map((term, i) => [term, terms[renamed[i]!]!])));
       own?.observe(terms);
     },
     state: () => ({
       ...(own && { own: own.state() }),
-      parts: Object.fromEntries(remembering.map(({ name, memory }) => [name, memory.state()])),
+      parts: Object.fromEntries(memories.map(({ name, memory }) => [name, memory.state()])),
     }),
     restore: (state) => {
-      const given = checkState(
+      const joined = checkState(
         owner,
         state,
-        remembering.map(({ name }) => name),
+        memories.map(({ name }) => name),
         own !== undefined,
       );
       restoreAll([
-        ...remembering.map(({ name, memory }) => [memory, given.parts[name]] as const),
-        ...(own ? [[own, given.own] as const] : []),
+        ...memories.map(({ name, memory }) => [memory, joined.parts[name]] as const),
+        ...(own ? [[own, joined.own] as const] : []),
       ]);
     },
   };
@@ -55,11 +57,12 @@ function checkState(owner: string, state: unknown, names: readonly string[], has
     hasOwn === 'own' in (state as object);
   if (fits) return state as JoinedState;
   throw new Error(
-    `${owner}: state got one of the parts [${found.join(', ')}], expected [${names.join(', ')}]. It was written for another reward.`,
+    `${owner}: state got one of the parts [${found.join(', ')}], expected [${names.join(', ')}]. ` +
+      'It was written for another reward.',
   );
 }
 
-/** All or none. */
+/** Restores every memory. If one fails, sets all of them back to their previous states. */
 function restoreAll(states: readonly (readonly [RewardMemory, unknown])[]): void {
   const before = states.map(([memory]) => memory.state());
   try {

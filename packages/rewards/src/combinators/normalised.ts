@@ -4,15 +4,16 @@ import { combine } from './combine.js';
 import { isStatisticsState, RunningStatistics } from './running-statistics.js';
 
 /**
- * (reward - mean) / √(variance + 1e-8), of all scores observed so far, so that rewards of different scales can be added
- * up. The statistics move only when `memory.observe` is called, which a trainer does after each step: within a step the
- * reward is one and the same function. Until two scores were observed it gives the reward as it is.
+ * Standardises a reward: (reward - mean) / √(variance + 1e-8), with mean and variance of all scores observed so far, so
+ * that rewards of different scales can be summed. The statistics change only when `memory.observe` is called, which a
+ * trainer does after each step; within a step the reward is a fixed function. With fewer than two observed scores the
+ * variance counts as 1.
  *
- * All scores have the same weight, as in the running normalisation of OpenAI's Baselines. An average that forgets would
- * divide by the spread of the last steps alone: as samples grow alike that spread shrinks, and the gradient would grow
+ * Every score has the same weight, as in the running normalisation of OpenAI's Baselines. A moving average would divide
+ * by the standard deviation of recent steps alone: it shrinks as samples become similar, and the gradient would grow
  * without bound.
  *
- * Its term `raw` is the reward's own score; terms of the reward are called `raw.<term>`.
+ * The term `raw` is the score before standardising; the reward's own terms are renamed to `raw.<term>`.
  */
 export function normalised<M = unknown>(reward: ModelReward<M>): ModelReward<M>;
 export function normalised<M = unknown>(reward: RewardFunction<M>): DetailedReward<M>;
@@ -22,7 +23,7 @@ export function normalised<M = unknown>(reward: RewardFunction<M>): DetailedRewa
     'normalised',
     { reward },
     {
-      // As inputs: a compiled function has the shapes of tensors in it, and no values.
+      // Inputs rather than constants, which compilation would freeze at their first values.
       inputs: () => [scalar(statistics.mean), scalar(1 / Math.sqrt(statistics.variance + 1e-8))],
       score: ([scores], mean, factor) => [mul(sub(scores!, mean!), factor!) as Tensor1D, scores!],
       terms: ['raw'],
@@ -37,7 +38,8 @@ const memoryOf = (statistics: RunningStatistics): RewardMemory => ({
     const index = raw?.findIndex((score) => !Number.isFinite(score)) ?? 0;
     if (index >= 0)
       throw new Error(
-        `normalised: observed score ${index} got ${raw?.[index]}, expected a finite number. Hand in the values of the term 'raw'.`,
+        `normalised: observed score ${index} got ${raw?.[index]}, expected a finite number. ` +
+          "Hand in the values of the term 'raw'.",
       );
     statistics.add(raw!);
   },
@@ -45,7 +47,8 @@ const memoryOf = (statistics: RunningStatistics): RewardMemory => ({
   restore: (state) => {
     if (!isStatisticsState(state))
       throw new Error(
-        `normalised: state got ${JSON.stringify(state)}, expected { count, mean, squares }. It was written for another reward.`,
+        `normalised: state got ${JSON.stringify(state)}, expected { count, mean, squares }. ` +
+          'It was written for another reward.',
       );
     statistics.restore(state);
   },

@@ -1,19 +1,19 @@
 /**
- * Mean and variance of numbers that arrive in batches, all with the same weight, in float64 (Chan, Golub and LeVeque
- * 1979).
+ * Mean and variance of a stream of numbers in float64, every number with the same weight. Adds batches by the formula
+ * of Chan, Golub and LeVeque (1979).
  */
 export class RunningStatistics {
   #count = 0;
   #mean = 0;
-  /** Σ (x - mean)². */
+  /** Σ (x - mean)² */
   #squares = 0;
 
-  /** 0 before there is any number. */
+  /** The mean; 0 before the first number. */
   get mean(): number {
     return this.#mean;
   }
 
-  /** Of the population (ddof 0); 1 before there are two numbers. */
+  /** The variance of the population (ddof 0); 1 before the second number. */
   get variance(): number {
     return this.#count < 2 ? 1 : this.#squares / this.#count;
   }
@@ -24,9 +24,9 @@ export class RunningStatistics {
     const mean = list.reduce((sum, value) => sum + value, 0) / list.length;
     const squares = list.reduce((sum, value) => sum + (value - mean) ** 2, 0);
     const count = this.#count + list.length;
-    const apart = mean - this.#mean;
-    this.#squares += squares + (apart ** 2 * this.#count * list.length) / count;
-    this.#mean += (apart * list.length) / count;
+    const shift = mean - this.#mean;
+    this.#squares += squares + (shift ** 2 * this.#count * list.length) / count;
+    this.#mean += (shift * list.length) / count;
     this.#count = count;
   }
 
@@ -39,13 +39,14 @@ export class RunningStatistics {
   }
 }
 
+/** The state of `RunningStatistics` as JSON. */
 export interface StatisticsState {
   readonly count: number;
   readonly mean: number;
   readonly squares: number;
 }
 
-/** Whether a value from a file is such a state. */
+/** Returns whether a value from a file is a state of `RunningStatistics`. */
 export function isStatisticsState(value: unknown): value is StatisticsState {
   const { count, mean, squares } = (value ?? {}) as Partial<StatisticsState>;
   return Number.isInteger(count) && count! >= 0 && Number.isFinite(mean) && Number.isFinite(squares) && squares! >= 0;

@@ -3,7 +3,7 @@ import type { DetailedReward, ModelReward, RewardFunction } from '../reward.js';
 import { combine } from './combine.js';
 
 /**
- * A reward times a constant. Its terms stay what they are.
+ * factor·reward. The terms of the reward are not scaled.
  * @throws if the factor is not finite
  */
 export function scaled<M = unknown>(reward: ModelReward<M>, factor: number): ModelReward<M>;
@@ -13,7 +13,7 @@ export function scaled<M = unknown>(reward: RewardFunction<M>, factor: number): 
   return combine('scaled', { reward }, { score: ([scores]) => [mul(scores!, factor)] });
 }
 
-/** The opposite of a reward. Its terms stay what they are. */
+/** −reward. The terms of the reward keep their sign. */
 export function negated<M = unknown>(reward: ModelReward<M>): ModelReward<M>;
 export function negated<M = unknown>(reward: RewardFunction<M>): DetailedReward<M>;
 export function negated<M = unknown>(reward: RewardFunction<M>): DetailedReward<M> {

@@ -5,10 +5,10 @@ import { combine } from './combine.js';
 type Parts<R> = Readonly<Record<string, readonly [reward: R, weight: number]>>;
 
 /**
- * Σ weight·reward. Its terms are the products, by the names given, and then what the rewards' own terms are, as
- * `name.term` and not weighted. If all rewards can be compiled, so can the sum.
- * @param parts name → [reward, weight]; weights are finite, negative ones punish, 0 only logs
- * @throws if there is no part or a weight is not finite; all such weights are listed
+ * Σ weight·reward. The terms are the products by the names of the parts, then the parts' own terms, unweighted, as
+ * `name.term`. An engine can compile the sum if it can compile all parts.
+ * @param parts name → [reward, weight]; weights are finite. A negative weight penalises, 0 only logs the term.
+ * @throws if there is no part, or a weight is not finite (lists all such weights)
  */
 export function weightedSum<M = unknown>(parts: Parts<ModelReward<M>>): ModelReward<M>;
 export function weightedSum<M = unknown>(parts: Parts<RewardFunction<M>>): DetailedReward<M>;
@@ -34,7 +34,8 @@ function check(parts: Readonly<Record<string, readonly unknown[]>>): void {
   const bad = names.filter((name) => typeof parts[name]?.[0] !== 'function' || !Number.isFinite(parts[name][1]));
   if (bad.length)
     throw new Error(
-      `weightedSum: ${bad.map((name) => `'${name}' got ${describe(parts[name])}`).join(', ')}, expected [a function, a finite weight].`,
+      `weightedSum: ${bad.map((name) => `'${name}' got ${describe(parts[name])}`).join(', ')}, ` +
+        'expected [a function, a finite weight].',
     );
 }
 

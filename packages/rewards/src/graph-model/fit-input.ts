@@ -1,25 +1,25 @@
 import { resize } from '@alignprop/autograd-ext';
 import { add, mul, reverse, sum, tensor1d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 
-/** What a model was trained on. */
+/** The input that a model was trained on. */
 export interface InputFormat {
-  /** What black and white become. */
+  /** The values of black and white. */
   readonly range?: readonly [black: number, white: number];
-  /** The order of the colours, of models that take three. */
+  /** The order of the three channels. */
   readonly colours?: 'rgb' | 'bgr';
-  /** Pixels, where the model takes any. */
+  /** Height and width in pixels, for models that take any size. */
   readonly size?: readonly [height: number, width: number];
 }
 
 /**
- * Images `[B, H, W, 3]` in [0, 1] to what a model takes, whose input has the given shape (-1 where any size will do).
+ * Maps images `[B, H, W, 3]` in [0, 1] to the input of a model. `inputShape` is -1 where any size is possible.
  */
 export type Transform = (images: Tensor4D, inputShape: readonly number[]) => Tensor;
 
 /**
- * Resizes images to a model's input (bilinear, with antialiasing: every pixel counts, and so has a gradient; the aspect
- * ratio is not kept), makes them grey (0.299 R + 0.587 G + 0.114 B) where it has one channel, and maps [0, 1] to
- * `range`.
+ * Creates a transform that resizes images to the model's input (bilinear with antialiasing, so that every pixel has a
+ * gradient; ignores the aspect ratio), converts them to grey (0.299 R + 0.587 G + 0.114 B) where it has one channel,
+ * and maps [0, 1] to `range`.
  */
 export function fitInput({ range: [black, white] = [0, 1], colours = 'rgb', size }: InputFormat = {}): Transform {
   return (images, [, height = -1, width = -1, channels = 3]) => {

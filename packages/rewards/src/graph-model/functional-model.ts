@@ -3,20 +3,20 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** A tfjs model as a pure function of its weights and its input. */
 export interface FunctionalModel {
-  /** Sizes that the input has to have, -1 where any will do. */
+  /** The shape of the input; -1 where any size is possible. */
   readonly inputShape: readonly number[];
-  /** By the names of the manifest. */
+  /** The weights by their names in the manifest. */
   readonly params: Params;
-  /** The outputs that were asked for. */
+  /** Computes the requested outputs. */
   run(params: Params, input: Tensor): Tensor[];
 }
 
-/** Which outputs are asked for: by name, or by place among the model's own. */
+/** A requested output: its name, or its index among the model's outputs. */
 export type Output = string | number;
 
 /**
- * A module that the user has to install.
- * @throws saying so
+ * Imports a module that users install themselves.
+ * @throws if it is not installed; the message says how to install it
  */
 export async function importOptional<T>(load: () => Promise<T>, name: string, what: string): Promise<T> {
   return load().catch((cause: unknown) => {

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { TfjsEngine, useBackend, vjp } from '@alignprop/autograd-ext';
 import { memory } from '@alignprop/autograd-ext/weights';
 import { loadGraphModel, type GraphModel } from '@tensorflow/tfjs-converter';
@@ -19,27 +18,17 @@ import {
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../../fixtures/index.js';
-import { testReward } from '../testing/test-reward.js';
+import { emotion, emotionLogits as logits, humanModel } from '../__fixtures__/tiny-models.js';
 import { fitInput } from './fit-input.js';
-import { graphModel, type GraphModelOptions } from './graph-model.js';
+import { graphModel } from './graph-model.js';
 
-const models = fileURLToPath(new URL('../../../../node_modules/@vladmandic/human/models/', import.meta.url));
-const humanModel = (name: string) => `${models}${name}.json`;
-const happy = [0, 0, 0, 1, 0, 0, 0];
-const emotion: GraphModelOptions = {
-  model: humanModel('emotion'),
-  transform: fitInput({ range: [-1, 1] }),
-  score: happy,
-};
-// before the softmax: of noise it is sure
-const logits = 'StatefulPartitionedCall/model_1/global_average_pooling2d_1/Mean';
 const noise = (shape: [number, number, number, number], seed = 1) =>
   randomUniform(shape, 0, 1, 'float32', seed) as Tensor4D;
 
-/** As tfjs loads it, weights and all. */
-async function asTfjsLoadsIt(name: string): Promise<GraphModel> {
-  const json = JSON.parse(readFileSync(humanModel(name), 'utf8')) as io.ModelJSON;
-  const bytes = new Uint8Array(readFileSync(`${models}${name}.bin`));
+/** Loads a model by tfjs-converter, with its weights. */
+async function loadByTfjs(name: string): Promise<GraphModel> {
+  const json = JSON.parse(readFileSync(humanModel(`${name}.json`), 'utf8')) as io.ModelJSON;
+  const bytes = new Uint8Array(readFileSync(humanModel(`${name}.bin`)));
   return loadGraphModel(
     io.fromMemory({ ...json, weightSpecs: io.getWeightSpecs(json.weightsManifest), weightData: bytes.buffer }) as never,
   );
@@ -52,10 +41,10 @@ function gradientOf(reward: Awaited<ReturnType<typeof graphModel>>, images: Tens
 describe.each(['wasm', 'cpu'] as const)('models of @vladmandic/human on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it('scores as tfjs computes them', async () => {
+  it('score as in tfjs-converter', async () => {
     const images = noise([2, 64, 64, 3]);
     const own = await graphModel({ ...emotion, score: (p) => log(slice(p!, [0, 3], [-1, 1])) });
-    const theirs = await asTfjsLoadsIt('emotion');
+    const theirs = await loadByTfjs('emotion');
     const input = fitInput({ range: [-1, 1] })(images, [-1, 64, 64, 1]);
     expectClose(
       own(images, ['', ''], []),
@@ -68,29 +57,10 @@ describe.each(['wasm', 'cpu'] as const)('models of @vladmandic/human on %s', (ba
   });
 });
 
-describe('emotion', () => {
+describe('the weights of a graphModel', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('keeps the promises of a reward', async () => {
-    const reward = await graphModel({ ...emotion, output: logits });
-    await testReward(reward, {
-      size: [48, 40],
-      otherSizes: [
-        [1, 1],
-        [70, 90],
-      ],
-      entries: 8,
-      step: 4e-3,
-      tolerance: 1e-2,
-    });
-    reward.dispose();
-  });
-});
-
-describe('the weights', () => {
-  beforeAll(() => useBackend('wasm'));
-
-  it('stay in their files, until an engine reads them', async () => {
+  it('stay in their files until an engine reads them', async () => {
     const reward = await graphModel({ ...emotion, output: logits, load: false });
     const images = noise([1, 64, 64, 3]);
     expect(Object.keys(reward.model.params)).toHaveLength(22);
@@ -104,16 +74,16 @@ describe('the weights', () => {
     loaded.dispose();
   });
 
-  it('of outputs that are not asked for are left out', async () => {
+  it('are only those that the requested output needs', async () => {
     const count = async (output: string) =>
       Object.keys(
-        (await graphModel({ model: humanModel('faceres'), score: (y) => mean(y!, 1), output, load: false })).model
+        (await graphModel({ model: humanModel('faceres.json'), score: (y) => mean(y!, 1), output, load: false })).model
           .params,
       ).length;
     expect(await count('global_pooling/Mean')).toBeLessThan(await count('age_pred/Softmax:0'));
   });
 
-  it('get no gradients, which would be thrown away', async () => {
+  it('get no gradients', async () => {
     const reward = await graphModel({ ...emotion, output: logits });
     const kernels = ['Conv2DBackpropFilter', 'DepthwiseConv2dNativeBackpropFilter'].map((name) =>
       getKernel(name, 'wasm')!,
@@ -125,7 +95,7 @@ describe('the weights', () => {
   });
 });
 
-it('the gradient is the same on wasm and on cpu, for 2 images as for one', async () => {
+it('the gradient of graphModel is the same on wasm and on cpu, and for 2 images as for one', async () => {
   const gradients = [];
   for (const [backend, batch] of [
     ['wasm', 2],
@@ -142,22 +112,26 @@ it('the gradient is the same on wasm and on cpu, for 2 images as for one', async
   expect(Math.max(...one.map((value, i) => Math.abs(value - two[i]!)))).toBeLessThan(2e-5 * most);
 });
 
-describe('what cannot be differentiated is refused', () => {
+describe('graphModel', () => {
   it.each([
-    ['integers', { ...emotion, model: humanModel('movenet-lightning') }, 'takes DT_INT32, expected DT_FLOAT'],
+    [
+      'integer inputs',
+      { ...emotion, model: humanModel('movenet-lightning.json') },
+      'takes DT_INT32, expected DT_FLOAT',
+    ],
     ['an unknown output', { ...emotion, output: 'sadness' }, "has no node 'sadness'. Outputs are"],
-    ['an output too far', { ...emotion, output: 1 }, 'output got 1, expected less than 1'],
+    ['an output index that is too large', { ...emotion, output: 1 }, 'output got 1, expected less than 1'],
     ['a folder without a model', { ...emotion, model: memory({}) }, "there is no file 'memory/model.json'"],
     [
       'other JSON',
       { ...emotion, model: memory({ 'model.json': '{"a": 1}' }) },
       'has no modelTopology with a weightsManifest',
     ],
-  ])('%s', async (_, options, message) => {
+  ])('rejects %s', async (_, options, message) => {
     await expect(graphModel(options)).rejects.toThrow(message);
   });
 
-  it('scores that are none', async () => {
+  it('rejects a score function that does not return [B]', async () => {
     await useBackend('wasm');
     const images = noise([2, 64, 64, 3]);
     await expect(

@@ -19,46 +19,50 @@ import { openModelFile } from './model-file.js';
 import { openGraph } from './open-graph.js';
 import { openLayers } from './open-layers.js';
 
+/** The model of `graphModel`, and how its outputs become scores. */
 export interface GraphModelOptions {
   /**
-   * A folder, hub id or file source with a `model.json` and its shards, or the path of a JSON file with another name.
+   * A folder, hub id or file source with a `model.json` and its shards, or the path of a JSON file of another name.
    */
   readonly model: string | FileSource;
   /**
-   * What to take of the model: places among its outputs, or names, also of inner nodes (GraphModel) and layers
-   * (LayersModel). The first output if not given.
+   * The outputs to use: indices among the model's outputs, or names, including inner nodes (GraphModel) and layers
+   * (LayersModel). By default the first output.
    */
   readonly output?: Output | readonly Output[];
   /**
-   * Images to the model's input; `fitInput()` if not given: resized, in [0, 1]. Recorded like the model: no reads of
-   * values.
+   * Maps images to the model's input; by default `fitInput()`, which resizes. It is recorded with the model, so it must
+   * not read tensor values.
    */
   readonly transform?: Transform;
-  /** Outputs, in the order asked for, to scores `[B]`; or a weight for each class, for an output `[B, classes]`. */
+  /**
+   * Maps the outputs, in the order of `output`, to scores `[B]`; or a weight for each class of an output `[B,
+   * classes]`.
+   */
   readonly score: ((...outputs: Tensor[]) => Tensor) | readonly number[];
   /**
-   * Whether the model takes a whole batch; if not, images go through it one by one. By its input's shape if not given.
+   * Whether the model takes a whole batch; if not, it runs for each image. By default its input's shape decides.
    */
   readonly batched?: boolean;
-  /** Whether to read the weights now, to call the reward directly. A trainer's engine reads them itself: false. */
+  /** Whether to read the weights into memory, to call the reward directly. False for an engine, which reads them. */
   readonly load?: boolean;
 }
 
 /**
- * Any tfjs model as a reward: a GraphModel (needs `@tensorflow/tfjs-converter`) or a LayersModel (needs
- * `@tensorflow/tfjs-layers`), from its files, without a network. Prompts are not looked at.
+ * Makes a reward of any tfjs model: a GraphModel (needs `@tensorflow/tfjs-converter`) or a LayersModel (needs
+ * `@tensorflow/tfjs-layers`), from its files. Ignores prompts.
  *
- * The weights are the reward's `params`, by the names of the manifest, and stay in their files until they are used; the
- * model is handed them at each run and owns none. Of a GraphModel, single numbers and integers (sizes, axes, limits)
- * are constants instead, since tfjs reads their values while it runs. Quantised weights are widened when they are read.
+ * The weights are the reward's `params`, by their names in the manifest, and stay in their files until they are used.
+ * They are passed to the model at each run. In a GraphModel, scalars and integers (sizes, axes, limits) are constants
+ * instead, since tfjs reads their values at run time. Quantised weights are converted to float32 when they are read.
  * The model runs in inference mode.
  *
- * Range, licence, over-optimising: those of the model. A classifier's probability is quickly driven to 1 by patterns
- * that no one would take for the class: cap it, sum it with other rewards, and watch pictures. Where a probability is
- * near 0 or 1 its gradient vanishes; `log`, or the logits before the softmax (ask for the inner node), keep it alive.
+ * Range, licence and over-optimisation: those of the model. Training quickly drives a classifier's probability to 1 by
+ * patterns that no one would take for the class: cap the reward, sum it with others, and look at pictures. Near 0 and 1
+ * the gradient of a probability vanishes; use its `log`, or the logits before the softmax (name the inner node).
  *
- * @throws if a file is missing or is no such model, if the package that runs it is not installed, or if the part that
- * is needed is not a differentiable function of one image: control flow, integer inputs, several inputs
+ * @throws if a file is missing or is not such a model, if the package that runs it is not installed, or if the outputs
+ * are not a differentiable function of one image: control flow, integer inputs, several inputs
  */
 export async function graphModel({
   model,
@@ -77,19 +81,20 @@ export async function graphModel({
   const fixed = net.inputShape[0] ?? -1;
   if (fixed > 1)
     throw new Error(`graphModel: '${location}' takes batches of ${fixed} images, expected any number, or 1.`);
-  const judge = judgeOf(net, transform, score);
+  const scoreBatch = batchScore(net, transform, score);
   const reward = defineReward({
     params: net.params,
     score: (params, images) => {
       checkImages('graphModel', images as Tensor4D);
-      if (batched ?? fixed !== 1) return judge(params, images as Tensor4D);
-      return concat((split(images!, images!.shape[0]!) as Tensor4D[]).map((image) => judge(params, image)));
+      if (batched ?? fixed !== 1) return scoreBatch(params, images as Tensor4D);
+      return concat((split(images!, images!.shape[0]!) as Tensor4D[]).map((image) => scoreBatch(params, image)));
     },
   });
   return load ? loadReward(reward) : reward;
 }
 
-function judgeOf(
+/** Returns a function from weights and images to scores `[B]`. */
+function batchScore(
   net: FunctionalModel,
   transform: Transform,
   score: GraphModelOptions['score'],
@@ -100,7 +105,8 @@ function judgeOf(
       const scores = toScores(...net.run(params, transform(images, net.inputShape)));
       if (scores.size !== images.shape[0])
         throw new Error(
-          `graphModel: score gave shape [${scores.shape}] for ${images.shape[0]} images, expected [${images.shape[0]}].`,
+          `graphModel: score gave shape [${scores.shape}] for ${images.shape[0]} images, ` +
+            `expected [${images.shape[0]}].`,
         );
       return reshape(scores, [-1]);
     });
@@ -109,7 +115,8 @@ function judgeOf(
 function weighted(output: Tensor, weights: readonly number[]): Tensor {
   if (output.rank !== 2 || output.shape[1] !== weights.length)
     throw new Error(
-      `graphModel: score got ${weights.length} weights for an output of shape [${output.shape}], expected one a class of [B, classes].`,
+      `graphModel: score got ${weights.length} weights for an output of shape [${output.shape}], ` +
+        'expected one a class of [B, classes].',
     );
   return sum(mul(output, tensor1d([...weights])), -1);
 }

@@ -3,9 +3,9 @@ import { readJson, resolveSource, type FileSource } from '@alignprop/autograd-ex
 import { storedWeights, type WeightGroup } from './stored-weights.js';
 import type { GraphDef, Signature } from './topology.js';
 
-/** What a `model.json` of tfjs holds, weights left in their shards. */
+/** The content of a tfjs `model.json`; the weights are still in their shards. */
 export interface ModelFile {
-  /** What messages call it. */
+  /** The model's name in messages. */
   readonly location: string;
   /** A GraphModel's nodes, or a LayersModel's layers. */
   readonly topology: { readonly graph: GraphDef; readonly signature: Signature } | { readonly layers: object };
@@ -20,9 +20,8 @@ interface ModelJson {
 }
 
 /**
- * Opens a model as tfjs writes it: a JSON file with the topology and shards of weights beside it.
- * @param location a folder, hub id or file source with a `model.json`, or one of the first two with `/name.json` behind
- *   it
+ * Opens a model that tfjs saved: a JSON file with the topology, and shards of weights beside it.
+ * @param location a folder, hub id or file source with a `model.json`, or one of the first two followed by `/name.json`
  * @throws if a file is missing, or its JSON is not such a model
  */
 export async function openModelFile(location: string | FileSource): Promise<ModelFile> {
@@ -37,7 +36,8 @@ export async function openModelFile(location: string | FileSource): Promise<Mode
   const { modelTopology: topology, weightsManifest } = json ?? {};
   if (!topology || !Array.isArray(weightsManifest))
     throw new Error(
-      `graphModel: '${where}' has no modelTopology with a weightsManifest, expected the model.json of a tfjs model. Convert other formats with tensorflowjs_converter.`,
+      `graphModel: '${where}' has no modelTopology with a weightsManifest, ` +
+        'expected the model.json of a tfjs model. Convert other formats with tensorflowjs_converter.',
     );
   return {
     location: where,

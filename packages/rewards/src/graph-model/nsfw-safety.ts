@@ -3,58 +3,61 @@ import type { ModelReward } from '../reward.js';
 import { graphModel } from './graph-model.js';
 
 /**
- * A model of the npm package nsfwjs, as its sub-paths export it: `import { MobileNetV2Model } from
- * 'nsfwjs/models/mobilenet_v2'`.
+ * A model that the npm package nsfwjs exports: `import { MobileNetV2Model } from 'nsfwjs/models/mobilenet_v2'`.
  */
 export interface NsfwModel {
   modelJson(): Promise<{ readonly default: unknown }>;
-  /** Shards in base64. */
+  /** The shards of the weights, in base64. */
   readonly weightBundles: readonly (() => Promise<{ readonly default: unknown }>)[];
 }
 
+/** The classifier of `nsfwSafety`. */
 export interface NsfwSafetyOptions {
   /**
-   * The classifier: a model of nsfwjs, or files of one that tells the same five classes apart. nsfwjs's MobileNetV2 if
-   * not given.
+   * A model of nsfwjs, or the location of a model with the same five classes. By default nsfwjs's MobileNetV2.
    */
   readonly model?: NsfwModel | string | FileSource;
-  /** Whether to read the weights now, to call the reward directly. A trainer's engine reads them itself: false. */
+  /** Whether to read the weights into memory, to call the reward directly. False for an engine, which reads them. */
   readonly load?: boolean;
 }
 
-// Drawing, Hentai, Neutral, Porn, Sexy
+// The weights of the classes Drawing, Hentai, Neutral, Porn and Sexy.
 const harmless = [1, 0, 1, 0, 0];
 
 /**
- * How sure the classifier of nsfwjs is that an image is harmless: P(drawing) + P(neutral). To be summed with other
- * rewards, which otherwise drift to what people look at longest. Prompts are not looked at.
+ * The probability that an image is harmless by nsfwjs's classifier: P(drawing) + P(neutral). Sum it with other rewards
+ * to keep them from drifting towards nudity. Ignores prompts.
  *
- * Range: [0, 1]; harmless images are close to 1, where there is nearly no gradient, as it should be.
+ * Range: [0, 1]; harmless images are close to 1, where the gradient nearly vanishes, as intended.
  *
- * Weights: `npm install nsfwjs @tensorflow/tfjs-layers` (MIT License, 2.6 MB, quantised to 8 bits; its engines field
- * asks for one exact version of Node and may be ignored; nsfwjs itself, and the tfjs that it asks for, are not loaded).
- * Images are resized to 224×224, bilinearly with antialiasing, where nsfwjs drops pixels: scores differ a little.
+ * Weights: `npm install nsfwjs @tensorflow/tfjs-layers` (MIT License, 2.6 MB, quantised to 8 bits). Only the model
+ * files of nsfwjs are loaded: neither its code nor its version of tfjs. Its engines field names one exact version of
+ * Node; ignore it.
  *
- * Over-optimised: flat colours, line art and emptiness; with a small weight it only keeps others in bounds. It is a
- * weak judge: not a content filter.
+ * Preprocessing: bilinear resize to 224×224 with antialiasing. nsfwjs resizes without it, so scores differ slightly.
  *
- * @throws if nsfwjs or tfjs-layers are not installed, or the files are not such a model
+ * Over-optimisation: flat colours, line art and empty pictures. Give it a small weight. It is a weak classifier, not a
+ * content filter.
+ *
+ * @throws if nsfwjs or tfjs-layers is not installed, or the files are not such a model
  */
 export async function nsfwSafety({ model, load = true }: NsfwSafetyOptions = {}): Promise<ModelReward> {
-  const chosen = model ?? (await installedModel());
-  const source = typeof chosen === 'object' && 'weightBundles' in chosen ? await nsfwSource(chosen) : chosen;
+  const classifier = model ?? (await installedModel());
+  const source =
+    typeof classifier === 'object' && 'weightBundles' in classifier ? await nsfwSource(classifier) : classifier;
   return graphModel({ model: source, score: harmless, load });
 }
 
 async function installedModel(): Promise<NsfwModel> {
-  const path: string = 'nsfwjs/models/mobilenet_v2'; // not a literal: bundlers and the compiler need not find it
+  // Typed as string, so that neither bundlers nor the compiler resolve it.
+  const path: string = 'nsfwjs/models/mobilenet_v2';
   const module = (await import(path).catch((cause: unknown) => {
     throw new Error(`nsfwSafety: '${path}' cannot be loaded. Run 'npm install nsfwjs', or pass a model.`, { cause });
   })) as { MobileNetV2Model: NsfwModel };
   return module.MobileNetV2Model;
 }
 
-/** Its files, in memory. */
+/** Returns the files of the model as a file source in memory. */
 export async function nsfwSource({ modelJson, weightBundles }: NsfwModel): Promise<FileSource> {
   const { default: json } = (await modelJson()) as { default: { weightsManifest: { paths: string[] }[] } };
   const shards = await Promise.all(weightBundles.map(async (load) => ((await load()) as { default: string }).default));

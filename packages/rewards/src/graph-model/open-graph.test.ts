@@ -24,7 +24,7 @@ import { graphModel, type GraphModelOptions } from './graph-model.js';
 import type { WeightSpec } from './stored-weights.js';
 import type { GraphNode } from './topology.js';
 
-// A small graph with everything fused that tfjs fuses, and weights in every form.
+// A small graph with every kind of node that tfjs fuses, and weights in every format.
 const weights: [spec: WeightSpec, bytes: ArrayBufferView, values: number[]][] = [
   entry('kernel', [2, 2, 3, 4], 'uint8', (i) => (i * 37) % 256, { scale: 0.01, min: -1 }),
   entry('bias', [4], 'float32', (i) => i / 8 - 0.2),
@@ -150,10 +150,10 @@ describe.each(['wasm', 'cpu'] as const)('a GraphModel on %s', (backend) => {
   const images = () => randomUniform([2, 6, 6, 3], 0, 1, 'float32', 2) as Tensor4D;
 
   it.each([
-    ['by place', 0],
+    ['by index', 0],
     ['by its name in the signature', 'logits'],
     ['by the name of a node', 'c'],
-  ])('computes what its nodes say; output %s', async (_, output) => {
+  ])('has the values and the gradient of its nodes, for an output given %s', async (_, output) => {
     const reward = await graphModel({ model: source(), output, score: first });
     const wanted = vjp((__, x) => scores(expected(x as Tensor4D)), {}, [images()]);
     const got = vjp((__, x) => reward(x as Tensor4D, ['', ''], []), {}, [images()]);
@@ -162,7 +162,7 @@ describe.each(['wasm', 'cpu'] as const)('a GraphModel on %s', (backend) => {
     reward.dispose();
   });
 
-  it('hands several outputs to score', async () => {
+  it('passes several outputs to the score function', async () => {
     const reward = await graphModel({
       model: source(),
       output: ['logits', 'pooled'],
@@ -172,7 +172,7 @@ describe.each(['wasm', 'cpu'] as const)('a GraphModel on %s', (backend) => {
     reward.dispose();
   });
 
-  it('takes images one by one if it cannot take a batch', async () => {
+  it('runs for each image if the model takes no batch', async () => {
     const alone = await graphModel({
       model: source((json) => (json.modelTopology.node[0].attr.shape = dim(1, 6, 6, 3))),
       score: first,
@@ -188,7 +188,7 @@ const scores = (y: Tensor) => sum(matMul(y as Tensor2D, tensor([[1], [-2]]) as T
 it.each<[string, Parameters<typeof source>[0], Partial<GraphModelOptions>, string]>([
   ['a missing shard', (_, files) => delete files['two.bin'], {}, "there is no file 'memory/two.bin'"],
   [
-    'a shard that was cut off',
+    'a truncated shard',
     (_, files) => (files['two.bin'] = files['two.bin']!.slice(4) as Uint8Array),
     {},
     /one.bin, two.bin beside 'memory\/model.json' got \d+ bytes, expected \d+/ as never,
@@ -217,6 +217,6 @@ it.each<[string, Parameters<typeof source>[0], Partial<GraphModelOptions>, strin
     {},
     'got 2 inputs for these outputs (image, offset)',
   ],
-])('refuses %s', async (_, change, options, message) => {
+])('graphModel rejects %s', async (_, change, options, message) => {
   await expect(graphModel({ model: source(change), score: first, ...options })).rejects.toThrow(message);
 });

@@ -4,7 +4,7 @@ import { importOptional, type FunctionalModel, type Output } from './functional-
 import { finalNodes, neededNodes, type GraphDef, type GraphNode, type Signature } from './topology.js';
 import { unfuse } from './unfuse.js';
 
-/** Numbers that shape the computation, such as sizes and axes: tfjs reads their values while it runs. */
+/** A value that tfjs reads at run time, such as a size or an axis. */
 interface Constant {
   readonly name: string;
   readonly shape: number[];
@@ -13,17 +13,17 @@ interface Constant {
 }
 
 /**
- * A GraphModel that holds no tensor: its weights are handed to it as further inputs of each run, so they can stay in
- * their files, belong to an engine, and be recorded. Nodes that the outputs do not need are left out.
- * @throws if tfjs-converter is not installed, or the part that is needed is not a function of one float input
+ * Opens a GraphModel without loading its weights: they become further inputs of each run, so that they can stay in
+ * their files, belong to an engine, and be recorded. Removes the nodes that the outputs do not need.
+ * @throws if tfjs-converter is not installed, or the outputs are not a function of one float input
  */
 export async function openGraph(
   location: string,
   { graph, signature }: { graph: GraphDef; signature: Signature },
   stored: ReadonlyMap<string, StoredTensor>,
-  asked: readonly Output[],
+  requested: readonly Output[],
 ): Promise<FunctionalModel> {
-  const outputs = asked.map((output) => resolveOutput(location, graph, signature, output));
+  const outputs = requested.map((output) => resolveOutput(location, graph, signature, output));
   const nodes = neededNodes(location, graph.node, outputs);
   const input = findInput(location, nodes);
   const { params, constants } = await readWeights(location, nodes, stored);
@@ -40,19 +40,20 @@ export async function openGraph(
     inputShape: shapeOf(input),
     params,
     run: (weights, x) => {
-      const given: Record<string, Tensor> = { ...(weights as Record<string, Tensor>), [input.name]: x };
-      for (const { name, values, shape, dtype } of constants) given[name] = tensor(values, shape, dtype);
-      return [model.execute(given, outputs)].flat();
+      const inputs: Record<string, Tensor> = { ...(weights as Record<string, Tensor>), [input.name]: x };
+      for (const { name, values, shape, dtype } of constants) inputs[name] = tensor(values, shape, dtype);
+      return [model.execute(inputs, outputs)].flat();
     },
   };
 }
 
-function resolveOutput(location: string, graph: GraphDef, { outputs }: Signature, asked: Output): string {
-  const own = outputs ? Object.values(outputs).map(({ name }) => name) : finalNodes(graph.node);
-  const name = typeof asked === 'string' ? (outputs?.[asked]?.name ?? asked) : own[asked];
+function resolveOutput(location: string, graph: GraphDef, { outputs }: Signature, requested: Output): string {
+  const names = outputs ? Object.values(outputs).map(({ name }) => name) : finalNodes(graph.node);
+  const name = typeof requested === 'string' ? (outputs?.[requested]?.name ?? requested) : names[requested];
   if (name === undefined)
     throw new Error(
-      `graphModel: output got ${asked}, expected less than ${own.length}: '${location}' has ${own.join(', ')}.`,
+      `graphModel: output got ${requested}, expected less than ${names.length}: ` +
+        `'${location}' has ${names.join(', ')}.`,
     );
   return name;
 }
@@ -61,31 +62,38 @@ function findInput(location: string, nodes: readonly GraphNode[]): GraphNode {
   const inputs = nodes.filter(({ op }) => op.startsWith('Placeholder'));
   if (inputs.length !== 1)
     throw new Error(
-      `graphModel: '${location}' got ${inputs.length} inputs for these outputs (${inputs.map(({ name }) => name).join(', ')}), expected 1. Choose other outputs.`,
+      `graphModel: '${location}' got ${inputs.length} inputs for these outputs ` +
+        `(${inputs.map(({ name }) => name).join(', ')}), expected 1. Choose other outputs.`,
     );
   const type = inputs[0]!.attr?.['dtype']?.type ?? 'DT_FLOAT';
   if (type !== 'DT_FLOAT' && type !== 1)
     throw new Error(
-      `graphModel: '${location}' takes ${type}, expected DT_FLOAT: there is no gradient through integers. Use a model that takes floats.`,
+      `graphModel: '${location}' takes ${type}, expected DT_FLOAT: there is no gradient through integers. ` +
+        'Use a model that takes floats.',
     );
   const dynamic = nodes.filter(({ op }) => dynamicOps.test(op));
   if (dynamic.length)
     throw new Error(
-      `graphModel: '${location}' got ${[...new Set(dynamic.map(({ op }) => op))].join(', ')}, expected no control flow and no shapes that depend on values. Choose an output before '${dynamic[0]!.name}'.`,
+      `graphModel: '${location}' got ${[...new Set(dynamic.map(({ op }) => op))].join(', ')}, ` +
+        'expected no control flow and no shapes that depend on values. ' +
+        `Choose an output before '${dynamic[0]!.name}'.`,
     );
   return inputs[0]!;
 }
 
-const dynamicOps =
-  /^(Switch|Merge|Enter|Exit|NextIteration|LoopCond|StatelessIf|StatelessWhile|If|While|NonMaxSuppressionV\d|Where|ListDiff|TensorArray\w+|TensorList\w+|(Lookup|Hash|Initialize)Table\w*)$/;
+/** Control flow, and ops whose output shapes depend on values. */
+const dynamicOps = new RegExp(
+  '^(Switch|Merge|Enter|Exit|NextIteration|LoopCond|StatelessIf|StatelessWhile|If|While|NonMaxSuppressionV\\d|Where|' +
+    'ListDiff|TensorArray\\w+|TensorList\\w+|(Lookup|Hash|Initialize)Table\\w*)$',
+);
 
 function shapeOf({ attr }: GraphNode): number[] {
   return (attr?.['shape']?.shape?.dim ?? []).map(({ size }) => Number(size));
 }
 
 /**
- * Floats stay stored, but for single ones, which may be limits of a clip or an exponent: with the other constants, they
- * are read now.
+ * Splits the weights into params, which stay stored, and constants, which are read now: integers, and float scalars,
+ * which may be the limits of a clip or an exponent.
  */
 async function readWeights(
   location: string,

@@ -16,7 +16,7 @@ import { importOptional } from './functional-model.js';
 
 const random = (seed: number) => initializers.glorotNormal({ seed });
 
-/** Convolutions that tfjs fuses and such as it does not, with a bias and without. */
+/** Has convolutions that tfjs fuses and others that it does not, with and without bias. */
 function smallModel(): LayersModel {
   const kernel = (i: number) => ({
     kernelInitializer: random(i),
@@ -68,7 +68,7 @@ describe.each(['wasm', 'cpu'] as const)('a LayersModel on %s', (backend) => {
   beforeAll(() => useBackend(backend));
   const images = () => randomUniform([2, 8, 8, 3], 0, 1, 'float32', 2) as Tensor4D;
 
-  it('computes what tfjs computes, with its gradient', async () => {
+  it('has the values and the gradient that tfjs computes', async () => {
     const model = smallModel();
     const reward = await graphModel({ model: await saved(model), score: flat });
     const wanted = vjp((_, x) => flat(model.apply(x!) as Tensor), {}, [images()]);
@@ -78,7 +78,7 @@ describe.each(['wasm', 'cpu'] as const)('a LayersModel on %s', (backend) => {
     reward.dispose();
   });
 
-  it('has its weights as params, and holds none itself', async () => {
+  it('takes its weights as params, and holds no tensors', async () => {
     const source = await saved(smallModel());
     const before = tfjsMemory().numTensors;
     const reward = await graphModel({ model: source, score: flat, load: false });
@@ -91,7 +91,7 @@ describe.each(['wasm', 'cpu'] as const)('a LayersModel on %s', (backend) => {
     expect(tfjsMemory().numTensors).toBe(before);
   });
 
-  it('gives outputs of inner layers', async () => {
+  it('returns outputs of inner layers', async () => {
     const model = smallModel();
     const reward = await graphModel({ model: await saved(model), output: 'pool', score: [1, 0, 0] });
     const inner = (
@@ -103,10 +103,10 @@ describe.each(['wasm', 'cpu'] as const)('a LayersModel on %s', (backend) => {
   });
 });
 
-describe('a LayersModel is refused', () => {
+describe('a LayersModel', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('when its weights do not fit', async () => {
+  it('is rejected if its weights do not match the layers', async () => {
     const source = await saved(smallModel(), ({ weightsManifest: [group] }) => {
       group!.weights.find(({ name }) => name === 'classes/bias')!.name = 'other';
       Object.assign(
@@ -119,17 +119,18 @@ describe('a LayersModel is refused', () => {
     );
   });
 
-  it('when there is no such output', async () => {
+  it('is rejected if the output does not exist', async () => {
     await expect(graphModel({ model: await saved(smallModel()), output: 'nothing', score: flat })).rejects.toThrow(
       'output got "nothing", expected the name of a layer',
     );
   });
 });
 
-it('a package that is not installed is named', async () => {
+it('importOptional names a package that is not installed', async () => {
   await expect(
     importOptional(() => Promise.reject(new Error('not found')), '@tensorflow/tfjs-layers', "'x'"),
   ).rejects.toThrow(
-    "'x' needs the package '@tensorflow/tfjs-layers', which cannot be loaded. Run 'npm install @tensorflow/tfjs-layers'.",
+    "'x' needs the package '@tensorflow/tfjs-layers', which cannot be loaded. " +
+      "Run 'npm install @tensorflow/tfjs-layers'.",
   );
 });

@@ -7,15 +7,15 @@ type Layer = LayersModel['layers'][number];
 type LayerWeight = Layer['weights'][number];
 
 /**
- * A LayersModel that holds no tensor: its layers read what each run is given, so weights can stay in their files,
- * belong to an engine, and be recorded.
- * @throws if tfjs-layers is not installed, or layers, outputs and weights do not fit
+ * Opens a LayersModel without loading its weights: its layers read the weights passed to each run, so that they can
+ * stay in their files, belong to an engine, and be recorded.
+ * @throws if tfjs-layers is not installed, or layers, outputs and weights do not match
  */
 export async function openLayers(
   location: string,
   { layers: topology }: { layers: object },
   stored: ReadonlyMap<string, StoredTensor>,
-  asked: readonly Output[],
+  requested: readonly Output[],
 ): Promise<FunctionalModel> {
   const { loadLayersModel, model: subModel } = await importOptional(
     () => import('@tensorflow/tfjs-layers'),
@@ -28,7 +28,7 @@ export async function openLayers(
   });
   const model = subModel({
     inputs: whole.inputs,
-    outputs: asked.map((output) => resolveOutput(location, whole, output)),
+    outputs: requested.map((output) => resolveOutput(location, whole, output)),
   });
   if (model.inputs.length !== 1)
     throw new Error(`graphModel: '${location}' got ${model.inputs.length} inputs for these outputs, expected 1.`);
@@ -48,7 +48,7 @@ export async function openLayers(
   };
 }
 
-/** The same layers, with weights that are zeros at first: they are never used, and random ones take long. */
+/** Initialises all weights with zeros: they are never used, and random ones take long. */
 function withoutInitializers(config: unknown): unknown {
   if (Array.isArray(config)) return config.map(withoutInitializers);
   if (typeof config !== 'object' || config === null) return config;
@@ -61,19 +61,24 @@ function withoutInitializers(config: unknown): unknown {
   );
 }
 
-function resolveOutput(location: string, { outputs, outputNames, layers }: LayersModel, asked: Output): SymbolicTensor {
+function resolveOutput(
+  location: string,
+  { outputs, outputNames, layers }: LayersModel,
+  requested: Output,
+): SymbolicTensor {
   const found =
-    typeof asked === 'number'
-      ? outputs[asked]
-      : (outputs[outputNames.indexOf(asked)] ??
-        ([layers.find(({ name }) => name === asked)?.output].flat()[0] as SymbolicTensor | undefined));
+    typeof requested === 'number'
+      ? outputs[requested]
+      : (outputs[outputNames.indexOf(requested)] ??
+        ([layers.find(({ name }) => name === requested)?.output].flat()[0] as SymbolicTensor | undefined));
   if (found) return found;
   throw new Error(
-    `graphModel: output got ${JSON.stringify(asked)}, expected the name of a layer of '${location}', or the place of one of its outputs: ${outputNames.join(', ')}.`,
+    `graphModel: output got ${JSON.stringify(requested)}, expected the name of a layer of '${location}', ` +
+      `or the index of one of its outputs: ${outputNames.join(', ')}.`,
   );
 }
 
-/** The model's weights by their names in the manifest. */
+/** Returns the model's weights by their names in the manifest. */
 function nameWeights(
   location: string,
   { weights }: LayersModel,
@@ -84,15 +89,17 @@ function nameWeights(
   if (wrong.length === 0) return named;
   const got = wrong.map(
     ([name, { shape }]) =>
-      `'${name}' got ${stored.has(name) ? `[${stored.get(name)!.shape.join(', ')}]` : 'nothing'}, expected [${shape.join(', ')}]`,
+      `'${name}' got ${stored.has(name) ? `[${stored.get(name)!.shape.join(', ')}]` : 'nothing'}, ` +
+      `expected [${shape.join(', ')}]`,
   );
   throw new Error(
-    `graphModel: weights of '${location}' do not fit its layers: ${got.join('; ')}. Save the model again with tfjs.`,
+    `graphModel: weights of '${location}' do not match its layers: ${got.join('; ')}. Save the model again with tfjs.`,
   );
 }
 
 /**
- * As of a graph: a convolution whose gradient does not include the weights'. tfjs fuses those without an activation.
+ * Replaces tfjs's fused convolution, which it uses where there is no activation: its gradient always computes the
+ * weights' gradient too (see unfuse.ts).
  */
 function unfuse(layer: Layer): void {
   const { activation, strides, padding, dilationRate, dataFormat } = layer.getConfig() as Record<string, unknown>;

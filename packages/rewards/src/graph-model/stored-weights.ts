@@ -1,7 +1,7 @@
 import { type StoredTensor, elementCount } from '@alignprop/autograd-ext';
 import { widen, type FileSource } from '@alignprop/autograd-ext/weights';
 
-/** Weights that lie one after the other in the concatenated shards. */
+/** Weights in the order in which the concatenated shards contain them. */
 export interface WeightGroup {
   readonly paths: readonly string[];
   readonly weights: readonly WeightSpec[];
@@ -12,11 +12,11 @@ export interface WeightSpec {
   readonly name: string;
   readonly shape: readonly number[];
   readonly dtype: string;
-  /** Integers become `integer · scale + min`; float16 is a float of 16 bits. */
+  /** Stored integers mean `integer · scale + min`; the dtype `float16` has no scale. */
   readonly quantization?: { readonly dtype: string; readonly scale?: number; readonly min?: number };
 }
 
-// Dtypes of files in tfjs's spelling and in that of safetensors; bytes an element.
+// tfjs's names of stored dtypes: the name in safetensors, and the bytes of an element.
 const dtypes = new Map(
   Object.entries({
     float32: ['F32', 4],
@@ -30,15 +30,16 @@ const dtypes = new Map(
 
 interface Shard {
   readonly path: string;
-  /** Its place in the group. */
+  /** The offset of its first byte in the concatenated shards. */
   readonly begin: number;
   readonly size: number;
+  /** The path of the local file, if there is one. */
   readonly file?: string;
 }
 
 /**
- * The weights of a manifest, to be read when needed.
- * @throws if a shard is missing or the shards do not hold what the manifest says; names what it is
+ * Returns the weights of a manifest without reading them.
+ * @throws if a shard is missing, a dtype is unknown, or the size of the shards does not match the manifest
  */
 export async function storedWeights(
   location: string,
@@ -49,7 +50,9 @@ export async function storedWeights(
   const unknown = groups.flatMap(({ weights }) => weights).filter((spec) => !dtypes.has(storedDtype(spec)));
   if (unknown.length)
     throw new Error(
-      `graphModel: weights of '${location}' got ${unknown.map((spec) => `'${spec.name}' of ${storedDtype(spec)}`).join(', ')}, expected ${[...dtypes.keys()].join(', ')}.`,
+      `graphModel: weights of '${location}' got ` +
+        unknown.map((spec) => `'${spec.name}' of ${storedDtype(spec)}`).join(', ') +
+        `, expected ${[...dtypes.keys()].join(', ')}.`,
     );
   for (const { paths, weights } of groups) {
     const shards = await measure(source, paths);
@@ -62,7 +65,8 @@ export async function storedWeights(
     }
     if (begin !== size)
       throw new Error(
-        `graphModel: ${paths.join(', ')} beside '${location}' got ${size} bytes, expected ${begin}. Download the model again.`,
+        `graphModel: ${paths.join(', ')} beside '${location}' got ${size} bytes, expected ${begin}. ` +
+          'Download the model again.',
       );
   }
   return tensors;
@@ -70,6 +74,7 @@ export async function storedWeights(
 
 const storedDtype = ({ dtype, quantization }: WeightSpec) => quantization?.dtype ?? dtype;
 
+/** Opens each shard for its size. */
 async function measure(source: FileSource, paths: readonly string[]): Promise<Shard[]> {
   const shards: Shard[] = [];
   let begin = 0;
@@ -100,6 +105,7 @@ function storedWeight(
   };
 }
 
+/** Converts stored values to the dtype of the weight. */
 function dequantized(
   { dtype, quantization }: WeightSpec,
   stored: Float32Array | Int32Array,
@@ -110,6 +116,7 @@ function dequantized(
   return Int32Array.from(stored, (value) => Math.round(value * scale + min));
 }
 
+/** Reads a range of the concatenated shards. */
 async function readBytes(
   source: FileSource,
   shards: readonly Shard[],

@@ -8,12 +8,12 @@ export interface GraphDef {
 export interface GraphNode {
   readonly name: string;
   readonly op: string;
-  /** Nodes, with `:1` and so on for further outputs, and `^` before nodes that only run earlier. */
+  /** Names of nodes: `name:1` is the second output, `^name` a control dependency. */
   readonly input?: readonly string[];
   readonly attr?: Readonly<Record<string, GraphAttribute>>;
 }
 
-/** One attribute of a node; text is in base64. */
+/** An attribute of a node. Strings are in base64. */
 export interface GraphAttribute {
   readonly s?: string;
   readonly f?: number;
@@ -22,21 +22,21 @@ export interface GraphAttribute {
   readonly shape?: GraphShape;
 }
 
-/** Sizes, -1 where any will do. */
+/** A shape; -1 where any size is possible. */
 export interface GraphShape {
   readonly dim?: readonly { readonly size: string | number }[];
 }
 
-/** Names that a GraphModel's inputs and outputs go by. */
+/** The names of a GraphModel's outputs. */
 export interface Signature {
   readonly outputs?: Readonly<Record<string, { readonly name: string }>>;
 }
 
-/** The node that an input refers to. */
+/** Returns the name of the node that an input refers to. */
 export const nodeOf = (input: string): string => input.replace(/^\^/, '').replace(/:\d+$/, '');
 
 /**
- * The nodes that the outputs depend on, in the order of the graph.
+ * Returns the nodes that the outputs depend on, in the order of the graph.
  * @throws if a node is missing
  */
 export function neededNodes(location: string, nodes: readonly GraphNode[], outputs: readonly string[]): GraphNode[] {
@@ -55,7 +55,7 @@ export function neededNodes(location: string, nodes: readonly GraphNode[], outpu
   return nodes.filter(({ name }) => needed.has(name));
 }
 
-/** Nodes that no other node reads. */
+/** Returns the names of the nodes that no other node reads. */
 export function finalNodes(nodes: readonly GraphNode[]): string[] {
   const read = new Set(nodes.flatMap(({ input = [] }) => input.map(nodeOf)));
   return nodes.filter(({ name, op }) => !read.has(name) && op !== 'Const' && op !== 'NoOp').map(({ name }) => name);

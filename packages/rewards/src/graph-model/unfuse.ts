@@ -10,8 +10,8 @@ const unfused = new Map(
 const activations = ['Relu', 'Relu6', 'Elu', 'Sigmoid', 'LeakyRelu', 'Prelu'];
 
 /**
- * A fused node as a product, a bias and an activation. tfjs differentiates fused nodes by computing the gradients of
- * all their inputs, of frozen weights as well, which takes as long as the rest and is thrown away.
+ * Splits a fused node into a product, a bias and an activation. tfjs differentiates fused nodes with respect to all
+ * inputs, frozen weights included, which doubles the time of the gradient.
  */
 export function unfuse(node: GraphNode): GraphNode[] {
   const op = unfused.get(node.op);
@@ -26,11 +26,11 @@ export function unfuse(node: GraphNode): GraphNode[] {
     chain.push({ op: part, input: operands, attr: attributes(part, attr) });
   }
   const nameOf = (i: number) => (i === chain.length - 1 ? name : `${name}/unfused_${i}`);
-  const early = further.filter((name) => name.startsWith('^'));
+  const controlInputs = further.filter((name) => name.startsWith('^'));
   return chain.map((link, i) => ({
     ...link,
     name: nameOf(i),
-    input: i === 0 ? [...link.input!, ...early] : [nameOf(i - 1), ...link.input!],
+    input: i === 0 ? [...link.input!, ...controlInputs] : [nameOf(i - 1), ...link.input!],
   }));
 }
 

@@ -10,9 +10,9 @@ const load = () =>
   BertTokenizer.fromPretrained(fixturePath('reward-imagereward'), { additionalTokens: ['[DEC]', '[ENC]'] });
 
 describe('BertTokenizer', () => {
-  it("knows as many tokens as transformers' BertTokenizer", async () => expect((await load()).size).toBe(size));
+  it("has as many tokens as transformers' BertTokenizer", async () => expect((await load()).size).toBe(size));
 
-  it.each(cases)("gives transformers' ids: $prompt", async ({ prompt, ids, length }) => {
+  it.each(cases)("returns transformers' ids for '$prompt'", async ({ prompt, ids, length }) => {
     const { inputIds, attentionMask, shape } = (await load()).encode([prompt], { maxLength: 35 });
     expect([...inputIds]).toEqual(ids);
     expect(attentionMask.reduce((sum, seen) => sum + seen, 0)).toBe(length);
@@ -37,7 +37,7 @@ describe('BertTokenizer', () => {
     expect([...tokenizer.encode(['Cat dog'], { maxLength: 5 }).inputIds]).toEqual([2, 5, 1, 3, 0]);
   });
 
-  it('refuses a vocabulary that is not BERT’s', async () => {
+  it('rejects a vocabulary that is not BERT’s', async () => {
     await expect(BertTokenizer.fromPretrained(memory({ 'vocab.txt': 'a\nb\n[PAD]\n' }))).rejects.toThrow(
       '3 tokens without [UNK], [CLS], [SEP], [MASK]',
     );

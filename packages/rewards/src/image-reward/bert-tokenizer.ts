@@ -1,7 +1,7 @@
 import { Tokenizer } from '@huggingface/tokenizers';
 import { readText, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
 
-/** Prompts as token ids, row by row: start, tokens, end, padding. */
+/** Token ids of prompts, row by row: start, tokens, end, padding. */
 export interface BertEncoded {
   readonly inputIds: Int32Array;
   /** 1 for tokens, start and end included, and 0 for padding. */
@@ -10,12 +10,13 @@ export interface BertEncoded {
   readonly shape: [number, number];
 }
 
+/** Options of `BertTokenizer`. */
 export interface BertTokenizerOptions {
-  /** Tokens that the model knows beyond the vocabulary; their ids follow its last. */
+  /** Tokens beyond the vocabulary; their ids follow its last id. */
   readonly additionalTokens?: readonly string[];
 }
 
-// What is used of the package, whose own declarations TypeScript cannot resolve under `nodenext`.
+// The part of the package used here: TypeScript cannot resolve its declarations under `nodenext`.
 interface WordPieceEncoder {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
 }
@@ -23,15 +24,15 @@ const WordPieceEncoder = Tokenizer as unknown as new (tokenizer: object, config:
 
 const special = { pad: '[PAD]', unknown: '[UNK]', start: '[CLS]', end: '[SEP]', mask: '[MASK]' } as const;
 
-/** BERT's WordPiece encoding, lower-case and without accents (arXiv 1810.04805), as transformers' `BertTokenizer`. */
+/** BERT's uncased WordPiece tokenizer (arXiv 1810.04805), equal to transformers' `BertTokenizer`. */
 export class BertTokenizer {
-  /** How many tokens there are, additional ones included. */
+  /** The number of tokens, additional ones included. */
   readonly size: number;
   readonly #vocab: ReadonlyMap<string, number>;
   readonly #encoder: WordPieceEncoder;
 
   /**
-   * @param vocab the tokens in the order of their ids, as `vocab.txt` lists them
+   * @param vocab the tokens in order of their ids, as in `vocab.txt`
    * @throws if a special token is missing
    */
   constructor(vocab: readonly string[], { additionalTokens = [] }: BertTokenizerOptions = {}) {
@@ -39,7 +40,8 @@ export class BertTokenizer {
     const missing = Object.values(special).filter((token) => !this.#vocab.has(token));
     if (missing.length)
       throw new Error(
-        `BertTokenizer: vocab got ${vocab.length} tokens without ${missing.join(', ')}, expected BERT's vocab.txt, one token a line.`,
+        `BertTokenizer: vocab got ${vocab.length} tokens without ${missing.join(', ')}, ` +
+          "expected BERT's vocab.txt, one token a line.",
       );
     this.size = vocab.length + additionalTokens.length;
     const added = [
@@ -51,22 +53,22 @@ export class BertTokenizer {
 
   /**
    * Reads `vocab.txt`.
-   * @throws if it is missing or is not BERT's
+   * @throws if the file is missing or is not BERT's
    */
   static async fromPretrained(source: string | FileSource, options: BertTokenizerOptions = {}): Promise<BertTokenizer> {
     const text = await readText(await resolveSource(source), 'vocab.txt');
     return new BertTokenizer(text.replace(/\r?\n$/, '').split(/\r?\n/), options);
   }
 
-  /** Prompts to token ids, all of one length. A long prompt gives up its end. */
+  /** Encodes prompts to `maxLength` tokens each: pads short prompts and truncates long ones. */
   encode(prompts: readonly string[], { maxLength }: { maxLength: number }): BertEncoded {
     const inputIds = new Int32Array(prompts.length * maxLength).fill(this.#id(special.pad));
     const attentionMask = new Float32Array(inputIds.length);
     prompts.forEach((prompt, row) => {
       const { ids } = this.#encoder.encode(prompt, { add_special_tokens: false });
-      const kept = [this.#id(special.start), ...ids.slice(0, maxLength - 2), this.#id(special.end)];
-      inputIds.set(kept, row * maxLength);
-      attentionMask.fill(1, row * maxLength, row * maxLength + kept.length);
+      const tokens = [this.#id(special.start), ...ids.slice(0, maxLength - 2), this.#id(special.end)];
+      inputIds.set(tokens, row * maxLength);
+      attentionMask.fill(1, row * maxLength, row * maxLength + tokens.length);
     });
     return { inputIds, attentionMask, shape: [prompts.length, maxLength] };
   }
@@ -86,7 +88,7 @@ const addedToken = (content: string, id: number) => ({
   special: true,
 });
 
-/** The `tokenizer.json` that transformers writes for an uncased BERT, with this vocabulary. */
+/** Returns the `tokenizer.json` that transformers writes for an uncased BERT with this vocabulary. */
 function template(vocab: ReadonlyMap<string, number>, added: readonly object[]): object {
   return {
     added_tokens: added,

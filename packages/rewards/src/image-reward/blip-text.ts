@@ -23,9 +23,9 @@ import {
 } from '@alignprop/diffusion/clip';
 import type { BlipTextConfig } from './image-reward-config.js';
 
-const INVISIBLE = -1e4; // added to the scores of padding, as BLIP does: e^-10000 is 0
+const INVISIBLE = -1e4; // BLIP adds it to the attention scores of padding: e^-10000 is 0
 
-/** The weights of a linear map whose result is added to what came before, and normalised. */
+/** The weights of `BertOutput`: a linear map, a residual connection and a normalisation. */
 type OutputParams = { dense: LinearParams; LayerNorm: NormParams };
 
 /** The weights of a `BertAttention`. */
@@ -46,7 +46,7 @@ export type BlipTextParams = {
 };
 
 /**
- * The weights that a config demands.
+ * The keys and shapes of the weights.
  * @param imageWidth channels of the image encoder's tokens
  */
 export function blipTextSpec(config: BlipTextConfig, imageWidth: number) {
@@ -76,12 +76,12 @@ const attentionSpec = (width: number, other: number) => ({
 });
 
 /**
- * BLIP's image-grounded text encoder: BERT whose layers attend, after themselves, to an image's tokens (arXiv
- * 2201.12086, §3.1; arXiv 1810.04805). Every token sees every other but padding.
+ * BLIP's image-grounded text encoder: a BERT whose layers have cross-attention to the image's tokens after their
+ * self-attention (arXiv 2201.12086, §3.1; arXiv 1810.04805). Tokens attend to all tokens but padding.
  * @param ids int32 `[B, L]`
  * @param mask float32 `[B, L]`, 1 for tokens and 0 for padding
  * @param image `[B, N, imageWidth]`
- * @returns `[B, L, C]`; what stands at padding means nothing
+ * @returns `[B, L, C]`; the values at padding are meaningless
  */
 export function blipText(
   config: BlipTextConfig,
@@ -100,7 +100,7 @@ export function blipText(
   return params.encoder.layer.reduce((x, layer) => blipTextLayer(config, layer, x, bias, image), tokens) as Tensor3D;
 }
 
-/** BLIP's `BertLayer`: attention to the text, to the image, then MLP, each added to its input and normalised. */
+/** BLIP's `BertLayer`: self-attention, cross-attention and MLP, each with a residual connection and normalised. */
 function blipTextLayer(
   config: BlipTextConfig,
   params: LayerParams,
@@ -123,7 +123,7 @@ function crossAttention(config: BlipTextConfig, { self }: AttentionParams, token
   return scaledDotProductAttention(q, k, v, { heads: config.num_attention_heads });
 }
 
-/** Attention that does not see padding. A prompt is short, so that its scores may be kept as they are. */
+/** Self-attention with padding masked. Prompts are short, so the scores fit into memory. */
 function selfAttention(
   { num_attention_heads: heads }: BlipTextConfig,
   { self }: AttentionParams,

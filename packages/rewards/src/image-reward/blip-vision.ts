@@ -20,7 +20,7 @@ import {
 } from '@alignprop/diffusion/clip';
 import type { BlipVisionConfig } from './image-reward-config.js';
 
-const EPS = 1e-6; // of timm's layer normalisations
+const EPS = 1e-6; // of layer normalisation in timm
 
 /** The weights of a timm `Block`. */
 type BlockParams = {
@@ -39,7 +39,7 @@ export type BlipVisionParams = {
   norm: NormParams;
 };
 
-/** The weights that a config demands. */
+/** The keys and shapes of the weights. */
 export function blipVisionSpec({ width, depth, inner, patch, grid }: BlipVisionConfig) {
   return {
     cls_token: { shape: [1, 1, width] },
@@ -58,7 +58,7 @@ export function blipVisionSpec({ width, depth, inner, patch, grid }: BlipVisionC
 /**
  * BLIP's image encoder, timm's `VisionTransformer` without a head (arXiv 2201.12086, §3.1; arXiv 2010.11929).
  * @param pixels `[B, patch · grid, patch · grid, 3]`, normalised with CLIP's mean and standard deviation
- * @returns class token and patches, normalised, `[B, 1 + N, C]`
+ * @returns the class token and the patches, normalised, `[B, 1 + N, C]`
  */
 export function blipVision(config: BlipVisionConfig, params: BlipVisionParams, pixels: Tensor4D): Tensor3D {
   const { weight, bias } = params.patch_embed.proj;
@@ -70,7 +70,7 @@ export function blipVision(config: BlipVisionConfig, params: BlipVisionParams, p
   ) as Tensor3D;
 }
 
-/** timm's `Block`: attention, then MLP, each on normalised tokens and added to them. */
+/** timm's `Block`: attention and MLP, each on normalised tokens with a residual connection. */
 function blipVisionBlock(
   { heads }: BlipVisionConfig,
   { norm1, attn, norm2, mlp }: BlockParams,

@@ -9,8 +9,8 @@ import {
   type ConfigOf,
 } from '@alignprop/diffusion/clip';
 
-// The fields of BLIP's med_config.json that the model reads. Its `encoder_width` is overwritten with that of the image
-// encoder.
+// The fields of BLIP's med_config.json that the model reads. BLIP replaces `encoder_width` by the image encoder's
+// width.
 const textFields = {
   vocab_size: count(30524),
   hidden_size: count(768),
@@ -42,17 +42,17 @@ export interface BlipVisionConfig {
 export interface ImageRewardConfig {
   readonly text: BlipTextConfig;
   readonly vision: BlipVisionConfig;
-  /** Outputs of the head's layers, by their place in it, dropouts counted. */
+  /** The head's layers: index in the module list, dropouts included, to number of outputs. */
   readonly head: Readonly<Record<string, number>>;
 }
 
-const HEAD_WIDTH = 64; // of a ViT's attention heads, in all published ones
+const HEAD_WIDTH = 64; // channels of an attention head in all published ViTs
 
 /**
- * What `med_config.json` says of the text encoder; the image encoder and the head, which no file describes, are as wide
- * and as deep as their weights, and ImageReward's own where there are none.
- * @param heads of the image encoder's attention
- * @throws naming all unsupported fields, values and what is supported
+ * Reads the text encoder's sizes from `med_config.json`. No file describes the image encoder and the head: takes their
+ * sizes from the weights, or those published where weights are missing.
+ * @param options.heads attention heads of the image encoder
+ * @throws if fields are not supported; lists them all with the supported values
  */
 export function imageRewardConfig(
   med: ConfigInput,
@@ -72,8 +72,8 @@ export function imageRewardConfig(
 }
 
 function visionConfig(weights: ReadonlyMap<string, StoredTensor>, heads: number | undefined): BlipVisionConfig {
-  const size = (key: string, axis: number, otherwise: number) =>
-    weights.get(`blip.visual_encoder.${key}`)?.shape[axis] ?? otherwise;
+  const size = (key: string, axis: number, published: number) =>
+    weights.get(`blip.visual_encoder.${key}`)?.shape[axis] ?? published;
   const width = size('cls_token', 2, 1024);
   const blocks = [...weights.keys()].map((key) => /^blip\.visual_encoder\.blocks\.(\d+)\./.exec(key)?.[1]);
   return {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import {
   concat,
   expandDims,
@@ -13,12 +13,12 @@ import {
   type Tensor2D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import { useBackend, type Engine, type ModelFunction, type StoredTensor } from '@alignprop/autograd-ext';
+import { useBackend, type ModelFunction, type StoredTensor } from '@alignprop/autograd-ext';
 import { directory, encodeSafetensors, memory, openWeightFile } from '@alignprop/autograd-ext/weights';
-import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { describeOnEngines } from '../__fixtures__/reference.js';
+import { tinyImageReward } from '../__fixtures__/tiny-models.js';
 import { loadReward } from '../reward.js';
-import { testReward } from '../testing/index.js';
 import { clipPixels } from '../clip/clip-pixels.js';
 import { blipText, type BlipTextParams } from './blip-text.js';
 import { blipVision, type BlipVisionParams } from './blip-vision.js';
@@ -27,27 +27,15 @@ import { imageReward } from './image-reward.js';
 
 const folder = 'reward-imagereward';
 const files = directory(fixturePath(folder));
-const { vision } = fixtureJson<{ vision: { num_attention_heads: number } }>(`${folder}/case.json`);
-const options = {
-  weights: fixturePath(`${folder}/ImageReward_tiny.pt`),
-  tokenizer: fixturePath(folder),
-  visionHeads: vision.num_attention_heads,
-};
+const options = tinyImageReward;
 
 /** Token ids and attention mask. */
-const prompts = (golden: Record<string, Tensor>) =>
+const prompts = (golden: Readonly<Record<string, Tensor>>) =>
   [golden.input_ids!, tensor(Float32Array.from(golden.attention_mask!.dataSync()), [2, 35])] as [Tensor2D, Tensor2D];
 
-describe.each(engineNames)('imageReward on %s', (name) => {
-  let engine: Engine;
-  let golden: Record<string, Tensor>;
-  beforeAll(async () => {
-    engine = await startEngine(name);
-    golden = await fixtureTensors(`${folder}/io.safetensors`);
-  });
-  afterAll(() => engine.dispose());
-
-  it('scores as the reference does, and has its gradient', async () => {
+describeOnEngines('imageReward', folder, (reference) => {
+  it('has the score and the gradient of the reference', async () => {
+    const { engine, golden } = reference;
     const { model } = await imageReward({ ...options, load: false });
     const images = toNHWC(golden.images!);
     const { value, inputs } = await engine.compileVjp(model.score, { wrt: [0] })(model.params, [
@@ -63,11 +51,12 @@ describe.each(engineNames)('imageReward on %s', (name) => {
     expect(alone!.dataSync()[0]).toBeCloseTo(golden.score!.dataSync()[0]!, 4);
   });
 
-  it("passes the reference's image tokens and text states on the way", async () => {
+  it("computes the reference's image tokens and text states", async () => {
+    const { engine, golden } = reference;
     const { model } = await imageReward({ ...options, load: false });
     const stored = await openWeightFile(files, 'ImageReward_tiny.pt');
     const config = imageRewardConfig(fixtureJson(`${folder}/med_config.json`), stored, {
-      heads: vision.num_attention_heads,
+      heads: options.visionHeads,
     });
     const encode: ModelFunction = (params, images, ids, mask) => {
       const { blip } = params as unknown as {
@@ -79,8 +68,8 @@ describe.each(engineNames)('imageReward on %s', (name) => {
     const [ids, mask] = prompts(golden);
     const [tokens, states] = await engine.compile(encode)(model.params, toNHWC(golden.images!), ids, mask);
     expectClose(tokens!, golden.image_embeds!, 1e-4, 'image_embeds');
-    const seen = (x: Tensor) => mul(x, expandDims(mask, 2)); // what stands at padding means nothing
-    expectClose(seen(states!), seen(golden.text_last_hidden_state!), 1e-4, 'text_last_hidden_state');
+    const masked = (x: Tensor) => mul(x, expandDims(mask, 2)); // the values at padding are meaningless
+    expectClose(masked(states!), masked(golden.text_last_hidden_state!), 1e-4, 'text_last_hidden_state');
   });
 });
 
@@ -91,7 +80,7 @@ describe('imageReward', () => {
     golden = await fixtureTensors(`${folder}/io.safetensors`);
   });
 
-  it('looks at the middle of the image that torchvision takes', async () => {
+  it('crops the centre as torchvision does', async () => {
     const reward = await imageReward(options);
     // 48 × 51: one and a half pixels at each side
     const image = slice(toNHWC(tile(golden.images!, [1, 1, 2, 2])), 0, [1, 48, 51, 3]);
@@ -102,7 +91,7 @@ describe('imageReward', () => {
     reward.dispose();
   });
 
-  it('looks at the prompt, but not at its padding', async () => {
+  it('depends on the prompt, but not on its padding', async () => {
     const reward = await imageReward(options);
     const image = toNHWC(slice(golden.images!, 0, 1));
     const images = concat([image, image, image]) as Tensor4D;
@@ -122,22 +111,7 @@ describe('imageReward', () => {
     reward.dispose();
   });
 
-  it('keeps what a reward promises', async () => {
-    const reward = await imageReward(options);
-    await testReward(reward, {
-      size: [24, 31],
-      otherSizes: [
-        [33, 17],
-        [9, 30],
-        [1, 1],
-      ],
-      prompts: ['a cat', 'the moon over a red house', ''],
-      entries: 12,
-    });
-    reward.dispose();
-  });
-
-  it('reads safetensors as well, and leaves weights alone that it does not use', async () => {
+  it('reads safetensors, and ignores weights that it does not use', async () => {
     const stored = await openWeightFile(files, 'ImageReward_tiny.pt');
     const entry = async ({ shape, read }: StoredTensor) => ({ dtype: 'F32' as const, shape, data: await read() });
     const tensors = await Promise.all([...stored].map(async ([key, tensor]) => [key, await entry(tensor)] as const));
@@ -150,8 +124,8 @@ describe('imageReward', () => {
     });
     const image = fill([1, 9, 8, 3], 0.3) as Tensor4D;
     const scores = await Promise.all(
-      [options, { ...options, weights }].map(async (some) => {
-        const reward = await imageReward(some);
+      [options, { ...options, weights }].map(async (variant) => {
+        const reward = await imageReward(variant);
         const score = reward(image, ['a cat'], [{}]).dataSync()[0];
         reward.dispose();
         return score;
@@ -160,19 +134,19 @@ describe('imageReward', () => {
     expect(scores[0]).toBe(scores[1]);
   });
 
-  it('says what it looked for', async () => {
+  it('lists the files that it looked for', async () => {
     await expect(imageReward({ ...options, weights: memory({}, 'nowhere') })).rejects.toThrow(
       "'nowhere' has no weights. Looked for ImageReward.safetensors, ImageReward.pt.",
     );
   });
 
-  it('leaves its weights in their files for a trainer', async () => {
+  it('leaves its weights in their files if load is false', async () => {
     const reward = await imageReward({ ...options, load: false });
     expect(() => reward(undefined as never, [''], [{}])).toThrow('still in its file');
     (await loadReward(reward)).dispose();
   });
 
-  it('names a config, heads and a tokenizer that do not fit', async () => {
+  it('rejects a config, heads and a tokenizer that do not match the weights', async () => {
     const weights = (med: object) =>
       memory({ 'ImageReward.pt': readFileSync(options.weights), 'med_config.json': JSON.stringify(med) });
     await expect(imageReward({ ...options, weights: weights({ hidden_act: 'relu' }) })).rejects.toThrow(
@@ -197,7 +171,7 @@ describe('imageReward', () => {
     );
   });
 
-  it('wants a prompt for each image', async () => {
+  it('rejects a number of prompts other than that of images', async () => {
     const reward = await imageReward(options);
     expect(() => reward(ones([2, 8, 8, 3]), ['a cat'], [{}])).toThrow('prompts got 1, expected 2');
     reward.dispose();

@@ -27,48 +27,49 @@ import { blipText, blipTextSpec, type BlipTextParams } from './blip-text.js';
 import { blipVision, blipVisionSpec, type BlipVisionParams } from './blip-vision.js';
 import { imageRewardConfig, type ImageRewardConfig } from './image-reward-config.js';
 
-/** Where ImageReward's weights and its tokenizer lie. */
+/** Where `imageReward` finds its weights and tokenizer. */
 export interface ImageRewardOptions {
   /**
-   * A folder or hub id, either with `/file` behind it, or a file source, with `ImageReward.pt` (or `.safetensors`) and
-   * `med_config.json`.
+   * A folder or a hub id, each optionally followed by `/file`, or a file source. It has `ImageReward.pt` (or
+   * `.safetensors`) and `med_config.json`.
    */
   readonly weights?: string | FileSource;
-  /** A folder, hub id or file source with the `vocab.txt` of BERT, uncased. */
+  /** A folder, hub id or file source with the `vocab.txt` of uncased BERT. */
   readonly tokenizer?: string | FileSource;
   /**
-   * Attention heads of the image encoder, which no file tells; its width / 64, as in every ViT published, by default.
+   * Attention heads of the image encoder, which the files do not contain. By default its width / 64, as in all
+   * published ViTs.
    */
   readonly visionHeads?: number;
-  /** Whether to read the weights now, to call the reward directly. A trainer's engine reads them itself: false. */
+  /** Whether to read the weights into memory, to call the reward directly. False for an engine, which reads them. */
   readonly load?: boolean;
 }
 
 const MAX_LENGTH = 35; // tokens of a prompt, start and end included
 const ADDITIONAL_TOKENS = ['[DEC]', '[ENC]']; // BLIP's, behind BERT's vocabulary
-// Of the scores of its authors' validation set.
+// Statistics of the scores on the authors' validation set.
 const MEAN = 0.16717362830052426;
 const STD = 1.0333394966054072;
 
-// BLIP's projections, which pretraining compared, and a buffer of 0, 1, 2, …
+// BLIP's projections for contrastive pretraining, and a buffer of positions.
 const unused = [/^blip\.(vision|text)_proj\./, /\.position_ids$/];
 
 /**
- * ImageReward (Xu et al. 2023, arXiv 2304.05977): how well people would like an image as an answer to its prompt,
- * learnt from 137,000 comparisons. BLIP's image encoder, BERT that attends to it, and a head on the class token.
+ * ImageReward (Xu et al. 2023, arXiv 2304.05977): how much people like an image for its prompt, learnt from 137,000
+ * comparisons. BLIP's image encoder, a BERT with cross-attention to it, and a head on the class token.
  *
- * Range: unbounded; standardised, so that 0 is an average image of its training data, and most lie in −2.3 … 2. Only
- * the first 33 word pieces of a prompt are read.
+ * Range: unbounded; standardised, so that 0 is an average image of its training data, and most scores lie in −2.3 … 2.
+ * Reads only the first 33 word pieces of a prompt.
  *
- * Preprocessing: the shorter side to 224 (bicubic, antialiased), the middle square, CLIP's mean and standard deviation.
- * The authors resize 8-bit images; the difference is that of rounding to bytes.
+ * Preprocessing: bicubic resize of the shorter side to 224 with antialiasing, centre crop, CLIP's mean and standard
+ * deviation. The authors resize 8-bit images; scores differ by that rounding.
  *
  * Weights: `THUDM/ImageReward` (1.8 GB, Apache-2.0) and the vocabulary of `google-bert/bert-base-uncased` (Apache-2.0).
  *
- * Over-optimised: saturated, busy pictures that repeat the prompt's objects all over, ornaments, letters of the prompt
- * painted into the image; at last noise that scores above anything that was compared. ReFL's loss, `relu(2 - score)`,
- * stops at 2: cap it.
- * @throws if files are missing or do not fit each other
+ * Over-optimisation: saturated, busy pictures that repeat the prompt's objects, ornaments, letters of the prompt
+ * painted into the image; finally noise that scores above all training images. ReFL's loss, `relu(2 - score)`, stops at
+ * 2: cap the reward.
+ * @throws if files are missing or do not match each other
  */
 export async function imageReward({
   weights = 'THUDM/ImageReward',
@@ -80,8 +81,8 @@ export async function imageReward({
   const folder = await resolveSource(source);
   const stored = await openWeightFile(folder, file ?? (await findWeights(folder)));
   const config = imageRewardConfig(await readMedConfig(folder), stored, { heads: visionHeads });
-  const words = await BertTokenizer.fromPretrained(tokenizer, { additionalTokens: ADDITIONAL_TOKENS });
-  checkVocabulary(config, words);
+  const bert = await BertTokenizer.fromPretrained(tokenizer, { additionalTokens: ADDITIONAL_TOKENS });
+  checkVocabulary(config, bert);
   const reward = defineReward({
     params: loadParams(imageRewardSpec(config), stored, {
       owner: 'imageReward',
@@ -89,7 +90,7 @@ export async function imageReward({
       ignored: unused,
     }),
     inputs: (prompts) => {
-      const { inputIds, attentionMask, shape } = words.encode(prompts, { maxLength: MAX_LENGTH });
+      const { inputIds, attentionMask, shape } = bert.encode(prompts, { maxLength: MAX_LENGTH });
       return [tensor2d(inputIds, shape, 'int32'), tensor2d(attentionMask, shape)];
     },
     score: (params, images, ids, mask) =>
@@ -107,7 +108,7 @@ async function findWeights(folder: FileSource): Promise<string> {
   );
 }
 
-/** The published one, which is that of the defaults, where there is no file. */
+/** Reads `med_config.json`. Without it the defaults apply, which are the published values. */
 async function readMedConfig(folder: FileSource): Promise<ConfigInput> {
   return (await folder.has('med_config.json')) ? ((await readJson(folder, 'med_config.json')) as ConfigInput) : {};
 }
@@ -118,7 +119,7 @@ type ImageRewardParams = {
   mlp: { layers: Readonly<Record<string, LinearParams>> };
 };
 
-/** The weights that a config demands. */
+/** The keys and shapes of the weights. */
 function imageRewardSpec({ text, vision, head }: ImageRewardConfig): ParamsSpec {
   const widths = [text.hidden_size, ...Object.values(head)];
   const layers = Object.keys(head).map((place, i) => [place, linearSpec(widths[i]!, widths[i + 1]!)] as const);
@@ -128,7 +129,7 @@ function imageRewardSpec({ text, vision, head }: ImageRewardConfig): ParamsSpec 
   };
 }
 
-/** Images `[B, H, W, 3]` and what `blipText` wants of prompts to scores `[B]`. */
+/** Maps images `[B, H, W, 3]`, token ids and attention mask to scores `[B]`. */
 function score(
   { text, vision }: ImageRewardConfig,
   { blip, mlp }: ImageRewardParams,
@@ -145,15 +146,16 @@ function score(
   );
   const states = blipText(text, blip.text_encoder, ids, mask, tokens); // [B, L, C]
   const first = reshape(slice(states, [0, 0, 0], [-1, 1, -1]), [-1, text.hidden_size]);
-  // Integer keys come in their order; there is nothing between the layers.
+  // JavaScript orders integer keys. There are no activations between the layers.
   const rating = Object.values(mlp.layers).reduce<Tensor>((x, { weight, bias }) => linear(x, weight, bias), first);
   return reshape(div(sub(rating, MEAN), STD), [-1]);
 }
 
-/** @throws if the tokenizer has ids that the model has no embedding for */
+/** @throws if the tokenizer has ids without an embedding in the model */
 function checkVocabulary({ text: { vocab_size } }: ImageRewardConfig, { size }: BertTokenizer): void {
   if (size > vocab_size)
     throw new Error(
-      `imageReward: tokenizer got ${size} tokens, expected at most the model's ${vocab_size}. Pass that of bert-base-uncased.`,
+      `imageReward: tokenizer got ${size} tokens, expected at most the model's ${vocab_size}. ` +
+        'Pass that of bert-base-uncased.',
     );
 }

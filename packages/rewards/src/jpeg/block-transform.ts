@@ -1,8 +1,8 @@
 import { linear } from '@alignprop/autograd-ext';
 import { reshape, tensor2d, transpose, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
 
-// A block of a plane is one row of a matrix, and the transforms of all blocks are one product with a constant matrix.
-// Chroma's 2×2 mean and the repetition that undoes it are linear too, so they are part of its matrices.
+// The blocks of a plane are the rows of a matrix, so that one product with a constant matrix transforms all of them.
+// Chroma's 2×2 averaging and the repetition that inverts it are linear too, and part of its matrices.
 
 /** 8×8 pixels to 64 coefficients, and back. */
 export const lumaTransform: BlockTransform = { size: 8, forward: kron(dct()), inverse: kron(transposed(dct())) };
@@ -14,6 +14,7 @@ export const chromaTransform: BlockTransform = {
   inverse: kron(product(repeating(), transposed(dct()))),
 };
 
+/** A linear transform of square blocks of pixels. */
 export interface BlockTransform {
   /** Rows and columns of a block of pixels. */
   readonly size: number;
@@ -76,7 +77,7 @@ function product(a: Matrix, b: Matrix): Matrix {
   return matrix(a.length, b[0]!.length, (i, j) => a[i]!.reduce((sum, value, k) => sum + value * b[k]![j]!, 0));
 }
 
-/** m ⊗ m: what m does along both directions of a block that is written row by row. */
+/** m ⊗ m: applies m along both axes of a block stored row by row. */
 function kron(m: Matrix): Constant {
   const [rows, columns] = [m.length, m[0]!.length];
   const value = (i: number, j: number) =>

@@ -36,13 +36,13 @@ describe.each(['wasm', 'cpu'] as const)('differentiable JPEG on %s', (backend) =
     },
   );
 
-  it.each([10, 50, 80, 95])('quantises as libjpeg at quality %i', (quality) => {
+  it.each([10, 50, 80, 95])('has the quantization tables of libjpeg at quality %i', (quality) => {
     const { luma, chroma } = quantizationTables(quality);
     expect([...luma]).toEqual([...io[`qtable_luma.${quality}`]!.dataSync()]);
     expect([...chroma]).toEqual([...io[`qtable_chroma.${quality}`]!.dataSync()]);
   });
 
-  it('fills sizes that are not multiples of 16 by repeating the edges', () => {
+  it('repeats the edges of sizes that are not multiples of 16', () => {
     const image = slice(toNHWC(io['diff.x']!), [0, 0, 0, 0], [1, 13, 18, 3]);
     const columns = concat([image, tile(slice(image, [0, 0, 17, 0], [1, 13, 1, 3]), [1, 1, 14, 1])], 2);
     const filled = concat([columns, tile(slice(columns, [0, 12, 0, 0], [1, 1, 32, 3]), [1, 3, 1, 1])], 1) as Tensor4D;
@@ -52,9 +52,9 @@ describe.each(['wasm', 'cpu'] as const)('differentiable JPEG on %s', (backend) =
   });
 });
 
-describe('options', () => {
+describe('differentiable JPEG', () => {
   beforeAll(() => useBackend('wasm'));
-  it('are checked', () => {
+  it('rejects a quality, a rounding and images that are out of range', () => {
     const images = zeros([1, 16, 16, 3]) as Tensor4D;
     expect(() => jpegRate(images, { quality: 0 })).toThrow('quality got 0, expected an integer from 1 to 100');
     expect(() => jpegRate(images, { quality: 95.5 })).toThrow('quality got 95.5');

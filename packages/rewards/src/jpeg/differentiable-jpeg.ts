@@ -37,16 +37,17 @@ import {
 import { quantizationTables, type QuantizationTable } from './quantization-tables.js';
 import { rounded, type Rounding } from './rounding.js';
 
+/** Quality and rounding of the differentiable JPEG. */
 export interface JpegOptions {
-  /** As libjpeg counts it: an integer from 1 to 100. */
+  /** libjpeg's quality, an integer from 1 to 100. */
   readonly quality?: number;
-  /** How quantised coefficients get a gradient. */
+  /** How coefficients are rounded, and differentiated. */
   readonly rounding?: Rounding;
 }
 
 /**
- * Quantised DCT coefficients of a batch as a baseline 4:2:0 JPEG holds them: luma `[B·blocks, 64]`, each chroma plane
- * a quarter as many rows. Units are quantisation steps; nothing is rounded to 8 bits before the transform.
+ * The quantised DCT coefficients of a batch, in a baseline 4:2:0 JPEG: luma `[B·blocks, 64]`, and a quarter as many
+ * rows for each chroma plane. In units of quantisation steps; pixels are not rounded to 8 bits before the transform.
  */
 export type JpegCoefficients = {
   readonly luma: Tensor2D;
@@ -54,8 +55,8 @@ export type JpegCoefficients = {
 };
 
 /**
- * The first half of an encoder, differentiable. Sizes that are not multiples of 16 are filled up by repeating the last
- * row and column, as encoders do.
+ * Computes the quantised DCT coefficients of images, differentiably. As in encoders, the last row and column are
+ * repeated up to multiples of 16.
  * @param images `[B, H, W, 3]` in [0, 1]
  */
 export function jpegCoefficients(
@@ -77,7 +78,7 @@ export function jpegCoefficients(
 }
 
 /**
- * Images as they look after JPEG compression, differentiable (Shin and Song 2017, "JPEG-resistant adversarial images").
+ * Compresses and decompresses images, differentiably (Shin and Song 2017, "JPEG-resistant adversarial images").
  * @param images `[B, H, W, 3]` in [0, 1]
  * @returns `[B, H, W, 3]` in [0, 1]
  */
@@ -97,8 +98,8 @@ export function jpegRoundTrip(images: Tensor4D, { quality = 95, rounding = 'ste'
 }
 
 /**
- * A smooth measure of how much there is to encode: Σ log2(1 + |c|) over an image's quantised coefficients, in bits
- * (an encoder spends about twice as many, see `jpegKilobytes`).
+ * A smooth measure of the information in each image: Σ log2(1 + |c|) over its quantised coefficients, in bits. An
+ * encoder writes about twice as many bits; see `jpegKilobytes`.
  * @param images `[B, H, W, 3]` in [0, 1]
  * @returns `[B]`
  */
@@ -112,8 +113,8 @@ export function jpegRate(images: Tensor4D, options: JpegOptions = {}): Tensor1D 
 }
 
 /**
- * What compression does to an image: the mean squared difference to its JPEG round trip (the reward of DRaFT's
- * compressibility experiments is its negative, Clark et al. 2024).
+ * The mean squared difference between each image and its JPEG round trip. DRaFT's compressibility reward is its
+ * negative (Clark et al. 2024).
  * @param images `[B, H, W, 3]` in [0, 1]
  * @returns `[B]`
  */
@@ -121,7 +122,7 @@ export function jpegDistortion(images: Tensor4D, options: JpegOptions = {}): Ten
   return tidy(() => mean(square(sub(jpegRoundTrip(images, options), images)), [1, 2, 3]));
 }
 
-// log2(1 + |c|). Most coefficients are 0: the gradient there is 0, where tfjs's own for |c| is -1.
+// log2(1 + |c|) with the gradient 0 at c = 0, where most coefficients are. tfjs's gradient of |c| is -1 there.
 const bits = defineOp<object>({
   name: 'JpegBits',
   forward: ({ c }) => mul(log1p(abs(c!)), Math.LOG2E),
@@ -142,7 +143,7 @@ function padEdges(images: Tensor4D): Tensor4D {
   return right ? concat([tall, lastColumn()], 2) : tall;
 }
 
-// JFIF 1.02 (ITU-T T.871): Y in 0 … 255, Cb and Cr around 0.
+// JFIF 1.02 (ITU-T T.871): Y in 0 … 255, Cb and Cr with mean 0.
 const [red, green, blue] = [0.299, 0.587, 0.114] as const;
 const toYCbCr = (rgb: Tensor) =>
   linear(

@@ -1,6 +1,6 @@
 import type { QuantizationTable } from './quantization-tables.js';
 
-/** One component of an image, 8 bits a value. */
+/** One component of an image, with values of 8 bits. */
 export interface Plane {
   readonly height: number;
   readonly width: number;
@@ -8,8 +8,8 @@ export interface Plane {
 }
 
 /**
- * The quantised blocks of a plane, by row and column of the block. Beyond the plane's own blocks, to the right and
- * below, libjpeg repeats the value of frequency 0 of the block coded before: such a block is undefined here.
+ * Returns a function that computes the quantised block at a row and column of blocks. Undefined for the blocks beyond
+ * the plane, to the right and below: libjpeg codes them with the DC value of the previous block.
  */
 export function blocksOf(
   { height, width, values }: Plane,
@@ -29,10 +29,10 @@ export function blocksOf(
 }
 
 /**
- * One pass of libjpeg's accurate integer DCT (jfdctint.c; Loeffler, Ligtenberg and Moschytz 1989, 13-bit constants),
- * in place. The two passes together scale by 8.
- * @param even scales what needs no product
- * @param shift scales, and rounds, what does
+ * One pass of libjpeg's accurate integer DCT (jfdctint.c; Loeffler, Ligtenberg and Moschytz 1989, 13-bit constants), in
+ * place. The two passes together scale by 8.
+ * @param even scales the outputs 0 and 4, which need no multiplication
+ * @param shift bits by which the other outputs are shifted right, with rounding
  */
 function dct8(v: Int32Array, start: number, stride: number, even: (value: number) => number, shift: number): void {
   const at = (i: number) => start + i * stride;

@@ -1,22 +1,15 @@
 import { blocksOf, type Plane } from './integer-dct.js';
 import { chromaCodes, HuffmanCounter, lumaCodes } from './huffman-counter.js';
+import type { RgbImage } from '../rgb-image.js';
 import { quantizationTables } from './quantization-tables.js';
 
-/** An 8-bit RGB image. */
-export interface RgbImage {
-  /** `[height, width, 3]`, row by row. */
-  readonly data: Uint8Array | Uint8ClampedArray;
-  readonly height: number;
-  readonly width: number;
-}
-
-// SOI, JFIF APP0, two DQT, SOF0, four DHT, SOS, EOI as libjpeg writes them.
+// The sizes of SOI, JFIF APP0, two DQT, SOF0, four DHT, SOS and EOI in libjpeg's files.
 const MARKER_BYTES = 2 + 18 + 2 * 69 + 19 + 2 * (33 + 183) + 14 + 2;
 
 /**
- * The exact size in bytes of the file that libjpeg(-turbo) writes for an image: baseline, 4:2:0, standard Huffman
- * tables, integer DCT, as Pillow's `save(quality=…)` does and sharp with `optimiseCoding: false`. DDPO's reward is
- * −bytes/1000 at quality 95. Not differentiable: see `jpegKilobytes`.
+ * Computes the exact size in bytes of the file that libjpeg(-turbo) writes for an image: baseline, 4:2:0, standard
+ * Huffman tables, integer DCT, as in Pillow's `save(quality=…)` and in sharp with `optimiseCoding: false`. DDPO's
+ * reward is −bytes/1000 at quality 95. Not differentiable; see `jpegKilobytes`.
  * @param options.quality an integer from 1 to 100
  * @throws if the data does not have height·width·3 values, or the quality is out of range
  */
@@ -46,7 +39,7 @@ export function jpegSize({ data, height, width }: RgbImage, { quality = 95 }: { 
   return MARKER_BYTES + stream.bytes();
 }
 
-/** JFIF's conversion in libjpeg's 16-bit fixed point, chroma around 128. */
+/** Converts to YCbCr by JFIF's formula in libjpeg's 16-bit fixed point; the mean of chroma is 128. */
 function toPlanes({ data, height, width }: RgbImage): [Plane, Plane, Plane] {
   const planes = [0, 1, 2].map(() => ({ height, width, values: new Int32Array(height * width) })) as [
     Plane,
@@ -62,7 +55,7 @@ function toPlanes({ data, height, width }: RgbImage): [Plane, Plane, Plane] {
   return planes;
 }
 
-/** Means of 2×2 pixels; libjpeg rounds up in every other column. The last row and column stand in for those beyond. */
+/** Averages 2×2 pixels. libjpeg rounds up in every other column, and repeats the last row and column. */
 function halved({ height, width, values }: Plane): Plane {
   const [rows, columns] = [Math.ceil(height / 2), 8 * Math.ceil(width / 16)];
   const half = { height: rows, width: columns, values: new Int32Array(rows * columns) };

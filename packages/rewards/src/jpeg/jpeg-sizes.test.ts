@@ -20,7 +20,7 @@ const encodedSize = async ({ data, height, width }: SampleImage, quality: number
   );
 };
 
-/** The embedded model's samples: drawings of 64×64. */
+/** Reads the samples of the embedded model: drawings of 64×64. */
 async function drawings(): Promise<SampleImage[]> {
   const file = new URL('../../../cli/models/tiny-emoji/samples.png', import.meta.url);
   const { data: sheet, info } = await sharp(await readFile(file))
@@ -58,7 +58,7 @@ describe('jpegSize', () => {
   }
   const { true_sizes: cases } = fixtureJson<{ true_sizes: TrueSize[] }>('jpeg/case.json');
 
-  it.each(cases)("of $image is that of Pillow's file", async (golden) => {
+  it.each(cases)("of $image is the size of Pillow's file", async (golden) => {
     await useBackend('cpu');
     const [height, width] = golden.hw;
     const data = Uint8Array.from(
@@ -70,7 +70,7 @@ describe('jpegSize', () => {
     }
   });
 
-  it('is that of every file that sharp writes', async () => {
+  it('equals the size of every file that sharp writes', async () => {
     for (const image of [...sampleImages(8), ...(await drawings())])
       for (const quality of [1, ...qualities, 100])
         expect(jpegSize(image, { quality }), `${image.name}, quality ${quality}`).toBe(
@@ -78,7 +78,7 @@ describe('jpegSize', () => {
         );
   });
 
-  it('checks what it is given', () => {
+  it('rejects a wrong number of values and a quality out of range', () => {
     const data = new Uint8Array(12);
     expect(() => jpegSize({ data, height: 2, width: 3 })).toThrow(
       'data got 12 values for 2×3 pixels, expected height·width·3',
@@ -90,7 +90,7 @@ describe('jpegSize', () => {
 describe('jpegKilobytes', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it('ranks images as their files do, and comes near their sizes', async () => {
+  it('ranks images like the sizes of their files, with small errors', async () => {
     const [synthetic, drawn] = [sampleImages(8), await drawings()];
     const pairs = (images: readonly SampleImage[], quality: number) =>
       images.map((image) => [estimate(image, quality), jpegSize(image, { quality })] as const);
@@ -110,7 +110,7 @@ type Pairs = readonly (readonly [estimate: number, size: number])[];
 const meanError = (pairs: Pairs) =>
   pairs.reduce((sum, [estimate, size]) => sum + Math.abs(estimate / size - 1), 0) / pairs.length;
 
-/** Spearman's: the correlation of the ranks, equal values sharing the mean of theirs. */
+/** Spearman's rank correlation; equal values get the mean of their ranks. */
 function rankCorrelation(pairs: Pairs): number {
   const ranks = (values: number[]) =>
     values.map((v) => values.filter((w) => w < v).length + values.filter((w) => w === v).length / 2);

@@ -1,4 +1,4 @@
-/** A table of 64 divisors, row by row (vertical frequency first). */
+/** A table of 64 divisors, row by row; rows are vertical frequencies. */
 export type QuantizationTable = readonly number[];
 
 // ITU-T T.81 (the JPEG standard), annex K, tables K.1 and K.2.
@@ -44,9 +44,9 @@ const chroma: QuantizationTable = [
 ];
 
 /**
- * The tables that libjpeg uses at a quality, limited to 1 … 255 as baseline JPEG needs.
+ * Returns libjpeg's tables for a quality, limited to 1 … 255 for baseline JPEG.
  * @param quality an integer from 1 to 100
- * @throws if it is not
+ * @throws if the quality is out of range
  */
 export function quantizationTables(quality: number): {
   readonly luma: QuantizationTable;

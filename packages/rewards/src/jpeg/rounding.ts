@@ -2,8 +2,8 @@ import { defineOp } from '@alignprop/autograd-ext';
 import { add, mul, round, square, sub, type Tensor } from '@tensorflow/tfjs-core';
 
 /**
- * How quantised coefficients get a gradient.
- * - `ste`: rounded, as an encoder does; the gradient passes unchanged (straight-through estimator).
+ * How quantised coefficients are rounded and differentiated.
+ * - `ste`: rounded as in an encoder; the gradient passes unchanged (straight-through estimator).
  * - `cubic`: r + (c − r)³ with r the rounded c, and its derivative 3(c − r)² (Shin and Song 2017, "JPEG-resistant
  *   adversarial images", equation 1): differentiable between the half-integers, flat at the integers.
  * - `none`: not rounded.
@@ -16,7 +16,10 @@ const roundings: Readonly<Record<Rounding, (c: Tensor) => Tensor>> = {
   none: (c) => c,
 };
 
-/** Rounds to the nearest integer, halves to even. @throws if the kind of rounding is unknown */
+/**
+ * Rounds to the nearest integer, halves to even, or approximates that.
+ * @throws if the kind of rounding is unknown
+ */
 export function rounded(c: Tensor, rounding: Rounding): Tensor {
   const apply = roundings[rounding];
   if (!apply) throw new Error(`jpeg: rounding got '${rounding}', expected ${Object.keys(roundings).join(', ')}.`);

@@ -1,10 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { add, mul, slice, split, sum, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { useBackend, type Engine, type ModelFunction, type Params } from '@alignprop/autograd-ext';
+import { useBackend, type ModelFunction, type Params } from '@alignprop/autograd-ext';
 import { directory, loadParams, memory, openWeights } from '@alignprop/autograd-ext/weights';
-import { engineNames, startEngine } from '../../../../fixtures/engines.js';
-import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import { testReward } from '../testing/index.js';
+import { expectClose, fixtureJson, fixturePath, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { describeOnEngines } from '../__fixtures__/reference.js';
 import { objectDetection } from './object-detection.js';
 import { yolosConfig } from './yolos-config.js';
 import { yolosBoxes, yolosDetections, yolosLogits, yolosPixels, yolosSpec, type YolosParams } from './yolos.js';
@@ -31,21 +30,13 @@ function detect(model: string, params: Params, pixels: Tensor) {
   return [yolosLogits(weights, detections), yolosBoxes(weights, detections), detections] as const;
 }
 
-describe.each(engineNames)('objectDetection on %s', (engineName) => {
-  let engine: Engine;
-  let golden: Record<string, Tensor>;
-  beforeAll(async () => {
-    engine = await startEngine(engineName);
-    golden = await fixtureTensors(`${folder}/io.safetensors`);
-  });
-  afterAll(() => engine.dispose());
-
+describeOnEngines('objectDetection', folder, (reference) => {
   describe.each(cases as { name: string; model: string; batch: number }[])('$name', ({ name, model, batch }) => {
-    const of = (key: string) => golden[`${name}.${key}`]!;
+    const of = (key: string) => reference.golden[`${name}.${key}`]!;
     it("detects as transformers' YolosForObjectDetection does, and has the gradient of the pixels", async () => {
       const outputs = (params: Params, images: Tensor) =>
         detect(model, params, yolosPixels(configOf(model), images as Tensor4D, height));
-      const [logits, boxes] = await engine.compile((params, images) => outputs(params, images!))(
+      const [logits, boxes] = await reference.engine.compile((params, images) => outputs(params, images!))(
         await paramsOf(model),
         toNHWC(of('images')),
       );
@@ -55,7 +46,7 @@ describe.each(engineNames)('objectDetection on %s', (engineName) => {
         const [scores, places] = outputs(params, images!);
         return add(sum(mul(scores, of('R_logits'))), sum(mul(places, of('R_boxes'))));
       };
-      const { inputs } = await engine.compileVjp(projected, { wrt: [0] })(await paramsOf(model), [
+      const { inputs } = await reference.engine.compileVjp(projected, { wrt: [0] })(await paramsOf(model), [
         toNHWC(of('images')),
       ]);
       expectClose(toNCHW(inputs[0]!), of('grad_outputs'), 1e-3, 'grad_outputs');
@@ -63,14 +54,14 @@ describe.each(engineNames)('objectDetection on %s', (engineName) => {
 
     it.each(['absent', 'present'] as const)('scores whether the object is %s, and has its gradient', async (goal) => {
       const { score, params } = await modelOf(model, goal);
-      const { value, inputs } = await engine.compileVjp(score, { wrt: [0] })(params, [toNHWC(of('images'))]);
+      const { value, inputs } = await reference.engine.compileVjp(score, { wrt: [0] })(params, [toNHWC(of('images'))]);
       expectClose(value, of(goal), 1e-4, goal);
       expectClose(toNCHW(inputs[0]!), of(`grad_${goal}`), 1e-3, `grad_${goal}`);
     });
 
-    it('gives each image of a batch what it gives it alone', async () => {
+    it('gives an image the same score in a batch as alone', async () => {
       const { score, params } = await modelOf(model, 'absent');
-      const run = engine.compile(score);
+      const run = reference.engine.compile(score);
       for (const [i, image] of split(toNHWC(of('images')), batch).entries()) {
         const [alone] = await run(params, image);
         expect(alone!.dataSync()[0]).toBeCloseTo(of('absent').dataSync()[i]!, 5);
@@ -78,11 +69,11 @@ describe.each(engineNames)('objectDetection on %s', (engineName) => {
     });
   });
 
-  it('normalises pixels and detection tokens as the reference', async () => {
-    const of = (key: string) => golden[`mid.1x33x17.${key}`]!;
+  it('has the pixel values and detection tokens of the reference', async () => {
+    const of = (key: string) => reference.golden[`mid.1x33x17.${key}`]!;
     const pixels = yolosPixels(configOf('mid'), toNHWC(of('images')), height);
     expectClose(toNCHW(pixels), of('pixel_values'), 1e-4, 'pixel_values');
-    const [, , detections] = await engine.compile((params, x) => detect('mid', params, x!))(
+    const [, , detections] = await reference.engine.compile((params, x) => detect('mid', params, x!))(
       await paramsOf('mid'),
       pixels,
     );
@@ -95,38 +86,23 @@ describe.each(engineNames)('objectDetection on %s', (engineName) => {
 describe('objectDetection', () => {
   beforeAll(() => useBackend('wasm'));
 
-  it.each(['absent', 'present'] as const)('keeps what a reward promises: %s', async (goal) => {
-    const reward = await objectDetection({ target, goal, threshold: 0, height: 32, weights: weightsOf('plain') });
-    await testReward(reward, {
-      size: [20, 27],
-      otherSizes: [
-        [33, 17],
-        [40, 3],
-        [1, 1],
-      ],
-      range: [0, 1],
-      entries: 12,
-    });
-    reward.dispose();
-  });
-
-  it('names the labels of the detector if the target is none of them', async () => {
+  it('lists the labels of the detector if it does not know the target', async () => {
     await expect(objectDetection({ target: 'dragon', weights: weightsOf('plain') })).rejects.toThrow(
       "target got 'dragon', expected a label that the detector knows: person, dog, cat.",
     );
   });
 
-  it('names all options that are out of range', async () => {
+  it('lists all options that are out of range', async () => {
     const options = { target, weights: weightsOf('plain'), goal: 'gone' as 'absent', threshold: 1, height: 15 };
     await expect(objectDetection(options)).rejects.toThrow(/goal got 'gone'.*threshold got 1.*height got 15/);
   });
 
-  it('names fields of a config that it does not support', async () => {
+  it('rejects a config with unsupported fields', async () => {
     const weights = memory({ 'config.json': JSON.stringify({ hidden_act: 'relu', hidden_size: 10, image_size: [5] }) });
     await expect(objectDetection({ target, weights })).rejects.toThrow(/hidden_act got "relu"/);
   });
 
-  it('leaves its weights in their files for a trainer', async () => {
+  it('leaves its weights in their files if load is false', async () => {
     const reward = await objectDetection({ target, weights: weightsOf('plain'), load: false });
     expect(() => reward(undefined as never, [''], [{}])).toThrow('still in its file');
     expect(Object.keys(reward.model.params)).toEqual(['vit', 'class_labels_classifier']);

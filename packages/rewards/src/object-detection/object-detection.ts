@@ -25,7 +25,7 @@ import { checkImages, defineReward, loadReward, type ModelReward } from '../rewa
 import { classOf, yolosConfig, type YolosConfig } from './yolos-config.js';
 import { yolosDetections, yolosLogits, yolosPixels, yolosSpec, type YolosParams } from './yolos.js';
 
-/** What is looked for, and whether it is wanted. */
+/** The object, whether it is wanted, and the detector. */
 export interface ObjectDetectionOptions {
   /** The object: a label of the detector's config, such as `dog`. */
   readonly target: string;
@@ -33,36 +33,36 @@ export interface ObjectDetectionOptions {
   readonly goal?: 'absent' | 'present';
   /** A folder, hub id or source with `config.json` and `model.safetensors` of a `YolosForObjectDetection`. */
   readonly weights?: string | FileSource;
-  /** Scores above which a box counts, for `absent`. */
+  /** For `absent`: boxes count if their score is above it. */
   readonly threshold?: number;
   /**
-   * Pixels that images are resized to before they are looked at; the width follows. Less is faster and overlooks more.
+   * Height in pixels to which images are resized; the width keeps the aspect ratio. Smaller is faster, and misses more.
    */
   readonly height?: number;
-  /** `false` leaves the weights in their files, for a trainer. */
+  /** Whether to read the weights into memory, to call the reward directly. False for an engine, which reads them. */
   readonly load?: boolean;
 }
 
 /**
- * Whether a detector (YOLOS, arXiv 2106.00666) sees an object, to remove a concept or to ask for one.
+ * Whether a detector (YOLOS, arXiv 2106.00666) sees an object: to remove a concept, or to ask for one.
  *
  * `absent` is VADER's object removal (arXiv 2407.08737, `objectDetection_loss_fn`), image by image: 1 minus the mean
- * score of the boxes whose likeliest class is the target and whose score is above the threshold. Within `[0, 1 -
- * threshold)` while there is such a box, and 1, without a gradient, when there is none. (VADER forgets the images of a
- * batch before one without a box; here each counts.) `present` is the largest score of the target among all boxes,
- * within `(0, 1)`: it has no threshold, since an object that is not there yet must leave a gradient. Prompts are not
- * looked at.
+ * score of the boxes whose likeliest class is the target and whose score is above the threshold. In
+ * `[0, 1 - threshold)` while there is such a box; 1, without a gradient, when there is none. (In VADER, an image
+ * without a box drops the images before it in the batch; here each image counts.) `present` is the largest score of the
+ * target among all boxes, in `(0, 1)`. It has no threshold, since an object that is not there yet needs a gradient.
+ * Ignores prompts.
  *
- * Preprocessing: bilinear without antialiasing to `height` (512 as VADER) and the width that keeps the aspect ratio, at
- * least one patch; ImageNet's mean and deviation.
+ * Preprocessing: bilinear resize without antialiasing to `height` (512 as in VADER) and the width that keeps the aspect
+ * ratio, at least one patch; ImageNet's mean and standard deviation.
  *
- * Weights: `hustvl/yolos-tiny` (26 MB; `-small` and `-base` see more) from the Hugging Face hub, Apache-2.0, trained on
- * COCO, whose 80 labels they know.
+ * Weights: `hustvl/yolos-tiny` (26 MB; `-small` and `-base` detect more) from the Hugging Face hub, Apache-2.0, trained
+ * on the 80 labels of COCO.
  *
- * Over-optimised, `absent` blurs and dissolves the object, or paints it so that only the detector no longer knows it,
- * and what surrounds it goes too; `present` covers the image with textures and fragments that the detector takes for
- * the object. Watch it beside a reward of quality, and with another detector.
- * @throws if files are missing or do not fit, if the detector does not know the target, or an option is out of range
+ * Over-optimisation: `absent` blurs and dissolves the object and its surroundings, or paints it so that only the
+ * detector no longer recognises it; `present` covers the image with textures and fragments that the detector takes for
+ * the object. Combine it with a reward for quality, and check with another detector.
+ * @throws if files are missing or do not match, if the detector does not know the target, or an option is out of range
  */
 export async function objectDetection({
   target,
@@ -80,36 +80,38 @@ export async function objectDetection({
     owner: 'objectDetection',
     location: source.location,
   });
-  const { bbox_predictor: _, ...params } = all as unknown as YolosParams; // where an object is does not count
-  const judge = goal === 'absent' ? (p: Tensor3D) => absence(p, index, threshold) : (p: Tensor3D) => presence(p, index);
+  const { bbox_predictor: _, ...params } = all as unknown as YolosParams; // the score ignores positions
+  const scoreBoxes =
+    goal === 'absent' ? (p: Tensor3D) => absence(p, index, threshold) : (p: Tensor3D) => presence(p, index);
   const reward = defineReward({
     params: params as unknown as Params,
     score: (weights, images) =>
-      judge(probabilities(config, weights as unknown as YolosParams, images as Tensor4D, height)),
+      scoreBoxes(probabilities(config, weights as unknown as YolosParams, images as Tensor4D, height)),
   });
   return load ? loadReward(reward) : reward;
 }
 
-/** Of every class and, last, of no object, `[B, D, K + 1]`. */
+/** The probability of every class and, last, of no object, for each box: `[B, D, K + 1]`. */
 function probabilities(config: YolosConfig, params: YolosParams, images: Tensor4D, height: number): Tensor3D {
   checkImages('objectDetection', images);
   return softmax(yolosLogits(params, yolosDetections(config, params, yolosPixels(config, images, height))));
 }
 
-/** 1 - the mean score of the boxes that show the class, `[B]`. */
+/** 1 - the mean score of the boxes that show the class: `[B]`. */
 function absence(p: Tensor3D, index: number, threshold: number): Tensor1D {
   const [batch, boxes, classes] = p.shape;
-  const score = ofClass(p, index);
+  const score = scoresOfClass(p, index);
   const isLikeliest = greaterEqual(score, max(slice(p, [0, 0, 0], [batch, boxes, classes - 1]), -1));
   const isFound = cast(logicalAnd(isLikeliest, greater(score, threshold)), 'float32'); // [B, D]
   const mean = div(sum(mul(isFound, score), 1), maximum(sum(isFound, 1), 1));
   return sub(1, mean);
 }
 
-const presence = (p: Tensor3D, index: number): Tensor1D => max(ofClass(p, index), 1);
+/** The largest score of the class among all boxes: `[B]`. */
+const presence = (p: Tensor3D, index: number): Tensor1D => max(scoresOfClass(p, index), 1);
 
-/** `[B, D]` */
-function ofClass(p: Tensor3D, index: number): Tensor2D {
+/** The probability of one class in each box: `[B, D]`. */
+function scoresOfClass(p: Tensor3D, index: number): Tensor2D {
   const [batch, boxes] = p.shape;
   return squeeze(slice(p, [0, 0, index], [batch, boxes, 1]) as Tensor, [2]);
 }

@@ -28,14 +28,14 @@ const fields = {
 };
 
 /**
- * transformers' `YolosConfig`, in its own spelling. `image_size` is `[height, width]`: the grid that the position
- * embeddings were trained on.
+ * transformers' `YolosConfig`, in its spelling. `image_size` is `[height, width]`, for which the position embeddings
+ * were trained.
  */
 export type YolosConfig = ConfigOf<typeof fields>;
 
 /**
  * Fills in defaults and checks every field.
- * @throws naming all unsupported fields, values and what is supported
+ * @throws if fields are not supported; lists them all with the supported values
  */
 export function yolosConfig(input: ConfigInput): YolosConfig {
   const config = readConfig('YolosForObjectDetection', fields, input);
@@ -51,8 +51,8 @@ export function yolosConfig(input: ConfigInput): YolosConfig {
 }
 
 /**
- * The class of a label.
- * @throws listing the labels if it is none of them
+ * Returns the class index of a label.
+ * @throws if the detector does not know the label; lists those it knows
  */
 export function classOf(owner: string, { id2label }: YolosConfig, label: string): number {
   const entry = Object.entries(id2label).find(([, name]) => name === label);

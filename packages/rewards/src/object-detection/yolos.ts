@@ -45,7 +45,7 @@ type YolosEmbeddingsParams = {
   position_embeddings: Tensor3D; // [1, 1 + N + D, C]
 };
 
-/** Three linear maps. */
+/** The weights of a head: three linear maps with ReLU between them. */
 type YolosHeadParams = { layers: readonly LinearParams[] };
 
 /** The weights of a `YolosForObjectDetection`. */
@@ -60,7 +60,7 @@ export type YolosParams = {
   bbox_predictor: YolosHeadParams;
 };
 
-/** The weights that a config demands. */
+/** The keys and shapes of the weights. */
 export function yolosSpec(config: YolosConfig) {
   const {
     hidden_size: width,
@@ -114,9 +114,9 @@ const headSpec = (width: number, outputs: number) => ({
 });
 
 /**
- * What the detector looks at: images in [0, 1] resized to a height and the width that keeps the aspect ratio, at least
- * one patch, and normalised with ImageNet's mean and standard deviation.
- * @param images `[B, H, W, 3]`
+ * Preprocesses images: resizes to `height` and the width that keeps the aspect ratio, at least one patch, and
+ * normalises with ImageNet's mean and standard deviation.
+ * @param images `[B, H, W, 3]` in [0, 1]
  */
 export function yolosPixels({ patch_size }: YolosConfig, images: Tensor4D, height: number): Tensor4D {
   const [, rows, columns] = images.shape;
@@ -127,8 +127,8 @@ export function yolosPixels({ patch_size }: YolosConfig, images: Tensor4D, heigh
 
 /**
  * The transformer of transformers' `YolosForObjectDetection` (You Only Look at One Sequence, arXiv 2106.00666, §2.1): a
- * ViT whose last tokens ask for objects.
- * @param pixels `[B, H, W, 3]`, normalised, at least one patch high and wide; what is beyond whole patches is not seen
+ * ViT with additional detection tokens, one for each box.
+ * @param pixels `[B, H, W, 3]`, normalised, at least one patch high and wide; pixels beyond whole patches are ignored
  * @returns the detection tokens, normalised, `[B, D, C]`
  */
 export function yolosDetections(config: YolosConfig, params: Pick<YolosParams, 'vit'>, pixels: Tensor4D): Tensor3D {
@@ -150,12 +150,12 @@ export function yolosDetections(config: YolosConfig, params: Pick<YolosParams, '
   return norm(config, layernorm, last) as Tensor3D;
 }
 
-/** The scores of every class and, last, of no object: `[B, D, K + 1]`. */
+/** The logits of every class and, last, of no object: `[B, D, K + 1]`. */
 export function yolosLogits(params: Pick<YolosParams, 'class_labels_classifier'>, detections: Tensor3D): Tensor3D {
   return head(params.class_labels_classifier, detections);
 }
 
-/** Centre x and y, width and height of every box, as fractions of the image: `[B, D, 4]`. */
+/** Each box's centre x, centre y, width and height as fractions of the image: `[B, D, 4]`. */
 export function yolosBoxes(params: Pick<YolosParams, 'bbox_predictor'>, detections: Tensor3D): Tensor3D {
   return sigmoid(head(params.bbox_predictor, detections));
 }
@@ -164,7 +164,7 @@ function head({ layers }: YolosHeadParams, x: Tensor3D): Tensor3D {
   return layers.reduce<Tensor>((y, { weight, bias }, i) => linear(i ? relu(y) : y, weight, bias), x) as Tensor3D;
 }
 
-/** Class token, patches and detection tokens with their positions, `[B, 1 + N + D, C]`. */
+/** Class token, patches and detection tokens plus their position embeddings: `[B, 1 + N + D, C]`. */
 function embed(config: YolosConfig, params: YolosEmbeddingsParams, pixels: Tensor4D): Tensor3D {
   const { cls_token, detection_tokens, patch_embeddings, position_embeddings } = params;
   const [batch, height, width] = pixels.shape;
@@ -175,8 +175,8 @@ function embed(config: YolosConfig, params: YolosEmbeddingsParams, pixels: Tenso
 }
 
 /**
- * Position embeddings `[L, 1 + N + D, C]` for an image of another size: those of the patches are resized as an image of
- * them would be.
+ * Resizes position embeddings `[L, 1 + N + D, C]` to an image of another size: those of the patches as an image, the
+ * others unchanged.
  */
 function interpolate(config: YolosConfig, positions: Tensor3D, size: Size): Tensor3D {
   const { num_detection_tokens: detections, hidden_size: channels } = config;
@@ -209,7 +209,7 @@ const squeezed = (positions: Tensor4D): Tensor3D =>
 const norm = ({ layer_norm_eps: eps }: YolosConfig, { weight, bias }: NormParams, x: Tensor) =>
   layerNorm(x, weight, bias, { eps });
 
-/** transformers' `YolosLayer`: attention, then MLP, each on normalised tokens and added to them. */
+/** transformers' `YolosLayer`: attention and MLP, each on normalised tokens with a residual connection. */
 function yolosLayer(
   config: YolosConfig,
   { attention, intermediate, output, layernorm_before, layernorm_after }: YolosLayerParams,

@@ -24,7 +24,7 @@ import { testReward, type TestRewardOptions } from './test-reward.js';
 const brightness = (images: Tensor4D): Tensor1D => mean(images, [1, 2, 3]);
 const tenthMore = customGrad((x) => ({ value: clone(x as Tensor), gradFunc: (dy: Tensor) => mul(dy, 1.1) }));
 
-const broken: [message: string, reward: RewardFunction, options?: TestRewardOptions][] = [
+const violations: [message: string, reward: RewardFunction, options?: TestRewardOptions][] = [
   ['scores got shape [], expected [3] for 3 images', (images) => mean(images) as Tensor as Tensor1D],
   ['image 0 of 16×16 got', (images) => add(brightness(images), images.shape[0])],
   ['the score of a 16×16 image got NaN', (images) => log(sub(brightness(images), 2))],
@@ -49,14 +49,14 @@ const broken: [message: string, reward: RewardFunction, options?: TestRewardOpti
 describe.each(['wasm', 'cpu'] as const)('testReward on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  it('lets a reward pass that keeps its promises, and leaves nothing', () =>
+  it('accepts a correct reward, and leaks nothing', () =>
     expectNoLeaks(() => testReward((images) => tidy(() => brightness(images)), { range: [0, 1] })));
 
-  it.each(broken)('finds broken promises: %s', async (message, reward, options) => {
+  it.each(violations)('reports the violation: %s', async (message, reward, options) => {
     await expect(testReward(reward, options)).rejects.toThrow(message);
   });
 
-  it('notices a reward that disposes its images', async () => {
+  it('reports a reward that disposes its images or leaks tensors', async () => {
     const greedy: RewardFunction = (images) => {
       const scores = brightness(images);
       dispose(images);

@@ -3,22 +3,23 @@ import { checkGradient, expectNoLeaks, type CheckGradientOptions } from '@alignp
 import { concat, dispose, fill, randomUniform, split, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { detailed, isModelReward, type RewardFunction } from '../reward.js';
 
+/** Images and tolerances of `testReward`. */
 export interface TestRewardOptions extends CheckGradientOptions {
   /** Height and width of the images. */
   readonly size?: readonly [number, number];
-  /** Further sizes to score, none of which need be kind. */
+  /** Further heights and widths to score. */
   readonly otherSizes?: readonly (readonly [number, number])[];
-  /** What scores lie within, both ends included. */
+  /** The bounds of the scores, both included. */
   readonly range?: readonly [min: number, max: number];
-  /** One for each of three images; the prompts are 'a crab', 'a fox' and 'a moon' if none are given. */
+  /** The prompts of the three images; 'a crab', 'a fox' and 'a moon' by default. */
   readonly prompts?: readonly [string, string, string];
 }
 
 /**
- * What every reward promises, to be called in its test: one finite number an image, within `range`, at every size; the
- * same whatever else is in the batch; a gradient that equals central differences, and is finite on black and on white;
- * terms of the same shape; no tensor left behind, no input disposed.
- * @throws at the first promise that is broken
+ * Tests the contract of rewards: one finite score an image, within `range`, at every size; the same score alone as in a
+ * batch; a gradient that equals central differences, and is finite on black and on white images; terms of the same
+ * shape as the scores; no leaked tensors and no disposed inputs.
+ * @throws at the first violation
  */
 export async function testReward(
   reward: RewardFunction,
@@ -34,26 +35,29 @@ export async function testReward(
     ...options
   }: TestRewardOptions = {},
 ): Promise<void> {
-  const before = randomUniform([3, ...size, 3], 0.1, 0.9, 'float32', 1) as Tensor4D;
-  const batch = await checkBatch(reward, before, prompts, range);
+  const images = randomUniform([3, ...size, 3], 0.1, 0.9, 'float32', 1) as Tensor4D;
+  const batch = await checkBatch(reward, images, prompts, range);
   for (const [i, other] of otherSizes.entries())
     dispose(await checkBatch(reward, randomUniform([3, ...other, 3], 0, 1, 'float32', i + 2), prompts, range));
   for (const level of [0, 1]) checkGradientIsFinite(reward, level, size, prompts[0]);
   const two = concat(batch.slice(0, 2)) as Tensor4D;
-  checkGradient((images) => judge(reward, images as Tensor4D, prompts.slice(0, 2)), [two], options);
+  checkGradient((x) => evaluate(reward, x as Tensor4D, prompts.slice(0, 2)), [two], options);
   await checkMemory(reward, two, prompts.slice(0, 2));
   dispose([...batch, two]);
 }
 
-const judge = (reward: RewardFunction, images: Tensor4D, prompts: readonly string[]) =>
+const evaluate = (reward: RewardFunction, images: Tensor4D, prompts: readonly string[]) =>
   reward(
     images,
     prompts,
     prompts.map(() => ({})),
   );
-const named = ({ shape }: Tensor) => `${shape[1]}×${shape[2]}`;
+const sizeOf = ({ shape }: Tensor) => `${shape[1]}×${shape[2]}`;
 
-/** Scores a batch, and each of its images alone. @returns the images one by one */
+/**
+ * Scores a batch of three images, and each image alone. Disposes the batch.
+ * @returns the images one by one
+ */
 async function checkBatch(
   reward: RewardFunction,
   images: Tensor4D,
@@ -78,17 +82,17 @@ async function checkBatch(
     );
   }
   for (const [i, image] of alone.entries()) {
-    const scores = judge(reward, image, [prompts[i]!]);
+    const scores = evaluate(reward, image, [prompts[i]!]);
     const [one] = await scores.data();
     const inBatch = (await together[0].data())[i]!;
-    check(Number.isFinite(one), `the score of a ${named(image)} image got ${one}, expected a finite number`);
+    check(Number.isFinite(one), `the score of a ${sizeOf(image)} image got ${one}, expected a finite number`);
     check(
       one! >= min && one! <= max,
-      `the score of a ${named(image)} image got ${one}, expected it in [${min}, ${max}]`,
+      `the score of a ${sizeOf(image)} image got ${one}, expected it in [${min}, ${max}]`,
     );
     check(
       Math.abs(inBatch - one!) <= 1e-5 * Math.max(1, Math.abs(one!)),
-      `image ${i} of ${named(image)} got ${inBatch} in a batch, expected ${one} as alone`,
+      `image ${i} of ${sizeOf(image)} got ${inBatch} in a batch, expected ${one} as alone`,
     );
     scores.dispose();
   }
@@ -96,7 +100,7 @@ async function checkBatch(
   return alone;
 }
 
-/** Where a root or a logarithm of nothing gives no number. */
+/** Checks an image of one value: black and white are where roots and logarithms have infinite slopes. */
 function checkGradientIsFinite(
   reward: RewardFunction,
   level: number,
@@ -104,16 +108,16 @@ function checkGradientIsFinite(
   prompt: string,
 ): void {
   const image = fill([1, ...size, 3], level);
-  const { value, inputs } = vjp((_, images) => judge(reward, images as Tensor4D, [prompt]), {}, [image]);
+  const { value, inputs } = vjp((_, images) => evaluate(reward, images as Tensor4D, [prompt]), {}, [image]);
   const bad = inputs[0]!.dataSync().find((slope) => !Number.isFinite(slope));
   check(bad === undefined, `the gradient of an image of ${level}s got ${bad}, expected finite numbers`);
   dispose([image, value, ...inputs]);
 }
 
 async function checkMemory(reward: RewardFunction, images: Tensor4D, prompts: readonly string[]): Promise<void> {
-  await expectNoLeaks(() => judge(reward, images, prompts));
+  await expectNoLeaks(() => evaluate(reward, images, prompts));
   await expectNoLeaks(() => {
-    const { value, inputs } = vjp((_, x) => judge(reward, x as Tensor4D, prompts), {}, [images]);
+    const { value, inputs } = vjp((_, x) => evaluate(reward, x as Tensor4D, prompts), {}, [images]);
     return [value, ...inputs];
   });
   if (isModelReward(reward))
