@@ -96,12 +96,12 @@ const allowed: readonly (readonly [file: string, code: string])[] = [
   ['packages/trainer/src/x.ts', "export type { RewardFunction } from '@alignprop/rewards';"],
   [
     'packages/cli/src/x.ts',
-    "import { readFileSync } from 'node:fs'; export { jpegCompressibility } from '@alignprop/rewards'; " +
+    "import { readFileSync } from 'node:fs'; export { jpegCompressibility } from '@alignprop/rewards';\n" +
       'console.log(readFileSync);',
   ],
   [
     'packages/autograd-ext/src/weights/files/directory.ts',
-    "import type { FileHandle } from 'node:fs/promises'; export type Handle = FileHandle; " +
+    "import type { FileHandle } from 'node:fs/promises'; export type Handle = FileHandle;\n" +
       "export const x = (): Promise<unknown> => import('node:fs/promises');",
   ],
   ['packages/diffusion/src/x.test.ts', "import { readFileSync } from 'node:fs'; export const x = readFileSync;"],
