@@ -140,9 +140,9 @@ function weightGradient(
   { stride, pads: [top, bottom, left, right] }: ConvAttrs,
 ): Tensor {
   const [, , kh, kw] = weight.shape as [number, number, number, number];
-  const places = [dy.shape[1]!, dy.shape[2]!] as const;
+  const outputSize = [dy.shape[1]!, dy.shape[2]!] as const;
   const [rows, columns] = [[top, bottom] as const, [left, right] as const];
-  const windows = { size: [kh, kw], strides: [stride, stride], pads: [rows, columns], places } as const;
+  const windows = { size: [kh, kw], strides: [stride, stride], pads: [rows, columns], outputSize } as const;
   const gradient = filterGradient(x, dy, windows); // [kh·kw, out, in]
   return reshape(transpose(gradient, [1, 2, 0]), weight.shape);
 }

@@ -12,21 +12,21 @@ import {
 type Pair = readonly [number, number];
 
 /** The windows of a 2-D convolution: pairs are vertical, horizontal. */
-export interface Windows {
+export interface ConvWindows {
   readonly size: Pair;
   readonly strides: Pair;
   readonly pads: readonly [rows: Pair, columns: Pair];
   /** Height and width of the output. */
-  readonly places: Pair;
+  readonly outputSize: Pair;
 }
 
 /**
  * Returns, for each position in the window (row by row), the input pixel that every window has there: `[B, H', W', C]`
  * of x `[B, H, W, C]`.
  */
-export function seenByPosition(
+export function pixelsByWindowPosition(
   x: Tensor,
-  { size: [kh, kw], strides: [down, across], pads, places: [rows, columns] }: Windows,
+  { size: [kh, kw], strides: [down, across], pads, outputSize: [rows, columns] }: ConvWindows,
 ): Tensor[] {
   const padded = pad(x, [[0, 0], [...pads[0]], [...pads[1]], [0, 0]]);
   return Array.from({ length: kh * kw }, (_, i) => {
@@ -40,8 +40,10 @@ export function seenByPosition(
  * The gradient of a convolution's filter, as one matrix product of dy and x per position in the window.
  * @returns `[kh·kw, out, in]`
  */
-export function filterGradient(x: Tensor, dy: Tensor, windows: Windows): Tensor {
+export function filterGradient(x: Tensor, dy: Tensor, windows: ConvWindows): Tensor {
   const [inputs, outputs] = [x.shape[3]!, dy.shape[3]!];
   const dyT = transpose(reshape(dy, [-1, outputs])) as Tensor2D; // [out, B·H'·W']
-  return stack(seenByPosition(x, windows).map((pixels) => matMul(dyT, reshape(pixels, [-1, inputs]) as Tensor2D)));
+  return stack(
+    pixelsByWindowPosition(x, windows).map((pixels) => matMul(dyT, reshape(pixels, [-1, inputs]) as Tensor2D)),
+  );
 }

@@ -1,8 +1,8 @@
 import { mul, reshape, stack, sum, transpose, type Tensor } from '@tensorflow/tfjs-core';
 import {
   filterGradient,
-  seenByPosition,
-  type Windows as FilterWindows,
+  pixelsByWindowPosition,
+  type ConvWindows,
 } from '../../../kernels/gradients/filter-gradient.js';
 import { node, type Value } from '../graph/graph.js';
 import { registerDecomposition, registerKernelEmitter } from '../recorder/recorder.js';
@@ -107,17 +107,17 @@ registerDecomposition<FilterAttrs>('Conv2DBackpropFilter', ({ x, dy }, attrs) =>
 registerDecomposition<FilterAttrs>('DepthwiseConv2dNativeBackpropFilter', ({ x, dy }, attrs) => {
   const [, , channels, multiplier] = attrs.filterShape as [number, number, number, number];
   const dys = reshape(dy!, [...dy!.shape.slice(0, 3), channels, multiplier]);
-  const positions = seenByPosition(x!, filterWindows('DepthwiseConv2dNative', x!.shape, attrs));
+  const positions = pixelsByWindowPosition(x!, filterWindows('DepthwiseConv2dNative', x!.shape, attrs));
   const sums = positions.map((part) => sum(mul(reshape(part, [...part.shape, 1]), dys), [0, 1, 2]));
   return reshape(stack(sums), attrs.filterShape);
 });
 
-function filterWindows(name: string, shape: readonly number[], attrs: FilterAttrs): FilterWindows {
+function filterWindows(name: string, shape: readonly number[], attrs: FilterAttrs): ConvWindows {
   const { size, strides, before, after, counts } = convWindows(name, shape, attrs.filterShape, {
     ...attrs,
     dilations: 1,
   });
-  return { size, strides, pads: before.map((n, i) => [n, after[i]!]), places: counts } as unknown as FilterWindows;
+  return { size, strides, pads: before.map((n, i) => [n, after[i]!]), outputSize: counts } as unknown as ConvWindows;
 }
 
 // A convolution of x with dy, with examples and channels swapped. Results behind the last window are cut off.

@@ -15,7 +15,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { explicitPadding } from '../../geometry/explicit-padding.js';
-import { filterGradient, seenByPosition, type Windows } from '../../gradients/filter-gradient.js';
+import { filterGradient, pixelsByWindowPosition, type ConvWindows } from '../../gradients/filter-gradient.js';
 import { spreadAlong } from '../../gradients/spread-along.js';
 import { wrapKernel } from '../../registry/wrap-kernel.js';
 
@@ -78,7 +78,7 @@ function windows(
   inputShape: readonly number[],
   filterShape: readonly number[],
   { strides, pad: padding, dimRoundingMode }: Omit<ConvAttrs, 'filterShape'>,
-): Windows {
+): ConvWindows {
   const info = backend_util.computeConv2DInfo(
     [...inputShape] as Shape4D,
     [...filterShape] as Shape4D,
@@ -92,14 +92,14 @@ function windows(
     size: [info.filterHeight, info.filterWidth],
     strides: [info.strideHeight, info.strideWidth],
     pads: explicitPadding(name, info),
-    places: [info.outHeight, info.outWidth],
+    outputSize: [info.outHeight, info.outWidth],
   };
 }
 
 function depthwiseFilterGradient(x: Tensor, dy: Tensor, attrs: ConvAttrs): Tensor {
   const [, , channels, multiplier] = attrs.filterShape;
   const dys = reshape(dy, [-1, channels, multiplier]); // [B·H'·W', in, multiplier]
-  const positions = seenByPosition(x, windows('DepthwiseConv2dNative', x.shape, attrs.filterShape, attrs));
+  const positions = pixelsByWindowPosition(x, windows('DepthwiseConv2dNative', x.shape, attrs.filterShape, attrs));
   return reshape(
     stack(positions.map((pixels) => sum(mul(reshape(pixels, [-1, channels, 1]), dys), 0))),
     attrs.filterShape,
@@ -123,14 +123,14 @@ function depthwiseInputGradient(dy: Tensor, filter: Tensor, attrs: ConvAttrs): T
  * Spreads `dy` of a strided convolution over the output of the stride-1 convolution, with zeros between.
  * @returns the result and its padding, with which a stride-1 convolution of it has the size of the input
  */
-function spreadOut(dy: Tensor, inputShape: Shape4D, { size, strides, places, pads }: Windows) {
-  const spans = places.map((count, i) => (count - 1) * strides[i]! + 1);
+function spreadOut(dy: Tensor, inputShape: Shape4D, { size, strides, outputSize, pads }: ConvWindows) {
+  const spans = outputSize.map((count, i) => (count - 1) * strides[i]! + 1);
   const spread = strides.reduce((x, stride, i) => spreadAlong(x, i + 1, 0, stride, spans[i]!), dy);
   const border = [0, 1].map((i) => {
     const before = size[i]! - 1 - pads[i]![0];
     return [before, inputShape[i + 1]! - spans[i]! - before + size[i]! - 1];
   });
-  // Windows that lie entirely in the padding have no effect on the input: the border is negative there.
+  // ConvWindows that lie entirely in the padding have no effect on the input: the border is negative there.
   const unseen = border.map((zeros) => zeros.map((count) => Math.max(0, -count)));
   const begin = [0, unseen[0]![0]!, unseen[1]![0]!, 0];
   const rest = [-1, spans[0]! - begin[1]! - unseen[0]![1]!, spans[1]! - begin[2]! - unseen[1]![1]!, -1];

@@ -17,7 +17,7 @@ const convolutions = ['Conv2D', 'FusedConv2D', 'DepthwiseConv2dNative', 'FusedDe
 /**
  * Corrects convolutions and pools on wasm whose padding is a number and whose window or stride is not square. tfjs
  * computes their output shape from the height and vertical stride alone; the wasm kernels then write values to wrong
- * places, or outside the output. Passes the explicit padding that gives the same shape, as the cpu backend applies it.
+ * addresses, even outside the tensor. Passes the explicit padding that gives the same shape, as on the cpu backend.
  */
 export function makePaddingExplicitOnWasm(): void {
   for (const name of [...pools, ...convolutions]) {
