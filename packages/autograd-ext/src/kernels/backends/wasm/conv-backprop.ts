@@ -130,7 +130,7 @@ function spreadOut(dy: Tensor, inputShape: Shape4D, { size, strides, outputSize,
     const before = size[i]! - 1 - pads[i]![0];
     return [before, inputShape[i + 1]! - spans[i]! - before + size[i]! - 1];
   });
-  // ConvWindows that lie entirely in the padding have no effect on the input: the border is negative there.
+  // Windows that lie entirely in the padding have no effect on the input: the border is negative there.
   const unseen = border.map((zeros) => zeros.map((count) => Math.max(0, -count)));
   const begin = [0, unseen[0]![0]!, unseen[1]![0]!, 0];
   const rest = [-1, spans[0]! - begin[1]! - unseen[0]![1]!, spans[1]! - begin[2]! - unseen[1]![1]!, -1];
