@@ -61,13 +61,23 @@ export async function* denoise(
       timestep.dispose();
     }
   };
+  const stepTo = (step: Step, modelOutput: Tensor4D): Tensor4D => {
+    let noise: Tensor4D | undefined;
+    try {
+      noise = stepNoise(step, eta, sample.shape, options);
+      return tidy(() => scheduler.step(modelOutput, step, sample, { eta, noise, history }).prevSample);
+    } catch (error) {
+      modelOutput.dispose();
+      throw error;
+    } finally {
+      noise?.dispose();
+    }
+  };
   try {
     for (const step of options.steps ?? scheduler.timesteps(options.numInferenceSteps)) {
       signal?.throwIfAborted();
       const modelOutput = await predictAt(step);
-      const noise = stepNoise(step, eta, sample.shape, options);
-      const next = tidy(() => scheduler.step(modelOutput, step, sample, { eta, noise, history }).prevSample);
-      noise?.dispose();
+      const next = stepTo(step, modelOutput);
       if (scheduler.historyLength > 0) history.push({ modelOutput: clone(modelOutput), sample: clone(sample) });
       while (history.length > scheduler.historyLength) disposeCall(history.shift()!);
       sample.dispose();
