@@ -80,7 +80,7 @@ export function clipEncoder(
 }
 
 /** transformers' `CLIPEncoderLayer`: pre-norm attention and pre-norm MLP, with residual connections. */
-export function clipEncoderLayer(
+function clipEncoderLayer(
   config: ClipEncoderConfig,
   params: ClipEncoderLayerParams,
   tokens: Tensor3D,

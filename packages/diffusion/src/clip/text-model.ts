@@ -46,7 +46,7 @@ export interface CLIPTextOutput {
 }
 
 /** Returns the weights that a text encoder requires. */
-export function clipTextSpec(config: CLIPTextConfig) {
+function clipTextSpec(config: CLIPTextConfig) {
   const { vocab_size, max_position_embeddings, hidden_size: width } = config;
   return {
     text_model: {

@@ -49,7 +49,7 @@ export function attention(params: AttentionParams, x: Tensor, context: Tensor, {
 export type FeedForwardParams = { net: { 0: { proj: LinearParams }; 2: LinearParams } };
 
 /** Returns the weights that a `FeedForward` requires. */
-export function feedForwardSpec(channels: number): ParamsSpec {
+function feedForwardSpec(channels: number): ParamsSpec {
   const inner = FEED_FORWARD_EXPANSION * channels;
   return { net: { 0: { proj: linearSpec(channels, 2 * inner) }, 2: linearSpec(inner, channels) } };
 }

@@ -62,7 +62,7 @@ export type AutoencoderKLParams = {
  * Fills in diffusers' defaults and validates every field.
  * @throws if values are not supported; lists every such field with the supported values
  */
-export function autoencoderKLConfig(input: ConfigInput): AutoencoderKLConfig {
+function autoencoderKLConfig(input: ConfigInput): AutoencoderKLConfig {
   const config = readConfig('AutoencoderKL', fields, input);
   const { length } = config.block_out_channels;
   const problems = (['down_block_types', 'up_block_types'] as const)
@@ -78,7 +78,7 @@ export function autoencoderKLConfig(input: ConfigInput): AutoencoderKLConfig {
 }
 
 /** Returns the weights that a config requires. */
-export function autoencoderKLSpec(config: AutoencoderKLConfig): ParamsSpec {
+function autoencoderKLSpec(config: AutoencoderKLConfig): ParamsSpec {
   const latents = config.latent_channels;
   return {
     encoder: vaeEncoderSpec(shape(config)),

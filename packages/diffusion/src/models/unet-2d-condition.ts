@@ -38,7 +38,7 @@ export type UNet2DConditionParams = {
 };
 
 /** Returns the weights that a config requires. */
-export function unet2DConditionSpec(config: UNet2DConditionConfig): ParamsSpec {
+function unet2DConditionSpec(config: UNet2DConditionConfig): ParamsSpec {
   const levels = unetLevels(config);
   const first = levels[0]!.channels;
   const time = timeChannels(config);

@@ -50,7 +50,7 @@ export function vaeAttention(params: VaeAttentionParams, x: Tensor4D, options: G
 export type VaeMidBlockParams = { resnets: readonly ResnetBlock2DParams[]; attentions?: readonly VaeAttentionParams[] };
 
 /** Returns the weights that a mid block requires. */
-export function vaeMidBlockSpec(channels: number, { attends }: Pick<VaeShape, 'attends'>): ParamsSpec {
+function vaeMidBlockSpec(channels: number, { attends }: Pick<VaeShape, 'attends'>): ParamsSpec {
   const attentions = [
     { ...(attentionSpec(channels, channels, { bias: true }) as object), group_norm: normSpec(channels) },
   ] as ParamsSpec;
