@@ -209,7 +209,7 @@ describe('rewardFile', () => {
       env: { ...process.env, NODE_OPTIONS: '' },
       stdio: ['ignore', 'pipe', 'ignore'],
     });
-    const [major, minor] = process.versions.node.split('..').map(Number) as [number, number];
+    const [major, minor] = process.versions.node.split('.').map(Number) as [number, number];
     const runsTypeScript = major > 22 || (major === 22 && minor >= 18);
     expect(printed).toMatch(
       runsTypeScript

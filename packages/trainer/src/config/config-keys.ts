@@ -16,7 +16,7 @@ export function parseOptions<S extends z.ZodType>(
   const result = schema.safeParse(values);
   const issues = result.success
     ? []
-    : result.error.issues.map(({ path, message }) => `${path.join('..') || 'config'}: ${message}`);
+    : result.error.issues.map(({ path, message }) => `${path.join('.') || 'config'}: ${message}`);
   const all = [...problems, ...issues];
   if (all.length > 0) throw new Error(`${owner}: ${all.join('\n  ')}`);
   return result.data!;

@@ -90,6 +90,10 @@ describe('parseAlignPropConfig', () => {
     expect(message).toMatch(/sample_eta: /);
   });
 
+  it('names the path of a nested option', () => {
+    expect(refusal({ project_kwargs: { total_limit: 'x' } })).toMatch(/project_kwargs\.total_limit: /);
+  });
+
   it.each([
     ['train_text_encoder', { use_lora: false, train_text_encoder: true }],
     ['train_lr_warmup_steps', { train_lr_warmup_steps: 3 }],

@@ -270,7 +270,7 @@ async function readState(path: string): Promise<State> {
   const { readFile } = await import('node:fs/promises');
   const result = stateSchema.safeParse(JSON.parse(await readFile(path, 'utf8')));
   if (result.success) return result.data;
-  throw new Error(result.error.issues.map((issue) => `${issue.path.join('..')}: ${issue.message}`).join('; '));
+  throw new Error(result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
 }
 
 type Shapes = Readonly<Record<string, { readonly shape: readonly number[] }>>;

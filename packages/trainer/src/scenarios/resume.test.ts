@@ -154,6 +154,18 @@ describe('resuming', () => {
     expect(memory().numTensors).toBe(tensors);
   });
 
+  it('names the damaged field of state.json', async () => {
+    await run({ ...oneStepConfig, num_epochs: 1 });
+    const path = join(out, 'checkpoints/checkpoint_1/state.json');
+    const state = JSON.parse(await readFile(path, 'utf8')) as { generators: Record<string, unknown> };
+    const [name] = Object.keys(state.generators);
+    state.generators[name!] = 'damaged';
+    await writeFile(path, JSON.stringify(state));
+    await expect(run({ ...oneStepConfig, num_epochs: 2, resume_from: out })).rejects.toThrow(
+      new RegExp(`generators\\.${name}(\\.\\w+)*: `),
+    );
+  });
+
   it('refuses a folder without checkpoints, a checkpoint of another adapter, and one with a missing file', async () => {
     await expect(run({ ...oneStepConfig, resume_from: join(out, 'nowhere') })).rejects.toThrow(
       /resume_from: no checkpoint in '.*nowhere'/,
