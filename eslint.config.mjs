@@ -228,7 +228,10 @@ export default tseslint.config(
     rules: { 'import-x/no-restricted-paths': ['error', { basePath: import.meta.dirname, zones: upwards }] },
   },
   { files: ['**/*.ts', '**/*.mjs'], rules: { 'max-len': ['error', { code: 120, ignoreUrls: true }] } },
-  { files: ['packages/cli/src/**/*.ts', 'tools/**/*.ts'], rules: { 'no-console': 'off', ...restrictImports(...tfjs) } },
+  {
+    files: ['packages/cli/src/**/*.ts', 'tools/**/*.ts', 'examples/*.ts'],
+    rules: { 'no-console': 'off', ...restrictImports(...tfjs) },
+  },
   { files: ['packages/cli/src/**/*.ts'], ignores: tests, rules: restrictImports(...tfjs, fixtures) },
   { files: librarySources, ignores: tests, rules: restrictImports(...tfjs, fixtures, node) },
   {

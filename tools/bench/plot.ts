@@ -46,8 +46,9 @@ export function plot(rows: readonly (readonly Panel[])[]): string {
     )}<text x="${left + 26}" y="${height - 10}">${name}</text>`;
   });
   return (
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" ` +
-    `font-family="sans-serif" font-size="11"><rect width="${width}" height="${height}" fill="white"/>${panels.join('')}${legend.join('')}</svg>\n`
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" ` +
+    `font-size="11"><rect width="${width}" height="${height}" fill="white"/>` +
+    `${panels.join('')}${legend.join('')}</svg>\n`
   );
 }
 

@@ -1,5 +1,5 @@
 // Tests what a user gets from npm: packs every package, installs the tarballs into empty folders outside the repository
-// and runs them in bare Node. Catches a file missing from a package, a wrong export, and gradients that a build dropped.
+// and runs them in bare Node. Catches missing files, wrong exports, and gradients that a build dropped.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -33,7 +33,7 @@ export interface Signature {
 }
 
 /** Returns the name of the node that an input refers to. */
-export const nodeOf = (input: string): string => input.replace(/^\^/, '').replace(/:\d+$/, '');
+const nodeOf = (input: string): string => input.replace(/^\^/, '').replace(/:\d+$/, '');
 
 /**
  * Returns the nodes that the outputs depend on, in the order of the graph.

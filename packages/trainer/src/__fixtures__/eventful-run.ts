@@ -12,7 +12,7 @@ import { brightness, tinyTrainer } from './tiny-run.js';
  * A small run that uses everything a checkpoint stores: noise, a random plan, a reward that learns, a moving average,
  * evaluations and skipped steps.
  */
-export const eventfulConfig: AlignPropConfigInput = {
+const eventfulConfig: AlignPropConfigInput = {
   num_epochs: 3,
   sample_num_steps: 2,
   truncated_backprop_rand: true,

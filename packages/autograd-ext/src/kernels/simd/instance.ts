@@ -1,8 +1,8 @@
 import { compiledKernels } from './compiled-kernels.js';
 
 /**
- * The SIMD kernels of packages/autograd-ext/assembly, where each is described. Pointers are byte addresses in the memory
- * of tfjs's wasm backend.
+ * The SIMD kernels of packages/autograd-ext/assembly, where each is described. Pointers are byte addresses in the
+ * memory of tfjs's wasm backend.
  */
 export interface Simd {
   matmul(

@@ -95,8 +95,8 @@ export async function expectNestedGradient(
 }
 
 /**
- * A whole chain with its reward as one graph with detached parts, as the papers' code has it: the loss of `(params, x_T,
- * embeddings, guidance scale)`.
+ * A whole chain with its reward as one graph with detached parts, as the papers' code has it: the loss of
+ * `(params, x_T, embeddings, guidance scale)`.
  */
 function nestedGraph(
   { scheduler, unet, vae }: StableDiffusionPipeline,
