@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { alignPropConfigSchema, type CamelCase } from '../config/config.js';
 import { parseOptions } from '../config/config-keys.js';
+import { trackerRefusal } from '../trackers/create-trackers.js';
 
 const shared = alignPropConfigSchema.shape;
 const positive = () => z.int().min(1);
@@ -133,12 +134,8 @@ export const ddpoConfigSchema = z.strictObject(fields).superRefine((config, cont
         'it leaves none of the denoising steps.',
     );
   }
-  if (config.log_with === 'wandb')
-    refuse(
-      'log_with',
-      "got 'wandb', expected 'tensorboard', 'trackio', 'jsonl' or null. " +
-        'Choose one of these, or pass a tracker of your own to the trainer.',
-    );
+  const trackerProblem = trackerRefusal(config.log_with);
+  if (trackerProblem) refuse('log_with', trackerProblem);
   const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
   if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here would read it.`);
 });

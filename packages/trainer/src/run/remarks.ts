@@ -13,9 +13,9 @@ export class ActivationsRemark {
   log({ saved, recomputed, bytes }: SavedActivations): void {
     if (this.#isLogged || saved === 0) return;
     this.#isLogged = true;
-    const rest = recomputed > 0 ? ` and runs the model again at ${recomputed}: there is no memory for more` : '';
+    const rest = recomputed > 0 ? `; ${recomputed} are recomputed for lack of memory` : '';
     const size = `${(bytes / 2 ** 20).toFixed(0)} MiB each`;
-    this.logger.info(`The walk up reuses what the walk down computed at ${saved} attached steps (${size})${rest}.`);
+    this.logger.info(`The activations of ${saved} attached steps are saved for backward (${size})${rest}.`);
   }
 }
 
