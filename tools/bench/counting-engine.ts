@@ -1,4 +1,4 @@
-import type { Compiled, CompiledVjp, Engine, KeptForward, Params } from '@alignprop/autograd-ext';
+import type { Compiled, CompiledVjp, Engine, SavedForward, Params } from '@alignprop/autograd-ext';
 
 /** Calls of the UNet, counted per row of the batch: an image, or one of the two rows of a guided one. */
 export interface UNetCalls {
@@ -23,14 +23,14 @@ export function countingEngine(engine: Engine): { engine: Engine; calls: UNetCal
         run(params, inputs, dy)
       )) as CompiledVjp,
       {
-        async keep(params: Params, inputs: Parameters<CompiledVjp>[1]): Promise<KeptForward | undefined> {
-          const kept = await run.keep?.(params, inputs);
-          if (!kept) return undefined;
+        async forward(params: Params, inputs: Parameters<CompiledVjp>[1]): Promise<SavedForward | undefined> {
+          const saved = await run.forward?.(params, inputs);
+          if (!saved) return undefined;
           count(params, inputs, ['forward']);
           return {
-            ...kept,
-            backward: (dy) => (count(params, inputs, ['backward']), kept.backward(dy)),
-            release: () => kept.release(),
+            ...saved,
+            backward: (dy) => (count(params, inputs, ['backward']), saved.backward(dy)),
+            release: () => saved.release(),
           };
         },
       },

@@ -15,11 +15,11 @@ export interface CompiledVjp {
    * @returns undefined if the activations would exceed the engine's memory limit; then call the function as a whole.
    * Engines that cannot save activations lack this method.
    */
-  keep?(params: Params, inputs: readonly Tensor[]): Promise<KeptForward | undefined>;
+  forward?(params: Params, inputs: readonly Tensor[]): Promise<SavedForward | undefined>;
 }
 
 /** A forward run whose activations are saved for its gradient. */
-export interface KeptForward {
+export interface SavedForward {
   /** The function's outputs, owned by the caller. */
   readonly outputs: readonly [Tensor, ...Tensor[]];
   /** Memory in use until `release`. */

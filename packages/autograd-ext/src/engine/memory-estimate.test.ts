@@ -49,16 +49,16 @@ describe('DryRunEngine', () => {
   it('saves as many bytes for backward as the real engine, up to the limit, and reuses released memory', async () => {
     const [params, x] = [weights(), input()];
     const real = new OnnxRuntimeEngine({ threads: 1, maxMemory: 1e9 });
-    const realForward = await real.compileVjp(model, { wrt: [0] }).keep!(params, [x]);
+    const realForward = await real.compileVjp(model, { wrt: [0] }).forward!(params, [x]);
     const bytes = realForward!.bytes;
     expect(bytes).toBeGreaterThan(2 * 16 * 16 * 8 * 4 - 1);
     const engine = new DryRunEngine({ engine: 'onnxruntime', maxMemory: 2.5 * bytes, nameOf: () => 'model' });
-    const { keep } = engine.compileVjp(model, { wrt: [0] });
-    const forwards = [await keep!(params, [x]), await keep!(params, [x])];
+    const { forward } = engine.compileVjp(model, { wrt: [0] });
+    const forwards = [await forward!(params, [x]), await forward!(params, [x])];
     expect(forwards.map((forward) => forward?.bytes)).toEqual([bytes, bytes]);
-    expect(await keep!(params, [x])).toBeUndefined();
+    expect(await forward!(params, [x])).toBeUndefined();
     forwards[0]!.release();
-    expect((await keep!(params, [x]))?.bytes).toBe(bytes);
+    expect((await forward!(params, [x]))?.bytes).toBe(bytes);
     expect(engine.peak.kept).toEqual({ model: 2 * bytes });
     expect(totalOf(engine.peak)).toBeGreaterThan(2 * bytes);
     realForward!.release();
@@ -69,7 +69,7 @@ describe('DryRunEngine', () => {
     const [params, x] = [weights(), input()];
     const engine = new DryRunEngine({ engine: 'tfjs', maxMemory: 1e9 });
     const run = engine.compileVjp(model, { wrt: [0] });
-    expect(run.keep).toBeUndefined();
+    expect(run.forward).toBeUndefined();
     await run(params, [x]);
     const { activations, weights: frozen, kept } = engine.peak;
     // the convolved image, the activated one, and their gradient

@@ -2,7 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { elementCount, flattenTensors, isTrainable, type Params } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
 import type { EngineName } from './create-engine.js';
-import type { CompiledVjp, Engine, KeptForward } from './engine.js';
+import type { CompiledVjp, Engine, SavedForward } from './engine.js';
 import { measureFunction, zeroGradients, zerosOf, type FunctionMemory } from './function-memory.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './onnxruntime/recording/record-function.js';
 import type { GraphMemory } from './onnxruntime/runtime/peak-memory.js';
@@ -105,18 +105,18 @@ export class DryRunEngine implements Engine {
       const [value, ...aux] = measured.outputs.map(zerosOf) as [Tensor, ...Tensor[]];
       return { value, aux, ...zeroGradients(measured) };
     };
-    const keep: CompiledVjp['keep'] = async (params, inputs) => {
+    const forward: CompiledVjp['forward'] = async (params, inputs) => {
       const measured = await measure(params, inputs);
       return this.#memory.fits(measured, measured.residualBytes, this.#options.maxMemory)
-        ? this.#keep(measured, params)
+        ? this.#forward(measured, params)
         : undefined;
     };
-    return this.#options.engine === 'tfjs' ? run : Object.assign(run, { keep });
+    return this.#options.engine === 'tfjs' ? run : Object.assign(run, { forward });
   };
 
   dispose(): void {}
 
-  #keep(measured: FunctionMemory, params: Params): KeptForward {
+  #forward(measured: FunctionMemory, params: Params): SavedForward {
     this.#run(measured, 'forward', params);
     let isReleased = false;
     return {

@@ -1,5 +1,5 @@
 import { dispose, type Tensor4D } from '@tensorflow/tfjs-core';
-import type { CompiledVjp, KeptForward } from '@alignprop/autograd-ext';
+import type { CompiledVjp, SavedForward } from '@alignprop/autograd-ext';
 import { decodeImages, type StableDiffusionPipeline } from '@alignprop/diffusion';
 
 /**
@@ -15,7 +15,7 @@ export class DifferentiableDecoder {
 
   /** @param latents `[B, h, w, C]`; they stay the caller's and must outlive the result */
   async decode(latents: Tensor4D): Promise<DecodedImages> {
-    const activations = await this.#vjp.keep?.(this.pipeline.vae.params, [latents]);
+    const activations = await this.#vjp.forward?.(this.pipeline.vae.params, [latents]);
     const images = (activations ? activations.outputs[0] : await this.pipeline.decode(latents)) as Tensor4D;
     return new DecodedImages(images, latents, this, activations);
   }
@@ -35,7 +35,7 @@ export class DecodedImages {
     readonly images: Tensor4D,
     readonly latents: Tensor4D,
     readonly decoder: DifferentiableDecoder,
-    readonly activations: KeptForward | undefined,
+    readonly activations: SavedForward | undefined,
   ) {}
 
   /** The gradient of the latents, `[B, h, w, C]`, from that of the images, `[B, H, W, 3]`; it belongs to the caller. */

@@ -7,7 +7,7 @@ import {
   type Tensor3D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import type { Compiled, KeptForward, Params, Vjp } from '@alignprop/autograd-ext';
+import type { Compiled, SavedForward, Params, Vjp } from '@alignprop/autograd-ext';
 import { guidedEmbeds, type Scheduler, type Step } from '@alignprop/diffusion';
 import type { StepPlan } from '../estimators/plans.js';
 import type { GuidedUNet } from './guided-unet.js';
@@ -45,7 +45,7 @@ export class PipelineChain implements Chain {
   readonly #onActivations: PipelineChainOptions['onActivations'];
   readonly #embeds: Tensor3D; // [2B, L, D] with guidance, the negative prompts first
   readonly #guidanceScale: Scalar;
-  readonly #activations = new Map<number, KeptForward>(); // by index of the step in the walk
+  readonly #activations = new Map<number, SavedForward>(); // by index of the step in the walk
 
   /** @throws if negative embeddings are missing with guidance */
   constructor(
@@ -130,7 +130,7 @@ export class PipelineChain implements Chain {
     inputs: readonly Tensor[],
   ): Promise<readonly Tensor[]> {
     const { attached } = plan[index]!;
-    const activations = attached ? await this.#unet.vjp({ withLatents: false }).keep?.(params, inputs) : undefined;
+    const activations = attached ? await this.#unet.vjp({ withLatents: false }).forward?.(params, inputs) : undefined;
     if (activations) this.#activations.set(index, activations);
     if (attached && index === plan.length - 1) {
       const saved = this.#activations.size;

@@ -96,7 +96,7 @@ describe('OnnxRuntimeEngine', () => {
     const expected = vjp(mlp, params, [x()], dy);
     await expectNoLeaks(async () => {
       const [input, again] = [x(), x()];
-      const [first, second] = [(await run.keep!(params, [input]))!, (await run.keep!(params, [again]))!];
+      const [first, second] = [(await run.forward!(params, [input]))!, (await run.forward!(params, [again]))!];
       input.dispose(); // the saved forward run has its own copy
       close(first.outputs[0], expected.value);
       const gradients = [await first.backward(dy), await second.backward(dy)];
@@ -117,23 +117,23 @@ describe('OnnxRuntimeEngine', () => {
 
   it('saves activations up to the limit, and again after a release', async () => {
     const params = deepTree();
-    const bytes = (await makeEngine().compileVjp(mlp).keep!(params, [deep()]))!.bytes;
+    const bytes = (await makeEngine().compileVjp(mlp).forward!(params, [deep()]))!.bytes;
     expect(bytes).toBeGreaterThan(0);
     const run = makeEngine({ maxMemory: bytes }).compileVjp(mlp);
-    const first = (await run.keep!(params, [deep()]))!;
-    expect(await run.keep!(params, [deep()])).toBeUndefined();
+    const first = (await run.forward!(params, [deep()]))!;
+    expect(await run.forward!(params, [deep()])).toBeUndefined();
     first.release();
     first.release();
-    const second = await run.keep!(params, [deep()]);
+    const second = await run.forward!(params, [deep()]);
     expect(second).toBeDefined();
-    expect(await run.keep!(params, [deep()])).toBeUndefined();
+    expect(await run.forward!(params, [deep()])).toBeUndefined();
   });
 
   it('does not save activations in memory that a run beyond the limit left', async () => {
     const params = deepTree();
     const run = makeEngine({ maxMemory: 0 }).compileVjp(mlp);
     await run(params, [deep()]);
-    expect(await run.keep!(params, [deep()])).toBeUndefined();
+    expect(await run.forward!(params, [deep()])).toBeUndefined();
   });
 
   it('compiles again after dispose', async () => {

@@ -1,7 +1,7 @@
 import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isTrainable, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
-import type { CompiledVjp, Engine, KeptForward } from '../engine.js';
+import type { CompiledVjp, Engine, SavedForward } from '../engine.js';
 import type { Precision } from '../precision.js';
 import { checkAttention } from './runtime/device-faults.js';
 import { Program, type CompileProgress } from './runtime/program.js';
@@ -14,7 +14,7 @@ import { WeightFiles } from './runtime/weight-files.js';
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   /**
    * Limit for the activations saved for backward, in bytes. By default 70 % of the memory that is free at the first
-   * call of `keep`.
+   * call of `forward`.
    */
   readonly maxMemory?: number;
   /**
@@ -78,9 +78,9 @@ export class OnnxRuntimeEngine implements Engine {
         if (!dy) gradient.dispose();
       }
     };
-    const keep: CompiledVjp['keep'] = async (params, inputs) =>
-      this.#keep(program(params, inputs, { shape: outputShape(params, inputs), dtype: 'float32' }), params, inputs);
-    return Object.assign(run, { keep });
+    const forward: CompiledVjp['forward'] = async (params, inputs) =>
+      this.#forward(program(params, inputs, { shape: outputShape(params, inputs), dtype: 'float32' }), params, inputs);
+    return Object.assign(run, { forward });
   };
 
   /** Ends all sessions and deletes the temporary file. Compiled functions compile again on their next call. */
@@ -90,15 +90,18 @@ export class OnnxRuntimeEngine implements Engine {
     void this.#weights.dispose();
   }
 
-  async #keep(program: Program, params: Params, inputs: readonly Tensor[]): Promise<KeptForward | undefined> {
+  async #forward(program: Program, params: Params, inputs: readonly Tensor[]): Promise<SavedForward | undefined> {
     const bytes = program.residualBytes;
     this.#maxMemory ??= 0.7 * (await freeMemory());
     if (!this.#memory.fits(program, bytes, this.#maxMemory)) return undefined;
     const { outputs, residuals } = await program.forward(params, inputs);
     const clones = inputs.map((x) => clone(x));
+    let isReleased = false;
     const release = () => {
-      if (clones.length > 0) program.releaseResiduals(residuals);
-      dispose(clones.splice(0));
+      if (isReleased) return;
+      isReleased = true;
+      program.releaseResiduals(residuals);
+      dispose(clones);
     };
     const backward = (dy: Tensor) => program.backward(params, clones, residuals, dy);
     return { outputs: outputs as [Tensor], bytes, release, backward };

@@ -92,7 +92,7 @@ describe('mergeUpsampling', () => {
   });
 
   it('saves no sums of weights for backward, since each session computes them', async () => {
-    const forward = await engine.compileVjp(upsample, { wrt: [0] }).keep!({ weight: normal([3, 2, 3, 3], 1) }, [
+    const forward = await engine.compileVjp(upsample, { wrt: [0] }).forward!({ weight: normal([3, 2, 3, 3], 1) }, [
       normal([1, 4, 4, 2], 2),
     ]);
     expect(forward!.bytes).toBe(0);

@@ -152,11 +152,11 @@ describe('mixPrecision', () => {
   });
 
   it('halves the memory saved for backward', async () => {
-    const keep = async (precision: 'float32' | 'float16') =>
-      (await engine({ precision }).compileVjp(block as ModelFunction).keep!(weights() as unknown as Params, [
+    const forward = async (precision: 'float32' | 'float16') =>
+      (await engine({ precision }).compileVjp(block as ModelFunction).forward!(weights() as unknown as Params, [
         normal([2, 20, 32], 9),
       ]))!;
-    const [exact, rounded] = [await keep('float32'), await keep('float16')];
+    const [exact, rounded] = [await forward('float32'), await forward('float16')];
     expect(rounded.bytes).toBe(exact.bytes / 2);
   });
 
