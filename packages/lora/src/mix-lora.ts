@@ -6,7 +6,7 @@ import { lastName, list } from './modules.js';
 
 export const mixModes = ['delta', 'factor'] as const;
 
-/** What `mixLora` interpolates: the change of the weights (`delta`), or A and B separately (`factor`). */
+/** The quantity that `mixLora` interpolates: the change of the weights (`delta`), or A and B separately (`factor`). */
 export type MixMode = (typeof mixModes)[number];
 
 export interface MixOptions {

@@ -20,8 +20,8 @@ export interface LoraWriter {
   /** Whether it writes a folder, for one part of a pipeline, in place of one .safetensors file. */
   readonly isFolder: boolean;
   /**
-   * Where α is stored: in a tensor of each module, in a configuration, or nowhere. Where it is not stored, readers take
-   * α = r, and `saveLora` multiplies B by the adapter's scale.
+   * The place where α is stored: a tensor of each module, a configuration, or nowhere. If it is not stored, readers
+   * take α = r, and `saveLora` multiplies B by the adapter's scale.
    */
   readonly alpha: 'tensor' | 'config' | 'nowhere';
   /** Writes the tensors, which are named and sorted, and the configuration of the adapters if the layout has one. */

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { fixtureTensors } from '../../../../fixtures/index.js';
 
-/** What a suite compares with: an engine, and the reference implementation's tensors by name. Set before each test. */
+/** The engine of a suite and the reference implementation's tensors by name. Set before each test. */
 export interface Reference {
   readonly engine: Engine;
   readonly golden: Readonly<Record<string, Tensor>>;

@@ -15,7 +15,7 @@ import { CLIP_L14 } from './clip-score.js';
 import { unit } from './image-text-similarity.js';
 import { splitLocation } from './split-location.js';
 
-/** Where `aesthetic` finds its weights. */
+/** Locations of the weights of `aesthetic`. */
 export interface AestheticOptions {
   /** CLIP ViT-L/14: a folder or a hub id, each optionally followed by `/file`, or a file source. */
   readonly weights?: string | FileSource;

@@ -23,7 +23,7 @@ import { defineReward, loadReward, type ModelReward } from '../reward.js';
 import { clipPixels } from './clip-pixels.js';
 import { splitLocation } from './split-location.js';
 
-/** Where a reward finds its CLIP model and tokenizer. */
+/** Locations of the CLIP model and tokenizer of a reward. */
 export interface ClipRewardOptions {
   /** A folder or a hub id, each optionally followed by `/file`, or a file source. */
   readonly weights?: string | FileSource;
@@ -36,7 +36,7 @@ export interface ClipRewardOptions {
   readonly load?: boolean;
 }
 
-/** What distinguishes the rewards that compare image and prompt by CLIP. */
+/** The differences between the rewards that compare image and prompt by CLIP. */
 export interface SimilarityDefinition {
   /** The reward's name in messages. */
   readonly owner: string;

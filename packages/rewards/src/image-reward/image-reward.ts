@@ -27,7 +27,7 @@ import { blipText, blipTextSpec, type BlipTextParams } from './blip-text.js';
 import { blipVision, blipVisionSpec, type BlipVisionParams } from './blip-vision.js';
 import { imageRewardConfig, type ImageRewardConfig } from './image-reward-config.js';
 
-/** Where `imageReward` finds its weights and tokenizer. */
+/** Locations of the weights and tokenizer of `imageReward`. */
 export interface ImageRewardOptions {
   /**
    * A folder or a hub id, each optionally followed by `/file`, or a file source. It has `ImageReward.pt` (or

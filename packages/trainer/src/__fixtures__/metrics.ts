@@ -1,6 +1,6 @@
 import type { StepMetrics } from '../trackers/metrics.js';
 
-/** What a step could report. */
+/** Metrics of a step, with plausible values. */
 export const stepMetrics = (globalStep: number, others: Partial<StepMetrics> = {}): StepMetrics => ({
   epoch: globalStep,
   globalStep,

@@ -34,7 +34,7 @@ const emptyOptions = (estimator: EstimatorName): BackpropOptions => ({
 
 const parameters = ['estimator_steps', 'estimator_copies', 'estimator_last'] as const;
 
-/** What every estimator must do. */
+/** The contract of every estimator. */
 function testEstimator(name: EstimatorName, estimator: Estimator): void {
   it('has a plan of its name', () => expect(backpropPlan(optionsFor(name, 6)).name).toBe(name));
 

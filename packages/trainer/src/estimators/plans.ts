@@ -1,7 +1,7 @@
 import type { TorchGenerator } from '@alignprop/autograd-ext';
 import type { Attachment } from './attachments.js';
 
-/** What the walk up does at one denoising step. */
+/** The part of a plan for one denoising step: whether the gradient enters it, and how. */
 export interface StepPlan {
   /** Whether the gradient enters the model; where it does not, it follows the scheduler's own path only. */
   readonly attached: boolean;
@@ -12,7 +12,9 @@ export interface StepPlan {
   readonly inputDetached: boolean;
 }
 
-/** What the reward judges: the chain's end, or the x_0 that the prediction at the last step walked implies. */
+/**
+ * The latents that the reward judges: the chain's end, or the x_0 that the prediction at the last step walked implies.
+ */
 export type Shown = 'x_0' | 'predicted-x_0';
 
 /** One draw of a plan: what is done with one chain. */

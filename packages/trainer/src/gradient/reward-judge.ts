@@ -10,7 +10,7 @@ import {
 } from '@alignprop/autograd-ext';
 import type { ModelReward, RewardFunction, RewardModel } from '@alignprop/rewards';
 
-/** What a reward depends on besides the images. */
+/** Inputs of a reward besides the images. */
 export interface JudgeInputs<M> {
   /** One prompt per image. */
   readonly prompts: readonly string[];

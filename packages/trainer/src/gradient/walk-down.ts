@@ -22,7 +22,7 @@ export const samplingOptions = (
   eta: config.sample_eta,
 });
 
-/** What a walk down depends on besides the weights. Tensors stay the caller's. */
+/** Inputs of a walk down besides the weights. Tensors stay the caller's. */
 export interface WalkInputs {
   /** x_T, `[B, h, w, C]`. */
   readonly latents: Tensor4D;

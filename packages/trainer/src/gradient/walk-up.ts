@@ -21,7 +21,7 @@ import { accumulate, type Gradients } from '../optim/gradients.js';
 export interface Trajectory {
   /** The steps walked: all of a schedule, or fewer where the chain ends early. */
   readonly steps: readonly Step[];
-  /** What the last of the latents is. */
+  /** Kind of the last of the latents: x_0, or a predicted x_0. */
   readonly shown: Shown;
   /** x_T … x_0, one more than there are steps, `[B, h, w, C]`; the reward judges the last. */
   readonly latents: readonly Tensor4D[];
@@ -62,7 +62,7 @@ export interface ChainGradients {
   readonly kl?: number;
 }
 
-/** What the walk up does at one step. */
+/** Options of the walk up at one step. */
 interface StepOptions {
   readonly attached: boolean;
   /** Whether the gradient passes through the model to its input. */

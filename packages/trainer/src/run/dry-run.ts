@@ -22,7 +22,7 @@ import { preparePipeline } from '../model/prepare-pipeline.js';
 import { seededGenerators, type Generators } from '../step/generators.js';
 import { MicroBatches } from '../step/micro-batch.js';
 
-/** What a run would do, and the memory it would need. */
+/** The plan of a run, and the memory it would need. */
 export interface DryRun {
   /** The probability for each denoising step, the noisiest first. */
   readonly attachProbabilities: readonly number[];
@@ -127,7 +127,7 @@ async function evaluate<M>(
   images.dispose();
 }
 
-/** Of all plans that the run draws (of the first 1000 at most), the one that attaches the most steps. */
+/** Returns the plan that attaches the most steps, among the first 1000 that the run draws. */
 function heaviestPlan(config: AlignPropConfig, generators: Generators): DrawnPlan {
   const { num_epochs, train_gradient_accumulation_steps: rounds, sample_num_steps } = config;
   const plan = backpropPlan(config);

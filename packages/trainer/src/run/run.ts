@@ -13,7 +13,7 @@ export interface RunOptions {
   logger?: Logger;
   /** The processes that train together; this one alone by default. */
   collective?: Collective;
-  /** What checkpoints hold; without it the run writes and reads none. */
+  /** The state that checkpoints hold; without it the run writes and reads none. */
   state?: ResumableState;
   /** Writes the trained weights into a folder, at the end of a run. */
   exportWeights(folder: string): Promise<unknown>;

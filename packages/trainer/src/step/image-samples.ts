@@ -1,6 +1,6 @@
 import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
 
-/** What an image hook receives. Tensors stay the trainer's; clone those that must outlive the call. */
+/** The argument of an image hook. Tensors stay the trainer's; clone those that must outlive the call. */
 export interface ImageSamples<M> {
   /**
    * The training images of this process's last micro-batch of the step, drawn before the weights moved, `[B, H, W, 3]`

@@ -29,7 +29,7 @@ async function textOf(folder: string): Promise<string> {
 const count = async (folder: string, text: string) => (await textOf(folder)).split(text).length - 1;
 
 interface Contract {
-  /** What the tracker wrote or sent, as text. */
+  /** The output of the tracker as text. */
   readonly output: () => Promise<string>;
   /** `tracker_kwargs` with which it works. */
   readonly kwargs?: () => AlignPropConfigInput['tracker_kwargs'];

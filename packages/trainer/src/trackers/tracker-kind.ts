@@ -3,7 +3,7 @@ import type { Tracker } from './tracker.js';
 
 /** A tracker that `log_with` can name. */
 export interface TrackerKind {
-  /** Where metrics go, for the help of `log_with`. */
+  /** The destination of metrics, for the help of `log_with`. */
   readonly description: string;
   /** Its entry of `tracker_kwargs`; without a schema it takes none. */
   readonly options?: z.ZodObject;

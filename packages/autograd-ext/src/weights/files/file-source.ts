@@ -13,7 +13,7 @@ export interface RandomAccessFile {
   close(): Promise<void>;
 }
 
-/** Where the files of a model come from: a folder, a hub repository, or memory. Paths are relative, with `/`. */
+/** A source of the files of a model: a folder, a hub repository, or memory. Paths are relative, with `/`. */
 export interface FileSource {
   /** Its name in error messages. */
   readonly location: string;

@@ -9,7 +9,7 @@ export class TorchFileError extends Error {
   }
 }
 
-/** What a user can do about a faulty file. */
+/** Advice for a user with a faulty file, by kind of fault. */
 export const ADVICE = {
   downloadDamaged: 'The file is damaged: download it again.',
   download: 'Download it again.',
