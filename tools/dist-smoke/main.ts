@@ -116,6 +116,7 @@ function run(command: string, args: readonly string[], cwd: string): string {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
     maxBuffer: 2 ** 26,
+    shell: process.platform === 'win32', // npm and npx are scripts there
     env: { ...process.env, NODE_OPTIONS: '' },
   });
 }
