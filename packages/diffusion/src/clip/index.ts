@@ -23,6 +23,7 @@ export {
   reportConfig,
   type ConfigInput,
   type ConfigOf,
+  type Field,
 } from '../models/model-config.js';
 export {
   linearSpec,
