@@ -129,6 +129,18 @@ describe('OnnxRuntimeEngine', () => {
     expect(await run.forward!(params, [deep()])).toBeUndefined();
   });
 
+  it('saves activations again after a release also if the function has no inputs', async () => {
+    const params = { ...deepTree(), x: variable(deep()) };
+    const withoutInputs = (all: Params) => mlp(all, (all as typeof params).x);
+    const bytes = (await makeEngine().compileVjp(withoutInputs).forward!(params, []))!.bytes;
+    expect(bytes).toBeGreaterThan(0);
+    const run = makeEngine({ maxMemory: bytes }).compileVjp(withoutInputs);
+    const first = (await run.forward!(params, []))!;
+    expect(await run.forward!(params, [])).toBeUndefined();
+    first.release();
+    expect(await run.forward!(params, [])).toBeDefined();
+  });
+
   it('does not save activations in memory that a run beyond the limit left', async () => {
     const params = deepTree();
     const run = makeEngine({ maxMemory: 0 }).compileVjp(mlp);
