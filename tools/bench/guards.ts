@@ -5,7 +5,6 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { dispose } from '@tensorflow/tfjs-core';
 import { createEngine } from '@alignprop/autograd-ext';
@@ -18,6 +17,7 @@ import {
   type AlignPropConfigInput,
   type HeldOutOptions,
 } from '@alignprop/trainer';
+import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
 import { plot, type Panel } from './plot.js';
 import { recognition } from './recognition.js';
 
@@ -90,40 +90,9 @@ interface Run {
   readonly images: readonly string[];
 }
 
-const prompts = [
-  'sunflower',
-  'frog',
-  'dog face',
-  'tropical fish',
-  'cherries',
-  'grapes',
-  'lemon',
-  'banana',
-  'tangerine',
-  'pig face',
-  'cow face',
-  'rabbit face',
-  'cat face',
-  'rose',
-  'tulip',
-  'cactus',
-  'maple leaf',
-  'carrot',
-  'tomato',
-  'avocado',
-  'doughnut',
-  'cookie',
-  'bread',
-  'egg',
-  'cheese wedge',
-  'lobster',
-];
-const evalPrompts = ['crab', 'red apple', 'panda face', 'hamburger', 'mushroom', 'tiger face'];
+const { prompts, evalPrompts } = embeddedModel;
 const engine = await createEngine({ engine: 'onnxruntime', threads: 1 });
-const pipeline = await StableDiffusionPipeline.fromPretrained(
-  fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url)),
-  { engine },
-);
+const pipeline = await StableDiffusionPipeline.fromPretrained(embeddedModel.path, { engine });
 const judge = await recognition(pipeline, evalPrompts);
 const evaluate = evaluator(engine, {
   config: parseAlignPropConfig(common),
