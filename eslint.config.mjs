@@ -88,7 +88,7 @@ const rooms = {
 const files = (name, room) =>
   `./packages/${name}/src/${/\.ts$/.test(room) ? `${room}*` : /\*$/.test(room) ? room : `${room}/**/*`}`;
 
-/** What no room may import: every later room, and its equals. */
+/** Forbids each room the imports of every later room and of its equals. */
 const upwards = Object.entries(rooms)
   .flatMap(([name, order]) =>
     order.flatMap((equals, i) =>

@@ -152,7 +152,7 @@ function rowMoments(x: usize, width: i32, eps: f64): v128 {
   return f64x2.replace_lane(f64x2.splat(mean), 1, 1 / Math.sqrt(variance + eps));
 }
 
-/** What rounding x to float32 adds to it. */
+/** The error of rounding x to float32: float32(x) - x. */
 function roundingError(x: f64): f64 {
   return <f64>(<f32>x) - x;
 }

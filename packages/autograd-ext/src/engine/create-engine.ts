@@ -8,7 +8,7 @@ export const engineNames = ['onnxruntime', 'tfjs'] as const;
 export type EngineName = (typeof engineNames)[number];
 
 export interface EngineOptions extends OnnxRuntimeEngineOptions {
-  /** By default `onnxruntime` if onnxruntime-node is installed and `backend` is not given, else `tfjs`. */
+  /** Defaults to `onnxruntime` if onnxruntime-node is installed and `backend` is not given, else to `tfjs`. */
   readonly engine?: EngineName;
   /**
    * The tfjs backend. The tfjs engine computes on it; the onnxruntime engine stores its inputs and outputs there. By

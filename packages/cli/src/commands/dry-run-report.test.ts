@@ -65,7 +65,7 @@ describe('alignprop train --dry-run', () => {
       sources: { num_epochs: 'flag' },
       config: { num_epochs: 2, seed: 0 },
     });
-    // Of the cuts 0 to 4, i + 1 attach step i. A draw that attaches no step, one in 5·5/2·5/3·5/4 ≈ 26, is repeated.
+    // i + 1 of the cuts 0 to 4 attach step i. A draw that attaches no step, one in 5·5/2·5/3·5/4 ≈ 26, is repeated.
     const accepted = 1 - (4 / 5) * (3 / 5) * (2 / 5) * (1 / 5);
     report.attach_probabilities.forEach((probability, i) =>
       expect(probability).toBeCloseTo((i + 1) / 5 / accepted, 10),

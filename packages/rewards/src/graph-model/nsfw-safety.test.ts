@@ -38,7 +38,7 @@ describe('nsfwSafety', () => {
   });
 
   it('has the gradient of finite differences, on wasm and on cpu', async () => {
-    // Of log-probabilities, since one class has nearly all of the probability.
+    // Compares log-probabilities, since one class has nearly all of the probability.
     const classes = tensor1d([1, -0.5, 0.3, 0.7, -1]);
     const reward = await graphModel({
       model: await nsfwSource(MobileNetV2Model),

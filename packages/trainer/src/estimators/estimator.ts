@@ -28,7 +28,7 @@ export interface OptionProblem {
 
 /** A way to estimate the gradient of the reward, as the options of a configuration describe it. */
 export interface Estimator {
-  /** Those of `estimator_steps`, `estimator_copies` and `estimator_last` that it reads. */
+  /** The options that it reads, among `estimator_steps`, `estimator_copies` and `estimator_last`. */
   readonly parameters: readonly BackpropOption[];
   plan(options: BackpropOptions): Plan;
   /** Checks options beyond what their schema does; none by default. */

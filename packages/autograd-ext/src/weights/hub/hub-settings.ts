@@ -13,13 +13,13 @@ export interface DownloadProgress {
 export interface HubOptions {
   /** A branch, tag or commit. By default `main`. */
   readonly revision?: string;
-  /** By default HF_TOKEN, then the file that `hf auth login` writes (HF_TOKEN_PATH or $HF_HOME/token). */
+  /** Defaults to HF_TOKEN, then the file that `hf auth login` writes (HF_TOKEN_PATH or $HF_HOME/token). */
   readonly token?: string;
-  /** By default HF_HUB_CACHE, then $HF_HOME/hub. */
+  /** Defaults to HF_HUB_CACHE, then $HF_HOME/hub. */
   readonly cacheDir?: string;
   /** Uses the cache only and sends no requests. By default the value of HF_HUB_OFFLINE. */
   readonly localFilesOnly?: boolean;
-  /** By default HF_ENDPOINT, then https://huggingface.co. */
+  /** Defaults to HF_ENDPOINT, then https://huggingface.co. */
   readonly endpoint?: string;
   /** Called when a download starts and after every piece. */
   readonly onProgress?: (progress: DownloadProgress) => void;
