@@ -10,11 +10,34 @@ export type BackendName = keyof typeof loaders;
 /** The names that `useBackend` takes. */
 export const backendNames = Object.keys(loaders) as readonly BackendName[];
 
+/** The latest activation: the next one waits for it, since tfjs fails one that another overtakes. */
+let activation: Promise<void> = Promise.resolve();
+
 /**
  * Loads a tfjs backend and makes it the active one. `wasm` (the default) runs anywhere; `cpu` is plain JavaScript.
+ * Calls made at the same time run one after the other.
  * @throws if the name is unknown or the backend cannot start on this machine
  */
-export async function useBackend(name: BackendName = 'wasm'): Promise<void> {
+export function useBackend(name: BackendName = 'wasm'): Promise<void> {
+  return inTurn(() => activate(name));
+}
+
+/** Makes some backend active: keeps the one in use, else starts the best registered one, else `wasm`. */
+export function ensureBackend(): Promise<void> {
+  return inTurn(async () => {
+    if (getBackend()) return;
+    if (Object.keys(engine().registryFactory).length > 0) await ready();
+    else await activate('wasm');
+  });
+}
+
+function inTurn(activate: () => Promise<void>): Promise<void> {
+  const result = activation.then(activate);
+  activation = result.catch(() => {}); // the caller gets the error; the next activation starts anyway
+  return result;
+}
+
+async function activate(name: BackendName): Promise<void> {
   const load = loaders[name];
   if (!load) throw new Error(`useBackend: backend got '${name}', expected one of ${backendNames.join(', ')}.`);
   if (getBackend() === name) return correctTfjs();
@@ -23,11 +46,4 @@ export async function useBackend(name: BackendName = 'wasm'): Promise<void> {
   correctTfjs();
   if (!(await setBackend(name)))
     throw new Error(`useBackend: the '${name}' backend did not start. Try another of ${backendNames.join(', ')}.`);
-}
-
-/** Makes some backend active: keeps the one in use, else starts the best registered one, else `wasm`. */
-export async function ensureBackend(): Promise<void> {
-  if (getBackend()) return;
-  if (Object.keys(engine().registryFactory).length > 0) await ready();
-  else await useBackend();
 }
