@@ -106,7 +106,7 @@ const allowed: readonly (readonly [file: string, code: string])[] = [
   ],
   ['packages/diffusion/src/x.test.ts', "import { readFileSync } from 'node:fs'; export const x = readFileSync;"],
   ['packages/lora/src/x.test.ts', "export { expectClose } from '../../../fixtures/index.js';"],
-  ['packages/lora/src/x.ts', "export { LoraLinear } from './lora-linear.js';"],
+  ['packages/lora/src/x.ts', "export { LoraLayer } from './lora-layer.js';"],
   ['packages/trainer/src/gradient/x.ts', "export { parseAlignPropConfig } from '../config/config.js';"],
   ['packages/trainer/src/x.ts', `// ${'x'.repeat(117)}`],
 ];

@@ -12,7 +12,7 @@ export { devices, type Device } from './engine/onnxruntime/runtime/session.js';
 export { precisions, type Precision } from './engine/precision.js';
 export { TfjsEngine } from './engine/tfjs.js';
 export { disposeFrozen, readFrozen } from './frozen.js';
-export { conv2d, type Padding } from './ops/conv2d.js';
+export { conv2d, type Kernel } from './ops/conv2d.js';
 export { geglu } from './ops/geglu.js';
 export { gelu } from './ops/gelu.js';
 export { groupNorm } from './ops/group-norm.js';
@@ -37,8 +37,10 @@ export {
   trainable,
   unflatten,
   withTensors,
+  type Conv2DOptions,
   type Leaf,
   type LinearMap,
+  type Padding,
   type Params,
   type StoredTensor,
 } from './params.js';

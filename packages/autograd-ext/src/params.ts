@@ -11,14 +11,29 @@ export interface StoredTensor {
   read(): Promise<Float32Array | Int32Array>;
 }
 
+/** Number of zeros added at the borders of an image: the same on all sides, or `[top, bottom, left, right]`. */
+export type Padding = number | readonly [top: number, bottom: number, left: number, right: number];
+
+/** How a kernel moves over an image. */
+export interface Conv2DOptions {
+  /** 1 by default. */
+  readonly stride?: number;
+  /** Less than the kernel's size; 0 by default. */
+  readonly padding?: Padding;
+}
+
 /**
- * A linear map in place of the matrix at a module's `weight`, such as a LoRA layer. Its tensors have paths beside its
- * own, spelled as in peft: the map at `to_q.weight` has parts `to_q.base_layer.weight`, `to_q.lora_A.weight` and so on.
+ * A linear map in place of the matrix or kernel at a module's `weight`, such as a LoRA layer. Its tensors have paths
+ * beside its own, spelled as in peft: the map at `to_q.weight` has parts `to_q.base_layer.weight`,
+ * `to_q.lora_A.weight` and so on.
  */
 export interface LinearMap {
-  readonly shape: readonly number[]; // [out, in]
-  /** Maps `[N, in]` to `[N, out]`. */
-  apply(x: Tensor): Tensor;
+  readonly shape: readonly number[]; // [out, in], or [out, in, kh, kw] in place of a kernel
+  /**
+   * Maps `[N, in]` to `[N, out]`, without the module's bias. In place of a kernel, maps `[B, H, W, in]` to
+   * `[B, H', W', out]`.
+   */
+  apply(x: Tensor, options?: Conv2DOptions): Tensor;
   /** The tensors it is computed from, by name. */
   parts(): Readonly<Record<string, Tensor | StoredTensor>>;
   /** The same map with other parts. */

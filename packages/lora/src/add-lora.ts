@@ -1,4 +1,5 @@
 import {
+  elementCount,
   flatten,
   isLinearMap,
   mapLeaves,
@@ -9,15 +10,15 @@ import {
 } from '@alignprop/autograd-ext';
 import { tensor, tidy, variable, zeros, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { checkLoraConfig, type LoraConfig } from './lora-config.js';
-import { LoraLinear } from './lora-linear.js';
+import { LoraLayer } from './lora-layer.js';
 import { list, matches, moduleOf } from './modules.js';
 
 /**
- * Adds a new trainable adapter to every linear module whose path ends in one of `targetModules`. Returns a new tree
- * that shares the weights of the given one. A and B are `tf.Variable`s that belong to the caller:
+ * Adds a new trainable adapter to every linear layer and convolution whose path ends in one of `targetModules`. Returns
+ * a new tree that shares the weights of the given one. A, B and DoRA's m are `tf.Variable`s that belong to the caller:
  * `dispose(loraTensors(params))` frees them. Adapters are drawn in the order of the sorted paths, so that the order of
- * the tree's keys does not matter.
- * @throws if a target matches no module, or a module that is not linear or already has an adapter
+ * the tree's keys does not matter. `addDora` adds DoRA.
+ * @throws if a target matches no module, or a module that is neither or already has an adapter
  */
 export function addLora(params: Params, config: LoraConfig, generator: TorchGenerator): Params {
   checkLoraConfig(config);
@@ -26,52 +27,58 @@ export function addLora(params: Params, config: LoraConfig, generator: TorchGene
   return mapLeaves(params, (path, leaf) => adapted.get(path) ?? leaf);
 }
 
-type Matrix = Tensor | StoredTensor;
+type Weight = Tensor | StoredTensor;
 
-function findTargets(leaves: Readonly<Record<string, Leaf>>, targetModules: readonly string[]): [string, Matrix][] {
+function findTargets(leaves: Readonly<Record<string, Leaf>>, targetModules: readonly string[]): [string, Weight][] {
   const weights = Object.entries(leaves).filter(([path]) => path === 'weight' || path.endsWith('.weight'));
   const isTarget = (path: string) => targetModules.some((target) => matches(moduleOf(path), target));
   const targets = weights.filter(([path]) => isTarget(path)).sort(([a], [b]) => (a < b ? -1 : 1));
   const problems = [...unmatchedTargets(weights, targetModules), ...unsuitableTargets(targets)];
   if (problems.length) throw new Error(`addLora: ${problems.join(' ')}`);
-  return targets as [string, Matrix][];
+  return targets as [string, Weight][];
 }
+
+/** Whether a weight is a matrix or a kernel. */
+const isAdaptable = ({ shape }: Leaf): boolean => shape.length === 2 || shape.length === 4;
 
 function unmatchedTargets(weights: [string, Leaf][], targetModules: readonly string[]): string[] {
   const missing = targetModules.filter((target) => !weights.some(([path]) => matches(moduleOf(path), target)));
   if (missing.length === 0) return [];
-  const candidates = weights.filter(([, leaf]) => leaf.shape.length === 2).map(([path]) => moduleOf(path));
-  return [`targetModules got ${list(missing)}, which end no module's path. Linear modules here: ${list(candidates)}.`];
+  const candidates = weights.filter(([, leaf]) => isAdaptable(leaf)).map(([path]) => moduleOf(path));
+  return [
+    `targetModules got ${list(missing)}, which end no module's path. ` +
+      `Linear layers and convolutions here: ${list(candidates)}.`,
+  ];
 }
 
 function unsuitableTargets(targets: [string, Leaf][]): string[] {
   const adapted = targets.filter(([, leaf]) => isLinearMap(leaf));
-  const notLinear = targets.filter(([, leaf]) => leaf.shape.length !== 2);
+  const unsuitable = targets.filter(([, leaf]) => !isAdaptable(leaf));
   const name = ([path, { shape }]: [string, Leaf]) => `${moduleOf(path)} [${shape}]`;
   const problems: string[] = [];
   if (adapted.length > 0)
     problems.push(`already adapted: ${list(adapted.map(name))}. Fuse or remove the adapter that is there first.`);
-  if (notLinear.length > 0)
+  if (unsuitable.length > 0)
     problems.push(
-      `only linear modules (weights of two dimensions) can be adapted, got ${list(notLinear.map(name))}. ` +
-        'Name other targets.',
+      'only linear layers and convolutions (weights of two or four dimensions) can be adapted, ' +
+        `got ${list(unsuitable.map(name))}. Name other targets.`,
     );
   return problems;
 }
 
 function newAdapter(
-  base: Matrix,
+  base: Weight,
   { r, loraAlpha, initLoraWeights = 'gaussian' }: LoraConfig,
   generator: TorchGenerator,
-): LoraLinear {
-  const [outSize, inSize] = base.shape as [number, number];
-  const values = initialA[initLoraWeights](generator, r, inSize);
-  return new LoraLinear(
+): LoraLayer {
+  const [out, ...inputs] = base.shape as [number, ...number[]]; // inputs is [in] or [in, kh, kw]
+  const values = initialA[initLoraWeights](generator, r, elementCount(inputs));
+  return new LoraLayer({
     base,
-    asVariable(() => tensor(values, [r, inSize])),
-    asVariable(() => zeros([outSize, r])),
-    loraAlpha / r,
-  );
+    loraA: asVariable(() => tensor(values, [r, ...inputs])),
+    loraB: asVariable(() => zeros(base.shape.length === 4 ? [out, r, 1, 1] : [out, r])),
+    scale: loraAlpha / r,
+  });
 }
 
 const initialA = {

@@ -1,4 +1,5 @@
 import {
+  elementCount,
   flatten,
   isLinearMap,
   mapLeaves,
@@ -9,18 +10,20 @@ import {
 } from '@alignprop/autograd-ext';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { asVariable } from './add-lora.js';
-import { underscoredPath } from './layouts/kohya.js';
-import { LoraLinear } from './lora-linear.js';
-import type { LoraState } from './lora-state.js';
-import { list, moduleOf, weightOf } from './modules.js';
+import { LoraLayer } from './lora-layer.js';
+import type { LoraState, LowRankAdapter, MergedAdapter, ModuleAdapter } from './lora-state.js';
+import { moduleFinder } from './module-finder.js';
+import { list, weightOf } from './modules.js';
+import { ChangedWeight, type WeightChange } from './weight-change.js';
 
 /**
  * Applies an adapter that was read from a file to a model. Returns a new tree that shares the weights of the given one.
- * A and B are copies that belong to the caller: `dispose(loraTensors(params))` frees them.
+ * LoRA and DoRA become layers of their own (`LoraLayer`), whose tensors are copies that belong to the caller:
+ * `dispose(loraTensors(params))` frees them. Other kinds are added to the weights when an engine reads these.
  * @param options.scale multiplies the adapter's own α/r; any finite number, 0 switches the adapter off
- * @param options.trainable makes A and B `tf.Variable`s, to continue training
- * @throws one error with every module that is not in the tree, already has an adapter, is not linear, lacks A or B, or
- *   has other shapes
+ * @param options.trainable makes A, B and m `tf.Variable`s, to continue training
+ * @throws one error with every module that is not in the tree, already has an adapter, lacks a part, has other shapes,
+ *   or cannot be trained
  */
 export async function applyLora(
   params: Params,
@@ -28,102 +31,123 @@ export async function applyLora(
   { scale = 1, trainable = false }: { scale?: number; trainable?: boolean } = {},
 ): Promise<Params> {
   if (!Number.isFinite(scale)) throw new Error(`applyLora: scale got ${scale}, expected a finite number.`);
-  const matched = matchModules(flatten(params), state);
+  const leaves = flatten(params);
+  const matched = matchModules(leaves, state, trainable);
   // All reads come before the first tensor, so that a failing read leaks no tensor.
-  const values: (readonly [Values, Values])[] = [];
-  for (const { a, b } of matched) values.push([await readValues(a), await readValues(b)]);
-  const createFactor = (value: Values, shape: readonly number[]): Tensor => {
-    const create = () => tensor(value, [...shape], 'float32');
-    return trainable ? asVariable(create) : create();
-  };
-  const adapters = new Map(
-    matched.map(({ path, base, a, b, alpha }, i) => {
-      const [valuesA, valuesB] = values[i]!;
-      return [
-        path,
-        new LoraLinear(
-          base,
-          createFactor(valuesA, a.shape),
-          createFactor(valuesB, b.shape),
-          (scale * alpha) / a.shape[0]!,
-        ),
-      ];
-    }),
-  );
-  return mapLeaves(params, (path, leaf) => adapters.get(path) ?? leaf);
+  const changed = new Map<string, Leaf>();
+  const layers: (() => void)[] = [];
+  for (const { module, adapter } of matched) {
+    if (adapter.kind === 'merged') {
+      for (const [path, change] of changesOf(module, adapter))
+        changed.set(path, new ChangedWeight(leaves[path] as Weight, change, scale));
+      continue;
+    }
+    const path = weightOf(module);
+    const create = await readLayer(leaves[path] as Weight, adapter, { scale, trainable });
+    layers.push(() => void changed.set(path, create()));
+  }
+  for (const create of layers) create();
+  return mapLeaves(params, (path, leaf) => changed.get(path) ?? leaf);
 }
 
-type Matrix = Tensor | StoredTensor;
-type Values = Float32Array | Int32Array;
+type Weight = Tensor | StoredTensor;
+type Leaves = Readonly<Record<string, Leaf>>;
 
-/** A module of the adapter and the weight of the model that it adapts. */
+/** An adapter and the path of the module that it adapts. */
 interface MatchedModule {
-  readonly path: string;
-  readonly base: Matrix;
-  readonly a: Matrix;
-  readonly b: Matrix;
-  readonly alpha: number;
+  readonly module: string;
+  readonly adapter: ModuleAdapter;
 }
 
-/** Finds the weight of every module of the adapter. @throws one error with all that do not fit */
-function matchModules(leaves: Readonly<Record<string, Leaf>>, { tensors, config, alphas }: LoraState): MatchedModule[] {
-  const modules = new Set(Object.keys(tensors).map((key) => key.replace(/\.lora_[AB]\.weight$/, '')));
-  const findWeights = weightFinder(leaves);
+/** Finds the module of every adapter. @throws one error with all that do not fit */
+function matchModules(leaves: Leaves, { modules }: LoraState, trainable: boolean): MatchedModule[] {
+  const findModules = moduleFinder(leaves);
   const problems: string[] = [];
   const matched: MatchedModule[] = [];
-  for (const module of modules) {
-    const paths = findWeights(module);
-    const [a, b] = [tensors[`${module}.lora_A.weight`], tensors[`${module}.lora_B.weight`]];
-    const problem = findProblem(paths, leaves, a, b);
-    if (problem) problems.push(`${module}: ${problem}`);
-    else
-      matched.push({
-        path: paths[0]!,
-        base: leaves[paths[0]!] as Matrix,
-        a: a!,
-        b: b!,
-        alpha: alphas?.[module] ?? config.loraAlpha,
-      });
+  const names = Object.keys(modules);
+  for (const name of names) {
+    const adapter = modules[name]!;
+    const found = findModules(name);
+    const problem = findProblem(leaves, found, adapter, trainable);
+    if (problem) problems.push(`${name}: ${problem}`);
+    else matched.push({ module: found[0]!, adapter });
   }
-  if (problems.length === 0 && modules.size > 0) return matched;
+  if (problems.length === 0 && names.length > 0) return matched;
   const reason = problems.length
-    ? `${problems.length} of ${modules.size} modules do not fit: ${list(problems)}`
+    ? `${problems.length} of ${names.length} modules do not fit: ${list(problems)}`
     : 'the adapter is empty';
   throw new Error(`applyLora: ${reason}. Use an adapter made for this model.`);
 }
 
-/**
- * Returns a function from the name of a module to the paths of the weights that it can mean: that of the module itself
- * or, for a name of kohya's, of all modules with this underscored path.
- */
-function weightFinder(leaves: Readonly<Record<string, Leaf>>): (module: string) => readonly string[] {
-  const byName = new Map<string, string[]>();
-  for (const path of Object.keys(leaves)) {
-    if (path !== weightOf(moduleOf(path))) continue;
-    const name = underscoredPath(moduleOf(path));
-    byName.set(name, [...(byName.get(name) ?? []), path]);
+function findProblem(
+  leaves: Leaves,
+  found: readonly string[],
+  adapter: ModuleAdapter,
+  trainable: boolean,
+): string | undefined {
+  if (found.length === 0) return 'not in the model';
+  if (found.length > 1) return `can mean ${found.join(' or ')}`;
+  if (adapter.kind !== 'merged') return lowRankProblem(leaves[weightOf(found[0]!)], adapter);
+  if (trainable) return 'can be applied but not trained; only LoRA and DoRA can';
+  for (const [path, change] of changesOf(found[0]!, adapter)) {
+    const problem = changeProblem(leaves[path], change);
+    if (problem) return `${path.slice(path.lastIndexOf('.') + 1)}: ${problem}`;
   }
-  return (module) => (leaves[weightOf(module)] ? [weightOf(module)] : (byName.get(module) ?? []));
+  return undefined;
 }
 
-function findProblem(
-  paths: readonly string[],
-  leaves: Readonly<Record<string, Leaf>>,
-  a?: Matrix,
-  b?: Matrix,
-): string | undefined {
-  if (paths.length === 0) return 'not in the model';
-  if (paths.length > 1) return `can mean ${paths.map(moduleOf).join(' or ')}`;
-  const base = leaves[paths[0]!]!;
+/** The leaves that a merged adapter changes. */
+const changesOf = (module: string, { weight, bias }: MergedAdapter): [path: string, change: WeightChange][] => [
+  ...(weight ? [[weightOf(module), weight] as [string, WeightChange]] : []),
+  ...(bias ? [[weightOf(module).replace(/weight$/, 'bias'), bias] as [string, WeightChange]] : []),
+];
+
+function changeProblem(leaf: Leaf | undefined, change: WeightChange): string | undefined {
+  if (!leaf) return 'not in the model';
+  if (isLinearMap(leaf)) return 'adapted already, remove or fuse that adapter first';
+  return change.misfit(leaf.shape);
+}
+
+function lowRankProblem(base: Leaf | undefined, { a, b, magnitude }: LowRankAdapter): string | undefined {
+  if (!base) return 'has no weight in the model';
   if (isLinearMap(base)) return 'adapted already, remove or fuse that adapter first';
-  if (base.shape.length !== 2) return `not linear (weight [${base.shape}]), and only linear modules can be adapted`;
+  if (base.shape.length !== 2 && base.shape.length !== 4)
+    return `neither linear nor a convolution (weight [${base.shape}])`;
   if (!a || !b) return `lacks ${a ? 'B' : 'A'}`;
-  const [out, size] = base.shape;
+  const [out, ...inputs] = base.shape as [number, ...number[]];
+  const r = a.shape[0]!;
+  // 1×1 kernels and matrices stand for each other: programs that convert between them write either.
   const fits =
-    a.shape.length === 2 &&
-    b.shape.length === 2 &&
-    a.shape[1] === size &&
-    b.shape[0] === out &&
-    a.shape[0] === b.shape[1];
-  return fits ? undefined : `A [${a.shape}] and B [${b.shape}] got, expected [r, ${size}] and [${out}, r]`;
+    elementCount(a.shape) === r * elementCount(inputs) && b.shape[0] === out && elementCount(b.shape) === out * r;
+  if (!fits) return `A [${a.shape}] and B [${b.shape}] got, expected [r, ${inputs}] and [${out}, r]`;
+  const length = magnitude?.axis === 'input' ? inputs[0]! : out;
+  if (magnitude && elementCount(magnitude.vector.shape) !== length)
+    return `DoRA's magnitude [${magnitude.vector.shape}] got, expected ${length} numbers`;
+  return undefined;
+}
+
+/** Reads the values of an adapter. Returns a function that creates its layer. */
+async function readLayer(
+  weight: Weight,
+  { a, b, alpha, magnitude, baseChange }: LowRankAdapter,
+  { scale, trainable }: { scale: number; trainable: boolean },
+): Promise<() => LoraLayer> {
+  const [valuesA, valuesB] = [await readValues(a!), await readValues(b!)];
+  const lengths = magnitude && (await readValues(magnitude.vector));
+  const createTensor = (values: Float32Array | Int32Array, shape: readonly number[]): Tensor => {
+    const create = () => tensor(values, [...shape], 'float32');
+    return trainable ? asVariable(create) : create();
+  };
+  const [out, ...inputs] = weight.shape as [number, ...number[]];
+  const r = a!.shape[0]!;
+  return () =>
+    new LoraLayer({
+      base: baseChange ? new ChangedWeight(weight, baseChange, 1) : weight,
+      loraA: createTensor(valuesA, [r, ...inputs]),
+      loraB: createTensor(valuesB, inputs.length === 3 ? [out, r, 1, 1] : [out, r]),
+      scale: (scale * alpha) / r,
+      ...(lengths && {
+        dora: { magnitude: createTensor(lengths, [lengths.length]), axis: magnitude!.axis, exactGradient: false },
+      }),
+    });
 }

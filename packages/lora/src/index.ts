@@ -1,11 +1,18 @@
 export { loraModules, loraTensors, removeLora, scaleLora } from './adapters.js';
+export { addDora } from './add-dora.js';
 export { addLora } from './add-lora.js';
 export { applyLora } from './apply-lora.js';
 export type { LoraConfig } from './lora-config.js';
 export { fuseLora, unfuseLora } from './fuse-lora.js';
 export { loraFormats, type LoraFormat } from './layouts/lora-layouts.js';
 export { loadLora } from './load-lora.js';
-export { LoraLinear } from './lora-linear.js';
-export type { LoraState } from './lora-state.js';
+export { LoraLayer, type Dora, type LoraLayerParts } from './lora-layer.js';
+export {
+  stateTensors,
+  type LoraState,
+  type LowRankAdapter,
+  type MergedAdapter,
+  type ModuleAdapter,
+} from './lora-state.js';
 export { mixLora, mixModes, type MixMode } from './mix-lora.js';
 export { saveLora } from './save-lora.js';

@@ -4,8 +4,8 @@ import type { LoraKey, LoraPart } from './layouts/lora-key.js';
 import { readKey } from './layouts/lora-layouts.js';
 import { peftAlpha } from './layouts/peft-config.js';
 import { peftFiles } from './layouts/peft.js';
-import type { LoraState } from './lora-state.js';
-import { lastName, list } from './modules.js';
+import type { LoraState, LowRankAdapter } from './lora-state.js';
+import { list } from './modules.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -125,17 +125,10 @@ async function readAlphas(
   return alphas;
 }
 
-function toState(modules: Modules, alphas: Readonly<Record<string, number>>): LoraState {
-  const [first] = modules.keys();
-  const tensors: Record<string, StoredTensor> = {};
-  for (const [module, { lora_A: a, lora_B: b }] of modules) {
-    if (a) tensors[`${module}.lora_A.weight`] = a;
-    if (b) tensors[`${module}.lora_B.weight`] = b;
-  }
-  const targetModules = [...new Set([...modules.keys()].map(lastName))];
-  return {
-    config: { r: modules.get(first!)?.lora_A?.shape[0] ?? 1, loraAlpha: alphas[first!]!, targetModules },
-    tensors,
-    alphas,
-  };
+function toState(modules: Modules, alphas: Readonly<Record<string, number>>): Pick<LoraState, 'modules'> {
+  const adapters = [...modules].map(([module, { lora_A: a, lora_B: b }]): [string, LowRankAdapter] => [
+    module,
+    { kind: 'lora', ...(a && { a }), ...(b && { b }), alpha: alphas[module]! },
+  ]);
+  return { modules: Object.fromEntries(adapters) };
 }

@@ -1,4 +1,4 @@
-/** The matrices to adapt, the rank, scale and initialization. Fields have the names of peft's `LoraConfig`. */
+/** The layers to adapt, the rank, scale and initialization. Fields have the names of peft's `LoraConfig`. */
 export interface LoraConfig {
   /** The rank: rows of A, columns of B. An integer of at least 1. */
   readonly r: number;
@@ -8,7 +8,7 @@ export interface LoraConfig {
   readonly targetModules: readonly string[];
   /**
    * The initialization of A. `gaussian` (the default): normal with standard deviation 1/r. `kaiming-uniform` (peft's
-   * default): uniform in ±1/√in. B starts at zero, so that a new adapter does not change the output.
+   * default): uniform in ±1/√(in·kh·kw). B starts at zero, so that a new adapter does not change the output.
    */
   readonly initLoraWeights?: 'gaussian' | 'kaiming-uniform';
 }

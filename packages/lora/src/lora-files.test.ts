@@ -5,7 +5,7 @@ import { elementCount, flatten, useBackend, type Params, type StoredTensor } fro
 import { directory, encodeSafetensors, memory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { ones } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { applyLora, loadLora, LoraLinear, loraModules, saveLora, type LoraFormat } from './index.js';
+import { applyLora, loadLora, LoraLayer, loraModules, saveLora, stateTensors, type LoraFormat } from './index.js';
 
 const filled = (shape: number[], value: number) => ({
   dtype: 'F32' as const,
@@ -20,6 +20,9 @@ const tree: Params = {
   attn1: { to_q: { weight: weight([6, 4]) }, to_out: [{ weight: weight([4, 6]) }] },
   attn2: { to_q: { weight: weight([6, 4]) } },
 };
+
+const layer = ([out, size]: [number, number], r: number): LoraLayer =>
+  new LoraLayer({ base: weight([out, size]), loraA: ones([r, size]), loraB: ones([out, r]), scale: 1.5 });
 
 /** Loads a file, applies it to the tree and returns the scale of each adapter. */
 async function scales(
@@ -94,12 +97,11 @@ describe('loadLora', () => {
       'lora_te_layers_0_q.lora_up.weight': b,
     });
     const state = await loadLora(memory({ 'any name.safetensors': data }));
-    expect(Object.keys(state.tensors)).toEqual(['attn1_to_q.lora_A.weight', 'attn1_to_q.lora_B.weight']);
-    expect(state.config).toEqual({ r: 2, loraAlpha: 1, targetModules: ['attn1_to_q'] });
+    expect(state.modules).toMatchObject({ attn1_to_q: { kind: 'lora', alpha: 1 } });
+    expect(Object.keys(stateTensors(state))).toEqual(['attn1_to_q.lora_A.weight', 'attn1_to_q.lora_B.weight']);
     expect([...state.components!].sort()).toEqual(['text_encoder', 'unet']);
-    expect(
-      Object.keys((await loadLora(memory({ 'a.safetensors': data }), { prefix: 'text_encoder' })).tensors)[0],
-    ).toBe('layers_0_q.lora_A.weight');
+    const text = await loadLora(memory({ 'a.safetensors': data }), { prefix: 'text_encoder' });
+    expect(Object.keys(text.modules)).toEqual(['layers_0_q']);
     await expect(loadLora(memory({ 'a.safetensors': data }), { prefix: 'transformer' })).rejects.toThrow(
       "has nothing for 'transformer', only for",
     );
@@ -137,8 +139,8 @@ describe('saveLora', () => {
   const adapted = () =>
     ({
       attn1: {
-        to_q: { weight: new LoraLinear(weight([6, 4]), ones([2, 4]), ones([6, 2]), 1.5) },
-        to_out: [{ weight: new LoraLinear(weight([4, 6]), ones([3, 6]), ones([4, 3]), 1.5) }],
+        to_q: { weight: layer([6, 4], 2) },
+        to_out: [{ weight: layer([4, 6], 3) }],
       },
       attn2: { to_q: { weight: weight([6, 4]) } },
     }) as unknown as Params;
@@ -148,7 +150,7 @@ describe('saveLora', () => {
     return path;
   };
   const product = async (params: Params, module: string) => {
-    const { loraA, loraB, scale } = flatten(params)[`${module}.weight`] as LoraLinear;
+    const { loraA, loraB, scale } = flatten(params)[`${module}.weight`] as LoraLayer;
     return scale * loraA.shape[0]! * loraA.dataSync()[0]! * loraB.dataSync()[0]!;
   };
 
@@ -184,9 +186,9 @@ describe('saveLora', () => {
       'lora_te_attn1_to_out_0.alpha',
     );
     await saveLora(path, adapted(), { format: 'diffusers', prefix: 'text_encoder' });
-    expect((await loadLora(path, { prefix: 'text_encoder' })).alphas).toEqual({
-      'attn1.to_q': 3,
-      'attn1.to_out.0': 4.5,
+    expect((await loadLora(path, { prefix: 'text_encoder' })).modules).toMatchObject({
+      'attn1.to_q': { alpha: 3 },
+      'attn1.to_out.0': { alpha: 4.5 },
     });
   });
 

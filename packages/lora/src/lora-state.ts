@@ -1,18 +1,48 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { LoraConfig } from './lora-config.js';
+import type { DoraAxis } from './dora.js';
+import type { WeightChange } from './weight-change.js';
 
 /** An adapter as read from a file, not yet applied to a model. */
 export interface LoraState {
-  /** Rank and α of the first module, and the last names of all modules. */
-  readonly config: Pick<LoraConfig, 'r' | 'loraAlpha' | 'targetModules'>;
-  /**
-   * `<module>.lora_A.weight` `[r, in]` and `<module>.lora_B.weight` `[out, r]`; modules of kohya files have underscores
-   * in place of dots.
-   */
-  readonly tensors: Readonly<Record<string, Tensor | StoredTensor>>;
-  /** α by module, where it differs from `config.loraAlpha`. */
-  readonly alphas?: Readonly<Record<string, number>>;
+  /** What the file does to each module. Names of kohya's files have underscores in place of dots. */
+  readonly modules: Readonly<Record<string, ModuleAdapter>>;
   /** The parts of a pipeline that the file adapts (`unet`, `text_encoder`); this state is one of them. */
   readonly components?: readonly string[];
+}
+
+/** The adapter of one module: low-rank factors, or a change of the module's own weights. */
+export type ModuleAdapter = LowRankAdapter | MergedAdapter;
+
+/** LoRA or DoRA: W + (α/r)·B·A, with DoRA m·V/|V|. */
+export interface LowRankAdapter {
+  readonly kind: 'lora' | 'dora';
+  /** A, `[r, in]` or `[r, in, kh, kw]`; undefined where the file lacks it. */
+  readonly a?: Tensor | StoredTensor;
+  /** B, `[out, r]` or `[out, r, 1, 1]`; undefined where the file lacks it. */
+  readonly b?: Tensor | StoredTensor;
+  readonly alpha: number;
+  /** DoRA's m, one number for each output (`[out]`, `[out, 1]`, `[1, out, 1, 1]`, …) or input. */
+  readonly magnitude?: { readonly vector: Tensor | StoredTensor; readonly axis: DoraAxis };
+  /** The change of W before the adapter is added, of adapters that were initialised from W. */
+  readonly baseChange?: WeightChange;
+}
+
+/** Any other kind: it is added to the module's weight and bias, and cannot be trained. */
+export interface MergedAdapter {
+  readonly kind: 'merged';
+  readonly weight?: WeightChange;
+  readonly bias?: WeightChange;
+}
+
+/** Returns the tensors of an adapter by the paths that `loraTensors` gives them: A, B and, with DoRA, m. */
+export function stateTensors({ modules }: LoraState): Record<string, Tensor | StoredTensor> {
+  const tensors: Record<string, Tensor | StoredTensor> = {};
+  for (const [module, adapter] of Object.entries(modules)) {
+    if (adapter.kind === 'merged') continue;
+    if (adapter.a) tensors[`${module}.lora_A.weight`] = adapter.a;
+    if (adapter.b) tensors[`${module}.lora_B.weight`] = adapter.b;
+    if (adapter.magnitude) tensors[`${module}.lora_magnitude_vector`] = adapter.magnitude.vector;
+  }
+  return tensors;
 }

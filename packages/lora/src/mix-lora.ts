@@ -1,8 +1,8 @@
-import { readValues, type StoredTensor } from '@alignprop/autograd-ext';
+import { elementCount, readValues, type StoredTensor } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { underscoredPath } from './layouts/kohya.js';
-import type { LoraState } from './lora-state.js';
-import { lastName, list } from './modules.js';
+import type { LoraState, LowRankAdapter, ModuleAdapter } from './lora-state.js';
+import { list } from './modules.js';
 
 export const mixModes = ['delta', 'factor'] as const;
 
@@ -26,7 +26,7 @@ export interface MixOptions {
  * A module that only one of them adapts has ΔW = 0 (or A = B = 0) in the other.
  * @param second undefined for the model without an adapter: `delta` gives c·ΔW₁, `factor` c²·ΔW₁
  * @returns a state whose values are computed when they are read, from those of the two given states
- * @throws one error with every module whose shapes or, for `factor`, ranks or scales differ
+ * @throws one error with every module that is no plain LoRA, or whose shapes or, for `factor`, ranks or scales differ
  */
 export function mixLora(
   first: LoraState,
@@ -55,33 +55,45 @@ type Matrix = Tensor | StoredTensor;
 /** An adapted module: ΔW = (alpha / r)·B·A. */
 interface Module {
   readonly name: string;
-  readonly a: Matrix; // [r, in]
-  readonly b: Matrix; // [out, r]
+  readonly a: Matrix; // [r, in] or [r, in, kh, kw]
+  readonly b: Matrix; // [out, r] or [out, r, 1, 1]
   readonly alpha: number;
 }
 
 type Pair = readonly [Module | undefined, Module | undefined];
 
 /** Returns the modules of an adapter by their underscored path, which all layouts of files have in common. */
-function readModules({ tensors, config, alphas }: LoraState): Map<string, Module> {
-  const names = Object.keys(tensors).flatMap((key) => /^(.*)\.lora_A\.weight$/.exec(key)?.[1] ?? []);
-  const lacking = names.filter((name) => !tensors[`${name}.lora_B.weight`]);
-  if (lacking.length > 0) throw new Error(`mixLora: ${list(lacking)} got A without B. The file is not complete.`);
-  const read = (name: string): Module => ({
-    name,
-    a: tensors[`${name}.lora_A.weight`]!,
-    b: tensors[`${name}.lora_B.weight`]!,
-    alpha: alphas?.[name] ?? config.loraAlpha,
+function readModules({ modules }: LoraState): Map<string, Module> {
+  const entries = Object.entries(modules);
+  const problems = entries.flatMap(([name, adapter]) => {
+    const problem = unmixable(adapter);
+    return problem ? [`${name} ${problem}`] : [];
   });
-  return new Map(names.map((name) => [underscoredPath(name), read(name)]));
+  if (problems.length > 0) throw new Error(`mixLora: cannot mix ${list(problems)}.`);
+  return new Map(
+    entries.map(([name, adapter]) => {
+      const { a, b, alpha } = adapter as LowRankAdapter;
+      return [underscoredPath(name), { name, a: a!, b: b!, alpha }];
+    }),
+  );
+}
+
+/** Returns why an adapter cannot be mixed; undefined if it can. */
+function unmixable(adapter: ModuleAdapter): string | undefined {
+  if (adapter.kind === 'merged') return 'is no low-rank adapter: mix the models instead';
+  if (adapter.kind === 'dora') return 'is DoRA, whose change is no product of two matrices: mix the models instead';
+  if (adapter.baseChange) return 'was made for changed weights: convert it to LoRA with peft';
+  if (!adapter.a || !adapter.b) return `has ${adapter.a ? 'A without B' : 'B without A'}: the file is not complete`;
+  return undefined;
 }
 
 const rank = ({ a }: Module): number => a.shape[0]!;
 const scaleOf = (module: Module): number => module.alpha / rank(module);
 
 function mismatch(one: Module, two: Module, mode: MixMode): string | undefined {
-  const sizes = [one, two].map(({ a, b }) => `[${b.shape[0]}, ${a.shape[1]}]`);
-  if (sizes[0] !== sizes[1]) return `${one.name} has ${sizes.join(' and ')}`;
+  const sizes = [one, two].map(({ a, b }) => `[${[b.shape[0], ...a.shape.slice(1)]}]`);
+  const counts = [one, two].map(({ a, b }) => `${b.shape[0]} ${elementCount(a.shape.slice(1))}`);
+  if (counts[0] !== counts[1]) return `${one.name} has ${sizes.join(' and ')}`;
   if (mode === 'delta' || (rank(one) === rank(two) && scaleOf(one) === scaleOf(two))) return undefined;
   return `${one.name} has ranks ${rank(one)} and ${rank(two)}, scales ${scaleOf(one)} and ${scaleOf(two)}`;
 }
@@ -94,12 +106,13 @@ function mixDeltas([one, two]: Pair, coefficient: number): Module {
   ];
   const ranks = parts.map(rank);
   const alpha = ranks.reduce((sum, r) => sum + r, 0);
-  const [size, out] = [parts[0]!.a.shape[1]!, parts[0]!.b.shape[0]!];
-  const a = computedTensor([alpha, size], async () => {
+  const [, ...inputs] = parts[0]!.a.shape;
+  const [out, , ...ones] = parts[0]!.b.shape as [number, number, ...number[]];
+  const a = computedTensor([alpha, ...inputs], async () => {
     const values = await Promise.all(parts.map((part) => readValues(part.a)));
     return Float32Array.from(values.flatMap((part) => [...part]));
   });
-  const b = computedTensor([out, alpha], async () => {
+  const b = computedTensor([out, alpha, ...ones], async () => {
     const values = await Promise.all(parts.map((part) => readValues(part.b)));
     const rows = Array.from({ length: out }, (_, row) =>
       values.flatMap((part, i) =>
@@ -132,19 +145,6 @@ const computedTensor = (shape: readonly number[], read: () => Promise<Float32Arr
 
 function toState(modules: readonly Module[], components: readonly string[]): LoraState {
   if (modules.length === 0) throw new Error('mixLora: both adapters are empty.');
-  return {
-    config: {
-      r: rank(modules[0]!),
-      loraAlpha: modules[0]!.alpha,
-      targetModules: [...new Set(modules.map(({ name }) => lastName(name)))],
-    },
-    tensors: Object.fromEntries(
-      modules.flatMap(({ name, a, b }) => [
-        [`${name}.lora_A.weight`, a],
-        [`${name}.lora_B.weight`, b],
-      ]),
-    ),
-    alphas: Object.fromEntries(modules.map(({ name, alpha }) => [name, alpha])),
-    components,
-  };
+  const adapters = modules.map(({ name, ...factors }) => [name, { kind: 'lora', ...factors }] as const);
+  return { modules: Object.fromEntries(adapters), components };
 }

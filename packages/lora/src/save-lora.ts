@@ -4,7 +4,7 @@ import { loraModules } from './adapters.js';
 import type { LoraPart } from './layouts/lora-key.js';
 import type { AdaptedComponent, LoraLayout, LoraWriter } from './layouts/lora-layout.js';
 import { loraFormats, loraLayouts, type LoraFormat } from './layouts/lora-layouts.js';
-import type { LoraLinear } from './lora-linear.js';
+import type { LoraLayer } from './lora-layer.js';
 
 /**
  * Writes the adapters of a tree. Files are written completely or not at all, and compute what the tree computes,
@@ -76,7 +76,7 @@ async function moduleTensors(
   { encodeKey, writer }: WritableLayout,
   component: string,
   module: string,
-  { loraA, loraB, scale, r }: LoraLinear,
+  { loraA, loraB, scale, r }: LoraLayer,
 ): Promise<Record<string, RawTensor>> {
   const [a, b] = await Promise.all([loraA.data<'float32'>(), loraB.data<'float32'>()]);
   const factor = writer.alpha === 'nowhere' ? scale : 1;

@@ -1,4 +1,5 @@
 import {
+  add,
   concat,
   engine,
   FusedConv2D,
@@ -19,10 +20,11 @@ import {
 import { defineOp } from '../define-op.js';
 import { packedLayout } from '../frozen.js';
 import { filterGradient } from '../kernels/gradients/filter-gradient.js';
+import { isLinearMap, type Conv2DOptions, type LinearMap } from '../params.js';
 import { linear } from './linear.js';
 
-/** Number of zeros added at the borders: the same on all sides, or `[top, bottom, left, right]`. */
-export type Padding = number | readonly [top: number, bottom: number, left: number, right: number];
+/** A kernel `[out, in, kh, kw]`, as a tensor or as a linear map. */
+export type Kernel = Tensor | LinearMap;
 
 /**
  * 2-D convolution, as torch.nn.functional.conv2d, but of NHWC images.
@@ -33,12 +35,8 @@ export type Padding = number | readonly [top: number, bottom: number, left: numb
  * @returns `[B, H', W', out]`
  * @throws if x does not match the weight, or the padding reaches the kernel size
  */
-export function conv2d(
-  x: Tensor4D,
-  weight: Tensor,
-  bias?: Tensor,
-  { stride = 1, padding = 0 }: { stride?: number; padding?: Padding } = {},
-): Tensor4D {
+export function conv2d(x: Tensor4D, weight: Kernel, bias?: Tensor, options: Conv2DOptions = {}): Tensor4D {
+  const { stride = 1, padding = 0 } = options;
   const [, inputs, kh, kw] = weight.shape as [number, number, number, number];
   if (x.rank !== 4 || x.shape[3] !== inputs)
     throw new Error(
@@ -47,7 +45,9 @@ export function conv2d(
   const pads = typeof padding === 'number' ? ([padding, padding, padding, padding] as const) : padding;
   if (Math.max(pads[0], pads[1]) >= kh || Math.max(pads[2], pads[3]) >= kw)
     throw new Error(`conv2d: padding got [${pads}], expected less than the kernel [${[kh, kw]}].`);
-  return convOp({ x, weight, ...(bias && { bias }) }, { stride, pads }) as Tensor4D;
+  if (!isLinearMap(weight)) return convOp({ x, weight, ...(bias && { bias }) }, { stride, pads }) as Tensor4D;
+  const y = weight.apply(x, options) as Tensor4D;
+  return bias ? add(y, bias) : y;
 }
 
 interface ConvAttrs {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { loadLora } from '@alignprop/lora';
+import { loadLora, stateTensors } from '@alignprop/lora';
 import { captureOutput } from '../../../../fixtures/capture-output.js';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
@@ -15,7 +15,7 @@ const adapter = fixturePath('lora-r4/trl/pytorch_lora_weights.safetensors');
 
 /** Reads B of the first module. */
 async function firstB(file: string): Promise<{ shape: readonly number[]; values: readonly number[] }> {
-  const { tensors } = await loadLora(file);
+  const tensors = stateTensors(await loadLora(file));
   const tensor = tensors[
     Object.keys(tensors)
       .filter((key) => key.endsWith('lora_B.weight'))

@@ -163,5 +163,5 @@ function project(
   x: Tensor4D,
   { linearProjection }: Transformer2DOptions,
 ): Tensor4D {
-  return linearProjection ? (linear(x, weight, bias) as Tensor4D) : conv2d(x, weight as Tensor, bias);
+  return linearProjection ? (linear(x, weight, bias) as Tensor4D) : conv2d(x, weight, bias);
 }

@@ -1,9 +1,9 @@
 import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
-import type { Matrix } from '@alignprop/autograd-ext';
+import type { Kernel, Matrix } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 
 /** The weights of a convolution: weight `[out, in, kh, kw]`, bias `[out]`. */
-export type Conv2DParams = { weight: Tensor; bias: Tensor1D };
+export type Conv2DParams = { weight: Kernel; bias: Tensor1D };
 /** The weights of a linear layer: weight `[out, in]`, optional bias `[out]`. */
 export type LinearParams = { weight: Matrix; bias?: Tensor1D };
 /** The weights of a group or layer normalisation: weight and bias `[C]`. */

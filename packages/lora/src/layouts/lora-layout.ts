@@ -1,6 +1,6 @@
 import type { Params } from '@alignprop/autograd-ext';
 import type { RawTensor } from '@alignprop/autograd-ext/weights';
-import type { LoraLinear } from '../lora-linear.js';
+import type { LoraLayer } from '../lora-layer.js';
 import type { LoraKey } from './lora-key.js';
 
 /** How one family of programs names the tensors of a LoRA file. */
@@ -36,5 +36,5 @@ export interface LoraWriter {
 export interface AdaptedComponent {
   readonly prefix: string;
   readonly params: Params;
-  readonly adapters: Readonly<Record<string, LoraLinear>>;
+  readonly adapters: Readonly<Record<string, LoraLayer>>;
 }

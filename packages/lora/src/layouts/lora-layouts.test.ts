@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { applyLora } from '../apply-lora.js';
 import { loraModules } from '../adapters.js';
 import { loadLora } from '../load-lora.js';
-import { LoraLinear } from '../lora-linear.js';
+import { LoraLayer } from '../lora-layer.js';
 import { saveLora } from '../save-lora.js';
 import type { LoraPart } from './lora-key.js';
 import type { LoraLayout } from './lora-layout.js';
@@ -20,8 +20,8 @@ const modules = ['down_blocks.0.attn1.to_q', 'down_blocks.0.attn1.to_out.0', 'mi
 const parts = ['lora_A', 'lora_B', 'alpha'] as const;
 
 const weight: StoredTensor = { shape: [3, 3], dtype: 'F32', read: async () => new Float32Array(9) };
-const module = (adapter: LoraLinear | StoredTensor) => ({ weight: adapter });
-const treeOf = (leaf: () => LoraLinear | StoredTensor) =>
+const module = (adapter: LoraLayer | StoredTensor) => ({ weight: adapter });
+const treeOf = (leaf: () => LoraLayer | StoredTensor) =>
   ({
     down_blocks: [{ attn1: { to_q: module(leaf()), to_out: [module(leaf())] } }],
     mid_block: { attn2: { to_v: module(leaf()), to_k: module(weight) } },
@@ -122,7 +122,11 @@ describe.each(written.map(({ name, writer }) => [name as LoraFormat, writer!] as
   'LoRA writer %s',
   (format, writer) => {
     const path = () => join(folder, writer.isFolder ? format : `${format}.safetensors`);
-    const adapted = () => treeOf(() => new LoraLinear(weight, tensor(valuesA, [2, 3]), tensor(valuesB, [3, 2]), 1.5));
+    const adapted = () =>
+      treeOf(
+        () =>
+          new LoraLayer({ base: weight, loraA: tensor(valuesA, [2, 3]), loraB: tensor(valuesB, [3, 2]), scale: 1.5 }),
+      );
     const expected = modules.map((name) => ({
       name,
       a: [...valuesA],

@@ -1,5 +1,5 @@
 import { flatten, type Params } from '@alignprop/autograd-ext';
-import type { LoraLinear } from '../lora-linear.js';
+import type { LoraLayer } from '../lora-layer.js';
 import { lastName, matches, moduleOf } from '../modules.js';
 import type { AdaptedComponent } from './lora-layout.js';
 
@@ -55,8 +55,8 @@ const defaults = {
 /** Describes the adapters of a component: r and α of the first one, and patterns for the modules that differ. */
 export function peftConfig({ params, adapters }: AdaptedComponent): PeftConfig {
   const entries = Object.entries(adapters);
-  const [[, { r, alpha }]] = entries as [[string, LoraLinear]];
-  const pattern = (value: (adapter: LoraLinear) => number, common: number) =>
+  const [[, { r, alpha }]] = entries as [[string, LoraLayer]];
+  const pattern = (value: (adapter: LoraLayer) => number, common: number) =>
     Object.fromEntries(
       entries.map(([module, adapter]) => [module, value(adapter)] as const).filter(([, v]) => v !== common),
     );

@@ -2,7 +2,7 @@ import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import { trainable, type StoredTensor } from '@alignprop/autograd-ext';
 import { directory, openWeights, subfolder } from '@alignprop/autograd-ext/weights';
 import { saveModel, type StableDiffusionPipeline, type UNet2DConditionModel } from '@alignprop/diffusion';
-import { loadLora, loraModules, saveLora } from '@alignprop/lora';
+import { loadLora, loraModules, saveLora, stateTensors } from '@alignprop/lora';
 
 /** The trained weights of a pipeline and their files. */
 export interface TrainedWeights {
@@ -40,7 +40,7 @@ function adapterWeights({ unet, textEncoder }: StableDiffusionPipeline): Trained
       return [adapterFile];
     },
     async open(folder) {
-      const load = async (prefix: string) => (await loadLora(`${folder}/${adapterFile}`, { prefix })).tensors;
+      const load = async (prefix: string) => stateTensors(await loadLora(`${folder}/${adapterFile}`, { prefix }));
       return { ...(await load('unet')), ...(hasText && prefixed(await load(textPrefix))) };
     },
     async export(folder) {

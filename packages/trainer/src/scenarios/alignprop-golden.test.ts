@@ -45,19 +45,18 @@ const row = (x: Tensor, i: number): Tensor => tidy(() => reshape(gather(x, [i]),
 /** The pipeline with TRL's scheduler and the adapter of the fixture. */
 async function goldenPipeline(
   engine: Engine,
-  { base, r, lora_alpha, b_zero }: GoldenCase,
+  { base, lora_alpha: alpha, b_zero }: GoldenCase,
   common: Golden,
 ): Promise<StableDiffusionPipeline> {
   const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath(`alignprop-sd15/${base}`), { engine });
-  const adapter = Object.entries(common).filter(([name]) => /\.lora_[AB]\.weight$/.test(name));
-  const tensors = Object.fromEntries(
-    adapter.map(([name, value]) => [name, b_zero && name.includes('lora_B') ? mul(value, 0) : value]),
+  const adapted = Object.keys(common).flatMap((name) => /^(.*)\.lora_A\.weight$/.exec(name)?.[1] ?? []);
+  const modules = Object.fromEntries(
+    adapted.map((module) => {
+      const [a, b] = [common[`${module}.lora_A.weight`]!, common[`${module}.lora_B.weight`]!];
+      return [module, { kind: 'lora', a, b: b_zero ? mul(b, 0) : b, alpha } as const];
+    }),
   );
-  const params = await applyLora(
-    pipeline.unet.params,
-    { config: { r, loraAlpha: lora_alpha, targetModules: [] }, tensors },
-    { trainable: true },
-  );
+  const params = await applyLora(pipeline.unet.params, { modules }, { trainable: true });
   return pipeline.with({
     unet: pipeline.unet.withParams(params),
     scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config),

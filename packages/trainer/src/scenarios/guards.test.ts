@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fill } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { loadLora } from '@alignprop/lora';
+import { loadLora, stateTensors } from '@alignprop/lora';
 import type { RewardFunction } from '@alignprop/rewards';
 import { collect, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
@@ -14,7 +14,7 @@ const adapter = 'pytorch_lora_weights.safetensors';
 
 /** All values of an adapter's file. */
 async function fileWeights(path: string): Promise<number[]> {
-  const { tensors } = await loadLora(path);
+  const tensors = stateTensors(await loadLora(path));
   const read = await Promise.all(
     Object.keys(tensors)
       .sort()

@@ -8,7 +8,7 @@ import { dispose, mean, neg, randomNormal, type Tensor1D } from '@tensorflow/tfj
 import { random, trainable } from '@alignprop/autograd-ext';
 import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import { applyLora, loadLora, loraModules, loraTensors } from '@alignprop/lora';
+import { applyLora, loadLora, loraModules, loraTensors, stateTensors } from '@alignprop/lora';
 import { describe, expect, it } from 'vitest';
 import { collect, oneStepConfig, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
@@ -25,7 +25,7 @@ const fields = Object.keys(alignPropConfigSchema.shape);
 
 /** The values of an adapter's file in `out`, by name. */
 const stored = async (file: string) => {
-  const { tensors } = await loadLora(join(out, file));
+  const tensors = stateTensors(await loadLora(join(out, file)));
   return Object.fromEntries(
     await Promise.all(
       Object.entries(tensors).map(
