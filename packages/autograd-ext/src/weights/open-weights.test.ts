@@ -85,6 +85,7 @@ describe('openWeights', () => {
       new RegExp(
         'Looked for diffusion_pytorch_model\\.fp16\\.safetensors, ' +
           'diffusion_pytorch_model\\.safetensors\\.index\\.fp16\\.json, ' +
+          'diffusion_pytorch_model\\.safetensors\\.fp16\\.index\\.json, ' +
           'diffusion_pytorch_model\\.fp16\\.safetensors\\.index\\.json, diffusion_pytorch_model\\.fp16\\.bin, .*; ' +
           'there is diffusion_pytorch_model\\.safetensors\\. Leave out the variant\\.$',
       ),

@@ -36,6 +36,7 @@ function namesOf(baseName: string, extension: string, variant: string | undefine
     ...new Set([
       `${name}.${extension}`,
       `${baseName}.${extension}.index${variant ? `.${variant}` : ''}.json`,
+      ...(variant ? [`${baseName}.${extension}.${variant}.index.json`] : []), // diffusers before 0.31
       `${name}.${extension}.index.json`,
     ]),
   ];
@@ -72,7 +73,7 @@ async function openShards(source: FileSource, index: string): Promise<Map<string
 async function readWeightMap(source: FileSource, index: string): Promise<Map<string, string>> {
   const { weight_map: weightMap } = (await readJson<{ weight_map?: unknown } | null>(source, index)) ?? {};
   const entries = Object.entries((weightMap ?? {}) as Record<string, unknown>);
-  const extension = index.includes('.safetensors.index.') ? '.safetensors' : '.bin';
+  const extension = index.includes('.safetensors.') ? '.safetensors' : '.bin';
   // Plain file names only: an index must not name files of other folders.
   if (
     !entries.length ||

@@ -1,5 +1,6 @@
 import { directory } from './files/directory.js';
 import type { FileSource } from './files/file-source.js';
+import { isWeightFile } from './open-weight-file.js';
 import { hub, HUB_ID } from './hub/hub.js';
 import type { HubOptions } from './hub/hub-settings.js';
 
@@ -14,13 +15,17 @@ export async function resolveSource(source: string | FileSource, options: HubOpt
   const { stat } = await import('node:fs/promises');
   const entry = await stat(source).catch(() => undefined);
   if (entry?.isDirectory()) return directory(source);
-  if (entry)
-    throw new Error(
-      `resolveSource: location got the file '${source}', expected a folder. Pass the folder that holds it.`,
-    );
+  if (entry) throw new Error(`resolveSource: location got the file '${source}', expected a folder. ${advice(source)}`);
   if (HUB_ID.test(source)) return hub(source, options);
   throw new Error(
     `resolveSource: location got '${source}', expected an existing folder or a hub id like 'organisation/name'. ` +
       'Check the path.',
   );
 }
+
+/** Says what to do about a file that was given in place of a folder. */
+const advice = (file: string): string =>
+  isWeightFile(file)
+    ? 'A checkpoint in a single file (of the original scripts) cannot be read yet. Convert it with diffusers: ' +
+      `StableDiffusionPipeline.from_single_file('${file}').save_pretrained('folder'), and pass that folder.`
+    : 'Pass the folder that holds it.';

@@ -22,17 +22,25 @@ export async function applyConfigFile(command: Command): Promise<Record<string, 
 async function readConfig(path: string): Promise<Record<string, unknown>> {
   const problem = (what: string, cause?: unknown) =>
     new UsageError(`--config: '${path}' ${what}. Give a JSON file such as a run's config.json.`, { cause });
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+  const bytes = await readFile(path).catch((cause: unknown) => {
     throw problem(`cannot be read: ${(cause as Error).message}`, cause);
   });
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(decodeText(bytes));
   } catch (cause) {
     throw problem(`is not JSON: ${(cause as Error).message}`, cause);
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   throw problem('is not a JSON object');
+}
+
+/** Decodes UTF-8, or UTF-16 with a byte order mark; Windows' editors and shells write marks. Leaves out the mark. */
+function decodeText(bytes: Uint8Array): string {
+  const [first, second] = bytes;
+  const encoding =
+    first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8';
+  return new TextDecoder(encoding).decode(bytes);
 }
 
 const camelCase = (name: string): string => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());

@@ -35,7 +35,11 @@ export async function loadPipeline(
   const onProgress = downloadReporter(output);
   const source = await resolveSource(model ?? embeddedModel.path, { revision, token, onProgress });
   output.info(`Loading ${model ?? embeddedModel.name}`);
-  return StableDiffusionPipeline.fromPretrained(source, { variant, engine: await startEngine(options, output) });
+  return StableDiffusionPipeline.fromPretrained(source, {
+    variant,
+    engine: await startEngine(options, output),
+    onWarning: (message) => output.warn(message),
+  });
 }
 
 /** Reports each downloaded file once. */

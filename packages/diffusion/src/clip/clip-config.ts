@@ -1,10 +1,12 @@
 import {
   anything,
   count,
+  nullMeans,
   oneOf,
   readConfig,
   real,
   reportConfig,
+  side,
   type ConfigInput,
   type ConfigOf,
 } from '../models/model-config.js';
@@ -21,10 +23,10 @@ const textFields = {
   hidden_act: oneOf(clipActivations, 'quick_gelu'),
   layer_norm_eps: real(1e-5),
   eos_token_id: real(49407),
-  projection_dim: count(512),
-  attention_dropout: oneOf([0], 0),
-  bos_token_id: anything(49406),
-  pad_token_id: anything(1),
+  projection_dim: nullMeans(count(512), 512), // a text encoder without projection may have null
+  attention_dropout: anything<number | null>(0), // models are loaded for inference, which has no dropout
+  bos_token_id: anything<number | null>(49406),
+  pad_token_id: anything<number | null>(1),
   layout: oneOf(clipLayouts, 'transformers'),
 };
 
@@ -35,12 +37,12 @@ const visionFields = {
   num_hidden_layers: count(12),
   num_attention_heads: count(12),
   num_channels: count(3),
-  image_size: count(224),
-  patch_size: count(32),
+  image_size: side(224),
+  patch_size: side(32),
   hidden_act: oneOf(clipActivations, 'quick_gelu'),
   layer_norm_eps: real(1e-5),
   projection_dim: count(512),
-  attention_dropout: oneOf([0], 0),
+  attention_dropout: anything<number | null>(0),
   layout: oneOf(clipLayouts, 'transformers'),
 };
 

@@ -6,10 +6,12 @@ import {
   count,
   counts,
   listOf,
+  nullMeans,
   oneOf,
   readConfig,
   real,
   reportConfig,
+  spelled,
   type ConfigInput,
   type ConfigOf,
 } from './model-config.js';
@@ -25,7 +27,7 @@ import {
   type VaeShape,
 } from './vae.js';
 
-// Every field of diffusers' AutoencoderKL.
+// Every field of diffusers' AutoencoderKL. Null is read as diffusers' constructor reads it.
 const fields = {
   in_channels: count(3),
   out_channels: count(3),
@@ -33,18 +35,18 @@ const fields = {
   up_block_types: listOf(['UpDecoderBlock2D'], ['UpDecoderBlock2D']),
   block_out_channels: counts([64]),
   layers_per_block: count(1),
-  act_fn: oneOf(['silu', 'swish'], 'silu'),
+  act_fn: spelled(oneOf(['silu', 'swish'], 'silu'), (name) => name.toLowerCase()),
   latent_channels: count(4),
   norm_num_groups: count(32),
-  sample_size: anything<number | readonly number[]>(32),
+  sample_size: anything<number | readonly number[] | null>(32), // used by tiling alone
   scaling_factor: real(0.18215),
-  shift_factor: oneOf([null], null),
+  shift_factor: oneOf([null, 0], null),
   latents_mean: oneOf([null], null),
   latents_std: oneOf([null], null),
-  force_upcast: anything(true), // everything is float32 here
-  use_quant_conv: oneOf([true, false], true),
-  use_post_quant_conv: oneOf([true, false], true),
-  mid_block_add_attention: oneOf([true, false], true),
+  force_upcast: anything<boolean | null>(true), // everything is float32 here
+  use_quant_conv: nullMeans(oneOf([true, false], true), false),
+  use_post_quant_conv: nullMeans(oneOf([true, false], true), false),
+  mid_block_add_attention: nullMeans(oneOf([true, false], true), false),
 };
 
 /** The config of diffusers' `AutoencoderKL`, in the file's spelling. */

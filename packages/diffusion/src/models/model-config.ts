@@ -4,6 +4,8 @@ export interface Field<T> {
   /** The supported values in words, for error messages. */
   readonly supported: string;
   accepts(value: unknown): boolean;
+  /** Converts other spellings of a value, before it is checked. */
+  read?(value: unknown): unknown;
 }
 
 /** The config fields of a model class by name, in the file's spelling. */
@@ -23,7 +25,8 @@ export type ConfigInput = Readonly<Record<string, unknown>>;
 export function readConfig<F extends Fields>(owner: string, fields: F, input: ConfigInput): ConfigOf<F> {
   const problems: string[] = [];
   const entries = Object.entries(fields).map(([name, field]) => {
-    const value = input[name] === undefined ? field.default : input[name];
+    const given = input[name] === undefined ? field.default : input[name];
+    const value = field.read ? field.read(given) : given;
     if (!field.accepts(value)) problems.push(`${name} got ${JSON.stringify(value)}, expected ${field.supported}`);
     return [name, value];
   });
@@ -48,13 +51,43 @@ export function count(initial: number): Field<number> {
   return { default: initial, supported: 'a positive integer', accepts: isCount };
 }
 
-/** A field with a positive integer or null; null by default. */
+/** A field with a positive integer or null; null by default, and for 0, as `x or default` reads it in Python. */
 export function optionalCount(): Field<number | null> {
   return {
     default: null,
     supported: 'a positive integer or null',
     accepts: (value) => value === null || isCount(value),
+    read: (value) => (value === 0 ? null : value),
   };
+}
+
+/** The same field for files that may have null in place of `meaning`. */
+export function nullMeans<T>(field: Field<T>, meaning: NoInfer<T>): Field<T> {
+  return { ...field, read: (value) => (value === null ? meaning : value) };
+}
+
+/** The same field for files that may spell its names in another way. */
+export function spelled<T>(field: Field<T>, respell: (name: string) => string): Field<T> {
+  const read = (value: unknown): unknown =>
+    typeof value === 'string' ? respell(value) : Array.isArray(value) ? value.map(read) : value;
+  return { ...field, read };
+}
+
+/** A field with a height and a width, or one number for both, or null. */
+export function optionalSize(): Field<number | readonly [number, number] | null> {
+  return {
+    default: null,
+    supported: 'a positive integer, a list of height and width, or null',
+    accepts: (value) =>
+      value === null || isCount(value) || (isList(value, isCount) && (value as readonly number[]).length === 2),
+  };
+}
+
+/** A field with the side of a square: a positive integer, or a list of two equal ones. */
+export function side(initial: number): Field<number> {
+  const read = (value: unknown): unknown =>
+    Array.isArray(value) && value.length === 2 && value[0] === value[1] ? (value[0] as unknown) : value;
+  return { default: initial, supported: 'a positive integer, or a list of two equal ones', accepts: isCount, read };
 }
 
 /** A field with a list of positive integers. */

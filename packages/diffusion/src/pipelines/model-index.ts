@@ -1,24 +1,73 @@
 import { readJson, type FileSource } from '@alignprop/autograd-ext/weights';
 
-const expectedClasses = {
-  text_encoder: 'CLIPTextModel',
-  tokenizer: 'CLIPTokenizer',
-  unet: 'UNet2DConditionModel',
-  vae: 'AutoencoderKL',
-} as const;
+/** `model_index.json`: for each part of the pipeline its library and class, null for parts that it does without. */
+export type ModelIndex = Readonly<Record<string, unknown>>;
+
+// The classes that each part may have. Null: the part belongs to other pipelines.
+const expectedClasses: Readonly<Record<string, readonly string[] | null>> = {
+  text_encoder: ['CLIPTextModel'],
+  tokenizer: ['CLIPTokenizer', 'CLIPTokenizerFast'],
+  unet: ['UNet2DConditionModel'],
+  vae: ['AutoencoderKL'],
+  text_encoder_2: null, // SDXL
+  text_encoder_3: null, // Stable Diffusion 3
+  transformer: null, // Stable Diffusion 3, Flux
+  prior: null, // Stable Cascade, Kandinsky
+};
 
 /**
- * Checks that `model_index.json` describes a Stable Diffusion 1.x or 2.x pipeline, so that other pipelines (SDXL, a
- * folder with a UNet alone) fail here and not at a missing weight.
- * @throws if a part has another class; lists all such parts
+ * Reads `model_index.json` and checks that it describes a Stable Diffusion 1.x or 2.x pipeline, so that other
+ * pipelines (SDXL, a folder with a UNet alone) fail here and not at a missing weight. As in diffusers, the class of the
+ * pipeline itself does not matter, and parts that text-to-image does not use (`safety_checker`, `feature_extractor`,
+ * `image_encoder`, `controlnet`) are not looked at.
+ * @throws if a part has another class (lists all such parts), or there is no `model_index.json` (says what the folder
+ *   holds)
  */
-export async function checkModelIndex(source: FileSource): Promise<void> {
-  const index = (await readJson(source, 'model_index.json')) as Record<string, readonly [string, string] | string>;
-  const wrong = Object.entries(expectedClasses).filter(([part, name]) => index[part]?.[1] !== name);
-  if (wrong.length === 0) return;
-  const list = wrong.map(([part, name]) => `${part} got ${index[part]?.[1] ?? 'nothing'}, expected ${name}`).join('; ');
+export async function readModelIndex(source: FileSource): Promise<ModelIndex> {
+  if (!(await source.has('model_index.json'))) throw new Error(await explainMissing(source));
+  const index = await readJson(source, 'model_index.json');
+  if (typeof index !== 'object' || index === null || Array.isArray(index))
+    throw new Error(
+      `StableDiffusionPipeline: ${source.location}/model_index.json got ${JSON.stringify(index).slice(0, 60)}, ` +
+        'expected an object with the parts of a pipeline. Download it again.',
+    );
+  const problems = Object.entries(expectedClasses).flatMap(([part, classes]) => {
+    const name = classOf(index as ModelIndex, part);
+    if (classes === null ? name === undefined : classes.includes(name!)) return [];
+    return [`${part} got ${name ?? 'nothing'}, expected ${classes?.join(' or ') ?? 'nothing'}`];
+  });
+  if (problems.length === 0) return index as ModelIndex;
+  const { _class_name: pipeline } = index as ModelIndex;
   throw new Error(
-    `StableDiffusionPipeline: ${source.location}/model_index.json: ${list}. ` +
+    `StableDiffusionPipeline: ${source.location}/model_index.json${described(pipeline)}: ${problems.join('; ')}. ` +
       'Only Stable Diffusion 1.x and 2.x pipelines are supported.',
+  );
+}
+
+/** Returns the class of a part; undefined where the index has none, or `[null, null]`. */
+export function classOf(index: ModelIndex, part: string): string | undefined {
+  const entry = index[part];
+  const name: unknown = Array.isArray(entry) ? entry[1] : undefined;
+  return typeof name === 'string' ? name : undefined;
+}
+
+const described = (name: unknown): string => (typeof name === 'string' ? ` (${name})` : '');
+
+async function explainMissing(source: FileSource): Promise<string> {
+  const problem = `StableDiffusionPipeline: '${source.location}' has no model_index.json`;
+  const config = (await source.has('config.json')) ? await readJson(source, 'config.json') : undefined;
+  const { _class_name: name, architectures } = (config ?? {}) as { _class_name?: unknown; architectures?: unknown[] };
+  const model = name ?? architectures?.[0];
+  if (typeof model === 'string')
+    return `${problem}: it holds a ${model} alone, expected a whole pipeline. Pass the folder of the pipeline.`;
+  const files = await source.list();
+  if (files.some((file) => /^(pytorch_lora_weights|adapter_model)\./.test(file)))
+    return (
+      `${problem}: it holds an adapter, expected a pipeline. ` +
+      'Pass the model that the adapter was trained for, and the adapter as an adapter.'
+    );
+  return (
+    `${problem}, expected a pipeline in diffusers' layout; there is ${files.join(', ') || 'no file'}. ` +
+    'Check the path and that the download is complete.'
   );
 }

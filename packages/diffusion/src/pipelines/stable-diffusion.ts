@@ -24,7 +24,9 @@ import { resolveGeneration, type Generated, type GenerateOptions, type Generatio
 import { guidedPrediction } from './guidance.js';
 import { decodeImages } from './image-decoder.js';
 import { initialLatents } from './latents.js';
-import { checkModelIndex } from './model-index.js';
+import { readModelIndex } from './model-index.js';
+import { checkPartConfigs, checkSizes } from './part-configs.js';
+import { partVariants } from './part-variants.js';
 
 /** The parts of a pipeline; see `StableDiffusionPipeline.with`. */
 export interface StableDiffusionParts {
@@ -38,7 +40,10 @@ export interface StableDiffusionParts {
 
 /** Options of `StableDiffusionPipeline.fromPretrained`. */
 export interface FromPretrainedOptions {
-  /** Variant of the weight files, e.g. 'fp16' for `diffusion_pytorch_model.fp16.safetensors`. */
+  /**
+   * Variant of the weight files, e.g. 'fp16' for `diffusion_pytorch_model.fp16.safetensors`. Models without such files
+   * are loaded from their plain files.
+   */
   variant?: string;
   /** Branch, tag or commit of a hub repository. */
   revision?: string;
@@ -46,6 +51,8 @@ export interface FromPretrainedOptions {
   engine?: Engine;
   /** Replaces the scheduler of the folder. */
   scheduler?: Scheduler;
+  /** Called with what diffusers warns of: a variant that some models lack. */
+  onWarning?: (message: string) => void;
 }
 
 /** Size of a batch of images, in pixels. */
@@ -84,6 +91,11 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   constructor(parts: StableDiffusionParts) {
     ({ tokenizer: this.tokenizer, textEncoder: this.textEncoder, unet: this.unet } = parts);
     ({ vae: this.vae, scheduler: this.scheduler, engine: this.engine } = parts);
+    checkSizes('StableDiffusionPipeline: the config of the UNet', {
+      unet: this.unet.config,
+      vae: this.vae.config,
+      textEncoder: this.textEncoder.config,
+    });
     const { config } = this.textEncoder;
     this.#encode = this.engine.compile((params, inputIds) => clipText(config, params, inputIds!).lastHiddenState);
     this.#decode = this.engine.compile(decodeImages(this.vae.config));
@@ -91,18 +103,21 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
 
   /**
    * Loads a diffusers folder: a directory, a hub id (`org/name`), or any `FileSource`.
-   * @throws if a file, key or shape does not match the configs, or `model_index.json` names an unsupported class
+   * @throws if a file, key or shape does not match the configs, a config or `model_index.json` belongs to another kind
+   *   of pipeline, or no model has files of the variant
    */
   static async fromPretrained(
     location: string | FileSource,
-    { variant, revision, engine, scheduler }: FromPretrainedOptions = {},
+    { variant, revision, engine, scheduler, onWarning }: FromPretrainedOptions = {},
   ): Promise<StableDiffusionPipeline> {
     await ensureBackend();
     const source = await resolveSource(location, { revision });
-    await checkModelIndex(source);
-    const options = (subfolder: string) => ({ subfolder, variant });
+    const index = await readModelIndex(source);
+    await checkPartConfigs(source);
+    const variants = await partVariants(source, index, variant, onWarning);
+    const options = (subfolder: keyof typeof variants) => ({ subfolder, variant: variants[subfolder] });
     return new StableDiffusionPipeline({
-      tokenizer: await CLIPTokenizer.fromPretrained(source, options('tokenizer')),
+      tokenizer: await CLIPTokenizer.fromPretrained(source, { subfolder: 'tokenizer' }),
       textEncoder: await CLIPTextModel.fromPretrained(source, options('text_encoder')),
       unet: await UNet2DConditionModel.fromPretrained(source, options('unet')),
       vae: await AutoencoderKL.fromPretrained(source, options('vae')),
@@ -122,10 +137,18 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return 2 ** (this.vae.config.block_out_channels.length - 1);
   }
 
-  /** `[height, width]` in pixels: the UNet's sample size. */
+  /**
+   * `[height, width]` in pixels: the UNet's sample size.
+   * @throws if the UNet's config has none
+   */
   get defaultSize(): readonly [number, number] {
     const { sample_size: size } = this.unet.config;
-    const [height, width] = Array.isArray(size) ? (size as [number, number]) : [size as number, size as number];
+    if (size === null)
+      throw new Error(
+        "StableDiffusionPipeline: sample_size of the UNet's config got null, expected the model's size in latents. " +
+          'Pass height and width.',
+      );
+    const [height, width] = typeof size === 'number' ? [size, size] : size;
     return [height * this.vaeScaleFactor, width * this.vaeScaleFactor];
   }
 
