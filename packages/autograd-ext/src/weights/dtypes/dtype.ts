@@ -1,4 +1,5 @@
 import { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from './float16.js';
+import { fromFloat8 } from './float8.js';
 
 /** Bits per element of every dtype of the safetensors format. `widen` reads some of them only. */
 export const DTYPE_BITS = new Map<string, number>(
@@ -11,6 +12,8 @@ export const DTYPE_BITS = new Map<string, number>(
     I8: 8,
     F8_E5M2: 8,
     F8_E4M3: 8,
+    F8_E5M2FNUZ: 8,
+    F8_E4M3FNUZ: 8,
     F8_E8M0: 8,
     I16: 16,
     U16: 16,
@@ -36,6 +39,10 @@ const readers = new Map<string, (bytes: Uint8Array) => Values>(
     F32: (bytes) => view(Float32Array, bytes),
     F16: (bytes) => fromFloat16(view(Uint16Array, bytes)),
     BF16: (bytes) => fromBfloat16(view(Uint16Array, bytes)),
+    F8_E4M3: (bytes) => fromFloat8('F8_E4M3', bytes),
+    F8_E5M2: (bytes) => fromFloat8('F8_E5M2', bytes),
+    F8_E4M3FNUZ: (bytes) => fromFloat8('F8_E4M3FNUZ', bytes),
+    F8_E5M2FNUZ: (bytes) => fromFloat8('F8_E5M2FNUZ', bytes),
     F64: (bytes) => new Float32Array(view(Float64Array, bytes)),
     I64: (bytes) => narrow(view(BigInt64Array, bytes)),
     U64: (bytes) => narrow(view(BigUint64Array, bytes)),

@@ -106,9 +106,13 @@ describe('openSafetensors, dtypes', () => {
     );
   });
 
+  it.each(['F8_E4M3', 'F8_E5M2', 'F8_E4M3FNUZ', 'F8_E5M2FNUZ'])('reads %s', async (dtype) => {
+    expect((await readX(fileOf(dtype, [2], Uint8Array.of(0, 0x40))))[1]).toBeGreaterThan(0.9);
+  });
+
   it('opens a dtype without a reader, and fails when it is read', async () => {
-    await expect(readX(fileOf('F8_E4M3', [2], Uint8Array.of(0, 0)))).rejects.toThrow(
-      /tensor 'x' of 'memory\/f': dtype got 'F8_E4M3', expected one of F32, F16/,
+    await expect(readX(fileOf('F8_E8M0', [2], Uint8Array.of(0, 0)))).rejects.toThrow(
+      /tensor 'x' of 'memory\/f': dtype got 'F8_E8M0', expected one of F32, F16/,
     );
   });
 });

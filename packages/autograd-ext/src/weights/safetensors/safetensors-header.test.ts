@@ -39,6 +39,10 @@ describe('parseHeader', () => {
     expect(metadata).toEqual({ k: 'v' });
   });
 
+  it("reads null for metadata as no metadata, as Python's reader does", () => {
+    expect(parseHeader(encode({ a: info(0, 1), __metadata__: null }), 1).metadata).toEqual({});
+  });
+
   it('ignores unknown fields', () => {
     expect(parseHeader(encode({ a: { ...info(0, 1), more: 1 } }), 1).tensors.get('a')).toEqual({
       dtype: 'U8',

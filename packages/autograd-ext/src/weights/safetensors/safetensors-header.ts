@@ -40,7 +40,8 @@ export function headerLength(prefix: Uint8Array, fileSize: number): number {
  * @throws if the header is not valid or does not describe `dataSize` bytes
  */
 export function parseHeader(bytes: Uint8Array, dataSize: number): SafetensorsHeader {
-  const { __metadata__: metadata = {}, ...rest } = parseObject(bytes);
+  const { __metadata__: comments, ...rest } = parseObject(bytes);
+  const metadata = comments ?? {}; // null as in Python's reader
   if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string'))
     throw new Error('__metadata__ got other values, expected an object of strings.');
   const infos = Object.entries(rest).map(([name, value]) => [name, parseInfo(name, value)] as const);

@@ -160,6 +160,8 @@ const DTYPES: Readonly<Record<string, string>> = {
   complex64: 'C64',
   float8_e4m3fn: 'F8_E4M3',
   float8_e5m2: 'F8_E5M2',
+  float8_e4m3fnuz: 'F8_E4M3FNUZ',
+  float8_e5m2fnuz: 'F8_E5M2FNUZ',
 };
 
 const GLOBALS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
