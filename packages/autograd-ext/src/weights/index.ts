@@ -2,6 +2,7 @@ export { widen } from './dtypes/dtype.js';
 export { directory } from './files/directory.js';
 export { readJson, readText, subfolder, type FileSource, type RandomAccessFile } from './files/file-source.js';
 export { memory } from './files/memory.js';
+export { takeProcessLock, thisProcess, type LockOwner, type ProcessLock } from './files/process-lock.js';
 export { syncFolder } from './files/sync-folder.js';
 export { isTemporaryName, writeFileAtomic } from './files/write-file-atomic.js';
 export { hub } from './hub/hub.js';

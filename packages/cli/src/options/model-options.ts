@@ -32,8 +32,8 @@ export async function loadPipeline(
   { model, revision, variant, token, ...options }: ModelOptions,
   output: Output,
 ): Promise<StableDiffusionPipeline> {
-  const onProgress = downloadReporter(output);
-  const source = await resolveSource(model ?? embeddedModel.path, { revision, token, onProgress });
+  const progress = downloadReporter(output);
+  const source = await resolveSource(model ?? embeddedModel.path, { revision, token, progress });
   output.info(`Loading ${model ?? embeddedModel.name}`);
   return StableDiffusionPipeline.fromPretrained(source, {
     variant,
@@ -43,11 +43,11 @@ export async function loadPipeline(
 }
 
 /** Reports each downloaded file once. */
-function downloadReporter(output: Output): (progress: { path: string; total: number }) => void {
+function downloadReporter(output: Output): (progress: { path: string; total: number | undefined }) => void {
   const reported = new Set<string>();
   return ({ path, total }) => {
     if (reported.has(path)) return;
     reported.add(path);
-    output.info(`Downloading ${path} (${(total / 1e6).toFixed(1)} MB)`);
+    output.info(`Downloading ${path} (${((total ?? 0) / 1e6).toFixed(1)} MB)`);
   };
 }

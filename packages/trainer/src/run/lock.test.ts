@@ -132,9 +132,8 @@ describe('the lock of a run folder', () => {
     await leaveLock('');
     await expect(take()).rejects.toThrow(
       new RegExp(
-        'another\\.json got what is no lock, expected process and host: .*' +
-          'If no run uses this folder, remove .*run\\.lock\\.$',
-        's',
+        'another\\.json got what is no lock, expected process and host\\. ' +
+          'If no program uses this folder, remove .*run\\.lock\\.$',
       ),
     );
     expect(await readdir(out)).toEqual(['run.lock']);

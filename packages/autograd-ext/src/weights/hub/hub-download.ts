@@ -1,128 +1,205 @@
-import { hubRequest, HubUnreachableError, type HubTarget } from './hub-request.js';
+import type { FileHandle } from 'node:fs/promises';
+import type { FileTarget, HubFile } from './hub-file.js';
+import { HubRefusal, hubRequest, HubUnreachableError } from './hub-request.js';
 import type { HubSettings } from './hub-settings.js';
-
-/** A file as the hub describes it. */
-export interface HubFile {
-  readonly url: string;
-  /** The sha256 (64 digits) of a large file, git's sha1 of any other; the name of the blob in the cache. */
-  readonly etag: string;
-  readonly size: number;
-}
-
-const ATTEMPTS = 5;
-
-/** Asks the hub for the etag and size of a file. @throws if the hub refuses or answers without them */
-export async function describeFile(url: string, settings: HubSettings, target: HubTarget): Promise<HubFile> {
-  const { headers } = await head(url, settings, target);
-  const etag = (headers.get('x-linked-etag') ?? headers.get('etag'))?.replace(/^W\//, '').replaceAll('"', '');
-  const size = Number(headers.get('x-linked-size') ?? headers.get('content-length') ?? NaN);
-  if (etag && /^\w[\w.-]*$/.test(etag) && Number.isSafeInteger(size)) return { url, etag, size };
-  throw new Error(
-    `hub: '${target.path}' of '${target.id}' got ETag ${etag} and length ${size}, expected both. ` +
-      'Check that HF_ENDPOINT is a Hugging Face hub.',
-  );
-}
+import { Retries } from './retries.js';
 
 /**
- * Sends a HEAD request. Follows redirects within the hub, of repositories that moved, but not those of large files: the
- * answers of the store that they lead to have no etags.
- */
-async function head(url: string, settings: HubSettings, target: HubTarget): Promise<Response> {
-  const response = await hubRequest(url, settings, target, {
-    method: 'HEAD',
-    redirect: 'manual',
-    signal: AbortSignal.timeout(30_000),
-  });
-  const redirect = response.headers.get('x-linked-etag') ? null : response.headers.get('location');
-  return redirect?.startsWith('/') ? head(new URL(redirect, url).href, settings, target) : response;
-}
-
-/**
- * Downloads a file to `<blob>.incomplete`, checks it and renames it to `blob`. An interrupted download resumes where it
- * stopped: immediately in up to five attempts, and again in a later call.
- * @throws if the hub cannot be reached or refuses, or if the file's size or sha256 is wrong
+ * Downloads a file to `incomplete`, checks it and renames it to `blob`. An interrupted download resumes where it
+ * stopped: immediately, until five attempts in a row bring no byte, and in a later call if its sha256 is known. A file
+ * that is damaged after it was resumed is downloaded again from the beginning.
+ * @throws if the hub cannot be reached or refuses, if the file's size or sha256 is wrong, or it cannot be written
  */
 export async function downloadBlob(
   file: HubFile,
-  blob: string,
+  { incomplete, blob }: { readonly incomplete: string; readonly blob: string },
   settings: HubSettings,
-  target: HubTarget & { path: string },
+  target: FileTarget,
 ): Promise<void> {
-  const { mkdir, rename, rm } = await import('node:fs/promises');
-  const { dirname } = await import('node:path');
-  const incomplete = `${blob}.incomplete`;
-  await mkdir(dirname(blob), { recursive: true });
-  for (let attempt = 1; (await sizeOf(incomplete)) !== file.size; attempt++) {
-    try {
-      await receive(file, incomplete, settings, target);
-    } catch (error) {
-      if (!(error instanceof HubUnreachableError) || attempt === ATTEMPTS) throw error;
-    }
-  }
-  const digest = /^[0-9a-f]{64}$/.test(file.etag) ? await sha256(incomplete) : file.etag;
-  if (digest !== file.etag) {
+  const { rename, rm } = await import('node:fs/promises');
+  const hasSha256 = /^[0-9a-f]{64}$/.test(file.etag);
+  if (!hasSha256) await rm(incomplete, { force: true });
+  for (let isResumed = true; isResumed;) {
+    isResumed = await receiveAll(file, incomplete, settings, target);
+    const digest = hasSha256 ? await sha256(incomplete) : file.etag;
+    if (digest === file.etag) return rename(incomplete, blob);
     await rm(incomplete);
-    throw new Error(
-      `hub: '${target.path}' of '${target.id}' got sha256 ${digest}, expected ${file.etag}: ` +
-        'it was damaged on the way. Try again.',
-    );
+    if (!isResumed)
+      throw new Error(
+        `hub: '${target.path}' of '${target.id}' got sha256 ${digest}, expected ${file.etag}: ` +
+          'it was damaged on the way. Try again.',
+      );
   }
-  await rename(incomplete, blob);
 }
 
-/** Downloads a file, or the rest of it, and appends it to `incomplete`. */
-async function receive(
+/** Downloads what is missing of a file. Returns whether some of it comes from an earlier attempt. */
+async function receiveAll(
   file: HubFile,
   incomplete: string,
   settings: HubSettings,
-  target: HubTarget & { path: string },
-): Promise<void> {
-  const { open } = await import('node:fs/promises');
-  const present = (await sizeOf(incomplete)) ?? 0;
-  const resume = present > 0 && present < file.size;
-  const response = await hubRequest(
-    file.url,
-    settings,
-    target,
-    resume ? { headers: { range: `bytes=${present}-` } } : {},
-  );
-  let received = response.status === 206 ? present : 0;
-  const output = await open(incomplete, received ? 'a' : 'w');
-  try {
-    settings.onProgress({ id: target.id, path: target.path, received, total: file.size });
-    for await (const piece of bodyOf(response, target)) {
-      await output.writeFile(piece);
-      received += piece.byteLength;
-      settings.onProgress({ id: target.id, path: target.path, received, total: file.size });
+  target: FileTarget,
+): Promise<boolean> {
+  const retries = new Retries(settings);
+  const store = { etag: null as string | null };
+  let most = 0;
+  for (let isResumed = false; ; isResumed = true) {
+    const before = await sizeOf(incomplete);
+    if (file.size !== undefined && before === file.size) return true;
+    most = Math.max(most, before);
+    try {
+      await receive(file, incomplete, store, settings, target);
+      return isResumed || before > 0;
+    } catch (error) {
+      if ((await sizeOf(incomplete)) > most) retries.reset();
+      await retries.afterFailure(error);
     }
-    await output.sync();
-  } finally {
-    await output.close();
   }
-  if (received > file.size)
-    throw new Error(`hub: '${target.path}' of '${target.id}' got ${received} bytes, expected ${file.size}. Try again.`);
-  if (received < file.size) throw interruptionError(target);
 }
 
-async function* bodyOf(response: Response, target: HubTarget): AsyncGenerator<Uint8Array> {
+/**
+ * Downloads a file, or the rest of it, and appends it to `incomplete`.
+ * @param store the etag with which the store answered the first request: a file that has changed starts again
+ */
+async function receive(
+  file: HubFile,
+  incomplete: string,
+  store: { etag: string | null },
+  settings: HubSettings,
+  target: FileTarget,
+): Promise<void> {
+  const present = await sizeOf(incomplete);
+  const range = present > 0 && present < (file.size ?? Infinity) ? { range: `bytes=${present}-` } : undefined;
+  const idle = new IdleTimeout(settings.downloadTimeout);
+  const output = await writing(incomplete, file, async () => {
+    return (await import('node:fs/promises')).open(incomplete, range ? 'a' : 'w');
+  });
+  try {
+    const headers = { ...range, ...(range && store.etag !== null && { 'if-range': store.etag }) };
+    const response = await hubRequest(file.url, settings, target, { headers, signal: idle.signal }).catch(
+      async (error: unknown) => {
+        if (error instanceof HubRefusal && error.status === 416) await startAgain(output, target, error);
+        throw error;
+      },
+    );
+    const start = response.status === 206 ? present : 0;
+    if (response.status === 206 && !continues(response, present)) {
+      await response.body?.cancel();
+      await startAgain(output, target);
+    }
+    if (start === 0) await output.truncate();
+    const etag = response.headers.get('etag');
+    store.etag = etag?.startsWith('W/') ? null : etag; // a weak etag does not promise equal bytes
+    await save(response, { file, incomplete, output, start, idle }, settings, target);
+  } finally {
+    idle.stop();
+    await output.close();
+  }
+}
+
+/** Whether a partial answer is the rest of the file from byte `start` on, as it is stored. */
+function continues({ headers }: Response, start: number): boolean {
+  const isEncoded = (headers.get('content-encoding') ?? 'identity') !== 'identity';
+  return !isEncoded && new RegExp(`^bytes ${start}-`).test(headers.get('content-range') ?? '');
+}
+
+/** Empties the file. @throws an error after which the download is tried again */
+async function startAgain(output: FileHandle, target: FileTarget, cause?: unknown): Promise<never> {
+  await output.truncate();
+  throw interruptionError(target, cause);
+}
+
+interface Reception {
+  readonly file: HubFile;
+  readonly incomplete: string;
+  readonly output: FileHandle;
+  /** The position of the answer's first byte in the file. */
+  readonly start: number;
+  readonly idle: IdleTimeout;
+}
+
+async function save(
+  response: Response,
+  { file, incomplete, output, start, idle }: Reception,
+  { progress, signal }: HubSettings,
+  target: FileTarget,
+): Promise<void> {
+  const { id, path } = target;
+  let received = start;
+  const report = (): void => progress({ id, path, received, total: file.size });
+  report();
+  for await (const piece of bodyOf(response, target, signal)) {
+    idle.restart();
+    await writing(incomplete, file, () => output.writeFile(piece));
+    received += piece.byteLength;
+    report();
+  }
+  await writing(incomplete, file, () => output.sync());
+  if (file.size !== undefined && received > file.size) {
+    await output.truncate();
+    throw new Error(`hub: '${path}' of '${id}' got ${received} bytes, expected ${file.size}. Try again.`);
+  }
+  if (received < (file.size ?? 0)) throw interruptionError(target);
+}
+
+async function* bodyOf(
+  response: Response,
+  target: FileTarget,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
   try {
     if (response.body) yield* response.body;
   } catch (cause) {
+    signal?.throwIfAborted();
     throw interruptionError(target, cause);
   }
 }
 
-const interruptionError = ({ id, path }: HubTarget, cause?: unknown) =>
+const interruptionError = ({ id, path }: FileTarget, cause?: unknown) =>
   new HubUnreachableError(
     `hub: the download of '${path}' of '${id}' was interrupted. Try again: it continues where it ended.`,
     { cause },
   );
 
-async function sizeOf(path: string): Promise<number | undefined> {
+/** Calls `write`. @throws an error that says what to do if it fails */
+async function writing<T>(path: string, { size }: HubFile, write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (cause) {
+    const missing = size === undefined ? '' : `, ${((size - (await sizeOf(path))) / 1e6).toFixed(1)} MB are missing`;
+    throw new Error(
+      `hub: cannot write '${path}': ${(cause as Error).message}${missing}. Free space on the disk, check the ` +
+        "folder's permissions, or set HF_HUB_CACHE to another folder.",
+      { cause },
+    );
+  }
+}
+
+/** Aborts its signal when `restart` was not called for some seconds. */
+class IdleTimeout {
+  readonly #controller = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  readonly signal = this.#controller.signal;
+
+  constructor(seconds: number) {
+    const stall = () => this.#controller.abort(new Error(`no byte arrived for ${seconds} s`));
+    this.#timer = setTimeout(stall, seconds * 1000);
+  }
+
+  restart(): void {
+    this.#timer.refresh();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** Returns the size of a file in bytes; 0 if there is none. */
+async function sizeOf(path: string): Promise<number> {
   const { stat } = await import('node:fs/promises');
   return stat(path).then(
     ({ size }) => size,
-    () => undefined,
+    () => 0,
   );
 }
 

@@ -1,3 +1,4 @@
+import { hubFetch } from './hub-fetch.js';
 import type { HubSettings } from './hub-settings.js';
 
 /** The object of a request, for error messages. */
@@ -8,26 +9,47 @@ export interface HubTarget {
   readonly path?: string;
 }
 
-/** Thrown where the hub could not be reached. The caller may fall back to the cache. */
+/** Thrown where the hub did not answer, or something else answered in its place. */
 export class HubUnreachableError extends Error {
   override readonly name = 'HubUnreachableError';
 }
 
+/** Thrown where the hub answered with an error. */
+export class HubRefusal extends Error {
+  override readonly name = 'HubRefusal';
+
+  /**
+   * @param code the hub's own name of the error, such as 'GatedRepo'; empty if it gives none
+   * @param wait seconds that the hub asks to wait before the next request
+   */
+  constructor(
+    message: string,
+    readonly status: number,
+    readonly code: string,
+    readonly wait: number | undefined,
+  ) {
+    super(message);
+  }
+}
+
 /**
- * Sends a request to the hub. Follows redirects unless `init` says otherwise.
- * @throws HubUnreachableError if there is no answer; an Error that says what to do if the hub refuses
+ * Sends a request to the hub. Follows redirects unless `init` says otherwise; the token is not sent to other hosts.
+ * @throws HubUnreachableError if there is no answer, HubRefusal if the hub refuses, or the reason of the signal
  */
 export async function hubRequest(
   url: string,
-  { token, endpoint }: HubSettings,
+  { token, endpoint, signal }: HubSettings,
   target: HubTarget,
-  init: RequestInit = {},
+  { signal: timeout, ...init }: RequestInit & { signal: AbortSignal },
 ): Promise<Response> {
   const headers = new Headers(init.headers);
   headers.set('user-agent', 'alignprop');
   headers.set('accept-encoding', 'identity'); // the length of a compressed answer is not that of the file
-  if (token) headers.set('authorization', `Bearer ${token}`);
-  const response = await fetch(url, { ...init, headers }).catch((cause: unknown) => {
+  if (token && new URL(url).origin === new URL(endpoint).origin) headers.set('authorization', `Bearer ${token}`);
+  const signals = signal ? AbortSignal.any([signal, timeout]) : timeout;
+  const send = await hubFetch();
+  const response = await send(url, { ...init, headers, signal: signals }).catch((cause: unknown) => {
+    signal?.throwIfAborted();
     throw new HubUnreachableError(
       `hub: no answer from ${endpoint} for '${target.id}'. Check the network connection, a proxy, and HF_ENDPOINT.`,
       { cause },
@@ -35,7 +57,21 @@ export async function hubRequest(
   });
   if (response.status < 400) return response;
   await response.body?.cancel();
-  throw new Error(`hub: ${describe(response, target, endpoint)}`);
+  throw new HubRefusal(
+    `hub: ${describe(response, target, endpoint)}`,
+    response.status,
+    response.headers.get('x-error-code') ?? '',
+    waitOf(response.headers),
+  );
+}
+
+/** Returns the seconds that the hub asks to wait: of Retry-After, or of the limit that is used up. */
+function waitOf(headers: Headers): number | undefined {
+  const retryAfter = headers.get('retry-after')?.trim() ?? '';
+  if (/^\d+$/.test(retryAfter)) return Number(retryAfter);
+  if (retryAfter) return Math.max(0, (Date.parse(retryAfter) - Date.now()) / 1000) || undefined;
+  const [, reset] = /;\s*r=0\s*;\s*t=(\d+)/.exec(headers.get('ratelimit') ?? '') ?? [];
+  return reset === undefined ? undefined : Number(reset);
 }
 
 /** Describes a refusal and says what to do. */

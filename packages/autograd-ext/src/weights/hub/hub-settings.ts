@@ -5,24 +5,38 @@ export interface DownloadProgress {
   readonly path: string;
   /** Bytes received so far, including those of an earlier, interrupted download. */
   readonly received: number;
-  /** Bytes of the whole file. */
-  readonly total: number;
+  /** Bytes of the whole file; undefined if the hub does not tell. */
+  readonly total: number | undefined;
 }
 
 /** Options of `hub`. Those that are absent are taken from the environment. */
 export interface HubOptions {
   /** A branch, tag or commit. By default `main`. */
   readonly revision?: string;
-  /** Defaults to HF_TOKEN, then the file that `hf auth login` writes (HF_TOKEN_PATH or $HF_HOME/token). */
-  readonly token?: string;
+  /**
+   * The access token; false for none. Defaults to HF_TOKEN, then the file that `hf auth login` writes (HF_TOKEN_PATH or
+   * $HF_HOME/token), unless HF_HUB_DISABLE_IMPLICIT_TOKEN is set.
+   */
+  readonly token?: string | false;
   /** Defaults to HF_HUB_CACHE, then $HF_HOME/hub. */
   readonly cacheDir?: string;
   /** Uses the cache only and sends no requests. By default the value of HF_HUB_OFFLINE. */
   readonly localFilesOnly?: boolean;
   /** Defaults to HF_ENDPOINT, then https://huggingface.co. */
   readonly endpoint?: string;
-  /** Called when a download starts and after every piece. */
-  readonly onProgress?: (progress: DownloadProgress) => void;
+  /** Called when a download starts, after every piece, and when it starts again. */
+  readonly progress?: (progress: DownloadProgress) => void;
+  /** Called where loading continues in spite of a problem, such as a hub that does not answer. */
+  readonly warn?: (message: string) => void;
+  /** Stops requests, downloads and waiting when it is aborted; they throw its reason. */
+  readonly signal?: AbortSignal;
+  /**
+   * Seconds without an answer, or without a byte of a download, after which a request has failed. Above 0. Defaults to
+   * HF_HUB_ETAG_TIMEOUT for questions and HF_HUB_DOWNLOAD_TIMEOUT for files, then 10.
+   */
+  readonly timeout?: number;
+  /** Seconds before the first repetition of a failed request; doubled before each further one. Defaults to 1. */
+  readonly retryDelay?: number;
 }
 
 /** Options completed from the environment. */
@@ -32,42 +46,74 @@ export interface HubSettings {
   readonly cacheDir: string;
   readonly localFilesOnly: boolean;
   readonly endpoint: string;
-  readonly onProgress: (progress: DownloadProgress) => void;
+  readonly progress: (progress: DownloadProgress) => void;
+  readonly warn: (message: string) => void;
+  readonly signal: AbortSignal | undefined;
+  /** Seconds to wait for the answer to a question. */
+  readonly answerTimeout: number;
+  /** Seconds to wait for the next byte of a file. */
+  readonly downloadTimeout: number;
+  readonly retryDelay: number;
 }
 
-/** Completes options from the environment variables that Python's huggingface_hub reads. */
+/**
+ * Completes options from the environment variables that Python's huggingface_hub reads.
+ * @throws if a timeout is not a number above 0
+ */
 export async function hubSettings({
   revision = 'main',
   token,
   cacheDir,
   localFilesOnly,
   endpoint,
-  onProgress = () => {},
+  progress = () => {},
+  warn = () => {},
+  signal,
+  timeout,
+  retryDelay = 1,
 }: HubOptions): Promise<HubSettings> {
   const { env } = process;
   const { join } = await import('node:path');
   const home = await expand(env.HF_HOME || join(env.XDG_CACHE_HOME || '~/.cache', 'huggingface'));
   return {
     revision,
-    token: (
-      token ??
-      (env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN || (await readToken(env.HF_TOKEN_PATH || join(home, 'token'))))
-    )?.trim(),
+    token: (token === false ? undefined : (token ?? (await implicitToken(home))))?.trim() || undefined,
     cacheDir: await expand(cacheDir ?? (env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(home, 'hub'))),
-    localFilesOnly: localFilesOnly ?? /^(1|true|yes|on)$/i.test(env.HF_HUB_OFFLINE ?? ''),
+    localFilesOnly: localFilesOnly ?? isTrue(env.HF_HUB_OFFLINE || env.TRANSFORMERS_OFFLINE),
     endpoint: (endpoint ?? (env.HF_ENDPOINT || 'https://huggingface.co')).replace(/\/+$/, ''),
-    onProgress,
+    progress,
+    warn,
+    signal,
+    answerTimeout: timeoutOf('HF_HUB_ETAG_TIMEOUT', timeout),
+    downloadTimeout: timeoutOf('HF_HUB_DOWNLOAD_TIMEOUT', timeout),
+    retryDelay,
   };
 }
 
-/** Makes a path absolute; `~` is the home folder. */
+const isTrue = (value = ''): boolean => /^(1|true|yes|on)$/i.test(value);
+
+function timeoutOf(variable: string, timeout: number | undefined): number {
+  const seconds = timeout ?? Number(process.env[variable] || 10);
+  if (seconds > 0 && seconds < 1e6) return seconds;
+  const [name, value] = timeout === undefined ? [variable, process.env[variable]] : ['timeout', timeout];
+  throw new Error(`hub: ${name} got '${value}', expected seconds above 0. Correct it, or leave it out for 10.`);
+}
+
+async function implicitToken(home: string): Promise<string | undefined> {
+  const { env } = process;
+  const { join } = await import('node:path');
+  const { readFile } = await import('node:fs/promises');
+  if (isTrue(env.HF_HUB_DISABLE_IMPLICIT_TOKEN)) return undefined;
+  if (env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN) return env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN;
+  return readFile(await expand(env.HF_TOKEN_PATH || join(home, 'token')), 'utf8').catch(() => undefined);
+}
+
+/** Makes a path absolute; `~` is the home folder, `$NAME` and `${NAME}` are variables of the environment. */
 async function expand(path: string): Promise<string> {
   const { resolve } = await import('node:path');
   const { homedir } = await import('node:os');
-  return resolve(path.replace(/^~(?=$|[/\\])/, homedir()));
-}
-
-async function readToken(path: string): Promise<string | undefined> {
-  const { readFile } = await import('node:fs/promises');
-  return readFile(await expand(path), 'utf8').catch(() => undefined);
+  const expanded = path.replace(/\$(?:(\w+)|\{(\w+)\})/g, (written, plain: string, braced: string) => {
+    return process.env[plain ?? braced] ?? written;
+  });
+  return resolve(expanded.replace(/^~(?=$|[/\\])/, homedir()));
 }

@@ -1,0 +1,63 @@
+import { takeProcessLock, type ProcessLock } from '../files/process-lock.js';
+import type { HubCache } from './hub-cache.js';
+import type { HubSettings } from './hub-settings.js';
+import { pause } from './retries.js';
+
+/** Seconds without a change, after which a process of another machine is taken to be gone. */
+const PATIENCE = 60;
+
+/**
+ * Calls `download` while no other load of this program, in this process or another one, downloads the same blob; does
+ * not call it if the blob is complete by then. Python's huggingface_hub is not locked out, since Node has no `flock`:
+ * it writes to files of other names, so that both may download the same blob, and either's rename is atomic.
+ * @param download gets the name of the file to write to: one that an earlier download may have left, to be resumed; or
+ *   a unique one where no lock can be taken, or a process of another machine holds it and stopped writing
+ * @throws the reason of the signal when that is aborted
+ */
+export async function withBlobLock(
+  cache: HubCache,
+  etag: string,
+  { isComplete, settings }: { readonly isComplete: () => Promise<boolean>; readonly settings: HubSettings },
+  download: (incomplete: string) => Promise<void>,
+): Promise<void> {
+  const { mkdir, rm } = await import('node:fs/promises');
+  const { dirname } = await import('node:path');
+  const { randomUUID } = await import('node:crypto');
+  const blob = cache.blob(etag);
+  await mkdir(dirname(blob), { recursive: true });
+  const shared = `${blob}.alignprop.incomplete`;
+  const lock = await waitForLock(cache.lock(etag), shared, isComplete, settings);
+  if (lock === 'complete') return;
+  const incomplete = lock ? shared : `${blob}.${randomUUID()}.alignprop.incomplete`;
+  try {
+    if (!(await isComplete())) await download(incomplete);
+  } finally {
+    if (!lock) await rm(incomplete, { force: true });
+    await lock?.release();
+  }
+}
+
+/** Returns the lock, 'complete' if the blob is there before, or undefined if there is to be no lock. */
+async function waitForLock(
+  path: string,
+  shared: string,
+  isComplete: () => Promise<boolean>,
+  { signal }: HubSettings,
+): Promise<ProcessLock | 'complete' | undefined> {
+  const { mkdir, stat } = await import('node:fs/promises');
+  const { dirname } = await import('node:path');
+  const { hostname } = await import('node:os');
+  let [size, changed] = [-1, performance.now()];
+  for (let seconds = 0.01; ; seconds = Math.min(0.5, seconds * 1.5)) {
+    const result = await mkdir(dirname(path), { recursive: true })
+      .then(() => takeProcessLock(path))
+      .catch(() => undefined); // a cache of another user, or a file system without it: unique names do without a lock
+    if (!result) return undefined;
+    if ('lock' in result) return result.lock;
+    if (await isComplete()) return 'complete';
+    const now = (await stat(shared).catch(() => undefined))?.size ?? 0;
+    if (now !== size) [size, changed] = [now, performance.now()];
+    if (result.owner.host !== hostname() && performance.now() - changed > PATIENCE * 1000) return undefined;
+    await pause(seconds, signal);
+  }
+}

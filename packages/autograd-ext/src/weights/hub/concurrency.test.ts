@@ -1,0 +1,95 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { etag, files, large, read, sha256, startOf, useMockHub, weights } from './__fixtures__/mock-hub.js';
+
+const mock = useMockHub();
+const paths = Object.keys(files);
+const digest = paths.reduce((hash, path) => hash.update(files[path]!), createHash('sha256')).digest('hex');
+
+describe('loads at once', () => {
+  it('download each file once in one process', async () => {
+    const sources = Array.from({ length: 6 }, () => mock().open());
+    const all = await Promise.all(sources.flatMap((source) => [read(source, large), read(source, 'config.json')]));
+    expect(all.filter((data) => sha256(data) === etag)).toHaveLength(6);
+    expect(mock().ranges).toEqual([undefined]);
+    expect(mock().requests.filter((line) => /^GET .*\/resolve\/\w+\/config\.json/.test(line))).toHaveLength(1);
+    expect((await readdir(mock().inCache('blobs'))).filter((name) => name.includes('incomplete'))).toEqual([]);
+    expect(await readdir(join(mock().cacheDir, '.locks/models--org--name'))).toEqual([]);
+  });
+
+  it('go on in another load when one is aborted', async () => {
+    const controller = new AbortController();
+    mock().misbehave = (request, response) => {
+      if (!request.url!.startsWith('/store/') || startOf(request)) return false;
+      response.writeHead(200, { 'content-length': weights.length }).write(weights.subarray(0, 1000));
+      setTimeout(() => controller.abort(new Error('enough')), 50);
+      return true;
+    };
+    const aborted = read(mock().open({ signal: controller.signal }), large);
+    const other = read(mock().open({ timeout: 0.2 }), large);
+    await expect(aborted).rejects.toThrow('enough');
+    expect(sha256(await other)).toBe(etag);
+  });
+
+  it('write to a file of their own where a lock is impossible', async () => {
+    await writeFile(join(mock().cacheDir, '.locks'), '');
+    const all = await Promise.all([1, 2, 3].map(() => read(mock().open(), large)));
+    expect(all.map(sha256)).toEqual([etag, etag, etag]);
+    expect(mock().ranges).toEqual([undefined, undefined, undefined]);
+    expect(await readdir(mock().inCache('blobs'))).toEqual([etag]);
+  });
+
+  it('resume what a process left that was killed', async () => {
+    const lock = join(mock().cacheDir, `.locks/models--org--name/${etag}.alignprop.lock`);
+    await mkdir(lock, { recursive: true });
+    const gone = { pid: 2 ** 22 + 1, host: hostname(), since: new Date().toISOString() };
+    await writeFile(join(lock, 'gone.json'), JSON.stringify(gone));
+    await mkdir(mock().inCache('blobs'), { recursive: true });
+    await writeFile(mock().inCache(`blobs/${etag}.alignprop.incomplete`), weights.subarray(0, 100_000));
+    expect(sha256(await read(mock().open(), large))).toBe(etag);
+    expect(mock().ranges).toEqual(['bytes=100000-']);
+  });
+});
+
+describe('processes at once', () => {
+  let folder: string;
+  let program: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'hub-program-'));
+    program = join(folder, 'load-files.mjs');
+    const entry = fileURLToPath(new URL('__fixtures__/load-files.ts', import.meta.url));
+    const options = { outfile: program, bundle: true, external: ['undici'] };
+    await build({ entryPoints: [entry], format: 'esm', platform: 'node', ...options });
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  /** Starts a process that loads the files twice at once as soon as it gets a message. */
+  function start(): ChildProcess {
+    const args = [program, mock().endpoint, mock().cacheDir, '2', ...paths];
+    return spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+  }
+
+  // HUB_COLD_STARTS=100 is the long version.
+  const rounds = Number(process.env.HUB_COLD_STARTS ?? 3);
+  it(`download each file once: 4 processes, ${rounds} times`, { timeout: 20_000 + 3000 * rounds }, async () => {
+    for (let round = 0; round < rounds; round++) {
+      await rm(mock().cacheDir, { recursive: true });
+      mock().requests.length = 0;
+      const children = Array.from({ length: 4 }, start);
+      await Promise.all(children.map((child) => once(child, 'spawn')));
+      children.forEach((child) => child.send('start'));
+      const outputs = await Promise.all(children.map((child) => text(child.stdout!)));
+      expect(outputs).toEqual(Array.from({ length: 4 }, () => `${digest}\n${digest}\n`));
+      expect(mock().ranges).toEqual([undefined]);
+      expect(await readdir(mock().inCache('blobs'))).toHaveLength(paths.length);
+    }
+  });
+});
