@@ -126,9 +126,12 @@ async function readAlphas(
 }
 
 function toState(modules: Modules, alphas: Readonly<Record<string, number>>): Pick<LoraState, 'modules'> {
-  const adapters = [...modules].map(([module, { lora_A: a, lora_B: b }]): [string, LowRankAdapter] => [
-    module,
-    { kind: 'lora', ...(a && { a }), ...(b && { b }), alpha: alphas[module]! },
-  ]);
+  const adapters = [...modules].map(
+    ([module, { lora_A: a, lora_B: b, magnitude: vector }]): [string, LowRankAdapter] => {
+      const factors = { ...(a && { a }), ...(b && { b }), alpha: alphas[module]! };
+      if (!vector) return [module, { kind: 'lora', ...factors }];
+      return [module, { kind: 'dora', ...factors, magnitude: { vector, axis: 'output' } }];
+    },
+  );
   return { modules: Object.fromEntries(adapters) };
 }

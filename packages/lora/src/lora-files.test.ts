@@ -117,14 +117,14 @@ describe('loadLora', () => {
     );
     const metadata = {
       lora_adapter_metadata: JSON.stringify({
-        'unet.use_dora': true,
+        'unet.lora_bias': true,
         'unet.lora_alpha': 'x',
         'unet.alpha_pattern': { '.*q': 2 },
       }),
     };
     await expect(loadLora(memory({ 'a.safetensors': file(good, metadata) }))).rejects.toThrow(
-      "use_dora got true, expected false; alpha_pattern got the regular expression '.*q', expected names of modules; " +
-        'alpha got "x", expected a number.',
+      "lora_bias got true, expected false; alpha_pattern got the regular expression '.*q', " +
+        'expected names of modules; alpha got "x", expected a number.',
     );
     await expect(loadLora(memory({ 'b.safetensors': file(good), 'a.safetensors': file(good) }))).rejects.toThrow(
       'no LoRA file in memory, which has a.safetensors, b.safetensors, ' +

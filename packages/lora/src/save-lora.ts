@@ -15,10 +15,14 @@ import type { LoraLayer } from './lora-layer.js';
  * - `diffusers`: newer keys, with r, α and targets in the header.
  * - `peft`: a folder of adapter_config.json and adapter_model.safetensors.
  * - `kohya`: for A1111 and ComfyUI, with an α for each module.
+ *
+ * Only the adapters are written. Changes of the weights below them (fused adapters, merged kinds) belong to the model.
  * @param path a file that ends in .safetensors; for `peft` a folder
  * @param options.prefix the component that the tree is: `unet` or `text_encoder`; peft's files do not name it
  * @param options.others trees of further components by their prefix, written to the same file
- * @throws if a tree has no adapter, the path does not suit the format, or the format is peft and `others` is not empty
+ * @throws if a tree has no adapter, the path does not suit the format, the format is peft and `others` is not empty, or
+ *   the format cannot hold a DoRA adapter: `diffusers-old` none, `peft` and `diffusers` none with lengths of columns or
+ *   beside LoRA in the same part
  */
 export async function saveLora(
   path: string,
@@ -39,6 +43,7 @@ export async function saveLora(
   const components = Object.entries({ [prefix]: params, ...others }).map(([name, tree]) =>
     adaptedComponent(name, tree),
   );
+  checkDora(layout, components);
   const tensors: Record<string, RawTensor> = {};
   for (const { prefix: component, adapters } of components)
     for (const [module, adapter] of Object.entries(adapters))
@@ -62,6 +67,30 @@ function checkPath(path: string, { name, writer: { isFolder } }: WritableLayout)
   throw new Error(`saveLora: path got '${path}', expected ${expected}.`);
 }
 
+/** @throws if the layout cannot hold a component's DoRA adapters */
+function checkDora({ name, writer }: WritableLayout, components: readonly AdaptedComponent[]): void {
+  for (const { prefix, adapters } of components) {
+    const problem = doraProblem(writer, adapters);
+    if (!problem) continue;
+    const suitable = loraLayouts.filter((layout) => layout.writer && !doraProblem(layout.writer, adapters));
+    throw new Error(
+      `saveLora: format got '${name}' for ${problem} (part '${prefix}' of the pipeline), ` +
+        `expected ${suitable.map((layout) => layout.name).join(' or ')}.`,
+    );
+  }
+}
+
+/** Returns the DoRA adapters that a layout cannot hold; undefined if it can hold all. */
+function doraProblem({ dora }: LoraWriter, adapters: AdaptedComponent['adapters']): string | undefined {
+  const modules = Object.keys(adapters);
+  const axisOf = (module: string) => adapters[module]!.dora?.axis;
+  const adapted = modules.find(axisOf);
+  const unsuitable = modules.find((module) => axisOf(module) && !dora?.axes.includes(axisOf(module)!));
+  if (unsuitable) return `DoRA in ${unsuitable}${axisOf(unsuitable) === 'input' ? ' with lengths of columns' : ''}`;
+  const plain = modules.find((module) => !axisOf(module));
+  return adapted && plain && !dora!.perModule ? `DoRA in ${adapted} beside LoRA in ${plain}` : undefined;
+}
+
 function adaptedComponent(prefix: string, params: Params): AdaptedComponent {
   const adapters = loraModules(params);
   if (Object.keys(adapters).length > 0) return { prefix, params, adapters };
@@ -71,19 +100,22 @@ function adaptedComponent(prefix: string, params: Params): AdaptedComponent {
   );
 }
 
-/** The tensors of one adapter by their keys in the file. */
+/** Returns the tensors of one adapter by their keys in the file. */
 async function moduleTensors(
   { encodeKey, writer }: WritableLayout,
   component: string,
   module: string,
-  { loraA, loraB, scale, r }: LoraLayer,
+  { loraA, loraB, scale, r, dora, shape }: LoraLayer,
 ): Promise<Record<string, RawTensor>> {
-  const [a, b] = await Promise.all([loraA.data<'float32'>(), loraB.data<'float32'>()]);
+  const [a, b, m] = await Promise.all([loraA, loraB, dora?.magnitude].map(async (tensor) => tensor?.data<'float32'>()));
   const factor = writer.alpha === 'nowhere' ? scale : 1;
   const parts: Partial<Record<LoraPart, RawTensor>> = {
-    lora_A: { dtype: 'F32', shape: loraA.shape, data: a },
-    lora_B: { dtype: 'F32', shape: loraB.shape, data: factor === 1 ? b : b.map((value) => value * factor) },
+    lora_A: { dtype: 'F32', shape: loraA.shape, data: a! },
+    lora_B: { dtype: 'F32', shape: loraB.shape, data: factor === 1 ? b! : b!.map((value) => value * factor) },
     ...(writer.alpha === 'tensor' && { alpha: { dtype: 'F32', shape: [], data: Float32Array.of(scale * r) } }),
+    ...(dora && {
+      magnitude: { dtype: 'F32', shape: writer.dora!.shape(m!.length, shape.length, dora.axis), data: m! },
+    }),
   };
   const keyOf = (part: string) => encodeKey({ component, module, part: part as LoraPart })!;
   return Object.fromEntries(Object.entries(parts).map(([part, tensor]) => [keyOf(part), tensor]));

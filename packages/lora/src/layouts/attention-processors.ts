@@ -7,6 +7,7 @@ const endings = { lora_A: 'down.weight', lora_B: 'up.weight', alpha: 'alpha' } a
 export const attentionProcessors = {
   name: 'attention-processors',
   encodeKey: ({ component, module, part }) => {
+    if (part === 'magnitude') return undefined;
     const [, attention, layer] = /^(.+)\.(to_q|to_k|to_v|to_out\.0)$/.exec(module) ?? [];
     if (!attention) return undefined;
     const name = layer === 'to_out.0' ? 'to_out' : layer;

@@ -2,15 +2,21 @@ import { saveSafetensors } from '@alignprop/autograd-ext/weights';
 import { joinComponent, partOf, splitComponent } from './lora-key.js';
 import type { LoraLayout } from './lora-layout.js';
 
-const endings = { lora_A: 'lora.down.weight', lora_B: 'lora.up.weight' } as const;
+const endings = { lora_A: 'down.weight', lora_B: 'up.weight' } as const;
 
-/** TRL's AlignPropTrainer and older diffusers: `unet.….to_q.lora.down.weight`. α is not stored. */
+/**
+ * TRL's AlignPropTrainer and older diffusers: `unet.….to_q.lora.down.weight`. diffusers recognises text encoders by
+ * other keys (`convert_state_dict_to_diffusers`): `text_encoder.….q_proj.lora_linear_layer.down.weight`. α is not
+ * stored, and there is no key for DoRA's m.
+ */
 export const diffusersOld = {
   name: 'diffusers-old',
   encodeKey: ({ component, module, part }) =>
-    part === 'alpha' ? undefined : `${joinComponent(component, module)}.${endings[part]}`,
+    part === 'alpha' || part === 'magnitude'
+      ? undefined
+      : `${joinComponent(component, module)}.${adapterName(component)}.${endings[part]}`,
   decodeKey: (key) => {
-    const [, path, ending] = /^(.+)\.lora\.(down|up)\.weight$/.exec(key) ?? [];
+    const [, path, ending] = /^(.+)\.(?:lora|lora_linear_layer)\.(down|up)\.weight$/.exec(key) ?? [];
     return path && ending ? { ...splitComponent(path), part: partOf[ending]! } : undefined;
   },
   writer: {
@@ -19,3 +25,6 @@ export const diffusersOld = {
     write: (path, tensors) => saveSafetensors(path, tensors, { format: 'pt' }),
   },
 } as const satisfies LoraLayout;
+
+const adapterName = (component = 'unet'): string =>
+  component.startsWith('text_encoder') ? 'lora_linear_layer' : 'lora';

@@ -1,9 +1,14 @@
 import { saveSafetensors } from '@alignprop/autograd-ext/weights';
-import { peftConfig, peftJson } from './peft-config.js';
+import { peftConfig, peftDora, peftJson } from './peft-config.js';
 import { joinComponent, partOf, splitComponent } from './lora-key.js';
 import type { AdaptedComponent, LoraLayout } from './lora-layout.js';
 
-const endings = { lora_A: 'lora_A.weight', lora_B: 'lora_B.weight', alpha: 'alpha' } as const;
+const endings = {
+  lora_A: 'lora_A.weight',
+  lora_B: 'lora_B.weight',
+  alpha: 'alpha',
+  magnitude: 'lora_magnitude_vector',
+} as const;
 
 /**
  * diffusers: `unet.….to_q.lora_A.weight`, with r, α and targets in the header of the file. Also reads kohya's endings
@@ -13,13 +18,15 @@ export const diffusers = {
   name: 'diffusers',
   encodeKey: ({ component, module, part }) => `${joinComponent(component, module)}.${endings[part]}`,
   decodeKey: (key) => {
-    const [, path, matrix, alpha] = /^(.+)\.(?:(lora_A|lora_B|lora_down|lora_up)\.weight|(alpha))$/.exec(key) ?? [];
-    const part = partOf[matrix ?? alpha ?? ''];
+    const [, path, matrix, vector] =
+      /^(.+)\.(?:(lora_A|lora_B|lora_down|lora_up)\.weight|(alpha|lora_magnitude_vector))$/.exec(key) ?? [];
+    const part = partOf[matrix ?? vector ?? ''];
     return path && part ? { ...splitComponent(path), part } : undefined;
   },
   writer: {
     isFolder: false,
     alpha: 'config',
+    dora: peftDora,
     write: (path, tensors, components) =>
       saveSafetensors(path, tensors, { format: 'pt', lora_adapter_metadata: metadataOf(components) }),
   },

@@ -1,8 +1,14 @@
 import { saveSafetensors } from '@alignprop/autograd-ext/weights';
+import type { DoraAxis } from '../dora.js';
 import { partOf } from './lora-key.js';
 import type { LoraLayout } from './lora-layout.js';
 
-const endings = { lora_A: 'lora_down.weight', lora_B: 'lora_up.weight', alpha: 'alpha' } as const;
+const endings = {
+  lora_A: 'lora_down.weight',
+  lora_B: 'lora_up.weight',
+  alpha: 'alpha',
+  magnitude: 'dora_scale',
+} as const;
 
 /** kohya's names of the parts of a pipeline. The first name of each part is the one that is written. */
 const components: Readonly<Record<string, string>> = {
@@ -12,23 +18,28 @@ const components: Readonly<Record<string, string>> = {
   te2: 'text_encoder_2',
 };
 
+/** Returns the shape of `dora_scale`: [out, 1] or [out, 1, 1, 1], along the inputs [1, in] or [1, in, 1, 1]. */
+const kohyaShape = (length: number, rank: number, axis: DoraAxis): number[] =>
+  Array.from({ length: rank }, (_, i) => (i === (axis === 'output' ? 0 : 1) ? length : 1));
+
 /**
  * kohya, A1111, ComfyUI: `lora_unet_mid_block_attentions_0_to_out_0.lora_down.weight`, `.lora_up.weight` and, for each
- * module, `.alpha`.
+ * module, `.alpha`; with DoRA also `.dora_scale`.
  */
 export const kohya = {
   name: 'kohya',
   encodeKey: ({ component = '', module, part }) =>
     `lora_${componentName(component)}_${underscoredPath(module)}.${endings[part]}`,
   decodeKey: (key) => {
-    const [, component, module, matrix, alpha] =
-      /^lora_(unet|te[12]?)_([^.]+)\.(?:(lora_down|lora_up)\.weight|(alpha))$/.exec(key) ?? [];
-    const part = partOf[matrix ?? alpha ?? ''];
+    const [, component, module, matrix, vector] =
+      /^lora_(unet|te[12]?)_([^.]+)\.(?:(lora_down|lora_up)\.weight|(alpha|dora_scale))$/.exec(key) ?? [];
+    const part = partOf[matrix ?? vector ?? ''];
     return module && part ? { component: components[component!], module, part } : undefined;
   },
   writer: {
     isFolder: false,
     alpha: 'tensor',
+    dora: { axes: ['output', 'input'], perModule: true, shape: kohyaShape },
     write: (path, tensors, [component]) => {
       const first = Object.values(component!.adapters)[0]!;
       return saveSafetensors(path, tensors, {

@@ -1,5 +1,5 @@
-/** One of the tensors of an adapted module: A, B or the scalar α. */
-export type LoraPart = 'lora_A' | 'lora_B' | 'alpha';
+/** One of the tensors of an adapted module: A, B, the scalar α or DoRA's m. */
+export type LoraPart = 'lora_A' | 'lora_B' | 'alpha' | 'magnitude';
 
 /** The meaning of one key of a LoRA file. */
 export interface LoraKey {
@@ -10,7 +10,7 @@ export interface LoraKey {
   readonly part: LoraPart;
 }
 
-/** Every spelling of A, B and α that a key may end in. */
+/** Every spelling of A, B, α and m that a key may end in. */
 export const partOf: Readonly<Record<string, LoraPart>> = {
   lora_A: 'lora_A',
   lora_down: 'lora_A',
@@ -19,6 +19,8 @@ export const partOf: Readonly<Record<string, LoraPart>> = {
   lora_up: 'lora_B',
   up: 'lora_B',
   alpha: 'alpha',
+  lora_magnitude_vector: 'magnitude',
+  dora_scale: 'magnitude',
 };
 
 const components = /^(unet|text_encoder|text_encoder_2|transformer)\.(.+)$/;

@@ -1,5 +1,6 @@
 import type { Params } from '@alignprop/autograd-ext';
 import type { RawTensor } from '@alignprop/autograd-ext/weights';
+import type { DoraAxis } from '../dora.js';
 import type { LoraLayer } from '../lora-layer.js';
 import type { LoraKey } from './lora-key.js';
 
@@ -24,12 +25,24 @@ export interface LoraWriter {
    * take α = r, and `saveLora` multiplies B by the adapter's scale.
    */
   readonly alpha: 'tensor' | 'config' | 'nowhere';
+  /** How DoRA's m is stored; undefined where the layout has no key for it. */
+  readonly dora?: DoraWriting;
   /** Writes the tensors, which are named and sorted, and the configuration of the adapters if the layout has one. */
   write(
     path: string,
     tensors: Readonly<Record<string, RawTensor>>,
     components: readonly AdaptedComponent[],
   ): Promise<void>;
+}
+
+/** How a layout stores DoRA's m. */
+export interface DoraWriting {
+  /** The axes whose lengths m can be. */
+  readonly axes: readonly DoraAxis[];
+  /** Whether a file can have modules with DoRA and modules without. */
+  readonly perModule: boolean;
+  /** Returns the shape in the file of the m of a weight, `[out]` or `[in]`. @param rank 4 for convolutions, else 2 */
+  shape(length: number, rank: number, axis: DoraAxis): readonly number[];
 }
 
 /** A part of a pipeline and its adapters by the path of their module; there is at least one. */

@@ -17,7 +17,7 @@ import { layoutOf, loraFormats, loraLayouts, readKey, type LoraFormat } from './
 
 const components = ['unet', 'text_encoder'] as const;
 const modules = ['down_blocks.0.attn1.to_q', 'down_blocks.0.attn1.to_out.0', 'mid_block.attn2.to_v'];
-const parts = ['lora_A', 'lora_B', 'alpha'] as const;
+const parts = ['lora_A', 'lora_B', 'alpha', 'magnitude'] as const;
 
 const weight: StoredTensor = { shape: [3, 3], dtype: 'F32', read: async () => new Float32Array(9) };
 const module = (adapter: LoraLayer | StoredTensor) => ({ weight: adapter });
@@ -33,6 +33,7 @@ const raw: Readonly<Record<LoraPart, RawTensor>> = {
   lora_A: { dtype: 'F32', shape: [2, 3], data: valuesA },
   lora_B: { dtype: 'F32', shape: [3, 2], data: valuesB },
   alpha: { dtype: 'F32', shape: [], data: Float32Array.of(3) },
+  magnitude: { dtype: 'F32', shape: [3, 1], data: Float32Array.of(7, 8, 9) },
 };
 
 /** The adapters of a file as plain values: A, scale·B and whether α is that of the original. */
@@ -68,7 +69,7 @@ describe.each(loraLayouts.map((layout) => [layout.name, layout] as const))(
     );
 
     it('has keys for A and B of every module', () => {
-      for (const key of keys) if (key.part !== 'alpha') expect(layout.encodeKey(key)).toBeTypeOf('string');
+      for (const key of keys) if (key.part.startsWith('lora')) expect(layout.encodeKey(key)).toBeTypeOf('string');
     });
 
     it('decodes its own keys, and no other layout claims them', () => {

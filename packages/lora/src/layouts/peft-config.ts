@@ -1,13 +1,14 @@
 import { flatten, type Params } from '@alignprop/autograd-ext';
 import type { LoraLayer } from '../lora-layer.js';
 import { lastName, matches, moduleOf } from '../modules.js';
-import type { AdaptedComponent } from './lora-layout.js';
+import type { AdaptedComponent, DoraWriting } from './lora-layout.js';
 
 /** The fields of peft's `LoraConfig` that differ from adapter to adapter. */
 export interface PeftConfig {
   readonly r: number;
   readonly lora_alpha: number;
   readonly target_modules: readonly string[];
+  readonly use_dora: boolean;
   readonly rank_pattern: Readonly<Record<string, number>>;
   readonly alpha_pattern: Readonly<Record<string, number>>;
 }
@@ -46,27 +47,46 @@ const defaults = {
   task_type: null,
   trainable_token_indices: null,
   use_bdlora: null,
-  use_dora: false,
   use_qalora: false,
   use_rslora: false,
   velora_config: null,
 };
 
+/** peft stores m as `[out]` or, for convolutions, `[1, out, 1, 1]`. `use_dora` concerns all modules of a file. */
+export const peftDora: DoraWriting = {
+  axes: ['output'],
+  perModule: false,
+  shape: (length, rank) => (rank === 4 ? [1, length, 1, 1] : [length]),
+};
+
 /** Describes the adapters of a component: r and α of the first one, and patterns for the modules that differ. */
 export function peftConfig({ params, adapters }: AdaptedComponent): PeftConfig {
   const entries = Object.entries(adapters);
-  const [[, { r, alpha }]] = entries as [[string, LoraLayer]];
+  const [[, { r, alpha, dora }]] = entries as [[string, LoraLayer]];
   const pattern = (value: (adapter: LoraLayer) => number, common: number) =>
     Object.fromEntries(
-      entries.map(([module, adapter]) => [module, value(adapter)] as const).filter(([, v]) => v !== common),
+      entries
+        .map(([module, adapter]) => [patternOf(module, Object.keys(adapters)), value(adapter)] as const)
+        .filter(([, v]) => v !== common),
     );
   return {
     r,
     lora_alpha: alpha,
     target_modules: targetModules(params, Object.keys(adapters)),
+    use_dora: dora !== undefined,
     rank_pattern: pattern((adapter) => adapter.r, r),
     alpha_pattern: pattern((adapter) => adapter.alpha, alpha),
   };
+}
+
+/**
+ * Returns a key of `rank_pattern` and `alpha_pattern` that matches this module alone: its path, or the path as an
+ * anchored regular expression where the path also matches another module. peft matches `(.*\.)?(KEY)$`.
+ */
+function patternOf(module: string, modules: readonly string[]): string {
+  const pattern = new RegExp(`^(?:.*\\.)?(?:${module})$`);
+  const isUnambiguous = modules.every((other) => other === module || !pattern.test(other));
+  return isUnambiguous ? module : `^${module.replaceAll('.', '\\.')}`;
 }
 
 /** Last names such as `to_q`, or the whole path where the last name also matches a module that is not adapted. */
@@ -117,7 +137,7 @@ function unsupportedFields({
   alpha_pattern: pattern,
   ...fields
 }: Fields): string[] {
-  const switches = ['use_dora', 'lora_bias', 'fan_in_fan_out'].filter((name) => fields[name]);
+  const switches = ['lora_bias', 'fan_in_fan_out'].filter((name) => fields[name]);
   const expressions = Object.keys((pattern ?? {}) as Fields).filter((key) => !/^[\w.-]+$/.test(key));
   const badAlphas = [alpha, ...Object.values((pattern ?? {}) as Fields)].filter(
     (value) => typeof value !== 'number' || !Number.isFinite(value),
