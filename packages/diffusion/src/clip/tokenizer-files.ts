@@ -1,30 +1,18 @@
 import { readJson, readText, type FileSource } from '@alignprop/autograd-ext/weights';
-
-/** A special token in the format of `tokenizer.json`. */
-export interface AddedToken {
-  readonly id: number;
-  readonly content: string;
-  readonly single_word: boolean;
-  readonly lstrip: boolean;
-  readonly rstrip: boolean;
-  readonly normalized: boolean;
-  readonly special: boolean;
-}
+import type { AddedToken } from './added-tokens.js';
+import type { BytePairVocabulary } from './byte-pair-encoder.js';
 
 /** The content of a CLIP tokenizer's folder. */
-export interface TokenizerFiles {
-  readonly vocab: Readonly<Record<string, number>>;
-  /** The merges of BPE in order of priority, such as 'a b'. */
-  readonly merges: readonly string[];
+export interface TokenizerFiles extends BytePairVocabulary {
   readonly addedTokens: readonly AddedToken[];
   readonly ids: { readonly bos: number; readonly eos: number; readonly pad: number };
-  /** The token for text that is not in the vocabulary. */
-  readonly unknown: string;
   readonly modelMaxLength: number;
 }
 
 type TokenEntry = string | (Partial<AddedToken> & { readonly content: string });
 type Settings = Readonly<Record<string, unknown>>;
+/** An added token; its id is undefined if no file has it. */
+type ListedToken = Omit<AddedToken, 'id'> & { readonly id: number | undefined };
 
 // The defaults of transformers' CLIPTokenizer.
 const defaultTokens = {
@@ -33,52 +21,65 @@ const defaultTokens = {
   unk_token: '<|endoftext|>',
   pad_token: '<|endoftext|>',
 };
+const namedInOrder = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 const defaultMaxLength = 77;
 
 /**
- * Reads the folder of a tokenizer.
- * @throws if there is no vocabulary, a file is malformed, or a special token has no id
+ * Reads the folder of a tokenizer, as transformers 5 does: prefers `tokenizer.json` to `vocab.json` and `merges.txt`.
+ * Where `tokenizer_config.json` has `added_tokens_decoder`, it alone has the added tokens; in older folders they are in
+ * `added_tokens.json`, in `special_tokens_map.json`, which takes precedence over the config, and in `tokenizer.json`.
+ * A special token that no file has an id for gets the next one.
+ * @throws if there is no vocabulary, or a file is malformed
  */
 export async function readTokenizerFiles(source: FileSource): Promise<TokenizerFiles> {
-  const { vocab, merges } = await readVocabulary(source);
+  const json = await readOptional(source, 'tokenizer.json');
+  const { vocab, merges } = json ? checkedModel(json, source) : await readVocabulary(source);
   const config = (await readOptional(source, 'tokenizer_config.json')) ?? {};
-  const map = (await readOptional(source, 'special_tokens_map.json')) ?? {};
-  const entries = specialTokens(config, map);
-  const addedTokens = uniqueById([
-    ...listedTokens(config),
-    ...Object.values(entries).map((entry) => addedToken(entry, idOf(entry, config, vocab, source))),
-  ]);
-  const id = (name: keyof typeof defaultTokens) => idOf(entries[name], config, vocab, source);
+  const isListed = typeof config.added_tokens_decoder === 'object' && config.added_tokens_decoder !== null;
+  const map = isListed ? {} : ((await readOptional(source, 'special_tokens_map.json')) ?? {});
+  const added = isListed ? {} : ((await readOptional(source, 'added_tokens.json')) ?? {});
+  const settings = { ...config, ...map };
+  const special = [...namedTokens(settings), ...listOf(settings.extra_special_tokens)];
+  const others = listOf(settings.additional_special_tokens);
+  const contents = new Set(special.map(({ content }) => content));
+  const listed = isListed
+    ? entriesOf(config.added_tokens_decoder).map(([id, entry]) => addedToken(entry, Number(id)))
+    : [...jsonTokens(json), ...addedFile(added, contents, source)];
+  const addedTokens = withIds([...listed, ...special, ...others], vocab).map((token) => ({
+    ...token,
+    special: token.special || contents.has(token.content),
+  }));
+  const ids = new Map([...Object.entries(vocab), ...addedTokens.map(({ content, id }) => [content, id] as const)]);
+  const id = (name: keyof typeof defaultTokens) => ids.get(contentOf(settings, name))!;
   return {
     vocab,
     merges,
     addedTokens,
     ids: { bos: id('bos_token'), eos: id('eos_token'), pad: id('pad_token') },
-    unknown: contentOf(entries.unk_token),
+    unknown: contentOf(settings, 'unk_token'),
     modelMaxLength: maxLengthOf(config, source),
   };
 }
 
 async function readVocabulary(source: FileSource): Promise<Pick<TokenizerFiles, 'vocab' | 'merges'>> {
-  if ((await source.has('vocab.json')) && (await source.has('merges.txt'))) {
-    const vocab = await readJson(source, 'vocab.json');
+  if ((await source.has('vocab.json')) && (await source.has('merges.txt')))
     return {
-      vocab: checkedVocab(vocab, 'vocab.json', source),
+      vocab: checkedVocab(await readJson(source, 'vocab.json'), 'vocab.json', source),
       merges: readMerges(await readText(source, 'merges.txt'), source),
     };
-  }
-  if (!(await source.has('tokenizer.json'))) {
-    throw new Error(
-      `CLIPTokenizer: '${source.location}' has no vocabulary, ` +
-        'expected vocab.json with merges.txt, or tokenizer.json. Check the folder, or download the files again.',
-    );
-  }
-  const { model } = await readJson<{ model?: { vocab?: unknown; merges?: readonly (string | readonly string[])[] } }>(
-    source,
-    'tokenizer.json',
+  throw new Error(
+    `CLIPTokenizer: '${source.location}' has no vocabulary, ` +
+      'expected vocab.json with merges.txt, or tokenizer.json. Check the folder, or download the files again.',
   );
-  const merges = (model?.merges ?? []).map((pair) => (typeof pair === 'string' ? pair : pair.join(' ')));
-  return { vocab: checkedVocab(model?.vocab, 'tokenizer.json', source), merges };
+}
+
+/** Returns the vocabulary of `tokenizer.json`, which has merges as 'a b' or as ['a', 'b']. */
+function checkedModel({ model }: Settings, source: FileSource): Pick<TokenizerFiles, 'vocab' | 'merges'> {
+  const { vocab, merges = [] } = (model ?? {}) as { vocab?: unknown; merges?: readonly (string | string[])[] };
+  return {
+    vocab: checkedVocab(vocab, 'tokenizer.json', source),
+    merges: merges.map((pair) => (typeof pair === 'string' ? pair : pair.join(' '))),
+  };
 }
 
 function checkedVocab(vocab: unknown, file: string, source: FileSource): Readonly<Record<string, number>> {
@@ -114,47 +115,69 @@ async function readOptional(source: FileSource, path: string): Promise<Settings 
   );
 }
 
-/** `special_tokens_map.json` takes precedence unless the config has `added_tokens_decoder`, as in transformers. */
-function specialTokens(config: Settings, map: Settings): Record<keyof typeof defaultTokens, TokenEntry> {
-  const layers = 'added_tokens_decoder' in config ? [config] : [map, config];
-  const find = (name: string) =>
-    layers.map((layer) => layer[name]).find((entry) => entry !== undefined && entry !== null);
-  const entries = Object.entries(defaultTokens).map(([name, fallback]) => [name, find(name) ?? fallback]);
-  return Object.fromEntries(entries) as Record<keyof typeof defaultTokens, TokenEntry>;
+/** Returns the tokens that the settings name: start, end, padding and so on. Of equal ones, the flags of the last. */
+function namedTokens(settings: Settings): ListedToken[] {
+  const entries = namedInOrder.map((name) => settings[name] ?? defaultTokens[name as keyof typeof defaultTokens]);
+  return [...new Map(listOf(entries).map((token) => [token.content, token])).values()];
 }
 
-const contentOf = (entry: TokenEntry): string => (typeof entry === 'string' ? entry : entry.content);
+/** Returns the special tokens of a list or table. */
+const listOf = (tokens: unknown): ListedToken[] =>
+  Object.values((tokens ?? {}) as Record<string, unknown>)
+    .filter(isEntry)
+    .map((entry) => ({ ...addedToken(entry, undefined, true), special: true }));
 
-const listOf = (config: Settings) => Object.entries((config.added_tokens_decoder ?? {}) as Record<string, TokenEntry>);
+const isEntry = (entry: unknown): entry is TokenEntry =>
+  typeof entry === 'string' || typeof (entry as { content?: unknown } | null | undefined)?.content === 'string';
 
-const listedTokens = (config: Settings): AddedToken[] =>
-  listOf(config).map(([id, entry]) => addedToken(entry, Number(id)));
-
-function idOf(
-  entry: TokenEntry,
-  config: Settings,
-  vocab: Readonly<Record<string, number>>,
-  source: FileSource,
-): number {
-  const content = contentOf(entry);
-  const listed = listOf(config).find(([, token]) => contentOf(token) === content);
-  const id = listed ? Number(listed[0]) : Object.hasOwn(vocab, content) ? vocab[content] : undefined;
-  if (id !== undefined) return id;
-  throw new Error(
-    `CLIPTokenizer: special token ${JSON.stringify(content)} is not in the vocabulary of '${source.location}'. ` +
-      'Take vocab.json and special_tokens_map.json from the same model.',
-  );
+function contentOf(settings: Settings, name: keyof typeof defaultTokens): string {
+  const entry = settings[name];
+  if (!isEntry(entry)) return defaultTokens[name];
+  return typeof entry === 'string' ? entry : entry.content;
 }
 
-function addedToken(entry: TokenEntry, id: number): AddedToken {
-  const settings = typeof entry === 'string' ? { content: entry } : entry;
-  return { single_word: false, lstrip: false, rstrip: false, normalized: true, ...settings, special: true, id };
+const entriesOf = (table: unknown): [string, TokenEntry][] => Object.entries(table as Record<string, TokenEntry>);
+
+/** Reads `added_tokens.json`: tokens with their ids, in transformers before 4.34. */
+function addedFile(table: Settings, special: ReadonlySet<string>, source: FileSource): ListedToken[] {
+  return Object.entries(table).map(([content, id]) => {
+    if (!Number.isInteger(id))
+      throw new Error(
+        `CLIPTokenizer: added_tokens.json in '${source.location}' got ${JSON.stringify(id)} for ` +
+          `${JSON.stringify(content)}, expected an integer id. Download it again.`,
+      );
+    return addedToken(content, id as number, special.has(content));
+  });
 }
 
-const uniqueById = (tokens: readonly AddedToken[]) => [...new Map(tokens.map((token) => [token.id, token])).values()];
+function jsonTokens(json: Settings | undefined): ListedToken[] {
+  const tokens = json?.added_tokens;
+  return Array.isArray(tokens) ? (tokens as AddedToken[]).map((token) => addedToken(token, token.id)) : [];
+}
+
+/** Fills in the defaults of tokenizers' `AddedToken`: special tokens are found in the text as it was given. */
+function addedToken(entry: TokenEntry, id: number | undefined, isSpecial = false): ListedToken {
+  const token = typeof entry === 'string' ? { content: entry } : entry;
+  const { special = isSpecial, single_word = false, lstrip = false, rstrip = false } = token;
+  const normalized = token.normalized ?? !special;
+  return { content: token.content, id, single_word, lstrip, rstrip, normalized, special };
+}
+
+/**
+ * Returns each token once. Tokens of the vocabulary have its ids; others without an id get the next one that is free.
+ */
+function withIds(tokens: readonly ListedToken[], vocab: Readonly<Record<string, number>>): AddedToken[] {
+  const byContent = new Map(tokens.toReversed().map((token) => [token.content, token]));
+  const unique = [...new Set(tokens.map(({ content }) => content))].map((content) => byContent.get(content)!);
+  const known = unique.map(({ id, content }) => (Object.hasOwn(vocab, content) ? vocab[content]! : id));
+  const taken = [...Object.values(vocab), ...known.filter((id) => id !== undefined)];
+  let next = taken.reduce((most, id) => Math.max(most, id), -1) + 1;
+  return unique.map((token, i) => ({ ...token, id: known[i] ?? next++ }));
+}
 
 /** Reads `model_max_length`. transformers writes 1e30 for an unknown length, which means CLIP's 77 here. */
-function maxLengthOf({ model_max_length: length = defaultMaxLength }: Settings, source: FileSource): number {
+function maxLengthOf({ model_max_length }: Settings, source: FileSource): number {
+  const length = model_max_length ?? defaultMaxLength;
   if (typeof length === 'number' && length >= 1e18) return defaultMaxLength;
   if (Number.isInteger(length) && (length as number) >= 2) return length as number;
   throw new Error(

@@ -54,6 +54,17 @@ describe('CLIPTokenizer with the vocabulary of CLIP', () => {
     expect(truncated).toEqual(['', 'dogs and 猫 !']);
   });
 
+  it('encodes a word of 50,000 letters in the time of as many letters in short words', () => {
+    const seconds = (text: string) => {
+      const start = performance.now();
+      expect(tokenizer.encode([text]).inputIds).toHaveLength(77);
+      return (performance.now() - start) / 1000;
+    };
+    const letters = 'thequickbrownfox'.repeat(3125);
+    const [short, long] = [seconds(letters.replaceAll('fox', 'fox ')), seconds(letters)];
+    expect(long).toBeLessThan(10 * short + 0.5);
+  });
+
   it('lower-cases a final Σ to σ', () => {
     expect(ids(tokenizer, 'ΛΟΓΟΣ')).toEqual(ids(tokenizer, 'λογοσ'));
     expect(ids(tokenizer, 'ΛΟΓΟΣ')).not.toEqual(ids(tokenizer, 'λογος'));
@@ -160,9 +171,14 @@ describe('CLIPTokenizer.fromPretrained', () => {
       /merges.txt .* got the line "<html>"/,
     ],
     [
-      'a special token without id',
-      { 'tokenizer_config.json': '{}', 'special_tokens_map.json': '{"pad_token": "[PAD]"}' },
-      /special token "\[PAD\]" is not in the vocabulary/,
+      'an added token without id',
+      { 'tokenizer_config.json': '{}', 'added_tokens.json': '{"<a>": "49408"}' },
+      /added_tokens.json .* got "49408" for "<a>", expected an integer id/,
+    ],
+    [
+      'merges of another vocabulary',
+      { 'merges.txt': '#version: 0.2\nthe zqzqzq\n' },
+      /merge "the zqzqzq" got the token "zqzqzq", expected tokens of the vocabulary/,
     ],
     [
       'a model_max_length that is not a number',

@@ -1,5 +1,7 @@
-import { Tokenizer } from '@huggingface/tokenizers';
 import { resolveSource, subfolder as openSubfolder, type FileSource } from '@alignprop/autograd-ext/weights';
+import { AddedTokens, WHITE_SPACE, type AddedToken } from './added-tokens.js';
+import { fromByteCharacters, toByteCharacters } from './byte-level.js';
+import { BytePairEncoder, END_OF_WORD } from './byte-pair-encoder.js';
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
 
 /** Options of `CLIPTokenizer.encode`. */
@@ -20,20 +22,19 @@ export interface Encoded {
   readonly truncated: readonly string[];
 }
 
-// The part of the package in use. TypeScript cannot resolve the package's own declarations under `nodenext`.
-interface BytePairEncoder {
-  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
-  decode(ids: number[]): string;
-}
-const BytePairEncoder = Tokenizer as unknown as new (tokenizer: object, config: object) => BytePairEncoder;
-
 // transformers' CLIPTokenizer applies BPE to each match of this expression.
-const words = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`;
-const endOfWord = '</w>';
+const words = new RegExp(
+  String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^${WHITE_SPACE}\p{L}\p{N}]+`,
+  'gu',
+);
+// It then splits the words of the first two alternatives, where they are no special tokens, by kinds of characters.
+const parts = /\p{L}+|[^\p{L}]+/gu;
+const markers = new Set(['<|startoftext|>', '<|endoftext|>']);
+const spaces = new RegExp(`[${WHITE_SPACE}]+`, 'gu');
 
 /**
- * CLIP's lower-case byte-pair encoding: transformers' `CLIPTokenizer` of version 5. Unlike earlier versions with ftfy
- * installed, it does not repair curly quotes, full-width letters and mojibake.
+ * CLIP's lower-case byte-pair encoding: transformers' `CLIPTokenizer` of version 5, also named `CLIPTokenizerFast`.
+ * Unlike earlier versions with ftfy installed, it does not repair curly quotes, full-width letters and mojibake.
  */
 export class CLIPTokenizer {
   /** Tokens per prompt, start and end included. */
@@ -41,17 +42,41 @@ export class CLIPTokenizer {
   readonly bosTokenId: number;
   readonly eosTokenId: number;
   readonly padTokenId: number;
+  readonly #files: TokenizerFiles;
   readonly #encoder: BytePairEncoder;
+  readonly #tokens: ReadonlyMap<number, string>;
+  readonly #added: ReadonlyMap<string, AddedToken>;
+  /** The added tokens that are found in the text as it was given. */
+  readonly #verbatim: AddedTokens;
+  /** The added tokens that are found in the normalised text. */
+  readonly #normalized: AddedTokens;
 
-  constructor(files: TokenizerFiles) {
+  /** @throws if a merge has tokens that are not in the vocabulary */
+  constructor(files: TokenizerFiles, encoder = new BytePairEncoder(files)) {
     this.modelMaxLength = files.modelMaxLength;
     ({ bos: this.bosTokenId, eos: this.eosTokenId, pad: this.padTokenId } = files.ids);
-    this.#encoder = new BytePairEncoder(tokenizerJson(files), { clean_up_tokenization_spaces: false });
+    const { vocab, addedTokens } = files;
+    this.#files = files;
+    this.#encoder = encoder;
+    this.#added = new Map(addedTokens.map((token) => [token.content, token]));
+    this.#tokens = new Map([
+      ...Object.entries(vocab).map(([token, id]) => [id, token] as const),
+      ...addedTokens.map(({ id, content }) => [id, content] as const),
+    ]);
+    this.#verbatim = new AddedTokens(
+      addedTokens.filter(({ normalized }) => !normalized),
+      ({ content }) => content,
+    );
+    this.#normalized = new AddedTokens(
+      addedTokens.filter(({ normalized }) => normalized),
+      ({ content }) => normalize(content),
+    );
   }
 
   /**
-   * Reads `vocab.json` and `merges.txt` (or `tokenizer.json`), `tokenizer_config.json` and `special_tokens_map.json`.
-   * @throws if there is no vocabulary, a file is malformed, or a special token is not in the vocabulary
+   * Reads `tokenizer.json`, or `vocab.json` and `merges.txt`, and the settings and added tokens of
+   * `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`.
+   * @throws if there is no vocabulary, or a file is malformed
    */
   static async fromPretrained(
     source: string | FileSource,
@@ -80,44 +105,69 @@ export class CLIPTokenizer {
     return { inputIds, shape: [prompts.length, maxLength], truncated };
   }
 
+  /** Returns the token of an id; undefined if there is none. */
+  token(id: number): string | undefined {
+    return this.#tokens.get(id);
+  }
+
+  /** Whether a text is a token of the vocabulary, or an added one. */
+  has(token: string): boolean {
+    return this.#added.has(token) || Object.hasOwn(this.#files.vocab, token);
+  }
+
+  /** Returns the added tokens in a prompt, each once, in the order of the prompt. */
+  addedTokensIn(prompt: string): string[] {
+    const tokens = this.#ids(prompt).map((id) => this.#tokens.get(id)!);
+    return [...new Set(tokens)].filter((token) => this.#added.has(token));
+  }
+
+  /** Whether a text is an added token. */
+  hasAdded(token: string): boolean {
+    return this.#added.has(token);
+  }
+
+  /**
+   * Returns a tokenizer with more tokens, found in prompts in any case, as those of transformers' `add_tokens`.
+   * @param ids the id of each token
+   * @throws if a token is empty or exists already
+   */
+  withTokens(ids: Readonly<Record<string, number>>): CLIPTokenizer {
+    const wrong = Object.keys(ids).find((token) => token === '' || this.has(token));
+    if (wrong !== undefined)
+      throw new Error(
+        `CLIPTokenizer.withTokens: token got ${JSON.stringify(wrong)}, expected a token that is not there yet. ` +
+          'Choose another name.',
+      );
+    const flags = { single_word: false, lstrip: false, rstrip: false, normalized: true, special: false };
+    const more = Object.entries(ids).map(([content, id]) => ({ id, content, ...flags }));
+    return new CLIPTokenizer({ ...this.#files, addedTokens: [...this.#files.addedTokens, ...more] }, this.#encoder);
+  }
+
   #ids(prompt: string): number[] {
-    // JavaScript lower-cases Σ at the end of a word to ς; transformers always to σ.
-    return this.#encoder.encode(prompt.replaceAll('Σ', 'σ'), { add_special_tokens: false }).ids;
+    return this.#verbatim.split(prompt).flatMap((part) => {
+      if (typeof part !== 'string') return part.id;
+      return this.#normalized
+        .split(normalize(part))
+        .flatMap((text) => (typeof text === 'string' ? this.#wordIds(text) : text.id));
+    });
+  }
+
+  #wordIds(text: string): number[] {
+    return (text.match(words) ?? [])
+      .flatMap((word) => (markers.has(word) ? word.match(parts)! : word))
+      .flatMap((word) => this.#encoder.encode(toByteCharacters(word)));
   }
 
   #text(ids: readonly number[]): string {
-    if (ids.length === 0) return '';
-    return this.#encoder
-      .decode([...ids])
-      .replaceAll(endOfWord, ' ')
+    return fromByteCharacters(ids.map((id) => this.#tokens.get(id)!))
+      .replaceAll(END_OF_WORD, ' ')
       .trim();
   }
 }
 
-/** Returns the content of the `tokenizer.json` that transformers writes for CLIP with this vocabulary. */
-function tokenizerJson({ vocab, merges, addedTokens, unknown }: TokenizerFiles): object {
-  return {
-    added_tokens: addedTokens,
-    normalizer: {
-      type: 'Sequence',
-      normalizers: [
-        { type: 'NFC' },
-        { type: 'Replace', pattern: { Regex: String.raw`\s+` }, content: ' ' },
-        { type: 'Lowercase' },
-      ],
-    },
-    pre_tokenizer: {
-      type: 'Sequence',
-      pretokenizers: [
-        { type: 'Split', pattern: { Regex: words }, behavior: 'Removed', invert: true },
-        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
-      ],
-    },
-    post_processor: null,
-    decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
-    model: { type: 'BPE', unk_token: unknown, end_of_word_suffix: endOfWord, vocab, merges },
-  };
-}
+/** Normalises a text as CLIP's tokenizer does. JavaScript lower-cases Σ at the end of a word to ς; Rust always to σ. */
+const normalize = (text: string): string =>
+  text.normalize('NFC').replace(spaces, ' ').replaceAll('Σ', 'σ').toLowerCase();
 
 function checkArguments(prompts: readonly string[], maxLength: number): void {
   if (prompts.length === 0)
