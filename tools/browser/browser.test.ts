@@ -30,7 +30,7 @@ async function bundle(): Promise<string> {
     format: 'esm',
     platform: 'browser',
     conditions: ['@alignprop/source'],
-    external: ['onnxruntime-*', 'nsfwjs/*', 'node:*', ...builtinModules],
+    external: ['onnxruntime-*', 'nsfwjs/*', 'undici', 'node:*', ...builtinModules],
     logLevel: 'silent',
   });
   return outputFiles[0]!.text;

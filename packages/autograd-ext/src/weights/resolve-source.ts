@@ -7,10 +7,11 @@ import type { HubOptions } from './hub/hub-settings.js';
 /**
  * Resolves the location of a model: a folder if there is one of this name, else a hub id `org/name`. Returns a
  * `FileSource` as it is.
- * @param options used for a hub id
- * @throws if it is neither
+ * @param options used for a hub id; the signal for any location
+ * @throws if it is neither, and the reason of the signal if that is aborted
  */
 export async function resolveSource(source: string | FileSource, options: HubOptions = {}): Promise<FileSource> {
+  options.signal?.throwIfAborted();
   if (typeof source !== 'string') return source;
   const { stat } = await import('node:fs/promises');
   const entry = await stat(source).catch(() => undefined);

@@ -1,4 +1,9 @@
-import { resolveSource, subfolder as openSubfolder, type FileSource } from '@alignprop/autograd-ext/weights';
+import {
+  resolveSource,
+  subfolder as openSubfolder,
+  type FileSource,
+  type HubOptions,
+} from '@alignprop/autograd-ext/weights';
 import { AddedTokens, WHITE_SPACE, type AddedToken } from './added-tokens.js';
 import { fromByteCharacters, toByteCharacters } from './byte-level.js';
 import { BytePairEncoder, END_OF_WORD } from './byte-pair-encoder.js';
@@ -80,9 +85,9 @@ export class CLIPTokenizer {
    */
   static async fromPretrained(
     source: string | FileSource,
-    { subfolder }: { subfolder?: string } = {},
+    { subfolder, ...hubOptions }: { subfolder?: string } & HubOptions = {},
   ): Promise<CLIPTokenizer> {
-    const root = await resolveSource(source);
+    const root = await resolveSource(source, hubOptions);
     return new CLIPTokenizer(await readTokenizerFiles(subfolder ? openSubfolder(root, subfolder) : root));
   }
 

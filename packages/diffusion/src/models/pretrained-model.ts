@@ -6,6 +6,7 @@ import {
   resolveSource,
   subfolder as openSubfolder,
   type FileSource,
+  type HubOptions,
   type ParamsSpec,
 } from '@alignprop/autograd-ext/weights';
 import type { ConfigInput } from './model-config.js';
@@ -18,8 +19,8 @@ export interface PretrainedModel<C> {
   withParams(params: Params): PretrainedModel<C>;
 }
 
-/** Options of a model class's `fromPretrained`. */
-export interface LoadModelOptions {
+/** Options of a model class's `fromPretrained`; those of the hub are used for a hub id. */
+export interface LoadModelOptions extends HubOptions {
   /** The folder of the model inside the source, such as `unet`. */
   readonly subfolder?: string;
   /** Variant of the weight files, e.g. 'fp16' for `model.fp16.safetensors`. */
@@ -82,7 +83,7 @@ export function definePretrainedModel<C, O extends LoadModelOptions = LoadModelO
     }
 
     static async fromPretrained(source: string | FileSource, options: O = {} as O): Promise<Model> {
-      const root = await resolveSource(source);
+      const root = await resolveSource(source, options);
       const folder = options.subfolder ? openSubfolder(root, options.subfolder) : root;
       const { config, weights } = await definition.open(folder, options);
       return new Model(

@@ -11,7 +11,13 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { createEngine, ensureBackend, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
-import { readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import {
+  readJson,
+  resolveSource,
+  subfolder as openSubfolder,
+  type FileSource,
+  type HubOptions,
+} from '@alignprop/autograd-ext/weights';
 import { clipText, CLIPTextModel } from '../clip/text-model.js';
 import { CLIPTokenizer, type Encoded } from '../clip/tokenizer.js';
 import { AutoencoderKL } from '../models/autoencoder-kl.js';
@@ -38,20 +44,20 @@ export interface StableDiffusionParts {
   engine: Engine;
 }
 
-/** Options of `StableDiffusionPipeline.fromPretrained`. */
-export interface FromPretrainedOptions {
+/** Options of `StableDiffusionPipeline.fromPretrained`; those of the hub are used for a hub id. */
+export interface FromPretrainedOptions extends HubOptions {
+  /** The folder of the pipeline inside the location. */
+  subfolder?: string;
   /**
    * Variant of the weight files, e.g. 'fp16' for `diffusion_pytorch_model.fp16.safetensors`. Models without such files
    * are loaded from their plain files.
    */
   variant?: string;
-  /** Branch, tag or commit of a hub repository. */
-  revision?: string;
   /** The fastest installed engine by default; see `createEngine`. */
   engine?: Engine;
   /** Replaces the scheduler of the folder. */
   scheduler?: Scheduler;
-  /** Called with what diffusers warns of: a variant that some models lack. */
+  /** Called with what diffusers warns of: a variant that some models lack, a hub that does not answer. */
   onWarning?: (message: string) => void;
 }
 
@@ -104,20 +110,22 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   /**
    * Loads a diffusers folder: a directory, a hub id (`org/name`), or any `FileSource`.
    * @throws if a file, key or shape does not match the configs, a config or `model_index.json` belongs to another kind
-   *   of pipeline, or no model has files of the variant
+   *   of pipeline, or no model has files of the variant; and the reason of the signal if that is aborted
    */
   static async fromPretrained(
     location: string | FileSource,
-    { variant, revision, engine, scheduler, onWarning }: FromPretrainedOptions = {},
+    { variant, engine, scheduler, subfolder, ...hubOptions }: FromPretrainedOptions = {},
   ): Promise<StableDiffusionPipeline> {
     await ensureBackend();
-    const source = await resolveSource(location, { revision });
+    const { onWarning, signal } = hubOptions;
+    const root = await resolveSource(location, hubOptions);
+    const source = subfolder ? openSubfolder(root, subfolder) : root;
     const index = await readModelIndex(source);
     await checkPartConfigs(source);
     const variants = await partVariants(source, index, variant, onWarning);
-    const options = (subfolder: keyof typeof variants) => ({ subfolder, variant: variants[subfolder] });
+    const options = (part: keyof typeof variants) => ({ subfolder: part, variant: variants[part], signal });
     return new StableDiffusionPipeline({
-      tokenizer: await CLIPTokenizer.fromPretrained(source, { subfolder: 'tokenizer' }),
+      tokenizer: await CLIPTokenizer.fromPretrained(source, { subfolder: 'tokenizer', signal }),
       textEncoder: await CLIPTextModel.fromPretrained(source, options('text_encoder')),
       unet: await UNet2DConditionModel.fromPretrained(source, options('unet')),
       vae: await AutoencoderKL.fromPretrained(source, options('vae')),

@@ -8,9 +8,9 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { etag, files, large, read, sha256, startOf, useMockHub, weights } from './__fixtures__/mock-hub.js';
+import { etag, files, large, read, sha256, useFaultyHub, weights } from './__fixtures__/faulty-hub.js';
 
-const mock = useMockHub();
+const mock = useFaultyHub();
 const paths = Object.keys(files);
 const digest = paths.reduce((hash, path) => hash.update(files[path]!), createHash('sha256')).digest('hex');
 
@@ -27,14 +27,18 @@ describe('loads at once', () => {
 
   it('go on in another load when one is aborted', async () => {
     const controller = new AbortController();
-    mock().misbehave = (request, response) => {
-      if (!request.url!.startsWith('/store/') || startOf(request)) return false;
-      response.writeHead(200, { 'content-length': weights.length }).write(weights.subarray(0, 1000));
-      setTimeout(() => controller.abort(new Error('enough')), 50);
-      return true;
+    let onStall = () => {};
+    const stall = new Promise<void>((resolve) => (onStall = resolve));
+    let stalls = 1;
+    mock().misbehave = (request) => {
+      const isStall = request.url!.startsWith('/store/') && stalls-- > 0;
+      if (isStall) onStall();
+      return isStall;
     };
     const aborted = read(mock().open({ signal: controller.signal }), large);
-    const other = read(mock().open({ timeout: 0.2 }), large);
+    await stall;
+    const other = read(mock().open(), large);
+    controller.abort(new Error('enough'));
     await expect(aborted).rejects.toThrow('enough');
     expect(sha256(await other)).toBe(etag);
   });

@@ -1,9 +1,9 @@
 import { createServer, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { etag, large, read, sha256, useMockHub } from './__fixtures__/mock-hub.js';
+import { etag, large, read, sha256, useFaultyHub } from './__fixtures__/faulty-hub.js';
 
-const mock = useMockHub();
+const mock = useFaultyHub();
 
 describe('a proxy', () => {
   let proxy: Server;
@@ -91,7 +91,7 @@ describe('a proxy', () => {
     vi.stubEnv('HTTP_PROXY', `http://${address}`);
     let stalls = 1;
     mock().misbehave = (request) => request.url!.startsWith('/store/') && stalls-- > 0;
-    expect(sha256(await read(openThroughProxy({ timeout: 0.2 }), large))).toBe(etag);
+    expect(sha256(await read(openThroughProxy({ timeout: 0.5 }), large))).toBe(etag);
     const reason = new Error('enough');
     const controller = new AbortController();
     mock().misbehave = () => {

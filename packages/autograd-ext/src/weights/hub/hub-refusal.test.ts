@@ -2,10 +2,10 @@ import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { commit, etag, large, read, refuse, sha1, sha256, useMockHub } from './__fixtures__/mock-hub.js';
+import { commit, etag, large, read, refuse, sha1, sha256, useFaultyHub } from './__fixtures__/faulty-hub.js';
 import { hub } from './hub.js';
 
-const mock = useMockHub();
+const mock = useFaultyHub();
 
 /** Makes the hub refuse every request, or those whose URL contains a part. */
 function refuseAll(status: number, code = '', headers: Readonly<Record<string, string>> = {}, part = ''): void {
@@ -97,7 +97,7 @@ describe('a refusal without a copy in the cache', () => {
 
 describe('a copy in the cache', () => {
   let warnings: string[];
-  const open = () => mock().open({ warn: (message) => warnings.push(message), timeout: 0.2 });
+  const open = (timeout?: number) => mock().open({ onWarning: (message) => warnings.push(message), timeout });
 
   beforeEach(async () => {
     warnings = [];
@@ -122,7 +122,7 @@ describe('a copy in the cache', () => {
       return true;
     };
     mock().requests.length = 0;
-    expect(sha256(await read(open(), large))).toBe(etag);
+    expect(sha256(await read(open(0.3), large))).toBe(etag);
     expect(warnings).toEqual([expect.stringMatching(/^hub: .* Using the files of the cache\.$/s)]);
     expect(mock().requests.filter((line) => line.includes('/api/'))).toHaveLength(1);
   });

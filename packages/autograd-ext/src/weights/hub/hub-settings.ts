@@ -27,7 +27,7 @@ export interface HubOptions {
   /** Called when a download starts, after every piece, and when it starts again. */
   readonly progress?: (progress: DownloadProgress) => void;
   /** Called where loading continues in spite of a problem, such as a hub that does not answer. */
-  readonly warn?: (message: string) => void;
+  readonly onWarning?: (message: string) => void;
   /** Stops requests, downloads and waiting when it is aborted; they throw its reason. */
   readonly signal?: AbortSignal;
   /**
@@ -47,7 +47,7 @@ export interface HubSettings {
   readonly localFilesOnly: boolean;
   readonly endpoint: string;
   readonly progress: (progress: DownloadProgress) => void;
-  readonly warn: (message: string) => void;
+  readonly onWarning: (message: string) => void;
   readonly signal: AbortSignal | undefined;
   /** Seconds to wait for the answer to a question. */
   readonly answerTimeout: number;
@@ -67,7 +67,7 @@ export async function hubSettings({
   localFilesOnly,
   endpoint,
   progress = () => {},
-  warn = () => {},
+  onWarning = () => {},
   signal,
   timeout,
   retryDelay = 1,
@@ -82,7 +82,7 @@ export async function hubSettings({
     localFilesOnly: localFilesOnly ?? isTrue(env.HF_HUB_OFFLINE || env.TRANSFORMERS_OFFLINE),
     endpoint: (endpoint ?? (env.HF_ENDPOINT || 'https://huggingface.co')).replace(/\/+$/, ''),
     progress,
-    warn,
+    onWarning,
     signal,
     answerTimeout: timeoutOf('HF_HUB_ETAG_TIMEOUT', timeout),
     downloadTimeout: timeoutOf('HF_HUB_DOWNLOAD_TIMEOUT', timeout),

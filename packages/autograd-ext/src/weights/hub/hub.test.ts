@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { readText, subfolder } from '../files/file-source.js';
 import { resolveSource } from '../resolve-source.js';
-import { commit, etag, large, read, sha1, sha256, useMockHub, weights } from './__fixtures__/mock-hub.js';
+import { commit, etag, large, read, sha1, sha256, useFaultyHub, weights } from './__fixtures__/faulty-hub.js';
 import type { DownloadProgress } from './hub-settings.js';
 import { hub } from './hub.js';
 
-const mock = useMockHub();
+const mock = useFaultyHub();
 
 describe('hub', () => {
   it('downloads a file once, when it is opened, into the cache layout of Python', async () => {

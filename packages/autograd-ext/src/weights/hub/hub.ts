@@ -19,7 +19,7 @@ export const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
  * not where it says that there is no such revision. Finds repositories that moved under the name that the hub or the
  * cache has. The environment supplies the options that are not given; the package's README lists its variables.
  * @throws if `id` is not `org/name`. The methods throw if a file is not in the cache and the hub refuses or cannot be
- *   reached, and the reason of the signal when that is aborted
+ *   reached, and the reason of the signal if that is aborted before the file is there
  */
 export function hub(id: string, options: HubOptions = {}): FileSource {
   if (!HUB_ID.test(id))
@@ -27,7 +27,6 @@ export function hub(id: string, options: HubOptions = {}): FileSource {
   const ids = idsOf(id);
   let opening: Promise<Repository> | undefined;
   const repository = () => {
-    options.signal?.throwIfAborted();
     opening ??= openRepository(ids, options);
     opening.catch(() => (opening = undefined)); // retry at the next call
     return opening;
@@ -58,7 +57,7 @@ async function openRepository(ids: readonly [string, ...string[]], options: HubO
     if (!mayUseCache(error, ids)) throw error;
     const cached = await cachedRepository(ids[0], settings, caches, error.message, error);
     if (cached) {
-      settings.warn(`${error.message} Using the files of the cache.`);
+      settings.onWarning(`${error.message} Using the files of the cache.`);
       return cached;
     }
     if (error instanceof HubUnreachableError) return notCached(ids[0], settings, caches, error.message, error);

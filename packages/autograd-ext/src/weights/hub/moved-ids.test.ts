@@ -2,11 +2,11 @@ import { readdir, rename } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { etag, large, read, sha256, useMockHub } from './__fixtures__/mock-hub.js';
+import { etag, large, read, sha256, useFaultyHub } from './__fixtures__/faulty-hub.js';
 import { hub } from './hub.js';
 import { idsOf } from './moved-ids.js';
 
-const mock = useMockHub();
+const mock = useFaultyHub();
 const [now, before] = idsOf('runwayml/stable-diffusion-v1-5') as [string, string];
 const folderOf = (id: string) => `models--${id.replace('/', '--')}`;
 

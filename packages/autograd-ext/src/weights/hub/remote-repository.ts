@@ -71,7 +71,7 @@ export function remoteRepository(listed: ListedRepository, settings: HubSettings
     const local = await fetchFile(listed, path, settings, cache);
     recording ??= cache
       .setCommit(settings.revision, listed.commit)
-      .catch((error: unknown) => settings.warn(`hub: cannot update the cache. ${(error as Error).message}`));
+      .catch((error: unknown) => settings.onWarning(`hub: cannot update the cache. ${(error as Error).message}`));
     await recording;
     return local;
   }

@@ -24,7 +24,7 @@ export const files: Readonly<Record<string, Uint8Array>> = {
 };
 
 /** A hub whose large files are in a separate store, under another host name. */
-export class MockHub {
+export class FaultyHub {
   /** The ids of its repositories, all of which have the same files. */
   ids = ['org/name'];
   commit = commit;
@@ -36,6 +36,7 @@ export class MockHub {
   readonly authorized: (string | undefined)[] = [];
   endpoint = '';
   cacheDir = '';
+  #cut: { readonly at: number; readonly response: ServerResponse } | undefined;
   readonly #server: Server = createServer((request, response) => {
     this.requests.push([request.method, request.url, request.headers.range].filter(Boolean).join(' '));
     this.authorized.push(request.headers.authorization);
@@ -64,7 +65,26 @@ export class MockHub {
   readonly open = (options: HubOptions = {}): FileSource => this.openId('org/name', options);
 
   openId(id: string, options: HubOptions = {}): FileSource {
-    return hub(id, { endpoint: this.endpoint, cacheDir: this.cacheDir, retryDelay: 0, ...options });
+    const progress: HubOptions['progress'] = (file) => {
+      if (file.received === this.#cut?.at) this.#cut.response.destroy();
+      options.progress?.(file);
+    };
+    return hub(id, { endpoint: this.endpoint, cacheDir: this.cacheDir, retryDelay: 0, ...options, progress });
+  }
+
+  /**
+   * Answers with the requested part of a file.
+   * @param end the position at which the connection breaks, as soon as the bytes before it have been received
+   */
+  sendPart(request: IncomingMessage, response: ServerResponse, data: Uint8Array, end?: number): true {
+    const start = startOf(request);
+    if (start) response.setHeader('content-range', `bytes ${start}-${data.length - 1}/${data.length}`);
+    response.writeHead(start ? 206 : 200, { 'content-length': data.length - start, etag: '"of the store"' });
+    this.#cut = end === undefined ? undefined : { at: end, response };
+    if (end === undefined) response.end(data.subarray(start));
+    else if (end === start) response.flushHeaders();
+    else response.write(data.subarray(start, end));
+    return true;
   }
 
   /** Returns the path of a file in the cache's folder of `org/name`. */
@@ -93,7 +113,7 @@ export class MockHub {
       return response
         .writeHead(200, { etag: `W/"${sha1(name)}"`, 'content-length': data.length })
         .end(request.method === 'HEAD' ? undefined : data);
-    if (isStored) return sendPart(request, response, data);
+    if (isStored) return this.sendPart(request, response, data);
     return response
       .writeHead(302, {
         'x-linked-etag': `"${etag}"`,
@@ -109,16 +129,6 @@ export class MockHub {
 /** The first byte that a request asks for. */
 export const startOf = (request: IncomingMessage): number =>
   Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
-
-/** Answers with the requested part of a file. @param end the position at which the connection breaks */
-export function sendPart(request: IncomingMessage, response: ServerResponse, data: Uint8Array, end?: number): true {
-  const start = startOf(request);
-  if (start) response.setHeader('content-range', `bytes ${start}-${data.length - 1}/${data.length}`);
-  response.writeHead(start ? 206 : 200, { 'content-length': data.length - start, etag: '"of the store"' });
-  if (end === undefined) response.end(data.subarray(start));
-  else response.write(data.subarray(start, end), () => setTimeout(() => response.destroy(), 20));
-  return true;
-}
 
 /** Answers with an error of the hub. */
 export function refuse(
@@ -158,10 +168,10 @@ const variables = [
 ];
 
 /** Gives each test a hub and a cache of its own, and an environment without settings of a hub. */
-export function useMockHub(): () => MockHub {
-  let mock: MockHub;
+export function useFaultyHub(): () => FaultyHub {
+  let mock: FaultyHub;
   beforeEach(async () => {
-    mock = new MockHub();
+    mock = new FaultyHub();
     await mock.start();
     for (const name of variables) vi.stubEnv(name, '');
     vi.stubEnv('HF_TOKEN_PATH', join(mock.cacheDir, 'no-token'));
