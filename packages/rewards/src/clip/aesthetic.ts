@@ -5,6 +5,7 @@ import {
   openWeightFile,
   resolveSource,
   type FileSource,
+  type HubAccess,
   type ParamsSpec,
 } from '@alignprop/autograd-ext/weights';
 import { clipVision, CLIPVisionModelWithProjection } from '@alignprop/diffusion/clip';
@@ -15,8 +16,8 @@ import { CLIP_L14 } from './clip-score.js';
 import { unit } from './image-text-similarity.js';
 import { splitLocation } from './split-location.js';
 
-/** Locations of the weights of `aesthetic`. */
-export interface AestheticOptions {
+/** Locations of the weights of `aesthetic`; the options of the hub are used for hub ids. */
+export interface AestheticOptions extends HubAccess {
   /** CLIP ViT-L/14: a folder or a hub id, each optionally followed by `/file`, or a file source. */
   readonly weights?: string | FileSource;
   /**
@@ -50,12 +51,13 @@ export async function aesthetic({
   weights = CLIP_L14,
   head = 'trl-lib/ddpo-aesthetic-predictor',
   load = true,
+  ...access
 }: AestheticOptions = {}): Promise<ModelReward> {
   const { source, file } = splitLocation(weights);
-  const model = await CLIPVisionModelWithProjection.fromPretrained(source, { file });
+  const model = await CLIPVisionModelWithProjection.fromPretrained(source, { file, ...access });
   const { config } = model;
   const reward = defineReward({
-    params: { clip: model.params, head: await openHead(head, config.projection_dim) },
+    params: { clip: model.params, head: await openHead(head, config.projection_dim, access) },
     score: (params, images) =>
       tidy(() => {
         const { clip, head } = params as { clip: Params; head: HeadParams };
@@ -82,9 +84,9 @@ const headFiles = ['aesthetic-model.pth', 'sac+logos+ava1-l14-linearMSE.pth', 'm
 // The published layers: index in the module list, dropouts included, to number of outputs.
 const headWidths = { 0: 1024, 2: 128, 4: 64, 6: 16, 7: 1 };
 
-async function openHead(location: string | FileSource, width: number): Promise<Params> {
+async function openHead(location: string | FileSource, width: number, access: HubAccess): Promise<Params> {
   const { source, file } = splitLocation(location);
-  const folder = await resolveSource(source);
+  const folder = await resolveSource(source, access);
   const weights = await openWeightFile(folder, file ?? (await findHead(folder)));
   return loadParams(headSpec(weights, width), weights, { owner: 'aesthetic', location: folder.location });
 }

@@ -31,6 +31,7 @@ export async function clipScore({
   weights = CLIP_L14,
   tokenizer,
   load = true,
+  ...access
 }: ClipScoreOptions = {}): Promise<ModelReward> {
   if (!Object.hasOwn(factors, form))
     throw new Error(`clipScore: form got '${form}', expected one of ${Object.keys(factors).join(', ')}.`);
@@ -43,6 +44,7 @@ export async function clipScore({
     mode: 'bicubic',
     score: (cosine) => (factor === undefined ? cosine : mul(maximum(cosine, 0), factor)),
     load,
+    access,
   });
 }
 

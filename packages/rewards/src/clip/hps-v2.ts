@@ -35,6 +35,7 @@ export async function hpsV2({
   weights = 'xswu/HPSv2',
   tokenizer,
   load = true,
+  ...access
 }: HpsV2Options = {}): Promise<ModelReward> {
   if (version !== 'v2' && version !== 'v2.1')
     throw new Error(`hpsV2: version got '${version as string}', expected 'v2' or 'v2.1'.`);
@@ -49,5 +50,6 @@ export async function hpsV2({
     mode,
     score: (cosine) => cosine,
     load,
+    access,
   });
 }

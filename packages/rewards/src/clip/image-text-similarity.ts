@@ -1,4 +1,4 @@
-import { resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import { resolveSource, type FileSource, type HubAccess } from '@alignprop/autograd-ext/weights';
 import {
   CLIPModel,
   clipTextWithProjection,
@@ -23,8 +23,8 @@ import { defineReward, loadReward, type ModelReward } from '../reward.js';
 import { clipPixels } from './clip-pixels.js';
 import { splitLocation } from './split-location.js';
 
-/** Locations of the CLIP model and tokenizer of a reward. */
-export interface ClipRewardOptions {
+/** Locations of the CLIP model and tokenizer of a reward; the options of the hub are used for hub ids. */
+export interface ClipRewardOptions extends HubAccess {
   /** A folder or a hub id, each optionally followed by `/file`, or a file source. */
   readonly weights?: string | FileSource;
   /**
@@ -52,14 +52,15 @@ export interface SimilarityDefinition {
   /** Computes the score from the cosine of image and text, `[B]`. */
   score(cosine: Tensor1D, params: CLIPModelParams): Tensor1D;
   readonly load: boolean;
+  readonly access: HubAccess;
 }
 
 /** Creates a reward that is a function of the cosine between the CLIP embeddings of an image and its prompt. */
 export async function imageTextSimilarity(definition: SimilarityDefinition): Promise<ModelReward> {
-  const { owner, mode, padTokenId, load } = definition;
+  const { owner, mode, padTokenId, load, access } = definition;
   const { folder, file } = await openLocation(definition);
   const [model, tokenizer] = await Promise.all([
-    CLIPModel.fromPretrained(folder, { file, architecture: definition.architecture }),
+    CLIPModel.fromPretrained(folder, { file, architecture: definition.architecture, signal: access.signal }),
     openTokenizer(folder, definition),
   ]);
   const { text_config: text, vision_config: vision } = model.config;
@@ -86,20 +87,21 @@ export async function imageTextSimilarity(definition: SimilarityDefinition): Pro
 async function openLocation({
   weights,
   file: preferred,
+  access,
 }: SimilarityDefinition): Promise<{ folder: FileSource; file?: string }> {
   const { source, file } = splitLocation(weights);
-  const folder = await resolveSource(source);
+  const folder = await resolveSource(source, access);
   if (file !== undefined || preferred === undefined) return { folder, file };
   return { folder, file: (await folder.has(preferred)) ? preferred : undefined };
 }
 
 async function openTokenizer(
   folder: FileSource,
-  { tokenizer, defaultTokenizer }: SimilarityDefinition,
+  { tokenizer, defaultTokenizer, access }: SimilarityDefinition,
 ): Promise<CLIPTokenizer> {
-  if (tokenizer !== undefined) return CLIPTokenizer.fromPretrained(tokenizer);
+  if (tokenizer !== undefined) return CLIPTokenizer.fromPretrained(tokenizer, access);
   const isThere = (await folder.has('vocab.json')) || (await folder.has('tokenizer.json'));
-  return CLIPTokenizer.fromPretrained(isThere ? folder : defaultTokenizer);
+  return CLIPTokenizer.fromPretrained(isThere ? folder : defaultTokenizer, access);
 }
 
 /** The cosines `[B]` between the rows of two matrices `[B, D]`. */

@@ -21,6 +21,7 @@ export async function pickScore({
   weights = 'yuvalkirstain/PickScore_v1',
   tokenizer,
   load = true,
+  ...access
 }: ClipRewardOptions = {}): Promise<ModelReward> {
   return imageTextSimilarity({
     owner: 'pickScore',
@@ -30,6 +31,7 @@ export async function pickScore({
     mode: 'bicubic',
     score: (cosine, { logit_scale }) => mul(exp(logit_scale), cosine),
     load,
+    access,
   });
 }
 

@@ -1,5 +1,5 @@
 import type { Params } from '@alignprop/autograd-ext';
-import type { FileSource } from '@alignprop/autograd-ext/weights';
+import type { FileSource, HubAccess } from '@alignprop/autograd-ext/weights';
 import {
   concat,
   mul,
@@ -19,8 +19,8 @@ import { openModelFile } from './model-file.js';
 import { openGraph } from './open-graph.js';
 import { openLayers } from './open-layers.js';
 
-/** The model of `graphModel`, and how its outputs become scores. */
-export interface GraphModelOptions {
+/** The model of `graphModel`, and how its outputs become scores; the options of the hub are used for a hub id. */
+export interface GraphModelOptions extends HubAccess {
   /**
    * A folder, hub id or file source with a `model.json` and its shards, or the path of a JSON file of another name.
    */
@@ -71,8 +71,9 @@ export async function graphModel({
   score,
   batched,
   load = true,
+  ...access
 }: GraphModelOptions): Promise<ModelReward> {
-  const { location, topology, weights } = await openModelFile(model);
+  const { location, topology, weights } = await openModelFile(model, access);
   const outputs = [output].flat() as Output[];
   const net =
     'graph' in topology

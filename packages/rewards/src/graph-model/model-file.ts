@@ -1,5 +1,5 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
-import { readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import { readJson, resolveSource, type FileSource, type HubAccess } from '@alignprop/autograd-ext/weights';
 import { storedWeights, type WeightGroup } from './stored-weights.js';
 import type { GraphDef, Signature } from './topology.js';
 
@@ -24,13 +24,13 @@ interface ModelJson {
  * @param location a folder, hub id or file source with a `model.json`, or one of the first two followed by `/name.json`
  * @throws if a file is missing, or its JSON is not such a model
  */
-export async function openModelFile(location: string | FileSource): Promise<ModelFile> {
+export async function openModelFile(location: string | FileSource, access: HubAccess): Promise<ModelFile> {
   const [, folder, name] = (typeof location === 'string' && /^(?:(.*)[\\/])?([^\\/]+\.json)$/.exec(location)) || [
     undefined,
     location,
     'model.json',
   ];
-  const source = await resolveSource(folder ?? '.');
+  const source = await resolveSource(folder ?? '.', access);
   const json = await readJson<ModelJson>(source, name!);
   const where = `${source.location}/${name}`;
   const { modelTopology: topology, weightsManifest } = json ?? {};

@@ -1,4 +1,4 @@
-import { memory, type FileSource } from '@alignprop/autograd-ext/weights';
+import { memory, type FileSource, type HubAccess } from '@alignprop/autograd-ext/weights';
 import type { ModelReward } from '../reward.js';
 import { graphModel } from './graph-model.js';
 
@@ -11,8 +11,8 @@ export interface NsfwModel {
   readonly weightBundles: readonly (() => Promise<{ readonly default: unknown }>)[];
 }
 
-/** The classifier of `nsfwSafety`. */
-export interface NsfwSafetyOptions {
+/** The classifier of `nsfwSafety`; the options of the hub are used for a hub id. */
+export interface NsfwSafetyOptions extends HubAccess {
   /**
    * A model of nsfwjs, or the location of a model with the same five classes. By default nsfwjs's MobileNetV2.
    */
@@ -41,11 +41,11 @@ const harmless = [1, 0, 1, 0, 0];
  *
  * @throws if nsfwjs or tfjs-layers is not installed, or the files are not such a model
  */
-export async function nsfwSafety({ model, load = true }: NsfwSafetyOptions = {}): Promise<ModelReward> {
+export async function nsfwSafety({ model, load = true, ...access }: NsfwSafetyOptions = {}): Promise<ModelReward> {
   const classifier = model ?? (await installedModel());
   const source =
     typeof classifier === 'object' && 'weightBundles' in classifier ? await nsfwSource(classifier) : classifier;
-  return graphModel({ model: source, score: harmless, load });
+  return graphModel({ model: source, score: harmless, load, ...access });
 }
 
 async function installedModel(): Promise<NsfwModel> {

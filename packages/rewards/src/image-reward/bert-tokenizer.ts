@@ -1,5 +1,5 @@
 import { Tokenizer } from '@huggingface/tokenizers';
-import { readText, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import { readText, resolveSource, type FileSource, type HubAccess } from '@alignprop/autograd-ext/weights';
 
 /** Token ids of prompts, row by row: start, tokens, end, padding. */
 export interface BertEncoded {
@@ -55,9 +55,12 @@ export class BertTokenizer {
    * Reads `vocab.txt`.
    * @throws if the file is missing or is not BERT's
    */
-  static async fromPretrained(source: string | FileSource, options: BertTokenizerOptions = {}): Promise<BertTokenizer> {
-    const text = await readText(await resolveSource(source), 'vocab.txt');
-    return new BertTokenizer(text.replace(/\r?\n$/, '').split(/\r?\n/), options);
+  static async fromPretrained(
+    source: string | FileSource,
+    { additionalTokens, ...access }: BertTokenizerOptions & HubAccess = {},
+  ): Promise<BertTokenizer> {
+    const text = await readText(await resolveSource(source, access), 'vocab.txt');
+    return new BertTokenizer(text.replace(/\r?\n$/, '').split(/\r?\n/), { additionalTokens });
   }
 
   /** Encodes prompts to `maxLength` tokens each: pads short prompts and truncates long ones. */

@@ -16,6 +16,7 @@ import {
   readJson,
   resolveSource,
   type FileSource,
+  type HubAccess,
   type ParamsSpec,
 } from '@alignprop/autograd-ext/weights';
 import { linearSpec, type ConfigInput, type LinearParams } from '@alignprop/diffusion/clip';
@@ -27,8 +28,8 @@ import { blipText, blipTextSpec, type BlipTextParams } from './blip-text.js';
 import { blipVision, blipVisionSpec, type BlipVisionParams } from './blip-vision.js';
 import { imageRewardConfig, type ImageRewardConfig } from './image-reward-config.js';
 
-/** Locations of the weights and tokenizer of `imageReward`. */
-export interface ImageRewardOptions {
+/** Locations of the weights and tokenizer of `imageReward`; the options of the hub are used for hub ids. */
+export interface ImageRewardOptions extends HubAccess {
   /**
    * A folder or a hub id, each optionally followed by `/file`, or a file source. It has `ImageReward.pt` (or
    * `.safetensors`) and `med_config.json`.
@@ -76,12 +77,13 @@ export async function imageReward({
   tokenizer = 'google-bert/bert-base-uncased',
   visionHeads,
   load = true,
+  ...access
 }: ImageRewardOptions = {}): Promise<ModelReward> {
   const { source, file } = splitLocation(weights);
-  const folder = await resolveSource(source);
+  const folder = await resolveSource(source, access);
   const stored = await openWeightFile(folder, file ?? (await findWeights(folder)));
   const config = imageRewardConfig(await readMedConfig(folder), stored, { heads: visionHeads });
-  const bert = await BertTokenizer.fromPretrained(tokenizer, { additionalTokens: ADDITIONAL_TOKENS });
+  const bert = await BertTokenizer.fromPretrained(tokenizer, { additionalTokens: ADDITIONAL_TOKENS, ...access });
   checkVocabulary(config, bert);
   const reward = defineReward({
     params: loadParams(imageRewardSpec(config), stored, {

@@ -19,14 +19,21 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import type { Params } from '@alignprop/autograd-ext';
-import { loadParams, openWeights, readJson, resolveSource, type FileSource } from '@alignprop/autograd-ext/weights';
+import {
+  loadParams,
+  openWeights,
+  readJson,
+  resolveSource,
+  type FileSource,
+  type HubAccess,
+} from '@alignprop/autograd-ext/weights';
 import type { ConfigInput } from '@alignprop/diffusion/clip';
 import { checkImages, defineReward, loadReward, type ModelReward } from '../reward.js';
 import { classOf, yolosConfig, type YolosConfig } from './yolos-config.js';
 import { yolosDetections, yolosLogits, yolosPixels, yolosSpec, type YolosParams } from './yolos.js';
 
-/** The object, whether it is wanted, and the detector. */
-export interface ObjectDetectionOptions {
+/** The object, whether it is wanted, and the detector; the options of the hub are used for a hub id. */
+export interface ObjectDetectionOptions extends HubAccess {
   /** The object: a label of the detector's config, such as `dog`. */
   readonly target: string;
   /** `absent` rewards images without the object, `present` images with it. */
@@ -71,8 +78,9 @@ export async function objectDetection({
   threshold = 0.2,
   height = 512,
   load = true,
+  ...access
 }: ObjectDetectionOptions): Promise<ModelReward> {
-  const source = await resolveSource(weights);
+  const source = await resolveSource(weights, access);
   const config = yolosConfig((await readJson(source, 'config.json')) as ConfigInput);
   const index = classOf('objectDetection', config, target);
   checkOptions(config, { goal, threshold, height });

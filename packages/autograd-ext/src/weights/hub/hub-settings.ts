@@ -39,6 +39,9 @@ export interface HubOptions {
   readonly retryDelay?: number;
 }
 
+/** Options of `hub` that fit several repositories. */
+export type HubAccess = Omit<HubOptions, 'revision'>;
+
 /** Options completed from the environment. */
 export interface HubSettings {
   readonly revision: string;
