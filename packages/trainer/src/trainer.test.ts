@@ -151,6 +151,24 @@ describe('AlignPropTrainer', () => {
     trainer.dispose();
   });
 
+  it('takes the negative prompts of prompts that have their own, and else those of the configuration', async () => {
+    const encoded: string[][] = [];
+    const drawn = [['cat', undefined, 'blurry'] as const, ['fox', undefined] as const].values();
+    const trainer = tinyTrainer({
+      pipeline: pipeline.with({}),
+      promptFunction: () => drawn.next().value!,
+      config: { negative_prompts: 'grey', num_epochs: 1 },
+    });
+    const encodePrompt = trainer.pipeline.encodePrompt.bind(trainer.pipeline);
+    trainer.pipeline.encodePrompt = (prompts) => (encoded.push([...prompts]), encodePrompt(prompts));
+    await collect(trainer);
+    expect(encoded).toEqual([
+      ['cat', 'fox'],
+      ['blurry', 'grey'],
+    ]);
+    trainer.dispose();
+  });
+
   it('passes prompts and metadata to the reward', async () => {
     const seen: unknown[] = [];
     const trainer = tinyTrainer<{ id: number }>({

@@ -46,7 +46,7 @@ async function demo(options: DemoOptions): Promise<void> {
     `Training ${embeddedModel.name} to draw images that make small JPEG files, ` +
       'then evaluating it on prompts that it was not trained on.',
   );
-  const { prompts, evalPrompts } = embeddedModel;
+  const [prompts, evalPrompts] = [{ prompts: embeddedModel.prompts }, { prompts: embeddedModel.evalPrompts }];
   const reward = await rewardTerms(['jpeg-compressibility']).load();
   const resumeCommand = () => 'alignprop demo';
   await trainingRun({ config, pipeline, reward, prompts, evalPrompts, resumeCommand }, output);

@@ -29,7 +29,7 @@ interface MemoryReport {
 
 /** Prints the configuration, the training plan, the output files and the estimated peak memory of a run. */
 export async function reportDryRun(job: DryRunJob, output: Output): Promise<void> {
-  const { config, pipeline, evalPrompts = [], sources, maxMemory } = job;
+  const { config, pipeline, prompts, evalPrompts, sources, maxMemory } = job;
   const program = memoryUsage.rss() + programGrowth;
   const free = freemem();
   const engine = pipeline.engine.name === 'tfjs' ? 'tfjs' : 'onnxruntime';
@@ -38,14 +38,14 @@ export async function reportDryRun(job: DryRunJob, output: Output): Promise<void
     config,
     pipeline,
     rewardFunction: job.reward,
-    evaluation:
-      evalPrompts.length > 0 ? { prompts: evalPrompts, rewardFunction: job.evalReward ?? job.reward } : undefined,
-    prompt: job.prompts[0],
+    evaluation: evalPrompts && { ...evalPrompts, rewardFunction: job.evalReward ?? job.reward },
+    prompt: prompts.prompts[0],
+    promptMetadata: prompts.promptMetadata?.[0],
     engine: { engine, maxMemory: maxMemory ?? 0.7 * free, precision: pipeline.engine.precision },
   });
   const parts = { ...memoryParts(run), program };
   const memory = { parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0), free };
-  const writes = outputFiles(config, evalPrompts.length > 0);
+  const writes = outputFiles(config, evalPrompts !== undefined);
   output.result(
     {
       event: 'dry_run',

@@ -14,20 +14,19 @@ import { configOptions, givenFields, type ConfigOption } from '../options/config
 import { bindingWarning, hasFloat16, shareOfMachine } from '../options/engine-options.js';
 import { addModelOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { collectValues } from '../options/option-parsers.js';
-import { readPrompts, simpleAnimals } from '../options/prompt-list.js';
+import type { PromptList } from '../options/prompt-columns.js';
+import { simpleAnimals } from '../options/prompt-list.js';
+import { addPromptOptions, readPromptOptions, type PromptOptions } from '../options/prompt-options.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
 import { rewardTerms, type RewardTerms } from '../options/reward-terms.js';
 import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../terminal/errors.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 import { reportDryRun } from './dry-run-report.js';
+import { reportPrompts } from './prompt-report.js';
 import { resumeCommand } from './resume-command.js';
 import { trainingRun } from './training-run.js';
 
-interface TrainOptions extends ModelOptions, RewardTermOptions, OutputOptions {
-  prompt?: string | readonly string[];
-  /** The path of a file, or in a configuration file also the prompts themselves. */
-  prompts?: string | readonly string[];
-  evalPrompts?: string;
+interface TrainOptions extends ModelOptions, RewardTermOptions, PromptOptions, OutputOptions {
   evalReward?: string | readonly string[];
   config?: string;
   dryRun?: boolean;
@@ -56,17 +55,7 @@ export function defineCommand(command: Command): void {
 }
 
 function addTaskOptions(command: Command): void {
-  addRewardOptions(command.optionsGroup('Task:'), 'Reward to maximise', defaultReward)
-    .option(
-      '--prompts <file>',
-      'Training prompts, one a line. (default: 45 animals; for the embedded model, subjects that it draws well)',
-    )
-    .option('--prompt <text>', 'A training prompt; may be given several times.', collectValues)
-    .option(
-      '--eval-prompts <file>',
-      'Held-out prompts for an evaluation with and without the adapter after training, ' +
-        'and every --eval-freq epochs during it.',
-    )
+  addPromptOptions(addRewardOptions(command.optionsGroup('Task:'), 'Reward to maximise', defaultReward))
     .option(
       '--eval-reward <name[:weight]>',
       'Reward for the evaluation and for early stopping, written like --reward. By default --reward itself, ' +
@@ -116,9 +105,8 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   const config = trainConfig(command, fields, unknown);
   const rewards = trainRewards(options);
   const model = options.model ?? options.pretrainedModel;
-  const prompts = await trainPrompts({ ...options, model });
-  const evalPrompts = options.evalPrompts ? await readPrompts(options.evalPrompts) : [];
-  checkEvaluation(config, rewards.evaluation, evalPrompts);
+  const prompts = await readPromptOptions(options, model === undefined ? embeddedModel.prompts : simpleAnimals);
+  checkEvaluation(config, rewards.evaluation, prompts.evaluation?.list);
   const precision = config.mixed_precision === 'fp16' && hasFloat16(options) ? 'float16' : 'float32';
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
@@ -137,7 +125,10 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
       reward: await rewards.training.load((text) => output.info(text)),
       evalReward: await rewards.evaluation?.load((text) => output.info(text)),
     });
-    const job = { config, prompts, evalPrompts, ...(await loadInTurn(collective, load)) };
+    const { training, evaluation } = prompts;
+    const loaded = await loadInTurn(collective, load);
+    reportPrompts(prompts, config, loaded.pipeline.tokenizer, output);
+    const job = { config, prompts: training.list, evalPrompts: evaluation?.list, ...loaded };
     if (options.dryRun) {
       const sources = sourcesOf(command, fields);
       if (collective.rank === 0) await reportDryRun({ ...job, sources, maxMemory: options.maxMemory }, output);
@@ -205,23 +196,13 @@ function trainRewards({ reward = defaultReward, evalReward = [], rewardOption }:
   };
 }
 
-async function trainPrompts({ model, prompt, prompts }: TrainOptions): Promise<readonly string[]> {
-  if (prompt === undefined && prompts === undefined) return model === undefined ? embeddedModel.prompts : simpleAnimals;
-  const list = [
-    ...[prompt ?? []].flat(),
-    ...(typeof prompts === 'string' ? await readPrompts(prompts) : (prompts ?? [])),
-  ];
-  if (list.length > 0) return list;
-  throw new UsageError('--prompts: got an empty list, expected at least one prompt.');
-}
-
 /** @throws UsageError if an evaluation is requested without prompts for it */
 function checkEvaluation(
   { eval_freq }: AlignPropConfig,
   evalReward: RewardTerms | undefined,
-  evalPrompts: readonly string[],
+  evalPrompts: PromptList | undefined,
 ): void {
-  if (evalPrompts.length > 0) return;
+  if (evalPrompts) return;
   const advice = 'without held-out prompts. Give --eval-prompts <file>.';
   if (eval_freq !== null) throw new UsageError(`--eval-freq: got ${eval_freq} ${advice}`);
   if (evalReward) throw new UsageError(`--eval-reward: got ${evalReward.names.join(', ')} ${advice}`);

@@ -16,6 +16,8 @@ import {
 } from '@alignprop/trainer';
 import { exchange, shared, singleProcess, type Collective } from '@alignprop/trainer/distributed';
 import { writeSheet } from '../images/image-files.js';
+import type { PromptList, PromptMetadata } from '../options/prompt-columns.js';
+import { promptDrawer } from '../options/prompt-list.js';
 import { Interrupted } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import type { Output } from '../terminal/output.js';
@@ -28,32 +30,34 @@ export interface TrainingJob {
   reward: RewardFunction;
   /** The reward for `evalPrompts`; `reward` by default. */
   evalReward?: RewardFunction;
-  prompts: readonly string[];
+  prompts: PromptList;
   /** Held-out prompts, evaluated with and without the adapter and every `eval_freq` epochs; none by default. */
-  evalPrompts?: readonly string[];
+  evalPrompts?: PromptList;
   /** The processes that train together; by default only this one. */
   collective?: Collective;
   /** Returns the command that continues from a checkpoint. */
   resumeCommand: (checkpoint: string) => string;
 }
 
+type Trainer = AlignPropTrainer<PromptMetadata | undefined>;
+
 /**
  * Trains, prints progress and metrics, and then evaluates the held-out prompts with and without the adapter.
  * @throws Interrupted after Ctrl-C or SIGTERM, once a checkpoint is written
  */
 export async function trainingRun(job: TrainingJob, output: Output): Promise<void> {
-  const { config, prompts, reward, evalReward = reward, evalPrompts = [], collective = singleProcess } = job;
+  const { config, prompts, reward, evalReward = reward, evalPrompts, collective = singleProcess } = job;
   const pipeline = config.use_lora ? job.pipeline : await trainableUNet(job.pipeline);
-  const trainer = new AlignPropTrainer<undefined>({
+  const trainer = new AlignPropTrainer<PromptMetadata | undefined>({
     config: config as AlignPropConfigInput,
     pipeline,
-    promptFunction: (generator) => prompts[generator.randint(0, prompts.length, 1)[0]!]!,
+    promptFunction: promptDrawer(prompts),
     rewardFunction: reward,
     imageSamplesHook: async (samples, step, tracker) => {
       await writeSamples(`${config.output_dir}/samples/step_${`${step}`.padStart(6, '0')}.png`, samples);
       await logSamples(samples, step, tracker);
     },
-    ...(evalPrompts.length > 0 && { evaluation: { prompts: evalPrompts, rewardFunction: evalReward } }),
+    ...(evalPrompts && { evaluation: { ...evalPrompts, rewardFunction: evalReward } }),
     trackers: [
       {
         log: () => {},
@@ -85,7 +89,7 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
 /** If a process was interrupted, writes a checkpoint, prints the command that continues from it, and throws. */
 async function stopIfInterrupted(
   { config, collective = singleProcess, resumeCommand }: TrainingJob,
-  trainer: AlignPropTrainer,
+  trainer: Trainer,
   signal: AbortSignal,
   output: Output,
 ): Promise<void> {
@@ -120,7 +124,7 @@ async function interruptionOf(
   return name && shared(new Interrupted(name));
 }
 
-async function train(trainer: AlignPropTrainer, signal: AbortSignal, output: Output): Promise<void> {
+async function train(trainer: Trainer, signal: AbortSignal, output: Output): Promise<void> {
   const started = performance.now();
   let progress: Progress | undefined; // created after the first step, which tells where a resumed run continues
   try {
@@ -137,7 +141,7 @@ async function train(trainer: AlignPropTrainer, signal: AbortSignal, output: Out
 const describe = ({ rewardMean, loss, gradNorm, seconds }: StepMetrics): string =>
   `reward ${rewardMean.toFixed(3)}, loss ${loss.toFixed(3)}, grad ${gradNorm.toFixed(3)}, ${seconds.toFixed(1)} s/step`;
 
-async function writeSamples(path: string, { images, prompts, rewards }: ImageSamples<undefined>): Promise<void> {
+async function writeSamples(path: string, { images, prompts, rewards }: ImageSamples<unknown>): Promise<void> {
   const scores = await rewards.data();
   await writeSheet(path, images, {
     parameters: prompts.map((prompt, i) => `${prompt} (reward ${scores[i]!.toFixed(4)})`).join('\n'),
@@ -153,14 +157,14 @@ type Comparison = Partial<Record<'reward_before' | 'reward_after', number>> & { 
  */
 async function compareOnRankZero(
   job: TrainingJob,
-  trainer: AlignPropTrainer,
+  trainer: Trainer,
   signal: AbortSignal,
   output: Output,
 ): Promise<Comparison> {
-  const { config, evalPrompts = [], collective = singleProcess } = job;
-  if (evalPrompts.length === 0 || collective.rank > 0) return {};
+  const { config, evalPrompts, collective = singleProcess } = job;
+  if (!evalPrompts || collective.rank > 0) return {};
   const compareWeights = () =>
-    compare(job, trainer.pipeline, signal, output).catch((error: unknown): Comparison => {
+    compare({ ...job, evalPrompts }, trainer.pipeline, signal, output).catch((error: unknown): Comparison => {
       if (signal.aborted && error === signal.reason) return {};
       throw error;
     });
@@ -172,15 +176,16 @@ async function compareOnRankZero(
  * a row of before-after.png.
  */
 async function compare(
-  job: TrainingJob,
+  job: TrainingJob & { evalPrompts: PromptList },
   trained: StableDiffusionPipeline,
   signal: AbortSignal,
   output: Output,
 ): Promise<Comparison> {
-  const { config, evalReward = job.reward, evalPrompts: prompts = [] } = job;
+  const { config, evalReward = job.reward, evalPrompts } = job;
+  const { prompts } = evalPrompts;
   const progress = output.progress('Evaluating', 2 * prompts.length);
   let done = 0;
-  const evaluate = evaluator(trained.engine, { config, prompts, rewardFunction: evalReward });
+  const evaluate = evaluator(trained.engine, { config, ...evalPrompts, rewardFunction: evalReward });
   const options = { signal, onImage: () => progress.update(++done) };
   const images: Tensor4D[] = [];
   try {

@@ -46,6 +46,30 @@ describe('evaluator', () => {
       return [first.images, second.images];
     }));
 
+  it('draws prompts with their own negative prompts, and others with those of the configuration in turn', () =>
+    expectNoLeaks(async () => {
+      const drawn: unknown[] = [];
+      const spying = pipeline.with({});
+      const generate = spying.generate.bind(spying);
+      spying.generate = (prompts, options) => (
+        drawn.push([prompts, options?.negativePrompt]),
+        generate(prompts, options)
+      );
+      const evaluate = evaluator(pipeline.engine, {
+        config: { ...config, negative_prompts: ['dull', 'striped'] },
+        prompts: ['crab', 'fox', 'owl'],
+        negativePrompts: [undefined, undefined, 'blurry'],
+        rewardFunction: brightness,
+      });
+      const { images } = await evaluate(spying);
+      expect(drawn).toEqual([
+        ['crab', 'dull'],
+        ['fox', 'striped'],
+        ['owl', 'blurry'],
+      ]);
+      return images;
+    }));
+
   it('reports the diversity of several images per prompt', () =>
     expectNoLeaks(async () => {
       const evaluate = evaluator(pipeline.engine, {

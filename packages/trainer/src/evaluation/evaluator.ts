@@ -28,6 +28,8 @@ export interface EvaluatorOptions<M> {
   prompts: readonly string[];
   /** One per prompt. */
   promptMetadata?: readonly M[];
+  /** One per prompt. Where undefined, the prompts take `negative_prompts` of the configuration in turn. */
+  negativePrompts?: readonly (string | undefined)[];
   rewardFunction: RewardFunction<M>;
 }
 
@@ -48,11 +50,12 @@ export type Evaluate = (pipeline: StableDiffusionPipeline, options?: EvaluateOpt
  */
 export function evaluator<M = undefined>(
   engine: Engine,
-  { config, prompts, promptMetadata, rewardFunction }: EvaluatorOptions<M>,
+  { config, prompts, promptMetadata, negativePrompts, rewardFunction }: EvaluatorOptions<M>,
 ): Evaluate {
   if (prompts.length === 0) throw new Error('evaluator: prompts got none, expected at least one.');
   const scorer = new RewardScorer(engine, rewardFunction);
   const { eval_images_per_prompt: count } = config;
+  const negatives = [config.negative_prompts ?? ''].flat();
   const times = <T>(value: T) => new Array<T>(count).fill(value);
   return async (pipeline, { onImage, signal } = {}) => {
     const generator = random(config.seed);
@@ -61,7 +64,9 @@ export function evaluator<M = undefined>(
     try {
       for (const [i, prompt] of prompts.entries()) {
         const generated = await pipeline.generate(prompt, {
-          ...generationOptions(config),
+          ...samplingOptions(config),
+          ...imageSize(config),
+          negativePrompt: negativePrompts?.[i] ?? negatives[i % negatives.length],
           numImagesPerPrompt: count,
           generator,
           signal,
@@ -79,9 +84,3 @@ export function evaluator<M = undefined>(
     }
   };
 }
-
-const generationOptions = (config: AlignPropConfig) => ({
-  ...samplingOptions(config),
-  negativePrompt: [config.negative_prompts ?? ''].flat()[0],
-  ...imageSize(config),
-});

@@ -13,6 +13,8 @@ export interface HeldOutOptions<M> {
   prompts: readonly string[];
   /** One per prompt. */
   promptMetadata?: readonly M[];
+  /** One per prompt. Where undefined, the prompts take `negative_prompts` of the configuration in turn. */
+  negativePrompts?: readonly (string | undefined)[];
   /**
    * Judges the images; by default the reward that is trained. Only a different reward detects that the trained one is
    * over-optimised. With one that changes as it sees scores (`normalised`), evaluations of different steps are not

@@ -42,8 +42,10 @@ export interface DryRunInputs<M> {
   pipeline: StableDiffusionPipeline;
   rewardFunction: RewardFunction<M>;
   /** Evaluations during the run or after it. */
-  evaluation?: { prompts: readonly string[]; rewardFunction: RewardFunction<M> };
+  evaluation?: { prompts: readonly string[]; promptMetadata?: readonly M[]; rewardFunction: RewardFunction<M> };
+  /** A prompt of the run, and its metadata. */
   prompt?: string;
+  promptMetadata?: M;
   engine: Omit<DryRunOptions, 'nameOf'>;
 }
 
@@ -57,6 +59,7 @@ export async function dryRun<M>({
   rewardFunction,
   evaluation,
   prompt = '',
+  promptMetadata,
   engine: options,
 }: DryRunInputs<M>): Promise<DryRun> {
   const names = new Map<Params, string>([
@@ -72,7 +75,7 @@ export async function dryRun<M>({
   const heaviest = heaviestPlan(config, generators);
   const batches = new MicroBatches<M>(
     pipeline,
-    () => [prompt, undefined as M],
+    () => [prompt, promptMetadata as M],
     config,
     backpropPlan(config),
     generators,
@@ -120,9 +123,9 @@ async function simulateMicroBatch<M>(
 async function evaluate<M>(
   pipeline: StableDiffusionPipeline,
   config: AlignPropConfig,
-  { prompts, rewardFunction }: NonNullable<DryRunInputs<M>['evaluation']>,
+  { prompts, ...others }: NonNullable<DryRunInputs<M>['evaluation']>,
 ): Promise<void> {
-  const evaluateFirst = evaluator(pipeline.engine, { config, prompts: prompts.slice(0, 1), rewardFunction });
+  const evaluateFirst = evaluator(pipeline.engine, { config, prompts: prompts.slice(0, 1), ...others });
   const { images } = await evaluateFirst(pipeline);
   images.dispose();
 }

@@ -9,10 +9,13 @@ import { imageSize } from '../model/image-size.js';
 import type { Generators } from './generators.js';
 
 /**
- * Returns a prompt, alone or with metadata for the reward. Draw from `generator`, which checkpoints save, so that a
- * resumed run draws what an uninterrupted one would.
+ * Returns a prompt, alone or with metadata for the reward, and with a negative prompt of its own, which goes before
+ * `negative_prompts`. Draw from `generator`, which checkpoints save, so that a resumed run draws what an uninterrupted
+ * one would.
  */
-export type PromptFunction<M> = (generator: TorchGenerator) => string | readonly [prompt: string, metadata: M];
+export type PromptFunction<M> = (
+  generator: TorchGenerator,
+) => string | readonly [prompt: string, metadata: M, negativePrompt?: string];
 
 type DrawConfig = Pick<
   AlignPropConfig,
@@ -49,7 +52,7 @@ export class MicroBatches<M> {
     return {
       prompts: drawn.map(([prompt]) => prompt),
       promptMetadata: drawn.map(([, metadata]) => metadata),
-      negativePrompts: guidanceScale > 1 ? this.#negativePrompts(firstImage, batch) : undefined,
+      negativePrompts: guidanceScale > 1 ? this.#negativePrompts(drawn, firstImage) : undefined,
     };
   }
 
@@ -80,27 +83,35 @@ export class MicroBatches<M> {
     this.#negativeEmbeds = undefined;
   }
 
-  #drawPrompt(): readonly [string, M] {
+  #drawPrompt(): readonly [string, M, string?] {
     const drawn = this.promptFunction(this.generators.prompts);
     if (typeof drawn === 'string') return [drawn, undefined as M];
-    if (Array.isArray(drawn) && typeof drawn[0] === 'string') return drawn as readonly [string, M];
-    throw new Error(`promptFunction: returned ${JSON.stringify(drawn)}, expected a prompt or [prompt, metadata].`);
+    if (Array.isArray(drawn) && typeof drawn[0] === 'string' && ['string', 'undefined'].includes(typeof drawn[2]))
+      return drawn as readonly [string, M, string?];
+    throw new Error(
+      `promptFunction: returned ${JSON.stringify(drawn)}, ` +
+        'expected a prompt, [prompt, metadata] or [prompt, metadata, negative prompt].',
+    );
   }
 
-  /** The images of a run take the negative prompts in turn. */
-  #negativePrompts(firstImage: number, batch: number): readonly string[] {
+  /** The images of a run whose prompts have no negative prompt take those of the configuration in turn. */
+  #negativePrompts(drawn: readonly (readonly [string, M, string?])[], firstImage: number): readonly string[] {
     const texts = this.#negativeTexts;
-    return Array.from({ length: batch }, (_, i) => texts[(firstImage + i) % texts.length]!);
+    return drawn.map(([, , negative], i) => negative ?? texts[(firstImage + i) % texts.length]!);
   }
 
   get #negativeTexts(): readonly string[] {
     return [this.config.negative_prompts ?? ''].flat();
   }
 
-  /** Encodes negative prompts, `[B, L, D]`. Their embeddings are cached unless the text encoder is trained. */
+  /**
+   * Encodes negative prompts, `[B, L, D]`. The embeddings of those of the configuration are cached unless the text
+   * encoder is trained.
+   */
   async #encodeNegative(prompts: readonly string[]): Promise<Tensor3D> {
-    if (trainsTextEncoder(this.pipeline)) return this.pipeline.encodePrompt(prompts);
     const texts = this.#negativeTexts;
+    const areCached = !trainsTextEncoder(this.pipeline) && prompts.every((prompt) => texts.includes(prompt));
+    if (!areCached) return this.pipeline.encodePrompt(prompts);
     const embeds = await (this.#negativeEmbeds ??= this.pipeline.encodePrompt(texts));
     const rows = prompts.map((prompt) => texts.indexOf(prompt));
     return tidy(() => gather(embeds, rows) as Tensor3D);
