@@ -150,6 +150,25 @@ describe('saveLora of DoRA', () => {
   });
 });
 
+describe('saveLora in kohya', () => {
+  it('gives all modules one alpha and multiplies B, since diffusers misreads others', async () => {
+    const params = {
+      a: { weight: layer([4, 4], undefined, 4) },
+      b: { weight: layer([4, 4]) },
+      c: { weight: layer([4, 4]) },
+    } as unknown as Params;
+    await saveLora(pathOf('kohya'), params, { format: 'kohya' });
+    const { modules } = await loadLora(pathOf('kohya'));
+    expect(Object.values(modules).map((adapter) => adapter.kind !== 'merged' && adapter.alpha)).toEqual([3, 3, 3]);
+    const values = await reread('kohya', params);
+    const original = loraTensors(params);
+    for (const [module, factor] of [['a', 2] as const, ['b', 1] as const])
+      expect(values[`${module}.lora_B.weight`]).toEqual(
+        [...original[`${module}.lora_B.weight`]!.dataSync()].map((value) => Math.fround(value * factor)),
+      );
+  });
+});
+
 describe('saveLora of text encoders', () => {
   it('writes the keys by which diffusers recognises old files', async () => {
     const others = { text_encoder: textEncoder() };
@@ -163,6 +182,14 @@ describe('saveLora of text encoders', () => {
     ]);
     const state = await loadLora(pathOf('diffusers-old'), { prefix: 'text_encoder' });
     expect(Object.keys(state.modules).sort()).toEqual(['mlp.fc1', 'self_attn.q_proj']);
+  });
+
+  it("writes DoRA's m under the name of its parameter, the only one that transformers knows", async () => {
+    const params = { fc1: { weight: layer([9, 4], 'output') } } as unknown as Params;
+    await saveLora(pathOf('diffusers'), params, { format: 'diffusers', prefix: 'text_encoder' });
+    expect(Object.keys(await shapesOf('diffusers'))).toContain('text_encoder.fc1.lora_magnitude_vector.weight');
+    const { modules } = await loadLora(pathOf('diffusers'), { prefix: 'text_encoder' });
+    expect(modules.fc1).toMatchObject({ kind: 'dora', alpha: 3 });
   });
 });
 

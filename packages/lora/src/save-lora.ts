@@ -14,7 +14,8 @@ import type { LoraLayer } from './lora-layer.js';
  *   but the factors are not: to continue training exactly with α ≠ r, choose another format.
  * - `diffusers`: newer keys, with r, α and targets in the header.
  * - `peft`: a folder of adapter_config.json and adapter_model.safetensors.
- * - `kohya`: for A1111 and ComfyUI, with an α for each module.
+ * - `kohya`: for A1111 and ComfyUI, with a tensor α for each module. Where modules differ in α, all get the most common
+ *   one and B is multiplied, since diffusers misreads others.
  *
  * Only the adapters are written. Changes of the weights below them (fused adapters, merged kinds) belong to the model.
  * @param path a file that ends in .safetensors; for `peft` a folder
@@ -45,9 +46,13 @@ export async function saveLora(
   );
   checkDora(layout, components);
   const tensors: Record<string, RawTensor> = {};
-  for (const { prefix: component, adapters } of components)
-    for (const [module, adapter] of Object.entries(adapters))
-      Object.assign(tensors, await moduleTensors(layout, component, module, adapter));
+  for (const { prefix: component, adapters } of components) {
+    const alphaOf = writtenAlpha(layout.writer, adapters);
+    for (const [module, adapter] of Object.entries(adapters)) {
+      const names = { component, module, alpha: alphaOf(adapter) };
+      Object.assign(tensors, await moduleTensors(layout, names, adapter));
+    }
+  }
   const sorted = Object.fromEntries(Object.entries(tensors).sort(([a], [b]) => (a < b ? -1 : 1)));
   await layout.writer.write(path, sorted, components);
 }
@@ -100,19 +105,29 @@ function adaptedComponent(prefix: string, params: Params): AdaptedComponent {
   );
 }
 
+/** Returns the α that a file has for each adapter of a part, or that its readers take where it has none. */
+function writtenAlpha({ alpha }: LoraWriter, adapters: AdaptedComponent['adapters']): (adapter: LoraLayer) => number {
+  if (alpha === 'nowhere') return ({ r }) => r;
+  if (alpha === 'config') return (adapter) => adapter.alpha;
+  const alphas = Object.values(adapters).flatMap((adapter) => adapter.alpha || []);
+  const count = (value: number) => alphas.filter((other) => other === value).length;
+  const mostCommon = alphas.reduce((best, value) => (count(value) > count(best) ? value : best), alphas[0] ?? 0);
+  return () => mostCommon;
+}
+
 /** Returns the tensors of one adapter by their keys in the file. */
 async function moduleTensors(
   { encodeKey, writer }: WritableLayout,
-  component: string,
-  module: string,
-  { loraA, loraB, scale, r, dora, shape }: LoraLayer,
+  { component, module, alpha }: { component: string; module: string; alpha: number },
+  adapter: LoraLayer,
 ): Promise<Record<string, RawTensor>> {
+  const { loraA, loraB, dora, shape } = adapter;
   const [a, b, m] = await Promise.all([loraA, loraB, dora?.magnitude].map(async (tensor) => tensor?.data<'float32'>()));
-  const factor = writer.alpha === 'nowhere' ? scale : 1;
+  const factor = adapter.alpha === alpha ? 1 : (adapter.scale * adapter.r) / alpha;
   const parts: Partial<Record<LoraPart, RawTensor>> = {
     lora_A: { dtype: 'F32', shape: loraA.shape, data: a! },
     lora_B: { dtype: 'F32', shape: loraB.shape, data: factor === 1 ? b! : b!.map((value) => value * factor) },
-    ...(writer.alpha === 'tensor' && { alpha: { dtype: 'F32', shape: [], data: Float32Array.of(scale * r) } }),
+    ...(writer.alpha === 'tensor' && { alpha: { dtype: 'F32', shape: [], data: Float32Array.of(alpha) } }),
     ...(dora && {
       magnitude: { dtype: 'F32', shape: writer.dora!.shape(m!.length, shape.length, dora.axis), data: m! },
     }),

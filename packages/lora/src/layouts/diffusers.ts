@@ -1,6 +1,6 @@
 import { saveSafetensors } from '@alignprop/autograd-ext/weights';
 import { peftConfig, peftDora, peftJson } from './peft-config.js';
-import { joinComponent, partOf, splitComponent } from './lora-key.js';
+import { joinComponent, partOf, splitComponent, type LoraPart } from './lora-key.js';
 import type { AdaptedComponent, LoraLayout } from './lora-layout.js';
 
 const endings = {
@@ -16,11 +16,13 @@ const endings = {
  */
 export const diffusers = {
   name: 'diffusers',
-  encodeKey: ({ component, module, part }) => `${joinComponent(component, module)}.${endings[part]}`,
+  encodeKey: ({ component, module, part }) =>
+    `${joinComponent(component, module)}.${endings[part]}${isTextMagnitude(component, part) ? '.weight' : ''}`,
   decodeKey: (key) => {
-    const [, path, matrix, vector] =
-      /^(.+)\.(?:(lora_A|lora_B|lora_down|lora_up)\.weight|(alpha|lora_magnitude_vector))$/.exec(key) ?? [];
-    const part = partOf[matrix ?? vector ?? ''];
+    const [, path, matrix, alpha, vector] =
+      /^(.+)\.(?:(lora_A|lora_B|lora_down|lora_up)\.weight|(alpha)|(lora_magnitude_vector)(?:\.weight)?)$/.exec(key) ??
+      [];
+    const part = partOf[matrix ?? alpha ?? vector ?? ''];
     return path && part ? { ...splitComponent(path), part } : undefined;
   },
   writer: {
@@ -31,6 +33,10 @@ export const diffusers = {
       saveSafetensors(path, tensors, { format: 'pt', lora_adapter_metadata: metadataOf(components) }),
   },
 } as const satisfies LoraLayout;
+
+/** transformers, which loads text encoders for diffusers, knows m only by the name of its parameter. */
+const isTextMagnitude = (component: string | undefined, part: LoraPart): boolean =>
+  part === 'magnitude' && !!component?.startsWith('text_encoder');
 
 /** The configurations of all components in one JSON object; each field is named after its component. */
 function metadataOf(components: readonly AdaptedComponent[]): string {

@@ -41,10 +41,11 @@ export const kohya = {
     alpha: 'tensor',
     dora: { axes: ['output', 'input'], perModule: true, shape: kohyaShape },
     write: (path, tensors, [component]) => {
-      const first = Object.values(component!.adapters)[0]!;
+      const { r } = Object.values(component!.adapters)[0]!;
+      const [, alpha] = Object.entries(tensors).find(([key]) => key.endsWith('.alpha'))!;
       return saveSafetensors(path, tensors, {
-        ss_network_dim: `${first.r}`,
-        ss_network_alpha: `${first.alpha}`,
+        ss_network_dim: `${r}`,
+        ss_network_alpha: `${alpha.data[0]}`,
         ss_network_module: 'networks.lora',
       });
     },

@@ -22,7 +22,8 @@ export interface LoraWriter {
   readonly isFolder: boolean;
   /**
    * The place where α is stored: a tensor of each module, a configuration, or nowhere. If it is not stored, readers
-   * take α = r, and `saveLora` multiplies B by the adapter's scale.
+   * take α = r, and `saveLora` multiplies B so that this is right. Tensors get one α for all modules of a part, B again
+   * multiplied: diffusers looks up those of attention under a name that no module has.
    */
   readonly alpha: 'tensor' | 'config' | 'nowhere';
   /** How DoRA's m is stored; undefined where the layout has no key for it. */
