@@ -58,8 +58,9 @@ const rooms = {
   ],
   diffusion: [['models'], ['clip'], ['image', 'schedulers'], ['pipelines']],
   lora: [
-    ['lora-linear.ts', 'modules.ts'],
-    ['layouts'],
+    ['lora-layer.ts', 'modules.ts'],
+    ['layouts', 'kinds'],
+    ['reading'],
     ['add-lora.ts', 'fuse-lora.ts'],
     ['adapters.ts', 'apply-lora.ts', 'load-lora.ts', 'mix-lora.ts'],
     ['save-lora.ts'],

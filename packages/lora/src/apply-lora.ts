@@ -38,11 +38,13 @@ export async function applyLora(
   const layers: (() => void)[] = [];
   for (const { module, adapter } of matched) {
     if (adapter.kind === 'merged') {
-      for (const [path, change] of changesOf(module, adapter))
+      for (const [path, change] of changesOf(leaves, module, adapter))
         changed.set(path, new ChangedWeight(leaves[path] as Weight, change, scale));
       continue;
     }
     const path = weightOf(module);
+    if (adapter.bias)
+      changed.set(biasOf(module), new ChangedWeight(leaves[biasOf(module)] as Weight, adapter.bias, scale));
     const create = await readLayer(leaves[path] as Weight, adapter, { scale, trainable });
     layers.push(() => void changed.set(path, create()));
   }
@@ -64,11 +66,14 @@ function matchModules(leaves: Leaves, { modules }: LoraState, trainable: boolean
   const findModules = moduleFinder(leaves);
   const problems: string[] = [];
   const matched: MatchedModule[] = [];
+  const nameOf = new Map<string, string>();
   const names = Object.keys(modules);
   for (const name of names) {
     const adapter = modules[name]!;
     const found = findModules(name);
-    const problem = findProblem(leaves, found, adapter, trainable);
+    const other = found.length === 1 ? nameOf.get(found[0]!) : undefined;
+    const problem = other ? `names the same module as ${other}` : findProblem(leaves, found, adapter, trainable);
+    if (found.length === 1) nameOf.set(found[0]!, name);
     if (problem) problems.push(`${name}: ${problem}`);
     else matched.push({ module: found[0]!, adapter });
   }
@@ -87,9 +92,15 @@ function findProblem(
 ): string | undefined {
   if (found.length === 0) return 'not in the model';
   if (found.length > 1) return `can mean ${found.join(' or ')}`;
-  if (adapter.kind !== 'merged') return lowRankProblem(leaves[weightOf(found[0]!)], adapter);
-  if (trainable) return 'can be applied but not trained; only LoRA and DoRA can';
-  for (const [path, change] of changesOf(found[0]!, adapter)) {
+  const module = found[0]!;
+  const isTrained = adapter.kind !== 'merged' && !adapter.bias;
+  if (trainable && !isTrained) return 'can be applied but not trained; only LoRA and DoRA of weights can';
+  if (adapter.kind !== 'merged')
+    return (
+      lowRankProblem(leaves[weightOf(module)], adapter) ??
+      (adapter.bias && biasProblem(leaves[biasOf(module)], adapter.bias))
+    );
+  for (const [path, change] of changesOf(leaves, module, adapter)) {
     const problem = changeProblem(leaves[path], change);
     if (problem) return `${path.slice(path.lastIndexOf('.') + 1)}: ${problem}`;
   }
@@ -97,10 +108,24 @@ function findProblem(
 }
 
 /** The leaves that a merged adapter changes. */
-const changesOf = (module: string, { weight, bias }: MergedAdapter): [path: string, change: WeightChange][] => [
-  ...(weight ? [[weightOf(module), weight] as [string, WeightChange]] : []),
-  ...(bias ? [[weightOf(module).replace(/weight$/, 'bias'), bias] as [string, WeightChange]] : []),
-];
+function changesOf(
+  leaves: Leaves,
+  module: string,
+  { weight, bias, biasIfAny }: MergedAdapter,
+): [path: string, change: WeightChange][] {
+  const changes: [string, WeightChange | undefined][] = [
+    [weightOf(module), weight],
+    [biasOf(module), bias ?? (leaves[biasOf(module)] && biasIfAny)],
+  ];
+  return changes.filter((entry): entry is [string, WeightChange] => entry[1] !== undefined);
+}
+
+const biasOf = (module: string): string => weightOf(module).replace(/weight$/, 'bias');
+
+function biasProblem(leaf: Leaf | undefined, change: WeightChange): string | undefined {
+  const problem = changeProblem(leaf, change);
+  return problem && `bias: ${problem}`;
+}
 
 function changeProblem(leaf: Leaf | undefined, change: WeightChange): string | undefined {
   if (!leaf) return 'not in the model';
@@ -108,7 +133,7 @@ function changeProblem(leaf: Leaf | undefined, change: WeightChange): string | u
   return change.misfit(leaf.shape);
 }
 
-function lowRankProblem(base: Leaf | undefined, { a, b, magnitude }: LowRankAdapter): string | undefined {
+function lowRankProblem(base: Leaf | undefined, { a, b, magnitude, baseChange }: LowRankAdapter): string | undefined {
   if (!base) return 'has no weight in the model';
   if (isLinearMap(base)) return 'adapted already, remove or fuse that adapter first';
   if (base.shape.length !== 2 && base.shape.length !== 4)
@@ -123,7 +148,7 @@ function lowRankProblem(base: Leaf | undefined, { a, b, magnitude }: LowRankAdap
   const length = magnitude?.axis === 'input' ? inputs[0]! : out;
   if (magnitude && elementCount(magnitude.vector.shape) !== length)
     return `DoRA's magnitude [${magnitude.vector.shape}] got, expected ${length} numbers`;
-  return undefined;
+  return baseChange?.misfit(base.shape);
 }
 
 /** Reads the values of an adapter. Returns a function that creates its layer. */

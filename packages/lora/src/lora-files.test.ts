@@ -5,7 +5,16 @@ import { elementCount, flatten, useBackend, type Params, type StoredTensor } fro
 import { directory, encodeSafetensors, memory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { ones } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { applyLora, loadLora, LoraLayer, loraModules, saveLora, stateTensors, type LoraFormat } from './index.js';
+import {
+  applyLora,
+  loadLora,
+  openLora,
+  LoraLayer,
+  loraModules,
+  saveLora,
+  stateTensors,
+  type LoraFormat,
+} from './index.js';
 
 const filled = (shape: number[], value: number) => ({
   dtype: 'F32' as const,
@@ -109,29 +118,72 @@ describe('loadLora', () => {
 
   it('names the problem of a file that it refuses', async () => {
     const good = { 'unet.attn1.to_q.lora_A.weight': a, 'unet.attn1.to_q.lora_B.weight': b };
-    await expect(
-      loadLora(memory({ 'a.safetensors': file({ ...good, 'unet.attn1.to_q.hada_w1_a': a, 'conv.weight': a }) })),
-    ).rejects.toThrow('a.safetensors has keys of no known LoRA layout: conv.weight, unet.attn1.to_q.hada_w1_a.');
-    await expect(loadLora(memory({ 'a.safetensors': file(good, { lora_adapter_metadata: '{' }) }))).rejects.toThrow(
-      'is not JSON',
+    const load = (tensors: Parameters<typeof file>[0], metadata?: Record<string, string>) =>
+      loadLora(memory({ 'a.safetensors': file(tensors, metadata) }));
+    await expect(load({ ...good, 'unet.conv.weight': a })).rejects.toThrow(
+      'memory/a.safetensors has keys of no known adapter: unet.conv.weight. They are weights of whole modules',
     );
-    const metadata = {
-      lora_adapter_metadata: JSON.stringify({
-        'unet.lora_bias': true,
-        'unet.lora_alpha': 'x',
-        'unet.alpha_pattern': { '.*q': 2 },
+    await expect(load({ ...good, 'unet.attn1.to_q.lora.down.weight': a })).rejects.toThrow(
+      'has keys that mean the same as others: ',
+    );
+    await expect(load({ ...good, 'unet.attn1.to_q.hada_w1_a': a })).rejects.toThrow(
+      'attn1.to_q has tensors of several kinds of adapter, LoRA, LoHa: ',
+    );
+    await expect(load({ 'unet.attn1.to_q.lora_A.x.weight': a, 'unet.attn1.to_q.lora_B.y.weight': b })).rejects.toThrow(
+      'memory/a.safetensors holds several adapters: x, y.',
+    );
+    await expect(load({ 'unet.attn1.to_q.alpha': filled([], 1) })).rejects.toThrow(
+      'attn1.to_q has alpha without the rest of an adapter',
+    );
+    await expect(load(good, { lora_adapter_metadata: '{' })).rejects.toThrow('is not JSON');
+    const metadata = { 'unet.modules_to_save': ['conv_in'], 'unet.lora_alpha': 'x', 'unet.alpha_pattern': { '(q': 2 } };
+    await expect(load(good, { lora_adapter_metadata: JSON.stringify(metadata) })).rejects.toThrow(
+      'memory/a.safetensors: modules_to_save got ["conv_in"], expected nothing (whole modules trained beside the ' +
+        'adapter); lora_alpha got "x", expected a number; alpha_pattern got \'(q\', expected a regular expression',
+    );
+  });
+
+  it.each([NaN, Infinity, -Infinity])('refuses the value %s by the key and the file', async (value) => {
+    const pair = { 'unet.attn1.to_q.lora_A.weight': a, 'unet.attn1.to_q.lora_B.weight': filled([6, 2], value) };
+    await expect(loadLora(memory({ 'a.safetensors': file(pair) }))).rejects.toThrow(
+      `loadLora: memory/a.safetensors: unet.attn1.to_q.lora_B.weight has the value ${value}, expected finite numbers.`,
+    );
+  });
+
+  it('reads the part that modules show where the keys name none', async () => {
+    const keys = ['mid_block.attentions.0.to_q', 'text_model.encoder.layers.0.self_attn.q_proj', 'attn1.to_q'];
+    const data = file(
+      Object.fromEntries(
+        keys.flatMap((key) => [
+          [`${key}.lora_A.weight`, a],
+          [`${key}.lora_B.weight`, b],
+        ]),
+      ),
+    );
+    const { components } = await openLora(memory({ 'a.safetensors': data }), { prefix: 'text_encoder_2' });
+    expect(Object.entries(components).map(([name, { modules }]) => [name, Object.keys(modules)])).toEqual([
+      ['text_encoder_2', ['attn1.to_q', 'text_model.encoder.layers.0.self_attn.q_proj']],
+      ['unet', ['mid_block.attentions.0.to_q']],
+    ]);
+  });
+
+  it('returns bundled embeddings by token and text encoder', async () => {
+    const { embeddings, components } = await openLora(
+      memory({
+        'a.safetensors': file({
+          'bundle_emb.sks.string_to_param.*': a,
+          'bundle_emb.two.words.clip_l': a,
+          'bundle_emb.two.words.clip_g': b,
+          'lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight': a,
+          'lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight': b,
+        }),
       }),
-    };
-    await expect(loadLora(memory({ 'a.safetensors': file(good, metadata) }))).rejects.toThrow(
-      "lora_bias got true, expected false; alpha_pattern got the regular expression '.*q', " +
-        'expected names of modules; alpha got "x", expected a number.',
     );
-    await expect(loadLora(memory({ 'b.safetensors': file(good), 'a.safetensors': file(good) }))).rejects.toThrow(
-      'no LoRA file in memory, which has a.safetensors, b.safetensors, ' +
-        'expected pytorch_lora_weights.safetensors or adapter_model.safetensors',
-    );
-    await expect(loadLora(memory({}))).rejects.toThrow('which has no .safetensors file');
-    await expect(loadLora(join(folder, 'nowhere.safetensors'))).rejects.toThrow('nowhere.safetensors');
+    expect(Object.keys(components)).toEqual(['text_encoder']);
+    expect(Object.entries(embeddings).map(([token, parts]) => [token, Object.keys(parts).sort()])).toEqual([
+      ['sks', ['text_encoder']],
+      ['two.words', ['text_encoder', 'text_encoder_2']],
+    ]);
   });
 });
 

@@ -26,6 +26,8 @@ export interface LowRankAdapter {
   readonly magnitude?: { readonly vector: Tensor | StoredTensor; readonly axis: DoraAxis };
   /** The change of W before the adapter is added, of adapters that were initialised from W. */
   readonly baseChange?: WeightChange;
+  /** The change of the module's bias; such an adapter cannot be trained. */
+  readonly bias?: WeightChange;
 }
 
 /** Any other kind: it is added to the module's weight and bias, and cannot be trained. */
@@ -33,6 +35,8 @@ export interface MergedAdapter {
   readonly kind: 'merged';
   readonly weight?: WeightChange;
   readonly bias?: WeightChange;
+  /** The change of the bias of modules that have one. */
+  readonly biasIfAny?: WeightChange;
 }
 
 /** Returns the tensors of an adapter by the paths that `loraTensors` gives them: A, B and, with DoRA, m. */

@@ -3,6 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { DoraAxis } from './dora.js';
 import type { LoraLayer } from './lora-layer.js';
 import type { WeightChange } from './weight-change.js';
+import { lengthsOf } from './weight-lengths.js';
 
 /** The values of a low-rank adapter. */
 interface LowRankValues {
@@ -54,22 +55,10 @@ function rescaled(
   shape: readonly number[],
   { magnitude, axis }: { readonly magnitude: Float32Array; readonly axis: DoraAxis },
 ): Float64Array {
-  const [out, inputs] = shape as [number, number];
-  const kernel = adapted.length / (out * inputs);
-  const indexOf = (i: number) =>
-    axis === 'output' ? Math.floor(i / (inputs * kernel)) : Math.floor(i / kernel) % inputs;
-  const squares = new Float64Array(axis === 'output' ? out : inputs);
-  adapted.forEach((value, i) => (squares[indexOf(i)]! += value * value));
-  return adapted.map((value, i) => (value * magnitude[indexOf(i)]!) / Math.sqrt(squares[indexOf(i)]!));
+  const { lengths, indexOf } = lengthsOf(adapted, shape, axis);
+  return adapted.map((value, i) => (value * magnitude[indexOf(i)]!) / lengths[indexOf(i)]!);
 }
 
 /** Returns the lengths of a weight's rows over all but the output axis, `[out]`: DoRA's m of a new adapter. */
-export async function rowLengths(weight: Tensor | StoredTensor): Promise<Float32Array> {
-  const values = await readValues(weight);
-  const width = values.length / weight.shape[0]!;
-  return Float32Array.from({ length: weight.shape[0]! }, (_, o) => {
-    let square = 0;
-    for (let i = o * width; i < (o + 1) * width; i++) square += values[i]! ** 2;
-    return Math.sqrt(square);
-  });
-}
+export const rowLengths = async (weight: Tensor | StoredTensor): Promise<Float32Array> =>
+  Float32Array.from(lengthsOf(await readValues(weight), weight.shape, 'output').lengths);

@@ -57,27 +57,24 @@ export async function saveLora(
   await layout.writer.write(path, sorted, components);
 }
 
-type WritableLayout = LoraLayout & { readonly writer: LoraWriter };
-
-function findLayout(format: LoraFormat): WritableLayout {
-  const isWanted = (layout: LoraLayout): layout is WritableLayout => layout.name === format && !!layout.writer;
-  const layout = loraLayouts.find(isWanted);
+function findLayout(format: LoraFormat): LoraLayout {
+  const layout = loraLayouts.find(({ name }) => name === format);
   if (layout) return layout;
   throw new Error(`saveLora: format got '${format as string}', expected one of ${loraFormats.join(', ')}.`);
 }
 
-function checkPath(path: string, { name, writer: { isFolder } }: WritableLayout): void {
+function checkPath(path: string, { name, writer: { isFolder } }: LoraLayout): void {
   if (path.endsWith('.safetensors') !== isFolder) return;
   const expected = isFolder ? `a folder for the ${name} format` : 'a file that ends in .safetensors';
   throw new Error(`saveLora: path got '${path}', expected ${expected}.`);
 }
 
 /** @throws if the layout cannot hold a component's DoRA adapters */
-function checkDora({ name, writer }: WritableLayout, components: readonly AdaptedComponent[]): void {
+function checkDora({ name, writer }: LoraLayout, components: readonly AdaptedComponent[]): void {
   for (const { prefix, adapters } of components) {
     const problem = doraProblem(writer, adapters);
     if (!problem) continue;
-    const suitable = loraLayouts.filter((layout) => layout.writer && !doraProblem(layout.writer, adapters));
+    const suitable = loraLayouts.filter(({ writer: other }) => !doraProblem(other, adapters));
     throw new Error(
       `saveLora: format got '${name}' for ${problem} (part '${prefix}' of the pipeline), ` +
         `expected ${suitable.map((layout) => layout.name).join(' or ')}.`,
@@ -117,7 +114,7 @@ function writtenAlpha({ alpha }: LoraWriter, adapters: AdaptedComponent['adapter
 
 /** Returns the tensors of one adapter by their keys in the file. */
 async function moduleTensors(
-  { encodeKey, writer }: WritableLayout,
+  { encodeKey, writer }: LoraLayout,
   { component, module, alpha }: { component: string; module: string; alpha: number },
   adapter: LoraLayer,
 ): Promise<Record<string, RawTensor>> {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
+import { resolveSource } from '@alignprop/autograd-ext/weights';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { embeddedModel } from '../embedded-model.js';
-import { withDownloads } from '../terminal/downloads.js';
 import type { Output } from '../terminal/output.js';
 import { addEngineOptions, startEngine, type EngineOptions } from './engine-options.js';
 
@@ -32,15 +32,22 @@ export async function loadPipeline(
   { model, revision, variant, token, ...options }: ModelOptions,
   output: Output,
 ): Promise<StableDiffusionPipeline> {
+  const progress = downloadReporter(output);
+  const source = await resolveSource(model ?? embeddedModel.path, { revision, token, progress });
   output.info(`Loading ${model ?? embeddedModel.name}`);
-  const engine = await startEngine(options, output);
-  return withDownloads(output, (access) =>
-    StableDiffusionPipeline.fromPretrained(model ?? embeddedModel.path, {
-      ...access,
-      revision,
-      token,
-      variant,
-      engine,
-    }),
-  );
+  return StableDiffusionPipeline.fromPretrained(source, {
+    variant,
+    engine: await startEngine(options, output),
+    onWarning: (message) => output.warn(message),
+  });
+}
+
+/** Reports each downloaded file once. */
+function downloadReporter(output: Output): (progress: { path: string; total: number | undefined }) => void {
+  const reported = new Set<string>();
+  return ({ path, total }) => {
+    if (reported.has(path)) return;
+    reported.add(path);
+    output.info(`Downloading ${path} (${((total ?? 0) / 1e6).toFixed(1)} MB)`);
+  };
 }

@@ -1,8 +1,5 @@
-import type { HubAccess } from '@alignprop/autograd-ext/weights';
 import { isModelReward, loadReward, weightedSum, type RewardFunction } from '@alignprop/rewards';
-import { withDownloads } from '../terminal/downloads.js';
 import { UsageError } from '../terminal/errors.js';
-import type { Output } from '../terminal/output.js';
 import { isRewardFile, rewardFile, rewardFileName } from './reward-file.js';
 import { hasWeights, isListedReward, listedReward, rewardNames } from './reward-list.js';
 
@@ -15,17 +12,14 @@ export type RewardOptions = string | readonly string[] | OptionsByReward;
 interface Term {
   readonly name: string;
   readonly weight: number;
-  readonly load: (access: HubAccess) => Promise<RewardFunction>;
+  readonly load: () => Promise<RewardFunction>;
 }
 
 /** A weighted sum of rewards that are checked but not loaded. */
 export interface RewardTerms {
   readonly names: readonly string[];
-  /**
-   * @param onLoad called with a message before each reward that has weights is loaded
-   * @param access options of the hub for the weights
-   */
-  readonly load: (onLoad?: (text: string) => void, access?: HubAccess) => Promise<RewardFunction>;
+  /** @param onLoad called with a message before each reward that has weights is loaded */
+  readonly load: (onLoad?: (text: string) => void) => Promise<RewardFunction>;
 }
 
 interface RewardTermsOptions {
@@ -58,22 +52,14 @@ export function rewardTerms(
     const expected = [...new Set(listed)].join(', ') || 'a listed reward';
     throw new UsageError(`--reward-option: got an option of '${stray}', expected one of ${expected}.`);
   }
-  return { names, load: (onLoad, access) => loadSum(parsed, onLoad, access) };
+  return { names, load: (onLoad) => loadSum(parsed, onLoad) };
 }
 
-/** Loads the weighted sum. Says which reward is loaded, and shows the downloads of its weights. */
-export const loadTerms = (terms: RewardTerms, output: Output): Promise<RewardFunction> =>
-  withDownloads(output, (access) => terms.load((text) => output.info(text), access));
-
-async function loadSum(
-  terms: readonly Term[],
-  onLoad: (text: string) => void = () => {},
-  access: HubAccess = {},
-): Promise<RewardFunction> {
+async function loadSum(terms: readonly Term[], onLoad: (text: string) => void = () => {}): Promise<RewardFunction> {
   const rewards: RewardFunction[] = [];
   for (const { name, load } of terms) {
     if (hasWeights(name)) onLoad(`Loading the reward ${name}`);
-    rewards.push(await load(access)); // sequential, since each may download gigabytes
+    rewards.push(await load()); // sequential, since each may download gigabytes
   }
   if (rewards.length === 1 && terms[0]!.weight === 1) return rewards[0]!;
   // An engine cannot compile a sum that contains a plain function. It runs eagerly, with all weights in memory.

@@ -1,5 +1,5 @@
 import { saveSafetensors } from '@alignprop/autograd-ext/weights';
-import { joinComponent, partOf, splitComponent } from './lora-key.js';
+import { joinComponent } from './lora-key.js';
 import type { LoraLayout } from './lora-layout.js';
 
 const endings = { lora_A: 'down.weight', lora_B: 'up.weight' } as const;
@@ -15,10 +15,6 @@ export const diffusersOld = {
     part === 'alpha' || part === 'magnitude'
       ? undefined
       : `${joinComponent(component, module)}.${adapterName(component)}.${endings[part]}`,
-  decodeKey: (key) => {
-    const [, path, ending] = /^(.+)\.(?:lora|lora_linear_layer)\.(down|up)\.weight$/.exec(key) ?? [];
-    return path && ending ? { ...splitComponent(path), part: partOf[ending]! } : undefined;
-  },
   writer: {
     isFolder: false,
     alpha: 'nowhere',

@@ -1,6 +1,6 @@
 import { saveSafetensors } from '@alignprop/autograd-ext/weights';
 import { peftConfig, peftDora, peftJson } from './peft-config.js';
-import { joinComponent, partOf, splitComponent, type LoraPart } from './lora-key.js';
+import { joinComponent, type LoraPart } from './lora-key.js';
 import type { AdaptedComponent, LoraLayout } from './lora-layout.js';
 
 const endings = {
@@ -10,21 +10,11 @@ const endings = {
   magnitude: 'lora_magnitude_vector',
 } as const;
 
-/**
- * diffusers: `unet.….to_q.lora_A.weight`, with r, α and targets in the header of the file. Also reads kohya's endings
- * (`lora_down`, `lora_up`) and α as a tensor of its own.
- */
+/** diffusers: `unet.….to_q.lora_A.weight`, with r, α and targets in the header of the file. */
 export const diffusers = {
   name: 'diffusers',
   encodeKey: ({ component, module, part }) =>
     `${joinComponent(component, module)}.${endings[part]}${isTextMagnitude(component, part) ? '.weight' : ''}`,
-  decodeKey: (key) => {
-    const [, path, matrix, alpha, vector] =
-      /^(.+)\.(?:(lora_A|lora_B|lora_down|lora_up)\.weight|(alpha)|(lora_magnitude_vector)(?:\.weight)?)$/.exec(key) ??
-      [];
-    const part = partOf[matrix ?? alpha ?? vector ?? ''];
-    return path && part ? { ...splitComponent(path), part } : undefined;
-  },
   writer: {
     isFolder: false,
     alpha: 'config',

@@ -1,6 +1,5 @@
 import { saveSafetensors } from '@alignprop/autograd-ext/weights';
 import type { DoraAxis } from '../dora.js';
-import { partOf } from './lora-key.js';
 import type { LoraLayout } from './lora-layout.js';
 
 const endings = {
@@ -10,13 +9,8 @@ const endings = {
   magnitude: 'dora_scale',
 } as const;
 
-/** kohya's names of the parts of a pipeline. The first name of each part is the one that is written. */
-const components: Readonly<Record<string, string>> = {
-  unet: 'unet',
-  te: 'text_encoder',
-  te1: 'text_encoder',
-  te2: 'text_encoder_2',
-};
+/** kohya's names of the parts of a pipeline. */
+const names: Readonly<Record<string, string>> = { text_encoder: 'te', text_encoder_2: 'te2' };
 
 /** Returns the shape of `dora_scale`: [out, 1] or [out, 1, 1, 1], along the inputs [1, in] or [1, in, 1, 1]. */
 const kohyaShape = (length: number, rank: number, axis: DoraAxis): number[] =>
@@ -29,13 +23,7 @@ const kohyaShape = (length: number, rank: number, axis: DoraAxis): number[] =>
 export const kohya = {
   name: 'kohya',
   encodeKey: ({ component = '', module, part }) =>
-    `lora_${componentName(component)}_${underscoredPath(module)}.${endings[part]}`,
-  decodeKey: (key) => {
-    const [, component, module, matrix, vector] =
-      /^lora_(unet|te[12]?)_([^.]+)\.(?:(lora_down|lora_up)\.weight|(alpha|dora_scale))$/.exec(key) ?? [];
-    const part = partOf[matrix ?? vector ?? ''];
-    return module && part ? { component: components[component!], module, part } : undefined;
-  },
+    `lora_${names[component] ?? component}_${underscoredPath(module)}.${endings[part]}`,
   writer: {
     isFolder: false,
     alpha: 'tensor',
@@ -54,6 +42,3 @@ export const kohya = {
 
 /** A module's path as kohya writes it. Different paths can give the same name. */
 export const underscoredPath = (module: string): string => module.replaceAll('.', '_');
-
-const componentName = (component: string): string =>
-  Object.keys(components).find((name) => components[name] === component) ?? component;

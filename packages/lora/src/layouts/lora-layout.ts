@@ -4,16 +4,14 @@ import type { DoraAxis } from '../dora.js';
 import type { LoraLayer } from '../lora-layer.js';
 import type { LoraKey } from './lora-key.js';
 
-/** How one family of programs names the tensors of a LoRA file. */
+/** How one family of programs names the tensors of a LoRA file. `readKey` reads the keys of all of them. */
 export interface LoraLayout {
-  /** The `format` of `saveLora`, where it writes this layout. */
+  /** The `format` of `saveLora`. */
   readonly name: string;
   /** The key of a tensor; undefined where the layout has no key for it. */
   encodeKey(key: LoraKey): string | undefined;
-  /** The inverse of `encodeKey`; undefined for a key that is not of this layout. */
-  decodeKey(key: string): LoraKey | undefined;
-  /** How `saveLora` writes the layout; absent where it is only read. */
-  readonly writer?: LoraWriter;
+  /** How `saveLora` writes the layout. */
+  readonly writer: LoraWriter;
 }
 
 /** How `saveLora` writes a layout. */

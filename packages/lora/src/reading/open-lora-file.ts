@@ -1,0 +1,54 @@
+import type { StoredTensor } from '@alignprop/autograd-ext';
+import { openSafetensors, openWeightFile, readJson } from '@alignprop/autograd-ext/weights';
+import type { Fields } from './adapter-settings.js';
+import type { LoraFile } from './find-lora-file.js';
+
+/** The contents of an adapter's file, and its configuration. */
+export interface OpenedLora {
+  readonly location: string;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** Returns the configuration of a part of the pipeline; empty if there is none. */
+  configOf(component: string): Fields;
+}
+
+/**
+ * Opens a file of an adapter. Its configuration is peft's adapter_config.json beside it, or the one that diffusers
+ * keeps in the header of the file.
+ * @throws if the file is missing or damaged, or a configuration is not JSON
+ */
+export async function openLoraFile(loraFile: LoraFile): Promise<OpenedLora> {
+  const { source, file } = loraFile;
+  const location = `${source.location}/${file}`;
+  const config = await readAdapterConfig(loraFile);
+  if (!file.endsWith('.safetensors'))
+    return { location, tensors: await openWeightFile(source, file), configOf: () => config ?? {} };
+  const { tensors, metadata } = await openSafetensors(source, file);
+  const header = parseHeader(metadata.lora_adapter_metadata, location);
+  return { location, tensors, configOf: (component) => config ?? fieldsOf(header, component) };
+}
+
+/** Reads the configuration beside peft's weights, if there is one. */
+async function readAdapterConfig({ source, file }: LoraFile): Promise<Fields | undefined> {
+  const [, folder = '', name = ''] = /^(.*\/)?([^/]*)$/.exec(file) ?? [];
+  const path = `${folder}adapter_config.json`;
+  if (!/^adapter_model\./.test(name) || !(await source.has(path))) return undefined;
+  return readJson<Fields>(source, path);
+}
+
+function parseHeader(text: string | undefined, location: string): Fields {
+  try {
+    return text === undefined ? {} : ((JSON.parse(text) as Fields | null) ?? {});
+  } catch (cause) {
+    throw new Error(
+      `loadLora: lora_adapter_metadata in the header of ${location} is not JSON. Remove it from the file.`,
+      { cause },
+    );
+  }
+}
+
+/** Returns the fields of a component without its name before them: `unet.lora_alpha`. */
+function fieldsOf(header: Fields, component: string): Fields {
+  const start = `${component}.`;
+  const fields = Object.entries(header).filter(([name]) => name.startsWith(start));
+  return Object.fromEntries(fields.map(([name, value]) => [name.slice(start.length), value]));
+}
