@@ -9,6 +9,7 @@ import { run } from './program.js';
 const printed = captureOutput();
 const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
+writeFileSync(path('range.yaml'), 'seed: 1\nnum_epochs: 0\n');
 writeFileSync(path('empty.txt'), '\n# nothing\n');
 writeFileSync(path('file'), '');
 writeFileSync(path('broken.json'), '{');
@@ -95,10 +96,14 @@ describe('exit code 2', () => {
       /--eval-reward: got aesthetic without held-out prompts\. Give --eval-prompts/,
     ],
     [['train', '--eval-reward', 'beauty'], /--eval-reward: got 'beauty', expected/],
-    [['train', '--config', path('none.json')], /--config: .*cannot be read: ENOENT/],
+    [['train', '--config', path('none.json')], /--config: cannot read '.*none\.json': ENOENT/],
     [['train', '--config', path('broken.json')], /--config: .*is not JSON/],
     [['train', '--config', path('list.json')], /--config: .*is not a JSON object/],
-    [['train', '--config', path('unknown.json')], /num_epoch: unknown option\. Did you mean 'num_epochs'\?/],
+    [['train', '--config', path('range.yaml')], /num_epochs: .* \(line 2 of '.*range\.yaml'\)/],
+    [
+      ['train', '--config', path('unknown.json')],
+      /line 1 of '.*unknown\.json': num_epoch: unknown option\. Did you mean 'num_epochs'\?/,
+    ],
     [['train', '--backend', 'cuda'], /Allowed choices are wasm, cpu/],
     [['score'], /missing required argument 'images'/],
     [['score', 'a.png'], /--reward: got nothing, expected at least one/],
@@ -160,6 +165,7 @@ describe('exit code 1', () => {
       'list.json',
       'options.json',
       'out',
+      'range.yaml',
       'unknown.json',
     ]);
     expect(readdirSync(path('out'))).toEqual([]);

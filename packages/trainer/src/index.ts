@@ -5,6 +5,7 @@ export {
   type AlignPropConfig,
   type AlignPropConfigInput,
 } from './config/config.js';
+export { suggestName } from './config/config-keys.js';
 export type { BlackBoxReward } from './ddpo/black-box-reward.js';
 export { ddpoConfigSchema, parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo/ddpo-config.js';
 export { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './ddpo/trainer.js';

@@ -62,7 +62,10 @@ function addTaskOptions(command: Command): void {
         'which does not show over-optimisation.',
       collectValues,
     )
-    .option('--config <file>', 'JSON file with any of these options, in snake or camel case. Flags override it.')
+    .option(
+      '--config <file>',
+      'JSON or YAML file with any of these options, in snake or camel case. Flags override it.',
+    )
     .option(
       '--dry-run',
       'Print the configuration, the training plan, the output files and a memory estimate. ' +
@@ -100,9 +103,12 @@ Files in the output folder:
   before-after.png with --eval-prompts, evaluations.jsonl and best/ with --eval-freq`;
 
 async function train(command: Command, fields: readonly ConfigOption[]): Promise<void> {
-  const unknown = await applyConfigFile(command);
+  const configFile = await applyConfigFile(
+    command,
+    fields.map(({ key }) => key),
+  );
   const options = command.opts<TrainOptions>();
-  const config = trainConfig(command, fields, unknown);
+  const config = trainConfig(command, fields, configFile.places);
   const rewards = trainRewards(options);
   const model = options.model ?? options.pretrainedModel;
   const prompts = await readPromptOptions(options, model === undefined ? embeddedModel.prompts : simpleAnimals);
@@ -110,6 +116,7 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   const precision = config.mixed_precision === 'fp16' && hasFloat16(options) ? 'float16' : 'float32';
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
+    for (const warning of configFile.warnings) output.warn(warning);
     const localSize = launched(process.env)?.localSize ?? 1;
     if (!options.dryRun && collective.rank === 0) await prepareFolder(config.output_dir);
     const modelOptions = {
@@ -164,23 +171,29 @@ function sourcesOf(command: Command, fields: readonly ConfigOption[]): Record<st
   );
 }
 
-/** @param unknown entries of the configuration file that are no options; the schema reports them by name */
+/** @param places where the configuration file sets options; errors name them */
 function trainConfig(
   command: Command,
   fields: readonly ConfigOption[],
-  unknown: Readonly<Record<string, unknown>>,
+  places: ReadonlyMap<string, string>,
 ): AlignPropConfig {
   try {
-    const config = parseAlignPropConfig({ ...givenFields(command, fields), ...unknown });
+    const config = parseAlignPropConfig(givenFields(command, fields));
     const { output_dir, project_kwargs, logdir, run_name } = config;
     return {
       ...config,
       output_dir: output_dir || project_kwargs.project_dir || (run_name && `${logdir}/${run_name}`) || defaultFolder,
     };
   } catch (cause) {
-    throw new UsageError((cause as Error).message, { cause });
+    throw new UsageError(withPlaces((cause as Error).message, places), { cause });
   }
 }
+
+/** Adds to each line of an error, which begins with the name of a field, the place of that field. */
+const withPlaces = (message: string, places: ReadonlyMap<string, string>): string =>
+  message.replace(/^(?:AlignPropConfig: | *)(\w+).*/gm, (line, field: string) =>
+    places.has(field) ? `${line} (${places.get(field)})` : line,
+  );
 
 /** Returns the reward to maximise and, if it is another one, the reward for held-out prompts. */
 function trainRewards({ reward = defaultReward, evalReward = [], rewardOption }: TrainOptions): {

@@ -1,46 +1,135 @@
-import { readFile } from 'node:fs/promises';
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command, type Option } from 'commander';
+import { suggestName } from '@alignprop/trainer';
 import { UsageError } from '../terminal/errors.js';
+import { parseConfigText, type ConfigEntry } from './config-text.js';
+import { readTextFile } from './text-file.js';
+
+/** What a configuration file has set. */
+export interface AppliedConfig {
+  /** Where the options that it has set stand, by their names in snake case: "line 3 of 'config.yaml'". */
+  readonly places: ReadonlyMap<string, string>;
+  /** Names the entries that are left out. */
+  readonly warnings: readonly string[];
+}
+
+/** Options that hold for one start: in a template of other runs they would delete or continue the run it came from. */
+const oneOff: readonly string[] = ['resumeFrom', 'overwriteOutputDir'];
+
+/** Options that may be a text or a list of texts, and those whose readers check their values. */
+const listed: readonly string[] = ['reward', 'evalReward'];
+const structured: readonly string[] = ['prompt', 'prompts', 'evalPrompts', 'rewardOption'];
 
 /**
- * Reads the JSON file of `--config` and sets the options that no flag has set. Names may be in snake or camel case.
- * @returns the entries whose names are no options
- * @throws UsageError if the file cannot be read or is not a JSON object
+ * Reads the JSON or YAML file of `--config` and sets the options that no flag has set. Names may be in snake or camel
+ * case. A text is read as the flag reads it, so that `yes`, `none` and `8GB` mean the same.
+ * @param fields the keys of the fields of `AlignPropConfig`, whose values its schema checks later
+ * @throws UsageError that lists unknown names, names given twice and values of a wrong type, each with its line; or if
+ *   the file cannot be read or parsed
  */
-export async function applyConfigFile(command: Command): Promise<Record<string, unknown>> {
+export async function applyConfigFile(command: Command, fields: readonly string[]): Promise<AppliedConfig> {
   const path = command.getOptionValue('config') as string | undefined;
-  const entries = path === undefined ? [] : Object.entries(await readConfig(path));
-  const known = new Set(command.options.map((option) => option.attributeName()));
-  for (const [name, value] of entries) {
+  if (path === undefined) return { places: new Map(), warnings: [] };
+  const entries = await readEntries(path);
+  const placeOf = ({ line }: ConfigEntry): string => `line ${line} of '${path}'`;
+  const problems = checkEntries(entries, command, fields).map(({ entry, problem }) => `${placeOf(entry)}: ${problem}`);
+  if (problems.length > 0) throw new UsageError(`--config: ${problems.join('\n  ')}`);
+  const applied = entries.filter((entry) => isApplied(entry, command, fields));
+  for (const { name, value } of applied) {
     const key = camelCase(name);
-    if (known.has(key) && command.getOptionValueSource(key) !== 'cli')
-      command.setOptionValueWithSource(key, value, 'config');
+    command.setOptionValueWithSource(key, optionValue(findOption(command, key)!, value), 'config');
   }
-  return Object.fromEntries(entries.filter(([name]) => !known.has(camelCase(name))));
+  return {
+    places: new Map(applied.map((entry) => [snakeCase(entry.name), placeOf(entry)])),
+    warnings: entries
+      .filter(({ name, value }) => oneOff.includes(camelCase(name)) && Boolean(value))
+      .map(
+        (entry) =>
+          `--config: ${placeOf(entry)}: ${entry.name} is ignored, since it holds for one start. ` +
+          `Give --${snakeCase(entry.name).replaceAll('_', '-')} on the command line.`,
+      ),
+  };
 }
 
-async function readConfig(path: string): Promise<Record<string, unknown>> {
-  const problem = (what: string, cause?: unknown) =>
-    new UsageError(`--config: '${path}' ${what}. Give a JSON file such as a run's config.json.`, { cause });
-  const bytes = await readFile(path).catch((cause: unknown) => {
-    throw problem(`cannot be read: ${(cause as Error).message}`, cause);
-  });
-  let value: unknown;
+async function readEntries(path: string): Promise<readonly ConfigEntry[]> {
+  const text = await readTextFile(path, '--config');
   try {
-    value = JSON.parse(decodeText(bytes));
+    return parseConfigText(path, text);
   } catch (cause) {
-    throw problem(`is not JSON: ${(cause as Error).message}`, cause);
+    throw new UsageError(`--config: '${path}' ${(cause as Error).message}`, { cause });
   }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  throw problem('is not a JSON object');
 }
 
-/** Decodes UTF-8, or UTF-16 with a byte order mark; Windows' editors and shells write marks. Leaves out the mark. */
-function decodeText(bytes: Uint8Array): string {
-  const [first, second] = bytes;
-  const encoding =
-    first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8';
-  return new TextDecoder(encoding).decode(bytes);
+/** Whether an entry sets its option: it is no one-off switch, no flag has set it, and null is the default of others. */
+function isApplied({ name, value }: ConfigEntry, command: Command, fields: readonly string[]): boolean {
+  const key = camelCase(name);
+  if (oneOff.includes(key) || command.getOptionValueSource(key) === 'cli') return false;
+  return value !== null || fields.includes(key);
 }
 
-const camelCase = (name: string): string => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+interface EntryProblem {
+  readonly entry: ConfigEntry;
+  readonly problem: string;
+}
+
+function checkEntries(
+  entries: readonly ConfigEntry[],
+  command: Command,
+  fields: readonly string[],
+): readonly EntryProblem[] {
+  const seen = new Map<string, number>();
+  return entries.flatMap((entry) => {
+    const key = camelCase(entry.name);
+    const earlier = seen.get(key);
+    seen.set(key, entry.line);
+    const problem =
+      earlier === undefined
+        ? entryProblem(entry, command, fields.includes(key))
+        : `${entry.name}: given in line ${earlier}, too. Keep one.`;
+    return problem === undefined ? [] : [{ entry, problem }];
+  });
+}
+
+function entryProblem({ name, value }: ConfigEntry, command: Command, isField: boolean): string | undefined {
+  const option = findOption(command, camelCase(name));
+  if (!option) {
+    const names = command.options.map((candidate) => snakeCase(candidate.attributeName()));
+    return `${name}: unknown option.${suggestName(snakeCase(name), names)}`;
+  }
+  if (value === null) return undefined;
+  try {
+    const parsed = optionValue(option, value);
+    return isField ? undefined : wrongType(option, parsed, name);
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    return `${name}: got ${JSON.stringify(value)}. ${error.message}`;
+  }
+}
+
+const typeNames = { boolean: 'true or false', number: 'a number', string: 'a text' };
+
+/** Returns what is wrong with the value of an option that is no field, if anything. */
+function wrongType(option: Option, value: unknown, name: string): string | undefined {
+  const key = option.attributeName();
+  if (structured.includes(key)) return undefined;
+  const got = `${name}: got ${JSON.stringify(value)}, expected`;
+  if (listed.includes(key)) {
+    const areTexts = [value].flat().every((item) => typeof item === 'string');
+    return areTexts ? undefined : `${got} a text or a list of texts.`;
+  }
+  const expected = option.isBoolean() ? 'boolean' : option.parseArg && !option.argChoices ? 'number' : 'string';
+  return typeof value === expected ? undefined : `${got} ${typeNames[expected]}.`;
+}
+
+/** Reads a text as the flag does, and a number of an option that is no text. */
+function optionValue(option: Option, value: unknown): unknown {
+  const isWritten = typeof value === 'string' || typeof value === 'number';
+  const isList = option.variadic || [...listed, ...structured].includes(option.attributeName());
+  return isWritten && option.parseArg && !isList ? option.parseArg(String(value), undefined as never) : value;
+}
+
+const findOption = (command: Command, key: string): Option | undefined =>
+  command.options.find((option) => option.attributeName() === key && key !== 'config');
+
+const camelCase = (name: string): string => name.replace(/[_-](.)/g, (_, letter: string) => letter.toUpperCase());
+const snakeCase = (name: string): string =>
+  name.replaceAll('-', '_').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

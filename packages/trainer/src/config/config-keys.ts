@@ -40,7 +40,7 @@ function knownKeys(
   );
   for (const [written, value] of Object.entries(input)) {
     const key = spellings.get(written);
-    if (key === undefined) problems.push(`${written}: unknown option.${suggestion(written, spellings)}`);
+    if (key === undefined) problems.push(`${written}: unknown option.${suggestName(written, spellings.keys())}`);
     else if (key in values) problems.push(`${key}: given twice, as '${key}' and in camel case. Keep one.`);
     else values[key] = value;
   }
@@ -49,11 +49,18 @@ function knownKeys(
 
 const camelCase = (key: string): string => key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 
-function suggestion(written: string, spellings: ReadonlyMap<string, string>): string {
-  const [nearest] = [...spellings.keys()]
+/**
+ * Returns ` Did you mean '…'?` with the nearest of the names, or with one that ends with what was written, such as
+ * `train_learning_rate` for `learning_rate`; '' if none is near.
+ */
+export function suggestName(written: string, names: Iterable<string>): string {
+  const all = [...names];
+  const [nearest] = all
     .map((name) => ({ name, distance: editDistance(written, name) }))
     .sort((a, b) => a.distance - b.distance);
-  return nearest && nearest.distance <= Math.max(2, written.length / 3) ? ` Did you mean '${nearest.name}'?` : '';
+  const isNear = nearest && nearest.distance <= Math.max(2, written.length / 3);
+  const name = isNear ? nearest.name : all.find((candidate) => candidate.endsWith(`_${written}`));
+  return name === undefined ? '' : ` Did you mean '${name}'?`;
 }
 
 /** The Levenshtein distance. */

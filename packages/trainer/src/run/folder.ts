@@ -82,13 +82,14 @@ export async function checkpointToResume(
 
 /**
  * Writes config.json into the folder before any work is done, and deletes the checkpoints of another run with
- * `overwrite_output_dir`.
+ * `overwrite_output_dir`. config.json leaves out `overwrite_output_dir` and `resume_from`, which hold for one start:
+ * as a template of another run it would delete or continue this one.
  * @param resumedStep the step that a run resumes from; undefined for a new run
  * @throws if the folder cannot be written, or holds checkpoints of another run (later than `resumedStep`)
  */
 export async function prepareRunFolder(
   folder: RunFolder,
-  config: Pick<AlignPropConfig, 'overwrite_output_dir'>,
+  config: Pick<AlignPropConfig, 'overwrite_output_dir'> & Partial<Pick<AlignPropConfig, 'resume_from'>>,
   resumedStep?: number,
 ): Promise<void> {
   const others = (await listCheckpoints(folder.checkpoints)).filter((step) => step > (resumedStep ?? -1));
@@ -102,7 +103,8 @@ export async function prepareRunFolder(
   }
   const { mkdir } = await import('node:fs/promises');
   await writing(folder.path, () => mkdir(folder.checkpoints, { recursive: true }));
-  await writeFileAtomic(`${folder.path}/config.json`, `${JSON.stringify(config, null, 2)}\n`);
+  const { overwrite_output_dir: _, resume_from: __, ...stored } = config;
+  await writeFileAtomic(`${folder.path}/config.json`, `${JSON.stringify(stored, null, 2)}\n`);
   await removeCheckpoints(folder.checkpoints, others);
 }
 
