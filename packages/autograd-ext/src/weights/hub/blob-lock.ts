@@ -20,11 +20,9 @@ export async function withBlobLock(
   { isComplete, settings }: { readonly isComplete: () => Promise<boolean>; readonly settings: HubSettings },
   download: (incomplete: string) => Promise<void>,
 ): Promise<void> {
-  const { mkdir, rm } = await import('node:fs/promises');
-  const { dirname } = await import('node:path');
+  const { rm } = await import('node:fs/promises');
   const { randomUUID } = await import('node:crypto');
   const blob = cache.blob(etag);
-  await mkdir(dirname(blob), { recursive: true });
   const shared = `${blob}.alignprop.incomplete`;
   const lock = await waitForLock(cache.lock(etag), shared, isComplete, settings);
   if (lock === 'complete') return;
@@ -32,7 +30,7 @@ export async function withBlobLock(
   try {
     if (!(await isComplete())) await download(incomplete);
   } finally {
-    if (!lock) await rm(incomplete, { force: true });
+    if (!lock) await rm(incomplete, { force: true }).catch(() => {}); // the first error is the one to report
     await lock?.release();
   }
 }

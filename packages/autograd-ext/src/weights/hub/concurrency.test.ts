@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runProgram } from '../../../../../fixtures/run-program.js';
 import { etag, files, large, read, sha256, useFaultyHub, weights } from './__fixtures__/faulty-hub.js';
 
 const mock = useFaultyHub();
@@ -63,7 +64,7 @@ describe('loads at once', () => {
   });
 });
 
-describe('processes at once', () => {
+describe('processes', () => {
   let folder: string;
   let program: string;
   beforeAll(async () => {
@@ -81,9 +82,19 @@ describe('processes at once', () => {
     return spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
   }
 
+  it('say how much space is missing when the disk is full, and continue later', async () => {
+    const args = [mock().endpoint, mock().cacheDir, '1', ...paths];
+    const full = await runProgram(program, args, { isBundled: true, shell: 'ulimit -f 96;' }); // files of 96 kB
+    expect(full.stderr).toMatch(
+      /hub: cannot write '.*\.incomplete': EFBIG: .*, 0\.2 MB are missing\. Free space on the disk, .* HF_HUB_CACHE/,
+    );
+    expect((await runProgram(program, args, { isBundled: true })).stdout).toBe(`${digest}\n`);
+    expect(mock().ranges).toEqual([undefined, `bytes=${96 * 1024}-`]);
+  });
+
   // HUB_COLD_STARTS=100 is the long version.
   const rounds = Number(process.env.HUB_COLD_STARTS ?? 3);
-  it(`download each file once: 4 processes, ${rounds} times`, { timeout: 20_000 + 3000 * rounds }, async () => {
+  it(`at once download each file once: 4 processes, ${rounds} times`, { timeout: 20_000 + 3000 * rounds }, async () => {
     for (let round = 0; round < rounds; round++) {
       await rm(mock().cacheDir, { recursive: true });
       mock().requests.length = 0;

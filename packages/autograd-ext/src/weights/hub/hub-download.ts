@@ -18,11 +18,11 @@ export async function downloadBlob(
 ): Promise<void> {
   const { rename, rm } = await import('node:fs/promises');
   const hasSha256 = /^[0-9a-f]{64}$/.test(file.etag);
-  if (!hasSha256) await rm(incomplete, { force: true });
+  if (!hasSha256) await writing(incomplete, file, () => rm(incomplete, { force: true }));
   for (let isResumed = true; isResumed;) {
     isResumed = await receiveAll(file, incomplete, settings, target);
     const digest = hasSha256 ? await sha256(incomplete) : file.etag;
-    if (digest === file.etag) return rename(incomplete, blob);
+    if (digest === file.etag) return writing(blob, file, () => rename(incomplete, blob));
     await rm(incomplete);
     if (!isResumed)
       throw new Error(
@@ -71,7 +71,9 @@ async function receive(
   const range = present > 0 && present < (file.size ?? Infinity) ? { range: `bytes=${present}-` } : undefined;
   const idle = new IdleTimeout(settings.downloadTimeout);
   const output = await writing(incomplete, file, async () => {
-    return (await import('node:fs/promises')).open(incomplete, range ? 'a' : 'w');
+    const { mkdir, open } = await import('node:fs/promises');
+    await mkdir((await import('node:path')).dirname(incomplete), { recursive: true });
+    return open(incomplete, range ? 'a' : 'w');
   });
   try {
     const headers = { ...range, ...(range && store.etag !== null && { 'if-range': store.etag }) };

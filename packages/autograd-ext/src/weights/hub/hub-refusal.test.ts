@@ -155,6 +155,14 @@ describe('a copy in the cache', () => {
     expect(warnings).toEqual([expect.stringMatching(/^hub: cannot update the cache\. writeFileAtomic: cannot write/)]);
   });
 
+  it('is an error that says so if it cannot be written and lacks a file', async () => {
+    await rm(mock().inCache('blobs'), { recursive: true });
+    await writeFile(mock().inCache('blobs'), '');
+    await expect(read(open(), 'config.json')).rejects.toThrow(
+      /^hub: cannot write '.*': ENOTDIR: .*, 0\.0 MB are missing\. Free space on the disk, check the folder's/,
+    );
+  });
+
   it('is repaired where it links to a blob that is gone', async () => {
     const link = mock().inCache(`snapshots/${commit}/config.json`);
     await mkdir(dirname(link), { recursive: true });
