@@ -1,4 +1,5 @@
 import { joinPath } from './paths.js';
+import { parsePythonJson } from './python-json.js';
 
 /** An open file of any size, read by ranges. */
 export interface RandomAccessFile {
@@ -35,7 +36,7 @@ export function subfolder(source: FileSource, name: string): FileSource {
   };
 }
 
-/** Reads a text file. @throws if it is missing or not UTF-8 */
+/** Reads a text file, without its byte order mark. @throws if it is missing or not UTF-8 */
 export async function readText(source: FileSource, path: string): Promise<string> {
   const file = await source.open(path);
   try {
@@ -47,11 +48,11 @@ export async function readText(source: FileSource, path: string): Promise<string
   }
 }
 
-/** Reads a JSON file. @throws if it is missing or not JSON */
+/** Reads a JSON file, as Python writes them: `-Infinity` is a number. @throws if it is missing or not JSON */
 export async function readJson<T = unknown>(source: FileSource, path: string): Promise<T> {
   const text = await readText(source, path);
   try {
-    return JSON.parse(text) as T;
+    return parsePythonJson(text) as T;
   } catch (cause) {
     const hint = describeForeignText(text) ?? 'Correct it or download it again.';
     throw new Error(`readJson: '${path}' in '${source.location}' is not JSON. ${hint}`, { cause });
