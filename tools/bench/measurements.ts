@@ -42,7 +42,13 @@ export const measurements: Readonly<
  */
 async function unetCalls(pipeline: StableDiffusionPipeline, { batch, size, runs }: BenchOptions): Promise<number[]> {
   const predict = pipeline.engine.compile(guidedPrediction(pipeline.unet.config));
-  const latents = pipeline.prepareLatents({ batch, height: size, width: size, generator: random(0) });
+  const latents = pipeline.prepareLatents({
+    batch,
+    numInferenceSteps: 50,
+    height: size,
+    width: size,
+    generator: random(0),
+  });
   const { max_position_embeddings: length, hidden_size: width } = pipeline.textEncoder.config;
   const embeds = randn(random(1), [2 * batch, length, width]);
   const inputs: Tensor[] = [latents, tensor1d([500]), embeds, scalar(guidanceScale)];

@@ -19,9 +19,23 @@ export {
   type FromPretrainedOptions,
   type StableDiffusionParts,
 } from './pipelines/stable-diffusion.js';
-export { createScheduler } from './schedulers/create-scheduler.js';
+export { createScheduler, isSchedulerName, schedulerFor, schedulerNames } from './schedulers/create-scheduler.js';
 export { DDIMScheduler, type DDIMConfig, type DDIMStepOptions } from './schedulers/ddim.js';
+export { DDPMScheduler } from './schedulers/ddpm.js';
+export { DEISMultistepScheduler } from './schedulers/deis-multistep.js';
+export { DPMSolverMultistepScheduler } from './schedulers/dpm-solver-multistep.js';
+export { DPMSolverSinglestepScheduler } from './schedulers/dpm-solver-singlestep.js';
+export { EulerAncestralDiscreteScheduler } from './schedulers/euler-ancestral-discrete.js';
+export { EulerDiscreteScheduler, type EulerStepOptions } from './schedulers/euler-discrete.js';
+export { HeunDiscreteScheduler } from './schedulers/heun-discrete.js';
+export { KDPM2AncestralDiscreteScheduler } from './schedulers/k-dpm-2-ancestral-discrete.js';
+export { KDPM2DiscreteScheduler } from './schedulers/k-dpm-2-discrete.js';
+export { LCMScheduler } from './schedulers/lcm.js';
+export { LMSDiscreteScheduler } from './schedulers/lms-discrete.js';
 export { PNDMScheduler, type PNDMConfig } from './schedulers/pndm.js';
+export type { SchedulerClass } from './schedulers/scheduler-class.js';
+export { TCDScheduler } from './schedulers/tcd.js';
+export { UniPCMultistepScheduler } from './schedulers/uni-pc-multistep.js';
 export type {
   ModelCall,
   Scheduler,

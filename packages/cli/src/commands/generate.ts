@@ -4,10 +4,10 @@ import { Option, type Command } from 'commander';
 import { precisions } from '@alignprop/autograd-ext';
 import { writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import {
-  DDIMScheduler,
   encodePng,
   formatParameters,
-  PNDMScheduler,
+  schedulerFor,
+  schedulerNames,
   toUint8,
   type Annealing,
   type StableDiffusionPipeline,
@@ -17,7 +17,7 @@ import { embeddedModel } from '../embedded-model.js';
 import { imageNames, prepareFolder } from '../images/image-files.js';
 import { hasFloat16 } from '../options/engine-options.js';
 import { addModelOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
-import { integerParser, parseNumber, parsePixels, singleValue } from '../options/option-parsers.js';
+import { integerParser, parseNumber, parsePixels, parseScheduler, singleValue } from '../options/option-parsers.js';
 import { UsageError } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
@@ -35,7 +35,7 @@ interface GenerateOptions extends ModelOptions, OutputOptions {
   numImages: number;
   height?: number;
   width?: number;
-  scheduler: 'ddim' | 'pndm' | 'config';
+  scheduler: string;
 }
 
 /** Adds the arguments, options and action of `alignprop generate`. */
@@ -66,14 +66,17 @@ export function defineCommand(command: Command): void {
     )
     .option('--steps <n>', 'Number of denoising steps.', integerParser(1), 50)
     .option('--guidance-scale <n>', 'Weight of classifier-free guidance; 1 is no guidance.', parseNumber, 7.5)
-    .option('--eta <n>', 'Noise added at each DDIM step, from 0 (none) to 1 (as much as DDPM).', parseNumber, 0)
+    .option('--eta <n>', 'Noise added at each step of ddim (1: as much as DDPM) and tcd, from 0 to 1.', parseNumber, 0)
     .option('--negative-prompt <text>', 'Negative prompt.', '')
     .option('--num-images <n>', 'Images per prompt.', integerParser(1), 1)
     .option('--height <n>', "Height in pixels, a multiple of 8. (default: the model's)", parsePixels)
     .option('--width <n>', "Width in pixels, a multiple of 8. (default: the model's)", parsePixels)
     .addOption(
-      new Option('--scheduler <name>', "Scheduler; config is the model's own.")
-        .choices(['ddim', 'pndm', 'config'])
+      new Option(
+        '--scheduler <name>',
+        `Scheduler: config (the model's own), a class of diffusers, or one of ${schedulerNames.join(', ')}.`,
+      )
+        .argParser(parseScheduler)
         .default('ddim'),
     );
   addOutputOptions(command)
@@ -100,7 +103,7 @@ async function generate(prompts: readonly string[], options: GenerateOptions): P
   const base = withScheduler(await loadPipeline(options, output), scheduler);
   const pipeline = lora === undefined ? base : await withLora(base, lora, loraScale);
   const sampler = pipeline.scheduler.config._class_name as string;
-  if (eta > 0 && !(pipeline.scheduler instanceof DDIMScheduler)) output.warn(`--eta has no effect with ${sampler}.`);
+  if (eta > 0 && !samplersWithEta.includes(sampler)) output.warn(`--eta has no effect with ${sampler}.`);
   const settings = {
     numInferenceSteps: steps,
     guidanceScale: options.guidanceScale,
@@ -145,13 +148,10 @@ function checkOptions({ precision, device, engine, output, lora, loraAnneal }: G
 const annealing = ({ unet }: StableDiffusionPipeline, power?: number): Annealing | undefined =>
   power === undefined ? undefined : { from: unet.params, share: (progress) => progress ** power };
 
-function withScheduler(pipeline: StableDiffusionPipeline, name: GenerateOptions['scheduler']): StableDiffusionPipeline {
-  const { config } = pipeline.scheduler;
-  if (name === 'config') return pipeline;
-  const scheduler =
-    name === 'ddim' ? DDIMScheduler.fromConfig(config) : PNDMScheduler.fromConfig({ ...config, skip_prk_steps: true });
-  return pipeline.with({ scheduler });
-}
+const samplersWithEta = ['DDIMScheduler', 'TCDScheduler'];
+
+const withScheduler = (pipeline: StableDiffusionPipeline, name: string): StableDiffusionPipeline =>
+  name === 'config' ? pipeline : pipeline.with({ scheduler: schedulerFor(name, pipeline.scheduler.config) });
 
 async function withLora(
   pipeline: StableDiffusionPipeline,

@@ -2,6 +2,7 @@
 // option's name and the rejected value.
 import { totalmem } from 'node:os';
 import { InvalidArgumentError } from 'commander';
+import { isSchedulerName, schedulerNames } from '@alignprop/diffusion';
 
 /** Parses a finite number. */
 export function parseNumber(text: string): number {
@@ -24,6 +25,12 @@ export function parsePixels(text: string): number {
   const value = integerParser(8)(text);
   if (value % 8 === 0) return value;
   throw new InvalidArgumentError(`Expected a multiple of 8, such as ${Math.round(value / 8) * 8}.`);
+}
+
+/** Parses the name of a scheduler, or `config`. */
+export function parseScheduler(text: string): string {
+  if (text === 'config' || isSchedulerName(text)) return text;
+  throw new InvalidArgumentError(`Expected config, a class of diffusers, or one of ${schedulerNames.join(', ')}.`);
 }
 
 /** Parses an amount of memory, `8GB`, `500 MiB` or `50%` of this machine's, into bytes. */

@@ -20,7 +20,18 @@ export interface GenerationSettings {
 }
 
 /** stable-diffusion-webui's names of diffusers' schedulers. */
-const samplerNames: Readonly<Record<string, string>> = { DDIMScheduler: 'DDIM', PNDMScheduler: 'PLMS' };
+const samplerNames: Readonly<Record<string, string>> = {
+  DDIMScheduler: 'DDIM',
+  EulerAncestralDiscreteScheduler: 'Euler a',
+  EulerDiscreteScheduler: 'Euler',
+  HeunDiscreteScheduler: 'Heun',
+  KDPM2AncestralDiscreteScheduler: 'DPM2 a',
+  KDPM2DiscreteScheduler: 'DPM2',
+  LCMScheduler: 'LCM',
+  LMSDiscreteScheduler: 'LMS',
+  PNDMScheduler: 'PLMS',
+  UniPCMultistepScheduler: 'UniPC',
+};
 
 /**
  * Formats settings as the text that stable-diffusion-webui stores with an image and reads back: the prompt,

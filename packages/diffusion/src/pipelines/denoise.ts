@@ -16,11 +16,11 @@ export interface DenoiseOptions {
   guidanceScale: number;
   /** In [0, 1]; see `guidedPrediction`. */
   guidanceRescale?: number;
-  /** DDIM's η in [0, 1]: 0 adds no noise, 1 adds as much as DDPM. */
+  /** η of DDIM and TCD in [0, 1], 0 by default: 0 adds no noise. Other schedulers ignore it. */
   eta?: number;
-  /** Draws the noise of each step if `eta` is above 0 and `noise` is not given. */
+  /** Draws the noise of the steps that add some, if `noise` is not given. */
   generator?: TorchGenerator;
-  /** Replaces the pipeline's guided prediction: a function of the same arguments, called once per step. */
+  /** Replaces the pipeline's guided prediction: a function of the same arguments, called once per model call. */
   predict?: Compiled;
   /** Returns the noise z of a step, `[B, h, w, C]`; the chain disposes it. */
   noise?: (step: Step) => Tensor4D;
@@ -40,7 +40,7 @@ export interface Denoised {
 /**
  * Runs the denoising chain from x_T to x_0 and yields the result of every step. The caller keeps `latents`. The
  * chain frees its tensors when it ends, when the consumer stops early, and when the signal aborts.
- * @throws if `eta` is above 0 without a source of noise; the signal's reason, between two steps
+ * @throws if a step adds noise without a source of noise; the signal's reason, between two steps
  */
 export async function* denoise(
   predict: Compiled,
@@ -53,18 +53,20 @@ export async function* denoise(
   const scale = scalar(guidanceScale);
   const history: ModelCall[] = [];
   let sample = clone(latents);
-  const predictAt = async ({ t }: Step) => {
-    const timestep = tensor1d([t]);
+  const predictAt = async (step: Step) => {
+    const inputScale = scheduler.inputScale(step);
+    const inputs = [tensor1d([step.t]), ...(inputScale === 1 ? [] : [scalar(inputScale)])] as const;
+    const [timestep, ...scaled] = inputs;
     try {
-      return (await predict(params, sample, timestep, embeds, scale))[0] as Tensor4D;
+      return (await predict(params, sample, timestep, embeds, scale, ...scaled))[0] as Tensor4D;
     } finally {
-      timestep.dispose();
+      dispose([...inputs]);
     }
   };
   const stepTo = (step: Step, modelOutput: Tensor4D): Tensor4D => {
     let noise: Tensor4D | undefined;
     try {
-      noise = stepNoise(step, eta, sample.shape, options);
+      noise = scheduler.drawsNoise(step, eta) ? stepNoise(step, eta, sample.shape, options) : undefined;
       return tidy(() => scheduler.step(modelOutput, step, sample, { eta, noise, history }).prevSample);
     } catch (error) {
       modelOutput.dispose();
@@ -117,9 +119,10 @@ function stepNoise(
   eta: number,
   shape: Tensor4D['shape'],
   { noise, generator }: Pick<DenoiseOptions, 'noise' | 'generator'>,
-): Tensor4D | undefined {
-  if (eta === 0) return undefined;
+): Tensor4D {
   if (noise) return noise(step);
   if (generator) return drawNoise(shape, generator);
-  throw new Error(`denoise: eta got ${eta} without a source of noise. Pass a generator (or noise), or eta 0.`);
+  throw new Error(
+    `denoise: step ${step.index} (eta ${eta}) adds noise, and got no source of it. Pass a generator, or noise.`,
+  );
 }

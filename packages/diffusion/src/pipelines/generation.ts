@@ -1,6 +1,6 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { random, type TorchGenerator } from '@alignprop/autograd-ext';
-import type { Step } from '../schedulers/scheduler.js';
+import type { Scheduler, Step } from '../schedulers/scheduler.js';
 import type { Annealing } from './annealed.js';
 
 /** Options of `StableDiffusionPipeline.generate`. */
@@ -13,7 +13,7 @@ export interface GenerateOptions {
   guidanceScale?: number;
   /** In [0, 1], 0 by default; see `GuidanceOptions`. */
   guidanceRescale?: number;
-  /** DDIM's η in [0, 1], 0 by default. */
+  /** η of DDIM and TCD in [0, 1], 0 by default. Other schedulers ignore it. */
   eta?: number;
   /**
    * Seeds the noise as `torch.Generator().manual_seed(seed)` does. Drawn at random, and returned, if neither `seed` nor
@@ -62,14 +62,19 @@ export interface Generation extends Required<
 
 /**
  * Validates the options of `generate` and fills in defaults; draws a seed if one is needed.
- * @throws if the list of prompts is empty, `numImagesPerPrompt` is not a positive integer, or the negative prompts do
- *   not match the prompts
+ * @throws if the list of prompts is empty, `numImagesPerPrompt` is not a positive integer, the negative prompts do not
+ *   match the prompts, or the scheduler has no chain of this length
  */
-export function resolveGeneration(prompt: string | readonly string[], options: GenerateOptions): Generation {
+export function resolveGeneration(
+  prompt: string | readonly string[],
+  options: GenerateOptions,
+  scheduler: Scheduler,
+): Generation {
   const { numInferenceSteps = 50, guidanceScale = 7.5, guidanceRescale = 0, eta = 0, numImagesPerPrompt = 1 } = options;
   const prompts = promptList(prompt, numImagesPerPrompt);
   const negativePrompts = negativePromptList(options.negativePrompt, prompts.length);
-  const drawsNoise = options.latents === undefined || eta !== 0;
+  const steps = scheduler.timesteps(numInferenceSteps);
+  const drawsNoise = options.latents === undefined || steps.some((step) => scheduler.drawsNoise(step, eta));
   const seed = options.generator || !drawsNoise ? undefined : (options.seed ?? Math.floor(Math.random() * 2 ** 32));
   return {
     prompts,

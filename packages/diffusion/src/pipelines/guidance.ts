@@ -25,15 +25,16 @@ export interface GuidanceOptions {
 
 /**
  * Returns the UNet under classifier-free guidance (arXiv 2207.12598, eq. 6) as one function of
- * `(params, latents [B, h, w, C], timestep [1], promptEmbeds, guidanceScale [])` to a prediction `[B, h, w, C]`.
- * `promptEmbeds` of `[2B, L, D]`, unconditional half first, gives u + w (c - u); `[B, L, D]` gives c without guidance.
+ * `(params, latents [B, h, w, C], timestep [1], promptEmbeds, guidanceScale [], inputScale [])` to a prediction
+ * `[B, h, w, C]`. `promptEmbeds` of `[2B, L, D]`, unconditional half first, gives u + w (c - u); `[B, L, D]` gives c
+ * without guidance. The UNet sees the latents times `inputScale`, which may be left out where it is 1.
  */
 export function guidedPrediction(
   config: UNet2DConditionConfig,
   { guidanceRescale = 0 }: GuidanceOptions = {},
 ): ModelFunction {
-  return (params, latents, timestep, promptEmbeds, guidanceScale) => {
-    const sample = latents as Tensor4D;
+  return (params, latents, timestep, promptEmbeds, guidanceScale, inputScale) => {
+    const sample = (inputScale ? mul(latents!, inputScale) : latents) as Tensor4D;
     const embeds = promptEmbeds as Tensor3D;
     const [batch] = sample.shape;
     if (embeds.shape[0] === batch) return unet2DCondition(config, params, sample, timestep!, embeds);

@@ -113,7 +113,13 @@ describe('StableDiffusionPipeline.generate', () => {
   });
 
   it('draws each image of a batch as it draws the image alone', async () => {
-    const latents = pipeline.prepareLatents({ batch: 2, height: 16, width: 16, generator: random(0) });
+    const latents = pipeline.prepareLatents({
+      batch: 2,
+      numInferenceSteps: 3,
+      height: 16,
+      width: 16,
+      generator: random(0),
+    });
     const options = { ...settings, width: 16, seed: undefined };
     const batch = await pipeline.generate(['a cat', 'a dog'], { ...options, latents });
     for (const [i, prompt] of ['a cat', 'a dog'].entries()) {

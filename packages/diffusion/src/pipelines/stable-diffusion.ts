@@ -22,7 +22,7 @@ import { clipText, CLIPTextModel } from '../clip/text-model.js';
 import { CLIPTokenizer, type Encoded } from '../clip/tokenizer.js';
 import { AutoencoderKL } from '../models/autoencoder-kl.js';
 import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
-import { createStableDiffusionScheduler } from '../schedulers/create-scheduler.js';
+import { correctedScheduler, folderScheduler } from '../schedulers/create-scheduler.js';
 import type { Scheduler } from '../schedulers/scheduler.js';
 import { annealedPrediction, type Annealing } from './annealed.js';
 import { denoise, type Denoised, type DenoiseOptions } from './denoise.js';
@@ -55,7 +55,7 @@ export interface FromPretrainedOptions extends HubOptions {
   variant?: string;
   /** The fastest installed engine by default; see `createEngine`. */
   engine?: Engine;
-  /** Replaces the scheduler of the folder. */
+  /** Replaces the scheduler of the folder, whose file is not read then; corrected as the constructor does. */
   scheduler?: Scheduler;
   /** Called with what diffusers warns of: a variant that some models lack, a hub that does not answer. */
   onWarning?: (message: string) => void;
@@ -85,8 +85,8 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   readonly textEncoder: CLIPTextModel;
   readonly unet: UNet2DConditionModel;
   readonly vae: AutoencoderKL;
-  readonly scheduler: Scheduler;
   readonly engine: Engine;
+  #scheduler: Scheduler;
   readonly #encode: Compiled;
   readonly #decode: Compiled;
   /** The compiled UNet by guidance rescale. */
@@ -94,9 +94,14 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   /** The same for the weights of `annealed.from`: each compiled function serves one tree of weights. */
   readonly #annealedPredictors = new Map<number, Compiled>();
 
+  /**
+   * Corrects the scheduler as diffusers' constructor does: a `steps_offset` becomes 1, and `clip_sample` false. Use
+   * `with` to set a scheduler as it is.
+   */
   constructor(parts: StableDiffusionParts) {
     ({ tokenizer: this.tokenizer, textEncoder: this.textEncoder, unet: this.unet } = parts);
-    ({ vae: this.vae, scheduler: this.scheduler, engine: this.engine } = parts);
+    ({ vae: this.vae, engine: this.engine } = parts);
+    this.#scheduler = correctedScheduler(parts.scheduler);
     checkSizes('StableDiffusionPipeline: the config of the UNet', {
       unet: this.unet.config,
       vae: this.vae.config,
@@ -129,15 +134,24 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
       textEncoder: await CLIPTextModel.fromPretrained(source, options('text_encoder')),
       unet: await UNet2DConditionModel.fromPretrained(source, options('unet')),
       vae: await AutoencoderKL.fromPretrained(source, options('vae')),
-      scheduler: scheduler ?? createStableDiffusionScheduler(await readJson(source, 'scheduler/scheduler_config.json')),
+      scheduler: scheduler ?? folderScheduler(await readJson(source, 'scheduler/scheduler_config.json')),
       engine: engine ?? (await createEngine()),
     });
   }
 
-  /** Returns a pipeline with some parts replaced; the other parts, the engine among them, are shared. */
+  /**
+   * Returns a pipeline with some parts replaced; the other parts, the engine among them, are shared. A scheduler is
+   * taken as it is, like one assigned to `pipe.scheduler` in diffusers.
+   */
   with(parts: Partial<StableDiffusionParts>): StableDiffusionPipeline {
     const { tokenizer, textEncoder, unet, vae, scheduler, engine } = this;
-    return new StableDiffusionPipeline({ tokenizer, textEncoder, unet, vae, scheduler, engine, ...parts });
+    const pipeline = new StableDiffusionPipeline({ tokenizer, textEncoder, unet, vae, scheduler, engine, ...parts });
+    pipeline.#scheduler = parts.scheduler ?? scheduler;
+    return pipeline;
+  }
+
+  get scheduler(): Scheduler {
+    return this.#scheduler;
   }
 
   /** Pixels per latent along one side. */
@@ -169,11 +183,16 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   }
 
   /**
-   * Draws x_T, `[B, h, w, C]`.
-   * @throws if the size is not divisible by 8
+   * Draws x_T, `[B, h, w, C]`, for a chain of `numInferenceSteps`: its standard deviation depends on the chain for some
+   * schedulers.
+   * @throws if the size is not divisible by 8, or the scheduler has no chain of this length
    */
-  prepareLatents({ generator, ...size }: BatchSize & { generator: TorchGenerator }): Tensor4D {
-    return initialLatents(this.latentShape(size), generator, this.scheduler.initNoiseSigma);
+  prepareLatents({
+    generator,
+    numInferenceSteps,
+    ...size
+  }: BatchSize & { generator: TorchGenerator; numInferenceSteps: number }): Tensor4D {
+    return initialLatents(this.latentShape(size), generator, this.scheduler.initNoiseSigma(numInferenceSteps));
   }
 
   /**
@@ -215,7 +234,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    * @throws if the list of prompts is empty or an option is out of range; the signal's reason once it is aborted
    */
   async generate(prompt: string | readonly string[], options: GenerateOptions = {}): Promise<Generated> {
-    const generation = resolveGeneration(prompt, options);
+    const generation = resolveGeneration(prompt, options, this.scheduler);
     const shape = this.latentShape({
       batch: generation.prompts.length * generation.numImagesPerPrompt,
       height: options.height,
@@ -270,7 +289,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   ): Promise<Tensor4D> {
     const total = this.scheduler.timesteps(generation.numInferenceSteps).length;
     const predict = annealed && this.#annealedPredictor(generation.guidanceRescale, annealed, total);
-    let latents = this.#startLatents(noise, shape, generation.generator);
+    let latents = this.#startLatents(noise, shape, generation);
     intermediates.push(latents);
     for await (const denoised of this.denoise(latents, { ...generation, ...conditioning, predict, signal })) {
       denoised.modelOutput.dispose();
@@ -301,15 +320,20 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return predictor;
   }
 
-  #startLatents(noise: Tensor4D | undefined, shape: Tensor4D['shape'], generator: TorchGenerator): Tensor4D {
-    if (!noise) return initialLatents(shape, generator, this.scheduler.initNoiseSigma);
+  #startLatents(
+    noise: Tensor4D | undefined,
+    shape: Tensor4D['shape'],
+    { generator, numInferenceSteps }: Generation,
+  ): Tensor4D {
+    const sigma = this.scheduler.initNoiseSigma(numInferenceSteps);
+    if (!noise) return initialLatents(shape, generator, sigma);
     if (noise.shape.join() !== shape.join()) {
       throw new Error(
         `StableDiffusionPipeline.generate: latents got shape [${noise.shape.join(', ')}], ` +
           `expected [${shape.join(', ')}] (batch, height, width, channels).`,
       );
     }
-    return tidy(() => mul(noise, this.scheduler.initNoiseSigma));
+    return tidy(() => mul(noise, sigma));
   }
 }
 

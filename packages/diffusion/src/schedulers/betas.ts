@@ -1,19 +1,36 @@
+import { numberListOrNull } from './scheduler-config.js';
+
 // Rounds where torch rounds, so that models see the noise levels they were trained on.
 const { fround } = Math;
 
+/** The schedules that every class has. */
 export const betaSchedules = ['linear', 'scaled_linear', 'squaredcos_cap_v2'] as const;
+
+type BetaSchedule = (typeof betaSchedules)[number] | 'exp' | 'laplace' | 'sigmoid';
 
 /** The options that define β_t, under their names in `scheduler_config.json`. */
 export type BetaConfig = {
   num_train_timesteps: number;
   beta_start: number;
   beta_end: number;
-  beta_schedule: (typeof betaSchedules)[number];
+  beta_schedule: BetaSchedule;
   /** Replaces the schedule by these β_t. */
   trained_betas: readonly number[] | null;
   /** Rescales the schedule to a signal-to-noise ratio of 0 at the last timestep (arXiv 2305.08891, algorithm 1). */
   rescale_betas_zero_snr?: boolean;
 };
+
+/** The defaults of most classes. */
+export const betaDefaults: BetaConfig = {
+  num_train_timesteps: 1000,
+  beta_start: 0.0001,
+  beta_end: 0.02,
+  beta_schedule: 'linear',
+  trained_betas: null,
+};
+
+/** The checks of the options that most classes have. */
+export const betaChecks = { beta_schedule: betaSchedules, trained_betas: numberListOrNull };
 
 /**
  * Computes ᾱ_t = Π (1 - β_s) in float32, as diffusers does: `[num_train_timesteps]`.
@@ -43,13 +60,23 @@ function betas({
   if (trained) return Float32Array.from(trained);
   if (schedule === 'linear') return linspace(start, end, count);
   if (schedule === 'scaled_linear') return linspace(Math.sqrt(start), Math.sqrt(end), count).map((root) => root * root);
+  if (schedule === 'sigmoid') return linspace(-6, 6, count).map((x) => (end - start) / (1 + Math.exp(-x)) + start);
+  const alphaBar = alphaBars[schedule];
   return Float32Array.from({ length: count }, (_, i) =>
-    Math.min(1 - cosineAlphaBar((i + 1) / count) / cosineAlphaBar(i / count), 0.999),
+    Math.min(1 - alphaBar((i + 1) / count) / alphaBar(i / count), 0.999),
   );
 }
 
-/** ᾱ at a time in [0, 1] (arXiv 2102.09672, eq. 17). */
-const cosineAlphaBar = (time: number) => Math.cos((((time + 0.008) / 1.008) * Math.PI) / 2) ** 2;
+/** ᾱ at a time in [0, 1], by schedule; the cosine is eq. 17 of arXiv 2102.09672. */
+const alphaBars = {
+  squaredcos_cap_v2: (time: number) => Math.cos((((time + 0.008) / 1.008) * Math.PI) / 2) ** 2,
+  exp: (time: number) => Math.exp(time * -12),
+  laplace: (time: number) => {
+    const sign = time > 0.5 ? -1 : 1;
+    const signalToNoise = Math.exp(-0.5 * sign * Math.log(1 - 2 * Math.abs(0.5 - time) + 1e-6));
+    return Math.sqrt(signalToNoise / (1 + signalToNoise));
+  },
+};
 
 /** torch.linspace in float32. */
 function linspace(start: number, end: number, count: number): Float32Array {

@@ -17,6 +17,22 @@ const stableDiffusion: SchedulerConfig = {
 
 /** Further options to run the contract test with. */
 const variants: { readonly [Name in keyof typeof schedulers]?: Readonly<Record<string, SchedulerConfig>> } = {
+  DDPMScheduler: { 'clipping, sample': { clip_sample: true, prediction_type: 'sample', clip_sample_range: 1.33 } },
+  DEISMultistepScheduler: { 'order 3, karras': { solver_order: 3, use_karras_sigmas: true } },
+  DPMSolverMultistepScheduler: {
+    'sde, order 3, lu': { algorithm_type: 'sde-dpmsolver++', solver_order: 3, use_lu_lambdas: true },
+    thresholding: { thresholding: true, sample_max_value: 2, prediction_type: 'v_prediction' },
+    'sde-dpmsolver, heun': { algorithm_type: 'sde-dpmsolver', solver_type: 'heun', final_sigmas_type: 'sigma_min' },
+  },
+  DPMSolverSinglestepScheduler: {
+    'dpmsolver, order 3': { algorithm_type: 'dpmsolver', solver_order: 3, final_sigmas_type: 'sigma_min' },
+  },
+  EulerDiscreteScheduler: {
+    log_linear: { interpolation_type: 'log_linear', timestep_spacing: 'trailing' },
+    beta: { use_beta_sigmas: true },
+  },
+  HeunDiscreteScheduler: { clipping: { clip_sample: true, clip_sample_range: 1.5 } },
+  LCMScheduler: { clipping: { clip_sample: true, clip_sample_range: 1.5 } },
   DDIMScheduler: {
     v_prediction: { prediction_type: 'v_prediction' },
     sample: { prediction_type: 'sample' },
@@ -25,6 +41,11 @@ const variants: { readonly [Name in keyof typeof schedulers]?: Readonly<Record<s
   },
   PNDMScheduler: {
     'v_prediction, trailing': { prediction_type: 'v_prediction', timestep_spacing: 'trailing' },
+    'Runge-Kutta': { skip_prk_steps: false },
+  },
+  TCDScheduler: { sample: { prediction_type: 'sample' } },
+  UniPCMultistepScheduler: {
+    'order 3, noise': { solver_order: 3, predict_x0: false, final_sigmas_type: 'sigma_min' },
   },
 };
 
@@ -44,5 +65,13 @@ describe.each(names)('the table entry %s', (name) => {
     const recreated = createScheduler(config);
     expect(recreated).toBeInstanceOf(schedulers[name]);
     expect(recreated.config).toEqual(config);
+  });
+
+  it('ignores unknown fields, and refuses unsupported values of its own by name', () => {
+    expect(() => createScheduler({ ...stableDiffusion, _class_name: name, made_up: { a: 1 } })).not.toThrow();
+    for (const [field, value] of Object.entries({ beta_schedule: 'quadratic', prediction_type: 'flow_prediction' }))
+      expect(() => new schedulers[name]({ ...stableDiffusion, [field]: value })).toThrow(
+        new RegExp(`^${name}: ${field} got "${value}", expected one of`),
+      );
   });
 });

@@ -1,8 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { fixtureJson } from '../../../../fixtures/index.js';
-import { createScheduler, createStableDiffusionScheduler, schedulers } from './create-scheduler.js';
+import {
+  correctedScheduler,
+  createScheduler,
+  folderScheduler,
+  schedulerFor,
+  schedulerNames,
+  schedulers,
+} from './create-scheduler.js';
 import { DDIMScheduler } from './ddim.js';
 import { PNDMScheduler } from './pndm.js';
+import type { SchedulerConfig } from './scheduler.js';
 
 const sd15 = fixtureJson<Record<string, unknown>>('sd15-tiny/model/scheduler/scheduler_config.json');
 const sd2 = fixtureJson<Record<string, unknown>>('sd2-tiny/model/scheduler/scheduler_config.json');
@@ -20,8 +28,8 @@ describe('createScheduler', () => {
   });
 
   it('names the supported classes if the file names another class, or none', () => {
-    expect(() => createScheduler({ _class_name: 'HeunDiscreteScheduler' })).toThrow(
-      `_class_name got "HeunDiscreteScheduler", expected one of ${Object.keys(schedulers).join(', ')}`,
+    expect(() => createScheduler({ _class_name: 'EDMEulerScheduler' })).toThrow(
+      `_class_name got "EDMEulerScheduler", expected one of ${Object.keys(schedulers).join(', ')}`,
     );
     expect(() => createScheduler({ _class_name: 'constructor' })).toThrow(/expected one of/);
     expect(() => createScheduler({})).toThrow(/_class_name got undefined/);
@@ -34,7 +42,7 @@ describe('createScheduler', () => {
       timestep_spacing: 'even',
       steps_offset: '1',
       trained_betas: 0.1,
-      clip_sample: null,
+      clip_sample: 'no',
     };
     const create = () => createScheduler(config);
     for (const field of ['beta_schedule', 'timestep_spacing', 'steps_offset', 'trained_betas', 'clip_sample'])
@@ -44,7 +52,7 @@ describe('createScheduler', () => {
 });
 
 describe('Scheduler.fromConfig', () => {
-  it('takes the explicit fields that DDIM has, also those unknown to the class of the file, and drops the rest', () => {
+  it('takes the explicit fields that DDIM has, also those unknown to the class of the file, and keeps the rest', () => {
     const { config } = DDIMScheduler.fromConfig(createScheduler(sd15).config);
     expect(config).toMatchObject({
       clip_sample: false,
@@ -53,7 +61,7 @@ describe('Scheduler.fromConfig', () => {
       beta_schedule: 'scaled_linear',
       _class_name: 'DDIMScheduler',
     });
-    expect(config).not.toHaveProperty('skip_prk_steps');
+    expect(PNDMScheduler.fromConfig(config).config.skip_prk_steps).toBe(true);
   });
 
   it('does not take defaults that the other class filled in', () => {
@@ -69,34 +77,133 @@ describe('Scheduler.fromConfig', () => {
       beta_end: 0.02,
     });
   });
+
+  it.each([
+    ['DPMSolverMultistepScheduler', { algorithm_type: 'deis', solver_type: 'bh2' }, ['dpmsolver++', 'midpoint']],
+    ['DPMSolverSinglestepScheduler', { algorithm_type: 'deis', solver_type: 'logrho' }, ['dpmsolver++', 'midpoint']],
+    ['DEISMultistepScheduler', { algorithm_type: 'dpmsolver++', solver_type: 'heun' }, ['deis', 'logrho']],
+    ['UniPCMultistepScheduler', { algorithm_type: 'dpmsolver', solver_type: 'midpoint' }, ['dpmsolver', 'bh2']],
+  ])('of %s replaces the solvers of other classes as diffusers does', (_class_name, options, expected) => {
+    const { config } = createScheduler({ _class_name, ...options });
+    expect([config.algorithm_type, config.solver_type]).toEqual(expected);
+  });
+
+  it('reads null as false for a Boolean, and refuses it elsewhere unless it means none', () => {
+    const config = { use_karras_sigmas: null, sigma_min: null, trained_betas: null };
+    expect(createScheduler({ _class_name: 'EulerDiscreteScheduler', ...config }).config.use_karras_sigmas).toBe(false);
+    expect(() => createScheduler({ ...sd2, beta_end: null })).toThrow('beta_end got null, expected a number');
+  });
 });
 
-describe('createStableDiffusionScheduler', () => {
-  it('corrects files without steps_offset and clip_sample, or with outdated values', () => {
+/** Options that a class refuses, and the field that its message names. */
+const refused: readonly [string, SchedulerConfig, string][] = [
+  ['DDPMScheduler', { variance_type: 'learned_range' }, 'variance_type got "learned_range"'],
+  ['DDPMScheduler', { variance_type: 'fixed_large_log' }, 'variance_type got "fixed_large_log"'],
+  ['DPMSolverMultistepScheduler', { variance_type: 'learned' }, 'variance_type got "learned", expected null'],
+  ['DPMSolverMultistepScheduler', { use_flow_sigmas: true }, 'use_flow_sigmas got true, expected false'],
+  ['DPMSolverMultistepScheduler', { algorithm_type: 'dpmsolver' }, 'final_sigmas_type got zero'],
+  ['DPMSolverMultistepScheduler', { solver_order: 4 }, 'solver_order got 4, expected one of 1, 2, 3'],
+  [
+    'DPMSolverMultistepScheduler',
+    { algorithm_type: 'sde-dpmsolver', solver_order: 3, final_sigmas_type: 'sigma_min' },
+    'solver_order got 3 with sde-dpmsolver',
+  ],
+  ['DPMSolverSinglestepScheduler', { algorithm_type: 'sde-dpmsolver' }, 'algorithm_type got "sde-dpmsolver"'],
+  ['DEISMultistepScheduler', { algorithm_type: 'sde-dpmsolver++' }, 'algorithm_type got "sde-dpmsolver++"'],
+  ['EulerAncestralDiscreteScheduler', { prediction_type: 'sample' }, 'prediction_type got "sample"'],
+  [
+    'EulerDiscreteScheduler',
+    { timestep_type: 'continuous', prediction_type: 'v_prediction' },
+    'timestep_type got continuous with v_prediction',
+  ],
+  [
+    'EulerDiscreteScheduler',
+    { use_karras_sigmas: true, use_beta_sigmas: true },
+    'use_karras_sigmas and use_beta_sigmas got true',
+  ],
+  ['KDPM2DiscreteScheduler', { prediction_type: 'sample' }, 'prediction_type got "sample"'],
+  ['PNDMScheduler', { prediction_type: 'sample' }, 'prediction_type got "sample"'],
+  ['UniPCMultistepScheduler', { solver_p: { _class_name: 'DDIMScheduler' } }, 'solver_p got {'],
+  ['UniPCMultistepScheduler', { solver_type: 'bh1' }, 'final_sigmas_type got zero with solver_type bh1'],
+  ['UniPCMultistepScheduler', { use_dynamic_shifting: true }, 'use_dynamic_shifting got true'],
+];
+
+describe('options that a class does not support', () => {
+  it.each(refused)('are refused by name: %s %j', (_class_name, options, message) => {
+    expect(() => createScheduler({ _class_name, ...options })).toThrow(`${_class_name}: ${message}`);
+  });
+
+  it('make the chain itself an error where only its length is not supported', () => {
+    const lcm = createScheduler({ _class_name: 'LCMScheduler' });
+    expect(() => lcm.timesteps(51)).toThrow('expected an integer from 1 to original_inference_steps = 50');
+  });
+});
+
+describe('schedulerFor', () => {
+  it.each(schedulerNames)('creates %s from the config of a folder', (name) => {
+    expect(schedulerFor(name, sd15).timesteps(4).length).toBeGreaterThanOrEqual(4);
+  });
+
+  it('takes names with options, and names of classes', () => {
+    expect(schedulerFor('dpm++-2m-sde-karras', sd15).config).toMatchObject({
+      _class_name: 'DPMSolverMultistepScheduler',
+      algorithm_type: 'sde-dpmsolver++',
+      use_karras_sigmas: true,
+      steps_offset: 1,
+    });
+    expect(schedulerFor('HeunDiscreteScheduler', sd15).config._class_name).toBe('HeunDiscreteScheduler');
+  });
+
+  it('lists the names if there is no such scheduler', () => {
+    expect(() => schedulerFor('toString', sd15)).toThrow(
+      /name got "toString", expected one of ddim, .* or a class: DDIM/,
+    );
+  });
+});
+
+const unknown = { ...sd15, _class_name: 'EDMEulerScheduler', steps_offset: 0, clip_sample: true };
+
+describe('folderScheduler', () => {
+  it.each<[string, SchedulerConfig, RegExp]>([
+    ['of an unknown class', unknown, /_class_name got "EDMEulerScheduler", expected one of DDIM/],
+    ['without a class', { ...sd15, _class_name: undefined }, /_class_name got undefined/],
+    ['with an unsupported option', { ...sd2, beta_schedule: 'sigmoid' }, /beta_schedule got "sigmoid"/],
+  ])('holds the config of a file %s, and says on use how to choose another scheduler', (_, config, message) => {
+    const scheduler = folderScheduler(config);
+    expect(scheduler.config).toMatchObject({ beta_start: sd15.beta_start, _class_name: config._class_name });
+    expect(() => scheduler.timesteps(3)).toThrow(message);
+    expect(() => scheduler.timesteps(3)).toThrow(/pass it to fromPretrained as `scheduler`, .* '--scheduler ddim'/);
+  });
+
+  it('passes the schedule of an unknown class to a known one', () => {
+    const corrected = correctedScheduler(folderScheduler(unknown));
+    expect(DDIMScheduler.fromConfig(corrected.config).config).toMatchObject({
+      beta_schedule: 'scaled_linear',
+      steps_offset: 1,
+      clip_sample: false,
+    });
+  });
+});
+
+describe('correctedScheduler', () => {
+  it('corrects schedulers without steps_offset and clip_sample, or with outdated values', () => {
     const old = Object.fromEntries(
       Object.entries(sd15).filter(([name]) => name !== 'steps_offset' && name !== 'clip_sample'),
     );
-    expect(createStableDiffusionScheduler(old).config).toMatchObject({ steps_offset: 1 });
-    expect(createStableDiffusionScheduler({ ...sd2, steps_offset: 0, clip_sample: true }).config).toMatchObject({
-      steps_offset: 1,
-      clip_sample: false,
-    });
-    expect(createStableDiffusionScheduler({ _class_name: 'DDIMScheduler' }).config).toMatchObject({
-      steps_offset: 1,
-      clip_sample: false,
-    });
+    expect(correctedScheduler(createScheduler(old)).config).toMatchObject({ steps_offset: 1 });
+    const outdated = createScheduler({ ...sd2, steps_offset: 0, clip_sample: true });
+    expect(correctedScheduler(outdated).config).toMatchObject({ steps_offset: 1, clip_sample: false });
+    expect(correctedScheduler(new DDIMScheduler()).config).toMatchObject({ steps_offset: 1, clip_sample: false });
   });
 
-  it('does not change the config of a current file', () => {
-    expect(createStableDiffusionScheduler(sd2).config).toEqual(createScheduler(sd2).config);
+  it('does not change a current scheduler', () => {
+    const scheduler = createScheduler(sd2);
+    expect(correctedScheduler(scheduler)).toBe(scheduler);
   });
 
-  it('corrects options that a DDIM scheduler created from the result inherits', () => {
-    const pndm = createStableDiffusionScheduler({
-      _class_name: 'PNDMScheduler',
-      skip_prk_steps: true,
-      clip_sample: true,
-    });
-    expect(DDIMScheduler.fromConfig(pndm.config).config).toMatchObject({ steps_offset: 1, clip_sample: false });
+  it('changes what another class takes over only where the file has the option, as in diffusers', () => {
+    const explicit = createScheduler({ _class_name: 'PNDMScheduler', skip_prk_steps: true, clip_sample: true });
+    const { config } = DDIMScheduler.fromConfig(correctedScheduler(explicit).config);
+    expect(config).toMatchObject({ steps_offset: 0, clip_sample: false });
   });
 });

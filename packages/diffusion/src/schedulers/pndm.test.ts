@@ -39,11 +39,9 @@ describe.each(backendNames)('PNDMScheduler on %s', (backend) => {
 });
 
 describe('the errors of PNDMScheduler', () => {
-  it('report Runge-Kutta steps, which are not supported', () => {
-    expect(() => new PNDMScheduler({ ...config, skip_prk_steps: false })).toThrow(
-      /skip_prk_steps got false, expected true/,
-    );
-    expect(() => new PNDMScheduler()).toThrow(/skip_prk_steps/);
+  it('report a chain that is too short for the three Runge-Kutta steps', () => {
+    expect(() => new PNDMScheduler().timesteps(3)).toThrow(/numInferenceSteps got 3, expected 4 or more/);
+    expect(new PNDMScheduler().timesteps(4)).toHaveLength(13);
   });
 
   it('report a step without its preceding calls', () => {

@@ -1,21 +1,54 @@
 import type { SchedulerConfig } from './scheduler.js';
 
-type Choices<T> = { readonly [K in keyof T]?: readonly T[K][] };
+/** A check of one field: whether a value is supported, and the words for those that are. */
+export interface FieldCheck {
+  readonly accepts: (value: unknown) => boolean;
+  readonly expected: string;
+}
+
+/** The checks of the fields with a fixed set of values, or of a type that their default does not tell. */
+export type FieldChecks<T> = { readonly [K in keyof T]?: readonly T[K][] | FieldCheck };
+
+const isNumberList = (value: unknown) => Array.isArray(value) && value.every((item) => typeof item === 'number');
+
+/** Accepts a list of numbers. */
+export const numberList: FieldCheck = { accepts: isNumberList, expected: 'a list of numbers' };
+
+/** Accepts a list of numbers, or null for none. */
+export const numberListOrNull: FieldCheck = {
+  accepts: (value) => value === null || isNumberList(value),
+  expected: 'a list of numbers or null',
+};
+
+/** Accepts a number, or null for none. */
+export const numberOrNull: FieldCheck = {
+  accepts: (value) => value === null || typeof value === 'number',
+  expected: 'a number or null',
+};
+
+/** Accepts a number from 0 to 1. */
+export const fraction: FieldCheck = {
+  accepts: (value) => typeof value === 'number' && value >= 0 && value <= 1,
+  expected: '0 to 1',
+};
 
 /**
  * Fills in the defaults of a scheduler class. Keeps fields of other classes, as diffusers does: `clip_sample` in a PNDM
- * file reaches a DDIM scheduler created from its config.
- * @param choices the supported values of fields with a fixed set of values
+ * file reaches a DDIM scheduler created from its config. A null for a Boolean is false, as in Python.
+ * @param filledIn the names of the options that count as filled in; those that `config` lacks by default
  * @throws if a field has the wrong type or an unsupported value; lists all such fields
  */
 export function resolveConfig<T extends object>(
   className: string,
   defaults: T,
   config: SchedulerConfig,
-  choices: Choices<T>,
+  checks: FieldChecks<T>,
+  filledIn?: readonly string[],
 ): Readonly<T> & SchedulerConfig {
-  const fields = Object.entries(config).filter(([name, value]) => value !== undefined && !name.startsWith('_'));
-  const problems = fields.flatMap(([name, value]) => problemOf(defaults, choices, name as keyof T & string, value));
+  const fields = Object.entries(config)
+    .filter(([name, value]) => value !== undefined && !name.startsWith('_'))
+    .map(([name, value]) => [name, isOff(defaults[name as keyof T], value) ? false : value] as const);
+  const problems = fields.flatMap(([name, value]) => problemOf(defaults, checks, name as keyof T & string, value));
   if (problems.length > 0)
     throw new Error(`${className}: ${problems.join('; ')}. Correct scheduler_config.json or the options.`);
   const explicit = Object.fromEntries(fields);
@@ -23,7 +56,7 @@ export function resolveConfig<T extends object>(
     ...defaults,
     ...explicit,
     _class_name: className,
-    _use_default_values: Object.keys(defaults).filter((name) => !(name in explicit)),
+    _use_default_values: filledIn ?? Object.keys(defaults).filter((name) => !(name in explicit)),
   });
 }
 
@@ -35,23 +68,20 @@ export function explicitFields(config: SchedulerConfig): SchedulerConfig {
   );
 }
 
-/** Returns the explicit fields of `config` that a class with these defaults has. */
-export function knownFields<T extends object>(defaults: T, config: SchedulerConfig): Partial<T> {
-  return Object.fromEntries(Object.entries(explicitFields(config)).filter(([name]) => name in defaults)) as Partial<T>;
-}
+const isOff = (defaultValue: unknown, value: unknown) => typeof defaultValue === 'boolean' && value === null;
 
 function problemOf<T extends object>(
   defaults: T,
-  choices: Choices<T>,
+  checks: FieldChecks<T>,
   name: keyof T & string,
   value: unknown,
 ): string[] {
-  if (!(name in defaults)) return [];
+  if (!Object.hasOwn(defaults, name)) return [];
   const got = `${name} got ${JSON.stringify(value)}, expected`;
-  const options = choices[name];
-  if (options) return options.includes(value as T[typeof name]) ? [] : [`${got} one of ${options.join(', ')}`];
-  if (defaults[name] === null)
-    return value === null || Array.isArray(value) ? [] : [`${got} a list of numbers or null`];
-  if (typeof value !== typeof defaults[name]) return [`${got} a ${typeof defaults[name]}`];
-  return [];
+  const check: readonly unknown[] | FieldCheck | undefined = checks[name];
+  if (check && 'accepts' in check) return check.accepts(value) ? [] : [`${got} ${check.expected}`];
+  if (check) return check.includes(value) ? [] : [`${got} ${oneOf(check)}`];
+  return typeof value === typeof defaults[name] ? [] : [`${got} a ${typeof defaults[name]}`];
 }
+
+const oneOf = (values: readonly unknown[]) => `${values.length > 1 ? 'one of ' : ''}${values.map(String).join(', ')}`;

@@ -67,7 +67,13 @@ async function twoSamples(pipeline: StableDiffusionPipeline): Promise<readonly S
     await pipeline.encodePrompt(prompts),
     await pipeline.encodePrompt(['', '']),
   ];
-  const latents = pipeline.prepareLatents({ batch: 2, height: 16, width: 16, generator: random(2) });
+  const latents = pipeline.prepareLatents({
+    batch: 2,
+    numInferenceSteps: 2,
+    height: 16,
+    width: 16,
+    generator: random(2),
+  });
   const { samples, images } = await drawSamples(pipeline, options, {
     latents,
     promptEmbeds,

@@ -48,11 +48,10 @@ export function preparePipeline(
   if (config.use_lora) checkAdapter('UNet', adapted);
   if (config.train_text_encoder) checkAdapter('text encoder', text);
   else checkFrozen(text);
-  const ddim = scheduler instanceof DDIMScheduler ? scheduler : DDIMScheduler.fromConfig(scheduler.config);
   const ready = pipeline.with({
     unet: unet.withParams(adapted),
     textEncoder: textEncoder.withParams(text),
-    scheduler: ddim,
+    scheduler: DDIMScheduler.fromConfig(scheduler.config),
   });
   const created = {
     ...(adapted !== unet.params && trainable(adapted)),

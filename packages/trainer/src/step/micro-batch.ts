@@ -69,8 +69,9 @@ export class MicroBatches<M> {
 
   /** Draws x_T, `[B, h, w, C]`; it belongs to the caller. */
   drawLatents(): Tensor4D {
-    const { train_batch_size: batch } = this.config;
-    return this.pipeline.prepareLatents({ batch, ...imageSize(this.config), generator: this.generators.noise });
+    const { train_batch_size: batch, sample_num_steps: numInferenceSteps } = this.config;
+    const { noise: generator } = this.generators;
+    return this.pipeline.prepareLatents({ batch, numInferenceSteps, ...imageSize(this.config), generator });
   }
 
   /** Draws which steps of the chain are attached. */

@@ -1,4 +1,4 @@
-import { add, mul, randomNormal, scalar, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, mul, ones, randomNormal, scalar, tidy, zeros, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
 import { useBackend } from '@alignprop/autograd-ext';
 import { checkGradient, expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -14,10 +14,11 @@ export function testScheduler(name: string, create: () => Scheduler): void {
     beforeAll(() => useBackend());
 
     it('orders its steps from the noisiest to the last', () => {
-      for (const count of [1, 2, 7, 50]) {
+      for (const count of [4, 7, 50]) {
         const steps = create().timesteps(count);
         expect(steps.map((step) => step.index)).toEqual(steps.map((_, i) => i));
-        expect(steps.every((step) => Number.isInteger(step.t) && step.t >= 0 && step.prev <= step.t)).toBe(true);
+        expect(steps.every((step) => step.t >= 0 && step.prev <= step.t)).toBe(true);
+        expect(steps.at(-1)!.prev).toBeLessThanOrEqual(0);
         expect(steps.every((step, i) => i === 0 || step.t <= steps[i - 1]!.t)).toBe(true);
       }
     });
@@ -46,7 +47,9 @@ export function testScheduler(name: string, create: () => Scheduler): void {
           const { prevSample, predOriginalSample } = take(scheduler, step, modelOutput, sample);
           return add(prevSample, mul(predOriginalSample, 0.01));
         };
-        tidy(() => checkGradient(fn as never, [normal(1), normal(2)], { step: 5e-3 }));
+        // A linear step allows for large differences, which rounding does not disturb at large noise levels.
+        const difference = isBounded(scheduler) ? 5e-3 : 0.5;
+        tidy(() => checkGradient(fn as never, [normal(1), normal(2)], { step: difference }));
       }
     });
 
@@ -60,9 +63,31 @@ export function testScheduler(name: string, create: () => Scheduler): void {
         const scheduler = create();
         const total = scheduler.config.num_train_timesteps as number;
         const [original, noise] = [normal(3), normal(4)];
+        const scale = scheduler.inputScale(scheduler.timesteps(4)[0]!) === 1 ? 1 : noiseLevelAt(scheduler, total - 1);
         expectClose(scheduler.addNoise(original, zerosLike(noise), [0, 0]), original, 0.01);
-        expectClose(scheduler.addNoise(zerosLike(original), noise, [total - 1, total - 1]), noise, 0.01);
+        const noised = scheduler.addNoise(zerosLike(original), noise, [total - 1, total - 1]);
+        expectClose(noised, mul(noise, scale), 0.01);
         expect(() => scheduler.addNoise(original, noise, [0, total])).toThrow(/timestep got/);
+      });
+    });
+
+    it('changes options, and keeps the names of its defaults', () => {
+      const scheduler = create();
+      const changed = scheduler.withOptions({ steps_offset: 3 });
+      expect(changed.config).toEqual({ ...scheduler.config, steps_offset: 3 });
+      expect(changed.withOptions({ steps_offset: scheduler.config.steps_offset }).config).toEqual(scheduler.config);
+    });
+
+    it("scales the model's input to unit variance, and reports missing noise", () => {
+      tidy(() => {
+        const scheduler = create();
+        const chain = scheduler.timesteps(6);
+        expect(scheduler.inputScale(chain[0]!) * scheduler.initNoiseSigma(6)).toBeGreaterThan(0.98);
+        expect(scheduler.inputScale(chain[0]!) * scheduler.initNoiseSigma(6)).toBeLessThanOrEqual(1.001);
+        const noisy = chain.find((step) => scheduler.drawsNoise(step, 0.5));
+        if (!noisy) return;
+        const [x, output] = [normal(1), normal(2)];
+        expect(() => scheduler.step(output, noisy, x, { eta: 0.5 })).toThrow(/step: step \d+ .* got no noise/);
       });
     });
 
@@ -70,7 +95,7 @@ export function testScheduler(name: string, create: () => Scheduler): void {
       await expectNoLeaks(() => {
         tidy(() =>
           create()
-            .timesteps(3)
+            .timesteps(4)
             .forEach((step) => take(create(), step)),
         );
       });
@@ -103,5 +128,10 @@ function expectLinear(scheduler: Scheduler, step: Step): void {
   }
 }
 
-const isLinear = ({ historyLength, config }: Scheduler) =>
-  historyLength === 0 && config.clip_sample !== true && config.thresholding !== true;
+const isLinear = (scheduler: Scheduler) => scheduler.historyLength === 0 && !isBounded(scheduler);
+
+const isBounded = ({ config }: Scheduler) => config.clip_sample === true || config.thresholding === true;
+
+/** σ at a training timestep of a scheduler that scales the model's input. */
+const noiseLevelAt = (scheduler: Scheduler, t: number): number =>
+  scheduler.addNoise(zeros(shape), ones(shape), [t, t]).dataSync()[0]!;

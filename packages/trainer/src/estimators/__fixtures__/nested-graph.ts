@@ -56,7 +56,7 @@ const noiseOf = (call: number): Tensor4D => randomNormal([2, 4, 4, 4], 0, 1, 'fl
 export async function newInputs(pipeline: StableDiffusionPipeline, plan: DrawnPlan): Promise<GradientInputs<unknown>> {
   let call = 0;
   return {
-    latents: pipeline.prepareLatents({ batch: 2, ...size, generator: random(1) }),
+    latents: pipeline.prepareLatents({ batch: 2, numInferenceSteps: 4, ...size, generator: random(1) }),
     promptEmbeds: await pipeline.encodePrompt(prompts),
     negativePromptEmbeds: await pipeline.encodePrompt(['', '']),
     noise: () => noiseOf(call++),
