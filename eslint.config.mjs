@@ -42,7 +42,7 @@ const rooms = {
     ['kernels/*'],
     ['register-gradients.ts'],
     ['backend.ts', 'ops'],
-    ['vjp.ts'],
+    ['vjp.ts', 'differentiable.ts'],
     ['checkpoint.ts'],
     ['engine/precision.ts'],
     ['engine/engine.ts'],
@@ -66,10 +66,12 @@ const rooms = {
     ['save-lora.ts'],
   ],
   rewards: [
+    ['returned-scores.ts'],
     ['reward.ts', 'rgb-image.ts'],
     ['jpeg', 'clip', 'combinators', 'graph-model', 'object-detection'],
     ['image-reward'], // BLIP reads the pixels that CLIP reads
-    ['score-images.ts'],
+    ['reward-scorer.ts'],
+    ['score-images.ts', 'interface.ts'],
     ['testing'],
   ],
   trainer: [
@@ -124,9 +126,9 @@ const clipOnly = {
   regex: '^@alignprop/diffusion(?!/clip$)',
   message: "Rewards see the diffusion package through '@alignprop/diffusion/clip' only.",
 };
-const rewardTypes = {
-  group: ['@alignprop/rewards', '@alignprop/rewards/*'],
-  message: 'The trainer knows rewards as a type: users hand the function in.',
+const rewardInterface = {
+  regex: '^@alignprop/rewards(?!/interface$)',
+  message: "The trainer knows rewards as types and by '@alignprop/rewards/interface': users hand the function in.",
   allowTypeImports: true,
 };
 
@@ -243,7 +245,7 @@ export default tseslint.config(
   {
     files: ['packages/trainer/src/**/*.ts'],
     ignores: tests,
-    rules: restrictImports(...tfjs, fixtures, node, rewardTypes),
+    rules: restrictImports(...tfjs, fixtures, node, rewardInterface),
   },
   {
     files: ['packages/autograd-ext/src/register-gradients.ts'],

@@ -94,6 +94,7 @@ const allowed: readonly (readonly [file: string, code: string])[] = [
     "export { addLora } from '@alignprop/lora'; export { StableDiffusionPipeline } from '@alignprop/diffusion';",
   ],
   ['packages/trainer/src/x.ts', "export type { RewardFunction } from '@alignprop/rewards';"],
+  ['packages/trainer/src/x.ts', "export { scoresTensor } from '@alignprop/rewards/interface';"],
   [
     'packages/cli/src/x.ts',
     "import { readFileSync } from 'node:fs'; export { jpegCompressibility } from '@alignprop/rewards';\n" +

@@ -1,6 +1,7 @@
 export { backendNames, ensureBackend, useBackend, type BackendName } from './backend.js';
 export { checkpoint } from './checkpoint.js';
 export { defineOp, type OpDefinition } from './define-op.js';
+export { isDifferentiable } from './differentiable.js';
 export { disposeTensors } from './dispose-tensors.js';
 export { createEngine, engineNames, type EngineName, type EngineOptions } from './engine/create-engine.js';
 export type { Compiled, CompiledVjp, Engine, SavedForward } from './engine/engine.js';

@@ -28,12 +28,16 @@ export {
   defineReward,
   isModelReward,
   loadReward,
+  type BlackBoxReward,
   type DetailedReward,
   type ModelReward,
+  type RewardContext,
   type RewardFunction,
   type RewardMemory,
   type RewardModel,
 } from './reward.js';
+export { scoredSum, type ScoredPart, type ScoredSum } from './reward-scorer.js';
+export type { ReturnedScores, Scores } from './returned-scores.js';
 export type { RgbImage } from './rgb-image.js';
 export {
   scoreImages,

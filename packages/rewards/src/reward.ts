@@ -4,11 +4,24 @@ import {
   isTensor,
   mapTensors,
   readFrozen,
+  RecordingError,
   type ModelFunction,
   type Params,
   type StoredTensor,
 } from '@alignprop/autograd-ext';
 import { tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { rewardName, scoresTensor, type ReturnedScores } from './returned-scores.js';
+
+/** The state of the run that calls a reward, for rewards that change on a schedule. */
+export interface RewardContext {
+  /** Optimizer steps taken so far; 0 outside of a run. */
+  readonly step: number;
+  /** Epochs completed so far: AlignProp has one step an epoch. */
+  readonly epoch: number;
+}
+
+/** The context of a call outside of a run. */
+export const outsideRun: RewardContext = { step: 0, epoch: 0 };
 
 /**
  * Scores each image of a batch; higher is better. A reward is a plain function of tfjs ops: pure, synchronous and
@@ -17,13 +30,27 @@ import { tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfj
  * @param images `[B, H, W, 3]`, RGB in [0, 1]
  * @param prompts B prompts, one an image
  * @param promptMetadata B values, one an image: what the prompt function returned beside the prompt
- * @returns scores `[B]`
+ * @param context the step and the epoch; trainers, `scoreImages` and combinations always pass it
+ * @returns scores `[B]`; also `[B, 1]`, B scalars in an array, or any of these first in a pair `[scores, info]`
  */
 export type RewardFunction<M = unknown> = (
   images: Tensor4D,
   prompts: readonly string[],
   promptMetadata: readonly M[],
+  context?: RewardContext,
 ) => Tensor1D;
+
+/**
+ * Scores each image of a batch without a gradient: it may read pixels, be async, and ask a service. Takes what a
+ * `RewardFunction` takes; the images stay the caller's, and a returned tensor becomes the caller's. An async function
+ * disposes the tensors that it creates.
+ */
+export type BlackBoxReward<M = unknown> = (
+  images: Tensor4D,
+  prompts: readonly string[],
+  promptMetadata: readonly M[],
+  context?: RewardContext,
+) => ReturnedScores | Promise<ReturnedScores>;
 
 /** A reward that reports terms beside its scores, such as the parts of a weighted sum. */
 export interface DetailedReward<M = unknown> extends RewardFunction<M> {
@@ -34,6 +61,7 @@ export interface DetailedReward<M = unknown> extends RewardFunction<M> {
     images: Tensor4D,
     prompts: readonly string[],
     promptMetadata: readonly M[],
+    context?: RewardContext,
   ) => readonly [Tensor1D, ...Tensor1D[]];
   /** State that changes between calls, such as running statistics. A reward without it never changes. */
   readonly memory?: RewardMemory;
@@ -60,7 +88,7 @@ export interface RewardModel<M = unknown> {
   /** Frozen weights, in memory or in files (`StoredTensor`). */
   readonly params: Params;
   /** Computes further inputs of `score`, such as token ids. Their shapes depend only on the number of prompts. */
-  inputs?(prompts: readonly string[], promptMetadata: readonly M[]): readonly Tensor[];
+  inputs?(prompts: readonly string[], promptMetadata: readonly M[], context?: RewardContext): readonly Tensor[];
   /**
    * Maps `(params, images, ...inputs)` to scores `[B]`, then one output `[B]` for each of `terms`. Pure, like a
    * `RewardFunction`.
@@ -80,14 +108,10 @@ export interface ModelReward<M = unknown> extends DetailedReward<M> {
 
 /** Creates a reward from its parts. To call it directly, read its weights into memory first: see `loadReward`. */
 export function defineReward<M = unknown>(model: RewardModel<M>): ModelReward<M> {
-  const outputs: DetailedReward<M>['outputs'] = (images, prompts, metadata) => {
+  const outputs: DetailedReward<M>['outputs'] = (images, ...args) => {
     checkLoaded(model.params);
     return tidy(
-      () =>
-        [model.score(model.params, images, ...(model.inputs?.(prompts, metadata) ?? []))].flat() as [
-          Tensor1D,
-          ...Tensor1D[],
-        ],
+      () => [model.score(model.params, images, ...(model.inputs?.(...args) ?? []))].flat() as [Tensor1D, ...Tensor1D[]],
     );
   };
   const { terms = [], memory } = model;
@@ -100,14 +124,41 @@ export const scoresOf =
   (...args) =>
     tidy(() => outputs(...args)[0]);
 
-/** Returns the reward as a `DetailedReward`; a plain function has no terms. */
+/**
+ * Returns the reward as a `DetailedReward`. A plain function has no terms; its scores may be what `scoresTensor` takes.
+ * @throws when called, if the function returns no score for each image, or throws
+ */
 export function detailed<M>(reward: RewardFunction<M>): DetailedReward<M> {
   if (typeof (reward as Partial<DetailedReward<M>>).outputs === 'function') return reward as DetailedReward<M>;
-  const plain: RewardFunction<M> = (...args) => reward(...args);
+  const call = { reward: rewardName(reward) };
+  const plain: RewardFunction<M> = (...args) =>
+    scoresTensor(
+      named(call.reward, () => reward(...args)),
+      { ...call, batch: args[0].shape[0] },
+    );
   return Object.assign(plain, {
     terms: [],
-    outputs: (...args: Parameters<RewardFunction<M>>) => [reward(...args)] as const,
+    outputs: (...args: Parameters<RewardFunction<M>>) => [plain(...args)] as const,
   });
+}
+
+/**
+ * Calls a user's function, and names the reward in what it throws. An error of the recording engine passes unchanged.
+ */
+export function named<T>(reward: string, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw withName(reward, error);
+  }
+}
+
+/** The error that a reward threw, with the reward's name and the kind of error. */
+export function withName(reward: string, error: unknown): Error {
+  if (error instanceof RecordingError || (error instanceof Error && error.message.startsWith('rewardFunction')))
+    return error;
+  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return new Error(`${reward}: threw ${text}`, { cause: error });
 }
 
 /** Returns whether an engine can compile the reward. */

@@ -1,6 +1,8 @@
-import { dispose, tensor4d, unstack, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { isTensor, type Compiled, type Engine, type ModelFunction } from '@alignprop/autograd-ext';
-import { detailed, isModelReward, type RewardFunction } from './reward.js';
+import { dispose, tensor4d, unstack, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { isTensor, type Engine } from '@alignprop/autograd-ext';
+import { rewardName } from './returned-scores.js';
+import { RewardScorer, type BatchScores } from './reward-scorer.js';
+import type { BlackBoxReward, RewardFunction } from './reward.js';
 
 /** An RGB image: bytes in 0 … 255, or floats in [0, 1]. */
 export interface Pixels {
@@ -33,14 +35,14 @@ export interface ImageScores {
 }
 
 /**
- * Scores images one by one, so that their sizes may differ. Checks the values of all images before it scores the
- * first; rewards themselves read no values.
+ * Scores images one by one, so that their sizes may differ. The reward needs no gradient. Checks the values of all
+ * images before it scores the first; rewards themselves read no values.
  * @param images at least one, or a tensor `[B, H, W, 3]` in [0, 1]
  * @throws if an image is not RGB, or has a value that is NaN or out of range (the error names image, row, column and
  *   channel); if the number of prompts or metadata is not that of images; if a score is not finite
  */
 export async function scoreImages<M = unknown>(
-  reward: RewardFunction<M>,
+  reward: RewardFunction<M> | BlackBoxReward<M>,
   images: readonly ScorableImage[] | Tensor4D,
   { prompts = '', metadata, engine }: ScoreImagesOptions<M> = {},
 ): Promise<ImageScores> {
@@ -48,64 +50,24 @@ export async function scoreImages<M = unknown>(
   const texts = typeof prompts === 'string' ? pixels.map(() => prompts) : prompts;
   checkCount('prompts', texts, pixels.length);
   if (metadata) checkCount('metadata', metadata, pixels.length);
-  const { terms } = detailed(reward);
-  const evaluate = evaluation(reward, engine);
-  const columns = Array.from({ length: 1 + terms.length }, () => new Float32Array(pixels.length));
+  const scorer = new RewardScorer(reward, engine);
+  const rows: BatchScores[] = [];
   for (const [i, { data, height, width }] of pixels.entries()) {
-    const values = await firstValues(tensor4d(data, [1, height, width, 3]), (image) =>
-      evaluate(image, [texts[i]!], [metadata?.[i] as M]),
-    );
-    columns.forEach((column, j) => (column[i] = values[j]!));
-    if (!Number.isFinite(columns[0]![i]))
+    const image = tensor4d(data, [1, height, width, 3]);
+    const row = await scorer.score(image, [texts[i]!], [metadata?.[i] as M]).finally(() => image.dispose());
+    rows.push(row);
+    if (!Number.isFinite(row.scores[0]))
       throw new Error(
-        `scoreImages: the score of image ${i} got ${columns[0]![i]}, expected a finite number. ` +
-          'The image is finite, so the reward computed it.',
+        `scoreImages: the score of image ${i} got ${row.scores[0]}, expected a finite number. ` +
+          `The image is finite, so ${rewardName(reward)} computed it.`,
       );
   }
-  return { scores: columns[0]!, terms: Object.fromEntries(terms.map((term, j) => [term, columns[j + 1]!])) };
-}
-
-/** Evaluates a batch of one image and reads the value of each output. Disposes the image and the outputs. */
-async function firstValues(
-  image: Tensor4D,
-  evaluate: (image: Tensor4D) => ReturnType<Evaluate<unknown>>,
-): Promise<readonly number[]> {
-  try {
-    const outputs = await evaluate(image);
-    const values = await Promise.all(outputs.map((output) => output.data()));
-    dispose([...outputs]);
-    return values.map(([first]) => first!);
-  } finally {
-    image.dispose();
-  }
-}
-
-/** Computes the scores and terms of a batch. */
-type Evaluate<M> = (
-  image: Tensor4D,
-  prompts: readonly string[],
-  metadata: readonly M[],
-) => readonly Tensor[] | Promise<readonly Tensor[]>;
-
-function evaluation<M>(reward: RewardFunction<M>, engine?: Engine): Evaluate<M> {
-  if (!engine || !isModelReward(reward)) return (...args) => detailed(reward).outputs(...args);
-  const { model } = reward;
-  const run = compiled(engine, model.score);
-  return async (image, prompts, metadata) => {
-    const inputs = model.inputs?.(prompts, metadata) ?? [];
-    return run(model.params, image, ...inputs).finally(() => dispose([...inputs]));
+  return {
+    scores: Float32Array.from(rows, ({ scores }) => scores[0]!),
+    terms: Object.fromEntries(
+      Object.keys(rows[0]!.terms).map((term) => [term, Float32Array.from(rows, ({ terms }) => terms[term]![0]!)]),
+    ),
   };
-}
-
-const compiledScores = new WeakMap<Engine, WeakMap<ModelFunction, Compiled>>();
-
-/** Compiles a score function, once for each engine. */
-function compiled(engine: Engine, score: ModelFunction): Compiled {
-  const ofEngine = compiledScores.get(engine) ?? new WeakMap<ModelFunction, Compiled>();
-  compiledScores.set(engine, ofEngine);
-  const run = ofEngine.get(score) ?? engine.compile(score);
-  ofEngine.set(score, run);
-  return run;
 }
 
 interface FloatImage {

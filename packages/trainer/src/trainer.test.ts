@@ -311,7 +311,9 @@ describe('a step with non-finite or useless values', () => {
 
   it('refuses rewards of a wrong shape', async () => {
     const trainer = tinyTrainer({ pipeline, rewardFunction: ((images: Tensor4D) => mean(images)) as never });
-    await expect(collect(trainer)).rejects.toThrow(/rewardFunction: returned shape \[\], expected \[2\]/);
+    await expect(collect(trainer)).rejects.toThrow(
+      /rewardFunction: returned a tensor of shape \[\], expected a tensor \[2\]/,
+    );
     trainer.dispose();
   });
 });

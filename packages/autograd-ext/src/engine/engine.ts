@@ -30,6 +30,16 @@ export interface SavedForward {
   release(): void;
 }
 
+/** How an engine compiles a function. */
+export interface CompileOptions {
+  /**
+   * Records the function again at every call, and compiles it again if its graph or one of its constants has changed:
+   * for functions of the user's, which may read variables that change. False by default; an engine that calls the
+   * function needs no such option.
+   */
+  readonly refresh?: boolean;
+}
+
 /**
  * Runs model functions. Compilation is lazy: the first call with new shapes compiles for them. An engine owns
  * everything it derives from frozen weights (tensors read from files, packed layouts) until `dispose`.
@@ -38,14 +48,14 @@ export interface Engine {
   readonly name: string;
   /**
    * Whether a function is called only once per set of shapes, to be recorded. Values that a recorded function reads
-   * besides its arguments are constants from then on.
+   * besides its arguments are constants from then on, unless it is compiled with `refresh`.
    */
   readonly records: boolean;
   /** The number format of matrix products and convolutions. */
   readonly precision: Precision;
-  compile(fn: ModelFunction): Compiled;
+  compile(fn: ModelFunction, options?: CompileOptions): Compiled;
   /** @param options.wrt indices of the inputs to differentiate; none by default */
-  compileVjp(fn: ModelFunction, options?: { wrt?: readonly number[] }): CompiledVjp;
+  compileVjp(fn: ModelFunction, options?: CompileOptions & { wrt?: readonly number[] }): CompiledVjp;
   /** Frees everything the engine owns. It can be used again afterwards and then starts anew. */
   dispose(): void;
 }

@@ -1,12 +1,13 @@
 import type { Command } from 'commander';
 import type { Engine } from '@alignprop/autograd-ext';
-import { scoreImages, type Pixels, type RewardFunction } from '@alignprop/rewards';
+import { scoreImages, type Pixels } from '@alignprop/rewards';
 import { readImage } from '../images/read-image.js';
 import { addEngineOptions, startEngine, type EngineOptions } from '../options/engine-options.js';
 import { collectValues } from '../options/option-parsers.js';
 import { usesPrompt } from '../options/reward-list.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
-import { rewardTerms } from '../options/reward-terms.js';
+import type { UserReward } from '../options/reward-file.js';
+import { blackBoxTerms } from '../options/reward-terms.js';
 import { UsageError } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
@@ -33,12 +34,13 @@ const examples = `
 Examples:
   $ alignprop score *.png --reward jpeg-compressibility
   $ alignprop score crab.png --reward aesthetic --reward clip-score:10 --prompt crab --json
-  $ alignprop score crab.png --reward ./my-reward.mjs`;
+  $ alignprop score crab.png --reward ./my-reward.mjs
+  $ alignprop score crab.png --reward https://scores.example/aesthetic --reward "exec:python score.py"`;
 
 async function score(images: readonly string[], options: ScoreOptions): Promise<void> {
   if (options.reward === undefined)
     throw new UsageError('--reward: got nothing, expected at least one, such as --reward aesthetic.');
-  const reward = rewardTerms([options.reward].flat(), options.rewardOption);
+  const reward = blackBoxTerms([options.reward].flat(), options.rewardOption);
   const prompts = promptsOf(images, options.prompt ?? [], reward.names);
   const output = new Output(options);
   const pixels = await Promise.all(images.map(readImage));
@@ -61,7 +63,7 @@ async function scoreAll(
   images: readonly string[],
   pixels: readonly Pixels[],
   prompts: readonly string[],
-  reward: RewardFunction,
+  reward: UserReward,
   signal: AbortSignal,
   output: Output,
 ) {

@@ -1,4 +1,5 @@
 import { Option, type Command } from 'commander';
+import { ensureBackend, useBackend } from '@alignprop/autograd-ext';
 import { parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
 import {
   acrossProcesses,
@@ -18,7 +19,8 @@ import type { PromptList } from '../options/prompt-columns.js';
 import { simpleAnimals } from '../options/prompt-list.js';
 import { addPromptOptions, readPromptOptions, type PromptOptions } from '../options/prompt-options.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
-import { rewardTerms, type RewardTerms } from '../options/reward-terms.js';
+import type { UserReward } from '../options/reward-file.js';
+import { blackBoxTerms, rewardTerms, type RewardTerms } from '../options/reward-terms.js';
 import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../terminal/errors.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 import { reportDryRun } from './dry-run-report.js';
@@ -113,6 +115,9 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
   const model = options.model ?? options.pretrainedModel;
   const prompts = await readPromptOptions(options, model === undefined ? embeddedModel.prompts : simpleAnimals);
   checkEvaluation(config, rewards.evaluation, prompts.evaluation?.list);
+  await (options.backend ? useBackend(options.backend) : ensureBackend());
+  await rewards.training.check();
+  await rewards.evaluation?.check();
   const precision = config.mixed_precision === 'fp16' && hasFloat16(options) ? 'float16' : 'float32';
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
@@ -198,13 +203,13 @@ const withPlaces = (message: string, places: ReadonlyMap<string, string>): strin
 /** Returns the reward to maximise and, if it is another one, the reward for held-out prompts. */
 function trainRewards({ reward = defaultReward, evalReward = [], rewardOption }: TrainOptions): {
   training: RewardTerms;
-  evaluation?: RewardTerms;
+  evaluation?: RewardTerms<UserReward>;
 } {
   const [training, evaluation] = [[reward].flat(), [evalReward].flat()];
   return {
     training: rewardTerms(training, rewardOption, { otherTerms: evaluation }),
     ...(evaluation.length > 0 && {
-      evaluation: rewardTerms(evaluation, rewardOption, { flag: '--eval-reward', otherTerms: training }),
+      evaluation: blackBoxTerms(evaluation, rewardOption, { flag: '--eval-reward', otherTerms: training }),
     }),
   };
 }
@@ -212,7 +217,7 @@ function trainRewards({ reward = defaultReward, evalReward = [], rewardOption }:
 /** @throws UsageError if an evaluation is requested without prompts for it */
 function checkEvaluation(
   { eval_freq }: AlignPropConfig,
-  evalReward: RewardTerms | undefined,
+  evalReward: RewardTerms<UserReward> | undefined,
   evalPrompts: PromptList | undefined,
 ): void {
   if (evalPrompts) return;

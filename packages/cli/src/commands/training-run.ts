@@ -18,6 +18,7 @@ import { exchange, shared, singleProcess, type Collective } from '@alignprop/tra
 import { writeSheet } from '../images/image-files.js';
 import type { PromptList, PromptMetadata } from '../options/prompt-columns.js';
 import { promptDrawer } from '../options/prompt-list.js';
+import type { UserReward } from '../options/reward-file.js';
 import { Interrupted } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import type { Output } from '../terminal/output.js';
@@ -29,7 +30,7 @@ export interface TrainingJob {
   pipeline: StableDiffusionPipeline;
   reward: RewardFunction;
   /** The reward for `evalPrompts`; `reward` by default. */
-  evalReward?: RewardFunction;
+  evalReward?: UserReward;
   prompts: PromptList;
   /** Held-out prompts, evaluated with and without the adapter and every `eval_freq` epochs; none by default. */
   evalPrompts?: PromptList;

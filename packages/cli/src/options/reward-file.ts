@@ -1,8 +1,19 @@
 import { stat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import type { RewardFunction } from '@alignprop/rewards';
+import { basename } from 'node:path';
+import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
+import { describeValue, isClass } from '@alignprop/rewards/interface';
 import { UsageError } from '../terminal/errors.js';
+import { importModule } from './user-module.js';
+
+/** A reward of the user's: with a gradient, or a black box. */
+export type UserReward = RewardFunction | BlackBoxReward;
+
+/** A module of the user's whose exports are checked. */
+interface RewardFile {
+  /** The reward; undefined if the module exports a function that makes it. */
+  readonly exported?: UserReward;
+  readonly load: () => Promise<UserReward>;
+}
 
 /** Whether the name of a reward is the path of a module, not the name of a listed reward. */
 export const isRewardFile = (name: string): boolean => /\.[cm]?[jt]s$/.test(name);
@@ -11,53 +22,73 @@ export const isRewardFile = (name: string): boolean => /\.[cm]?[jt]s$/.test(name
 export const rewardFileName = (path: string): string => basename(path).replace(/\.[cm]?[jt]s$/, '');
 
 /**
- * Loads the reward that a user's module exports by default: a RewardFunction, or a function without parameters that
- * returns one or a promise of one.
+ * Imports a user's module and finds its reward: the default export, a RewardFunction or BlackBoxReward;
+ * or what its export `createReward`, possibly async, returns. A default export with an empty parameter list is such a
+ * function as well, since a reward has to take images.
+ * @param flag the flag that named the file, for messages
  * @throws if the file does not exist, cannot be run, or exports something else
  */
-export async function rewardFile(path: string): Promise<RewardFunction> {
+export async function openRewardFile(path: string, flag: string): Promise<RewardFile> {
   if (!(await stat(path).catch(() => undefined))?.isFile())
-    throw new UsageError(`--reward: there is no file '${path}'.`);
-  const { default: exported } = await importModule(path);
-  if (typeof exported !== 'function')
-    throw new UsageError(
-      `--reward: the default export of '${path}' got ${kindOf(exported)}, expected a function: ${signature}`,
-    );
-  if (exported.length > 0 || 'outputs' in exported) return exported as RewardFunction;
-  const reward = await (exported as () => unknown)();
-  if (typeof reward === 'function') return reward as RewardFunction;
-  throw new UsageError(
-    `--reward: the default export of '${path}' has no parameters, so it was called to create the reward. ` +
-      `It returned ${kindOf(reward)}, expected a function: ${signature}`,
-  );
-}
-
-const signature = '(images, prompts, metadata) => scores, or () => such a function.';
-
-async function importModule(path: string): Promise<{ default?: unknown }> {
-  try {
-    return (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
-  } catch (cause) {
-    throw new Error(
-      `--reward: cannot load '${path}': ${(cause as Error).message}${advice(cause as NodeJS.ErrnoException)}`,
-      { cause },
-    );
+    throw new UsageError(`${flag}: there is no file '${path}'.`);
+  const module = await importModule(path, flag);
+  const { createReward } = module;
+  const exported = defaultExport(module);
+  if (typeof createReward === 'function' && exported !== undefined)
+    throw new UsageError(`${flag}: '${path}' exports both a default and createReward, expected one of them.`);
+  const maker = createReward ?? (isMaker(exported) ? exported : undefined);
+  if (maker === undefined) {
+    checkReward(exported, `${flag}: the default export of '${path}'`, module);
+    return { exported, load: () => Promise.resolve(exported) };
   }
+  const what = createReward === undefined ? 'the default export' : 'createReward';
+  if (typeof maker !== 'function' || isClass(maker))
+    throw new UsageError(`${flag}: createReward of '${path}' got ${describeValue(maker)}, expected a function.`);
+  const load = async () => {
+    const reward: unknown = await (maker as () => unknown)();
+    const why = createReward === undefined ? ' has no parameters, so it was called to make the reward, and' : '';
+    checkReward(reward, `${flag}: ${what} of '${path}'${why} returned something else: it`, {});
+    return reward;
+  };
+  return { load };
 }
 
-function advice({ code, message }: NodeJS.ErrnoException): string {
-  if (code === 'ERR_UNKNOWN_FILE_EXTENSION' && /\.[cm]?ts\b/.test(message))
-    return (
-      `. Node ${process.versions.node} does not run TypeScript: ` +
-      'use Node 22.18 or newer, or compile the file to .mjs.'
-    );
-  if (code === 'ERR_MODULE_NOT_FOUND')
-    return ". Install the packages that it imports in the file's folder, such as @tensorflow/tfjs-core.";
-  return '';
+/** Whether calling the reward gives a promise: then it has no gradient. */
+export const isAsyncFunction = (reward: unknown): boolean =>
+  Object.prototype.toString.call(reward) === '[object AsyncFunction]';
+
+function checkReward(
+  value: unknown,
+  subject: string,
+  module: Readonly<Record<string, unknown>>,
+): asserts value is UserReward {
+  if (typeof value === 'function' && !isClass(value) && !isGenerator(value)) return;
+  const kind = isGenerator(value) ? 'a generator function' : describeValue(value);
+  const advice = isClass(value) ? adviceForClass(value as { name: string }) : adviceForExports(module);
+  throw new UsageError(`${subject} got ${kind}, expected a function (images, prompts, metadata) => scores. ${advice}`);
 }
 
-function kindOf(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  if (value === null) return 'null';
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+const adviceForClass = ({ name }: { readonly name: string }): string =>
+  `Export a method: const it = new ${name || 'Score'}(); export default (...args) => it.score(...args).`;
+
+function adviceForExports(module: Readonly<Record<string, unknown>>): string {
+  const functions = Object.keys(module).filter((key) => key !== 'default' && typeof module[key] === 'function');
+  if (functions.length > 0) return `Write 'export default' before ${functions.join(' or ')}.`;
+  return 'A function that makes the reward is exported as createReward.';
+}
+
+const isGenerator = (value: unknown): boolean => /Generator/.test(Object.prototype.toString.call(value));
+
+/** Whether a function has an empty parameter list and does not read `arguments`: it cannot see images. */
+function isMaker(value: unknown): boolean {
+  if (typeof value !== 'function' || value.length > 0 || 'outputs' in value || isClass(value)) return false;
+  const source = Function.prototype.toString.call(value).replace(/\/\*[\s\S]*?\*\/|\/\/[^\n]*/g, '');
+  if (source.includes('[native code]')) return false; // a bound function
+  return /^(?:async\s*)?(?:function\b)?\s*[\w$]*\s*\(\s*\)/.test(source) && !/\barguments\b/.test(source);
+}
+
+/** The default export; that of a module which a compiler has turned into CommonJS lies one level deeper. */
+function defaultExport({ default: exported }: Readonly<Record<string, unknown>>): unknown {
+  const inner = exported as { __esModule?: boolean; default?: unknown } | null | undefined;
+  return typeof exported === 'object' && inner?.__esModule ? inner.default : exported;
 }

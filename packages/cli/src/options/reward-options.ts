@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { collectValues } from './option-parsers.js';
 import { rewardNames } from './reward-list.js';
-import type { RewardOptions } from './reward-terms.js';
+import type { RewardOptions } from './reward-term-options.js';
 
 /** Values of the options that select rewards. A configuration file may give them in other forms than flags do. */
 export interface RewardTermOptions {
@@ -19,7 +19,8 @@ export function addRewardOptions(command: Command, purpose: string, defaultRewar
     .option(
       '--reward <name[:weight]>',
       `${purpose}: ${rewardNames.join(', ')}, or your own .js, .mjs or .ts file. ` +
-        `Given several times, the weighted sum.${defaultReward ? ` (default: ${defaultReward})` : ''}`,
+        'Given several times, the weighted sum; name:cap=7 caps it.' +
+        (defaultReward ? ` (default: ${defaultReward})` : ''),
       collectValues,
     )
     .option(

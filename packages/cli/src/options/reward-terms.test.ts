@@ -6,12 +6,14 @@ import { build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import { isModelReward, scoreImages, type RewardFunction } from '@alignprop/rewards';
+import { isModelReward, scoreImages } from '@alignprop/rewards';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { UsageError } from '../terminal/errors.js';
+import type { UserReward } from './reward-file.js';
 import { rewardNames, rewardOptionNames } from './reward-list.js';
-import { rewardTerms, type RewardOptions } from './reward-terms.js';
+import type { RewardOptions } from './reward-term-options.js';
+import { blackBoxTerms, rewardTerms } from './reward-terms.js';
 
 const folder = temporaryFolder();
 const file = (name: string, content: string): string => {
@@ -28,7 +30,7 @@ const image = { data: Uint8Array.from({ length: 16 * 16 * 3 }, (_, i) => (i * 7)
 const judge = async (terms: readonly string[], options?: RewardOptions) =>
   judgeWith(await rewardTerms(terms, options).load());
 
-async function judgeWith(reward: RewardFunction) {
+async function judgeWith(reward: UserReward) {
   const engine = new TfjsEngine();
   const scores = await scoreImages(reward, [image], { prompts: 'a crab', engine }).finally(() => engine.dispose());
   if ('dispose' in reward) (reward.dispose as () => void)();
@@ -117,6 +119,16 @@ describe('rewardTerms', () => {
     expect(terms.aesthetic![0]).toBeCloseTo((await judge(['aesthetic'], { aesthetic })).scores[0]! / 2, 5);
   });
 
+  it('caps and normalises a term', async () => {
+    const { scores, terms } = await judge(['jpeg-incompressibility:cap=0.1']);
+    expect(scores[0]).toBeCloseTo(0.1, 6);
+    expect(terms.uncapped![0]).toBeGreaterThan(0.1);
+    const both = await judge(['jpeg-incompressibility:2:cap=0.1:normalised', 'jpeg-compressibility:0']);
+    expect(both.scores[0]).toBeCloseTo(0.2, 5);
+    expect(both.terms['jpeg-incompressibility.raw.uncapped']![0]).toBeCloseTo(terms.uncapped![0]!, 5);
+    expect(() => blackBoxTerms(['aesthetic:normalised'])).toThrow(/'aesthetic' is normalised, but scores without/);
+  });
+
   it('accepts options of terms of two flags, and names the flag with an error', async () => {
     const options = ['jpeg-compressibility.quality=50', 'jpeg-incompressibility.quality=90'];
     const [one, other] = ['jpeg-compressibility', 'jpeg-incompressibility:2'];
@@ -138,9 +150,13 @@ describe('rewardTerms', () => {
     [
       ['beauty'],
       undefined,
-      /--reward: got 'beauty', expected a \.js, \.mjs or \.ts file, or one of aesthetic, clip-score, /,
+      /--reward: got 'beauty', expected a \.js, \.mjs or \.ts file, an https:.*'exec:command', or one of aesthetic, /,
     ],
     [['toString'], undefined, /got 'toString'/],
+    [['jpeg-compressibility:cap=low'], undefined, /cap of 'jpeg-compressibility' got 'low', expected a number/],
+    [['jpeg-compressibility:cap=1:cap=2'], undefined, /the cap of 'jpeg-compressibility' is given twice/],
+    [['https://a.example:80/x'], undefined, /'https:\/\/a\.example:80\/x' is computed by another program.*DDPOTrainer/],
+    [['exec:python score.py:2'], undefined, /'exec:python score\.py' is computed by another program/],
     [['jpeg-compressibility:much'], undefined, /weight of 'jpeg-compressibility' got 'much'/],
     [['jpeg-compressibility:'], undefined, /got ''/],
     [[`${brightness}:much`], undefined, /weight of '.*brightness\.mjs' got 'much'/],
@@ -172,7 +188,7 @@ describe('rewardTerms', () => {
   });
 });
 
-describe('rewardFile', () => {
+describe('a reward file', () => {
   beforeAll(() => useBackend('wasm'));
   const reward = `import { mean } from '${tfjs}'; const reward = (images) => mean(images, [1, 2, 3]);`;
   const level = image.data.reduce((sum, byte) => sum + byte, 0) / 255 / image.data.length;
@@ -181,8 +197,32 @@ describe('rewardFile', () => {
     ['a reward function', `${reward} export default reward;`],
     ['a function that returns one', `${reward} export default () => reward;`],
     ['an async function that returns one', `${reward} export default async () => { await null; return reward; };`],
+    ['createReward', `${reward} export async function createReward() { return reward; }`],
+    ['a function with rest parameters', `${reward} export default (...args) => reward(...args);`],
+    ['a function with default parameters', `${reward} export default (images = null, prompts = []) => reward(images);`],
+    ['a function that reads arguments', `${reward} export default function () { return reward(...arguments); }`],
+    ['a bound function', `${reward} export default ((...args) => reward(...args)).bind(null);`],
+    ['what a compiler to CommonJS leaves', `${reward} export default { __esModule: true, default: reward };`],
+    ["TRL's pair", `${reward} export default (images) => [reward(images), {}];`],
   ])('loads a module that exports %s', async (kind, content) => {
     expect((await judge([file(`${kind.replaceAll(' ', '-')}.mjs`, content)])).scores[0]).toBeCloseTo(level, 5);
+  });
+
+  it('names itself in what is wrong with its scores, alone and in a sum', async () => {
+    const path = file('three.mjs', 'export default (images) => [1, 2, 3];');
+    const message = `rewardFunction '${path}': returned an array of 3 numbers [1, 2, 3], expected a tensor [1] or`;
+    await expect(judge([path])).rejects.toThrow(message);
+    await expect(judge([path, 'jpeg-compressibility'])).rejects.toThrow(message);
+    await expect(judge([`${path}:cap=1`])).rejects.toThrow(message);
+  });
+
+  it('may be async where no gradient is needed, also in a sum', async () => {
+    const path = file('prompts.mjs', 'export default async (images, prompts) => prompts.map(({ length }) => length);');
+    const score = async (...terms: string[]) => judgeWith(await blackBoxTerms(terms).load());
+    expect((await score(path)).scores[0]).toBe(6); // 'a crab'
+    const { scores, terms } = await score(`${path}:0.5:cap=4`, 'jpeg-incompressibility');
+    expect(terms.prompts![0]).toBe(2);
+    expect(scores[0]).toBeCloseTo(2 + terms['jpeg-incompressibility']![0]!, 5);
   });
 
   it('loads a TypeScript module', async () => {
@@ -192,9 +232,9 @@ describe('rewardFile', () => {
 
   it('loads TypeScript only if Node runs it, and names the version that does', async () => {
     const path = file('plain.ts', 'const reward: unknown = (images: object) => images; export default reward;');
-    const built = join(folder, 'reward-file.cjs'); // tests run TypeScript by themselves
+    const built = join(folder, 'user-module.cjs'); // tests run TypeScript by themselves
     await build({
-      entryPoints: [fileURLToPath(new URL('reward-file.ts', import.meta.url))],
+      entryPoints: [fileURLToPath(new URL('user-module.ts', import.meta.url))],
       bundle: true,
       platform: 'node',
       format: 'cjs',
@@ -202,8 +242,8 @@ describe('rewardFile', () => {
     });
     const program = `
       require(${JSON.stringify(built)})
-        .rewardFile(${JSON.stringify(path)})
-        .then((reward) => console.log(typeof reward), (error) => console.log(error.message));`;
+        .importModule(${JSON.stringify(path)}, '--reward')
+        .then((module) => console.log(typeof module.default), (error) => console.log(error.message));`;
     const printed = execFileSync(process.execPath, ['-e', program], {
       encoding: 'utf8',
       env: { ...process.env, NODE_OPTIONS: '' },
@@ -227,12 +267,24 @@ describe('rewardFile', () => {
     [
       'nothing.mjs',
       'export const reward = 1;',
-      /the default export of '.*nothing\.mjs' got nothing, expected a function/,
+      /the default export of '.*nothing\.mjs' got nothing \(undefined\), expected a function/,
     ],
+    ['named.mjs', 'export function score() {}', /got nothing \(undefined\).*Write 'export default' before score\./],
+    ['class.mjs', 'export default class Bright { score() {} }', /class\.mjs' got a class, .*new Bright\(\)/],
+    ['generator.mjs', 'export default function* (images) {}', /got a generator function, expected a function/],
+    ['object.mjs', 'export default { score: 1 };', /got an object with the keys score, expected a function/],
+    ['both.mjs', 'export default (x) => x; export const createReward = () => 1;', /exports both a default and/],
+    [
+      'made.mjs',
+      'export const createReward = () => 1;',
+      /createReward of '.*made\.mjs' returned .* got a number \(1\)/,
+    ],
+    ['async.mjs', 'export default async (images) => [1];', /async\.mjs' exports an async function.*DDPOTrainer/],
+
     [
       'number.mjs',
       'export default () => 3;',
-      /has no parameters, so it was called to create the reward\. It returned a number, expected a function/,
+      /has no parameters, so it was called to make the reward, .* got a number \(3\), expected a function/,
     ],
     ['broken.mjs', 'export default (', /--reward: cannot load '.*broken\.mjs': /],
     [
@@ -242,6 +294,7 @@ describe('rewardFile', () => {
     ],
   ])('rejects %s', async (name, content, message) => {
     if (content !== undefined) file(name, content);
-    await expect(rewardTerms([join(folder, name)]).load()).rejects.toThrow(message);
+    const { check, load } = rewardTerms([join(folder, name)]);
+    await expect(check().then(() => load())).rejects.toThrow(message);
   });
 });

@@ -1,25 +1,36 @@
-import { isModelReward, loadReward, weightedSum, type RewardFunction } from '@alignprop/rewards';
+import {
+  capped,
+  isModelReward,
+  loadReward,
+  normalised,
+  scoredSum,
+  weightedSum,
+  type ModelReward,
+  type RewardFunction,
+} from '@alignprop/rewards';
 import { UsageError } from '../terminal/errors.js';
-import { isRewardFile, rewardFile, rewardFileName } from './reward-file.js';
-import { hasWeights, isListedReward, listedReward, rewardNames } from './reward-list.js';
+import { commandReward } from './command-reward.js';
+import { httpReward } from './http-reward.js';
+import { isAsyncFunction, openRewardFile, type UserReward } from './reward-file.js';
+import { hasWeights, listedReward } from './reward-list.js';
+import { parseRewardOptions, serviceName, serviceOptions, type RewardOptions } from './reward-term-options.js';
+import { parseTerm, sourceOfTerm, type Term } from './reward-term.js';
 
-/** Values by option by reward: `{ aesthetic: { head: './head.pth' } }`. */
-type OptionsByReward = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-
-/** Values of `--reward-option`, such as `aesthetic.head=./head.pth`, or the nested form of configuration files. */
-export type RewardOptions = string | readonly string[] | OptionsByReward;
-
-interface Term {
-  readonly name: string;
-  readonly weight: number;
-  readonly load: () => Promise<RewardFunction>;
+/** A term that is checked, and a function that loads its reward. */
+interface CheckedTerm extends Term {
+  readonly load: () => Promise<UserReward>;
 }
 
 /** A weighted sum of rewards that are checked but not loaded. */
-export interface RewardTerms {
+export interface RewardTerms<R extends UserReward = RewardFunction> {
   readonly names: readonly string[];
+  /**
+   * Imports the user's modules, and checks what they export: cheap, so that it comes before models are loaded. Needs an
+   * active tfjs backend, since modules may create tensors.
+   */
+  readonly check: () => Promise<void>;
   /** @param onLoad called with a message before each reward that has weights is loaded */
-  readonly load: (onLoad?: (text: string) => void) => Promise<RewardFunction>;
+  readonly load: (onLoad?: (text: string) => void) => Promise<R>;
 }
 
 interface RewardTermsOptions {
@@ -30,75 +41,124 @@ interface RewardTermsOptions {
 }
 
 /**
- * Parses terms `name`, `name:weight`, `file` and `file:weight`, and their options.
+ * Parses the terms of a reward that is trained with its gradient, and their options: see `parseTerm`.
  * @returns the names, and a function that loads the weighted sum; a single term of weight 1 is the reward itself
- * @throws UsageError if a name is unknown or occurs twice, a weight is not a number, or an option is unknown or
- *   belongs to none of the terms
+ * @throws UsageError if a name is unknown or occurs twice, a setting is wrong, a term has no gradient, or an option is
+ *   unknown or belongs to none of the terms
  */
 export function rewardTerms(
   terms: readonly string[],
   options: RewardOptions = [],
   { flag = '--reward', otherTerms = [] }: RewardTermsOptions = {},
 ): RewardTerms {
-  const optionsByReward = parseOptions(options);
-  const parsed = terms.map((term) => parseTerm(term, optionsByReward, flag));
-  const names = parsed.map(({ name }) => name);
+  const parsed = checkedTerms(terms, options, { flag, otherTerms });
+  const remote = parsed.find(({ kind }) => kind === 'http' || kind === 'command');
+  if (remote)
+    throw new UsageError(
+      `${flag}: '${remote.source}' is computed by another program, so it has no gradient, expected a differentiable ` +
+        `reward. ${whereBlackBoxesGo}`,
+    );
+  const check = async () => {
+    for (const { kind, source } of parsed) {
+      if (kind === 'file' && isAsyncFunction((await openRewardFile(source, flag)).exported))
+        throw new UsageError(
+          `${flag}: '${source}' exports an async function, which has no gradient, expected a synchronous one. ` +
+            whereBlackBoxesGo,
+        );
+    }
+  };
+  return { names: namesOf(parsed), check, load: (onLoad) => loadSum(parsed, onLoad) };
+}
+
+/**
+ * The same for rewards that need no gradient: these may also be async, services (`https://…`) and commands
+ * (`exec:…`).
+ */
+export function blackBoxTerms(
+  terms: readonly string[],
+  options: RewardOptions = [],
+  { flag = '--reward', otherTerms = [] }: RewardTermsOptions = {},
+): RewardTerms<UserReward> {
+  const parsed = checkedTerms(terms, options, { flag, otherTerms });
+  const standardised = parsed.find(({ isNormalised }) => isNormalised);
+  if (standardised)
+    throw new UsageError(
+      `${flag}: '${standardised.source}' is normalised, but scores without training have no statistics, expected no ` +
+        "':normalised'.",
+    );
+  const check = async () => {
+    for (const { kind, source } of parsed) if (kind === 'file') await openRewardFile(source, flag);
+  };
+  return { names: namesOf(parsed), check, load: (onLoad) => loadScoredSum(parsed, onLoad) };
+}
+
+const whereBlackBoxesGo =
+  "Rewards without a gradient are for --eval-reward, for 'alignprop score', and for training by DDPOTrainer.";
+
+const namesOf = (terms: readonly Term[]): readonly string[] => terms.map(({ name }) => name);
+
+function checkedTerms(
+  terms: readonly string[],
+  options: RewardOptions,
+  { flag, otherTerms }: Required<RewardTermsOptions>,
+): readonly CheckedTerm[] {
+  const parsed = terms.map((term) => parseTerm(term, flag));
+  const names = namesOf(parsed);
   const duplicate = names.find((name, i) => names.indexOf(name) !== i);
   if (duplicate)
     throw new UsageError(`${flag}: '${duplicate}' is given twice. Give it once, with the sum of the weights.`);
-  const listed = [...names, ...otherTerms.map((term) => splitTerm(term).name)].filter(isListedReward);
-  const stray = Object.keys(optionsByReward).find((name) => !listed.includes(name));
-  if (stray) {
-    const expected = [...new Set(listed)].join(', ') || 'a listed reward';
-    throw new UsageError(`--reward-option: got an option of '${stray}', expected one of ${expected}.`);
-  }
-  return { names, load: (onLoad) => loadSum(parsed, onLoad) };
+  const byReward = parseRewardOptions(options, [...names, ...otherTerms.map(sourceOfTerm)]);
+  const service = serviceOptions(byReward[serviceName]);
+  const loads: Readonly<Record<Term['kind'], (source: string) => CheckedTerm['load']>> = {
+    listed: (source) => listedReward(source, byReward[source] ?? {}),
+    file: (source) => async () => (await openRewardFile(source, flag)).load(),
+    http: (source) => () => Promise.resolve(httpReward(source, service)),
+    command: (source) => () => Promise.resolve(commandReward(source.replace(/^exec:/, ''), service)),
+  };
+  return parsed.map((term) => ({ ...term, load: loads[term.kind](term.source) }));
 }
 
-async function loadSum(terms: readonly Term[], onLoad: (text: string) => void = () => {}): Promise<RewardFunction> {
-  const rewards: RewardFunction[] = [];
-  for (const { name, load } of terms) {
+async function loadAll(
+  terms: readonly CheckedTerm[],
+  onLoad: (text: string) => void = () => {},
+): Promise<UserReward[]> {
+  const rewards: UserReward[] = [];
+  for (const { name, source, load } of terms) {
     if (hasWeights(name)) onLoad(`Loading the reward ${name}`);
-    rewards.push(await load()); // sequential, since each may download gigabytes
+    rewards.push(called(source, await load())); // sequential, since each may download gigabytes
   }
-  if (rewards.length === 1 && terms[0]!.weight === 1) return rewards[0]!;
+  return rewards;
+}
+
+/** Names a reward in the messages about it. A function that cannot be renamed keeps its name. */
+function called<R extends UserReward>(name: string, reward: R): R {
+  if (Object.getOwnPropertyDescriptor(reward, 'name')?.configurable !== false && Object.isExtensible(reward))
+    Object.defineProperty(reward, 'name', { value: name, configurable: true });
+  return reward;
+}
+
+async function loadSum(terms: readonly CheckedTerm[], onLoad?: (text: string) => void): Promise<RewardFunction> {
+  const loaded = (await loadAll(terms, onLoad)) as RewardFunction[];
   // An engine cannot compile a sum that contains a plain function. It runs eagerly, with all weights in memory.
-  const summands = rewards.every(isModelReward)
-    ? rewards
-    : await Promise.all(rewards.map(async (reward) => (isModelReward(reward) ? loadReward(reward) : reward)));
-  return weightedSum(Object.fromEntries(terms.map(({ name, weight }, i) => [name, [summands[i]!, weight]])));
+  const isCompiled = loaded.length === 1 || loaded.every(isModelReward);
+  const inMemory = (reward: RewardFunction) =>
+    isModelReward(reward) && !isCompiled ? loadReward(reward) : Promise.resolve(reward);
+  const rewards: RewardFunction[] = [];
+  for (const [i, reward] of loaded.entries()) rewards.push(adjusted(await inMemory(reward), terms[i]!));
+  if (rewards.length === 1 && terms[0]!.weight === 1) return rewards[0]!;
+  return weightedSum(Object.fromEntries(terms.map(({ name, weight }, i) => [name, [rewards[i]!, weight]])));
 }
 
-function parseTerm(term: string, optionsByReward: OptionsByReward, flag: string): Term {
-  const { name, weight } = splitTerm(term);
-  const isFile = isRewardFile(name);
-  if (!isFile && !isListedReward(name))
-    throw new UsageError(
-      `${flag}: got '${name}', expected a .js, .mjs or .ts file, or one of ${rewardNames.join(', ')}.`,
-    );
-  if (weight.trim() === '' || !Number.isFinite(Number(weight)))
-    throw new UsageError(`${flag}: weight of '${name}' got '${weight}', expected a number.`);
-  if (isFile) return { name: rewardFileName(name), weight: Number(weight), load: () => rewardFile(name) };
-  return { name, weight: Number(weight), load: listedReward(name, optionsByReward[name] ?? {}) };
+/** Caps and standardises a reward as its term says. The term's name stays in messages. */
+function adjusted(reward: RewardFunction, { source, cap, isNormalised }: Term): RewardFunction {
+  const limited = cap === Infinity ? reward : called(source, capped(reward as ModelReward, cap));
+  return isNormalised ? called(source, normalised(limited as ModelReward)) : limited;
 }
 
-/** Splits a term at the colon before its weight. In the path of a file, a colon may also follow a drive letter. */
-function splitTerm(term: string): { name: string; weight: string } {
-  const pattern = isRewardFile(term.replace(/:[^:\\/]*$/, '')) ? /^(.*?)(?::([^:\\/]*))?$/ : /^([^:]*)(?::(.*))?$/;
-  const [, name = term, weight = '1'] = pattern.exec(term) ?? [];
-  return { name, weight };
-}
-
-function parseOptions(options: RewardOptions): OptionsByReward {
-  if (typeof options === 'object' && !Array.isArray(options)) return { ...(options as OptionsByReward) };
-  const byReward: Record<string, Record<string, unknown>> = {};
-  for (const written of [options].flat() as readonly string[]) {
-    const [, name, option, value] = /^([^.=]+)\.([^=]+)=(.*)$/s.exec(written) ?? [];
-    if (name === undefined)
-      throw new UsageError(
-        `--reward-option: got '${written}', expected reward.option=value, such as aesthetic.head=./head.pth.`,
-      );
-    (byReward[name] ??= {})[option!] = value;
-  }
-  return byReward;
+async function loadScoredSum(terms: readonly CheckedTerm[], onLoad?: (text: string) => void): Promise<UserReward> {
+  const rewards = await loadAll(terms, onLoad);
+  if (rewards.length === 1 && terms[0]!.weight === 1 && terms[0]!.cap === Infinity) return rewards[0]!;
+  return scoredSum(
+    Object.fromEntries(terms.map(({ name, weight, cap }, i) => [name, { reward: rewards[i]!, weight, cap }])),
+  );
 }

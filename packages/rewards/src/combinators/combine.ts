@@ -84,8 +84,8 @@ function combineModels<M>(
   let counts: readonly number[] = models.map(() => 0); // of each part's inputs; the same at every call
   return defineReward<M>({
     params: Object.fromEntries(names.map((name, i) => [name, models[i]!.params])),
-    inputs: (prompts, metadata) => {
-      const partInputs = models.map((model) => model.inputs?.(prompts, metadata) ?? []);
+    inputs: (...args) => {
+      const partInputs = models.map((model) => model.inputs?.(...args) ?? []);
       counts = partInputs.map(({ length }) => length);
       return [...partInputs.flat(), ...(inputs?.() ?? [])];
     },

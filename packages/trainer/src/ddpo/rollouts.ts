@@ -1,12 +1,12 @@
 import { tensor1d } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { RewardContext, RewardScorer } from '@alignprop/rewards/interface';
 import { samplingOptions } from '../gradient/walk-down.js';
 import { TensorScope } from '../gradient/tensor-scope.js';
 import { NonFiniteError } from '../optim/non-finite.js';
 import type { Generators } from '../step/generators.js';
 import type { ImageSamples } from '../step/image-samples.js';
 import type { MicroBatches } from '../step/micro-batch.js';
-import type { BlackBoxJudge } from './black-box-reward.js';
 import type { DDPOConfig } from './ddpo-config.js';
 import { drawSamples, type Sample, type SampledBatch } from './samples.js';
 
@@ -27,7 +27,7 @@ export interface RolloutsOptions<M> {
   pipeline: StableDiffusionPipeline;
   batches: MicroBatches<M>;
   generators: Generators;
-  judge: BlackBoxJudge<M>;
+  scorer: RewardScorer<M>;
 }
 
 /** Receives the images of an epoch's last batch. */
@@ -46,20 +46,20 @@ export class Rollouts<M> {
    * are pending.
    * @throws NonFiniteError for a log-probability or a reward; the signal's reason, between denoising steps
    */
-  async draw(epoch: number, showSamples: ShowSamples<M>, signal?: AbortSignal): Promise<Rollout> {
+  async draw(context: RewardContext, showSamples: ShowSamples<M>, signal?: AbortSignal): Promise<Rollout> {
     const { sample_num_batches_per_epoch: batches, async_reward_computation: isConcurrent } = this.#options.config;
     const samples: Sample[] = [];
-    const pending: Promise<number[]>[] = [];
+    const pending: Promise<readonly number[]>[] = [];
     for (let i = 0; i < batches; i++) {
-      const batch = await this.#drawBatch(epoch * batches + i, signal);
+      const batch = await this.#drawBatch(context.epoch * batches + i, signal);
       samples.push(...batch.samples);
-      const rewards = this.#reward(batch, i === batches - 1 ? showSamples : undefined);
+      const rewards = this.#reward(batch, context, i === batches - 1 ? showSamples : undefined);
       pending.push(rewards);
       rewards.catch(() => {}); // thrown below
       if (!isConcurrent) await rewards;
     }
     const rewards = (await Promise.all(pending)).flat();
-    checkFinite(samples, rewards);
+    checkFinite(samples, rewards, this.#options.scorer.name);
     return { samples, rewards };
   }
 
@@ -78,28 +78,33 @@ export class Rollouts<M> {
   }
 
   /** Rewards the images of a batch, and frees them. */
-  async #reward({ samples, images, promptMetadata }: DrawnBatch<M>, showSamples?: ShowSamples<M>): Promise<number[]> {
+  async #reward(
+    { samples, images, promptMetadata }: DrawnBatch<M>,
+    context: RewardContext,
+    showSamples?: ShowSamples<M>,
+  ): Promise<readonly number[]> {
     const prompts = samples.map(({ prompt }) => prompt);
     const scope = new TensorScope();
     scope.own(images);
     try {
-      const values = await this.#options.judge.judge(images, prompts, promptMetadata);
-      if (showSamples) await showSamples({ images, prompts, promptMetadata, rewards: scope.own(tensor1d(values)) });
-      return values;
+      const { scores } = await this.#options.scorer.score(images, prompts, promptMetadata, context);
+      const rewards = scope.own(tensor1d([...scores]));
+      if (showSamples) await showSamples({ images, prompts, promptMetadata, rewards });
+      return scores;
     } finally {
       scope.dispose();
     }
   }
 }
 
-function checkFinite(samples: readonly Sample[], rewards: readonly number[]): void {
+function checkFinite(samples: readonly Sample[], rewards: readonly number[], rewardName: string): void {
   samples.forEach(({ prompt, logProbs }, i) => {
     const step = logProbs.findIndex((value) => !Number.isFinite(value));
-    const what = step >= 0 ? `log-probability of denoising step ${step}` : 'reward';
+    const what = step >= 0 ? `log-probability of denoising step ${step}` : `score of ${rewardName}`;
     const value = step >= 0 ? logProbs[step]! : rewards[i]!;
     if (!Number.isFinite(value)) {
       throw new NonFiniteError(
-        `DDPOTrainer: the ${what} of image ${i} ('${prompt}') is ${value}. Nothing was trained on it.`,
+        `DDPOTrainer: the ${what} for image ${i} ('${prompt}') is ${value}. Nothing was trained on it.`,
       );
     }
   });

@@ -372,7 +372,7 @@ describe('DDPOTrainer', () => {
     const pipeline = await tinyPipeline();
     const trainer = trainerOf(pipeline, { rewardFunction: () => [1] });
     await expect(collect(trainer)).rejects.toThrow(
-      'rewardFunction: returned 1 numbers, expected 2, one reward an image.',
+      'rewardFunction: returned an array of 1 number [1], expected a tensor [2] or 2 numbers, one score an image.',
     );
     trainer.dispose();
     const certain = pipeline.with({ scheduler: new DDIMScheduler({ clip_sample: false }) }); // ends at ᾱ = 1

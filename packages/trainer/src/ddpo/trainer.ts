@@ -1,7 +1,8 @@
 import { dispose } from '@tensorflow/tfjs-core';
 import type { TorchGenerator } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { RewardFunction } from '@alignprop/rewards';
+import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
+import { RewardScorer } from '@alignprop/rewards/interface';
 import { full } from '../estimators/draft.js';
 import { silent, type Logger } from '../logger.js';
 import { imageSize } from '../model/image-size.js';
@@ -20,7 +21,6 @@ import { meanAndStd } from '../step/statistics.js';
 import { logSamples } from '../trackers/log-samples.js';
 import type { Tracker } from '../trackers/tracker.js';
 import { epochAdvantages, perPromptAdvantages, type Advantages } from './advantages.js';
-import { BlackBoxJudge, type BlackBoxReward } from './black-box-reward.js';
 import { parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo-config.js';
 import { policyGradient, type PolicyGradientFunction, type TakenStep } from './policy-gradient.js';
 import { Rollouts } from './rollouts.js';
@@ -93,8 +93,8 @@ export class DDPOTrainer<M = undefined> {
     this.#optimizer = optimizer;
     const drawn = { ...config, train_batch_size: batch };
     const batches = new MicroBatches(this.pipeline, promptFunction, drawn, full(), generators);
-    const judge = new BlackBoxJudge(pipeline.engine, rewardFunction);
-    this.#rollouts = new Rollouts({ config, pipeline: this.pipeline, batches, generators, judge });
+    const scorer = new RewardScorer(rewardFunction, pipeline.engine);
+    this.#rollouts = new Rollouts({ config, pipeline: this.pipeline, batches, generators, scorer });
     this.#advantages = configuredAdvantages(config);
     this.#gradient = policyGradient(this.pipeline, {
       latentShape,
@@ -156,7 +156,11 @@ export class DDPOTrainer<M = undefined> {
     const globalStep = this.globalStep;
     const { imageSamplesHook = logSamples } = this.#options;
     const showSamples = (samples: ImageSamples<M>) => imageSamplesHook(samples, this.#epoch, tracker);
-    const { samples, rewards } = await this.#rollouts.draw(this.#epoch, showSamples, signal);
+    const { samples, rewards } = await this.#rollouts.draw(
+      { step: globalStep, epoch: this.#epoch },
+      showSamples,
+      signal,
+    );
     const { train_adv_clip_max: limit } = this.config;
     const prompts = samples.map(({ prompt }) => prompt);
     const advantages = this.#advantages(prompts, rewards).map((advantage) =>

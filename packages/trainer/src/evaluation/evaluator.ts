@@ -1,10 +1,11 @@
 import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { random, type Engine } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { RewardFunction } from '@alignprop/rewards';
+import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
+import { outsideRun, rewardName, RewardScorer, type RewardContext } from '@alignprop/rewards/interface';
 import type { AlignPropConfig } from '../config/config.js';
 import { pixelDiversity } from './diversity.js';
-import { RewardScorer } from '../gradient/reward-judge.js';
+import { NonFiniteError } from '../optim/non-finite.js';
 import { meanAndStd } from '../step/statistics.js';
 import { imageSize } from '../model/image-size.js';
 import { samplingOptions } from '../gradient/walk-down.js';
@@ -30,10 +31,13 @@ export interface EvaluatorOptions<M> {
   promptMetadata?: readonly M[];
   /** One per prompt. Where undefined, the prompts take `negative_prompts` of the configuration in turn. */
   negativePrompts?: readonly (string | undefined)[];
-  rewardFunction: RewardFunction<M>;
+  /** It needs no gradient, and may be async. */
+  rewardFunction: RewardFunction<M> | BlackBoxReward<M>;
 }
 
 export interface EvaluateOptions {
+  /** The step and the epoch of the run, for the reward. */
+  context?: RewardContext;
   /** Called after the images of each prompt. */
   onImage?: () => void;
   signal?: AbortSignal;
@@ -46,18 +50,18 @@ export type Evaluate = (pipeline: StableDiffusionPipeline, options?: EvaluateOpt
  * Returns a function that draws `eval_images_per_prompt` images of each prompt and judges them. It samples as in
  * training, from the seed of the configuration: results of two calls differ only by their pipelines.
  * @param engine the engine of the pipelines; it also runs the reward
- * @throws if there is no prompt
+ * @throws if there is no prompt; the returned function, if a score is missing or not finite
  */
 export function evaluator<M = undefined>(
   engine: Engine,
   { config, prompts, promptMetadata, negativePrompts, rewardFunction }: EvaluatorOptions<M>,
 ): Evaluate {
   if (prompts.length === 0) throw new Error('evaluator: prompts got none, expected at least one.');
-  const scorer = new RewardScorer(engine, rewardFunction);
+  const scorer = new RewardScorer(rewardFunction, engine);
   const { eval_images_per_prompt: count } = config;
   const negatives = [config.negative_prompts ?? ''].flat();
   const times = <T>(value: T) => new Array<T>(count).fill(value);
-  return async (pipeline, { onImage, signal } = {}) => {
+  return async (pipeline, { context = outsideRun, onImage, signal } = {}) => {
     const generator = random(config.seed);
     const images: Tensor4D[] = [];
     const rewards: number[] = [];
@@ -73,7 +77,10 @@ export function evaluator<M = undefined>(
         });
         generated.latents.dispose();
         images.push(generated.images);
-        rewards.push(...(await scorer.score(generated.images, times(prompt), times(promptMetadata?.[i] as M))));
+        const metadata = times(promptMetadata?.[i] as M);
+        const { scores } = await scorer.score(generated.images, times(prompt), metadata, context);
+        checkFinite(scores, prompt, rewardName(rewardFunction));
+        rewards.push(...scores);
         onImage?.();
       }
       const all = concat(images);
@@ -83,4 +90,10 @@ export function evaluator<M = undefined>(
       dispose(images);
     }
   };
+}
+
+function checkFinite(scores: readonly number[], prompt: string, reward: string): void {
+  const bad = scores.find((score) => !Number.isFinite(score));
+  if (bad !== undefined)
+    throw new NonFiniteError(`${reward}: the score of a held-out image ('${prompt}') got ${bad}, expected a number.`);
 }

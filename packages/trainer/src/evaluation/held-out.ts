@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { dispose } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { RewardFunction } from '@alignprop/rewards';
+import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { evaluator, type Evaluate } from './evaluator.js';
 import { type EvaluationMetrics } from '../trackers/metrics.js';
@@ -17,10 +17,10 @@ export interface HeldOutOptions<M> {
   negativePrompts?: readonly (string | undefined)[];
   /**
    * Judges the images; by default the reward that is trained. Only a different reward detects that the trained one is
-   * over-optimised. With one that changes as it sees scores (`normalised`), evaluations of different steps are not
-   * comparable.
+   * over-optimised. It needs no gradient, and may be async. With one that changes as it sees scores (`normalised`),
+   * evaluations of different steps are not comparable.
    */
-  rewardFunction?: RewardFunction<M>;
+  rewardFunction?: RewardFunction<M> | BlackBoxReward<M>;
 }
 
 const stateSchema = z.strictObject({
@@ -61,7 +61,10 @@ export class HeldOut<M> {
 
   /** Draws the held-out prompts, from the same noise each time, and judges the images. */
   async run(pipeline: StableDiffusionPipeline, globalStep: number, signal?: AbortSignal): Promise<EvaluationMetrics> {
-    const { images, rewards, diversity } = await this.#evaluate(pipeline, { signal });
+    const { images, rewards, diversity } = await this.#evaluate(pipeline, {
+      signal,
+      context: { step: globalStep, epoch: globalStep },
+    });
     dispose(images);
     const { mean, std } = meanAndStd(rewards);
     const isBest = this.#state === undefined || mean > this.#state.best;

@@ -144,7 +144,7 @@ export class MicroBatchGradient<M> {
       decoded = await decoder.decode(latents.at(-1)!);
       const images = scope.own(decoded.images);
       const judged = scope.own(await judge.judge(images, { ...this.#inputs, lossScale: this.#lossScale }));
-      await checkRewards(await judged.rewards.data(), this.#inputs.prompts, images);
+      await checkRewards(await judged.rewards.data(), this.#inputs.prompts, images, judge.name);
       return { ...judged, images, latentGradient: await decoded.backward(judged.imageGradients) };
     } catch (error) {
       scope.dispose();

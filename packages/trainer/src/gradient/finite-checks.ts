@@ -29,12 +29,13 @@ export async function checkRewards(
   values: ArrayLike<number>,
   prompts: readonly string[],
   images: Tensor4D,
+  rewardName: string,
 ): Promise<void> {
   const index = Array.from(values).findIndex((value) => !Number.isFinite(value));
   if (index < 0) return;
   const blame = (await firstNonFinite([['images', images]]))
     ? 'The first tensor that is not finite is the decoded images.'
-    : 'The images are finite, so it comes from the reward function.';
+    : `The images are finite, so ${rewardName} computed it.`;
   throw new NonFiniteError(`the reward of image ${index} ('${prompts[index]}') is ${values[index]}. ${blame}`);
 }
 

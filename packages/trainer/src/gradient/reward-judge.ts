@@ -1,14 +1,22 @@
-import { dispose, fill, tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { dispose, fill, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import {
+  isDifferentiable,
   RecordingError,
   TfjsEngine,
   vjp,
-  type Compiled,
   type Engine,
   type ModelFunction,
   type Vjp,
 } from '@alignprop/autograd-ext';
 import type { ModelReward, RewardFunction, RewardModel } from '@alignprop/rewards';
+import {
+  detailed,
+  outsideRun,
+  rewardName,
+  scoresTensor,
+  sourceOfScores,
+  type RewardContext,
+} from '@alignprop/rewards/interface';
 
 /** Inputs of a reward besides the images. */
 export interface JudgeInputs<M> {
@@ -17,6 +25,8 @@ export interface JudgeInputs<M> {
   readonly promptMetadata: readonly M[];
   /** Multiplies the loss; 1 by default. */
   readonly lossScale?: number;
+  /** The step and the epoch of the run; step 0 by default. */
+  readonly context?: RewardContext;
 }
 
 /** Rewards and their gradient. Tensors belong to the caller. */
@@ -35,37 +45,49 @@ type RewardVjp<M> = (
   dy: Tensor,
   prompts: readonly string[],
   promptMetadata: readonly M[],
+  context: RewardContext,
 ) => Promise<Vjp>;
 
 /**
  * Differentiates a reward. It runs on the engine where it can: a reward with a model (`defineReward`), or a plain
- * function of the images alone. An engine that records functions cannot run a function that reads prompts or tensor
- * values; such a reward falls back to tfjs.
+ * function of the images alone, which is recorded at every call, since it may read variables that change. An engine
+ * that records functions cannot run a function that reads prompts or tensor values; such a reward falls back to tfjs.
  */
 export class RewardJudge<M> {
+  /** Names the reward in messages. */
+  readonly name: string;
   readonly #terms: readonly string[];
   readonly #warn: (message: string) => void;
   readonly #eager: RewardVjp<M>;
   #vjp: RewardVjp<M>;
+  #hasWarned = false;
 
   /** @param warn called once if the reward falls back to tfjs */
   constructor(engine: Engine, rewardFunction: RewardFunction<M>, warn: (message: string) => void = () => {}) {
     const { model, terms = [] } = rewardFunction as Partial<ModelReward<M>>;
+    this.name = rewardName(rewardFunction);
     this.#terms = terms;
     this.#warn = warn;
-    this.#eager = model ? compiledModel(new TfjsEngine(), model) : eagerFunction(rewardFunction);
-    if (model) this.#vjp = compiledModel(engine, model);
-    else this.#vjp = engine.records ? recordedFunction(engine, rewardFunction) : this.#eager;
+    const check: Check = (outputs, images) => this.#checked(outputs, images);
+    this.#eager = model ? compiledModel(new TfjsEngine(), model, check) : eagerFunction(rewardFunction, check);
+    if (model) this.#vjp = compiledModel(engine, model, check);
+    else this.#vjp = engine.records ? recordedFunction(engine, rewardFunction, check) : this.#eager;
   }
 
   /**
    * Computes the rewards of images and the gradient of the loss.
    * @param images `[B, H, W, 3]` in [0, 1]; they stay the caller's
+   * @throws if the reward returns no score for each image, or has no gradient; the error names it
    */
-  async judge(images: Tensor4D, { prompts, promptMetadata, lossScale = 1 }: JudgeInputs<M>): Promise<RewardGradient> {
+  async judge(
+    images: Tensor4D,
+    { prompts, promptMetadata, lossScale = 1, context = outsideRun }: JudgeInputs<M>,
+  ): Promise<RewardGradient> {
     const [batch] = images.shape;
     const dy = fill([batch], -lossScale / batch);
-    const { value, aux, inputs } = await this.#run(images, dy, prompts, promptMetadata).finally(() => dy.dispose());
+    const { value, aux, inputs } = await this.#run(images, dy, prompts, promptMetadata, context)
+      .catch(explainGradient(this.name))
+      .finally(() => dy.dispose());
     const values = await Promise.all(aux.map((term) => term.data<'float32'>()));
     dispose([...aux]);
     return {
@@ -73,6 +95,27 @@ export class RewardJudge<M> {
       terms: Object.fromEntries(this.#terms.map((name, i) => [name, values[i]!])),
       imageGradients: inputs[0] as Tensor4D,
     };
+  }
+
+  /**
+   * Checks what the reward returned, and warns once of terms without a gradient.
+   * @throws if there is no reward for each image, or none of its operations passes a gradient to the images
+   */
+  #checked([returned, ...terms]: Outputs, images: Tensor): Outputs {
+    const rewards = scoresTensor(returned, { reward: this.name, batch: images.shape[0]! });
+    if (!isDifferentiable(rewards, images)) {
+      throw new Error(
+        `${this.name}: returned ${sourceOfScores(returned)} without a gradient, expected scores that tfjs operations ` +
+          'compute from the images. Rounding, comparisons, counts and values that are read (dataSync) have no ' +
+          'gradient. Write it with smooth operations, or train with DDPOTrainer, which needs no gradient.',
+      );
+    }
+    const flat = this.#terms.filter((_, i) => !isDifferentiable(terms[i]!, images));
+    if (flat.length > 0 && !this.#hasWarned) {
+      this.#hasWarned = true;
+      this.#warn(`The terms ${flat.join(', ')} of the reward have no gradient: they are reported, and train nothing.`);
+    }
+    return [rewards, ...terms];
   }
 
   async #run(...args: Parameters<RewardVjp<M>>): Promise<Vjp> {
@@ -87,67 +130,41 @@ export class RewardJudge<M> {
   }
 }
 
-/** Computes rewards without their gradient; a reward with a model runs on the engine. */
-export class RewardScorer<M> {
-  readonly #rewardFunction: RewardFunction<M>;
-  readonly #model: RewardModel<M> | undefined;
-  readonly #score: Compiled | undefined;
-
-  constructor(engine: Engine, rewardFunction: RewardFunction<M>) {
-    this.#rewardFunction = rewardFunction;
-    this.#model = (rewardFunction as Partial<ModelReward<M>>).model;
-    this.#score = this.#model && engine.compile(this.#model.score);
-  }
-
-  /**
-   * @param images `[B, H, W, 3]` in [0, 1]; they stay the caller's
-   * @returns one reward per image
-   */
-  async score(images: Tensor4D, prompts: readonly string[], promptMetadata: readonly M[]): Promise<Float32Array> {
-    const outputs = await this.#outputs(images, prompts, promptMetadata);
-    const values = await checkedShape(outputs, images)[0].data<'float32'>();
-    dispose([...outputs]);
-    return values;
-  }
-
-  async #outputs(images: Tensor4D, prompts: readonly string[], promptMetadata: readonly M[]): Promise<Outputs> {
-    if (!this.#model || !this.#score) return [tidy(() => this.#rewardFunction(images, prompts, promptMetadata))];
-    const inputs = this.#model.inputs?.(prompts, promptMetadata) ?? [];
-    const outputs = await this.#score(this.#model.params, images, ...inputs).finally(() => dispose([...inputs]));
-    return outputs as unknown as Outputs;
-  }
-}
+/** Checks the outputs of a reward while it is differentiated. */
+type Check = (outputs: Outputs, images: Tensor) => Outputs;
 
 /** The rewards and their terms, `[B]` each. */
 type Outputs = readonly [rewards: Tensor, ...terms: Tensor[]];
 
 /** A reward with a model, compiled by an engine. */
-function compiledModel<M>(engine: Engine, model: RewardModel<M>): RewardVjp<M> {
+function compiledModel<M>(engine: Engine, model: RewardModel<M>, check: Check): RewardVjp<M> {
   const reward: ModelFunction = (params, images, ...rest) =>
-    checkedShape([model.score(params, images!, ...rest)].flat() as unknown as Outputs, images!);
-  const compiled = engine.compileVjp(reward, { wrt: [0] });
-  return async (images, dy, prompts, promptMetadata) => {
-    const inputs = model.inputs?.(prompts, promptMetadata) ?? [];
+    check([model.score(params, images!, ...rest)].flat() as unknown as Outputs, images!);
+  const compiled = engine.compileVjp(reward, { wrt: [0], refresh: true });
+  return async (images, dy, ...args) => {
+    const inputs = model.inputs?.(...args) ?? [];
     return compiled(model.params, [images, ...inputs], dy).finally(() => dispose([...inputs]));
   };
 }
 
-/** A plain function, recorded by an engine: it may depend on the images only. */
-function recordedFunction<M>(engine: Engine, rewardFunction: RewardFunction<M>): RewardVjp<M> {
-  const outputs = outputsOf(rewardFunction);
+/** A plain function, recorded by an engine at every call: it may depend on the images, and on variables of its own. */
+function recordedFunction<M>(engine: Engine, rewardFunction: RewardFunction<M>, check: Check): RewardVjp<M> {
+  const { outputs } = detailed(rewardFunction);
+  let context = outsideRun;
   const reward: ModelFunction = (_, images) =>
-    checkedShape(outputs(images as Tensor4D, unreadable('prompts'), unreadable('promptMetadata')), images!);
-  const compiled = engine.compileVjp(reward, { wrt: [0] });
-  return (images, dy) => compiled({}, [images], dy);
+    check(outputs(images as Tensor4D, unreadable('prompts'), unreadable('promptMetadata'), context), images!);
+  const compiled = engine.compileVjp(reward, { wrt: [0], refresh: true });
+  return (images, dy, _prompts, _metadata, current) => {
+    context = current;
+    return compiled({}, [images], dy);
+  };
 }
 
 /** A plain function, run eagerly on tfjs. */
-function eagerFunction<M>(rewardFunction: RewardFunction<M>): RewardVjp<M> {
-  const outputs = outputsOf(rewardFunction);
-  return (images, dy, prompts, promptMetadata) =>
-    Promise.resolve().then(() =>
-      vjp((_, x) => checkedShape(outputs(x as Tensor4D, prompts, promptMetadata), images), {}, [images], dy),
-    );
+function eagerFunction<M>(rewardFunction: RewardFunction<M>, check: Check): RewardVjp<M> {
+  const { outputs } = detailed(rewardFunction);
+  return (images, dy, ...args) =>
+    Promise.resolve().then(() => vjp((_, x) => check(outputs(x as Tensor4D, ...args), x!), {}, [images], dy));
 }
 
 /** Stands in for prompts while a function is recorded, and throws when it is read. */
@@ -161,13 +178,15 @@ function unreadable<T>(name: string): readonly T[] {
   return new Proxy<T[]>([], { get: refuse, has: refuse, ownKeys: refuse });
 }
 
-const outputsOf = <M>(reward: RewardFunction<M>) =>
-  (reward as Partial<ModelReward<M>>).outputs ??
-  ((...args: Parameters<RewardFunction<M>>): Outputs => [reward(...args)]);
-
-function checkedShape(outputs: Outputs, images: Tensor): Outputs {
-  const [{ shape }] = outputs;
-  const [batch] = images.shape;
-  if (shape.length === 1 && shape[0] === batch) return outputs;
-  throw new Error(`rewardFunction: returned shape [${shape.join(', ')}], expected [${batch}], one reward an image.`);
+/** Rethrows the error of a kernel that tfjs cannot differentiate with the name of the reward. */
+function explainGradient(name: string): (error: Error) => never {
+  return (error) => {
+    const [, kernel] = /gradient function not found for (\w+)/.exec(error.message) ?? [];
+    if (!kernel) throw error;
+    throw new Error(
+      `${name}: uses the operation ${kernel}, for which tfjs has no gradient, expected differentiable operations. ` +
+        'Use another operation, or train with DDPOTrainer, which needs no gradient.',
+      { cause: error },
+    );
+  };
 }

@@ -10,7 +10,7 @@ import {
   type Params,
 } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { RewardFunction } from '@alignprop/rewards';
+import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { backpropPlan } from '../estimators/config-plan.js';
 import { attachProbabilities, drawPlan, type DrawnPlan } from '../estimators/plans.js';
@@ -42,7 +42,11 @@ export interface DryRunInputs<M> {
   pipeline: StableDiffusionPipeline;
   rewardFunction: RewardFunction<M>;
   /** Evaluations during the run or after it. */
-  evaluation?: { prompts: readonly string[]; promptMetadata?: readonly M[]; rewardFunction: RewardFunction<M> };
+  evaluation?: {
+    prompts: readonly string[];
+    promptMetadata?: readonly M[];
+    rewardFunction: RewardFunction<M> | BlackBoxReward<M>;
+  };
   /** A prompt of the run, and its metadata. */
   prompt?: string;
   promptMetadata?: M;

@@ -48,6 +48,7 @@ export interface StepContext<M> {
 export class TrainingStep<M> {
   readonly #options: TrainingStepOptions<M>;
   readonly #learningRate: (step: number) => number;
+  #hasWarned = false;
 
   constructor(options: TrainingStepOptions<M>) {
     const { config } = options;
@@ -81,7 +82,8 @@ export class TrainingStep<M> {
           const embeds = scope.own(await batches.encode(texts)); // 2 encode: [B, L, D]
           const latents = scope.own(batches.drawLatents()); // 3 start: x_T [B, h, w, C]
           const plan = batches.drawPlan(); // 4 plan: one entry per denoising step
-          const inputs = { ...texts, ...embeds, latents, plan, noise: generators.noise, lossScale: 1 / rounds, signal };
+          const call = { context: { step: globalStep, epoch: globalStep }, lossScale: 1 / rounds, signal };
+          const inputs = { ...texts, ...embeds, ...call, latents, plan, noise: generators.noise };
           const microBatch = scope.own(gradient.begin(inputs));
           const trajectory = scope.own(await microBatch.walkDown()); // 5 walk down: x_T … x_0, each [B, h, w, C]
           const judged = scope.own(await microBatch.judge(trajectory)); // 6 judge: rewards [B], dL/dx_0 [B, h, w, C]
@@ -120,10 +122,11 @@ export class TrainingStep<M> {
     update: StepContext<M>['update'],
   ): number {
     const { config, optimizer, average, rewardMemory, logger } = this.#options;
-    if (gradNorm === 0) {
+    if (gradNorm === 0 && !this.#hasWarned) {
+      this.#hasWarned = true;
       logger.warn(
         `The gradient of step ${globalStep} is zero: nothing is learned from it. ` +
-          'Is the reward differentiable where these images are?',
+          'Is the reward differentiable where these images are? Further such steps are not reported.',
       );
     }
     const clipped = clipByGlobalNorm(gradients, norm, config.train_max_grad_norm);

@@ -26,10 +26,16 @@ export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   readonly onCompile?: (progress: CompileProgress) => void;
 }
 
-type Programs = Map<string, Program>;
+/** A function to compile, and its programs by shapes and weights. */
+interface Source {
+  readonly fn: ModelFunction;
+  readonly refresh: boolean;
+  readonly programs: Map<string, Program>;
+}
 
 /**
- * Records each model function once per set of shapes and runs the graph with ONNX Runtime.
+ * Records each model function once per set of shapes, or at every call (`refresh`), and runs the graph with ONNX
+ * Runtime.
  *
  * Float32 weights in files are mapped in place; other weights are first written to a temporary file as float32. With
  * `precision: 'float16'`, the weights of matrix products are mapped in place if the file has float16, and else written
@@ -55,13 +61,13 @@ export class OnnxRuntimeEngine implements Engine {
     this.precision = options.precision ?? 'float32';
   }
 
-  compile: Engine['compile'] = (fn) => {
-    const programs: Programs = new Map();
-    return async (params, ...inputs) => this.#program(programs, fn, params, inputs).run(params, inputs);
+  compile: Engine['compile'] = (fn, { refresh = false } = {}) => {
+    const source: Source = { fn, refresh, programs: new Map() };
+    return async (params, ...inputs) => this.#program(source, params, inputs).run(params, inputs);
   };
 
-  compileVjp: Engine['compileVjp'] = (fn, { wrt = [] } = {}) => {
-    const programs: Programs = new Map();
+  compileVjp: Engine['compileVjp'] = (fn, { wrt = [], refresh = false } = {}) => {
+    const source: Source = { fn, refresh, programs: new Map() };
     const shapes = new Map<string, readonly number[]>();
     const outputShape = (params: Params, inputs: readonly Tensor[]) => {
       const key = this.#key(params, inputs);
@@ -69,7 +75,7 @@ export class OnnxRuntimeEngine implements Engine {
       return shapes.get(key)!;
     };
     const program = (params: Params, inputs: readonly Tensor[], dy: Spec) =>
-      this.#program(programs, fn, params, inputs, { wrt, dy });
+      this.#program(source, params, inputs, { wrt, dy });
     const run = async (params: Params, inputs: readonly Tensor[], dy?: Tensor) => {
       const gradient = dy ?? ones([...outputShape(params, inputs)]);
       try {
@@ -107,20 +113,20 @@ export class OnnxRuntimeEngine implements Engine {
     return { outputs: outputs as [Tensor], bytes, release, backward };
   }
 
-  #program(
-    programs: Programs,
-    fn: ModelFunction,
-    params: Params,
-    inputs: readonly Tensor[],
-    derivative?: Derivative,
-  ): Program {
+  #program(source: Source, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Program {
+    const { fn, refresh, programs } = source;
     const key = `${this.#key(params, inputs)} ${derivative?.dy.shape.join()}`;
-    const existing = programs.get(key);
-    if (existing && this.#programs.has(existing)) return existing;
+    const found = programs.get(key);
+    const existing = found && this.#programs.has(found) ? found : undefined;
+    if (existing && !refresh) return existing;
+    const recording = recordFunction(fn, params, inputs.map(specOf), derivative);
+    if (existing?.isOf(recording)) return existing;
+    if (existing) void this.#release(existing);
     const { device = 'cpu', threads, profile, onCompile } = this.#options;
     const session = { device, threads, profile };
     const checkOnce = () => (this.#checked ??= device === 'cpu' ? Promise.resolve() : checkAttention(session));
-    const program = new Program(fn, params, inputs.map(specOf), derivative, {
+    const name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
+    const program = new Program(name, recording, {
       session,
       weights: this.#weights,
       memory: this.#memory,
@@ -131,6 +137,11 @@ export class OnnxRuntimeEngine implements Engine {
     programs.set(key, program);
     this.#programs.add(program);
     return program;
+  }
+
+  #release(program: Program): Promise<void> {
+    this.#programs.delete(program);
+    return program.release();
   }
 
   /** Identifies calls that share a program: by input shapes, frozen leaves and stand-ins. */

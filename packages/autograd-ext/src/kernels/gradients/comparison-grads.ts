@@ -1,6 +1,7 @@
 import { registerGradient, zeros, type Tensor } from '@tensorflow/tfjs-core';
 
-const comparisons = ['Equal', 'NotEqual', 'Greater', 'Less', 'LessEqual', 'LogicalAnd', 'LogicalOr'];
+/** Comparisons and logic of two inputs for which tfjs registers no gradient. */
+export const comparisons = ['Equal', 'NotEqual', 'Greater', 'Less', 'LessEqual', 'LogicalAnd', 'LogicalOr'];
 
 /**
  * Adds gradients of zeros to comparisons, which are constant almost everywhere. (tfjs throws when a differentiated

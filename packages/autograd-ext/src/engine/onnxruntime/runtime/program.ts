@@ -1,20 +1,13 @@
 import { dispose, type Tensor } from '@tensorflow/tfjs-core';
 import { trainable, type Params } from '../../../params.js';
-import type { ModelFunction, Vjp } from '../../../vjp.js';
+import type { Vjp } from '../../../vjp.js';
 import type { Precision } from '../../precision.js';
 import { refuseFaults } from './device-faults.js';
 import { encodeModel } from '../graph/encode.js';
 import { foldConstants } from '../passes/fold-constants.js';
 import { bytesOf, dependencies, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
-import {
-  gradientName,
-  inputName,
-  leafName,
-  recordFunction,
-  type Derivative,
-  type RecordedFunction,
-  type Spec,
-} from '../recording/record-function.js';
+import { isSameGraph } from '../graph/same-graph.js';
+import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
 import type { ResidualMemory } from './residual-memory.js';
 import { relayoutLimit, startSession, type OutputBuffer, type Session, type SessionOptions } from './session.js';
 import { residualName, split, type Split } from '../passes/split.js';
@@ -58,18 +51,16 @@ export class Program {
   readonly #sessions = new Map<string, Promise<Session>>();
   #cachedSplit: Split | undefined;
 
-  /** @throws RecordingError */
-  constructor(
-    fn: ModelFunction,
-    params: Params,
-    inputs: readonly Spec[],
-    derivative: Derivative | undefined,
-    options: ProgramOptions,
-  ) {
-    this.#name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
-    this.#recording = recordFunction(fn, params, inputs, derivative);
-    this.#outputs = optimize(this.#recording, options.precision);
+  constructor(name: string, recording: RecordedFunction, options: ProgramOptions) {
+    this.#name = name;
+    this.#recording = recording;
+    this.#outputs = optimize(recording, options.precision);
     this.#options = options;
+  }
+
+  /** Whether a later recording of the function has the same graph, constants included. */
+  isOf({ graph }: RecordedFunction): boolean {
+    return isSameGraph(this.#recording.graph, graph);
   }
 
   /** Bytes that one forward run saves for backward. */

@@ -1,0 +1,56 @@
+import type { BlackBoxReward } from '@alignprop/rewards';
+import { outsideRun } from '@alignprop/rewards/interface';
+import {
+  parseAnswer,
+  rewardRequest,
+  shortened,
+  TransientError,
+  withRetries,
+  type ServiceOptions,
+} from './reward-protocol.js';
+
+/** Repeated: too many requests, and failures of the server or of a proxy. */
+const transientStatus = new Set([408, 425, 429, 500, 502, 503, 504]);
+
+/**
+ * A reward computed by an HTTP service: posts each batch as JSON (`rewardRequest`) and reads the scores. Sends the
+ * environment variable ALIGNPROP_REWARD_TOKEN as a bearer token.
+ * @throws when called, if the service does not answer in time after all attempts, or answers with something else
+ */
+export function httpReward(address: string, options: ServiceOptions): BlackBoxReward {
+  return async (images, prompts, metadata, context = outsideRun) => {
+    const body = await rewardRequest(images, prompts, metadata, context);
+    return parseAnswer(await withRetries(() => post(address, body, options), options));
+  };
+}
+
+async function post(address: string, body: string, { timeout }: ServiceOptions): Promise<string> {
+  const token = process.env.ALIGNPROP_REWARD_TOKEN;
+  try {
+    const response = await fetch(address, {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
+      signal: AbortSignal.timeout(timeout * 1000),
+    });
+    const text = await response.text();
+    if (response.ok) return text;
+    const message = `answered HTTP ${response.status}: ${shortened(text) || response.statusText}`;
+    if (!transientStatus.has(response.status)) throw new Error(message);
+    const wait = Number(response.headers.get('retry-after') ?? NaN);
+    throw new TransientError(message, Number.isFinite(wait) ? wait : undefined);
+  } catch (error) {
+    throw isConnectionFailure(error) ? failedConnection(error as Error, timeout) : error;
+  }
+}
+
+/** What fetch throws without an answer: a TypeError, or the TimeoutError of the signal. */
+const isConnectionFailure = (error: unknown): boolean =>
+  error instanceof TypeError || (error instanceof Error && error.name === 'TimeoutError');
+
+function failedConnection(error: Error, timeout: number): TransientError {
+  if (error.name === 'TimeoutError')
+    return new TransientError(`did not answer within ${timeout} s.`, undefined, { cause: error });
+  const { code, message } = (error.cause ?? error) as NodeJS.ErrnoException;
+  return new TransientError(`cannot be reached: ${message || code || error.message}.`, undefined, { cause: error });
+}
