@@ -19,6 +19,7 @@ export {
   type FromPretrainedOptions,
   type StableDiffusionParts,
 } from './pipelines/stable-diffusion.js';
+export type { TextualInversionOptions, TokenEmbeddings } from './pipelines/textual-inversion.js';
 export { createScheduler, isSchedulerName, schedulerFor, schedulerNames } from './schedulers/create-scheduler.js';
 export { DDIMScheduler, type DDIMConfig, type DDIMStepOptions } from './schedulers/ddim.js';
 export { DDPMScheduler } from './schedulers/ddpm.js';

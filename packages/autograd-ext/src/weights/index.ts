@@ -5,6 +5,7 @@ export { memory } from './files/memory.js';
 export { takeProcessLock, thisProcess, type LockOwner, type ProcessLock } from './files/process-lock.js';
 export { syncFolder } from './files/sync-folder.js';
 export { isTemporaryName, writeFileAtomic } from './files/write-file-atomic.js';
+export { findWeightFile } from './find-weight-file.js';
 export type { DownloadProgress, HubAccess, HubOptions } from './hub/hub-settings.js';
 export { hub } from './hub/hub.js';
 export { initParams, loadParams, type ParamsSpec } from './load-params.js';

@@ -16,7 +16,7 @@ import { applyLora, loadLora } from '@alignprop/lora';
 import { embeddedModel } from '../embedded-model.js';
 import { imageNames, prepareFolder } from '../images/image-files.js';
 import { hasFloat16 } from '../options/engine-options.js';
-import { addModelOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
+import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { integerParser, parseNumber, parsePixels, parseScheduler, singleValue } from '../options/option-parsers.js';
 import { UsageError } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
@@ -40,7 +40,7 @@ interface GenerateOptions extends ModelOptions, OutputOptions {
 
 /** Adds the arguments, options and action of `alignprop generate`. */
 export function defineCommand(command: Command): void {
-  addModelOptions(command.argument('<prompts...>', 'Prompts; several are generated as one batch.'))
+  addPipelineOptions(command.argument('<prompts...>', 'Prompts; several are generated as one batch.'))
     .addOption(
       new Option('--precision <name>', 'Precision of matmuls and convolutions; float16 needs a device other than cpu.')
         .choices(precisions)

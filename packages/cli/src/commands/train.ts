@@ -13,7 +13,7 @@ import { prepareFolder } from '../images/image-files.js';
 import { applyConfigFile } from '../options/config-file.js';
 import { configOptions, givenFields, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, hasFloat16, shareOfMachine } from '../options/engine-options.js';
-import { addModelOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
+import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { collectValues } from '../options/option-parsers.js';
 import type { PromptList } from '../options/prompt-columns.js';
 import { simpleAnimals } from '../options/prompt-list.js';
@@ -43,7 +43,7 @@ const defaultReward = 'jpeg-compressibility';
 /** Adds the arguments, options and action of `alignprop train`. */
 export function defineCommand(command: Command): void {
   const fields = configOptions();
-  addTaskOptions(addModelOptions(command));
+  addTaskOptions(addPipelineOptions(command));
   for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token'])
     command.addOption(new Option(`--${name} <text>`).hideHelp());
   for (const group of new Set(fields.map((field) => field.group)))

@@ -1,9 +1,11 @@
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { resolveSource } from '@alignprop/autograd-ext/weights';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { embeddedModel } from '../embedded-model.js';
 import type { Output } from '../terminal/output.js';
 import { addEngineOptions, startEngine, type EngineOptions } from './engine-options.js';
+import { collectValues } from './option-parsers.js';
 
 /** Values of the options that select the model and the engine that runs it. */
 export interface ModelOptions extends EngineOptions {
@@ -12,11 +14,26 @@ export interface ModelOptions extends EngineOptions {
   revision?: string;
   variant?: string;
   token?: string;
+  /** Textual inversions: locations, each with a token after a colon or without. */
+  embedding?: readonly string[];
 }
 
 /** Adds `--model`, `--revision`, `--variant` and the options of the engine. */
-export function addModelOptions(command: Command): Command {
-  const model = command
+export const addModelOptions = (command: Command): Command => addEngineOptions(addLocation(command));
+
+/** Adds the options of `addModelOptions`, and `--embedding`. */
+export function addPipelineOptions(command: Command): Command {
+  const model = addLocation(command).option(
+    '--embedding <file[:token]>',
+    "Textual inversion in diffusers' or A1111's format: a file, a folder, a hub id or organisation/name/file. " +
+      'Prompts name its token, by default the one that the file has. May be given several times.',
+    collectValues,
+  );
+  return addEngineOptions(model);
+}
+
+const addLocation = (command: Command): Command =>
+  command
     .optionsGroup('Model:')
     .option(
       '--model <folder|hub id>',
@@ -24,30 +41,34 @@ export function addModelOptions(command: Command): Command {
     )
     .option('--revision <name>', 'Branch, tag or commit of a hub repository. (default: main)')
     .option('--variant <name>', 'Variant of the weight files, such as fp16.');
-  return addEngineOptions(model);
-}
 
 /** @throws if the model does not exist, or one of its files is missing or damaged */
 export async function loadPipeline(
-  { model, revision, variant, token, ...options }: ModelOptions,
+  { model, revision, variant, token, embedding = [], ...options }: ModelOptions,
   output: Output,
 ): Promise<StableDiffusionPipeline> {
   const progress = downloadReporter(output);
   const source = await resolveSource(model ?? embeddedModel.path, { revision, token, progress });
   output.info(`Loading ${model ?? embeddedModel.name}`);
-  return StableDiffusionPipeline.fromPretrained(source, {
-    variant,
-    engine: await startEngine(options, output),
-    onWarning: (message) => output.warn(message),
+  const engine = await startEngine(options, output);
+  return withDownloads(output, async (access) => {
+    let pipeline = await StableDiffusionPipeline.fromPretrained(model ?? embeddedModel.path, {
+      ...access,
+      revision,
+      token,
+      variant,
+      engine,
+    });
+    for (const given of embedding) {
+      const [location, name] = splitToken(given);
+      pipeline = await pipeline.loadTextualInversion(location, { ...access, token: name, hfToken: token });
+    }
+    return pipeline;
   });
 }
 
-/** Reports each downloaded file once. */
-function downloadReporter(output: Output): (progress: { path: string; total: number | undefined }) => void {
-  const reported = new Set<string>();
-  return ({ path, total }) => {
-    if (reported.has(path)) return;
-    reported.add(path);
-    output.info(`Downloading ${path} (${((total ?? 0) / 1e6).toFixed(1)} MB)`);
-  };
+/** Splits `file:token`. A colon before a path, as in C:\, belongs to the file, and so does one in a file's name. */
+function splitToken(given: string): [location: string, token?: string] {
+  const [, location, token] = existsSync(given) ? [] : (/^(.+):([^:/\\]+)$/.exec(given) ?? []);
+  return location === undefined ? [given] : [location, token];
 }

@@ -110,6 +110,11 @@ export class CLIPTokenizer {
     return { inputIds, shape: [prompts.length, maxLength], truncated };
   }
 
+  /** The number of ids: one more than the highest one. */
+  get size(): number {
+    return [...this.#tokens.keys()].reduce((most, id) => Math.max(most, id), -1) + 1;
+  }
+
   /** Returns the token of an id; undefined if there is none. */
   token(id: number): string | undefined {
     return this.#tokens.get(id);
@@ -120,10 +125,10 @@ export class CLIPTokenizer {
     return this.#added.has(token) || Object.hasOwn(this.#files.vocab, token);
   }
 
-  /** Returns the added tokens in a prompt, each once, in the order of the prompt. */
-  addedTokensIn(prompt: string): string[] {
-    const tokens = this.#ids(prompt).map((id) => this.#tokens.get(id)!);
-    return [...new Set(tokens)].filter((token) => this.#added.has(token));
+  /** Returns the texts by which added tokens are found in a prompt, each once, in the order of the prompt. */
+  addedTextsIn(prompt: string): string[] {
+    const tokens = this.#ids(prompt).flatMap((id) => this.#added.get(this.#tokens.get(id)!) ?? []);
+    return [...new Set(tokens.map(({ content, normalized }) => (normalized ? normalize(content) : content)))];
   }
 
   /** Whether a text is an added token. */

@@ -33,6 +33,8 @@ import { initialLatents } from './latents.js';
 import { readModelIndex } from './model-index.js';
 import { checkPartConfigs, checkSizes } from './part-configs.js';
 import { partVariants } from './part-variants.js';
+import { expandPrompt } from './prompt-expansion.js';
+import { loadTextualInversion, type TextualInversionOptions, type TokenEmbeddings } from './textual-inversion.js';
 
 /** The parts of a pipeline; see `StableDiffusionPipeline.with`. */
 export interface StableDiffusionParts {
@@ -154,6 +156,20 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return this.#scheduler;
   }
 
+  /**
+   * Returns a pipeline that knows the token of a textual inversion (arXiv 2208.01618). All other parts are shared.
+   * @param source a file or folder in the format of diffusers or A1111, a hub id, a path of a repository, such as
+   *   `organisation/name/file.pt`, or embeddings in memory or of another file by token
+   * @throws if there is no such file, it has another format, the token exists already, or the embedding is for another
+   *   text encoder
+   */
+  async loadTextualInversion(
+    source: string | FileSource | TokenEmbeddings,
+    options: TextualInversionOptions = {},
+  ): Promise<StableDiffusionPipeline> {
+    return this.with(await loadTextualInversion(this, source, options));
+  }
+
   /** Pixels per latent along one side. */
   get vaeScaleFactor(): number {
     return 2 ** (this.vae.config.block_out_channels.length - 1);
@@ -179,7 +195,22 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    * truncates long prompts.
    */
   async encodePrompt(prompts: readonly string[]): Promise<Tensor3D> {
-    return this.#embed(this.tokenizer.encode(prompts));
+    return this.#embed(this.tokenize(prompts));
+  }
+
+  /**
+   * Converts prompts to token ids, with all vectors of textual inversions.
+   * @throws if a token has no embedding in the text encoder
+   */
+  tokenize(prompts: readonly string[]): Encoded {
+    const encoded = this.tokenizer.encode(prompts.map((prompt) => expandPrompt(prompt, this.tokenizer)));
+    const { vocab_size: rows } = this.textEncoder.config;
+    const missing = encoded.inputIds.find((id) => id >= rows);
+    if (missing === undefined) return encoded;
+    throw new Error(
+      `StableDiffusionPipeline: token ${JSON.stringify(this.tokenizer.token(missing))} got id ${missing}, ` +
+        `expected one below ${rows}, as the text encoder has embeddings. Take both from the same model.`,
+    );
   }
 
   /**
@@ -242,7 +273,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     });
     const intermediates: Tensor[] = [];
     try {
-      const encoded = this.tokenizer.encode(generation.prompts);
+      const encoded = this.tokenize(generation.prompts);
       const conditioning = await this.#textConditioning(encoded, generation, intermediates);
       const latents = await this.#generateLatents(shape, conditioning, generation, options, intermediates);
       const images = await this.decode(latents);
@@ -272,8 +303,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     };
     return {
       promptEmbeds: await embedEachImage(encoded),
-      negativePromptEmbeds:
-        guidanceScale > 1 ? await embedEachImage(this.tokenizer.encode(negativePrompts)) : undefined,
+      negativePromptEmbeds: guidanceScale > 1 ? await embedEachImage(this.tokenize(negativePrompts)) : undefined,
     };
   }
 

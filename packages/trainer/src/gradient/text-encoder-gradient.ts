@@ -33,8 +33,8 @@ export class TextEncoderGradient {
   async backward(gradients: Gradients, texts: readonly string[]): Promise<Gradients> {
     if (!this.#vjp) return gradients;
     const { [embedsPath]: dy, ...weights } = gradients;
-    const { textEncoder, tokenizer } = this.pipeline;
-    const { inputIds, shape } = tokenizer.encode(texts);
+    const { textEncoder } = this.pipeline;
+    const { inputIds, shape } = this.pipeline.tokenize(texts);
     const ids: Tensor = tensor2d(inputIds, shape, 'int32'); // [2B, L]
     try {
       const { value, params } = await this.#vjp(textEncoder.params, [ids], dy);

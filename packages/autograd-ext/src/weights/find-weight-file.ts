@@ -1,0 +1,78 @@
+import { directory } from './files/directory.js';
+import { subfolder, type FileSource } from './files/file-source.js';
+import { hub } from './hub/hub.js';
+import type { HubOptions } from './hub/hub-settings.js';
+import { isWeightFile } from './open-weight-file.js';
+import { resolveSource } from './resolve-source.js';
+
+/** Options of `findWeightFile`; those of the hub are used for a repository. */
+export interface FindWeightFileOptions extends HubOptions {
+  /** The function that looks for the file, for error messages. */
+  readonly owner: string;
+  /** The names that such files usually have, in the order of preference. */
+  readonly names: readonly string[];
+  /** The path of the file within a folder or repository. */
+  readonly file?: string;
+}
+
+/** A file of weights, and the folder or repository that holds it. */
+export interface WeightFile {
+  readonly source: FileSource;
+  /** Its path within the source. */
+  readonly file: string;
+}
+
+/**
+ * Finds a single file of weights, such as an embedding.
+ * @param location a file, a folder, a hub id, a path of a repository such as `organisation/name/file.pt`, or a
+ *   `FileSource`. A folder's only file of weights may have any name.
+ * @throws if there is no such file, or several and none of the usual names; lists them
+ */
+export async function findWeightFile(
+  location: string | FileSource,
+  { owner, names, file, ...options }: FindWeightFileOptions,
+): Promise<WeightFile> {
+  if (typeof location === 'string') {
+    const found = await findByPath(location, options);
+    if (found) return found;
+  }
+  const source = await resolveSource(await folderOf(location, options), options);
+  if (file !== undefined) return { source, file };
+  const present = (await source.list()).filter(isWeightFile);
+  const name = names.find((known) => present.includes(known)) ?? (present.length === 1 ? present[0] : undefined);
+  if (name !== undefined) return { source, file: name };
+  const advice = present.length
+    ? `Name one of them with its path: '${source.location}/${present[0]}'.`
+    : 'Check the path and that the download is complete.';
+  throw new Error(
+    `${owner}: '${source.location}' got ${present.join(', ') || 'no file of weights'}, ` +
+      `expected one file of weights, or one called ${names.join(' or ')}. ${advice}`,
+  );
+}
+
+/** A path within a repository on the hub: its id and the rest. */
+const HUB_PATH = /^(\w[\w.-]*\/\w[\w.-]*)\/(.+)$/;
+
+/** Finds a file by its extension, on this machine or, if it is not there, in a repository. */
+async function findByPath(location: string, options: HubOptions): Promise<WeightFile | undefined> {
+  if (!isWeightFile(location)) return undefined;
+  const [, folder = '.', file = location] = /^(.*)[\\/]([^\\/]+)$/.exec(location) ?? [];
+  const [, id, path] = HUB_PATH.exec(location) ?? [];
+  const isHere = id === undefined || (await exists(location));
+  return isHere ? { source: directory(folder || '/'), file } : { source: hub(id, options), file: path! };
+}
+
+/** Returns a folder of a repository as a source, and any other location as it is. */
+async function folderOf(location: string | FileSource, options: HubOptions): Promise<string | FileSource> {
+  if (typeof location !== 'string') return location;
+  const [, id, path] = HUB_PATH.exec(location) ?? [];
+  return id === undefined || (await exists(location)) ? location : subfolder(hub(id, options), path!);
+}
+
+async function exists(path: string): Promise<boolean> {
+  const { stat } = await import('node:fs/promises');
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
