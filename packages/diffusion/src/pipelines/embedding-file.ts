@@ -81,6 +81,6 @@ function chooseVectors(
   const keys = [...tensors.keys()].slice(0, 3).map((key) => `'${key}'`);
   throw new Error(
     `${owner}: '${path}' got ${tensors.size} tensors (${keys.join(', ')}${tensors.size > 3 ? ', …' : ''}), expected ` +
-      'one token with its vectors, string_to_param with *, emb_params, or clip_l. Check that it is a textual inversion.',
+      'one token with its vectors, string_to_param, emb_params, or clip_l. Check that it is a textual inversion.',
   );
 }

@@ -45,8 +45,8 @@ function warnOfCapitals(embeddings: TokenEmbeddings, onWarning: TextualInversion
   for (const [token, { shape }] of Object.entries(embeddings))
     if (shape.length === 2 && shape[0]! > 1 && token !== token.toLowerCase())
       onWarning?.(
-        `'${token}' has capital letters and ${shape[0]} vectors, of which prompts use the first alone, as in diffusers ` +
-          `with transformers 5. Pass the token '${token.toLowerCase()}' to use all.`,
+        `'${token}' has capital letters and ${shape[0]} vectors, of which prompts use the first alone, as in ` +
+          `diffusers with transformers 5. Pass the token '${token.toLowerCase()}' to use all.`,
       );
 }
 
@@ -101,7 +101,8 @@ function checkToken(tokenizer: CLIPTokenizer, token: string): void {
   const taken = [token, `${token}_1`].find((name) => tokenizer.has(name));
   if (taken === undefined && token !== '') return;
   throw new Error(
-    `${owner}: token got ${JSON.stringify(taken ?? token)}, which ${taken ? 'the tokenizer has already' : 'is empty'}, ` +
+    `${owner}: token got ${JSON.stringify(taken ?? token)}, which ` +
+      `${taken ? 'the tokenizer has already' : 'is empty'}, ` +
       'expected a new one. Pass another name as token.',
   );
 }
