@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import { ensureBackend, type Params } from '@alignprop/autograd-ext';
-import { resolveSource } from '@alignprop/autograd-ext/weights';
+import { resolveSource, type HubAccess } from '@alignprop/autograd-ext/weights';
 import { CLIPTextModel, UNet2DConditionModel } from '@alignprop/diffusion';
 import {
   applyLora,
@@ -16,6 +16,7 @@ import {
 import { embeddedModel } from '../embedded-model.js';
 import { addModelOptions, type ModelOptions } from '../options/model-options.js';
 import { parseNumber } from '../options/option-parsers.js';
+import { withDownloads } from '../terminal/downloads.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 
 interface ExportOptions extends ModelOptions, OutputOptions {
@@ -51,7 +52,9 @@ export function defineCommand(command: Command): void {
         .default('delta'),
     )
     .addHelpText('after', examples)
-    .action((lora: string, options: ExportOptions) => exportLora(lora, options));
+    .action((lora: string, options: ExportOptions) =>
+      withDownloads(new Output(options), (access) => exportLora(lora, options, access)),
+    );
 }
 
 const examples = `
@@ -63,10 +66,11 @@ Examples:
 async function exportLora(
   lora: string,
   { model = embeddedModel.path, revision, variant, output: path, format, ...options }: ExportOptions,
+  access: HubAccess,
 ): Promise<void> {
   await ensureBackend();
   const state = (await loadMixed(lora, 'unet', options))!;
-  const source = await resolveSource(model, { revision });
+  const source = await resolveSource(model, { revision, ...access });
   const { params } = await UNet2DConditionModel.fromPretrained(source, { subfolder: 'unet', variant });
   const others: Record<string, Params> = {};
   const textState = await loadMixed(lora, 'text_encoder', options);

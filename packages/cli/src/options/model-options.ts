@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { resolveSource } from '@alignprop/autograd-ext/weights';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { embeddedModel } from '../embedded-model.js';
+import { withDownloads } from '../terminal/downloads.js';
 import type { Output } from '../terminal/output.js';
 import { addEngineOptions, startEngine, type EngineOptions } from './engine-options.js';
 import { collectValues } from './option-parsers.js';
@@ -47,8 +47,6 @@ export async function loadPipeline(
   { model, revision, variant, token, embedding = [], ...options }: ModelOptions,
   output: Output,
 ): Promise<StableDiffusionPipeline> {
-  const progress = downloadReporter(output);
-  const source = await resolveSource(model ?? embeddedModel.path, { revision, token, progress });
   output.info(`Loading ${model ?? embeddedModel.name}`);
   const engine = await startEngine(options, output);
   return withDownloads(output, async (access) => {

@@ -11,13 +11,15 @@ export interface ProgressOptions {
   from?: number;
   /** Start of the work, in performance.now() milliseconds. */
   started?: number;
+  /** Formats the count and the total of a bar, such as bytes. */
+  format?: (count: number) => string;
 }
 
 /** Shows progress and the estimated remaining time on stderr: a bar in a terminal, elsewhere one line a step. */
 export function startProgress(
   label: string,
   total: number,
-  { from = 0, started = performance.now() }: ProgressOptions = {},
+  { from = 0, started = performance.now(), format = String }: ProgressOptions = {},
 ): Progress {
   const text = (done: number, details: string): string => {
     const left = done > from ? ((performance.now() - started) / (done - from)) * (total - done) : undefined;
@@ -31,6 +33,7 @@ export function startProgress(
     format: `${label} {value}/{total} {bar} {text}`,
     stream: process.stderr,
     barsize,
+    formatValue: (value, _, type) => (type === 'value' || type === 'total' ? format(value) : String(value)),
     gracefulExit: false,
     hideCursor: false,
     barCompleteChar: '█',
