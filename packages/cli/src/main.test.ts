@@ -50,8 +50,9 @@ describe('alignprop train', () => {
   beforeAll(async () => {
     await writeFile(
       file('config.json'),
-      JSON.stringify({ num_epochs: 7, trainBatchSize: 2, seed: 5, prompt: ['frog', 'rose'] }),
+      JSON.stringify({ num_epochs: 7, trainBatchSize: 2, seed: 5, prompts: 'subjects.csv' }),
     );
+    await writeFile(file('subjects.csv'), 'prompt,kind\nfrog,animal\nrose,plant\n');
     await writeFile(file('held-out.txt'), '# held out\ncrab\n\nred apple\n');
     trained = await alignprop([
       'train --config config.json --num_epochs 2 --output-dir run --eval-prompts held-out.txt --json',
@@ -112,6 +113,13 @@ describe('alignprop train', () => {
       reward_before: expect.closeTo(before!, 6) as number,
       reward_after: expect.closeTo(after!, 6) as number,
     });
+  });
+
+  it('says which columns of its prompts it takes for what, and what it skips', () => {
+    expect(trained.stderr).toContain(
+      "'subjects.csv': 2 prompts in column 'prompt'; metadata for the reward in 'kind'.\n" +
+        "'held-out.txt': skipped 1 line that starts with #.\n",
+    );
   });
 
   it('prefers flags to the configuration file, and the file to defaults', () => {

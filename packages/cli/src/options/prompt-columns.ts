@@ -22,7 +22,7 @@ export interface PromptList {
 }
 
 /** The names of columns that are recognised, in any case; the first that a header has is taken. */
-export const columnNames = {
+const usualNames = {
   prompt: ['prompt', 'prompts', 'text', 'caption', 'captions'],
   negative: ['negative_prompt', 'negative_prompts', 'negative prompt', 'negative'],
   weight: ['weight', 'weights'],
@@ -38,7 +38,7 @@ type Row = Readonly<Record<string, unknown>>;
 
 /** Whether a header has a column of prompts. */
 export const hasPromptColumn = (header: readonly string[], { promptColumn }: ColumnOptions): boolean =>
-  findColumn(header, promptColumn, columnNames.prompt) !== undefined;
+  findColumn(header, promptColumn, usualNames.prompt) !== undefined;
 
 /** A list of prompts, and what to tell the user about it. */
 export interface ReadPrompts {
@@ -69,19 +69,23 @@ export function takeColumns(source: PromptEntries, flag: string, options: Column
   };
   if (list.weights && !(list.weights.reduce((sum, weight) => sum + weight, 0) > 0))
     refuse(`has no weight above 0 in column '${columns!.weight}'. Give one.`);
-  const empty = rows.findIndex(({ prompt }) => prompt === '');
-  const emptyCount = rows.length - filled.length;
-  return {
-    list,
-    remarks: remarksOf(source, list, columns, first),
-    warnings:
-      emptyCount > 0
-        ? [
-            `${flag}: ${source.source} has ${emptyCount} of ${rows.length} prompts empty, which are left out; ` +
-              `the first in ${source.unit} ${source.entries[empty]!.position}.`,
-          ]
-        : [],
-  };
+  return { list, remarks: remarksOf(source, list, columns, first), warnings: warningsOf(source, rows, flag) };
+}
+
+function warningsOf(
+  { source, unit, entries, doubts = [] }: PromptEntries,
+  rows: readonly ReadRow[],
+  flag: string,
+): readonly string[] {
+  const warnings = doubts.map((doubt) => `${flag}: ${source} ${doubt}.`);
+  const first = rows.findIndex(({ prompt }) => prompt === '');
+  if (first < 0) return warnings;
+  const count = rows.filter(({ prompt }) => prompt === '').length;
+  const where = `the first in ${unit} ${entries[first]!.position}`;
+  return [
+    ...warnings,
+    `${flag}: ${source} has ${count} of ${rows.length} prompts empty, which are left out; ${where}.`,
+  ];
 }
 
 const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -91,11 +95,11 @@ function chooseColumns(
   { promptColumn, negativeColumn, weightColumn }: ColumnOptions,
   refuse: (what: string) => never,
 ): Columns {
-  const find = (kind: keyof typeof columnNames, wanted: string | undefined): string | undefined => {
+  const find = (kind: keyof typeof usualNames, wanted: string | undefined): string | undefined => {
     if (wanted === 'none' && kind !== 'prompt') return undefined;
-    const column = findColumn(header, wanted, columnNames[kind]);
+    const column = findColumn(header, wanted, usualNames[kind]);
     if (column === undefined && (wanted !== undefined || kind === 'prompt')) {
-      const missing = wanted === undefined ? columnNames.prompt.join(', ') : `'${wanted}'`;
+      const missing = wanted === undefined ? usualNames.prompt.join(', ') : `'${wanted}'`;
       refuse(`has no column ${missing}; its columns are ${header.join(', ')}. Give --${kind}-column with one of them.`);
     }
     return column;
@@ -183,7 +187,8 @@ function remarksOf(
   columns: Columns | undefined,
   first: Row | undefined,
 ): readonly string[] {
-  const skipped = comments > 0 ? [`${source}: skipped ${comments} lines that start with #.`] : [];
+  const lines = comments === 1 ? '1 line that starts' : `${comments} lines that start`;
+  const skipped = comments > 0 ? [`${source}: skipped ${lines} with #.`] : [];
   if (!columns || !first) return skipped;
   const { prompt, negative, weight } = columns;
   const others = Object.keys(first).filter((name) => ![prompt, negative, weight].includes(name));

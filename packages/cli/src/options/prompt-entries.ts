@@ -18,6 +18,8 @@ export interface PromptEntries {
   readonly entries: readonly PromptEntry[];
   /** How many lines were skipped as comments. */
   readonly comments?: number;
+  /** Says what lines may have been meant as something else. */
+  readonly doubts?: readonly string[];
 }
 
 /** Chooses the delimiter of a table by its header. */
@@ -66,11 +68,47 @@ const jsonLineEnd = /\r\n|\r|\n/;
 const textLineEnd = /\r\n|[\r\n\u2028\u2029]/;
 
 /** One prompt a line; lines that start with # are comments. */
-function readLines(text: string): Parsed {
+function readLines(text: string, hasPrompts: HasPrompts): Parsed {
   const lines = text.split(textLineEnd).map((line) => line.trim());
   const entries = lines.map((value, i) => ({ value, position: i + 1 })).filter(({ value }) => value !== '');
   const prompts = entries.filter(({ value }) => !value.startsWith('#'));
-  return { unit: 'line', entries: prompts, comments: entries.length - prompts.length };
+  const [first] = prompts;
+  if (first && isJsonObject(first.value))
+    throw new Error(`has a JSON object in line ${first.position}, expected prompts. Give the file the ending .jsonl.`);
+  const doubts = [...headerDoubts(first, hasPrompts), ...optionDoubts(prompts)];
+  return { unit: 'line', entries: prompts, comments: entries.length - prompts.length, doubts };
+}
+
+function isJsonObject(text: string): boolean {
+  try {
+    return text.startsWith('{') && typeof JSON.parse(text) === 'object';
+  } catch {
+    return false;
+  }
+}
+
+interface Line {
+  readonly value: string;
+  readonly position: number;
+}
+
+function headerDoubts(first: Line | undefined, hasPrompts: HasPrompts): readonly string[] {
+  const names = first?.value.split(/[,;\t]/) ?? [];
+  if (names.length < 2 || !names.every((name) => /^\w+$/.test(name)) || !hasPrompts(names)) return [];
+  return [
+    `has what may be the header of a table in line ${first!.position}. For columns give it the ending .csv or .tsv`,
+  ];
+}
+
+/** Finds the options that kohya's scripts read from lines of prompts, such as --n for a negative prompt. */
+function optionDoubts(prompts: readonly Line[]): readonly string[] {
+  const first = prompts.find(({ value }) => / --[nwhdslg] \S/.test(value));
+  if (!first) return [];
+  const [option] = / --[nwhdslg] /.exec(first.value)!;
+  return [
+    `has${option}in line ${first.position}, which is part of the prompt here. ` +
+      'Negative prompts are a column of a .csv or .jsonl file',
+  ];
 }
 
 /** One JSON value a line. */

@@ -115,6 +115,20 @@ describe('readPrompts', () => {
     ]);
   });
 
+  it.each([
+    ['a header', 'id,prompt,category\n1,a cat,animals', 'line 1. For columns give it the ending .csv or .tsv.'],
+    ["kohya's options", 'a cat\na dog --n blurry --w 512', 'has --n in line 2, which is part of the prompt here.'],
+  ])('warns of %s in a .txt file', async (_, text, warning) => {
+    const { list, warnings } = await read('a.txt', text);
+    expect(list.prompts).toHaveLength(2);
+    expect(warnings).toEqual([expect.stringContaining(warning)]);
+  });
+
+  it('does not take prompts with commas, dashes and braces for something else', async () => {
+    const { warnings } = await read('a.txt', 'text, red, caption\na cat -- big\n{a cat}');
+    expect(warnings).toEqual([]);
+  });
+
   it.each<[what: string, name: string, text: string, message: RegExp, options?: ColumnOptions]>([
     ['an empty file', 'a.txt', '', /a\.txt' has no prompt/],
     ['a file of comments', 'a.txt', '# a\n\n', /a\.txt' has no prompt/],
@@ -142,6 +156,7 @@ describe('readPrompts', () => {
     ['an open quote', 'a.csv', 'id,prompt\n1,a\n2,"b\n3,c', /has an open double quote in line 3/],
     ['text after a quote', 'a.csv', 'id,prompt\n1,"a" b', /has text after a closing quote in line 2/],
     ['a line that is not JSON', 'a.jsonl', '"a"\n\na cat', /line 3 is not JSON: "a cat"/],
+    ['JSON lines in a .txt', 'a.txt', '# a\n{"prompt": "a"}', /has a JSON object in line 2, .* ending \.jsonl/],
     ['a number as a prompt', 'a.jsonl', '"a"\n7', /has 7 in line 2, expected a text or an object/],
     ['a list as a prompt', 'a.jsonl', '["a", "b"]', /has \["a","b"\] in line 1, expected a text or an object/],
     ['a row without a prompt', 'a.jsonl', '{"prompt": "a"}\n{"text": "b"}', /has nothing as 'prompt' in line 2/],
