@@ -82,7 +82,7 @@ const rooms = {
     ['step'],
     ['evaluation'],
     ['run'],
-    ['ddpo', 'trainer.ts'],
+    ['ddpo', 'trainable-dora.ts', 'trainer.ts'],
   ],
   cli: [['embedded-model.ts', 'terminal'], ['images'], ['options'], ['commands'], ['program.ts'], ['main.ts']],
 };

@@ -93,8 +93,9 @@ function findProblem(
   if (found.length === 0) return 'not in the model';
   if (found.length > 1) return `can mean ${found.join(' or ')}`;
   const module = found[0]!;
-  const isTrained = adapter.kind !== 'merged' && !adapter.bias;
-  if (trainable && !isTrained) return 'can be applied but not trained; only LoRA and DoRA of weights can';
+  // A file of trained factors would hold neither a bias nor the change of the weights below them.
+  const isTrained = adapter.kind !== 'merged' && !adapter.bias && !adapter.baseChange;
+  if (trainable && !isTrained) return 'can be applied but not trained; only LoRA and DoRA of unchanged weights can';
   if (adapter.kind !== 'merged')
     return (
       lowRankProblem(leaves[weightOf(module)], adapter) ??

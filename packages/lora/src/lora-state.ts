@@ -1,4 +1,4 @@
-import type { StoredTensor } from '@alignprop/autograd-ext';
+import { elementCount, readValues, type StoredTensor } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { DoraAxis } from './dora.js';
 import type { WeightChange } from './weight-change.js';
@@ -39,14 +39,20 @@ export interface MergedAdapter {
   readonly biasIfAny?: WeightChange;
 }
 
-/** Returns the tensors of an adapter by the paths that `loraTensors` gives them: A, B and, with DoRA, m. */
+/** Returns the tensors of an adapter by the paths that `loraTensors` gives them: A, B and, with DoRA, m `[out]`. */
 export function stateTensors({ modules }: LoraState): Record<string, Tensor | StoredTensor> {
   const tensors: Record<string, Tensor | StoredTensor> = {};
   for (const [module, adapter] of Object.entries(modules)) {
     if (adapter.kind === 'merged') continue;
     if (adapter.a) tensors[`${module}.lora_A.weight`] = adapter.a;
     if (adapter.b) tensors[`${module}.lora_B.weight`] = adapter.b;
-    if (adapter.magnitude) tensors[`${module}.lora_magnitude_vector`] = adapter.magnitude.vector;
+    if (adapter.magnitude) tensors[`${module}.lora_magnitude_vector`] = flat(adapter.magnitude.vector);
   }
   return tensors;
 }
+
+/** Returns m as a layer has it, with one axis; peft's files have [1, out, 1, 1] for convolutions. */
+const flat = (vector: Tensor | StoredTensor): Tensor | StoredTensor =>
+  vector.shape.length === 1
+    ? vector
+    : { shape: [elementCount(vector.shape)], dtype: 'F32', read: () => readValues(vector) };

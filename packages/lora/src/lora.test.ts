@@ -18,6 +18,7 @@ import { checkGradient, expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import {
   abs,
   add,
+  dispose,
   div,
   matMul,
   mul,
@@ -350,6 +351,18 @@ describe('applyLora', () => {
     await expect(applyLora(params(), state(pair('blocks.0.attn.to_q')), { scale: NaN })).rejects.toThrow(
       'scale got NaN',
     );
+  });
+
+  it('does not train what no LoRA file would hold', async () => {
+    const change = { misfit: () => undefined, apply: () => Promise.resolve() };
+    const modules = {
+      'blocks.0.attn.to_q': { kind: 'merged', weight: change },
+      'blocks.1.attn.to_q': { ...factors([2, 4], [6, 2]), baseChange: change },
+    } as const;
+    await expect(applyLora(params(), state(modules), { trainable: true })).rejects.toThrow(
+      /blocks\.0\.attn\.to_q: can be applied but not trained.*blocks\.1\.attn\.to_q: can be applied but not trained/,
+    );
+    dispose(loraTensors(await applyLora(params(), state(modules))));
   });
 
   it('leaks no tensor when a read fails', async () => {

@@ -27,11 +27,12 @@ export {
 export type { HeldOutOptions } from './evaluation/held-out.js';
 export { NonFiniteError } from './optim/non-finite.js';
 export type { Logger } from './logger.js';
-export { trainableUNet } from './model/prepare-pipeline.js';
+export { trainableUNet } from './model/trainable-pipeline.js';
 export { dryRun, type DryRun, type DryRunInputs } from './run/dry-run.js';
 export { evaluationRecord, metricsRecord, type EvaluationMetrics, type StepMetrics } from './trackers/metrics.js';
 export type { PromptFunction } from './step/micro-batch.js';
 export type { ImageSamples } from './step/image-samples.js';
 export { logSamples } from './trackers/log-samples.js';
 export type { Tracker } from './trackers/tracker.js';
+export { trainableDora } from './trainable-dora.js';
 export { AlignPropTrainer, type AlignPropTrainerOptions } from './trainer.js';

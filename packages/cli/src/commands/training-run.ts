@@ -8,6 +8,7 @@ import {
   evaluator,
   logSamples,
   metricsRecord,
+  trainableDora,
   trainableUNet,
   type AlignPropConfig,
   type AlignPropConfigInput,
@@ -48,7 +49,7 @@ type Trainer = AlignPropTrainer<PromptMetadata | undefined>;
  */
 export async function trainingRun(job: TrainingJob, output: Output): Promise<void> {
   const { config, prompts, reward, evalReward = reward, evalPrompts, collective = singleProcess } = job;
-  const pipeline = config.use_lora ? job.pipeline : await trainableUNet(job.pipeline);
+  const pipeline = await trainablePipeline(job.pipeline, config);
   const trainer = new AlignPropTrainer<PromptMetadata | undefined>({
     config: config as AlignPropConfigInput,
     pipeline,
@@ -83,8 +84,18 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
     );
   } finally {
     trainer.dispose();
-    if (!config.use_lora) dispose(trainable(pipeline.unet.params));
+    for (const part of ['unet', 'textEncoder'] as const)
+      if (pipeline[part] !== job.pipeline[part]) dispose(trainable(pipeline[part].params));
   }
+}
+
+/** Returns the pipeline with the weights that the trainer cannot create itself: a whole UNet, or a DoRA adapter. */
+async function trainablePipeline(
+  pipeline: StableDiffusionPipeline,
+  config: AlignPropConfig,
+): Promise<StableDiffusionPipeline> {
+  if (!config.use_lora) return trainableUNet(pipeline);
+  return config.lora_kind === 'dora' ? trainableDora(pipeline, config as AlignPropConfigInput) : pipeline;
 }
 
 /** If a process was interrupted, writes a checkpoint, prints the command that continues from it, and throws. */

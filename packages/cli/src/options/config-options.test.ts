@@ -76,6 +76,7 @@ const examples: Record<string, [written: string[], value: unknown]> = {
   backprop_kwargs: [['{"fixed": {"value": 3}}'], { fixed: { value: 3 } }],
   use_lora: [['false'], false],
   train_text_encoder: [['true'], true],
+  lora_kind: [['dora'], 'dora'],
   lora_rank: [['8'], 8],
   lora_alpha: [['8'], 8],
   lora_target_modules: [

@@ -283,13 +283,20 @@ const fields = {
     .boolean()
     .default(false)
     .describe('Also train a LoRA adapter of the same rank in the attention layers of the text encoder.'),
+  lora_kind: z
+    .enum(['lora', 'dora'])
+    .default('lora')
+    .describe(
+      'Kind of the adapter. dora (arXiv 2402.09353) also learns the length of every row of the adapted weights. ' +
+        'It starts from their values, so that AlignPropTrainer takes `await trainableDora(pipeline, config)`.',
+    ),
   lora_rank: positive().default(4).describe('Rank of the adapter.'),
   lora_alpha: z.number().positive().default(4).describe('Scales the adapter by lora_alpha / lora_rank.'),
   lora_target_modules: z
     .array(z.string().min(1))
     .min(1)
     .default(['to_q', 'to_k', 'to_v', 'to_out.0'])
-    .describe('Layers to adapt: those whose names end with one of these.'),
+    .describe('Linear layers and convolutions to adapt: those whose names end with one of these.'),
   lora_init: z
     .enum(['gaussian', 'kaiming-uniform'])
     .default('gaussian')
@@ -311,6 +318,8 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
       'train_text_encoder',
       'got true, expected false with use_lora false: the text encoder is trained by an adapter only.',
     );
+  if (config.lora_kind === 'dora' && !config.use_lora)
+    refuse('lora_kind', "got 'dora', expected 'lora' with use_lora false: there is no adapter.");
   if (config.train_lr_warmup_steps > 0 && config.train_lr_scheduler === 'constant')
     refuse(
       'train_lr_warmup_steps',

@@ -96,6 +96,7 @@ const fields = {
     .describe('Accepted so that TRL configurations load; a reward function decides itself what runs concurrently.'),
   // adapter
   use_lora: shared.use_lora,
+  lora_kind: shared.lora_kind,
   lora_rank: shared.lora_rank,
   lora_alpha: shared.lora_alpha,
   lora_target_modules: shared.lora_target_modules,

@@ -1,15 +1,9 @@
-import { tensor, tidy, variable, type Variable } from '@tensorflow/tfjs-core';
-import {
-  flattenTensors,
-  mapTensors,
-  trainable,
-  type Params,
-  type TorchGenerator,
-  readValues,
-} from '@alignprop/autograd-ext';
+import type { Variable } from '@tensorflow/tfjs-core';
+import { trainable, type Params, type TorchGenerator } from '@alignprop/autograd-ext';
 import { DDIMScheduler, type StableDiffusionPipeline } from '@alignprop/diffusion';
-import { addLora, loraTensors } from '@alignprop/lora';
+import { addLora, loraModules, loraTensors } from '@alignprop/lora';
 import type { AlignPropConfig } from '../config/config.js';
+import { adapterConfig, textTargets } from './adapter-config.js';
 import { prefixed, trainedWeights, type TrainedWeights } from './trained-weights.js';
 
 /** A pipeline that is ready for training, and its trainable weights. */
@@ -22,11 +16,8 @@ export interface PreparedPipeline {
 
 type PreparationConfig = Pick<
   AlignPropConfig,
-  'use_lora' | 'train_text_encoder' | 'lora_rank' | 'lora_alpha' | 'lora_target_modules' | 'lora_init'
+  'use_lora' | 'train_text_encoder' | 'lora_kind' | 'lora_rank' | 'lora_alpha' | 'lora_target_modules' | 'lora_init'
 >;
-
-/** The modules of a text encoder that diffusers adapts. */
-const textTargets = ['q_proj', 'k_proj', 'v_proj', 'out_proj'];
 
 /**
  * Adds a new adapter to the UNet unless it has a trainable one, likewise to the text encoder with `train_text_encoder`,
@@ -45,8 +36,8 @@ export function preparePipeline(
   const text = config.train_text_encoder
     ? adapt(textEncoder.params, config, textTargets, generator)
     : textEncoder.params;
-  if (config.use_lora) checkAdapter('UNet', adapted);
-  if (config.train_text_encoder) checkAdapter('text encoder', text);
+  if (config.use_lora) checkAdapter('UNet', adapted, config);
+  if (config.train_text_encoder) checkAdapter('text encoder', text, config);
   else checkFrozen(text);
   const ready = pipeline.with({
     unet: unet.withParams(adapted),
@@ -60,20 +51,6 @@ export function preparePipeline(
   return { pipeline: ready, weights: trainedWeights(ready, config.use_lora), created };
 }
 
-/**
- * Copies a pipeline, with every weight of its UNet as a variable in memory, for `use_lora: false`. The variables belong
- * to the caller: `dispose(trainable(pipeline.unet.params))` frees them.
- */
-export async function trainableUNet(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
-  const { unet } = pipeline;
-  const variables: Record<string, Variable> = {};
-  for (const [path, leaf] of Object.entries(flattenTensors(unet.params))) {
-    const values = await readValues(leaf);
-    tidy(() => void (variables[path] = variable(tensor(values, [...leaf.shape], 'float32'))));
-  }
-  return pipeline.with({ unet: unet.withParams(mapTensors(unet.params, (path) => variables[path]!)) });
-}
-
 function adapt(
   params: Params,
   config: PreparationConfig,
@@ -81,11 +58,15 @@ function adapt(
   generator: TorchGenerator,
 ): Params {
   if (Object.keys(trainable(params)).length > 0) return params;
-  const { lora_rank: r, lora_alpha: loraAlpha, lora_init: initLoraWeights } = config;
-  return addLora(params, { r, loraAlpha, targetModules, initLoraWeights }, generator);
+  if (config.lora_kind === 'lora') return addLora(params, adapterConfig(config, targetModules), generator);
+  throw new Error(
+    "AlignPropTrainer: lora_kind is 'dora', but the pipeline has no DoRA adapter, which starts from the weights. " +
+      'Pass `await trainableDora(pipeline, config)` as the pipeline.',
+  );
 }
 
-function checkAdapter(model: string, params: Params): void {
+function checkAdapter(model: string, params: Params, { lora_kind: kind }: PreparationConfig): void {
+  checkKind(model, params, kind);
   const adapter = new Set(Object.values(loraTensors(params)));
   const others = Object.entries(trainable(params)).filter(([, value]) => !adapter.has(value));
   if (others.length === 0) return;
@@ -93,6 +74,23 @@ function checkAdapter(model: string, params: Params): void {
     `AlignPropTrainer: ${others.length} trainable weights of the ${model} are no part of a LoRA adapter ` +
       `(${others[0]![0]}, …). Freeze them, or set use_lora to false to train the whole UNet.`,
   );
+}
+
+/** Checks that all adapters are of one kind, as in the files that a run writes. */
+function checkKind(model: string, params: Params, kind: PreparationConfig['lora_kind']): void {
+  for (const [module, { dora }] of Object.entries(loraModules(params))) {
+    const found = dora ? 'dora' : 'lora';
+    if (found !== kind)
+      throw new Error(
+        `AlignPropTrainer: lora_kind got '${kind}', but the adapter of ${module} in the ${model} is of the kind ` +
+          `'${found}'. Set lora_kind to '${found}', or remove that adapter.`,
+      );
+    if (dora?.axis === 'input')
+      throw new Error(
+        `AlignPropTrainer: the DoRA adapter of ${module} in the ${model} has lengths of columns (LyCORIS), which ` +
+          'the files of a run cannot hold. Train one with lengths of rows.',
+      );
+  }
 }
 
 function checkWholeUNet(params: Params): void {

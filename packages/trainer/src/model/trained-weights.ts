@@ -28,10 +28,13 @@ function adapterWeights({ unet, textEncoder }: StableDiffusionPipeline): Trained
   const text = prefixed(trainable(textEncoder.params));
   const hasText = Object.keys(text).length > 0;
   const parts = hasText ? { others: { [textPrefix]: textEncoder.params } } : {};
-  // TRL's layout cannot store an α other than the rank, and programs differ in how it spells text encoders.
-  const isPlain = !hasText && Object.values(loraModules(unet.params)).every(({ scale }) => scale === 1);
+  const adapters = Object.values(loraModules(unet.params));
+  const hasDora = adapters.some(({ dora }) => dora);
+  // TRL's layout holds neither DoRA nor an α other than the rank, and programs differ in how it spells text encoders.
+  const isPlain = !hasText && !hasDora && adapters.every(({ scale }) => scale === 1);
+  const variables = { ...trainable(unet.params), ...text };
   return {
-    variables: { ...trainable(unet.params), ...text },
+    variables,
     async save(folder) {
       await saveLora(`${folder}/${adapterFile}`, unet.params, {
         format: isPlain ? 'diffusers-old' : 'diffusers',
@@ -41,16 +44,27 @@ function adapterWeights({ unet, textEncoder }: StableDiffusionPipeline): Trained
     },
     async open(folder) {
       const load = async (prefix: string) => stateTensors(await loadLora(`${folder}/${adapterFile}`, { prefix }));
-      return { ...(await load('unet')), ...(hasText && prefixed(await load(textPrefix))) };
+      const stored = { ...(await load('unet')), ...(hasText && prefixed(await load(textPrefix))) };
+      checkKind(stored, variables);
+      return stored;
     },
     async export(folder) {
       await saveLora(`${folder}/${adapterFile}`, unet.params, {
-        format: hasText ? 'diffusers' : 'diffusers-old',
+        format: hasText || hasDora ? 'diffusers' : 'diffusers-old',
         ...parts,
       });
       return `${folder}/${adapterFile}`;
     },
   };
+}
+
+/** @throws if one adapter is DoRA and the other LoRA */
+function checkKind(stored: Readonly<Record<string, unknown>>, trained: Readonly<Record<string, unknown>>): void {
+  const [found, expected] = [stored, trained].map((paths) =>
+    Object.keys(paths).some((path) => path.endsWith('.lora_magnitude_vector')) ? 'dora' : 'lora',
+  );
+  if (found !== expected)
+    throw new Error(`its adapter is of another kind: lora_kind got '${expected}', expected '${found}'`);
 }
 
 /** Prefixes paths of the text encoder's weights, for a record with those of the UNet. */

@@ -19,6 +19,7 @@ import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import { TensorScope } from '../gradient/tensor-scope.js';
 import { samplingOptions } from '../gradient/walk-down.js';
 import { preparePipeline } from '../model/prepare-pipeline.js';
+import { withDora } from '../model/trainable-pipeline.js';
 import { seededGenerators, type Generators } from '../step/generators.js';
 import { MicroBatches } from '../step/micro-batch.js';
 
@@ -38,7 +39,7 @@ export interface DryRun {
 
 export interface DryRunInputs<M> {
   config: AlignPropConfig;
-  /** Its engine is not used. Whole UNets are made trainable here. */
+  /** Its engine is not used. Whole UNets and DoRA adapters are made trainable here. */
   pipeline: StableDiffusionPipeline;
   rewardFunction: RewardFunction<M>;
   /** Evaluations during the run or after it. */
@@ -73,8 +74,8 @@ export async function dryRun<M>({
   ]);
   const engine = new DryRunEngine({ ...options, nameOf: (params) => names.get(params) ?? 'reward' });
   const generators = seededGenerators(config.seed);
-  const whole = config.use_lora ? given : given.with({ unet: given.unet.withParams(phantoms(given.unet.params)) });
-  const { pipeline, weights, created } = preparePipeline(whole.with({ engine }), config, generators.adapter);
+  const ready = await trainablePipeline(given, config, generators);
+  const { pipeline, weights, created } = preparePipeline(ready.with({ engine }), config, generators.adapter);
   names.set(pipeline.unet.params, 'UNet').set(pipeline.textEncoder.params, 'text encoder');
   const heaviest = heaviestPlan(config, generators);
   const batches = new MicroBatches<M>(
@@ -103,7 +104,7 @@ export async function dryRun<M>({
     };
   } finally {
     batches.dispose();
-    dispose(config.use_lora ? created : trainable(whole.unet.params));
+    dispose([created, ...addedParts(ready, given).map(({ params }) => trainable(params))]);
   }
 }
 
@@ -145,6 +146,21 @@ function heaviestPlan(config: AlignPropConfig, generators: Generators): DrawnPla
 }
 
 const attachedSteps = ({ steps }: DrawnPlan): number => steps.filter(({ attached }) => attached).length;
+
+/** Returns the parts of a pipeline that another one does not have. */
+const addedParts = (pipeline: StableDiffusionPipeline, other: StableDiffusionPipeline) =>
+  (['unet', 'textEncoder'] as const).flatMap((part) => (pipeline[part] === other[part] ? [] : pipeline[part]));
+
+/** Returns the pipeline with the weights that `preparePipeline` expects in it; those of a whole UNet have no values. */
+async function trainablePipeline(
+  pipeline: StableDiffusionPipeline,
+  config: AlignPropConfig,
+  { adapter }: Generators,
+): Promise<StableDiffusionPipeline> {
+  const { unet } = pipeline;
+  if (!config.use_lora) return pipeline.with({ unet: unet.withParams(phantoms(unet.params)) });
+  return config.lora_kind === 'dora' ? withDora(pipeline, config, adapter) : pipeline;
+}
 
 /** Trainable weights whose values all share one memory. */
 function phantoms(params: Params): Params {

@@ -20,7 +20,7 @@ import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
-import { trainableUNet } from '../model/prepare-pipeline.js';
+import { trainableUNet } from '../model/trainable-pipeline.js';
 import { drawPlan } from '../estimators/plans.js';
 import { full } from '../estimators/draft.js';
 

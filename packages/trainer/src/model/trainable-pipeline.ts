@@ -1,0 +1,57 @@
+import { dispose, tensor, tidy, variable, type Variable } from '@tensorflow/tfjs-core';
+import {
+  flattenTensors,
+  mapTensors,
+  readValues,
+  trainable,
+  type Params,
+  type TorchGenerator,
+} from '@alignprop/autograd-ext';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { addDora } from '@alignprop/lora';
+import type { AlignPropConfig } from '../config/config.js';
+import { adapterConfig, textTargets, type AdapterOptions } from './adapter-config.js';
+
+/**
+ * Copies a pipeline, with every weight of its UNet as a variable in memory, for `use_lora: false`. The variables belong
+ * to the caller: `dispose(trainable(pipeline.unet.params))` frees them.
+ */
+export async function trainableUNet(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
+  const { unet } = pipeline;
+  const variables: Record<string, Variable> = {};
+  for (const [path, leaf] of Object.entries(flattenTensors(unet.params))) {
+    const values = await readValues(leaf);
+    tidy(() => void (variables[path] = variable(tensor(values, [...leaf.shape], 'float32'))));
+  }
+  return pipeline.with({ unet: unet.withParams(mapTensors(unet.params, (path) => variables[path]!)) });
+}
+
+/**
+ * Copies a pipeline, with a new DoRA adapter on its UNet, and with `train_text_encoder` on its text encoder. A part
+ * that has trainable weights stays as it is. The new variables belong to the caller.
+ * @throws as `addDora`; nothing stays allocated then
+ */
+export async function withDora(
+  pipeline: StableDiffusionPipeline,
+  config: AdapterOptions & Pick<AlignPropConfig, 'train_text_encoder' | 'lora_target_modules'>,
+  generator: TorchGenerator,
+): Promise<StableDiffusionPipeline> {
+  const adapt = async <T extends Adaptable<T>>(model: T, targetModules: readonly string[]): Promise<T> =>
+    Object.keys(trainable(model.params)).length > 0
+      ? model
+      : model.withParams(await addDora(model.params, adapterConfig(config, targetModules), generator));
+  const unet = await adapt(pipeline.unet, config.lora_target_modules);
+  if (!config.train_text_encoder) return pipeline.with({ unet });
+  try {
+    return pipeline.with({ unet, textEncoder: await adapt(pipeline.textEncoder, textTargets) });
+  } catch (error) {
+    if (unet !== pipeline.unet) dispose(trainable(unet.params));
+    throw error;
+  }
+}
+
+/** A model of a pipeline. */
+interface Adaptable<T> {
+  readonly params: Params;
+  withParams(params: Params): T;
+}
