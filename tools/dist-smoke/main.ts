@@ -97,7 +97,23 @@ function smokeCommand(tarballs: Record<string, string>): void {
     score: number;
   };
   check(scored.score < -0.6, `crab.png scores ${scored.score}, expected minus its kilobytes`);
+  smokeForeignReward(alignprop, steps);
   console.log(`command: one step, reward ${metrics!.reward_mean}; crab.png written`);
+}
+
+/** Trains with a reward file that lies in a folder with copies of the packages of its own. */
+function smokeForeignReward(alignprop: (...args: string[]) => string, steps: readonly string[]): void {
+  const file = join(folder, 'rewards/own-reward.mjs');
+  const code = `
+    import { jpegCompressibility, weightedSum } from '@alignprop/rewards';
+    import { mean } from '@tensorflow/tfjs-core';
+    const bright = (images) => mean(images, [1, 2, 3]);
+    export const createReward = () => weightedSum({ small: [jpegCompressibility(), 1], bright: [bright, 1] });`;
+  writeFileSync(file, code);
+  alignprop('train', '--reward', file, '--output-dir', 'foreign', ...steps);
+  const [line] = readFileSync(join(folder, 'command/foreign/metrics.jsonl'), 'utf8').split('\n');
+  const { grad_norm } = JSON.parse(line!) as { grad_norm: number };
+  check(grad_norm > 0, `a reward with packages of its own has the gradient ${grad_norm}`);
 }
 
 /** Creates a project with these packages and the smoke programs. Returns its path. */

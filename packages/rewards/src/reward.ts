@@ -157,8 +157,8 @@ export function named<T>(reward: string, call: () => T): T {
 export function withName(reward: string, error: unknown): Error {
   if (error instanceof RecordingError || (error instanceof Error && error.message.startsWith('rewardFunction')))
     return error;
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  return new Error(`${reward}: threw ${text}`, { cause: error });
+  const { name, message } = error instanceof Error ? error : { name: 'threw', message: String(error) };
+  return new Error(`${reward}: ${name === 'Error' ? '' : `${name}: `}${message}`, { cause: error });
 }
 
 /** Returns whether an engine can compile the reward. */

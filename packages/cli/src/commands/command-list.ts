@@ -13,6 +13,7 @@ export const commandList: Readonly<Record<string, ListedCommand>> = {
   train: { summary: 'fine-tune a LoRA adapter with a differentiable reward', load: () => import('./train.js') },
   generate: { summary: 'generate images from prompts', load: () => import('./generate.js') },
   score: { summary: 'score images with rewards', load: () => import('./score.js') },
+  reward: { summary: 'check a reward of your own, or start one', load: () => import('./reward.js') },
   export: { summary: 'convert an adapter to the file format of another program', load: () => import('./export.js') },
   demo: { summary: 'try it out: train the embedded model for about two minutes', load: () => import('./demo.js') },
 };

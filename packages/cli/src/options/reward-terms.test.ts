@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
@@ -232,19 +232,21 @@ describe('a reward file', () => {
 
   it('loads TypeScript only if Node runs it, and names the version that does', async () => {
     const path = file('plain.ts', 'const reward: unknown = (images: object) => images; export default reward;');
-    const built = join(folder, 'user-module.cjs'); // tests run TypeScript by themselves
+    const built = join(folder, 'user-module.mjs'); // tests run TypeScript by themselves
     await build({
       entryPoints: [fileURLToPath(new URL('user-module.ts', import.meta.url))],
       bundle: true,
       platform: 'node',
-      format: 'cjs',
+      format: 'esm',
       outfile: built,
     });
     const program = `
-      require(${JSON.stringify(built)})
-        .importModule(${JSON.stringify(path)}, '--reward')
-        .then((module) => console.log(typeof module.default), (error) => console.log(error.message));`;
-    const printed = execFileSync(process.execPath, ['-e', program], {
+      const { importModule } = await import(${JSON.stringify(pathToFileURL(built).href)});
+      await importModule(${JSON.stringify(path)}, '--reward').then(
+        (module) => console.log(typeof module.default),
+        (error) => console.log(error.message),
+      );`;
+    const printed = execFileSync(process.execPath, ['--input-type=module', '-e', program], {
       encoding: 'utf8',
       env: { ...process.env, NODE_OPTIONS: '' },
       stdio: ['ignore', 'pipe', 'ignore'],

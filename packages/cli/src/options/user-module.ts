@@ -1,12 +1,14 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { shareOwnPackages } from './own-packages.js';
 
 /**
- * Imports a module of the user's.
+ * Imports a module of the user's, which gets the command's own copies of the packages that both use.
  * @param flag the flag that named it, for messages
  * @throws if it cannot be run; the message says what to install
  */
 export async function importModule(path: string, flag: string): Promise<Readonly<Record<string, unknown>>> {
+  shareOwnPackages();
   try {
     return (await import(pathToFileURL(resolve(path)).href)) as Record<string, unknown>;
   } catch (cause) {
@@ -22,6 +24,11 @@ function advice({ code, message }: NodeJS.ErrnoException): string {
       'use Node 22.18 or newer, or compile the file to .mjs.'
     );
   if (code === 'ERR_MODULE_NOT_FOUND')
-    return ". Install the packages that it imports in the file's folder, such as @tensorflow/tfjs-core.";
+    return (
+      ". Install the packages that it imports in the file's folder; " +
+      '@tensorflow/tfjs-core and @alignprop/… come with the command.'
+    );
+  if (/does not provide an export named/.test(message))
+    return '. The module gets the packages of this command: compare their versions with those it was written for.';
   return '';
 }

@@ -35,6 +35,14 @@ export class Output {
     if (!this.#options.json && !this.#options.silent) process.stdout.write(`${table(rows)}\n`);
   }
 
+  /** Prints rows of texts, the first columns padded; except with --json, as `table`. */
+  list(rows: readonly (readonly string[])[]): void {
+    if (this.#options.json || this.#options.silent) return;
+    const widths = rows[0]!.slice(0, -1).map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+    const lines = rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '));
+    process.stdout.write(`${lines.join('\n')}\n`);
+  }
+
   info(text: string): void {
     if (!this.#options.quiet && !this.#options.silent)
       this.#clear(() => process.stderr.write(`${this.#stderr.dim(text)}\n`));

@@ -208,7 +208,7 @@ describe.each([
       (x: Tensor4D) => add(mean(x, [1, 2, 3]), mean(image.rotateWithOffset(x, 1), [1, 2, 3])),
       /gradient/,
     ],
-    ['an error', (x: { pixels: number[] }) => x.pixels[0], /rewardFunction: threw TypeError: Cannot read properties/],
+    ['an error', (x: { pixels: number[] }) => x.pixels[0], /rewardFunction: TypeError: Cannot read properties/],
   ];
   it.each(refused)('refuses %s in one line', async (_name, reward, message) => {
     const failure = await rewardsOf(reward, 1).catch((error: unknown) => error as Error);
