@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { decodePng } from '@alignprop/diffusion';
@@ -36,5 +37,32 @@ describe('alignprop generate --lora-anneal', () => {
     expect(printed.stderr).toMatch(/--lora-anneal: got 1 without an adapter\. Give --lora <file>\./);
     expect(await run(['generate', ...settings, ...lora, '--lora-anneal', '0'])).toBe(2);
     expect(printed.stderr).toMatch(/--lora-anneal: got 0, expected a number above 0\./);
+  });
+});
+
+describe('alignprop generate --lora', () => {
+  it.each([
+    ['of the text encoder alone', 'te-kohya.safetensors', []],
+    ['with an embedding, whose token it adds', 'bundle-emb.safetensors', [/embedding of 'my-token' in .*bundle-emb/]],
+  ])('applies a file %s', async (_, file, messages) => {
+    const plain = await run(['generate', 'my-token', ...settings.slice(1), '-o', join(folder, 'before.png')]);
+    const loud = settings.slice(1).filter((argument) => argument !== '--quiet');
+    const path = join(folder, `${file}.png`);
+    const lora = ['--lora', fixturePath(`lora-kinds/sd15/${file}`)];
+    expect([plain, await run(['generate', 'my-token', ...loud, ...lora, '-o', path])]).toEqual([0, 0]);
+    const [before, after] = [join(folder, 'before.png'), path].map((name) => decodePng(readFileSync(name)).data);
+    expect(after).not.toEqual(before);
+    for (const message of messages) expect(printed.stderr).toMatch(message);
+    expect(printed.stderr).not.toContain('warning');
+  });
+
+  it('names the files of a folder, and how to name one', async () => {
+    const both = join(folder, 'loras');
+    await mkdir(both);
+    for (const name of ['a', 'b'])
+      await copyFile(fixturePath('lora-kinds/sd15/te-kohya.safetensors'), join(both, `${name}.safetensors`));
+    expect(await run(['generate', ...settings, '--lora', both])).toBe(1);
+    expect(printed.stderr).toContain(`a.safetensors, b.safetensors`);
+    expect(printed.stderr).toContain(`Name one of them with its path, ${both}/a.safetensors.`);
   });
 });

@@ -12,9 +12,9 @@ import {
   type Annealing,
   type StableDiffusionPipeline,
 } from '@alignprop/diffusion';
-import { applyLora, loadLora } from '@alignprop/lora';
 import { embeddedModel } from '../embedded-model.js';
 import { imageNames, prepareFolder } from '../images/image-files.js';
+import { applyAdapter } from '../options/apply-adapter.js';
 import { hasFloat16 } from '../options/engine-options.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { integerParser, parseNumber, parsePixels, parseScheduler, singleValue } from '../options/option-parsers.js';
@@ -48,7 +48,7 @@ export function defineCommand(command: Command): void {
     )
     .option(
       '--lora <file>',
-      "Adapter: a .safetensors file in diffusers', peft's or kohya's format, or a folder with one.",
+      'Adapter: a file of diffusers, peft, kohya or LyCORIS, a folder with one, a hub id, or org/name/file.',
       singleValue('Only one adapter can be used at a time.'),
     )
     .option('--lora-scale <n>', 'Strength of the adapter.', parseNumber, 1)
@@ -101,7 +101,7 @@ async function generate(prompts: readonly string[], options: GenerateOptions): P
   const output = new Output(options);
   await prepareFolder(dirname(options.output));
   const base = withScheduler(await loadPipeline(options, output), scheduler);
-  const pipeline = lora === undefined ? base : await withLora(base, lora, loraScale);
+  const pipeline = lora === undefined ? base : await applyAdapter(base, lora, { scale: loraScale, output });
   const sampler = pipeline.scheduler.config._class_name as string;
   if (eta > 0 && !samplersWithEta.includes(sampler)) output.warn(`--eta has no effect with ${sampler}.`);
   const settings = {
@@ -152,19 +152,6 @@ const samplersWithEta = ['DDIMScheduler', 'TCDScheduler'];
 
 const withScheduler = (pipeline: StableDiffusionPipeline, name: string): StableDiffusionPipeline =>
   name === 'config' ? pipeline : pipeline.with({ scheduler: schedulerFor(name, pipeline.scheduler.config) });
-
-async function withLora(
-  pipeline: StableDiffusionPipeline,
-  file: string,
-  scale: number,
-): Promise<StableDiffusionPipeline> {
-  const { unet, textEncoder } = pipeline;
-  const state = await loadLora(file);
-  const adapted = pipeline.with({ unet: unet.withParams(await applyLora(unet.params, state, { scale })) });
-  if (!state.components?.includes('text_encoder')) return adapted;
-  const params = await applyLora(textEncoder.params, await loadLora(file, { prefix: 'text_encoder' }), { scale });
-  return adapted.with({ textEncoder: textEncoder.withParams(params) });
-}
 
 interface Generated {
   /** `[B, H, W, 3]` in [0, 1]. */

@@ -7,7 +7,7 @@ import { collectValues } from '../options/option-parsers.js';
 import { usesPrompt } from '../options/reward-list.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
 import type { UserReward } from '../options/reward-file.js';
-import { blackBoxTerms, loadTerms } from '../options/reward-terms.js';
+import { blackBoxTerms } from '../options/reward-terms.js';
 import { UsageError } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
@@ -45,7 +45,7 @@ async function score(images: readonly string[], options: ScoreOptions): Promise<
   const output = new Output(options);
   const pixels = await Promise.all(images.map(readImage));
   const engine = await startEngine(options, output);
-  const loaded = await loadTerms(reward, output);
+  const loaded = await reward.load((text) => output.info(text));
   const rows = await interruptible(
     (signal) => scoreAll(engine, images, pixels, prompts, loaded, signal, output),
     () => output.info('Stopping.'),

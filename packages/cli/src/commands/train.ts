@@ -20,7 +20,7 @@ import { simpleAnimals } from '../options/prompt-list.js';
 import { addPromptOptions, readPromptOptions, type PromptOptions } from '../options/prompt-options.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
 import type { UserReward } from '../options/reward-file.js';
-import { blackBoxTerms, loadTerms, rewardTerms, type RewardTerms } from '../options/reward-terms.js';
+import { blackBoxTerms, rewardTerms, type RewardTerms } from '../options/reward-terms.js';
 import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../terminal/errors.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 import { reportDryRun } from './dry-run-report.js';
@@ -134,8 +134,8 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
     } as const;
     const load = async () => ({
       pipeline: await loadPipeline(modelOptions, output),
-      reward: await loadTerms(rewards.training, output),
-      evalReward: rewards.evaluation && (await loadTerms(rewards.evaluation, output)),
+      reward: await rewards.training.load((text) => output.info(text)),
+      evalReward: await rewards.evaluation?.load((text) => output.info(text)),
     });
     const { training, evaluation } = prompts;
     const loaded = await loadInTurn(collective, load);

@@ -12,7 +12,6 @@ import {
   type GraphModelOptions,
   type ModelReward,
 } from '@alignprop/rewards';
-import type { HubAccess } from '@alignprop/autograd-ext/weights';
 import { UsageError } from '../terminal/errors.js';
 
 /** The type of an option's value: text, a number, comma-separated numbers, or one of the listed words. */
@@ -27,10 +26,7 @@ interface ListedReward {
   /** Whether the reward compares images with their prompts. */
   readonly usesPrompt?: boolean;
   /** Creates the reward and leaves its weights in their files. */
-  readonly create: (
-    values: Readonly<Record<string, OptionValue>>,
-    access: HubAccess,
-  ) => ModelReward | Promise<ModelReward>;
+  readonly create: (values: Readonly<Record<string, OptionValue>>) => ModelReward | Promise<ModelReward>;
 }
 
 /** Lists a reward by its factory and the options that the command passes on to it. `listedReward` checks the values. */
@@ -38,11 +34,7 @@ const listed = <O>(
   factory: (options: O) => ModelReward | Promise<ModelReward>,
   options: OptionKinds,
   more: Pick<ListedReward, 'required' | 'usesPrompt'> = {},
-): ListedReward => ({
-  options,
-  ...more,
-  create: (values, access) => factory({ ...values, ...access, load: false } as O),
-});
+): ListedReward => ({ options, ...more, create: (values) => factory({ ...values, load: false } as O) });
 
 /** `graphModel`, with the output given by its name or by its index in digits. */
 const graphModelByText = ({ output, ...options }: Omit<GraphModelOptions, 'output'> & { output?: string }) =>
@@ -89,10 +81,7 @@ export const usesPrompt = (name: string): boolean => isListedReward(name) && rew
  * @returns a function that creates the reward
  * @throws UsageError at once if an option is unknown or missing, or its value does not fit
  */
-export function listedReward(
-  name: string,
-  given: Readonly<Record<string, unknown>>,
-): (access: HubAccess) => Promise<ModelReward> {
+export function listedReward(name: string, given: Readonly<Record<string, unknown>>): () => Promise<ModelReward> {
   const { options, required = [], create } = rewards[name]!;
   const values = Object.fromEntries(
     Object.entries(given).map(([option, value]) => {
@@ -105,7 +94,7 @@ export function listedReward(
   );
   const missing = required.find((option) => !(option in values));
   if (missing) throw new UsageError(`--reward: '${name}' needs an option: --reward-option ${name}.${kebab(missing)}=…`);
-  return async (access) => create(values, hasWeights(name) ? access : {});
+  return async () => create(values);
 }
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -1,4 +1,3 @@
-import type { HubAccess } from '@alignprop/autograd-ext/weights';
 import {
   capped,
   isModelReward,
@@ -9,9 +8,7 @@ import {
   type ModelReward,
   type RewardFunction,
 } from '@alignprop/rewards';
-import { withDownloads } from '../terminal/downloads.js';
 import { UsageError } from '../terminal/errors.js';
-import type { Output } from '../terminal/output.js';
 import { commandReward } from './command-reward.js';
 import { httpReward } from './http-reward.js';
 import { isAsyncFunction, openRewardFile, type UserReward } from './reward-file.js';
@@ -21,7 +18,7 @@ import { parseTerm, sourceOfTerm, type Term } from './reward-term.js';
 
 /** A term that is checked, and a function that loads its reward. */
 interface CheckedTerm extends Term {
-  readonly load: (access: HubAccess) => Promise<UserReward>;
+  readonly load: () => Promise<UserReward>;
 }
 
 /** A weighted sum of rewards that are checked but not loaded. */
@@ -32,11 +29,8 @@ export interface RewardTerms<R extends UserReward = RewardFunction> {
    * active tfjs backend, since modules may create tensors.
    */
   readonly check: () => Promise<void>;
-  /**
-   * @param onLoad called with a message before each reward that has weights is loaded
-   * @param access options of the hub for the weights
-   */
-  readonly load: (onLoad?: (text: string) => void, access?: HubAccess) => Promise<R>;
+  /** @param onLoad called with a message before each reward that has weights is loaded */
+  readonly load: (onLoad?: (text: string) => void) => Promise<R>;
 }
 
 interface RewardTermsOptions {
@@ -73,7 +67,7 @@ export function rewardTerms(
         );
     }
   };
-  return { names: namesOf(parsed), check, load: (...loading) => loadSum(parsed, ...loading) };
+  return { names: namesOf(parsed), check, load: (onLoad) => loadSum(parsed, onLoad) };
 }
 
 /**
@@ -95,12 +89,8 @@ export function blackBoxTerms(
   const check = async () => {
     for (const { kind, source } of parsed) if (kind === 'file') await openRewardFile(source, flag);
   };
-  return { names: namesOf(parsed), check, load: (...loading) => loadScoredSum(parsed, ...loading) };
+  return { names: namesOf(parsed), check, load: (onLoad) => loadScoredSum(parsed, onLoad) };
 }
-
-/** Loads the weighted sum. Says which reward is loaded, and shows the downloads of its weights. */
-export const loadTerms = <R extends UserReward>(terms: RewardTerms<R>, output: Output): Promise<R> =>
-  withDownloads(output, (access) => terms.load((text) => output.info(text), access));
 
 const whereBlackBoxesGo =
   "Rewards without a gradient are for --eval-reward, for 'alignprop score', and for training by DDPOTrainer.";
@@ -131,12 +121,11 @@ function checkedTerms(
 async function loadAll(
   terms: readonly CheckedTerm[],
   onLoad: (text: string) => void = () => {},
-  access: HubAccess = {},
 ): Promise<UserReward[]> {
   const rewards: UserReward[] = [];
   for (const { name, source, load } of terms) {
     if (hasWeights(name)) onLoad(`Loading the reward ${name}`);
-    rewards.push(called(source, await load(access))); // sequential, since each may download gigabytes
+    rewards.push(called(source, await load())); // sequential, since each may download gigabytes
   }
   return rewards;
 }
@@ -148,11 +137,8 @@ function called<R extends UserReward>(name: string, reward: R): R {
   return reward;
 }
 
-async function loadSum(
-  terms: readonly CheckedTerm[],
-  ...loading: Parameters<RewardTerms['load']>
-): Promise<RewardFunction> {
-  const loaded = (await loadAll(terms, ...loading)) as RewardFunction[];
+async function loadSum(terms: readonly CheckedTerm[], onLoad?: (text: string) => void): Promise<RewardFunction> {
+  const loaded = (await loadAll(terms, onLoad)) as RewardFunction[];
   // An engine cannot compile a sum that contains a plain function. It runs eagerly, with all weights in memory.
   const isCompiled = loaded.length === 1 || loaded.every(isModelReward);
   const inMemory = (reward: RewardFunction) =>
@@ -169,11 +155,8 @@ function adjusted(reward: RewardFunction, { source, cap, isNormalised }: Term): 
   return isNormalised ? called(source, normalised(limited as ModelReward)) : limited;
 }
 
-async function loadScoredSum(
-  terms: readonly CheckedTerm[],
-  ...loading: Parameters<RewardTerms['load']>
-): Promise<UserReward> {
-  const rewards = await loadAll(terms, ...loading);
+async function loadScoredSum(terms: readonly CheckedTerm[], onLoad?: (text: string) => void): Promise<UserReward> {
+  const rewards = await loadAll(terms, onLoad);
   if (rewards.length === 1 && terms[0]!.weight === 1 && terms[0]!.cap === Infinity) return rewards[0]!;
   return scoredSum(
     Object.fromEntries(terms.map(({ name, weight, cap }, i) => [name, { reward: rewards[i]!, weight, cap }])),

@@ -1,6 +1,7 @@
 import { random } from '@alignprop/autograd-ext';
 import { describe, expect, it } from 'vitest';
 import { initialChange } from './initial-change.js';
+import { leadingTriplets } from './leading-triplets.js';
 
 const [OUT, IN] = [5, 7];
 const weight = () => Float32Array.from(random(1).randn(OUT * IN));
@@ -34,8 +35,18 @@ describe('initialChange', () => {
     half.forEach((value, i) => expect(value).toBeCloseTo((w[i]! + one[i]!) / 2, 5));
   });
 
-  it('does not fit convolutions', () => {
-    expect(initialChange('olora', { r: 2, scale: 1 })!.misfit([OUT, IN, 1, 1])).toContain('expected a matrix');
-    expect(initialChange('olora', { r: 2, scale: 1 })!.misfit([OUT, IN])).toBeUndefined();
+  it('subtracts the r largest singular values for pissa, whatever the scale', async () => {
+    const residual = weight();
+    await initialChange('pissa', { r: 2, scale: 7 })!.apply(residual, [OUT, IN], 1);
+    const valuesOf = (matrix: Float32Array) =>
+      leadingTriplets(matrix, { out: OUT, inputs: IN, count: OUT }).map(({ value }) => value);
+    const [left, all] = [valuesOf(residual).slice(0, OUT - 2), valuesOf(weight())];
+    left.forEach((value, i) => expect(value).toBeCloseTo(all[i + 2]!, 5));
+    expect(valuesOf(residual)[OUT - 2] ?? 0).toBeLessThan(1e-5);
+  });
+
+  it.each(['olora', 'pissa'])('does not fit convolutions: %s', (name) => {
+    expect(initialChange(name, { r: 2, scale: 1 })!.misfit([OUT, IN, 1, 1])).toContain('expected a matrix');
+    expect(initialChange(name, { r: 2, scale: 1 })!.misfit([OUT, IN])).toBeUndefined();
   });
 });

@@ -1,4 +1,5 @@
 import type { WeightChange } from '../weight-change.js';
+import { leadingTriplets } from './leading-triplets.js';
 
 /** The rank of an adapter and its scale, α/r. */
 interface Adapter {
@@ -19,6 +20,7 @@ export function initialChange(initialization: unknown, adapter: Adapter): Weight
 const initialChanges: Readonly<Record<string, (adapter: Adapter) => WeightChange>> = {
   olora: ({ r, scale }) =>
     subtraction('olora', (weight, out, inputs) => subtractColumns(weight, out, inputs, r, scale)),
+  pissa: ({ r }) => subtraction('pissa', (weight, out, inputs) => subtractLargest(weight, out, inputs, r)),
 };
 
 /** Returns a change of matrices. Its strength does not matter: the adapter belongs to the changed weight. */
@@ -43,6 +45,15 @@ function subtractColumns(weight: Float32Array, out: number, inputs: number, r: n
     for (let o = 0; o < out; o++) for (let i = 0; i < inputs; i++) change[o * inputs + i]! += q[o]! * along[i]!;
   }
   for (let i = 0; i < weight.length; i++) weight[i]! -= scale * change[i]!;
+}
+
+/** PiSSA (Meng et al. 2024, equation 4): W without its r largest singular values, whatever the scale. */
+function subtractLargest(weight: Float32Array, out: number, inputs: number, r: number): void {
+  const change = new Float64Array(weight.length);
+  for (const { value, left, right } of leadingTriplets(weight, { out, inputs, count: r }))
+    for (let o = 0, at = 0; o < out; o++)
+      for (let i = 0; i < inputs; i++, at++) change[at]! += value * left[o]! * right[i]!;
+  for (let i = 0; i < weight.length; i++) weight[i]! -= change[i]!;
 }
 
 /** Returns an orthonormal basis of the span of the first columns (Gram-Schmidt, twice for accuracy). */

@@ -20,7 +20,7 @@ export interface HubOptions {
   readonly token?: string | false;
   /** Defaults to HF_HUB_CACHE, then $HF_HOME/hub. */
   readonly cacheDir?: string;
-  /** Uses the cache only and sends no requests. Always true with HF_HUB_OFFLINE. */
+  /** Uses the cache only and sends no requests. By default the value of HF_HUB_OFFLINE. */
   readonly localFilesOnly?: boolean;
   /** Defaults to HF_ENDPOINT, then https://huggingface.co. */
   readonly endpoint?: string;
@@ -61,13 +61,13 @@ export interface HubSettings {
 
 /**
  * Completes options from the environment variables that Python's huggingface_hub reads.
- * @throws if a timeout is not a number above 0, or `progress` or `onWarning` is not a function
+ * @throws if a timeout is not a number above 0
  */
 export async function hubSettings({
   revision = 'main',
   token,
   cacheDir,
-  localFilesOnly = false,
+  localFilesOnly,
   endpoint,
   progress = () => {},
   onWarning = () => {},
@@ -75,7 +75,6 @@ export async function hubSettings({
   timeout,
   retryDelay = 1,
 }: HubOptions): Promise<HubSettings> {
-  checkFunctions({ progress, onWarning });
   const { env } = process;
   const { join } = await import('node:path');
   const home = await expand(env.HF_HOME || join(env.XDG_CACHE_HOME || '~/.cache', 'huggingface'));
@@ -83,7 +82,7 @@ export async function hubSettings({
     revision,
     token: (token === false ? undefined : (token ?? (await implicitToken(home))))?.trim() || undefined,
     cacheDir: await expand(cacheDir ?? (env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(home, 'hub'))),
-    localFilesOnly: localFilesOnly || isTrue(env.HF_HUB_OFFLINE || env.TRANSFORMERS_OFFLINE),
+    localFilesOnly: localFilesOnly ?? isTrue(env.HF_HUB_OFFLINE || env.TRANSFORMERS_OFFLINE),
     endpoint: (endpoint ?? (env.HF_ENDPOINT || 'https://huggingface.co')).replace(/\/+$/, ''),
     progress,
     onWarning,
@@ -92,12 +91,6 @@ export async function hubSettings({
     downloadTimeout: timeoutOf('HF_HUB_DOWNLOAD_TIMEOUT', timeout),
     retryDelay,
   };
-}
-
-function checkFunctions(options: Readonly<Record<string, unknown>>): void {
-  for (const [name, value] of Object.entries(options))
-    if (typeof value !== 'function')
-      throw new Error(`hub: ${name} got '${String(value)}', expected a function. Pass one, or leave it out.`);
 }
 
 const isTrue = (value = ''): boolean => /^(1|true|yes|on)$/i.test(value);
