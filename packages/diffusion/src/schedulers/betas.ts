@@ -78,11 +78,14 @@ const alphaBars = {
   },
 };
 
-/** torch.linspace in float32. */
+/** torch.linspace in float32: from both ends to the middle, each value rounded once. */
 function linspace(start: number, end: number, count: number): Float32Array {
-  const first = fround(start);
-  const step = count > 1 ? fround(fround(fround(end) - first) / (count - 1)) : 0;
-  return Float32Array.from({ length: count }, (_, i) => first + fround(step * i));
+  const [first, last] = [fround(start), fround(end)];
+  const step = count > 1 ? fround(fround(last - first) / (count - 1)) : 0;
+  const half = Math.floor(count / 2);
+  return Float32Array.from({ length: count }, (_, i) =>
+    i < half || count === 1 ? first + step * i : last - step * (count - 1 - i),
+  );
 }
 
 /** torch.cumprod of 1 - β: multiplies float32 factors in float64 and rounds each product to float32. */
