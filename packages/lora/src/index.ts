@@ -9,6 +9,7 @@ export { loadLora, openLora, type LoadLoraOptions, type OpenedAdapter } from './
 export type { BundledEmbedding } from './reading/bundled-embeddings.js';
 export { LoraLayer, type Dora, type LoraLayerParts } from './lora-layer.js';
 export {
+  checkWritable,
   stateTensors,
   type LoraState,
   type LowRankAdapter,

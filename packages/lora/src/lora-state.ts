@@ -1,6 +1,7 @@
 import { elementCount, readValues, type StoredTensor } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { DoraAxis } from './dora.js';
+import { list } from './modules.js';
 import type { WeightChange } from './weight-change.js';
 
 /** An adapter as read from a file, not yet applied to a model. */
@@ -49,6 +50,29 @@ export function stateTensors({ modules }: LoraState): Record<string, Tensor | St
     if (adapter.magnitude) tensors[`${module}.lora_magnitude_vector`] = flat(adapter.magnitude.vector);
   }
   return tensors;
+}
+
+/** Returns what an adapter is besides factors A and B, and m; undefined if it is nothing else. */
+export function factorsProblem(adapter: ModuleAdapter): string | undefined {
+  if (adapter.kind === 'merged') return 'is no low-rank adapter (LoRA, LoCon or DoRA)';
+  if (adapter.baseChange) return 'was made for changed weights';
+  if (adapter.bias) return 'also changes the bias';
+  return undefined;
+}
+
+/**
+ * Checks that `saveLora` can write what `applyLora` makes of an adapter: it writes factors alone.
+ * @throws one error with every module of another kind, such as LoHa, or that also changes the bias or the weights below
+ */
+export function checkWritable({ modules }: LoraState): void {
+  const problems = Object.entries(modules).flatMap(([name, adapter]) => {
+    const problem = factorsProblem(adapter);
+    return problem ? [`${name} ${problem}`] : [];
+  });
+  if (problems.length > 0)
+    throw new Error(
+      `checkWritable: no format can hold the adapter: ${list(problems, 3)}. Keep the file as it is, it can be applied.`,
+    );
 }
 
 /** Returns m as a layer has it, with one axis; peft's files have [1, out, 1, 1] for convolutions. */

@@ -97,6 +97,11 @@ describe('mixLora', () => {
       expect(() => mixLora(first, adapter(names, 2, { r: 3 }), { mode: 'factor' })).toThrow(
         "one.to_q has ranks 2 and 3, scales 1.5 and 1, two.to_q has ranks 2 and 3, scales 1.5 and 1. Try mode 'delta'.",
       );
+      const [kernels, dora] = [adapter(names, 2, { kernel: [3, 3] }), { ...first.modules['one.to_q']!, kind: 'dora' }];
+      expect(() => mixLora(first, kernels)).toThrow('one.to_q has [6,4] and [6,4,3,3]');
+      expect(() => mixLora(first, { modules: { 'one.to_q': dora as never } })).toThrow(
+        'one.to_q is DoRA, whose change',
+      );
       expect(() => mixLora(first, adapter(names, 2, { size: 5 }))).toThrow('one.to_q has [6,4] and [6,5]');
       expect(() => mixLora(first, first, { coefficient: NaN })).toThrow('coefficient got NaN');
       expect(() => mixLora(first, first, { mode: 'sum' as never })).toThrow("mode got 'sum', expected delta or factor");

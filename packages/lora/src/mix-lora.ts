@@ -1,7 +1,7 @@
 import { elementCount, readValues, type StoredTensor } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { underscoredPath } from './layouts/kohya.js';
-import type { LoraState, LowRankAdapter, ModuleAdapter } from './lora-state.js';
+import { factorsProblem, type LoraState, type LowRankAdapter, type ModuleAdapter } from './lora-state.js';
 import { list } from './modules.js';
 
 export const mixModes = ['delta', 'factor'] as const;
@@ -69,7 +69,8 @@ function readModules({ modules }: LoraState): Map<string, Module> {
     const problem = unmixable(adapter);
     return problem ? [`${name} ${problem}`] : [];
   });
-  if (problems.length > 0) throw new Error(`mixLora: cannot mix ${list(problems)}.`);
+  if (problems.length > 0)
+    throw new Error(`mixLora: cannot mix ${list(problems, 3)}. Mix adapters that are LoRA or LoCon.`);
   return new Map(
     entries.map(([name, adapter]) => {
       const { a, b, alpha } = adapter as LowRankAdapter;
@@ -80,11 +81,9 @@ function readModules({ modules }: LoraState): Map<string, Module> {
 
 /** Returns why an adapter cannot be mixed; undefined if it can. */
 function unmixable(adapter: ModuleAdapter): string | undefined {
-  if (adapter.kind === 'merged') return 'is no low-rank adapter: mix the models instead';
-  if (adapter.kind === 'dora') return 'is DoRA, whose change is no product of two matrices: mix the models instead';
-  if (adapter.baseChange) return 'was made for changed weights: convert it to LoRA with peft';
-  if (!adapter.a || !adapter.b) return `has ${adapter.a ? 'A without B' : 'B without A'}: the file is not complete`;
-  return undefined;
+  if (adapter.kind === 'dora') return 'is DoRA, whose change is no product of two matrices';
+  const { a, b } = adapter as LowRankAdapter;
+  return factorsProblem(adapter) ?? (a && b ? undefined : `has ${a ? 'A without B' : 'B without A'}`);
 }
 
 const rank = ({ a }: Module): number => a.shape[0]!;

@@ -6,7 +6,16 @@ import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import { ones, tensor } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DoraAxis } from './dora.js';
-import { applyLora, loadLora, LoraLayer, loraTensors, removeLora, saveLora, type LoraFormat } from './index.js';
+import {
+  applyLora,
+  checkWritable,
+  loadLora,
+  LoraLayer,
+  loraTensors,
+  removeLora,
+  saveLora,
+  type LoraFormat,
+} from './index.js';
 
 const stored = (shape: readonly number[]): StoredTensor => ({
   shape,
@@ -190,6 +199,24 @@ describe('saveLora of text encoders', () => {
     expect(Object.keys(await shapesOf('diffusers'))).toContain('text_encoder.fc1.lora_magnitude_vector.weight');
     const { modules } = await loadLora(pathOf('diffusers'), { prefix: 'text_encoder' });
     expect(modules.fc1).toMatchObject({ kind: 'dora', alpha: 3 });
+  });
+});
+
+describe('checkWritable', () => {
+  it('names every module that is more than factors', () => {
+    const change = { misfit: () => undefined, apply: () => Promise.resolve() };
+    const factors = { kind: 'lora', a: ones([2, 4]), b: ones([4, 2]), alpha: 2 } as const;
+    const modules = {
+      to_q: factors,
+      to_k: { kind: 'merged', weight: change },
+      to_v: { ...factors, bias: change },
+      to_out: { ...factors, baseChange: change },
+    } as const;
+    expect(() => checkWritable({ modules })).toThrow(
+      'to_k is no low-rank adapter (LoRA, LoCon or DoRA), to_v also changes the bias, ' +
+        'to_out was made for changed weights',
+    );
+    expect(() => checkWritable({ modules: { to_q: factors } })).not.toThrow();
   });
 });
 

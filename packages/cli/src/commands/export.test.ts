@@ -1,6 +1,11 @@
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { dispose, tidy, matMul, mul, reshape, type Tensor2D } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { loadLora, stateTensors } from '@alignprop/lora';
+import type { Params } from '@alignprop/autograd-ext';
+import { saveSafetensors } from '@alignprop/autograd-ext/weights';
+import { CLIPTextModel, UNet2DConditionModel } from '@alignprop/diffusion';
+import { applyLora, loadLora, loraModules, loraTensors, openLora, stateTensors } from '@alignprop/lora';
 import { captureOutput } from '../../../../fixtures/capture-output.js';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
@@ -53,5 +58,122 @@ describe('alignprop export --mix', () => {
       await run(['export', adapter, ...model, '-o', path('x.safetensors'), '--mix', 'base', '--mix-mode', 'sum']),
     ).not.toBe(0);
     expect(printed.stderr).toMatch(/delta, factor/);
+  });
+});
+
+const kinds = (name: string): string => fixturePath(`lora-kinds/sd15/${name}`);
+const tiny = fixturePath('sd15-tiny/model');
+const models: Record<string, () => Promise<{ params: Params }>> = {
+  unet: () => UNet2DConditionModel.fromPretrained(tiny, { subfolder: 'unet' }),
+  text_encoder: () => CLIPTextModel.fromPretrained(tiny, { subfolder: 'text_encoder' }),
+};
+
+/** Returns α/r·B·A of every module of a file, and m where it has one, by the path of the module in the model. */
+async function productsOf(location: string): Promise<Record<string, number[]>> {
+  const products: Record<string, number[]> = {};
+  for (const [part, state] of Object.entries((await openLora(location)).components)) {
+    const { params } = await models[part]!();
+    const applied = await applyLora(params, state);
+    for (const [module, { loraA, loraB, r, scale, dora }] of Object.entries(loraModules(applied))) {
+      const product = tidy(() =>
+        mul(matMul(reshape(loraB, [-1, r]) as Tensor2D, reshape(loraA, [r, -1]) as Tensor2D), scale).dataSync(),
+      );
+      products[`${part}.${module}`] = [...product];
+      if (dora) products[`${part}.${module} ${dora.axis}`] = [...dora.magnitude.dataSync()];
+    }
+    dispose(loraTensors(applied));
+  }
+  return products;
+}
+
+const all = ['diffusers-old', 'diffusers', 'peft', 'kohya'] as const;
+const pathFor = (format: string): string => path(format === 'peft' ? 'peft' : 'out.safetensors');
+
+describe('alignprop export', () => {
+  it.each([
+    ['locon.safetensors', all],
+    ['locon-cp.safetensors', all],
+    ['kohya-proj-other-rank.safetensors', all],
+    ['rslora-diffusers.safetensors', all],
+    ['te-0.16-only.safetensors', all],
+    ['te-flat-linear-layer.safetensors', ['diffusers-old', 'diffusers', 'kohya']],
+    ['te1-kohya.safetensors', all],
+    ['dora-kohya.safetensors', ['diffusers', 'peft', 'kohya']],
+    ['dora-diffusers.safetensors', ['diffusers', 'peft', 'kohya']],
+    ['dora-kohya-input-axis.safetensors', ['kohya']],
+  ] as const)('writes %s so that it computes the same in %s', async (file, formats) => {
+    const expected = await productsOf(kinds(file));
+    for (const format of formats) {
+      expect(await run(['export', kinds(file), ...model, '-o', pathFor(format), '--format', format])).toBe(0);
+      const written = await productsOf(pathFor(format));
+      expect(Object.keys(written).sort()).toEqual(Object.keys(expected).sort());
+      for (const [module, values] of Object.entries(expected)) {
+        const largest = Math.max(...values.map(Math.abs));
+        const worst = Math.max(...values.map((value, i) => Math.abs(value - written[module]![i]!)));
+        expect(worst, `${format} ${module}`).toBeLessThanOrEqual(1e-6 * largest);
+      }
+    }
+  });
+
+  it.each([
+    ['dora-kohya.safetensors', 'diffusers-old', /for DoRA in .* expected diffusers or peft or kohya/],
+    ['dora-kohya-input-axis.safetensors', 'peft', /with lengths of columns .* expected kohya/],
+    ['te-flat.safetensors', 'peft', /for several parts of a pipeline/],
+    ['loha.safetensors', 'kohya', /no format can hold the adapter: .* is no low-rank adapter/],
+    ['lokr-full.safetensors', 'kohya', /is no low-rank adapter/],
+    ['ia3-lycoris.safetensors', 'kohya', /is no low-rank adapter/],
+    ['full-diff.safetensors', 'kohya', /is no low-rank adapter/],
+    ['nan.safetensors', 'kohya', /NaN/],
+    ['inf.safetensors', 'kohya', /Infinity/i],
+  ] as const)('refuses %s in %s and writes nothing', async (file, format, message) => {
+    const args = ['-o', format === 'peft' ? path('refused') : path('refused.safetensors'), '--format', format];
+    expect(await run(['export', kinds(file), ...model, ...args])).toBe(1);
+    expect(printed.stderr).toMatch(message);
+    expect(readdirSync(folder).filter((name) => name.startsWith('refused'))).toEqual([]);
+  });
+
+  it.each([
+    ['loha.safetensors', /mixLora: cannot mix .* is no low-rank adapter/],
+    ['dora-kohya.safetensors', /mixLora: cannot mix .* is DoRA/],
+    ['nan.safetensors', /NaN/],
+  ])('refuses to mix in %s', async (file, message) => {
+    const args = ['-o', path('refused.safetensors'), '--mix', kinds(file)];
+    expect(await run(['export', kinds('locon.safetensors'), ...model, ...args])).toBe(1);
+    expect(printed.stderr).toMatch(message);
+  });
+
+  it('mixes convolutions, and a text encoder that only the second adapter has', async () => {
+    const files = [kinds('locon.safetensors'), kinds('te1-kohya.safetensors')] as const;
+    const args = ['-o', path('mixed.safetensors'), '--mix', files[1], '--mix-coefficient', '0.25'];
+    expect(await run(['export', files[0], ...model, ...args])).toBe(0);
+    const [first, second] = [await productsOf(files[0]), await productsOf(files[1])];
+    const mixed = await productsOf(path('mixed.safetensors'));
+    expect(Object.keys(mixed).sort()).toEqual(Object.keys({ ...first, ...second }).sort());
+    const [convolution, text] = [
+      Object.keys(first).find((module) => module.includes('.conv1'))!,
+      Object.keys(second)[0]!,
+    ];
+    mixed[convolution]!.forEach((value, i) => expect(value).toBeCloseTo(0.25 * first[convolution]![i]!, 5));
+    mixed[text]!.forEach((value, i) => expect(value).toBeCloseTo(0.75 * second[text]![i]!, 5));
+  });
+
+  it('warns of embeddings that it does not write', async () => {
+    expect(await run(['export', kinds('bundle-emb.safetensors'), ...model, '-o', path('bundled.safetensors')])).toBe(0);
+    expect(printed.stderr).toMatch(/warning: the embeddings bundled in .*bundle-emb\.safetensors are not written: \S/);
+  });
+
+  it('refuses a part of a pipeline that Stable Diffusion 1.x and 2.x do not have', async () => {
+    const data = { dtype: 'F32', shape: [1, 1], data: new Float32Array(1) } as const;
+    const key = 'text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj';
+    const tensors = { [`${key}.lora_A.weight`]: data, [`${key}.lora_B.weight`]: data };
+    await saveSafetensors(path('xl.safetensors'), tensors, {});
+    expect(await run(['export', path('xl.safetensors'), ...model, '-o', path('refused.safetensors')])).toBe(1);
+    expect(printed.stderr).toMatch(/the adapter changes text_encoder_2, expected unet or text_encoder/);
+  });
+
+  it('has no option of an engine, which it does not use', async () => {
+    expect(await run(['export', '--help'])).toBe(0);
+    expect(printed.stdout).toContain('--model');
+    expect(printed.stdout).not.toMatch(/--(engine|device|threads|max-memory|backend)/);
   });
 });

@@ -4,14 +4,16 @@ import { resolveSource, type HubAccess } from '@alignprop/autograd-ext/weights';
 import { CLIPTextModel, UNet2DConditionModel } from '@alignprop/diffusion';
 import {
   applyLora,
-  loadLora,
+  checkWritable,
   loraFormats,
   mixLora,
   mixModes,
+  openLora,
   saveLora,
   type LoraFormat,
   type LoraState,
   type MixMode,
+  type OpenedAdapter,
 } from '@alignprop/lora';
 import { embeddedModel } from '../embedded-model.js';
 import { addModelOptions, type ModelOptions } from '../options/model-options.js';
@@ -63,43 +65,62 @@ Examples:
       --model stable-diffusion-v1-5/stable-diffusion-v1-5
   $ alignprop export aesthetic.safetensors --mix small.safetensors --mix-coefficient 0.7 -o both.safetensors`;
 
-async function exportLora(
-  lora: string,
-  { model = embeddedModel.path, revision, variant, output: path, format, ...options }: ExportOptions,
-  access: HubAccess,
-): Promise<void> {
+/** The models of a pipeline that adapters change, by the name of their part. */
+const models = { unet: UNet2DConditionModel, text_encoder: CLIPTextModel } as const;
+type Part = keyof typeof models;
+
+async function exportLora(lora: string, options: ExportOptions, access: HubAccess): Promise<void> {
+  const { model = embeddedModel.path, revision, variant, output: path, format, mix } = options;
+  const output = new Output(options);
   await ensureBackend();
-  const state = (await loadMixed(lora, 'unet', options))!;
+  const first = await openLora(lora, access);
+  const second = mix === undefined || mix === 'base' ? undefined : await openLora(mix, access);
+  for (const file of [first, second]) if (file) remarkEmbeddings(file, output);
+  const states = partsOf(first, second).map((part) => [part, exportedState(part, first, second, options)] as const);
+  for (const [, state] of states) checkWritable(state);
   const source = await resolveSource(model, { revision, ...access });
-  const { params } = await UNet2DConditionModel.fromPretrained(source, { subfolder: 'unet', variant });
-  const others: Record<string, Params> = {};
-  const textState = await loadMixed(lora, 'text_encoder', options);
-  if (textState) {
-    const text = await CLIPTextModel.fromPretrained(source, { subfolder: 'text_encoder', variant });
-    others.text_encoder = await applyLora(text.params, textState);
+  const trees: [Part, Params][] = [];
+  for (const [part, state] of states) {
+    const { params } = await models[part].fromPretrained(source, { subfolder: part, variant });
+    trees.push([part, await applyLora(params, state)]);
   }
-  await saveLora(path, await applyLora(params, state), { format, others });
-  new Output(options).result({ event: 'export', path, format }, path);
+  const [[prefix, params], ...others] = trees as [[Part, Params], ...[Part, Params][]];
+  await saveLora(path, params, { format, prefix, others: Object.fromEntries(others) });
+  output.result({ event: 'export', path, format }, path);
 }
 
-/**
- * Loads the part of an adapter, or of the mixture of two, that belongs to a component of the pipeline.
- * @param prefix the component: `unet` or `text_encoder`
- * @returns undefined if neither adapter has weights for the text encoder
- * @throws if an adapter has no weights for the UNet
- */
-async function loadMixed(
-  lora: string,
-  prefix: string,
-  { mix, mixCoefficient: coefficient, mixMode: mode }: Pick<ExportOptions, 'mix' | 'mixCoefficient' | 'mixMode'>,
-): Promise<LoraState | undefined> {
-  const load = async (file: string) => {
-    const isMissing = prefix !== 'unet' && !(await loadLora(file)).components?.includes(prefix);
-    return isMissing ? undefined : loadLora(file, { prefix });
-  };
-  const first = await load(lora);
-  if (mix === undefined) return first;
-  const second = mix === 'base' ? undefined : await load(mix);
-  if (first) return mixLora(first, second, { coefficient, mode });
-  return second && mixLora(second, undefined, { coefficient: 1 - coefficient, mode });
+/** Says which embeddings of a file are not written. */
+function remarkEmbeddings({ location, embeddings }: OpenedAdapter, output: Output): void {
+  const tokens = Object.keys(embeddings);
+  if (tokens.length > 0)
+    output.warn(
+      `the embeddings bundled in ${location} are not written: ${tokens.join(', ')}. ` +
+        'Keep that file to use their tokens.',
+    );
+}
+
+/** Returns the parts of a pipeline that the adapters change. @throws if Stable Diffusion 1 and 2 lack one of them */
+function partsOf(...files: readonly (OpenedAdapter | undefined)[]): Part[] {
+  const found = new Set(files.flatMap((file) => Object.keys(file?.components ?? {})));
+  const unknown = [...found].filter((part) => !(part in models));
+  if (unknown.length > 0)
+    throw new Error(
+      `export: the adapter changes ${unknown.join(', ')}, expected ${Object.keys(models).join(' or ')}. ` +
+        'Use an adapter for Stable Diffusion 1.x or 2.x.',
+    );
+  return (Object.keys(models) as Part[]).filter((part) => found.has(part));
+}
+
+/** Returns what is written for a part: the first adapter, or its mixture with the second or with the model. */
+function exportedState(
+  part: Part,
+  { components: { [part]: first } }: OpenedAdapter,
+  second: OpenedAdapter | undefined,
+  { mix, mixCoefficient: coefficient, mixMode: mode }: ExportOptions,
+): LoraState {
+  if (mix === undefined) return first!;
+  const other = second?.components[part];
+  return first
+    ? mixLora(first, other, { coefficient, mode })
+    : mixLora(other!, undefined, { coefficient: 1 - coefficient, mode });
 }

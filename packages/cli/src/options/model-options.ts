@@ -18,12 +18,9 @@ export interface ModelOptions extends EngineOptions {
   embedding?: readonly string[];
 }
 
-/** Adds `--model`, `--revision`, `--variant` and the options of the engine. */
-export const addModelOptions = (command: Command): Command => addEngineOptions(addLocation(command));
-
-/** Adds the options of `addModelOptions`, and `--embedding`. */
+/** Adds the options of `addModelOptions`, `--embedding` and the options of the engine. */
 export function addPipelineOptions(command: Command): Command {
-  const model = addLocation(command).option(
+  const model = addModelOptions(command).option(
     '--embedding <file[:token]>',
     "Textual inversion in diffusers' or A1111's format: a file, a folder, a hub id or organisation/name/file. " +
       'Prompts name its token, by default the one that the file has. May be given several times.',
@@ -32,7 +29,8 @@ export function addPipelineOptions(command: Command): Command {
   return addEngineOptions(model);
 }
 
-const addLocation = (command: Command): Command =>
+/** Adds `--model`, `--revision` and `--variant`. */
+export const addModelOptions = (command: Command): Command =>
   command
     .optionsGroup('Model:')
     .option(
