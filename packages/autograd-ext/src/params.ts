@@ -7,6 +7,16 @@ export interface StoredTensor {
   readonly dtype: string;
   /** The position of the stored values in a local file, in bytes, from which an engine may memory-map them. */
   readonly location?: { readonly file: string; readonly offset: number; readonly length: number };
+  /**
+   * Reads the stored bytes at `location` in pieces of whole elements, without keeping them.
+   * @throws if a checksum shows that they are damaged
+   */
+  readonly scan?: (visit: (piece: Uint8Array) => void) => Promise<void>;
+  /**
+   * Checks the stored values without keeping them: an engine calls it before it maps `location`.
+   * @throws if they are damaged or not finite
+   */
+  readonly check?: () => Promise<void>;
   /** Reads the values in row-major order, widened to float32 or int32. */
   read(): Promise<Float32Array | Int32Array>;
 }

@@ -55,16 +55,17 @@ describe('loadParams', () => {
     );
   });
 
-  it('throws when a weight is read that is not finite', async () => {
+  it('throws when a weight is read or checked that is not finite', async () => {
     const { tensors } = await openSafetensors(
       directory(fixturePath('files/broken-safetensors')),
       'nan-weights.safetensors',
     );
     const { a } = loadParams({ a: { shape: [4] } }, tensors, options) as { a: StoredTensor };
     expect(a.location).toEqual(tensors.get('a')!.location);
-    await expect(a.read()).rejects.toThrow(
-      "Model: weight 'a' in 'here' got NaN at position 1, expected finite numbers.",
-    );
+    const message =
+      /^Model: weight 'a' in '.*nan-weights\.safetensors' got NaN at position 1, expected finite numbers\./;
+    await expect(a.read()).rejects.toThrow(message);
+    await expect(a.check!()).rejects.toThrow(message);
     const infinite = { ...stored(1), read: async () => Float32Array.of(-Infinity) };
     const { b } = loadParams({ b: { shape: [1] } }, new Map([['b', infinite]]), options) as { b: StoredTensor };
     await expect(b.read()).rejects.toThrow("weight 'b' in 'here' got -Infinity at position 0");

@@ -1,3 +1,4 @@
+import { areFinite } from './dtypes/are-finite.js';
 import type { Leaf, Params, StoredTensor } from '../params.js';
 
 /** The shapes of a model's weights, by its config: a tree of the form of the `Params` that `loadParams` returns. */
@@ -14,8 +15,8 @@ export interface LoadParamsOptions {
 }
 
 /**
- * Arranges the weights of a checkpoint as a tree, and checks their keys and shapes. Reads no values; reading a weight
- * that contains NaN or infinity throws an error that names it.
+ * Arranges the weights of a checkpoint as a tree, and checks their keys and shapes. Reads no values; reading or
+ * checking a weight that contains NaN or infinity throws an error that names it and its file.
  * @throws one error that lists all missing keys, all unexpected keys and all wrong shapes
  */
 export function loadParams(
@@ -77,20 +78,26 @@ function wrongShapes(
 const list = (problem: string, keys: readonly string[]) =>
   keys.length ? `\n${keys.length} ${problem}: ${keys.join(', ')}.` : '';
 
-/** Wraps a weight so that reading it throws where a value is not finite. */
+/** Wraps a weight so that reading and checking it throw where a value is not finite. */
 function withFiniteCheck(weight: StoredTensor, path: string, owner: string, location: string): StoredTensor {
-  return {
-    ...weight,
-    read: async () => {
-      const values = await weight.read();
-      const bad = values instanceof Float32Array ? firstNotFinite(values) : -1;
-      if (bad < 0) return values;
-      throw new Error(
-        `${owner}: weight '${path}' in '${location}' got ${values[bad]} at position ${bad}, expected finite numbers. ` +
-          'The checkpoint is damaged; use another one.',
-      );
-    },
+  const { dtype, scan } = weight;
+  const read = async (): Promise<Float32Array | Int32Array> => {
+    const values = await weight.read();
+    const bad = values instanceof Float32Array ? firstNotFinite(values) : -1;
+    if (bad < 0) return values;
+    const file = weight.location?.file ?? location;
+    throw new Error(
+      `${owner}: weight '${path}' in '${file}' got ${values[bad]} at position ${bad}, expected finite numbers. ` +
+        'The checkpoint is damaged; use another one.',
+    );
   };
+  if (!scan) return { ...weight, read };
+  const check = async (): Promise<void> => {
+    let finite = true;
+    await scan((piece) => (finite &&= areFinite(dtype, piece)));
+    if (!finite) await read(); // says which value it is
+  };
+  return { ...weight, read, check };
 }
 
 // A plain loop: calling a function for each of a billion values takes seconds.

@@ -1,6 +1,6 @@
 import type { StoredTensor } from '../../params.js';
 import { widen } from '../dtypes/dtype.js';
-import { describeForeignText, type FileSource, type RandomAccessFile } from '../files/file-source.js';
+import { describeForeignText, readPieces, type FileSource, type RandomAccessFile } from '../files/file-source.js';
 import { reopen, type OpenedFile } from '../files/opened-file.js';
 import { headerLength, parseHeader, PREFIX, type TensorInfo } from './safetensors-header.js';
 
@@ -57,7 +57,10 @@ function storedTensor({ name, info, dataStart, ...opened }: Stored): StoredTenso
   return {
     shape: info.shape,
     dtype: info.dtype,
-    ...(file.path && { location: { file: file.path, offset, length } }),
+    ...(file.path && {
+      location: { file: file.path, offset, length },
+      scan: (visit: (piece: Uint8Array) => void) => reopen(opened, (again) => readPieces(again, offset, length, visit)),
+    }),
     read: async () => {
       const bytes = await reopen(opened, (again) => again.read(offset, length));
       try {

@@ -6,6 +6,14 @@ let tables: Int32Array | undefined;
  * @param crc the checksum of the preceding bytes, to compute a checksum in pieces
  */
 export function crc32(bytes: Uint8Array, crc = 0): number {
+  return native ? native(bytes, crc) : computeCrc32(bytes, crc);
+}
+
+/** Node's own implementation, in 20.19 and newer; undefined in browsers. */
+const native = globalThis.process?.getBuiltinModule?.('node:zlib')?.crc32;
+
+/** Computes the checksum without Node; see `crc32`. */
+export function computeCrc32(bytes: Uint8Array, crc = 0): number {
   const t = (tables ??= buildTables());
   let c = ~crc;
   let i = 0;

@@ -28,8 +28,8 @@ export interface TorchFile {
  * Nested dicts and lists are flattened to dotted paths: `{'state_dict': {'w': …}}` gives `state_dict.w`. Numbers, text
  * and booleans become `metadata`; all other values are left out. A parameter gives its tensor. Dtypes are spelled as in
  * safetensors (`F32`, `BF16`, …). Views (shared storages, strides) are gathered when they are read; contiguous tensors
- * of uncompressed storages have a `location`. The first `read` of a storage compares its checksum with that of the
- * archive; an engine that maps `location` does not.
+ * of uncompressed storages have a `location`. The first `read` or `scan` of a storage compares its checksum with the
+ * archive's.
  * @throws TorchFileError if the file is damaged, not a torch file, or contains another name; `read` throws it for
  *   damaged values
  */
@@ -76,18 +76,25 @@ function storedTensor(opened: OpenedFile, name: string, tensor: TorchTensor, byt
   const { begin, end, contiguous } = viewOf(name, tensor, bytes);
   const { file } = opened;
   const isMappable = file.path !== undefined && bytes.offset !== undefined && contiguous;
+  const explained = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (cause) {
+      throw explain(cause, `tensor '${name}' of '${file.name}'`);
+    }
+  };
   return {
     shape: tensor.shape,
     dtype: tensor.dtype,
-    ...(isMappable && { location: { file: file.path, offset: bytes.offset + begin, length: end - begin } }),
-    read: async () => {
-      try {
+    ...(isMappable && {
+      location: { file: file.path, offset: bytes.offset + begin, length: end - begin },
+      scan: (visit: (piece: Uint8Array) => void) => explained(() => bytes.scan!(begin, end, visit)),
+    }),
+    read: () =>
+      explained(async () => {
         const viewed = await bytes.read(begin, end);
         return widenOrRefuse(tensor.dtype, contiguous ? viewed : gather(viewed, tensor));
-      } catch (cause) {
-        throw explain(cause, `tensor '${name}' of '${file.name}'`);
-      }
-    },
+      }),
   };
 }
 

@@ -18,6 +18,8 @@ export interface StorageBytes {
   readonly offset?: number;
   /** Returns bytes that the caller owns. @throws TorchFileError if a checksum shows that they are damaged */
   read(begin: number, end: number): Promise<Uint8Array>;
+  /** Calls `visit` with a range in pieces of whole elements. Present where `offset` is. @throws as `read` */
+  scan?(begin: number, end: number, visit: (piece: Uint8Array) => void): Promise<void>;
 }
 
 /** Opens one kind of torch file. The caller keeps `opened.file` open during the call. */

@@ -1,4 +1,4 @@
-import type { RandomAccessFile } from '../files/file-source.js';
+import { readPieces, type RandomAccessFile } from '../files/file-source.js';
 import { reopen, type OpenedFile } from '../files/opened-file.js';
 import { crc32 } from './crc32.js';
 import { unpickle } from './pickle.js';
@@ -7,8 +7,6 @@ import { ADVICE, TorchFileError } from './torch-file-error.js';
 import { torchMeaning } from './torch-globals.js';
 import { checkCrc, locateMember, readMember, readZipDirectory, type ZipMember } from './zip-archive.js';
 
-// A checksum is computed in pieces of this size.
-const CHUNK = 2 ** 24;
 // The maximal size of the member `byteorder`.
 const MAX_BYTE_ORDER = 64;
 
@@ -67,22 +65,36 @@ async function checkByteOrder(file: RandomAccessFile, member: ZipMember | undefi
 function storedBytes(opened: OpenedFile, member: ZipMember, offset: number): StorageBytes {
   const { size } = member;
   let checked = member.crc === undefined;
+  const checkOnce = (crc: number): void => {
+    if (!checked) checkCrc(member, crc);
+    checked = true;
+  };
   return {
     size,
     offset,
     read: (begin, end) =>
       reopen(opened, async (file) => {
         const bytes = await file.read(offset + begin, end - begin);
-        if (!checked) checkCrc(member, bytes.length === size ? crc32(bytes) : await crcOfRange(file, offset, size));
-        checked = true;
+        if (!checked) checkOnce(bytes.length === size ? crc32(bytes) : await crcOfRange(file, offset, size));
         return bytes;
+      }),
+    scan: (begin, end, visit) =>
+      reopen(opened, async (file) => {
+        const isWhole = end - begin === size;
+        if (!checked && !isWhole) checkOnce(await crcOfRange(file, offset, size));
+        let crc = 0;
+        await readPieces(file, offset + begin, end - begin, (piece) => {
+          if (!checked) crc = crc32(piece, crc);
+          visit(piece);
+        });
+        checkOnce(crc);
       }),
   };
 }
 
 async function crcOfRange(file: RandomAccessFile, offset: number, size: number): Promise<number> {
   let crc = 0;
-  for (let at = 0; at < size; at += CHUNK) crc = crc32(await file.read(offset + at, Math.min(CHUNK, size - at)), crc);
+  await readPieces(file, offset, size, (piece) => (crc = crc32(piece, crc)));
   return crc;
 }
 

@@ -18,7 +18,10 @@ export class WeightFiles {
   readonly #locations = new Map<object, Map<Dtype, WeightLocation>>();
   #spill: Promise<SpillFile> | undefined;
 
-  /** Makes sure that every weight is in a file. */
+  /**
+   * Makes sure that every weight is in a file.
+   * @throws if values of a file are damaged or not finite
+   */
   async place(weights: Iterable<WeightRequest>): Promise<void> {
     for (const { leaf, dtype } of weights) {
       const locations = this.#locations.get(leaf) ?? new Map<Dtype, WeightLocation>();
@@ -40,8 +43,10 @@ export class WeightFiles {
 
   /** Finds the weight in its own file or writes it to the temporary one. */
   async #find(leaf: Tensor | StoredTensor, dtype: Dtype): Promise<WeightLocation> {
-    if (isStoredTensor(leaf) && leaf.location && mappable[leaf.dtype] === dtype)
+    if (isStoredTensor(leaf) && leaf.location && mappable[leaf.dtype] === dtype) {
+      await leaf.check?.();
       return { ...leaf.location, file: await fromRoot(leaf.location.file) };
+    }
     const values = await readValues(leaf);
     this.#spill ??= openSpill();
     return (await this.#spill).append(dtype === 'float16' ? toFloat16(values as Float32Array) : values);
