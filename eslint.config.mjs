@@ -16,7 +16,7 @@ const tests = ['**/*.test.ts', '**/__fixtures__/**', 'fixtures/**'];
  * stay possible.
  */
 const nodeSeams = [
-  'packages/autograd-ext/src/backend.ts',
+  'packages/autograd-ext/src/{backend,optional-package}.ts',
   'packages/autograd-ext/src/engine/onnxruntime/runtime/{session,weight-files}.ts',
   'packages/autograd-ext/src/weights/**/*.ts',
   'packages/trainer/src/run/{checkpoints,folder,lock}.ts',
@@ -30,7 +30,7 @@ const nodeSeams = [
  */
 const rooms = {
   'autograd-ext': [
-    ['params.ts', 'dispose-tensors.ts'],
+    ['params.ts', 'dispose-tensors.ts', 'optional-package.ts'],
     ['random.ts', 'frozen.ts', 'define-op.ts'],
     ['weights/files', 'weights/dtypes'],
     ['weights/safetensors', 'weights/torch', 'weights/hub'],

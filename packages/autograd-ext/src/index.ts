@@ -13,6 +13,7 @@ export { devices, type Device } from './engine/onnxruntime/runtime/session.js';
 export { precisions, type Precision } from './engine/precision.js';
 export { TfjsEngine } from './engine/tfjs.js';
 export { disposeFrozen, readFrozen } from './frozen.js';
+export { importOptional, installCommand } from './optional-package.js';
 export { conv2d, type Kernel } from './ops/conv2d.js';
 export { geglu } from './ops/geglu.js';
 export { gelu } from './ops/gelu.js';

@@ -2,6 +2,7 @@ import { ensureBackend, useBackend, type BackendName } from '../backend.js';
 import type { Engine } from './engine.js';
 import { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './onnxruntime/engine.js';
 import { findRuntime } from './onnxruntime/runtime/session.js';
+import { installCommand } from '../optional-package.js';
 import { TfjsEngine } from './tfjs.js';
 
 export const engineNames = ['onnxruntime', 'tfjs'] as const;
@@ -30,7 +31,7 @@ export async function createEngine({ engine, backend, ...options }: EngineOption
   if (!(await findRuntime()))
     throw new Error(
       "createEngine: engine got 'onnxruntime', but onnxruntime-node is not installed. " +
-        "Install it with `npm install onnxruntime-node`, or use 'tfjs'.",
+        `Run '${await installCommand('onnxruntime-node')}', or use 'tfjs'.`,
     );
   return new OnnxRuntimeEngine(options);
 }

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { importOptional } from '@alignprop/autograd-ext';
 import { decodePng } from '@alignprop/diffusion';
 import type { Pixels } from '@alignprop/rewards';
 import { UsageError } from '../terminal/errors.js';
@@ -21,10 +22,9 @@ export async function readImage(path: string): Promise<Pixels> {
 }
 
 async function decodeWithSharp(file: Uint8Array): Promise<Pixels> {
-  const { default: sharp } = await import('sharp').catch((cause: unknown) => {
+  const { default: sharp } = await importOptional('sharp', () => import('sharp')).catch((cause: unknown) => {
     throw new Error(
-      'this is not a PNG file, and the package sharp, which reads other formats, is not installed. ' +
-        "Convert the image to PNG, or run 'npm install sharp'.",
+      `this is not a PNG file, and other formats need sharp: ${(cause as Error).message}, or convert it to PNG.`,
       { cause },
     );
   });

@@ -1,4 +1,4 @@
-import type { Params } from '@alignprop/autograd-ext';
+import { importOptional, type Params } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** A tfjs model as a pure function of its weights and its input. */
@@ -15,14 +15,11 @@ export interface FunctionalModel {
 export type Output = string | number;
 
 /**
- * Imports a module that users install themselves.
+ * Imports a package of tfjs that users install themselves.
  * @throws if it is not installed; the message says how to install it
  */
-export async function importOptional<T>(load: () => Promise<T>, name: string, what: string): Promise<T> {
-  return load().catch((cause: unknown) => {
-    throw new Error(
-      `graphModel: ${what} needs the package '${name}', which cannot be loaded. Run 'npm install ${name}'.`,
-      { cause },
-    );
+export async function importTfjs<T>(load: () => Promise<T>, name: string, what: string): Promise<T> {
+  return importOptional(name, load).catch((cause: unknown) => {
+    throw new Error(`graphModel: ${what} needs a package: ${(cause as Error).message}.`, { cause });
   });
 }

@@ -1,3 +1,4 @@
+import { importOptional } from '@alignprop/autograd-ext';
 import { memory, type FileSource, type HubAccess } from '@alignprop/autograd-ext/weights';
 import type { ModelReward } from '../reward.js';
 import { graphModel } from './graph-model.js';
@@ -51,9 +52,10 @@ export async function nsfwSafety({ model, load = true, ...access }: NsfwSafetyOp
 async function installedModel(): Promise<NsfwModel> {
   // Typed as string, so that neither bundlers nor the compiler resolve it.
   const path: string = 'nsfwjs/models/mobilenet_v2';
-  const module = (await import(path).catch((cause: unknown) => {
-    throw new Error(`nsfwSafety: '${path}' cannot be loaded. Run 'npm install nsfwjs', or pass a model.`, { cause });
-  })) as { MobileNetV2Model: NsfwModel };
+  const load = () => import(path) as Promise<{ MobileNetV2Model: NsfwModel }>;
+  const module = await importOptional(path, load).catch((cause: unknown) => {
+    throw new Error(`nsfwSafety: ${(cause as Error).message}, or pass a model.`, { cause });
+  });
   return module.MobileNetV2Model;
 }
 

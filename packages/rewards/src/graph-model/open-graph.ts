@@ -1,6 +1,6 @@
 import { type Params, type StoredTensor, elementCount } from '@alignprop/autograd-ext';
 import { tensor, type DataType, type Tensor } from '@tensorflow/tfjs-core';
-import { importOptional, type FunctionalModel, type Output } from './functional-model.js';
+import { importTfjs, type FunctionalModel, type Output } from './functional-model.js';
 import { finalNodes, neededNodes, type GraphDef, type GraphNode, type Signature } from './topology.js';
 import { unfuse } from './unfuse.js';
 
@@ -27,7 +27,7 @@ export async function openGraph(
   const nodes = neededNodes(location, graph.node, outputs);
   const input = findInput(location, nodes);
   const { params, constants } = await readWeights(location, nodes, stored);
-  const { loadGraphModel } = await importOptional(
+  const { loadGraphModel } = await importTfjs(
     () => import('@tensorflow/tfjs-converter'),
     '@tensorflow/tfjs-converter',
     `'${location}'`,

@@ -12,7 +12,7 @@ import { initializers, layers, loadLayersModel, sequential, type LayersModel } f
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../../fixtures/index.js';
 import { graphModel } from './graph-model.js';
-import { importOptional } from './functional-model.js';
+import { importTfjs } from './functional-model.js';
 
 const random = (seed: number) => initializers.glorotNormal({ seed });
 
@@ -126,11 +126,9 @@ describe('a LayersModel', () => {
   });
 });
 
-it('importOptional names a package that is not installed', async () => {
-  await expect(
-    importOptional(() => Promise.reject(new Error('not found')), '@tensorflow/tfjs-layers', "'x'"),
-  ).rejects.toThrow(
-    "'x' needs the package '@tensorflow/tfjs-layers', which cannot be loaded. " +
-      "Run 'npm install @tensorflow/tfjs-layers'.",
+it('importTfjs names a package that is not installed', async () => {
+  await expect(importTfjs(() => Promise.reject(new Error('not found')), '@tensorflow/nowhere', "'x'")).rejects.toThrow(
+    "graphModel: 'x' needs a package: the package '@tensorflow/nowhere' cannot be loaded: not found. " +
+      "Run 'npm install @tensorflow/nowhere'.",
   );
 });

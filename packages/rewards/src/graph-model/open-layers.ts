@@ -1,7 +1,7 @@
 import { ensureBackend, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import { add, conv2d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
-import { importOptional, type FunctionalModel, type Output } from './functional-model.js';
+import { importTfjs, type FunctionalModel, type Output } from './functional-model.js';
 
 type Layer = LayersModel['layers'][number];
 type LayerWeight = Layer['weights'][number];
@@ -17,7 +17,7 @@ export async function openLayers(
   stored: ReadonlyMap<string, StoredTensor>,
   requested: readonly Output[],
 ): Promise<FunctionalModel> {
-  const { loadLayersModel, model: subModel } = await importOptional(
+  const { loadLayersModel, model: subModel } = await importTfjs(
     () => import('@tensorflow/tfjs-layers'),
     '@tensorflow/tfjs-layers',
     `'${location}'`,

@@ -1,3 +1,5 @@
+import { importOptional } from '@alignprop/autograd-ext';
+
 /** The functions of Open MPI's C library that this package calls, by koffi. */
 export interface LibMpi {
   readonly rank: number;
@@ -30,8 +32,7 @@ const signatures = {
 const threadSerialized = 2;
 const threadMultiple = 3;
 const install =
-  'Install Open MPI (apt-get install openmpi-bin libopenmpi3) and koffi (npm install koffi), ' +
-  'or start one process without mpirun or srun.';
+  'Install Open MPI (apt-get install openmpi-bin libopenmpi3), or start one process without mpirun or srun.';
 
 /** Loads Open MPI and calls MPI_Init_thread. @throws if Open MPI or koffi is not installed */
 export async function loadLibMpi(): Promise<LibMpi> {
@@ -81,8 +82,8 @@ export async function loadLibMpi(): Promise<LibMpi> {
 /** Opens libmpi with global symbols, which the plug-ins that it loads refer to. */
 async function openLibrary() {
   const name = process.platform === 'darwin' ? 'libmpi.40.dylib' : 'libmpi.so.40';
-  const { default: koffi } = await import('koffi').catch((cause: unknown) => {
-    throw new Error(`openMpi: koffi, which calls Open MPI, cannot be loaded. ${install}`, { cause });
+  const { default: koffi } = await importOptional('koffi', () => import('koffi')).catch((cause: unknown) => {
+    throw new Error(`openMpi: ${(cause as Error).message}. It calls Open MPI. ${install}`, { cause });
   });
   try {
     return koffi.load(name, { global: true });

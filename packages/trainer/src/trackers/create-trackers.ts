@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { installCommand } from '@alignprop/autograd-ext';
 import { jsonl } from './jsonl.js';
 import { tensorboard } from './tensorboard.js';
 import type { TrackedRun, TrackerKind } from './tracker-kind.js';
@@ -82,7 +83,7 @@ export async function createTracker(name: string, kind: TrackerKind, run: Tracke
     const packages = kind.packages.join(' ');
     throw new Error(
       `log_with: '${name}' needs ${packages}, which cannot be loaded: ${(cause as Error).message}. ` +
-        `Install it: npm install ${packages}`,
+        `Install it: ${await installCommand(...kind.packages)}`,
       { cause },
     );
   }

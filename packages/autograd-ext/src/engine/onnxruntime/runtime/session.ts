@@ -3,6 +3,7 @@ import type * as OnnxRuntime from 'onnxruntime-node';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { outputName } from '../graph/encode.js';
 import { tensorType, type Value } from '../graph/graph.js';
+import { importOptional, installCommand } from '../../../optional-package.js';
 import { elementCount } from '../../../params.js';
 
 /** The devices of sessions. Which ones exist depends on the platform and on the installed libraries. */
@@ -45,7 +46,8 @@ type Runtime = typeof OnnxRuntime;
 /** Loads ONNX Runtime; undefined if it is not installed. */
 export async function findRuntime(): Promise<Runtime | undefined> {
   try {
-    const runtime = (await import('onnxruntime-node')) as Runtime & { default?: Runtime };
+    const load = () => import('onnxruntime-node') as Promise<Runtime & { default?: Runtime }>;
+    const runtime = await importOptional('onnxruntime-node', load);
     return runtime.default ?? runtime;
   } catch {
     return undefined;
@@ -67,7 +69,7 @@ export async function startSession(
   if (!runtime)
     throw new Error(
       'OnnxRuntimeEngine: onnxruntime-node is not installed. ' +
-        'Install it with `npm install onnxruntime-node`, or use the tfjs engine.',
+        `Run '${await installCommand('onnxruntime-node')}', or use the tfjs engine.`,
     );
   const session = await runtime.InferenceSession.create(model, {
     executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
