@@ -30,7 +30,9 @@ function addAntialiased(row: number, from: number, to: number, mode: 'bilinear' 
   const centre = (row + 0.5) * (from / to);
   const first = Math.max(0, Math.floor(centre - support + 0.5));
   const last = Math.min(from, Math.floor(centre + support + 0.5));
-  const values = Array.from({ length: last - first }, (_, i) => filter((first + i + 0.5 - centre) / scale, mode, -0.5));
+  const values = Array.from({ length: last - first }, (_, i) =>
+    resizeFilter((first + i + 0.5 - centre) / scale, mode, -0.5),
+  );
   const total = values.reduce((a, b) => a + b, 0);
   values.forEach((value, i) => add(row, first + i, value / total));
 }
@@ -42,12 +44,13 @@ function addInterpolated(row: number, from: number, to: number, mode: 'bilinear'
   const first = Math.floor(position);
   const reach = mode === 'bilinear' ? [0, 1] : [-1, 0, 1, 2];
   for (const i of reach)
-    add(row, Math.min(Math.max(first + i, 0), from - 1), filter(position - first - i, mode, -0.75));
+    add(row, Math.min(Math.max(first + i, 0), from - 1), resizeFilter(position - first - i, mode, -0.75));
 }
 
-function filter(distance: number, mode: 'bilinear' | 'bicubic', a: number): number {
+/** Returns the weight of a pixel by its distance: a triangle, or Keys' cubic (1981, eq. 4) with parameter a. */
+export function resizeFilter(distance: number, mode: 'bilinear' | 'bicubic', a: number): number {
   const x = Math.abs(distance);
   if (mode === 'bilinear') return Math.max(0, 1 - x);
   if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0; // Keys (1981), eq. 4
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
