@@ -113,8 +113,16 @@ export class MicroBatches<M> {
     const texts = this.#negativeTexts;
     const areCached = !trainsTextEncoder(this.pipeline) && prompts.every((prompt) => texts.includes(prompt));
     if (!areCached) return this.pipeline.encodePrompt(prompts);
-    const embeds = await (this.#negativeEmbeds ??= this.pipeline.encodePrompt(texts));
+    const embeds = await (this.#negativeEmbeds ??= this.#encodeOnce(texts));
     const rows = prompts.map((prompt) => texts.indexOf(prompt));
     return tidy(() => gather(embeds, rows) as Tensor3D);
+  }
+
+  /** Encodes the negative prompts of the configuration. A failure is not cached, and `dispose` does not meet it. */
+  #encodeOnce(texts: readonly string[]): Promise<Tensor3D> {
+    return this.pipeline.encodePrompt(texts).catch((error: unknown) => {
+      this.#negativeEmbeds = undefined;
+      throw error;
+    });
   }
 }

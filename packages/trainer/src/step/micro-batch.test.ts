@@ -1,0 +1,31 @@
+import { zeros } from '@tensorflow/tfjs-core';
+import { useBackend } from '@alignprop/autograd-ext';
+import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { beforeAll, expect, it } from 'vitest';
+import { parseAlignPropConfig } from '../config/config.js';
+import { full } from '../estimators/draft.js';
+import { seededGenerators } from './generators.js';
+import { MicroBatches } from './micro-batch.js';
+
+beforeAll(() => useBackend('cpu'));
+
+it('frees the prompt embeddings when encoding the negative prompts throws, and encodes those again next time', () =>
+  expectNoLeaks(async () => {
+    let failures = 1;
+    const pipeline = {
+      textEncoder: { params: {} },
+      encodePrompt: async ([text]: readonly string[]) => {
+        if (text === 'grey' && failures-- > 0) throw new Error('out of memory');
+        return zeros([1, 2, 3]);
+      },
+    } as unknown as StableDiffusionPipeline;
+    const config = parseAlignPropConfig({ negative_prompts: 'grey' });
+    const batches = new MicroBatches(pipeline, () => 'cat', config, full(), seededGenerators(0));
+    const texts = { prompts: ['cat'], promptMetadata: [undefined], negativePrompts: ['grey'] };
+    await expect(batches.encode(texts)).rejects.toThrow('out of memory');
+    const embeds = await batches.encode(texts);
+    batches.dispose();
+    await Promise.resolve();
+    return embeds;
+  }));
