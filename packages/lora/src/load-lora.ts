@@ -4,7 +4,6 @@ import { list } from './modules.js';
 import { readSettings, type Fields, type SettingsOf } from './reading/adapter-settings.js';
 import { splitEmbeddings, type BundledEmbedding } from './reading/bundled-embeddings.js';
 import { checkFinite } from './reading/check-finite.js';
-import { findLoraFile } from './reading/find-lora-file.js';
 import { openLoraFile } from './reading/open-lora-file.js';
 import { readModules, sortTensors } from './reading/read-modules.js';
 
@@ -38,7 +37,7 @@ export async function openLora(
   source: string | FileSource,
   { prefix = 'unet', ...options }: LoadLoraOptions = {},
 ): Promise<OpenedAdapter> {
-  const opened = await openLoraFile(await findLoraFile(source, options));
+  const opened = await openLoraFile(source, options);
   const { location, configOf } = opened;
   const { tensors, embeddings } = splitEmbeddings(opened.tensors);
   const sorted = sortTensors(tensors, prefix, location);

@@ -10,7 +10,10 @@ const cacheDir = temporaryFolder();
 let hub: MockHub;
 beforeAll(async () => {
   mkdirSync(join(folder, 'styles', 'one'), { recursive: true });
-  for (const name of ['a.pt', 'usual.bin', 'note.txt', 'styles/b.safetensors', 'styles/one/c.pt'])
+  for (const name of [
+    ...['a.pt', 'usual.bin', 'note.txt', 'styles/b.safetensors', 'styles/b.bin', 'styles/one/c.pt'],
+    ...['styles/one/optimizer.bin', 'styles/one/scheduler.bin', 'styles/one/training_args.bin'],
+  ])
     writeFileSync(join(folder, name), name);
   hub = await startMockHub({ 'org/name': folder });
 });
@@ -35,7 +38,8 @@ describe('findWeightFile', () => {
   it.each<[string, string, object, string]>([
     ['a file', '/a.pt', {}, 'a.pt'],
     ['a folder with the usual name', '', {}, 'usual.bin'],
-    ['a folder with one file of weights', '/styles', {}, 'styles/b.safetensors'],
+    ['a folder with one file of safetensors', '/styles', {}, 'styles/b.safetensors'],
+    ['a folder with one file of weights beside a training state', '/styles/one', {}, 'styles/one/c.pt'],
     ['a folder and a path in it', '', { file: 'styles/one/c.pt' }, 'styles/one/c.pt'],
   ])('finds on this machine and on the hub: %s', async (_, path, options, content) => {
     expect(await contentOf(`${folder}${path}`, options)).toBe(content);

@@ -25,7 +25,8 @@ export interface WeightFile {
 /**
  * Finds a single file of weights, such as an embedding.
  * @param location a file, a folder, a hub id, a path of a repository such as `organisation/name/file.pt`, or a
- *   `FileSource`. A folder's only file of weights may have any name.
+ *   `FileSource`. A folder's only file of weights, or of safetensors, may have any name; the states of optimizers and
+ *   schedulers do not count.
  * @throws if there is no such file, or several and none of the usual names; lists them
  */
 export async function findWeightFile(
@@ -38,8 +39,10 @@ export async function findWeightFile(
   }
   const source = await resolveSource(await folderOf(location, options), options);
   if (file !== undefined) return { source, file };
-  const present = (await source.list()).filter(isWeightFile);
-  const name = names.find((known) => present.includes(known)) ?? (present.length === 1 ? present[0] : undefined);
+  const files = (await source.list()).filter((name) => isWeightFile(name) && !isTrainingState(name));
+  const safetensors = files.filter((name) => name.endsWith('.safetensors'));
+  const present = safetensors.length === 1 ? safetensors : files; // the others are copies of it
+  const name = names.find((known) => files.includes(known)) ?? (present.length === 1 ? present[0] : undefined);
   if (name !== undefined) return { source, file: name };
   const advice = present.length
     ? `Name one of them with its path: '${source.location}/${present[0]}'.`
@@ -49,6 +52,10 @@ export async function findWeightFile(
       `expected one file of weights, or one called ${names.join(' or ')}. ${advice}`,
   );
 }
+
+/** Whether a file is the state of a training run, by the names that accelerate and transformers give theirs. */
+const isTrainingState = (name: string): boolean =>
+  /^(?:optimizer|scheduler|scaler|training_args|random_states)[\w-]*\.\w+$/.test(name);
 
 /** A path within a repository on the hub: its id and the rest. */
 const HUB_PATH = /^(\w[\w.-]*\/\w[\w.-]*)\/(.+)$/;

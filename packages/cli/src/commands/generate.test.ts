@@ -62,7 +62,7 @@ describe('alignprop generate --lora', () => {
     for (const name of ['a', 'b'])
       await copyFile(fixturePath('lora-kinds/sd15/te-kohya.safetensors'), join(both, `${name}.safetensors`));
     expect(await run(['generate', ...settings, '--lora', both])).toBe(1);
-    expect(printed.stderr).toContain(`a.safetensors, b.safetensors`);
-    expect(printed.stderr).toContain(`Name one of them with its path, ${both}/a.safetensors.`);
+    expect(printed.stderr).toContain('a.safetensors, b.safetensors');
+    expect(printed.stderr).toContain(`Name one of them with its path: '${both}/a.safetensors'.`);
   });
 });

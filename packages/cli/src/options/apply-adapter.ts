@@ -1,5 +1,6 @@
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, openLora, type OpenedAdapter } from '@alignprop/lora';
+import { withDownloads } from '../terminal/downloads.js';
 import { UsageError } from '../terminal/errors.js';
 import type { Output } from '../terminal/output.js';
 
@@ -13,7 +14,7 @@ export async function applyAdapter(
   source: string,
   { scale, output }: { scale: number; output: Output },
 ): Promise<StableDiffusionPipeline> {
-  const adapter = await openLora(source);
+  const adapter = await withDownloads(output, (access) => openLora(source, access));
   const { unet, text_encoder: text, ...others } = adapter.components;
   const foreign = Object.keys(others);
   if (foreign.length > 0 || (!unet && !text))

@@ -38,6 +38,8 @@ const spellings: readonly (readonly [key: string, component: string | undefined,
   ['base_model.model.conv_in.hada_w1_a', undefined, 'conv_in', 'hada_w1_a'],
   ['base_model.model.conv_in.lokr_t2', undefined, 'conv_in', 'lokr_t2'],
   ['base_model.model.conv_in.ia3_l', undefined, 'conv_in', 'ia3_l'],
+  [`unet.module.${block}.attn1.to_q.lora_A.weight`, 'unet', `${block}.attn1.to_q`, 'lora_A'],
+  [`_orig_mod.base_model.model.${block}.attn1.to_q.lora_A.weight`, undefined, `${block}.attn1.to_q`, 'lora_A'],
   // kohya, sd-scripts of SDXL, LyCORIS, ComfyUI
   [`lora_unet_${flat}_attn1_to_q.lora_down.weight`, 'unet', `${flat}_attn1_to_q`, 'lora_A'],
   [`lora_unet_${flat}_attn1_to_q.alpha`, 'unet', `${flat}_attn1_to_q`, 'alpha'],
@@ -91,7 +93,10 @@ describe('readKey', () => {
   it('reads these endings behind every module, and throws at no key', () => {
     const name = fc
       .stringMatching(/^[a-z][a-z0-9_]{0,8}$/)
-      .filter((part) => !/^(?:unet|transformer|text_encoder|processor|lora|clip_[lg])$|^lycoris_|^lora_/.test(part));
+      .filter(
+        (part) =>
+          !/^(?:unet|transformer|text_encoder|processor|lora|clip_[lg]|module|_orig_mod)$|^lycoris_|^lora_/.test(part),
+      );
     const module = fc.array(name, { minLength: 1, maxLength: 5 }).map((parts) => parts.join('.'));
     fc.assert(
       fc.property(module, (path) => {

@@ -46,6 +46,7 @@ const patterns = endings.map(([part, ending]) => [part, new RegExp(`^(?<path>.+?
  */
 const prefixes: readonly (readonly [RegExp, string | undefined])[] = [
   [/^base_model\.model\./, undefined],
+  [/^(?:module|_orig_mod)\./, undefined], // of torch's DataParallel and compiler
   [/^unet\./, 'unet'],
   [/^text_encoder\./, 'text_encoder'],
   [/^text_encoder_2\./, 'text_encoder_2'],

@@ -1,7 +1,13 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
-import { openSafetensors, openWeightFile, readJson } from '@alignprop/autograd-ext/weights';
+import {
+  findWeightFile,
+  openSafetensors,
+  openWeightFile,
+  readJson,
+  type FileSource,
+  type HubOptions,
+} from '@alignprop/autograd-ext/weights';
 import type { Fields } from './adapter-settings.js';
-import type { LoraFile } from './find-lora-file.js';
 
 /** The contents of an adapter's file, and its configuration. */
 export interface OpenedLora {
@@ -11,12 +17,34 @@ export interface OpenedLora {
   configOf(component: string): Fields;
 }
 
+/** Names of adapters' files, in the order of preference. */
+const names = [
+  'pytorch_lora_weights.safetensors',
+  'adapter_model.safetensors',
+  'pytorch_lora_weights.bin',
+  'adapter_model.bin',
+] as const;
+
+/** A file and the folder or repository that holds it. */
+interface LoraFile {
+  readonly source: FileSource;
+  readonly file: string;
+}
+
 /**
  * Opens a file of an adapter. Its configuration is peft's adapter_config.json beside it, or the one that diffusers
  * keeps in the header of the file.
- * @throws if the file is missing or damaged, or a configuration is not JSON
+ * @param options.file the path of the file within a folder or source; the others are for the hub
+ * @throws if the file is missing or damaged, there are several, or a configuration is not JSON
  */
-export async function openLoraFile(loraFile: LoraFile): Promise<OpenedLora> {
+export async function openLoraFile(
+  location: string | FileSource,
+  options: HubOptions & { readonly file?: string },
+): Promise<OpenedLora> {
+  return open(await findWeightFile(location, { ...options, owner: 'loadLora', names }));
+}
+
+async function open(loraFile: LoraFile): Promise<OpenedLora> {
   const { source, file } = loraFile;
   const location = `${source.location}/${file}`;
   const config = await readAdapterConfig(loraFile);

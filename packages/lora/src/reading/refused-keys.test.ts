@@ -14,6 +14,8 @@ describe('refusedKey', () => {
     ['base_model.model.to_q.lora_E', 'AdaLoRA'],
     ['text_encoder.text_model.embeddings.token_embedding.lora_embedding_A', 'LoRA of token embeddings'],
     ['base_model.model.to_q.fourierft_spectrum', "peft's other methods"],
+    ['unet:0:down', 'cloneofsimo'],
+    ['12', 'cloneofsimo'],
     ['diffusion_model.input_blocks.0.0.set_weight', 'ComfyUI'],
     ['diffusion_model.input_blocks.0.0.reshape_weight', 'ComfyUI'],
     ['unet.mid_block.attentions.0.to_q.base_layer.weight', 'whole model'],

@@ -22,6 +22,11 @@ const refusedKinds: readonly RefusedKind[] = [
     advice: merge,
   },
   {
+    pattern: /^(?:unet|text_encoder):\d+:(?:up|down)$|^\d+$/,
+    kind: "a LoRA of cloneofsimo's scripts, which numbers modules in place of naming them",
+    advice: "Convert it with that package's lora_add, or train it again.",
+  },
+  {
     pattern: /\.(?:set_weight|reshape_weight)$/,
     kind: "a replaced or reshaped weight (ComfyUI's set_weight, reshape_weight)",
     advice: merge,
