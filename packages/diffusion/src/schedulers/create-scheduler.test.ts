@@ -88,9 +88,10 @@ describe('Scheduler.fromConfig', () => {
     expect([config.algorithm_type, config.solver_type]).toEqual(expected);
   });
 
-  it('reads null as false for a Boolean, and refuses it elsewhere unless it means none', () => {
-    const config = { use_karras_sigmas: null, sigma_min: null, trained_betas: null };
-    expect(createScheduler({ _class_name: 'EulerDiscreteScheduler', ...config }).config.use_karras_sigmas).toBe(false);
+  it('reads null and numbers as Booleans where Python does, and refuses null elsewhere unless it means none', () => {
+    const file = { use_karras_sigmas: null, use_beta_sigmas: 0, use_exponential_sigmas: 1, sigma_min: null };
+    const { config } = createScheduler({ _class_name: 'EulerDiscreteScheduler', ...file, trained_betas: null });
+    expect(config).toMatchObject({ use_karras_sigmas: false, use_beta_sigmas: false, use_exponential_sigmas: true });
     expect(() => createScheduler({ ...sd2, beta_end: null })).toThrow('beta_end got null, expected a number');
   });
 });
@@ -172,7 +173,7 @@ describe('folderScheduler', () => {
     const scheduler = folderScheduler(config);
     expect(scheduler.config).toMatchObject({ beta_start: sd15.beta_start, _class_name: config._class_name });
     expect(() => scheduler.timesteps(3)).toThrow(message);
-    expect(() => scheduler.timesteps(3)).toThrow(/pass it to fromPretrained as `scheduler`, .* '--scheduler ddim'/);
+    expect(() => scheduler.timesteps(3)).toThrow(/option `scheduler` of fromPretrained, or '--scheduler ddim'/);
   });
 
   it('passes the schedule of an unknown class to a known one', () => {

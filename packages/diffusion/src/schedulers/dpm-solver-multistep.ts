@@ -47,13 +47,17 @@ export const DPMSolverMultistepScheduler = schedulerClass<DPMSolverMultistepConf
     checkCurves(name, config);
     checkDPMSolver(name, config);
     const sigmas = trainingSigmas(alphas);
-    const last = unclippedTimesteps(config, sigmas);
+    const scheduling = {
+      last: unclippedTimesteps(config, sigmas),
+      isLogSpaced: config.use_lu_lambdas,
+      truncates: config.beta_schedule === 'squaredcos_cap_v2',
+    };
     const endsInFirstOrder = config.euler_at_final || config.final_sigmas_type === 'zero';
     return {
       historyLength: config.solver_order - 1,
       timesteps: (count) =>
         sigmaSteps(
-          solverSchedule(`${name}.timesteps`, config, sigmas, count, last),
+          solverSchedule(`${name}.timesteps`, config, sigmas, count, scheduling),
           config.final_sigmas_type === 'zero' ? 0 : sigmas[0]!,
         ),
       drawsNoise: () => isStochastic(config),

@@ -35,7 +35,7 @@ export const DPMSolverSinglestepScheduler = schedulerClass<DPMSolverConfig>({
       historyLength: config.solver_order - 1,
       timesteps: (count) =>
         sigmaSteps(
-          solverSchedule(`${name}.timesteps`, spacing, sigmas, count, last),
+          solverSchedule(`${name}.timesteps`, spacing, sigmas, count, { last }),
           config.final_sigmas_type === 'zero' ? 0 : sigmas[0]!,
         ),
       drawsNoise: () => isStochastic(config),

@@ -34,7 +34,8 @@ export const fraction: FieldCheck = {
 
 /**
  * Fills in the defaults of a scheduler class. Keeps fields of other classes, as diffusers does: `clip_sample` in a PNDM
- * file reaches a DDIM scheduler created from its config. A null for a Boolean is false, as in Python.
+ * file reaches a DDIM scheduler created from its config. A null or 0 for a Boolean is false, and 1 is true, as in
+ * Python.
  * @param filledIn the names of the options that count as filled in; those that `config` lacks by default
  * @throws if a field has the wrong type or an unsupported value; lists all such fields
  */
@@ -47,7 +48,7 @@ export function resolveConfig<T extends object>(
 ): Readonly<T> & SchedulerConfig {
   const fields = Object.entries(config)
     .filter(([name, value]) => value !== undefined && !name.startsWith('_'))
-    .map(([name, value]) => [name, isOff(defaults[name as keyof T], value) ? false : value] as const);
+    .map(([name, value]) => [name, asBoolean(defaults[name as keyof T], value)] as const);
   const problems = fields.flatMap(([name, value]) => problemOf(defaults, checks, name as keyof T & string, value));
   if (problems.length > 0)
     throw new Error(`${className}: ${problems.join('; ')}. Correct scheduler_config.json or the options.`);
@@ -68,7 +69,12 @@ export function explicitFields(config: SchedulerConfig): SchedulerConfig {
   );
 }
 
-const isOff = (defaultValue: unknown, value: unknown) => typeof defaultValue === 'boolean' && value === null;
+/** Takes null and 0 as false, and 1 as true, where a Boolean is expected; other values stay as they are. */
+function asBoolean(defaultValue: unknown, value: unknown): unknown {
+  if (typeof defaultValue !== 'boolean') return value;
+  if (value === null || value === 0) return false;
+  return value === 1 ? true : value;
+}
 
 function problemOf<T extends object>(
   defaults: T,

@@ -29,36 +29,36 @@ export function derivativeSchedule(
   return { timesteps: curve.map((sigma) => Math.fround(timestepOf(sigmas, sigma))), sigmas: curve };
 }
 
-/** The options of the noise levels of multistep solvers. */
-export type SolverSigmaConfig = SigmaConfig & {
-  /** Levels that are equidistant in log σ over the training timesteps. */
-  use_lu_lambdas?: boolean;
-  beta_schedule: string;
-};
+/** The options of a multistep solver's chain. */
+export interface SolverScheduleOptions {
+  /** The number of timesteps to spread the steps over, num_train_timesteps by default. */
+  readonly last?: number;
+  /** Takes levels that are equidistant in log σ over the training timesteps, unless the config asks for Karras'. */
+  readonly isLogSpaced?: boolean;
+  /** Truncates the timesteps of curves that are rounded otherwise. */
+  readonly truncates?: boolean;
+}
 
 /**
  * Returns the noise levels of a multistep solver's chain: those of the spaced timesteps, or of a curve over all the
- * training timesteps. The timesteps are integers.
- * @param last the number of timesteps to spread the steps over, num_train_timesteps by default
+ * training timesteps. The timesteps are integers: rounded for Karras' levels and those of `isLogSpaced`, truncated for
+ * other curves.
+ * @param sigmas the noise levels of all training timesteps
  * @throws as `spacedTimesteps`
  */
 export function solverSchedule(
   owner: string,
-  config: SpacingConfig & SolverSigmaConfig & SchedulerConfig,
+  config: SpacingConfig & SigmaConfig & SchedulerConfig,
   sigmas: Float32Array,
   count: number,
-  last?: number,
+  { last, isLogSpaced = false, truncates = false }: SolverScheduleOptions = {},
 ): SigmaSchedule {
   const timesteps = solverTimesteps(owner, config, count, last);
   const [largest, smallest] = [sigmas.at(-1)!, sigmas[0]!];
-  const isLu = config.use_lu_lambdas === true && !config.use_karras_sigmas;
-  const curve = isLu ? logSpaced(largest, smallest, count) : convertedSigmas(config, [largest, smallest], count);
+  const isLog = isLogSpaced && !config.use_karras_sigmas;
+  const curve = isLog ? logSpaced(largest, smallest, count) : convertedSigmas(config, [largest, smallest], count);
   if (!curve) return { timesteps, sigmas: timesteps.map((t) => sigmaAt(sigmas, t)) };
   const exact = curve.map((sigma) => timestepOf(sigmas, sigma));
-  const isRounded = (isLu || config.use_karras_sigmas) && roundsTimesteps(owner, config);
+  const isRounded = !truncates && (isLog || config.use_karras_sigmas);
   return { timesteps: isRounded ? rounded(exact) : exact.map(Math.trunc), sigmas: curve };
 }
-
-/** diffusers' DPM-Solver multistep alone truncates the timesteps of a cosine schedule as well. */
-const roundsTimesteps = (owner: string, { beta_schedule }: SolverSigmaConfig) =>
-  !(owner.startsWith('DPMSolverMultistepScheduler') && beta_schedule === 'squaredcos_cap_v2');

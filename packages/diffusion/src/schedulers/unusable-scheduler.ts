@@ -9,7 +9,7 @@ export function unusableScheduler(config: SchedulerConfig, reason: Error): Sched
   const refuse = (): never => {
     throw new Error(
       `The model's scheduler cannot be used. ${reason.message} ` +
-        "To draw with another one, pass it to fromPretrained as `scheduler`, or give the command '--scheduler ddim'.",
+        "Or choose another one: the option `scheduler` of fromPretrained, or '--scheduler ddim' of the command.",
       { cause: reason },
     );
   };
