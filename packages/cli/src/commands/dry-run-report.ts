@@ -2,6 +2,7 @@ import { freemem } from 'node:os';
 import { memoryUsage } from 'node:process';
 import { useBackend } from '@alignprop/autograd-ext';
 import { dryRun, type DryRun } from '@alignprop/trainer';
+import type { UserReward } from '../options/reward-file.js';
 import type { Output } from '../terminal/output.js';
 import { table } from '../terminal/table.js';
 import type { TrainingJob } from './training-run.js';
@@ -38,7 +39,7 @@ export async function reportDryRun(job: DryRunJob, output: Output): Promise<void
     config,
     pipeline,
     rewardFunction: job.reward,
-    evaluation: evalPrompts && { ...evalPrompts, rewardFunction: job.evalReward ?? job.reward },
+    evaluation: evalPrompts && { ...evalPrompts, rewardFunction: silently(job.evalReward ?? job.reward) },
     prompt: prompts.prompts[0],
     promptMetadata: prompts.promptMetadata?.[0],
     engine: { engine, maxMemory: maxMemory ?? 0.7 * free, precision: pipeline.engine.precision },
@@ -62,6 +63,10 @@ export async function reportDryRun(job: DryRunJob, output: Output): Promise<void
     reportText(job, run, writes, memory),
   );
 }
+
+/** Replaces a function that may ask a service by one that asks nothing. The memory of either is not the engine's. */
+const silently = (reward: UserReward): UserReward =>
+  'model' in reward ? reward : (images) => new Float32Array(images.shape[0]);
 
 function reportText(
   { config, sources }: DryRunJob,

@@ -289,6 +289,7 @@ describe('a reward file', () => {
       /has no parameters, so it was called to make the reward, .* got a number \(3\), expected a function/,
     ],
     ['broken.mjs', 'export default (', /--reward: cannot load '.*broken\.mjs': /],
+    ['lonely.cjs', "require('no-such-package');", /cannot load '.*lonely\.cjs': .*no-such-package.*that it requires/],
     [
       'lonely.mjs',
       "import 'no-such-package'; export default () => 3;",

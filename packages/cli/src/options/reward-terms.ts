@@ -139,14 +139,18 @@ function called<R extends UserReward>(name: string, reward: R): R {
 
 async function loadSum(terms: readonly CheckedTerm[], onLoad?: (text: string) => void): Promise<RewardFunction> {
   const loaded = (await loadAll(terms, onLoad)) as RewardFunction[];
+  if (loaded.length === 1 || loaded.every(isModelReward)) return sumOf(terms, loaded);
   // An engine cannot compile a sum that contains a plain function. It runs eagerly, with all weights in memory.
-  const isCompiled = loaded.length === 1 || loaded.every(isModelReward);
-  const inMemory = (reward: RewardFunction) =>
-    isModelReward(reward) && !isCompiled ? loadReward(reward) : Promise.resolve(reward);
-  const rewards: RewardFunction[] = [];
-  for (const [i, reward] of loaded.entries()) rewards.push(adjusted(await inMemory(reward), terms[i]!));
-  if (rewards.length === 1 && terms[0]!.weight === 1) return rewards[0]!;
-  return weightedSum(Object.fromEntries(terms.map(({ name, weight }, i) => [name, [rewards[i]!, weight]])));
+  const inMemory: RewardFunction[] = [];
+  for (const reward of loaded) inMemory.push(isModelReward(reward) ? await loadReward(reward) : reward);
+  return sumOf(terms, inMemory);
+}
+
+/** The weighted sum of rewards, each capped and standardised as its term says. */
+function sumOf(terms: readonly Term[], rewards: readonly RewardFunction[]): RewardFunction {
+  const parts = rewards.map((reward, i) => adjusted(reward, terms[i]!));
+  if (parts.length === 1 && terms[0]!.weight === 1) return parts[0]!;
+  return weightedSum(Object.fromEntries(terms.map(({ name, weight }, i) => [name, [parts[i]!, weight]])));
 }
 
 /** Caps and standardises a reward as its term says. The term's name stays in messages. */
@@ -157,7 +161,10 @@ function adjusted(reward: RewardFunction, { source, cap, isNormalised }: Term): 
 
 async function loadScoredSum(terms: readonly CheckedTerm[], onLoad?: (text: string) => void): Promise<UserReward> {
   const rewards = await loadAll(terms, onLoad);
-  if (rewards.length === 1 && terms[0]!.weight === 1 && terms[0]!.cap === Infinity) return rewards[0]!;
+  const isAlone = rewards.length === 1 && terms[0]!.weight === 1 && terms[0]!.cap === Infinity;
+  if (isAlone) return rewards[0]!;
+  const models = rewards as RewardFunction[];
+  if (models.every(isModelReward)) return sumOf(terms, models); // one function to compile
   return scoredSum(
     Object.fromEntries(terms.map(({ name, weight, cap }, i) => [name, { reward: rewards[i]!, weight, cap }])),
   );

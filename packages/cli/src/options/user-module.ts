@@ -13,7 +13,10 @@ export async function importModule(path: string, flag: string): Promise<Readonly
     return (await import(pathToFileURL(resolve(path)).href)) as Record<string, unknown>;
   } catch (cause) {
     const { message } = cause as Error;
-    throw new Error(`${flag}: cannot load '${path}': ${message}${advice(cause as NodeJS.ErrnoException)}`, { cause });
+    throw new Error(
+      `${flag}: cannot load '${path}': ${message.split('\n')[0]!}${advice(cause as NodeJS.ErrnoException)}`,
+      { cause },
+    );
   }
 }
 
@@ -28,6 +31,8 @@ function advice({ code, message }: NodeJS.ErrnoException): string {
       ". Install the packages that it imports in the file's folder; " +
       '@tensorflow/tfjs-core and @alignprop/… come with the command.'
     );
+  if (code === 'MODULE_NOT_FOUND')
+    return ". Install the packages that it requires in the file's folder, or write it with import.";
   if (/does not provide an export named/.test(message))
     return '. The module gets the packages of this command: compare their versions with those it was written for.';
   return '';
