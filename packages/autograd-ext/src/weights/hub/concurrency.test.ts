@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runProgram } from '../../../../../fixtures/run-program.js';
 import { etag, files, large, read, sha256, useFaultyHub, weights } from './__fixtures__/faulty-hub.js';
 
@@ -52,13 +52,29 @@ describe('loads at once', () => {
     expect(await readdir(mock().inCache('blobs'))).toEqual([etag]);
   });
 
-  it('resume what a process left that was killed', async () => {
+  /** Leaves the lock and the file of a process of this machine that is gone, or of one of another machine. */
+  async function leaveDownload(host: string): Promise<void> {
     const lock = join(mock().cacheDir, `.locks/models--org--name/${etag}.alignprop.lock`);
     await mkdir(lock, { recursive: true });
-    const gone = { pid: 2 ** 22 + 1, host: hostname(), since: new Date().toISOString() };
-    await writeFile(join(lock, 'gone.json'), JSON.stringify(gone));
+    const owner = { pid: 2 ** 22 + 1, host, since: new Date().toISOString() };
+    await writeFile(join(lock, 'owner.json'), JSON.stringify(owner));
     await mkdir(mock().inCache('blobs'), { recursive: true });
     await writeFile(mock().inCache(`blobs/${etag}.alignprop.incomplete`), weights.subarray(0, 100_000));
+  }
+
+  it('wait for a process of another machine, and leave its file alone when it stops writing', async () => {
+    await leaveDownload('far-away');
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => (now += 10_000));
+    expect(sha256(await read(mock().open(), large))).toBe(etag);
+    expect(now).toBeGreaterThan(60_000);
+    vi.restoreAllMocks();
+    expect(mock().ranges).toEqual([undefined]);
+    expect(await readdir(mock().inCache('blobs'))).toEqual([etag, `${etag}.alignprop.incomplete`]);
+  });
+
+  it('resume what a process left that was killed', async () => {
+    await leaveDownload(hostname());
     expect(sha256(await read(mock().open(), large))).toBe(etag);
     expect(mock().ranges).toEqual(['bytes=100000-']);
   });
