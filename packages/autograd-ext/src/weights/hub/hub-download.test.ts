@@ -161,6 +161,13 @@ describe('a damaged download', () => {
     expect(await readdir(mock().inCache('blobs'))).toEqual([etag]);
   });
 
+  it('is refused if it is damaged in two attempts that were interrupted', async () => {
+    const cutDamaged: Misbehaviour = (request, response) => mock().sendPart(request, response, damaged, 150_000);
+    const rest: Misbehaviour = (request, response) => mock().sendPart(request, response, damaged);
+    inTheStore(cutDamaged, rest, cutDamaged, rest);
+    await expect(read(mock().open(), large)).rejects.toThrow(/it was damaged on the way/);
+  });
+
   it('is refused if it is longer than the hub says', async () => {
     inTheStore((_, response) => response.end(new Uint8Array(300_001)));
     await expect(read(mock().open(), large)).rejects.toThrow(/got 300001 bytes, expected 300000/);

@@ -7,7 +7,7 @@ import { Retries } from './retries.js';
 /**
  * Downloads a file to `incomplete`, checks it and renames it to `blob`. An interrupted download resumes where it
  * stopped: immediately, until five attempts in a row bring no byte, and in a later call if its sha256 is known. A file
- * that is damaged after it was resumed is downloaded again from the beginning.
+ * that is damaged after it was resumed is downloaded again from the beginning, once.
  * @throws if the hub cannot be reached or refuses, if the file's size or sha256 is wrong, or it cannot be written
  */
 export async function downloadBlob(
@@ -19,12 +19,12 @@ export async function downloadBlob(
   const { rename, rm } = await import('node:fs/promises');
   const hasSha256 = /^[0-9a-f]{64}$/.test(file.etag);
   if (!hasSha256) await writing(incomplete, file, () => rm(incomplete, { force: true }));
-  for (let isResumed = true; isResumed;) {
-    isResumed = await receiveAll(file, incomplete, settings, target);
+  for (let isSecond = false; ; isSecond = true) {
+    const isResumed = await receiveAll(file, incomplete, settings, target);
     const digest = hasSha256 ? await sha256(incomplete) : file.etag;
     if (digest === file.etag) return writing(blob, file, () => rename(incomplete, blob));
     await rm(incomplete);
-    if (!isResumed)
+    if (!isResumed || isSecond)
       throw new Error(
         `hub: '${target.path}' of '${target.id}' got sha256 ${digest}, expected ${file.etag}: ` +
           'it was damaged on the way. Try again.',
