@@ -58,7 +58,7 @@ describe("on_nonfinite: 'skip'", () => {
     expect(warnings[0]).toMatch(
       new RegExp(
         "^AlignPropTrainer: at step \\d the reward of image 0 \\('bad'\\) is NaN\\. " +
-          'The images are finite, so it comes from the reward function\\. No weight was changed\\. ' +
+          'The images are finite, so rewardFunction computed it\\. No weight was changed\\. ' +
           'Drawn again \\(1 of at most 9 times\\)\\.$',
       ),
     );
