@@ -82,7 +82,8 @@ const rooms = {
     ['step'],
     ['evaluation'],
     ['run'],
-    ['ddpo', 'trainable-dora.ts', 'trainer.ts'],
+    ['ddpo', 'trainer.ts'],
+    ['trainable-dora.ts'],
   ],
   cli: [['embedded-model.ts', 'terminal'], ['images'], ['options'], ['commands'], ['program.ts'], ['main.ts']],
 };

@@ -8,6 +8,8 @@ import { describe, expect, it } from 'vitest';
 import { brightness, collect, oneStepConfig, tinyConfig, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
+import type { DDPOConfigInput } from '../ddpo/ddpo-config.js';
+import { DDPOTrainer } from '../ddpo/trainer.js';
 import { prefixed } from '../model/trained-weights.js';
 import { dryRun } from '../run/dry-run.js';
 import { trainableDora } from '../trainable-dora.js';
@@ -137,6 +139,20 @@ describe('training DoRA', () => {
     expect(dora.trainableParameters - lora.trainableParameters).toBe(m.reduce((sum, [, { size }]) => sum + size, 0));
     dispose(variablesOf(given));
     expect(memory().numTensors).toBe(before);
+  });
+
+  it('gives DDPOTrainer an adapter too', async () => {
+    const options: DDPOConfigInput = { loraKind: 'dora', loraTargetModules: ['conv1'], numEpochs: 1 };
+    const given = await trainableDora(pipeline, options);
+    const trainer = new DDPOTrainer({
+      config: options,
+      pipeline: given,
+      promptFunction: () => 'cat',
+      rewardFunction: () => [0],
+    });
+    expect(variablesOf(trainer.pipeline)).toEqual(variablesOf(given));
+    trainer.dispose();
+    dispose(variablesOf(given));
   });
 
   it('needs an adapter of this kind on the pipeline', async () => {
