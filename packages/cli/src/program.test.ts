@@ -122,7 +122,6 @@ describe('exit code 2', () => {
     ],
     [['generate', 'crab', '--steps', '1.5'], /Expected an integer of at least 1/],
     [['generate', 'crab', '--seed', 'x'], /Expected a number/],
-    [['generate', 'crab', '--lora', 'a', '--lora', 'b'], /Only one adapter/],
     [['generate', 'crab', '-o', 'crab.jpg'], /--output: got 'crab\.jpg', expected a name that ends in \.png/],
   ])('is returned for the usage error %j', async (args, message) => {
     expect(await run(args)).toBe(2);

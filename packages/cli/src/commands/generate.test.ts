@@ -34,7 +34,7 @@ describe('alignprop generate --lora-anneal', () => {
 
   it('rejects a missing adapter, and values that are not above 0', async () => {
     expect(await run(['generate', ...settings, '--lora-anneal', '1'])).toBe(2);
-    expect(printed.stderr).toMatch(/--lora-anneal: got 1 without an adapter\. Give --lora <file>\./);
+    expect(printed.stderr).toMatch(/--lora-anneal: got 1 without an adapter\. Give --lora <adapter>\./);
     expect(await run(['generate', ...settings, ...lora, '--lora-anneal', '0'])).toBe(2);
     expect(printed.stderr).toMatch(/--lora-anneal: got 0, expected a number above 0\./);
   });
@@ -54,6 +54,21 @@ describe('alignprop generate --lora', () => {
     expect(after).not.toEqual(before);
     for (const message of messages) expect(printed.stderr).toMatch(message);
     expect(printed.stderr).not.toContain('warning');
+  });
+
+  it('applies several adapters, each with its strength, in any order', async () => {
+    const [te, unet] = ['te-kohya', 'kohya-proj'].map((name) => fixturePath(`lora-kinds/sd15/${name}.safetensors`));
+    const draw = async (name: string, ...loras: string[]) => {
+      const path = join(folder, `${name}.png`);
+      expect(await run(['generate', ...settings, ...loras.flatMap((lora) => ['--lora', lora]), '-o', path])).toBe(0);
+      return decodePng(readFileSync(path));
+    };
+    const once = await draw('once', `${unet}:1`, `${te}:0.5`);
+    expect(once.text.parameters).toContain('Lora: "kohya-proj.safetensors: 1, te-kohya.safetensors: 0.5"');
+    const halves = await draw('halves', `${te}:.5`, `${unet}:0.25`, `${unet}:0.75`);
+    const difference = once.data.map((value, i) => Math.abs(value - halves.data[i]!));
+    expect(Math.max(...difference)).toBeLessThanOrEqual(1);
+    expect((await draw('other', unet!)).data).not.toEqual(once.data);
   });
 
   it('names the files of a folder, and how to name one', async () => {

@@ -14,17 +14,16 @@ import {
 } from '@alignprop/diffusion';
 import { embeddedModel } from '../embedded-model.js';
 import { imageNames, prepareFolder } from '../images/image-files.js';
-import { applyAdapter } from '../options/apply-adapter.js';
+import { applyAdapters } from '../options/apply-adapters.js';
 import { hasFloat16 } from '../options/engine-options.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
-import { integerParser, parseNumber, parsePixels, parseScheduler, singleValue } from '../options/option-parsers.js';
+import { addLoraOptions, describeLoras, type LoraOptions } from '../options/lora-options.js';
+import { integerParser, parseNumber, parsePixels, parseScheduler } from '../options/option-parsers.js';
 import { UsageError } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 
-interface GenerateOptions extends ModelOptions, OutputOptions {
-  lora?: string;
-  loraScale: number;
+interface GenerateOptions extends ModelOptions, LoraOptions, OutputOptions {
   loraAnneal?: number;
   output: string;
   seed?: number;
@@ -40,18 +39,12 @@ interface GenerateOptions extends ModelOptions, OutputOptions {
 
 /** Adds the arguments, options and action of `alignprop generate`. */
 export function defineCommand(command: Command): void {
-  addPipelineOptions(command.argument('<prompts...>', 'Prompts; several are generated as one batch.'))
-    .addOption(
-      new Option('--precision <name>', 'Precision of matmuls and convolutions; float16 needs a device other than cpu.')
-        .choices(precisions)
-        .default('float32'),
-    )
-    .option(
-      '--lora <file>',
-      'Adapter: a file of diffusers, peft, kohya or LyCORIS, a folder with one, a hub id, or org/name/file.',
-      singleValue('Only one adapter can be used at a time.'),
-    )
-    .option('--lora-scale <n>', 'Strength of the adapter.', parseNumber, 1)
+  addPipelineOptions(command.argument('<prompts...>', 'Prompts; several are generated as one batch.')).addOption(
+    new Option('--precision <name>', 'Precision of matmuls and convolutions; float16 needs a device other than cpu.')
+      .choices(precisions)
+      .default('float32'),
+  );
+  addLoraOptions(command.optionsGroup('Adapter:'))
     .option(
       '--lora-anneal <n>',
       'Fade the adapter in over the denoising steps: its share is progress^n, so 1 is linear. ' +
@@ -92,16 +85,16 @@ export function defineCommand(command: Command): void {
 const examples = `
 Examples:
   $ alignprop generate "crab" -o crab.png --seed 7 --steps 20 --guidance-scale 5
-  $ alignprop generate "crab" --lora out/pytorch_lora_weights.safetensors --lora-scale 0.8
+  $ alignprop generate "crab" --lora out/pytorch_lora_weights.safetensors:0.8
   $ alignprop generate "a watercolor fox" --model stable-diffusion-v1-5/stable-diffusion-v1-5 --num-images 4`;
 
 async function generate(prompts: readonly string[], options: GenerateOptions): Promise<void> {
   checkOptions(options);
-  const { lora, loraScale, loraAnneal, steps, eta, scheduler } = options;
+  const { loraAnneal, steps, eta, scheduler } = options;
   const output = new Output(options);
   await prepareFolder(dirname(options.output));
   const base = withScheduler(await loadPipeline(options, output), scheduler);
-  const pipeline = lora === undefined ? base : await applyAdapter(base, lora, { scale: loraScale, output });
+  const pipeline = await applyAdapters(base, options, output);
   const sampler = pipeline.scheduler.config._class_name as string;
   if (eta > 0 && !samplersWithEta.includes(sampler)) output.warn(`--eta has no effect with ${sampler}.`);
   const settings = {
@@ -140,7 +133,7 @@ function checkOptions({ precision, device, engine, output, lora, loraAnneal }: G
     );
   if (!/\.png$/i.test(output)) throw new UsageError(`--output: got '${output}', expected a name that ends in .png.`);
   if (loraAnneal !== undefined && lora === undefined)
-    throw new UsageError(`--lora-anneal: got ${loraAnneal} without an adapter. Give --lora <file>.`);
+    throw new UsageError(`--lora-anneal: got ${loraAnneal} without an adapter. Give --lora <adapter>.`);
   if (loraAnneal !== undefined && loraAnneal <= 0)
     throw new UsageError(`--lora-anneal: got ${loraAnneal}, expected a number above 0.`);
 }
@@ -169,14 +162,14 @@ async function writeImages(
   output: Output,
 ): Promise<void> {
   const [count, height, width] = images.shape;
-  const { lora, loraScale, loraAnneal, numImages, model = embeddedModel.name } = options;
+  const { lora, loraAnneal, numImages, model = embeddedModel.name } = options;
   const { steps, guidanceScale, eta, negativePrompt } = options;
   const settings = { negativePrompt, steps, sampler, guidanceScale, eta, seed, height, width, model: basename(model) };
   for (const [i, data] of (await toUint8(images)).entries()) {
     const prompt = prompts[Math.floor(i / numImages)]!;
     // The noise of an image depends on its position in the batch.
     const extra = {
-      ...(lora && { Lora: `${basename(lora)}: ${loraScale}` }),
+      ...(lora && { Lora: describeLoras(options) }),
       ...(loraAnneal !== undefined && { 'Lora anneal': loraAnneal }),
       ...(count > 1 && { 'Batch size': count, 'Batch pos': i }),
     };

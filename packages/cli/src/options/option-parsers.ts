@@ -53,11 +53,3 @@ export const collectValues = (value: string, previous: readonly string[] = []): 
   ...previous,
   value,
 ];
-
-/** Returns a parser that rejects a second value with `message`; commander would keep only the last one. */
-export const singleValue =
-  (message: string) =>
-  (value: string, previous: string | undefined): string => {
-    if (previous === undefined) return value;
-    throw new InvalidArgumentError(message);
-  };

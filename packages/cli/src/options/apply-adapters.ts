@@ -1,0 +1,80 @@
+import { dispose } from '@tensorflow/tfjs-core';
+import type { Params } from '@alignprop/autograd-ext';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import {
+  applyLora,
+  fuseLora,
+  loraModules,
+  loraTensors,
+  openLora,
+  type LoraState,
+  type OpenedAdapter,
+} from '@alignprop/lora';
+import { withDownloads } from '../terminal/downloads.js';
+import { UsageError } from '../terminal/errors.js';
+import type { Output } from '../terminal/output.js';
+import type { LoraOptions } from './lora-options.js';
+
+/**
+ * Applies adapters to the parts of a pipeline that they are for, one upon the other, and adds the tokens whose
+ * embeddings their files hold.
+ * @throws UsageError if an adapter is for a part that the pipeline does not have
+ */
+export async function applyAdapters(
+  pipeline: StableDiffusionPipeline,
+  { lora = [], loraFile: file, loraScale, token }: LoraOptions & { token?: string },
+  output: Output,
+): Promise<StableDiffusionPipeline> {
+  let adapted = pipeline;
+  for (const { source, weight = loraScale } of lora) {
+    const adapter = await withDownloads(output, (access) => openLora(source, { ...access, file, token }));
+    adapted = await withEmbeddings(await applyAdapter(adapted, adapter, weight), adapter, output);
+  }
+  return adapted;
+}
+
+async function applyAdapter(
+  pipeline: StableDiffusionPipeline,
+  { location, components: { unet, text_encoder: text, ...others } }: OpenedAdapter,
+  scale: number,
+): Promise<StableDiffusionPipeline> {
+  const foreign = Object.keys(others);
+  if (foreign.length > 0 || (!unet && !text))
+    throw new UsageError(
+      `--lora: ${location} adapts ${foreign.join(', ') || 'nothing'}, expected unet or text_encoder. ` +
+        'Give an adapter made for this model.',
+    );
+  const { unet: model, textEncoder } = pipeline;
+  return pipeline.with({
+    ...(unet && { unet: model.withParams(await applyUpon(model.params, unet, scale)) }),
+    ...(text && { textEncoder: textEncoder.withParams(await applyUpon(textEncoder.params, text, scale)) }),
+  });
+}
+
+/** Applies an adapter. One that the tree has already becomes part of its weights. */
+async function applyUpon(params: Params, state: LoraState, scale: number): Promise<Params> {
+  if (Object.keys(loraModules(params)).length === 0) return applyLora(params, state, { scale });
+  const fused = await fuseLora(params);
+  dispose(loraTensors(params));
+  return applyLora(fused, state, { scale });
+}
+
+/** Adds the embeddings of new tokens. One that does not fit is left out, with a warning: the adapter may still do. */
+async function withEmbeddings(
+  pipeline: StableDiffusionPipeline,
+  { embeddings, location }: OpenedAdapter,
+  output: Output,
+): Promise<StableDiffusionPipeline> {
+  let extended = pipeline;
+  for (const [token, { text_encoder: vectors }] of Object.entries(embeddings)) {
+    try {
+      if (!vectors) throw new Error('it is for another text encoder.');
+      const onWarning = (message: string) => output.warn(message);
+      extended = await extended.loadTextualInversion({ [token]: vectors }, { onWarning });
+      output.info(`Loading the embedding of '${token}' in ${location}`);
+    } catch (error) {
+      output.warn(`the embedding of '${token}' in ${location} is left out: ${(error as Error).message}`);
+    }
+  }
+  return extended;
+}

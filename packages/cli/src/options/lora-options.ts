@@ -1,0 +1,45 @@
+import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { Command } from 'commander';
+import { parseNumber } from './option-parsers.js';
+
+/** An adapter as `--lora` names it. */
+export interface LoraChoice {
+  /** A file, a folder, a hub id or `org/name/path`. */
+  readonly source: string;
+  /** The strength behind the colon; undefined where there is none. */
+  readonly weight?: number;
+}
+
+/** Values of the options that select adapters. */
+export interface LoraOptions {
+  lora?: readonly LoraChoice[];
+  /** The name of the file within folders and repositories. */
+  loraFile?: string;
+  /** The strength of adapters without one of their own. */
+  loraScale: number;
+}
+
+/** Adds `--lora`, `--lora-file` and `--lora-scale`. */
+export const addLoraOptions = (command: Command): Command =>
+  command
+    .option(
+      '--lora <adapter[:weight]>',
+      'Adapter: a file of any program, a folder, or of the hub org/name or org/name/file. ' +
+        'May be given several times, each with its strength.',
+      collectLora,
+    )
+    .option('--lora-file <name>', 'Name of the file in a folder or repository with several.')
+    .option('--lora-scale <n>', 'Strength of adapters that are given without a weight.', parseNumber, 1);
+
+/** Parses `source` or `source:weight`, and adds it to those given before. A file may have a colon in its name. */
+export function collectLora(text: string, previous: readonly LoraChoice[] = []): readonly LoraChoice[] {
+  const [, source, weight] = existsSync(text)
+    ? []
+    : (/^(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i.exec(text) ?? []);
+  return [...previous, source && weight ? { source, weight: Number(weight) } : { source: text }];
+}
+
+/** Describes adapters and their strengths in a line: `style.safetensors: 0.8, fox.safetensors: 1`. */
+export const describeLoras = ({ lora = [], loraScale }: LoraOptions): string =>
+  lora.map(({ source, weight = loraScale }) => `${basename(source)}: ${weight}`).join(', ');
