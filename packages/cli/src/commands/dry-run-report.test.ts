@@ -1,5 +1,5 @@
 // Compares what --dry-run predicts with what the same command then does, in processes of their own.
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bundleCommand } from '../../../../fixtures/bundle-command.js';
@@ -72,7 +72,13 @@ describe('alignprop train --dry-run', () => {
     );
     expect(report.writes).toContain('out/unet/');
     expect(report.memory.optimizer).toBeGreaterThan(4 * 4 * 4_809_188);
-    const { stdout: words } = await train(short, '--dry-run --estimator full --max-memory 8GB --train-batch-size 64');
+    const heldOut = join(programFolder, 'held-out.txt');
+    writeFileSync(heldOut, 'a fox');
+    const { stdout: words } = await train(
+      short,
+      '--dry-run --estimator full --max-memory 8GB --train-batch-size 64',
+      `--eval-prompts ${heldOut} --eval-reward exec:false`, // the command would fail if it were run
+    );
     for (const part of [
       /^num_epochs +2 {2}\(flag\)$/m,
       /^seed +0$/m,

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { RewardFunction } from '@alignprop/rewards';
+import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import { brightness, tinyConfig, tinyPipeline } from '../__fixtures__/tiny-run.js';
 import { parseAlignPropConfig } from '../config/config.js';
 import { evaluator } from './evaluator.js';
@@ -67,6 +67,29 @@ describe('evaluator', () => {
         ['fox', 'striped'],
         ['owl', 'blurry'],
       ]);
+      return images;
+    }));
+
+  it('takes a reward that is async and returns numbers, and passes it the step; refuses one that is not a number', () =>
+    expectNoLeaks(async () => {
+      const steps: unknown[] = [];
+      const lengths: BlackBoxReward<undefined> = async (images, prompts, _metadata, context) => {
+        await images.data();
+        steps.push(context);
+        return prompts.map(({ length }) => length);
+      };
+      const options = { config, prompts: ['an owl', 'fox'] };
+      const evaluate = evaluator(pipeline.engine, { ...options, rewardFunction: lengths });
+      const { images, mean } = await evaluate(pipeline, { context: { step: 4, epoch: 4 } });
+      expect(mean).toBe(4.5);
+      expect(steps).toEqual([
+        { step: 4, epoch: 4 },
+        { step: 4, epoch: 4 },
+      ]);
+      const bad = evaluator(pipeline.engine, { ...options, rewardFunction: () => [NaN] });
+      await expect(bad(pipeline)).rejects.toThrow(
+        "the score of a held-out image ('an owl') got NaN, expected a number.",
+      );
       return images;
     }));
 
