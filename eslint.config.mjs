@@ -30,7 +30,7 @@ const nodeSeams = [
  */
 const rooms = {
   'autograd-ext': [
-    ['params.ts', 'dispose-tensors.ts', 'optional-package.ts'],
+    ['params.ts', 'dispose-tensors.ts', 'optional-package.ts', 'check-options.ts'],
     ['random.ts', 'frozen.ts', 'define-op.ts'],
     ['weights/files', 'weights/dtypes'],
     ['weights/safetensors', 'weights/torch', 'weights/hub'],

@@ -7,6 +7,7 @@ import {
   type Leaf,
   type Params,
   type StoredTensor,
+  checkOptions,
 } from '@alignprop/autograd-ext';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { asVariable } from './add-lora.js';
@@ -28,8 +29,9 @@ import { ChangedWeight, type WeightChange } from './weight-change.js';
 export async function applyLora(
   params: Params,
   state: LoraState,
-  { scale = 1, trainable = false }: { scale?: number; trainable?: boolean } = {},
+  { scale = 1, trainable = false, ...others }: { scale?: number; trainable?: boolean } = {},
 ): Promise<Params> {
+  checkOptions('applyLora', others, ['scale', 'trainable']);
   if (!Number.isFinite(scale)) throw new Error(`applyLora: scale got ${scale}, expected a finite number.`);
   const leaves = flatten(params);
   const matched = matchModules(leaves, state, trainable);

@@ -1,4 +1,5 @@
-import type { FileSource, HubOptions } from '@alignprop/autograd-ext/weights';
+import { checkOptions } from '@alignprop/autograd-ext';
+import { hubOptionNames, type FileSource, type HubOptions } from '@alignprop/autograd-ext/weights';
 import type { LoraState } from './lora-state.js';
 import { list } from './modules.js';
 import { readSettings, type Fields, type SettingsOf } from './reading/adapter-settings.js';
@@ -37,6 +38,7 @@ export async function openLora(
   source: string | FileSource,
   { prefix = 'unet', ...options }: LoadLoraOptions = {},
 ): Promise<OpenedAdapter> {
+  checkOptions('openLora', options, ['prefix', 'file', ...hubOptionNames]);
   const opened = await openLoraFile(source, options);
   const { location, configOf } = opened;
   const { tensors, embeddings } = splitEmbeddings(opened.tensors);

@@ -1,4 +1,4 @@
-import { elementCount, readValues, type StoredTensor } from '@alignprop/autograd-ext';
+import { elementCount, readValues, type StoredTensor, checkOptions } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { underscoredPath } from './layouts/kohya.js';
 import { factorsProblem, type LoraState, type LowRankAdapter, type ModuleAdapter } from './lora-state.js';
@@ -31,8 +31,9 @@ export interface MixOptions {
 export function mixLora(
   first: LoraState,
   second: LoraState | undefined,
-  { coefficient = 0.5, mode = 'delta' }: MixOptions = {},
+  { coefficient = 0.5, mode = 'delta', ...others }: MixOptions = {},
 ): LoraState {
+  checkOptions('mixLora', others, ['coefficient', 'mode']);
   if (!Number.isFinite(coefficient))
     throw new Error(`mixLora: coefficient got ${coefficient}, expected a finite number.`);
   if (!mixModes.includes(mode))

@@ -1,4 +1,4 @@
-import type { Params } from '@alignprop/autograd-ext';
+import { checkOptions, type Params } from '@alignprop/autograd-ext';
 import type { RawTensor } from '@alignprop/autograd-ext/weights';
 import { loraModules } from './adapters.js';
 import type { LoraPart } from './layouts/lora-key.js';
@@ -32,8 +32,10 @@ export async function saveLora(
     format = 'diffusers-old',
     prefix = 'unet',
     others = {},
+    ...unknown
   }: { format?: LoraFormat; prefix?: string; others?: Readonly<Record<string, Params>> } = {},
 ): Promise<void> {
+  checkOptions('saveLora', unknown, ['format', 'prefix', 'others']);
   const layout = findLayout(format);
   checkPath(path, layout);
   if (layout.writer.isFolder && Object.keys(others).length > 0)

@@ -1,5 +1,5 @@
 import { dispose, tensor4d, unstack, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { isTensor, type Engine } from '@alignprop/autograd-ext';
+import { isTensor, type Engine, checkOptions } from '@alignprop/autograd-ext';
 import { rewardName } from './returned-scores.js';
 import { RewardScorer, type BatchScores } from './reward-scorer.js';
 import type { BlackBoxReward, RewardFunction } from './reward.js';
@@ -44,8 +44,9 @@ export interface ImageScores {
 export async function scoreImages<M = unknown>(
   reward: RewardFunction<M> | BlackBoxReward<M>,
   images: readonly ScorableImage[] | Tensor4D,
-  { prompts = '', metadata, engine }: ScoreImagesOptions<M> = {},
+  { prompts = '', metadata, engine, ...others }: ScoreImagesOptions<M> = {},
 ): Promise<ImageScores> {
+  checkOptions('scoreImages', others, ['prompts', 'metadata', 'engine']);
   const pixels = await readImages(images);
   const texts = typeof prompts === 'string' ? pixels.map(() => prompts) : prompts;
   checkCount('prompts', texts, pixels.length);

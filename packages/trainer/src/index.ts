@@ -6,7 +6,6 @@ export {
   type AlignPropConfigInput,
 } from './config/config.js';
 export type { BlackBoxReward } from '@alignprop/rewards';
-export { suggestName } from './config/config-keys.js';
 export { ddpoConfigSchema, parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo/ddpo-config.js';
 export { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './ddpo/trainer.js';
 export { fixed, gaussian, uniform, type Cut } from './estimators/cuts.js';

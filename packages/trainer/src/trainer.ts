@@ -1,3 +1,4 @@
+import { checkOptions, optionNames } from '@alignprop/autograd-ext';
 import { dispose } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { DetailedReward, RewardFunction } from '@alignprop/rewards';
@@ -51,6 +52,19 @@ export interface AlignPropTrainerOptions<M> {
   plan?: Plan;
 }
 
+const trainerOptionNames = optionNames<AlignPropTrainerOptions<unknown>>({
+  config: true,
+  pipeline: true,
+  promptFunction: true,
+  rewardFunction: true,
+  imageSamplesHook: true,
+  trackers: true,
+  evaluation: true,
+  logger: true,
+  collective: true,
+  plan: true,
+});
+
 /**
  * Fine-tunes a diffusion model, its LoRA adapter or the whole UNet, by backpropagating a differentiable reward through
  * the denoising chain (AlignProp, arXiv 2310.03739), step by step as TRL's `AlignPropTrainer`, with -mean(reward) as
@@ -71,6 +85,7 @@ export class AlignPropTrainer<M = undefined> {
 
   /** @throws if the configuration is not valid, or the pipeline's UNet cannot be trained with it */
   constructor(options: AlignPropTrainerOptions<M>) {
+    checkOptions('AlignPropTrainer', options, trainerOptionNames);
     const { pipeline, promptFunction, rewardFunction, plan, collective = singleProcess } = options;
     const logger = collective.rank === 0 ? (options.logger ?? silent) : silent;
     const config = parseAlignPropConfig(options.config);

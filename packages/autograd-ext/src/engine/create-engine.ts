@@ -1,6 +1,7 @@
 import { ensureBackend, useBackend, type BackendName } from '../backend.js';
 import type { Engine } from './engine.js';
-import { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './onnxruntime/engine.js';
+import { checkOptions } from '../check-options.js';
+import { OnnxRuntimeEngine, onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './onnxruntime/engine.js';
 import { findRuntime } from './onnxruntime/runtime/session.js';
 import { installCommand } from '../optional-package.js';
 import { TfjsEngine } from './tfjs.js';
@@ -20,9 +21,10 @@ export interface EngineOptions extends OnnxRuntimeEngineOptions {
 
 /**
  * Creates the named engine, or the fastest one that is installed, and activates a tfjs backend.
- * @throws if the name is unknown, the engine is not installed, or the backend cannot start on this platform
+ * @throws if the name or an option is unknown, the engine is not installed, or the backend cannot start here
  */
 export async function createEngine({ engine, backend, ...options }: EngineOptions = {}): Promise<Engine> {
+  checkOptions('createEngine', options, ['engine', 'backend', ...onnxRuntimeOptionNames]);
   await (backend ? useBackend(backend) : ensureBackend());
   const name = engine ?? (backend === undefined && (await findRuntime()) ? 'onnxruntime' : 'tfjs');
   if (!engineNames.includes(name))

@@ -6,7 +6,13 @@ export { takeProcessLock, thisProcess, type LockOwner, type ProcessLock } from '
 export { syncFolder } from './files/sync-folder.js';
 export { isTemporaryName, writeFileAtomic } from './files/write-file-atomic.js';
 export { findWeightFile } from './find-weight-file.js';
-export type { DownloadProgress, HubAccess, HubOptions } from './hub/hub-settings.js';
+export {
+  hubAccessNames,
+  hubOptionNames,
+  type DownloadProgress,
+  type HubAccess,
+  type HubOptions,
+} from './hub/hub-settings.js';
 export { hub } from './hub/hub.js';
 export { initParams, loadParams, type ParamsSpec } from './load-params.js';
 export { openWeightFile } from './open-weight-file.js';

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, type Command, type Option } from 'commander';
-import { suggestName } from '@alignprop/trainer';
+import { suggestName } from '@alignprop/autograd-ext';
 import { UsageError } from '../terminal/errors.js';
 import { parseConfigText, type ConfigEntry } from './config-text.js';
 import { readTextFile } from './text-file.js';

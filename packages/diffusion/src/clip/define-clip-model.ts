@@ -48,7 +48,14 @@ export function defineClipModel<C>(
 ): PretrainedModelClass<C, LoadClipOptions> {
   const otherModules = modules.filter((module) => !modelModules.includes(module));
   const ignored = [...constants, ...otherModules.map((module) => new RegExp(`^${module}(\\.|$)`))];
-  return definePretrainedModel({ name, config, spec, open: openFiles, ignored });
+  return definePretrainedModel({
+    name,
+    config,
+    spec,
+    open: openFiles,
+    optionNames: ['file', 'architecture'],
+    ignored,
+  });
 }
 
 async function openFiles(folder: FileSource, { file, variant, architecture }: LoadClipOptions): Promise<OpenedModel> {

@@ -1,8 +1,10 @@
+import { checkOptions } from '@alignprop/autograd-ext';
 import {
   resolveSource,
   subfolder as openSubfolder,
   type FileSource,
   type HubOptions,
+  hubOptionNames,
 } from '@alignprop/autograd-ext/weights';
 import { AddedTokens, WHITE_SPACE, type AddedToken } from './added-tokens.js';
 import { fromByteCharacters, toByteCharacters } from './byte-level.js';
@@ -87,6 +89,7 @@ export class CLIPTokenizer {
     source: string | FileSource,
     { subfolder, ...hubOptions }: { subfolder?: string } & HubOptions = {},
   ): Promise<CLIPTokenizer> {
+    checkOptions('CLIPTokenizer.fromPretrained', hubOptions, ['subfolder', ...hubOptionNames]);
     const root = await resolveSource(source, hubOptions);
     return new CLIPTokenizer(await readTokenizerFiles(subfolder ? openSubfolder(root, subfolder) : root));
   }
@@ -97,8 +100,9 @@ export class CLIPTokenizer {
    */
   encode(
     prompts: readonly string[],
-    { maxLength = this.modelMaxLength, padTokenId = this.padTokenId }: EncodeOptions = {},
+    { maxLength = this.modelMaxLength, padTokenId = this.padTokenId, ...others }: EncodeOptions = {},
   ): Encoded {
+    checkOptions('CLIPTokenizer.encode', others, ['maxLength', 'padTokenId']);
     checkArguments(prompts, maxLength);
     const inputIds = new Int32Array(prompts.length * maxLength).fill(padTokenId);
     const truncated = prompts.map((prompt, row) => {

@@ -1,3 +1,4 @@
+import { checkOptions } from '@alignprop/autograd-ext';
 import type { RgbImage } from './png.js';
 
 /** Options of `imageGrid`. */
@@ -19,8 +20,9 @@ export interface ImageGridOptions {
  */
 export function imageGrid(
   images: readonly Uint8Array[],
-  { height, width, columns = images.length, gutter = 0, background = [255, 255, 255] }: ImageGridOptions,
+  { height, width, columns = images.length, gutter = 0, background = [255, 255, 255], ...others }: ImageGridOptions,
 ): RgbImage {
+  checkOptions('imageGrid', others, ['height', 'width', 'columns', 'gutter', 'background']);
   checkGrid(images, height, width, columns, gutter);
   const rows = Math.ceil(images.length / columns);
   const sheet = blank(

@@ -1,5 +1,6 @@
-import type { Params, StoredTensor } from '@alignprop/autograd-ext';
+import { checkOptions, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import {
+  hubOptionNames,
   loadParams,
   openWeights,
   readJson,
@@ -39,7 +40,8 @@ export interface PretrainedModelClass<C, O extends LoadModelOptions = LoadModelO
   /**
    * Reads the config and the names and shapes of the weights. The values stay in their files until they are needed.
    * @param source a folder, a hub id or a file source
-   * @throws if files are missing, a config value is not supported, or the weights do not match the config
+   * @throws if an option is unknown, files are missing, a config value is not supported, or the weights do not match
+   *   the config
    */
   fromPretrained(source: string | FileSource, options?: O): Promise<PretrainedModel<C>>;
 }
@@ -60,6 +62,8 @@ export interface ModelDefinition<C, O extends LoadModelOptions> {
   spec(config: C): ParamsSpec;
   /** Opens the files of a folder; renames the keys of older files. */
   open(folder: FileSource, options: O): Promise<OpenedModel>;
+  /** The names of the options of `fromPretrained` in addition to those of `LoadModelOptions`. */
+  optionNames?: readonly string[];
   /** Keys that files may contain and the class does not load. */
   ignored?: readonly RegExp[];
 }
@@ -83,6 +87,8 @@ export function definePretrainedModel<C, O extends LoadModelOptions = LoadModelO
     }
 
     static async fromPretrained(source: string | FileSource, options: O = {} as O): Promise<Model> {
+      const names = ['subfolder', 'variant', ...(definition.optionNames ?? []), ...hubOptionNames];
+      checkOptions(`${name}.fromPretrained`, options, names);
       const root = await resolveSource(source, options);
       const folder = options.subfolder ? openSubfolder(root, options.subfolder) : root;
       const { config, weights } = await definition.open(folder, options);

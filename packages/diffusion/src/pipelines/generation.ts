@@ -1,5 +1,5 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
-import { random, type TorchGenerator } from '@alignprop/autograd-ext';
+import { checkOptions, optionNames, random, type TorchGenerator } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '../schedulers/scheduler.js';
 import type { Annealing } from './annealed.js';
 
@@ -37,6 +37,23 @@ export interface GenerateOptions {
   signal?: AbortSignal;
 }
 
+const generateOptionNames = optionNames<GenerateOptions>({
+  negativePrompt: true,
+  numInferenceSteps: true,
+  guidanceScale: true,
+  guidanceRescale: true,
+  eta: true,
+  seed: true,
+  generator: true,
+  latents: true,
+  height: true,
+  width: true,
+  numImagesPerPrompt: true,
+  annealed: true,
+  onStep: true,
+  signal: true,
+});
+
 /** The images of one `generate` call. The caller disposes the tensors. */
 export interface Generated {
   /** `[B, H, W, 3]` in [0, 1]; images of the same prompt are adjacent. */
@@ -62,14 +79,15 @@ export interface Generation extends Required<
 
 /**
  * Validates the options of `generate` and fills in defaults; draws a seed if one is needed.
- * @throws if the list of prompts is empty, `numImagesPerPrompt` is not a positive integer, the negative prompts do not
- *   match the prompts, or the scheduler has no chain of this length
+ * @throws if an option is unknown, the list of prompts is empty, `numImagesPerPrompt` is not a positive integer, the
+ *   negative prompts do not match the prompts, or the scheduler has no chain of this length
  */
 export function resolveGeneration(
   prompt: string | readonly string[],
   options: GenerateOptions,
   scheduler: Scheduler,
 ): Generation {
+  checkOptions('StableDiffusionPipeline.generate', options, generateOptionNames);
   const { numInferenceSteps = 50, guidanceScale = 7.5, guidanceRescale = 0, eta = 0, numImagesPerPrompt = 1 } = options;
   const prompts = promptList(prompt, numImagesPerPrompt);
   const negativePrompts = negativePromptList(options.negativePrompt, prompts.length);

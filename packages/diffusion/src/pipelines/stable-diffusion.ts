@@ -10,8 +10,17 @@ import {
   type Tensor3D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import { createEngine, ensureBackend, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
 import {
+  checkOptions,
+  createEngine,
+  ensureBackend,
+  optionNames,
+  type Compiled,
+  type Engine,
+  type TorchGenerator,
+} from '@alignprop/autograd-ext';
+import {
+  hubOptionNames,
   readJson,
   resolveSource,
   subfolder as openSubfolder,
@@ -62,6 +71,24 @@ export interface FromPretrainedOptions extends HubOptions {
   /** Called with what diffusers warns of: a variant that some models lack, a hub that does not answer. */
   onWarning?: (message: string) => void;
 }
+
+const fromPretrainedOptionNames = [
+  ...optionNames<Omit<FromPretrainedOptions, keyof HubOptions>>({
+    subfolder: true,
+    variant: true,
+    engine: true,
+    scheduler: true,
+  }),
+  ...hubOptionNames,
+];
+const partNames = optionNames<StableDiffusionParts>({
+  tokenizer: true,
+  textEncoder: true,
+  unet: true,
+  vae: true,
+  scheduler: true,
+  engine: true,
+});
 
 /** Size of a batch of images, in pixels. */
 interface BatchSize {
@@ -123,6 +150,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     location: string | FileSource,
     { variant, engine, scheduler, subfolder, ...hubOptions }: FromPretrainedOptions = {},
   ): Promise<StableDiffusionPipeline> {
+    checkOptions('StableDiffusionPipeline.fromPretrained', hubOptions, fromPretrainedOptionNames);
     await ensureBackend();
     const { onWarning, signal } = hubOptions;
     const root = await resolveSource(location, hubOptions);
@@ -146,6 +174,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    * taken as it is, like one assigned to `pipe.scheduler` in diffusers.
    */
   with(parts: Partial<StableDiffusionParts>): StableDiffusionPipeline {
+    checkOptions('StableDiffusionPipeline.with', parts, partNames);
     const { tokenizer, textEncoder, unet, vae, scheduler, engine } = this;
     const pipeline = new StableDiffusionPipeline({ tokenizer, textEncoder, unet, vae, scheduler, engine, ...parts });
     pipeline.#scheduler = parts.scheduler ?? scheduler;

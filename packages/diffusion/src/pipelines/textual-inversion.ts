@@ -1,8 +1,8 @@
-import { readValues, unflatten, flatten, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import { checkOptions, readValues, unflatten, flatten, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { CLIPTextModel } from '../clip/text-model.js';
 import type { CLIPTokenizer } from '../clip/tokenizer.js';
-import type { FileSource } from '@alignprop/autograd-ext/weights';
+import { hubOptionNames, type FileSource } from '@alignprop/autograd-ext/weights';
 import { readEmbedding, type ReadEmbeddingOptions } from './embedding-file.js';
 
 /** The embeddings of new tokens: one vector, `[D]`, or several, `[n, D]`, with D the text encoder's width. */
@@ -13,6 +13,8 @@ export interface TextualInversionOptions extends ReadEmbeddingOptions {
   /** The token that stands for the embedding in prompts; by default the one that the file names. */
   readonly token?: string;
 }
+
+const optionsOfFiles = ['token', 'weightName', 'hfToken', ...hubOptionNames.filter((name) => name !== 'token')];
 
 /** The parts of a pipeline that know tokens. */
 interface TextParts {
@@ -29,6 +31,7 @@ export async function loadTextualInversion(
   source: string | FileSource | TokenEmbeddings,
   { token, ...options }: TextualInversionOptions,
 ): Promise<TextParts> {
+  checkOptions('StableDiffusionPipeline.loadTextualInversion', options, optionsOfFiles);
   if (isEmbeddings(source)) {
     const embeddings = token === undefined ? source : renamed(source, token);
     warnOfCapitals(embeddings, options.onWarning);

@@ -1,5 +1,5 @@
 import type { Params, StoredTensor } from '@alignprop/autograd-ext';
-import { linear } from '@alignprop/autograd-ext';
+import { linear, checkOptions } from '@alignprop/autograd-ext';
 import {
   loadParams,
   openWeightFile,
@@ -7,6 +7,7 @@ import {
   type FileSource,
   type HubAccess,
   type ParamsSpec,
+  hubAccessNames,
 } from '@alignprop/autograd-ext/weights';
 import { clipVision, CLIPVisionModelWithProjection } from '@alignprop/diffusion/clip';
 import { reshape, tidy, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
@@ -53,6 +54,7 @@ export async function aesthetic({
   load = true,
   ...access
 }: AestheticOptions = {}): Promise<ModelReward> {
+  checkOptions('aesthetic', access, ['weights', 'head', 'load', ...hubAccessNames]);
   const { source, file } = splitLocation(weights);
   const model = await CLIPVisionModelWithProjection.fromPretrained(source, { file, ...access });
   const { config } = model;

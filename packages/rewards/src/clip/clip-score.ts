@@ -1,3 +1,5 @@
+import { hubAccessNames } from '@alignprop/autograd-ext/weights';
+import { checkOptions } from '@alignprop/autograd-ext';
 import { maximum, mul } from '@tensorflow/tfjs-core';
 import type { ModelReward } from '../reward.js';
 import { imageTextSimilarity, type ClipRewardOptions } from './image-text-similarity.js';
@@ -33,6 +35,7 @@ export async function clipScore({
   load = true,
   ...access
 }: ClipScoreOptions = {}): Promise<ModelReward> {
+  checkOptions('clipScore', access, ['form', 'weights', 'tokenizer', 'load', ...hubAccessNames]);
   if (!Object.hasOwn(factors, form))
     throw new Error(`clipScore: form got '${form}', expected one of ${Object.keys(factors).join(', ')}.`);
   const factor = factors[form];

@@ -1,3 +1,5 @@
+import { hubAccessNames } from '@alignprop/autograd-ext/weights';
+import { checkOptions } from '@alignprop/autograd-ext';
 import type { ModelReward } from '../reward.js';
 import { imageTextSimilarity, type ClipRewardOptions } from './image-text-similarity.js';
 import { CLIP_H14 } from './pick-score.js';
@@ -37,6 +39,7 @@ export async function hpsV2({
   load = true,
   ...access
 }: HpsV2Options = {}): Promise<ModelReward> {
+  checkOptions('hpsV2', access, ['version', 'mode', 'weights', 'tokenizer', 'load', ...hubAccessNames]);
   if (version !== 'v2' && version !== 'v2.1')
     throw new Error(`hpsV2: version got '${version as string}', expected 'v2' or 'v2.1'.`);
   return imageTextSimilarity({

@@ -1,3 +1,5 @@
+import { hubAccessNames } from '@alignprop/autograd-ext/weights';
+import { checkOptions } from '@alignprop/autograd-ext';
 import { exp, mul } from '@tensorflow/tfjs-core';
 import type { ModelReward } from '../reward.js';
 import { imageTextSimilarity, type ClipRewardOptions } from './image-text-similarity.js';
@@ -23,6 +25,7 @@ export async function pickScore({
   load = true,
   ...access
 }: ClipRewardOptions = {}): Promise<ModelReward> {
+  checkOptions('pickScore', access, ['weights', 'tokenizer', 'load', ...hubAccessNames]);
   return imageTextSimilarity({
     owner: 'pickScore',
     weights,

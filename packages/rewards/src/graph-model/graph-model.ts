@@ -1,5 +1,5 @@
-import type { Params } from '@alignprop/autograd-ext';
-import type { FileSource, HubAccess } from '@alignprop/autograd-ext/weights';
+import { checkOptions, type Params } from '@alignprop/autograd-ext';
+import { hubAccessNames, type FileSource, type HubAccess } from '@alignprop/autograd-ext/weights';
 import {
   concat,
   mul,
@@ -48,6 +48,8 @@ export interface GraphModelOptions extends HubAccess {
   readonly load?: boolean;
 }
 
+const optionNames = ['model', 'output', 'transform', 'score', 'batched', 'load', ...hubAccessNames];
+
 /**
  * Makes a reward of any tfjs model: a GraphModel (needs `@tensorflow/tfjs-converter`) or a LayersModel (needs
  * `@tensorflow/tfjs-layers`), from its files. Ignores prompts.
@@ -73,6 +75,7 @@ export async function graphModel({
   load = true,
   ...access
 }: GraphModelOptions): Promise<ModelReward> {
+  checkOptions('graphModel', access, optionNames);
   const { location, topology, weights } = await openModelFile(model, access);
   const outputs = [output].flat() as Output[];
   const net =

@@ -1,5 +1,5 @@
-import { importOptional } from '@alignprop/autograd-ext';
-import { memory, type FileSource, type HubAccess } from '@alignprop/autograd-ext/weights';
+import { importOptional, checkOptions } from '@alignprop/autograd-ext';
+import { memory, type FileSource, type HubAccess, hubAccessNames } from '@alignprop/autograd-ext/weights';
 import type { ModelReward } from '../reward.js';
 import { graphModel } from './graph-model.js';
 
@@ -43,6 +43,7 @@ const harmless = [1, 0, 1, 0, 0];
  * @throws if nsfwjs or tfjs-layers is not installed, or the files are not such a model
  */
 export async function nsfwSafety({ model, load = true, ...access }: NsfwSafetyOptions = {}): Promise<ModelReward> {
+  checkOptions('nsfwSafety', access, ['model', 'load', ...hubAccessNames]);
   const classifier = model ?? (await installedModel());
   const source =
     typeof classifier === 'object' && 'weightBundles' in classifier ? await nsfwSource(classifier) : classifier;

@@ -9,7 +9,7 @@ import {
   type Tensor2D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import { linear } from '@alignprop/autograd-ext';
+import { linear, checkOptions } from '@alignprop/autograd-ext';
 import {
   loadParams,
   openWeightFile,
@@ -18,6 +18,7 @@ import {
   type FileSource,
   type HubAccess,
   type ParamsSpec,
+  hubAccessNames,
 } from '@alignprop/autograd-ext/weights';
 import { linearSpec, type ConfigInput, type LinearParams } from '@alignprop/diffusion/clip';
 import { clipPixels } from '../clip/clip-pixels.js';
@@ -79,6 +80,7 @@ export async function imageReward({
   load = true,
   ...access
 }: ImageRewardOptions = {}): Promise<ModelReward> {
+  checkOptions('imageReward', access, ['weights', 'tokenizer', 'visionHeads', 'load', ...hubAccessNames]);
   const { source, file } = splitLocation(weights);
   const folder = await resolveSource(source, access);
   const stored = await openWeightFile(folder, file ?? (await findWeights(folder)));

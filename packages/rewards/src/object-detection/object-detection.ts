@@ -18,8 +18,9 @@ import {
   type Tensor3D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import type { Params } from '@alignprop/autograd-ext';
+import { checkOptions, type Params } from '@alignprop/autograd-ext';
 import {
+  hubAccessNames,
   loadParams,
   openWeights,
   readJson,
@@ -80,10 +81,11 @@ export async function objectDetection({
   load = true,
   ...access
 }: ObjectDetectionOptions): Promise<ModelReward> {
+  checkOptions('objectDetection', access, optionNames);
   const source = await resolveSource(weights, access);
   const config = yolosConfig((await readJson(source, 'config.json')) as ConfigInput);
   const index = classOf('objectDetection', config, target);
-  checkOptions(config, { goal, threshold, height });
+  checkValues(config, { goal, threshold, height });
   const all = loadParams(yolosSpec(config), await openWeights(source, 'model'), {
     owner: 'objectDetection',
     location: source.location,
@@ -124,7 +126,9 @@ function scoresOfClass(p: Tensor3D, index: number): Tensor2D {
   return squeeze(slice(p, [0, 0, index], [batch, boxes, 1]) as Tensor, [2]);
 }
 
-function checkOptions(
+const optionNames = ['target', 'goal', 'weights', 'threshold', 'height', 'load', ...hubAccessNames];
+
+function checkValues(
   { patch_size }: YolosConfig,
   { goal, threshold, height }: { goal: string; threshold: number; height: number },
 ): void {

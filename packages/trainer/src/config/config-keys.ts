@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { suggestName } from '@alignprop/autograd-ext';
 
 /**
  * Parses options in snake case or camel case with a schema.
@@ -48,29 +49,3 @@ function knownKeys(
 }
 
 const camelCase = (key: string): string => key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
-
-/**
- * Returns ` Did you mean '…'?` with the nearest of the names, or with one that ends with what was written, such as
- * `train_learning_rate` for `learning_rate`; '' if none is near.
- */
-export function suggestName(written: string, names: Iterable<string>): string {
-  const all = [...names];
-  const [nearest] = all
-    .map((name) => ({ name, distance: editDistance(written, name) }))
-    .sort((a, b) => a.distance - b.distance);
-  const isNear = nearest && nearest.distance <= Math.max(2, written.length / 3);
-  const name = isNear ? nearest.name : all.find((candidate) => candidate.endsWith(`_${written}`));
-  return name === undefined ? '' : ` Did you mean '${name}'?`;
-}
-
-/** The Levenshtein distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
-  }
-  return row[b.length]!;
-}

@@ -1,5 +1,5 @@
 import { dispose } from '@tensorflow/tfjs-core';
-import type { TorchGenerator } from '@alignprop/autograd-ext';
+import { checkOptions, optionNames, type TorchGenerator } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import { RewardScorer } from '@alignprop/rewards/interface';
@@ -45,6 +45,16 @@ export interface DDPOTrainerOptions<M> {
   logger?: Logger;
 }
 
+const trainerOptionNames = optionNames<DDPOTrainerOptions<unknown>>({
+  config: true,
+  pipeline: true,
+  promptFunction: true,
+  rewardFunction: true,
+  imageSamplesHook: true,
+  trackers: true,
+  logger: true,
+});
+
 /** The metrics of an epoch; `loss` and `gradNorm` are means over its micro-batches and optimizer steps. */
 export type DDPOMetrics = StepMetrics & Required<Pick<StepMetrics, 'approxKl' | 'clipFraction'>>;
 
@@ -77,6 +87,7 @@ export class DDPOTrainer<M = undefined> {
    * with it
    */
   constructor(options: DDPOTrainerOptions<M>) {
+    checkOptions('DDPOTrainer', options, trainerOptionNames);
     const { pipeline, promptFunction, rewardFunction, logger = silent, trackers } = options;
     const config = parseDDPOConfig(options.config);
     const batch = config.sample_batch_size;

@@ -1,3 +1,4 @@
+import { checkOptions, optionNames } from '../../check-options.js';
 import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isTrainable, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
@@ -25,6 +26,17 @@ export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   /** Called before and after each compilation of a graph. */
   readonly onCompile?: (progress: CompileProgress) => void;
 }
+
+/** The names of `OnnxRuntimeEngineOptions`. */
+export const onnxRuntimeOptionNames = optionNames<OnnxRuntimeEngineOptions>({
+  device: true,
+  threads: true,
+  relayout: true,
+  profile: true,
+  maxMemory: true,
+  precision: true,
+  onCompile: true,
+});
 
 /** A function to compile, and its programs by shapes and weights. */
 interface Source {
@@ -55,7 +67,9 @@ export class OnnxRuntimeEngine implements Engine {
   #checked: Promise<void> | undefined;
   #maxMemory: number | undefined;
 
+  /** @throws if an option has another name */
   constructor(options: OnnxRuntimeEngineOptions = {}) {
+    checkOptions('OnnxRuntimeEngine', options, onnxRuntimeOptionNames);
     this.#options = options;
     this.#maxMemory = options.maxMemory;
     this.precision = options.precision ?? 'float32';

@@ -1,3 +1,5 @@
+import { optionNames } from '../../check-options.js';
+
 /** The state of a download. */
 export interface DownloadProgress {
   /** The id of the repository. */
@@ -41,6 +43,23 @@ export interface HubOptions {
 
 /** Options of `hub` that fit several repositories. */
 export type HubAccess = Omit<HubOptions, 'revision'>;
+
+/** The names of `HubOptions`. */
+export const hubOptionNames = optionNames<HubOptions>({
+  revision: true,
+  token: true,
+  cacheDir: true,
+  localFilesOnly: true,
+  endpoint: true,
+  progress: true,
+  onWarning: true,
+  signal: true,
+  timeout: true,
+  retryDelay: true,
+});
+
+/** The names of `HubAccess`. */
+export const hubAccessNames = hubOptionNames.filter((name) => name !== 'revision');
 
 /** Options completed from the environment. */
 export interface HubSettings {
