@@ -3,7 +3,6 @@ import { checkOptions, createEngine, OnnxRuntimeEngine, TfjsEngine, useBackend }
 import {
   AutoencoderKL,
   CLIPTokenizer,
-  encodePng,
   imageGrid,
   StableDiffusionPipeline,
   UNet2DConditionModel,
@@ -69,7 +68,6 @@ const calls: readonly (readonly [name: string, call: Call, wrong: string, meant:
   ['CLIPTokenizer.fromPretrained', (o) => CLIPTokenizer.fromPretrained(model, o), 'sub_folder', 'subfolder'],
   ['CLIPTokenizer.encode', (o) => pipeline.tokenizer.encode(['a'], o), 'max_length', 'maxLength'],
   ['imageGrid', (o) => imageGrid([], o), 'cols', undefined],
-  ['encodePng', (o) => encodePng(none, o), 'parameter', 'parameters'],
   ['applyLora', (o) => applyLora({}, none, o), 'scales', 'scale'],
   ['openLora', (o) => openLora('a', o), 'cache_dir', 'cacheDir'],
   ['openLora', (o) => loadLora('a', o), 'files', 'file'],

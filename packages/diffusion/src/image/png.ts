@@ -1,4 +1,3 @@
-import { checkOptions } from '@alignprop/autograd-ext';
 import { convertIndexedToRgb, decode, encode, type DecodedPng } from 'fast-png';
 import { insertText, readTexts } from './png-text.js';
 
@@ -24,8 +23,7 @@ export interface EncodePngOptions {
  * Encodes bytes `[height, width, 3]` as a PNG file with 8 bits per channel.
  * @throws if `data` does not have height · width · 3 bytes
  */
-export function encodePng(data: Uint8Array, { height, width, parameters, ...others }: EncodePngOptions): Uint8Array {
-  checkOptions('encodePng', others, ['height', 'width', 'parameters']);
+export function encodePng(data: Uint8Array, { height, width, parameters }: EncodePngOptions): Uint8Array {
   if (data.length === 0 || data.length !== height * width * 3) {
     throw new Error(`encodePng: data got ${data.length} bytes, expected height ${height} × width ${width} × 3.`);
   }
