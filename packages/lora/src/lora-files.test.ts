@@ -90,11 +90,19 @@ describe('loadLora', () => {
     expect(
       (await scales(name, file(tensors, json({ 'unet.lora_alpha': 6, 'unet.use_rslora': true }))))['attn1.to_q'],
     ).toBeCloseTo(6 / Math.SQRT2);
+    // A model's own save_lora_adapter does not name the part.
+    expect((await scales(name, file(tensors, json({ r: 2, lora_alpha: 7 }))))['attn1.to_q']).toBe(3.5);
     const config = JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 5 });
-    expect(await scales('adapter_model.safetensors', file(tensors), { 'adapter_config.json': config })).toEqual({
-      'attn1.to_q': 2.5,
-      'attn2.to_q': 2.5,
-    });
+    const both = { 'attn1.to_q': 2.5, 'attn2.to_q': 2.5 };
+    expect(await scales('adapter_model.safetensors', file(tensors), { 'adapter_config.json': config })).toEqual(both);
+  });
+
+  it("reads peft's configuration beside a file of its keys that has another name", async () => {
+    const name = 'base_model.model.attn1.to_q';
+    const data = file({ [`${name}.lora_A.weight`]: a, [`${name}.lora_B.weight`]: b });
+    const config = { 'adapter_config.json': JSON.stringify({ lora_alpha: 5 }) };
+    expect(await scales('style.safetensors', data, config)).toEqual({ 'attn1.to_q': 2.5 });
+    expect(await scales('style.safetensors', data)).toEqual({ 'attn1.to_q': 1 });
   });
 
   it('reads one part of a pipeline and lists all parts of the file', async () => {

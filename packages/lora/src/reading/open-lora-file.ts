@@ -44,23 +44,24 @@ export async function openLoraFile(
   return open(await findWeightFile(location, { ...options, owner: 'loadLora', names }));
 }
 
-async function open(loraFile: LoraFile): Promise<OpenedLora> {
-  const { source, file } = loraFile;
+async function open({ source, file }: LoraFile): Promise<OpenedLora> {
   const location = `${source.location}/${file}`;
-  const config = await readAdapterConfig(loraFile);
-  if (!file.endsWith('.safetensors'))
-    return { location, tensors: await openWeightFile(source, file), configOf: () => config ?? {} };
-  const { tensors, metadata } = await openSafetensors(source, file);
-  const header = parseHeader(metadata.lora_adapter_metadata, location);
+  const { tensors, metadata } = file.endsWith('.safetensors')
+    ? await openSafetensors(source, file)
+    : { tensors: await openWeightFile(source, file), metadata: {} };
+  const header = parseHeader((metadata as { lora_adapter_metadata?: string }).lora_adapter_metadata, location);
+  const config = isOfPeft(file, tensors) ? await readAdapterConfig(source, file) : undefined;
   return { location, tensors, configOf: (component) => config ?? fieldsOf(header, component) };
 }
 
+/** Whether peft wrote a file, by its name or its keys. */
+const isOfPeft = (file: string, tensors: OpenedLora['tensors']): boolean =>
+  /(?:^|\/)adapter_model\./.test(file) || [...tensors.keys()].some((key) => key.startsWith('base_model.model.'));
+
 /** Reads the configuration beside peft's weights, if there is one. */
-async function readAdapterConfig({ source, file }: LoraFile): Promise<Fields | undefined> {
-  const [, folder = '', name = ''] = /^(.*\/)?([^/]*)$/.exec(file) ?? [];
-  const path = `${folder}adapter_config.json`;
-  if (!/^adapter_model\./.test(name) || !(await source.has(path))) return undefined;
-  return readJson<Fields>(source, path);
+async function readAdapterConfig(source: FileSource, file: string): Promise<Fields | undefined> {
+  const path = file.replace(/[^/]*$/, 'adapter_config.json');
+  return (await source.has(path)) ? readJson<Fields>(source, path) : undefined;
 }
 
 function parseHeader(text: string | undefined, location: string): Fields {
@@ -74,8 +75,12 @@ function parseHeader(text: string | undefined, location: string): Fields {
   }
 }
 
-/** Returns the fields of a component without its name before them: `unet.lora_alpha`. */
+/**
+ * Returns the fields of a component without its name before them: `unet.lora_alpha`. A model's own `save_lora_adapter`
+ * writes the fields without a name, and for one component only.
+ */
 function fieldsOf(header: Fields, component: string): Fields {
+  if ('lora_alpha' in header || 'r' in header) return header;
   const start = `${component}.`;
   const fields = Object.entries(header).filter(([name]) => name.startsWith(start));
   return Object.fromEntries(fields.map(([name, value]) => [name.slice(start.length), value]));

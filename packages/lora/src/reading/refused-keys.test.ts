@@ -14,6 +14,7 @@ describe('refusedKey', () => {
     ['base_model.model.to_q.lora_E', 'AdaLoRA'],
     ['text_encoder.text_model.embeddings.token_embedding.lora_embedding_A', 'LoRA of token embeddings'],
     ['base_model.model.to_q.fourierft_spectrum', "peft's other methods"],
+    ['down_blocks.0.attentions.0.attn2.processor.to_k_custom_diffusion.weight', 'Custom Diffusion'],
     ['unet:0:down', 'cloneofsimo'],
     ['12', 'cloneofsimo'],
     ['diffusion_model.input_blocks.0.0.set_weight', 'ComfyUI'],

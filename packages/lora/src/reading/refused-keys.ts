@@ -27,6 +27,11 @@ const refusedKinds: readonly RefusedKind[] = [
     advice: "Convert it with that package's lora_add, or train it again.",
   },
   {
+    pattern: /\.to_(?:q|k|v|out)_custom_diffusion\./,
+    kind: 'a Custom Diffusion file',
+    advice: 'Train a LoRA instead.',
+  },
+  {
     pattern: /\.(?:set_weight|reshape_weight)$/,
     kind: "a replaced or reshaped weight (ComfyUI's set_weight, reshape_weight)",
     advice: merge,
