@@ -25,7 +25,11 @@ const brightness = (images: Tensor4D): Tensor1D => mean(images, [1, 2, 3]);
 const tenthMore = customGrad((x) => ({ value: clone(x as Tensor), gradFunc: (dy: Tensor) => mul(dy, 1.1) }));
 
 const violations: [message: string, reward: RewardFunction, options?: TestRewardOptions][] = [
-  ['scores got shape [], expected [3] for 3 images', (images) => mean(images) as Tensor as Tensor1D],
+  ['returned a tensor of shape [], expected a tensor [3]', (images) => mean(images) as Tensor as Tensor1D],
+  [
+    'scores got shape [], expected [3] for 3 images',
+    defineReward({ params: {}, score: (_, images) => mean(images!) as Tensor as Tensor1D }),
+  ],
   ['image 0 of 16×16 got', (images) => add(brightness(images), images.shape[0])],
   ['the score of a 16×16 image got NaN', (images) => log(sub(brightness(images), 2))],
   [

@@ -1,7 +1,7 @@
 import { vjp } from '@alignprop/autograd-ext';
 import { checkGradient, expectNoLeaks, type CheckGradientOptions } from '@alignprop/autograd-ext/testing';
-import { concat, dispose, fill, randomUniform, split, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { detailed, isModelReward, type RewardFunction } from '../reward.js';
+import { concat, dispose, fill, randomUniform, split, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { detailed, isModelReward, outsideRun, type RewardFunction } from '../reward.js';
 
 /** Images and tolerances of `testReward`. */
 export interface TestRewardOptions extends CheckGradientOptions {
@@ -46,12 +46,10 @@ export async function testReward(
   dispose([...batch, two]);
 }
 
-const evaluate = (reward: RewardFunction, images: Tensor4D, prompts: readonly string[]) =>
-  reward(
-    images,
-    prompts,
-    prompts.map(() => ({})),
-  );
+const evaluate = (reward: RewardFunction, images: Tensor4D, prompts: readonly string[]) => {
+  const metadata = prompts.map(() => ({}));
+  return tidy(() => detailed(reward).outputs(images, prompts, metadata, outsideRun)[0]);
+};
 const sizeOf = ({ shape }: Tensor) => `${shape[1]}×${shape[2]}`;
 
 /**
@@ -66,11 +64,8 @@ async function checkBatch(
 ): Promise<Tensor4D[]> {
   const alone = split(images, prompts.length) as Tensor4D[];
   const { terms, outputs } = detailed(reward);
-  const together = outputs(
-    images,
-    prompts,
-    prompts.map(() => ({})),
-  );
+  const metadata = prompts.map(() => ({}));
+  const together = outputs(images, prompts, metadata, outsideRun);
   check(
     together.length === 1 + terms.length,
     `there are ${together.length - 1} outputs after the scores, expected ${terms.length}, one a term`,
