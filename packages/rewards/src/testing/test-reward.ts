@@ -1,6 +1,6 @@
 import { vjp } from '@alignprop/autograd-ext';
 import { checkGradient, expectNoLeaks, type CheckGradientOptions } from '@alignprop/autograd-ext/testing';
-import { concat, dispose, fill, randomUniform, split, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { concat, dispose, fill, randomUniform, split, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { detailed, isModelReward, outsideRun, type RewardFunction } from '../reward.js';
 
 /** Images and tolerances of `testReward`. */
@@ -48,7 +48,9 @@ export async function testReward(
 
 const evaluate = (reward: RewardFunction, images: Tensor4D, prompts: readonly string[]) => {
   const metadata = prompts.map(() => ({}));
-  return tidy(() => detailed(reward).outputs(images, prompts, metadata, outsideRun)[0]);
+  const [scores, ...terms] = detailed(reward).outputs(images, prompts, metadata, outsideRun);
+  dispose(terms); // no tidy, which would hide leaks
+  return scores;
 };
 const sizeOf = ({ shape }: Tensor) => `${shape[1]}×${shape[2]}`;
 
