@@ -6,7 +6,8 @@ import type { RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
-import { AlignPropGradient, type AlignPropGradients } from '../gradient/alignprop-gradient.js';
+import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
+import type { Trajectory } from '../gradient/walk-up.js';
 import { AdamW } from '../optim/adamw.js';
 import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
 import { globalNorm, type Gradients } from '../optim/gradients.js';
@@ -67,15 +68,19 @@ const withExactGradient = (params: Params): Params =>
       : leaf,
   );
 
+/**
+ * The gradients of one micro-batch. The image is decoded from the golden's x_0, with which ours is compared: some
+ * pixels lie so close to the clamp at 0 and 1 that the rounding of x_0 decides whether they have a gradient.
+ */
 async function gradientsOf(
   pipeline: StableDiffusionPipeline,
   { prompts, negative_prompt: negative, steps, attached_steps: attached, cfg, eta }: GoldenCase,
   io: Golden,
-): Promise<AlignPropGradients> {
+): Promise<{ params: Gradients; rewards: Tensor; trajectory: Trajectory }> {
   const pattern = toNHWC(io.pattern!);
   const reward: RewardFunction = (images) => mul(mean(mul(images, pattern), [1, 2, 3]), 400);
   const sampling = { numInferenceSteps: steps, guidanceScale: cfg, eta };
-  return new AlignPropGradient(pipeline, reward, sampling).compute({
+  const microBatch = new AlignPropGradient(pipeline, reward, sampling).begin({
     latents: toNHWC(io.initial_latents!),
     noise: ({ index }) => toNHWC(rowOf(io.noise!, index)),
     promptEmbeds: await pipeline.encodePrompt(prompts),
@@ -88,6 +93,11 @@ async function gradientsOf(
     prompts,
     promptMetadata: [],
   });
+  const trajectory = await microBatch.walkDown();
+  const judged = await microBatch.judge({ ...trajectory, latents: [toNHWC(io.x0!)] });
+  const { params } = await microBatch.walkUp(trajectory, judged);
+  microBatch.dispose();
+  return { params, rewards: judged.rewards, trajectory };
 }
 
 const largest = (x: Tensor) => x.dataSync<'float32'>().reduce((most, value) => Math.max(most, Math.abs(value)), 0);
