@@ -19,7 +19,7 @@ const nodeSeams = [
   'packages/autograd-ext/src/{backend,optional-package}.ts',
   'packages/autograd-ext/src/engine/onnxruntime/runtime/{session,weight-files}.ts',
   'packages/autograd-ext/src/weights/**/*.ts',
-  'packages/trainer/src/run/{checkpoints,folder,lock}.ts',
+  'packages/trainer/src/run/{checkpoints,earlier-run,folder,lock,manifest,run-start}.ts',
   'packages/trainer/src/trackers/**/*.ts',
 ];
 
@@ -85,7 +85,14 @@ const rooms = {
     ['ddpo', 'trainer.ts'],
     ['trainable-dora.ts'],
   ],
-  cli: [['embedded-model.ts', 'terminal'], ['images'], ['options'], ['commands'], ['program.ts'], ['main.ts']],
+  cli: [
+    ['embedded-model.ts', 'version.ts', 'terminal'],
+    ['images'],
+    ['options'],
+    ['commands'],
+    ['program.ts'],
+    ['main.ts'],
+  ],
 };
 
 /** A room as the glob that import-x/no-restricted-paths takes; it mixes no globs with paths. */

@@ -66,8 +66,11 @@ describe('alignprop train', () => {
       'before-after.png',
       'checkpoints',
       'config.json',
+      'eval-prompts.txt',
       'metrics.jsonl',
+      'prompts.csv',
       'pytorch_lora_weights.safetensors',
+      'run.json',
       'samples',
     ]);
     expect(readdirSync(file('run/checkpoints'))).toEqual(['checkpoint_1', 'checkpoint_2']);
@@ -161,7 +164,7 @@ describe('alignprop train', () => {
   it('names the damaged file of a checkpoint', async () => {
     await cp(file('run'), file('damaged'), { recursive: true });
     await truncate(file('damaged/checkpoints/checkpoint_2/optimizer.safetensors'), 1000);
-    const run = await alignprop(['train --resume-from damaged --output-dir damaged --quiet', short]);
+    const run = await alignprop(['resume damaged --quiet']);
     expect(run).toMatchObject({ code: 1, stdout: '' });
     expect(run.stderr).toMatch(
       new RegExp(
@@ -215,19 +218,13 @@ describe('alignprop train', () => {
       const [, steps, command] = /stopped after step (\d+) of 1000. Continue with:\n {2}alignprop (.*)\n/.exec(
         stopped.stderr,
       )!;
-      expect(command).toBe(
-        'train --output-dir stopped --prompt "red rose" --sample-num-steps 2 --truncated-rand-backprop-minmax 0 1 ' +
-          '--sample-guidance-scale 2 --num-epochs 1000 ' +
-          `--resume-from stopped/checkpoints/checkpoint_${steps!}`,
-      );
+      expect(command).toBe('resume stopped');
+      expect(text('stopped/run.json')).not.toContain('secret');
       expect(existsSync(file('stopped/pytorch_lora_weights.safetensors'))).toBe(true);
       expect(Number(steps)).toBeGreaterThan(lastStep);
       lastStep = Number(steps);
     }
-    const resumed = await alignprop([
-      ...args,
-      `--resume-from stopped/checkpoints/checkpoint_${lastStep} --num-epochs ${lastStep + 1}`,
-    ]);
+    const resumed = await alignprop([`resume stopped --num-epochs ${lastStep + 1}`]);
     expect(resumed.code).toBe(0);
     expect(records(text('stopped/metrics.jsonl')).map(({ global_step }) => global_step)).toEqual(
       Array.from({ length: lastStep + 1 }, (_, i) => i),

@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { Command, CommanderError } from 'commander';
 import colors from 'picocolors';
 import { commandList } from './commands/command-list.js';
 import { canonicalFlags } from './options/flags.js';
 import { errorMessage, exitCode, Interrupted, isDebugging, ReportedElsewhere } from './terminal/errors.js';
+import { programVersion } from './version.js';
 
 /**
  * Runs a command line, and prints its error if it fails.
@@ -30,7 +30,7 @@ const withoutHelpCommand = (args: readonly string[]): readonly string[] =>
 function createProgram(): Command {
   const program = new Command('alignprop')
     .description('Fine-tune Stable Diffusion with differentiable rewards, on any machine that runs Node.')
-    .version(version(), '-V, --version', 'Print the version.')
+    .version(programVersion(), '-V, --version', 'Print the version.')
     .helpOption('-h, --help', 'Print this help.')
     .helpCommand('help [command]', 'print the help of a command')
     .option('--debug', 'Print errors with their stack traces; so does DEBUG=1.')
@@ -52,17 +52,11 @@ const footer = `
 Examples:
   $ alignprop demo
   $ alignprop train --num-epochs 20 --output-dir out
+  $ alignprop resume out --num-epochs 40
   $ alignprop generate "crab" --lora out/pytorch_lora_weights.safetensors -o crab.png --seed 7
   $ alignprop score crab.png --reward jpeg-compressibility
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.`;
-
-function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
-  return version;
-}
 
 function report(error: unknown, program: Command): void {
   const { red } = colors.createColors(colors.isColorSupported && isatty(process.stderr.fd));

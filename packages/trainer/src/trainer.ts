@@ -15,6 +15,7 @@ import { imageSize } from './model/image-size.js';
 import { preparePipeline, type PreparedPipeline } from './model/prepare-pipeline.js';
 import { WeightsAverage } from './model/weights-average.js';
 import { createOptimizer } from './optim/create-optimizer.js';
+import { createManifest, type ManifestParts } from './run/manifest.js';
 import { ActivationsRemark, warnOfConfig } from './run/remarks.js';
 import { ResumableState } from './run/resumable-state.js';
 import { Run } from './run/run.js';
@@ -48,6 +49,12 @@ export interface AlignPropTrainerOptions<M> {
   logger?: Logger;
   /** The processes that train together, for example `await openMpi()`; this one alone by default. */
   collective?: Collective;
+  /** What the run consists of besides `config`: stored in the folder and in checkpoints, and compared on resume. */
+  manifest?: ManifestParts;
+  /** Contents of files, by name, that are written into the run's folder with its manifest: prompts, for example. */
+  files?: Readonly<Record<string, Uint8Array>>;
+  /** Names of options that a resumed run may change although that is refused otherwise, such as `lora_alpha`. */
+  force?: readonly string[];
   /** Replaces the plan that the configuration describes. */
   plan?: Plan;
 }
@@ -62,6 +69,9 @@ const trainerOptionNames = optionNames<AlignPropTrainerOptions<unknown>>({
   evaluation: true,
   logger: true,
   collective: true,
+  manifest: true,
+  files: true,
+  force: true,
   plan: true,
 });
 
@@ -105,12 +115,14 @@ export class AlignPropTrainer<M = undefined> {
     this.#average = average;
     this.#heldOut = this.#createHeldOut();
     const rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
-    const parts = { config, generators, optimizer, average, rewardMemory, collective, logger };
+    const manifest = createManifest('alignprop', config, options.manifest);
+    const parts = { config, manifest, generators, optimizer, average, rewardMemory, collective, logger };
     this.#step = new TrainingStep({ ...parts, batches, gradient: this.#createGradient() });
     this.#run = new Run({
       ...parts,
       trackers: options.trackers,
-      state: new ResumableState({ ...parts, weights, heldOut: this.#heldOut }),
+      files: options.files,
+      state: new ResumableState({ ...parts, weights, heldOut: this.#heldOut, force: options.force ?? [] }),
       exportWeights: (path) => (config.ema_export ? this.averaged(() => weights.export(path)) : weights.export(path)),
       owned: [optimizer, batches, ...(average ? [average] : []), { dispose: () => dispose(created) }],
     });
@@ -199,11 +211,7 @@ export class AlignPropTrainer<M = undefined> {
     heldOut.restore(state);
     await tracker.logEvaluation?.(metrics);
     this.#logger.info(describeEvaluation(metrics));
-    if (!heldOut.isExhausted) return;
-    const { early_stopping_patience: patience } = this.config;
-    this.#logger.info(
-      `Stopped early: ${patience} evaluations without a higher reward than after ${metrics.bestStep} steps.`,
-    );
+    if (heldOut.isExhausted) this.#logger.info(`The run ${heldOut.describeExhaustion()}`);
   }
 
   #createGradient(): AlignPropGradient<M> {

@@ -11,6 +11,7 @@ export interface ListedCommand {
 /** All commands. A module is imported only when its command runs: help and version need none and print at once. */
 export const commandList: Readonly<Record<string, ListedCommand>> = {
   train: { summary: 'fine-tune a LoRA adapter with a differentiable reward', load: () => import('./train.js') },
+  resume: { summary: 'go on with a training run, with its own options', load: () => import('./resume.js') },
   generate: { summary: 'generate images from prompts', load: () => import('./generate.js') },
   score: { summary: 'score images with rewards', load: () => import('./score.js') },
   reward: { summary: 'check a reward of your own, or start one', load: () => import('./reward.js') },

@@ -1,11 +1,14 @@
 import type { Command } from 'commander';
-import { parseAlignPropConfig } from '@alignprop/trainer';
+import { checkRunStart, parseAlignPropConfig, type ManifestParts } from '@alignprop/trainer';
 import { embeddedModel } from '../embedded-model.js';
 import { prepareFolder } from '../images/image-files.js';
 import { addEngineOptions, type EngineOptions } from '../options/engine-options.js';
 import { loadPipeline } from '../options/model-options.js';
+import type { PromptList } from '../options/prompt-columns.js';
 import { rewardTerms } from '../options/reward-terms.js';
+import { runIdentity } from '../options/run-identity.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
+import { runVersions } from './manifest-parts.js';
 import { trainingRun } from './training-run.js';
 
 interface DemoOptions extends EngineOptions, OutputOptions {
@@ -32,24 +35,43 @@ const settings = {
 /** Adds the arguments, options and action of `alignprop demo`. */
 export function defineCommand(command: Command): void {
   addOutputOptions(command)
-    .option('--output-dir <folder>', 'Folder for the output files. Replaces the files of an earlier demo.', 'out/demo')
+    .option('--output-dir <folder>', 'Folder for the output files. An earlier demo in it is moved aside.', 'out/demo')
     .optionsGroup('Model:');
   addEngineOptions(command).action((options: DemoOptions) => demo(options));
+}
+
+const rewardName = 'jpeg-compressibility';
+
+/** The manifest of a run that `alignprop resume` can go on with, and that only another demo moves aside. */
+async function demoManifest({
+  prompts,
+  evalPrompts,
+}: Record<'prompts' | 'evalPrompts', PromptList>): Promise<ManifestParts> {
+  const read = (list: PromptList) => ({ list, remarks: [], warnings: [] });
+  const terms = { reward: [rewardName], evalReward: [], rewardOption: [] };
+  const lists = { training: read(prompts), evaluation: read(evalPrompts) };
+  return {
+    kind: 'demo',
+    identity: await runIdentity({ ...terms, model: {}, prompts: lists }),
+    options: { reward: [rewardName], prompt: prompts.prompts, evalPrompts: evalPrompts.prompts },
+    versions: runVersions(),
+  };
 }
 
 async function demo(options: DemoOptions): Promise<void> {
   const output = new Output(options);
   const config = parseAlignPropConfig({ ...settings, output_dir: options.outputDir });
+  const lists = { prompts: { prompts: embeddedModel.prompts }, evalPrompts: { prompts: embeddedModel.evalPrompts } };
+  const manifest = await demoManifest(lists);
+  await checkRunStart({ config, manifest });
   await prepareFolder(config.output_dir);
-  const pipeline = await loadPipeline(options, output);
   output.info(
     `Training ${embeddedModel.name} to draw images that make small JPEG files, ` +
       'then evaluating it on prompts that it was not trained on.',
   );
-  const [prompts, evalPrompts] = [{ prompts: embeddedModel.prompts }, { prompts: embeddedModel.evalPrompts }];
-  const reward = await rewardTerms(['jpeg-compressibility']).load();
-  const resumeCommand = () => 'alignprop demo';
-  await trainingRun({ config, pipeline, reward, prompts, evalPrompts, resumeCommand }, output);
+  const pipeline = await loadPipeline(options, output);
+  const reward = await rewardTerms([rewardName]).load();
+  await trainingRun({ config, pipeline, reward, ...lists, manifest }, output);
   output.info(
     `Try it: alignprop generate "crab" --lora ${config.output_dir}/pytorch_lora_weights.safetensors -o crab.png ` +
       '--steps 10 --guidance-scale 4',

@@ -8,7 +8,7 @@ import { table } from '../terminal/table.js';
 import type { TrainingJob } from './training-run.js';
 
 /** A training job that is described and not run. */
-export interface DryRunJob extends Omit<TrainingJob, 'resumeCommand'> {
+export interface DryRunJob extends Omit<TrainingJob, 'manifest'> {
   /** Whether a flag or the configuration file has set a field: 'flag' or 'file' by the name of the field. */
   sources: Readonly<Record<string, string>>;
   /** The value of `--max-memory` in bytes; by default 70 % of the free memory. */

@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import { ensureBackend, useBackend } from '@alignprop/autograd-ext';
-import { parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
+import { checkRunStart, parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
 import {
   acrossProcesses,
   exchange,
@@ -21,17 +21,20 @@ import { addPromptOptions, readPromptOptions, type PromptOptions } from '../opti
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
 import type { UserReward } from '../options/reward-file.js';
 import { blackBoxTerms, rewardTerms, type RewardTerms } from '../options/reward-terms.js';
+import { applyManifest, manifestSource, promptFiles } from '../options/run-manifest.js';
 import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../terminal/errors.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 import { reportDryRun } from './dry-run-report.js';
 import { reportPrompts } from './prompt-report.js';
-import { resumeCommand } from './resume-command.js';
+import { manifestParts } from './manifest-parts.js';
 import { trainingRun } from './training-run.js';
 
 interface TrainOptions extends ModelOptions, RewardTermOptions, PromptOptions, OutputOptions {
   evalReward?: string | readonly string[];
   config?: string;
   dryRun?: boolean;
+  force?: readonly string[];
+  resumeFrom?: string;
   pretrainedModel?: string;
   pretrainedRevision?: string;
   hfUserAccessToken?: string;
@@ -42,6 +45,12 @@ const defaultReward = 'jpeg-compressibility';
 
 /** Adds the arguments, options and action of `alignprop train`. */
 export function defineCommand(command: Command): void {
+  const fields = addTrainingOptions(command);
+  command.addHelpText('after', examples).action(async () => train(command, fields));
+}
+
+/** Adds the options of a training run. @returns those that are fields of its configuration */
+export function addTrainingOptions(command: Command): readonly ConfigOption[] {
   const fields = configOptions();
   addTaskOptions(addPipelineOptions(command));
   for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token'])
@@ -51,9 +60,8 @@ export function defineCommand(command: Command): void {
       command.optionsGroup(group),
       fields.filter((field) => field.group === group),
     );
-  addOutputOptions(command)
-    .addHelpText('after', examples)
-    .action(async () => train(command, fields));
+  addOutputOptions(command);
+  return fields;
 }
 
 function addTaskOptions(command: Command): void {
@@ -67,6 +75,11 @@ function addTaskOptions(command: Command): void {
     .option(
       '--config <file>',
       'JSON or YAML file with any of these options, in snake or camel case. Flags override it.',
+    )
+    .option(
+      '--force <name>',
+      'Option that a resumed run may change although that is refused, such as lora_alpha; may be given several times.',
+      collectValues,
     )
     .option(
       '--dry-run',
@@ -93,7 +106,7 @@ Examples:
   $ alignprop train --num-epochs 20 --sample-num-steps 20 --truncated-rand-backprop-minmax 0 20
   $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --prompts animals.txt --output-dir animals
   $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --dry-run
-  $ alignprop train --config out/config.json --resume-from out --num-epochs 200
+  $ alignprop resume out --num-epochs 200
   $ mpirun -np 4 --bind-to none alignprop train --num-epochs 20
 
 Several processes: start them with Open MPI's mpirun, or with srun --mpi=pmix. Each draws --train-batch-size images,
@@ -101,14 +114,20 @@ and the gradients are averaged. This needs Open MPI (apt-get install openmpi-bin
 npm package that is installed where the platform supports it.
 
 Files in the output folder:
-  pytorch_lora_weights.safetensors, config.json, metrics.jsonl, samples/, checkpoints/,
-  before-after.png with --eval-prompts, evaluations.jsonl and best/ with --eval-freq`;
+  pytorch_lora_weights.safetensors, run.json, config.json, metrics.jsonl, samples/, checkpoints/,
+  the files of the prompts, before-after.png with --eval-prompts, evaluations.jsonl and best/ with --eval-freq`;
 
-async function train(command: Command, fields: readonly ConfigOption[]): Promise<void> {
+/**
+ * Runs `alignprop train` with the options that the command has parsed. A run that is resumed has the options of its
+ * manifest where neither flags nor a configuration file set them.
+ */
+export async function train(command: Command, fields: readonly ConfigOption[]): Promise<void> {
   const configFile = await applyConfigFile(
     command,
     fields.map(({ key }) => key),
   );
+  const { resumeFrom } = command.opts<TrainOptions>();
+  const resumed = resumeFrom ? await applyManifest(command, fields, resumeFrom) : undefined;
   const options = command.opts<TrainOptions>();
   const config = trainConfig(command, fields, configFile.places);
   const rewards = trainRewards(options);
@@ -123,7 +142,6 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
     const output = new Output({ ...options, silent: collective.rank > 0 });
     for (const warning of configFile.warnings) output.warn(warning);
     const localSize = launched(process.env)?.localSize ?? 1;
-    if (!options.dryRun && collective.rank === 0) await prepareFolder(config.output_dir);
     const modelOptions = {
       ...shareOfMachine(localSize),
       ...options,
@@ -132,6 +150,14 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
       revision: options.revision ?? options.pretrainedRevision,
       token: options.hfUserAccessToken,
     } as const;
+    const terms = { reward: [options.reward ?? defaultReward].flat(), evalReward: [options.evalReward ?? []].flat() };
+    const inputs = { ...terms, model: modelOptions, rewardOption: options.rewardOption ?? [], prompts };
+    const manifest = { ...(await manifestParts(command, fields, inputs, output)), kind: resumed?.manifest.kind };
+    const start = { manifest, force: options.force, files: await promptFiles(command.opts()) };
+    if (!options.dryRun && collective.rank === 0) {
+      await checkRunStart({ config, ...start });
+      await prepareFolder(config.output_dir);
+    }
     const load = async () => ({
       pipeline: await loadPipeline(modelOptions, output),
       reward: await rewards.training.load((text) => output.info(text)),
@@ -148,8 +174,7 @@ async function train(command: Command, fields: readonly ConfigOption[]): Promise
     }
     const warning = options.threads === undefined && collective.size > 1 && bindingWarning(localSize);
     if (warning) output.warn(warning);
-    const resume = (checkpoint: string) => resumeCommand(process.argv.slice(2), checkpoint);
-    await trainingRun({ ...job, collective, resumeCommand: resume }, output);
+    await trainingRun({ ...job, ...start, collective }, output);
   };
   const describe = (error: unknown) => `error: ${errorMessage(error, isDebugging(command.optsWithGlobals()))}`;
   await acrossProcesses(run, { describe }).catch((error: unknown) => {
@@ -165,9 +190,9 @@ async function loadInTurn<T>(collective: Collective, load: () => Promise<T>): Pr
   return loaded ?? load();
 }
 
-/** Returns for each field that was set whether a flag or the file set it. */
+/** Returns for each field that was set whether a flag, the file or the manifest of the run set it. */
 function sourcesOf(command: Command, fields: readonly ConfigOption[]): Record<string, string> {
-  const names: Readonly<Record<string, string>> = { cli: 'flag', config: 'file' };
+  const names: Readonly<Record<string, string>> = { cli: 'flag', config: 'file', [manifestSource]: 'run' };
   return Object.fromEntries(
     fields.flatMap(({ field, key }) => {
       const source = names[command.getOptionValueSource(key) ?? ''];

@@ -1,5 +1,5 @@
 import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
-import { trainable } from '@alignprop/autograd-ext';
+import { trainable, type Engine } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import {
@@ -13,10 +13,12 @@ import {
   type AlignPropConfig,
   type AlignPropConfigInput,
   type ImageSamples,
+  type ManifestParts,
   type StepMetrics,
 } from '@alignprop/trainer';
 import { exchange, shared, singleProcess, type Collective } from '@alignprop/trainer/distributed';
 import { writeSheet } from '../images/image-files.js';
+import { hashText } from '../options/fingerprint.js';
 import type { PromptList, PromptMetadata } from '../options/prompt-columns.js';
 import { promptDrawer } from '../options/prompt-list.js';
 import type { UserReward } from '../options/reward-file.js';
@@ -24,6 +26,7 @@ import { Interrupted } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import type { Output } from '../terminal/output.js';
 import type { Progress } from '../terminal/progress.js';
+import { resumeCommand } from './resume-command.js';
 
 /** The inputs of a training run. Its files go to `config.output_dir`. */
 export interface TrainingJob {
@@ -37,8 +40,12 @@ export interface TrainingJob {
   evalPrompts?: PromptList;
   /** The processes that train together; by default only this one. */
   collective?: Collective;
-  /** Returns the command that continues from a checkpoint. */
-  resumeCommand: (checkpoint: string) => string;
+  /** The inputs of the run, for its manifest. */
+  manifest: ManifestParts;
+  /** Contents of files, by name, that are copied into the folder. */
+  files?: Readonly<Record<string, Uint8Array>>;
+  /** Names of options that a resumed run may change although that is refused. */
+  force?: readonly string[];
 }
 
 type Trainer = AlignPropTrainer<PromptMetadata | undefined>;
@@ -69,6 +76,9 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
     ],
     logger: output,
     collective,
+    manifest: withEngine(job.manifest, pipeline.engine),
+    files: job.files,
+    force: job.force,
   });
   try {
     await interruptible(
@@ -89,6 +99,12 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
   }
 }
 
+/** Adds the engine that the run ended up with, which compares by its name. */
+function withEngine(manifest: ManifestParts, { name, precision }: Engine): ManifestParts {
+  const text = `${name}, ${precision}`;
+  return { ...manifest, identity: { ...manifest.identity, engine: { name: text, sha256: hashText(text) } } };
+}
+
 /** Returns the pipeline with the weights that the trainer cannot create itself: a whole UNet, or a DoRA adapter. */
 async function trainablePipeline(
   pipeline: StableDiffusionPipeline,
@@ -100,14 +116,15 @@ async function trainablePipeline(
 
 /** If a process was interrupted, writes a checkpoint, prints the command that continues from it, and throws. */
 async function stopIfInterrupted(
-  { config, collective = singleProcess, resumeCommand }: TrainingJob,
+  { config, collective = singleProcess }: TrainingJob,
   trainer: Trainer,
   signal: AbortSignal,
   output: Output,
 ): Promise<void> {
   const interruption = await interruptionOf(collective, 'the end of training', signal);
   if (!interruption) return;
-  const command = resumeCommand(await trainer.saveCheckpoint());
+  await trainer.saveCheckpoint();
+  const command = resumeCommand(config.output_dir);
   output.warn(`stopped after step ${trainer.globalStep} of ${config.num_epochs}. Continue with:\n  ${command}`);
   throw interruption;
 }

@@ -50,9 +50,9 @@ export function configOptions(): ConfigOption[] {
   });
 }
 
-/** Returns the fields that flags or a configuration file have set, as input of `parseAlignPropConfig`. */
+/** Returns the fields that flags, a configuration file or a manifest have set, as input of `parseAlignPropConfig`. */
 export function givenFields(command: Command, fields: readonly ConfigOption[]): Record<string, unknown> {
-  const given = fields.filter(({ key }) => ['cli', 'config'].includes(command.getOptionValueSource(key) ?? ''));
+  const given = fields.filter(({ key }) => !['default', undefined].includes(command.getOptionValueSource(key)));
   // Commander stores '' when a parser returns null. Fields of plain text have no parser and are never null.
   return Object.fromEntries(
     given.map(({ field, key, options }) => {

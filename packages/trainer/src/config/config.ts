@@ -72,15 +72,19 @@ const fields = {
     .boolean()
     .default(false)
     .describe(
-      'Delete the checkpoints and metrics of another run in output_dir. By default training refuses to start there.',
+      'Move another run in output_dir aside, to <output_dir>.old-1, or the next number that is free. ' +
+        'By default training refuses to start there.',
     ),
   num_epochs: positive()
     .default(100)
     .describe('Epochs to train in all, those before a resume included. An epoch is one optimizer step, as in TRL.'),
   save_freq: positive().default(1).describe('Epochs between two checkpoints. The last epoch is always saved.'),
-  num_checkpoint_limit: positive()
+  num_checkpoint_limit: z
+    .int()
+    .min(0)
+    .nullable()
     .default(5)
-    .describe('Checkpoints to keep. Older ones are deleted once a newer one is complete.'),
+    .describe('Checkpoints to keep; 0 or none keeps all. Older ones are deleted once a newer one is complete.'),
   resume_from: z
     .string()
     .default('')

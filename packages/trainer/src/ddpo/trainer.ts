@@ -12,6 +12,7 @@ import { createOptimizer } from '../optim/create-optimizer.js';
 import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
 import { NonFiniteError } from '../optim/non-finite.js';
 import type { Optimizer } from '../optim/optimizer.js';
+import { createManifest } from '../run/manifest.js';
 import { Run } from '../run/run.js';
 import { seededGenerators, type Generators } from '../step/generators.js';
 import type { ImageSamples } from '../step/image-samples.js';
@@ -117,6 +118,7 @@ export class DDPOTrainer<M = undefined> {
       config,
       trackers,
       logger,
+      manifest: createManifest('ddpo', config),
       exportWeights: (path) => weights.export(path),
       owned: [optimizer, batches, { dispose: () => dispose(created) }],
     });

@@ -59,6 +59,15 @@ export class HeldOut<M> {
     return (this.#state?.stale ?? 0) >= this.#patience;
   }
 
+  /** Says after which step the run stopped early and why; undefined unless it did. */
+  describeExhaustion(): string | undefined {
+    if (!this.#state || !this.isExhausted) return undefined;
+    const { step, stale, best, best_step: bestStep } = this.#state;
+    const evaluations = stale === 1 ? '1 evaluation' : `${stale} evaluations in a row`;
+    const reward = `a higher reward than ${best.toFixed(4)} after ${bestStep} steps`;
+    return `stopped early after step ${step}: ${evaluations} without ${reward}.`;
+  }
+
   /** Draws the held-out prompts, from the same noise each time, and judges the images. */
   async run(pipeline: StableDiffusionPipeline, globalStep: number, signal?: AbortSignal): Promise<EvaluationMetrics> {
     const { images, rewards, diversity } = await this.#evaluate(pipeline, {

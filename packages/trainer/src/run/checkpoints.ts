@@ -10,6 +10,8 @@ import {
 } from '@alignprop/autograd-ext/weights';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { TrainedWeights } from '../model/trained-weights.js';
+import { manifestSchema, type RunManifest } from './manifest.js';
+import type { StoredManifest } from './resume-rules.js';
 
 const files = { optimizer: 'optimizer.safetensors', average: 'ema.safetensors', state: 'state.json' } as const;
 
@@ -31,8 +33,10 @@ const stateSchema = z.strictObject({
   reward: z.unknown().optional(),
   /** The state of the held-out evaluations. */
   evaluation: z.unknown().optional(),
-  /** For information; a resumed run uses its own configuration. */
-  config: z.record(z.string(), z.unknown()),
+  /** The run that it belongs to; it is compared with the run that resumes from it. */
+  manifest: manifestSchema.optional(),
+  /** The configuration, in checkpoints of versions without a manifest. */
+  config: z.record(z.string(), z.unknown()).optional(),
   /** Hashes of the other files, those in folders included. */
   sha256: z
     .record(z.string(), z.string())
@@ -51,7 +55,6 @@ export interface TrainingState {
   readonly reward?: unknown;
   /** The state of the held-out evaluations, as JSON. */
   readonly evaluation?: unknown;
-  readonly config: Readonly<Record<string, unknown>>;
 }
 
 /** A checkpoint that was read; its tensors belong to the caller. */
@@ -77,7 +80,7 @@ export async function writeCheckpoint(
   folder: string,
   weights: TrainedWeights,
   optimizer: Optimizer,
-  state: TrainingState,
+  state: TrainingState & { readonly manifest: RunManifest },
   average?: Readonly<Record<string, Tensor>>,
 ): Promise<string> {
   const { rename, rm } = await import('node:fs/promises');
@@ -104,7 +107,7 @@ async function writePartial(
   partial: string,
   weights: TrainedWeights,
   optimizer: Optimizer,
-  state: TrainingState,
+  state: TrainingState & { readonly manifest: RunManifest },
   average?: Readonly<Record<string, Tensor>>,
 ): Promise<void> {
   const { mkdir, rm } = await import('node:fs/promises');
@@ -141,7 +144,7 @@ async function stateRecord(
   folder: string,
   written: readonly string[],
   optimizer: Optimizer,
-  { globalStep, generators, otherRanks, reward, evaluation, config }: TrainingState,
+  { globalStep, generators, otherRanks, reward, evaluation, manifest }: Parameters<typeof writeCheckpoint>[3],
 ): Promise<State> {
   const sha256: Record<string, string> = {};
   for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
@@ -153,7 +156,7 @@ async function stateRecord(
     other_ranks: otherRanks as State['other_ranks'],
     reward,
     evaluation,
-    config,
+    manifest,
     sha256,
   };
 }
@@ -218,6 +221,12 @@ export async function findCheckpoint(location: string): Promise<string> {
   );
 }
 
+/** Reads the manifest of a checkpoint. @throws an error that names state.json, if that is missing or damaged */
+export async function readCheckpointManifest(path: string): Promise<StoredManifest> {
+  const { manifest, config = {} } = await named(path, files.state, () => readState(`${path}/${files.state}`));
+  return manifest ?? { config };
+}
+
 /**
  * Reads a checkpoint, and checks that it fits the weights and the optimizer.
  * @throws an error that names the file that is missing, damaged, or written for other weights or another optimizer
@@ -247,7 +256,6 @@ export async function readCheckpoint(path: string, weights: TrainedWeights, opti
     otherRanks: state.other_ranks,
     reward: state.reward,
     evaluation: state.evaluation,
-    config: state.config,
     weights: await readAll(found, weights.variables),
     average: average && (await readAll(average, weights.variables)),
     optimizer: { steps: state.optimizer_step, stored },

@@ -1,8 +1,10 @@
 import { isTemporaryName, writeFileAtomic, type ProcessLock } from '@alignprop/autograd-ext/weights';
-import { findCheckpoint, isUnfinished, listCheckpoints, removeCheckpoints } from './checkpoints.js';
+import { findCheckpoint, isUnfinished, listCheckpoints } from './checkpoints.js';
 import type { AlignPropConfig } from '../config/config.js';
 import type { Logger } from '../logger.js';
+import { findEarlierRun, moveCheckpointsAside, moveRunAside } from './earlier-run.js';
 import { takeRunLock } from './lock.js';
+import { manifestFile, type RunManifest } from './manifest.js';
 
 /** The files of a run. */
 export interface RunFolder {
@@ -38,7 +40,7 @@ export async function claimRunFolder({ path, checkpoints }: RunFolder, logger: L
   const { mkdir, readdir, rm } = await import('node:fs/promises');
   await writing(path, () => mkdir(path, { recursive: true }));
   const lock = await writing(path, () => takeRunLock(path, logger));
-  const folders = [path, `${path}/unet`, `${path}/best`, `${path}/best/unet`, `${path}/samples`];
+  const folders = [path, `${path}/unet`, `${path}/best`, `${path}/best/unet`, `${path}/samples`, `${path}/evaluations`];
   for (const folder of [checkpoints, ...folders]) {
     const leftovers = (await readdir(folder).catch(() => [])).filter(
       (name) => isTemporaryName(name) || (folder === checkpoints && isUnfinished(name)),
@@ -80,32 +82,94 @@ export async function checkpointToResume(
   }
 }
 
+/** A start of a run in its folder. */
+export interface RunStart {
+  readonly config: Pick<AlignPropConfig, 'overwrite_output_dir'>;
+  readonly manifest: RunManifest;
+  /** The step of the folder's own checkpoint that the run resumes from; undefined for a run that is new there. */
+  readonly resumedStep?: number;
+  /** Whether it is to resume from the folder, which has no checkpoint yet: it begins anew, in place. */
+  readonly isBegunAnew?: boolean;
+}
+
 /**
- * Writes config.json into the folder before any work is done, and deletes the checkpoints of another run with
- * `overwrite_output_dir`. config.json leaves out `overwrite_output_dir` and `resume_from`, which hold for one start:
- * as a template of another run it would delete or continue this one.
- * @param resumedStep the step that a run resumes from; undefined for a new run
- * @throws if the folder cannot be written, or holds checkpoints of another run (later than `resumedStep`)
+ * Checks that a run may start in a folder; changes nothing.
+ * @throws if the folder holds checkpoints or weights of another run (those after `resumedStep`) and
+ *   `overwrite_output_dir` is not set; with it, if that run is of another kind, or files are there that no run writes
+ */
+export async function checkRunFolder(
+  { path, checkpoints }: RunFolder,
+  { config, manifest, resumedStep, isBegunAnew }: RunStart,
+): Promise<void> {
+  if (isBegunAnew) return;
+  if (resumedStep !== undefined) {
+    const later = (await listCheckpoints(checkpoints)).filter((step) => step > resumedStep);
+    const names = later.map((step) => `checkpoint_${step}`);
+    if (names.length > 0 && !config.overwrite_output_dir) refuseFolder(path, names, ` beyond step ${resumedStep}`);
+    return;
+  }
+  const earlier = await findEarlierRun(path);
+  if (earlier.results.length > 0 && !config.overwrite_output_dir) refuseFolder(path, earlier.results, '');
+  if (!config.overwrite_output_dir || (earlier.results.length === 0 && !earlier.hasStarted)) return;
+  if ((earlier.kind ?? manifest.algorithm) !== manifest.kind)
+    throw new Error(
+      `overwrite_output_dir: ${path} holds a run of the kind '${earlier.kind ?? 'unknown'}', ` +
+        `expected '${manifest.kind}'. Choose another output_dir, or move that run away.`,
+    );
+  if (earlier.strangers.length === 0) return;
+  const names = earlier.strangers.slice(0, 5).join(', ') + (earlier.strangers.length > 5 ? ', …' : '');
+  throw new Error(
+    `overwrite_output_dir: ${path} holds ${names}, expected the files of a run alone. ` +
+      'Choose another output_dir, or move these files away.',
+  );
+}
+
+function refuseFolder(path: string, names: readonly string[], origin: string): never {
+  throw new Error(
+    `output_dir: ${path} already holds ${names.join(', ')}${origin} of another run. Choose another output_dir, ` +
+      'set resume_from to continue that run, or set overwrite_output_dir to move it aside.',
+  );
+}
+
+/**
+ * Writes config.json, run.json and `files` into the folder before any work is done. What another run left there is
+ * moved to `<folder>.old-<n>` first: with `overwrite_output_dir` a run with results, and always one that was killed
+ * before its first checkpoint, unless it is that one which begins anew.
+ * @param files contents by name
+ * @throws as `checkRunFolder`, or if the folder cannot be written
  */
 export async function prepareRunFolder(
   folder: RunFolder,
-  config: Pick<AlignPropConfig, 'overwrite_output_dir'> & Partial<Pick<AlignPropConfig, 'resume_from'>>,
-  resumedStep?: number,
+  start: RunStart,
+  files: Readonly<Record<string, Uint8Array>>,
+  logger: Logger,
 ): Promise<void> {
-  const others = (await listCheckpoints(folder.checkpoints)).filter((step) => step > (resumedStep ?? -1));
-  if (others.length > 0 && !config.overwrite_output_dir) {
-    const found = others.map((step) => `checkpoint_${step}`).join(', ');
-    const origin = resumedStep === undefined ? '' : ` beyond step ${resumedStep}`;
-    throw new Error(
-      `output_dir: ${folder.path} already holds ${found}${origin} of another run. Choose another output_dir, ` +
-        'set resume_from to continue that run, or set overwrite_output_dir.',
-    );
-  }
+  await checkRunFolder(folder, start);
+  const { path, checkpoints } = folder;
   const { mkdir } = await import('node:fs/promises');
-  await writing(folder.path, () => mkdir(folder.checkpoints, { recursive: true }));
-  const { overwrite_output_dir: _, resume_from: __, ...stored } = config;
-  await writeFileAtomic(`${folder.path}/config.json`, `${JSON.stringify(stored, null, 2)}\n`);
-  await removeCheckpoints(folder.checkpoints, others);
+  await writing(path, async () => {
+    const aside = await makeRoom(folder, start);
+    if (aside) logger.info(`Moved the earlier run in ${path} to ${aside}.`);
+    await mkdir(checkpoints, { recursive: true });
+  });
+  const asText = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+  for (const [name, content] of Object.entries(files)) await writeFileAtomic(`${path}/${name}`, content);
+  await writeFileAtomic(`${path}/config.json`, asText(start.manifest.config));
+  await writeFileAtomic(`${path}/${manifestFile}`, asText(start.manifest));
+}
+
+/** @returns where another run was moved, if there was one */
+async function makeRoom(
+  { path, checkpoints }: RunFolder,
+  { resumedStep, isBegunAnew }: RunStart,
+): Promise<string | undefined> {
+  if (isBegunAnew) return undefined;
+  if (resumedStep !== undefined) {
+    const later = (await listCheckpoints(checkpoints)).filter((step) => step > resumedStep);
+    return later.length > 0 ? moveCheckpointsAside(path, later) : undefined;
+  }
+  const { results, hasStarted } = await findEarlierRun(path);
+  return results.length > 0 || hasStarted ? moveRunAside(path) : undefined;
 }
 
 /** Whether a checkpoint is the one that this run itself would write after so many steps. */

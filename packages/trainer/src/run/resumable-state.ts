@@ -10,11 +10,16 @@ import type { TrainedWeights } from '../model/trained-weights.js';
 import type { WeightsAverage } from '../model/weights-average.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { restoreRank, saveGenerators, type Generators, type GeneratorStates } from '../step/generators.js';
-import { pruneCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoints.js';
+import { pruneCheckpoints, readCheckpoint, readCheckpointManifest, writeCheckpoint } from './checkpoints.js';
 import { checkpointToResume, isOwnCheckpoint, type RunFolder } from './folder.js';
+import type { RunManifest } from './manifest.js';
+import { checkResume } from './resume-rules.js';
 
 export interface ResumableStateParts {
   readonly config: AlignPropConfig;
+  readonly manifest: RunManifest;
+  /** Names of differences from the checkpoint that are accepted; see `checkResume`. */
+  readonly force: readonly string[];
   readonly weights: TrainedWeights;
   readonly optimizer: Optimizer;
   readonly generators: Generators;
@@ -23,7 +28,7 @@ export interface ResumableStateParts {
   /** For a reward that learns from its scores. */
   readonly rewardMemory: RewardMemory | undefined;
   /** The evaluations of held-out prompts. */
-  readonly heldOut: Pick<HeldOut<never>, 'isDue' | 'state' | 'restore'> | undefined;
+  readonly heldOut: Pick<HeldOut<never>, 'isDue' | 'state' | 'restore' | 'describeExhaustion'> | undefined;
   readonly collective: Collective;
   readonly logger: Logger;
 }
@@ -54,14 +59,14 @@ export class ResumableState {
     globalStep: number,
     [generators, ...otherRanks]: readonly GeneratorStates[],
   ): Promise<void> {
-    const { weights, optimizer, config, average, rewardMemory, heldOut } = this.#parts;
+    const { weights, optimizer, manifest, average, rewardMemory, heldOut } = this.#parts;
     const state = {
       globalStep,
       generators: generators!,
       ...(otherRanks.length > 0 && { otherRanks }),
       reward: rewardMemory?.state(),
       evaluation: heldOut?.state(),
-      config,
+      manifest,
     };
     await writeCheckpoint(folder, weights, optimizer, state, average?.values);
   }
@@ -69,16 +74,18 @@ export class ResumableState {
   /** Deletes the oldest checkpoints beyond the limit. */
   async prune(folder: string): Promise<void> {
     const { project_kwargs, num_checkpoint_limit } = this.#parts.config;
-    await pruneCheckpoints(folder, project_kwargs.total_limit ?? num_checkpoint_limit);
+    const limit = project_kwargs.total_limit ?? num_checkpoint_limit;
+    if (limit) await pruneCheckpoints(folder, limit);
   }
 
   /**
    * Restores the checkpoint that `resume_from` means.
    * @returns its step, and whether it is this run's own; undefined for a run that starts anew
-   * @throws if the checkpoint cannot be read, or fits other weights or another optimizer
+   * @throws if the checkpoint cannot be read, is of a run with another model, adapter or reward, or fits other weights
+   *   or another optimizer
    */
   async resume(folder: RunFolder | undefined): Promise<{ globalStep: number; isOwn: boolean } | undefined> {
-    const { config, logger } = this.#parts;
+    const { config, logger, heldOut } = this.#parts;
     if (!config.resume_from) return undefined;
     const path = await checkpointToResume(config.resume_from, folder, logger);
     if (!path) return undefined;
@@ -86,8 +93,17 @@ export class ResumableState {
     const isOwn = folder !== undefined && (await isOwnCheckpoint(folder, path, globalStep));
     logger.info(`Resumed from ${path} after ${globalStep} steps.`);
     if (globalStep >= config.num_epochs) {
-      logger.warn(`Nothing to train: the checkpoint has ${globalStep} steps, num_epochs is ${config.num_epochs}.`);
+      logger.warn(
+        `Nothing to train: the checkpoint has ${globalStep} steps, num_epochs is ${config.num_epochs}. ` +
+          'Raise num_epochs (--num-epochs) to train on.',
+      );
     }
+    const exhaustion = heldOut?.describeExhaustion();
+    if (exhaustion)
+      logger.warn(
+        `Nothing to train: the run ${exhaustion} ` +
+          'Raise early_stopping_patience (--early-stopping-patience) to train on.',
+      );
     return { globalStep, isOwn };
   }
 
@@ -102,6 +118,9 @@ export class ResumableState {
 
   async #restore(path: string): Promise<number> {
     const { weights, optimizer, generators, average, heldOut, collective, logger } = this.#parts;
+    const { manifest: current, force } = this.#parts;
+    const stored = await readCheckpointManifest(path);
+    const isComparable = checkResume({ path, stored, current, force }, logger);
     const checkpoint = await readCheckpoint(path, weights, optimizer);
     await optimizer.load(checkpoint.optimizer.steps, checkpoint.optimizer.stored);
     const ranks = [checkpoint.generators, ...(checkpoint.otherRanks ?? [])];
@@ -111,7 +130,7 @@ export class ResumableState {
     for (const [name, variable] of Object.entries(weights.variables)) variable.assign(checkpoint.weights[name]!);
     average?.load(checkpoint.average ?? checkpoint.weights);
     disposeTensors([checkpoint.weights, checkpoint.average]);
-    heldOut?.restore(checkpoint.evaluation);
+    heldOut?.restore(isComparable ? checkpoint.evaluation : undefined);
     return checkpoint.globalStep;
   }
 

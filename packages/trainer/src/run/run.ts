@@ -3,11 +3,19 @@ import { exchange, isShared, StoppedElsewhere } from '../collective/exchange.js'
 import { silent, type Logger } from '../logger.js';
 import { createTrackers } from '../trackers/create-trackers.js';
 import { allTrackers, type Tracker } from '../trackers/tracker.js';
-import { claimRunFolder, prepareRunFolder, runFolder, type RunFolder, type RunFolderConfig } from './folder.js';
+import {
+  claimRunFolder,
+  prepareRunFolder,
+  runFolder,
+  type RunFolder,
+  type RunStart,
+  type RunFolderConfig,
+} from './folder.js';
+import type { RunManifest } from './manifest.js';
 import type { ResumableState } from './resumable-state.js';
 
 export interface RunOptions {
-  config: Parameters<typeof createTrackers>[0] & RunFolderConfig;
+  config: Parameters<typeof createTrackers>[0] & RunFolderConfig & { readonly resume_from?: string };
   /** Trackers of the caller's, besides those that `config` names. They are closed at the end of every `execute`. */
   trackers?: readonly Tracker[];
   logger?: Logger;
@@ -15,6 +23,9 @@ export interface RunOptions {
   collective?: Collective;
   /** The state that checkpoints hold; without it the run writes and reads none. */
   state?: ResumableState;
+  manifest: RunManifest;
+  /** Contents of files, by name, that are written into the folder with the manifest. */
+  files?: Readonly<Record<string, Uint8Array>>;
   /** Writes the trained weights into a folder, at the end of a run. */
   exportWeights(folder: string): Promise<unknown>;
   /** Freed with the run. */
@@ -130,11 +141,11 @@ export class Run {
 
   /** Resumes, the first time, and creates the run's folder and trackers. */
   async #prepare(): Promise<Tracker> {
-    const resumedStep = await this.#resume();
+    const resumed = await this.#resume();
     const callersTrackers = allTrackers(this.#options.trackers ?? []);
     if (this.#collective.rank > 0) return { log: () => {}, close: () => callersTrackers.close() };
-    const { config, state } = this.#options;
-    if (this.folder) await prepareRunFolder(this.folder, config, resumedStep);
+    const { config, state, manifest, files = {} } = this.#options;
+    if (this.folder) await prepareRunFolder(this.folder, { config, manifest, ...resumed }, files, this.#logger);
     const isEvaluated = state?.isEvaluated(this.#globalStep) ?? this.#globalStep > 0;
     const trackers = await createTrackers(config, this.folder, {
       fromStep: this.#globalStep,
@@ -144,10 +155,10 @@ export class Run {
     return allTrackers([...trackers, callersTrackers]);
   }
 
-  /** @returns the step that the run continues from; undefined for a new run */
-  async #resume(): Promise<number | undefined> {
-    if (this.#isStarted) return this.#globalStep;
-    const { state } = this.#options;
+  /** Restores the checkpoint that `resume_from` means. @returns what the run continues in its folder */
+  async #resume(): Promise<Pick<RunStart, 'resumedStep' | 'isBegunAnew'>> {
+    if (this.#isStarted) return { resumedStep: this.#globalStep };
+    const { state, config } = this.#options;
     const checkpoint = await state?.resume(this.folder);
     if (checkpoint) {
       this.#globalStep = checkpoint.globalStep;
@@ -155,7 +166,8 @@ export class Run {
     }
     await state?.joinRanks(this.#globalStep);
     this.#isStarted = true;
-    return checkpoint?.globalStep;
+    if (!checkpoint) return { isBegunAnew: Boolean(config.resume_from) };
+    return checkpoint.isOwn ? { resumedStep: checkpoint.globalStep } : {};
   }
 
   /** After an error: writes a checkpoint of what was trained since the last, unless the error came within a step. */

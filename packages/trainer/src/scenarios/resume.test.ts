@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dispose, memory } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
@@ -41,6 +41,13 @@ async function run(config: AlignPropConfigInput, signal?: AbortSignal) {
   const result = { metrics, weights: trainedValues(trainer.pipeline) };
   trainer.dispose();
   return result;
+}
+
+/** Makes checkpoint_1 one of a version without manifests and with fewer options. */
+async function forgetManifest(): Promise<void> {
+  const path = join(out, 'checkpoints/checkpoint_1/state.json');
+  const { manifest: _, ...state } = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  await writeFile(path, JSON.stringify({ ...state, config: { resume_from: '', num_epochs: 1 } }));
 }
 
 describe('resuming', () => {
@@ -172,6 +179,10 @@ describe('resuming', () => {
     );
     await run({ ...oneStepConfig, num_epochs: 1 });
     const resume = { ...oneStepConfig, num_epochs: 2, resume_from: out };
+    await expect(run({ ...resume, lora_rank: 2, lora_alpha: 2, lora_target_modules: ['to_q'] })).rejects.toThrow(
+      /^resume_from: lora_rank got 2, expected 4; lora_alpha got 2, expected 4; lora_target_modules got \["to_q"\], /,
+    );
+    await forgetManifest();
     await expect(run({ ...resume, lora_rank: 2 })).rejects.toThrow(
       new RegExp(
         'pytorch_lora_weights\\.safetensors: it was written for another adapter or model: ' +
@@ -200,6 +211,7 @@ describe('the run folder', () => {
       'config.json',
       'metrics.jsonl',
       'pytorch_lora_weights.safetensors',
+      'run.json',
     ]);
     const [line] = await lines();
     expect(Object.keys(line!)).toEqual([
@@ -215,6 +227,10 @@ describe('the run folder', () => {
     const config = JSON.parse(await readFile(join(out, 'config.json'), 'utf8')) as Record<string, unknown>;
     expect(config).toMatchObject({ num_epochs: 5, save_freq: 2, train_learning_rate: 1e-3 });
     for (const once of ['resume_from', 'overwrite_output_dir']) expect(config).not.toHaveProperty(once);
+    const manifest = JSON.parse(await readFile(join(out, 'run.json'), 'utf8')) as Record<string, unknown>;
+    expect(manifest).toEqual({ version: 1, algorithm: 'alignprop', kind: 'alignprop', config });
+    const state = await readFile(join(out, 'checkpoints/checkpoint_5/state.json'), 'utf8');
+    expect(JSON.parse(state)).toMatchObject({ manifest });
   });
 
   it('T5: has an adapter that loads, and draws what the trainer draws', async () => {
@@ -237,14 +253,23 @@ describe('the run folder', () => {
   it('is refused if it has the checkpoints of another run, unless overwrite_output_dir is set', async () => {
     await run({ ...oneStepConfig, num_epochs: 2 });
     await expect(run({ ...oneStepConfig, num_epochs: 1 })).rejects.toThrow(
-      /already holds checkpoint_1, checkpoint_2 of another run.*resume_from.*overwrite_output_dir/,
+      new RegExp(
+        'already holds checkpoint_1, checkpoint_2, pytorch_lora_weights.safetensors of another run' +
+          '.*resume_from.*overwrite_output_dir',
+      ),
     );
     await expect(
       run({ ...oneStepConfig, num_epochs: 3, resume_from: join(out, 'checkpoints/checkpoint_1') }),
     ).rejects.toThrow(/already holds checkpoint_2 beyond step 1/);
+    await mkdir(join(out, 'best'));
     await run({ ...oneStepConfig, num_epochs: 1, overwrite_output_dir: true });
     expect(await checkpoints()).toEqual(['checkpoint_1']);
     expect(await lines()).toHaveLength(1);
+    expect(await readdir(out)).not.toContain('best');
+    const aside = `${out}.old-1`;
+    expect(await readdir(join(aside, 'checkpoints'))).toEqual(['checkpoint_1', 'checkpoint_2']);
+    expect(await readdir(aside)).toEqual(expect.arrayContaining(['best', 'metrics.jsonl', 'run.json']));
+    await rm(aside, { recursive: true });
   });
 
   it('fails before the first step where it cannot be written', async () => {

@@ -1,0 +1,117 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { extname, join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { findManifest, type FoundManifest } from '@alignprop/trainer';
+import { UsageError } from '../terminal/errors.js';
+import type { ConfigOption } from './config-options.js';
+import { sourceOfTerm } from './reward-term.js';
+
+/** The source of option values that come from the manifest of the run that is resumed. */
+export const manifestSource = 'manifest';
+
+/** Options that a manifest does not have: they hold for one start, are secret, or say how output is printed. */
+const unstored = new Set(['config', 'dryRun', 'json', 'quiet', 'hfUserAccessToken', 'force', 'maxMemory', 'threads']);
+
+/** The options of the manifest that do not hold once another option is given. */
+const replaced: Readonly<Record<string, readonly string[]>> = {
+  model: ['pretrainedModel', 'revision', 'pretrainedRevision', 'variant'],
+  pretrainedModel: ['model', 'revision', 'pretrainedRevision', 'variant'],
+  revision: ['pretrainedRevision'],
+  pretrainedRevision: ['revision'],
+  reward: ['rewardOption'],
+  prompt: ['prompts', 'promptColumn', 'negativeColumn', 'weightColumn'],
+  prompts: ['prompt', 'promptColumn', 'negativeColumn', 'weightColumn'],
+  engine: ['backend', 'device'],
+  device: ['engine', 'backend'],
+  backend: ['engine', 'device'],
+};
+
+/** The options that name files of prompts, and the names of their copies in the folder of the run. */
+const promptCopies = { prompts: 'prompts', evalPrompts: 'eval-prompts' } as const;
+
+type Options = Readonly<Record<string, unknown>>;
+
+/**
+ * Sets the options that neither flags nor a configuration file have set to those of the run to resume.
+ * @returns the run; undefined if it has neither a manifest nor a checkpoint
+ * @throws UsageError if its manifest is damaged
+ */
+export async function applyManifest(
+  command: Command,
+  fields: readonly ConfigOption[],
+  location: string,
+): Promise<FoundManifest | undefined> {
+  const found = await findManifest(location).catch((cause: unknown) => {
+    throw new UsageError(`--resume-from: ${(cause as Error).message}`, { cause });
+  });
+  if (!found) return undefined;
+  const { manifest, folder } = found;
+  const isGiven = (key: string): boolean => ['cli', 'config'].includes(command.getOptionValueSource(key) ?? '');
+  const given = command.options.map((option) => option.attributeName()).filter(isGiven);
+  const skipped = new Set([...given, ...given.flatMap((key) => replaced[key] ?? []), 'resumeFrom']);
+  const set = (key: string, value: unknown): void => {
+    if (!skipped.has(key)) command.setOptionValueWithSource(key, value, manifestSource);
+  };
+  const known = new Set(command.options.map((option) => option.attributeName()));
+  for (const { field, key } of fields)
+    if (field in manifest.config && !['output_dir', 'overwrite_output_dir'].includes(field))
+      set(key, manifest.config[field]);
+  if (folder !== undefined) set('outputDir', folder);
+  for (const [key, value] of Object.entries(manifest.options ?? {}))
+    if (known.has(key)) set(key, copyOf(key, value, folder) ?? value);
+  return found;
+}
+
+/** The path of the copy of prompts in the folder of the run, if it is there. */
+function copyOf(key: string, value: unknown, folder: string | undefined): string | undefined {
+  if (folder === undefined || typeof value !== 'string' || !(key in promptCopies)) return undefined;
+  const copy = join(folder, copyName(key as keyof typeof promptCopies, value));
+  return existsSync(copy) ? copy : undefined;
+}
+
+const copyName = (key: keyof typeof promptCopies, path: string): string => `${promptCopies[key]}${extname(path)}`;
+
+/** The options, besides the fields of the configuration, from which the run can be started again in any folder. */
+export function storedOptions(command: Command, fields: readonly ConfigOption[]): Options {
+  const isField = new Set(fields.map(({ key }) => key));
+  return Object.fromEntries(
+    command.options.flatMap((option) => {
+      const key = option.attributeName();
+      const isSet = ['cli', 'config', manifestSource].includes(command.getOptionValueSource(key) ?? '');
+      if (!isSet || isField.has(key) || unstored.has(key)) return [];
+      return [[key, absolute(key, command.getOptionValue(key))]];
+    }),
+  );
+}
+
+/** Makes paths in the value of an option absolute. */
+function absolute(key: string, value: unknown): unknown {
+  if (Array.isArray(value)) return key in promptCopies ? value : value.map((item) => absolute(key, item));
+  if (typeof value === 'object' && value !== null)
+    return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, absolute(key, inner)]));
+  if (typeof value !== 'string') return value;
+  const path = pathIn(key, value);
+  if (path === undefined || !existsSync(path)) return value;
+  const at = value.indexOf(path);
+  return `${value.slice(0, at)}${resolve(path)}${value.slice(at + path.length)}`;
+}
+
+/** The part of an option's value that may be a path. */
+function pathIn(key: string, value: string): string | undefined {
+  if (['reward', 'evalReward'].includes(key)) return sourceOfTerm(value);
+  if (key === 'rewardOption') return value.slice(value.indexOf('=') + 1);
+  if (['model', 'pretrainedModel', 'prompts', 'evalPrompts'].includes(key)) return value;
+  if (key !== 'embedding') return undefined;
+  return existsSync(value) ? value : value.replace(/:[^:/\\]+$/, '');
+}
+
+/** The contents of the files of prompts, by the names of their copies in the folder of the run. */
+export async function promptFiles(options: Options): Promise<Readonly<Record<string, Uint8Array>>> {
+  const files: Record<string, Uint8Array> = {};
+  for (const key of ['prompts', 'evalPrompts'] as const) {
+    const path = options[key];
+    if (typeof path === 'string') files[copyName(key, path)] = await readFile(path);
+  }
+  return files;
+}
