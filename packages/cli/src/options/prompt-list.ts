@@ -9,7 +9,7 @@ import {
   type ReadPrompts,
 } from './prompt-columns.js';
 import { arrayEntries, checkKind, parseEntries } from './prompt-entries.js';
-import { readTextFile } from './text-file.js';
+import { readPromptFile } from './prompt-file.js';
 
 /** The 45 animals that DDPO and AlignProp are usually demonstrated with; the default training prompts. */
 export const simpleAnimals: readonly string[] = [
@@ -75,7 +75,7 @@ export async function readPrompts(
 ): Promise<ReadPrompts> {
   if (typeof source === 'string') {
     checkKind(source, flag);
-    const text = await readTextFile(source, flag);
+    const text = await readPromptFile(source, flag);
     const entries = parseEntries(source, text, flag, (header) => hasPromptColumn(header, options));
     return takeColumns(entries, flag, options);
   }

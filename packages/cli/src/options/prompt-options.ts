@@ -17,7 +17,8 @@ export function addPromptOptions(command: Command): Command {
     .option(
       '--prompts <file>',
       'Training prompts: .txt with one a line, or .csv, .tsv, .json or .jsonl with columns, of which the others are ' +
-        'metadata for the reward. (default: 45 animals; for the embedded model, subjects that it draws well)',
+        'metadata for the reward; also datasets/org/name/file of the hub. ' +
+        '(default: 45 animals; for the embedded model, subjects that it draws well)',
     )
     .option('--prompt <text>', 'A training prompt; may be given several times.', collectValues)
     .option(

@@ -12,6 +12,14 @@ export async function readTextFile(path: string, flag: string): Promise<string> 
   const bytes = await readFile(path).catch((cause: unknown) => {
     throw new UsageError(`${flag}: cannot read '${path}': ${(cause as Error).message}.`, { cause });
   });
+  return decodeText(bytes, path, flag);
+}
+
+/**
+ * Decodes the bytes of a text file as `readTextFile` does.
+ * @throws UsageError if they have another encoding
+ */
+export function decodeText(bytes: Uint8Array, path: string, flag: string): string {
   const refuse = (found: string): never => {
     throw new UsageError(`${flag}: got '${path}', ${found}. Expected text in UTF-8: save it with that encoding.`);
   };

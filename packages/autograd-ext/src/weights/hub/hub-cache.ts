@@ -1,4 +1,5 @@
 import { isLocalFile } from '../files/local-file.js';
+import type { HubSettings } from './hub-settings.js';
 
 /**
  * The folder of one repository in the cache, in the layout of Python's huggingface_hub:
@@ -27,11 +28,14 @@ export interface HubCache {
 const COMMIT = /^[0-9a-f]{40}$/;
 
 /** Opens the folder of a repository in the cache. Creates nothing. */
-export async function hubCache(cacheDir: string, id: string): Promise<HubCache> {
+export async function hubCache(
+  { cacheDir, repoType }: Pick<HubSettings, 'cacheDir' | 'repoType'>,
+  id: string,
+): Promise<HubCache> {
   const { dirname, join } = await import('node:path');
   const { mkdir, readFile, stat, writeFile } = await import('node:fs/promises');
   const { writeFileAtomic } = await import('../files/write-file-atomic.js');
-  const name = `models--${id.replaceAll('/', '--')}`;
+  const name = `${repoType}s--${id.replaceAll('/', '--')}`;
   const folder = join(cacheDir, name);
   const blob = (etag: string) => join(folder, 'blobs', etag);
   const snapshot = (commit: string) => join(folder, 'snapshots', commit);

@@ -38,10 +38,11 @@ export class HubRefusal extends Error {
  */
 export async function hubRequest(
   url: string,
-  { token, endpoint, signal }: HubSettings,
+  settings: HubSettings,
   target: HubTarget,
   { signal: timeout, ...init }: RequestInit & { signal: AbortSignal },
 ): Promise<Response> {
+  const { token, endpoint, signal } = settings;
   const headers = new Headers(init.headers);
   headers.set('user-agent', 'alignprop');
   headers.set('accept-encoding', 'identity'); // the length of a compressed answer is not that of the file
@@ -58,7 +59,7 @@ export async function hubRequest(
   if (response.status < 400) return response;
   await response.body?.cancel();
   throw new HubRefusal(
-    `hub: ${describe(response, target, endpoint)}`,
+    `hub: ${describe(response, target, settings)}`,
     response.status,
     response.headers.get('x-error-code') ?? '',
     waitOf(response.headers),
@@ -74,21 +75,23 @@ function waitOf(headers: Headers): number | undefined {
   return reset === undefined ? undefined : Number(reset);
 }
 
+/** Returns the address of a repository. */
+export const pageOf = (id: string, { endpoint, repoType }: Pick<HubSettings, 'endpoint' | 'repoType'>): string =>
+  `${endpoint}/${repoType === 'dataset' ? 'datasets/' : ''}${id}`;
+
 /** Describes a refusal and says what to do. */
-function describe(response: Response, { id, revision, path }: HubTarget, endpoint: string): string {
+function describe(response: Response, { id, revision, path }: HubTarget, settings: HubSettings): string {
   const code = response.headers.get('x-error-code');
   const what = path === undefined ? `'${id}'` : `'${path}' of '${id}'`;
-  const got = `got ${response.status} from ${endpoint}`;
+  const got = `got ${response.status} from ${settings.endpoint}`;
+  const page = pageOf(id, settings);
   if (code === 'RevisionNotFound')
-    return (
-      `revision '${revision}' of '${id}' ${got}: it does not exist. ` +
-      `Check its branches and tags at ${endpoint}/${id}.`
-    );
+    return `revision '${revision}' of '${id}' ${got}: it does not exist. ` + `Check its branches and tags at ${page}.`;
   if (code === 'EntryNotFound' || (response.status === 404 && path !== undefined))
     return `${what} ${got}: revision '${revision}' has no such file.`;
   if (code === 'GatedRepo' || response.status === 403)
     return (
-      `${what} ${got}: it is gated. Accept its conditions at ${endpoint}/${id}, ` +
+      `${what} ${got}: it is gated. Accept its conditions at ${page}, ` +
       "then set HF_TOKEN to a token that may read it (or run 'hf auth login')."
     );
   if (response.status === 401 || response.status === 404)

@@ -11,8 +11,13 @@ export interface DownloadProgress {
   readonly total: number | undefined;
 }
 
+/** The kinds of repositories. */
+export type RepoType = 'model' | 'dataset';
+
 /** Options of `hub`. Those that are absent are taken from the environment. */
 export interface HubOptions {
+  /** The kind of repository; `model` by default. */
+  readonly repoType?: RepoType;
   /** A branch, tag or commit. By default `main`. */
   readonly revision?: string;
   /**
@@ -42,10 +47,11 @@ export interface HubOptions {
 }
 
 /** Options of `hub` that fit several repositories. */
-export type HubAccess = Omit<HubOptions, 'revision'>;
+export type HubAccess = Omit<HubOptions, 'revision' | 'repoType'>;
 
 /** The names of `HubOptions`. */
 export const hubOptionNames = optionNames<HubOptions>({
+  repoType: true,
   revision: true,
   token: true,
   cacheDir: true,
@@ -59,10 +65,11 @@ export const hubOptionNames = optionNames<HubOptions>({
 });
 
 /** The names of `HubAccess`. */
-export const hubAccessNames = hubOptionNames.filter((name) => name !== 'revision');
+export const hubAccessNames = hubOptionNames.filter((name) => !['revision', 'repoType'].includes(name));
 
 /** Options completed from the environment. */
 export interface HubSettings {
+  readonly repoType: RepoType;
   readonly revision: string;
   readonly token: string | undefined;
   readonly cacheDir: string;
@@ -83,6 +90,7 @@ export interface HubSettings {
  * @throws if a timeout is not a number above 0
  */
 export async function hubSettings({
+  repoType = 'model',
   revision = 'main',
   token,
   cacheDir,
@@ -98,6 +106,7 @@ export async function hubSettings({
   const { join } = await import('node:path');
   const home = await expand(env.HF_HOME || join(env.XDG_CACHE_HOME || '~/.cache', 'huggingface'));
   return {
+    repoType,
     revision,
     token: (token === false ? undefined : (token ?? (await implicitToken(home))))?.trim() || undefined,
     cacheDir: await expand(cacheDir ?? (env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(home, 'hub'))),

@@ -53,6 +53,20 @@ describe('hub', () => {
     expect(mock().requests.some((request) => request.startsWith('GET /store'))).toBe(false);
   });
 
+  it('reads data sets, beside models of the same id', async () => {
+    const dataset = mock().open({ repoType: 'dataset' });
+    expect(await readText(dataset, 'config.json')).toBe('{"a": 1}');
+    expect(mock().requests.map((line) => line.split(' ')[1])).toEqual([
+      '/api/datasets/org/name/revision/main',
+      `/datasets/org/name/resolve/${commit}/config.json`,
+      `/datasets/org/name/resolve/${commit}/config.json`,
+    ]);
+    expect(await readdir(mock().cacheDir)).toEqual(['.locks', 'datasets--org--name']);
+    await mock().stop();
+    expect(await readText(mock().open({ repoType: 'dataset' }), 'config.json')).toBe('{"a": 1}');
+    await expect(readText(mock().open(), 'config.json')).rejects.toThrow('is not in the cache');
+  });
+
   it('reports progress', async () => {
     const progress: DownloadProgress[] = [];
     await read(mock().open({ progress: (step: DownloadProgress) => progress.push(step) }), large);

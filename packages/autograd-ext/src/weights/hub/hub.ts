@@ -14,17 +14,20 @@ import { isTransient, withRetries } from './retries.js';
 export const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
 
 /**
- * The files of a model repository of the Hugging Face hub. Opening a file downloads it to the cache of Python's
- * huggingface_hub. Uses the files of the cache where the hub does not answer, refuses, or has a fault; as in Python,
- * not where it says that there is no such revision. Finds repositories that moved under the name that the hub or the
- * cache has. The environment supplies the options that are not given; the package's README lists its variables.
+ * The files of a model repository, or of a data set (`repoType`), of the Hugging Face hub. Opening a file downloads it
+ * to the cache of Python's huggingface_hub. Uses the files of the cache where the hub does not answer, refuses, or has
+ * a fault; as in Python, not where it says that there is no such revision. Finds repositories that moved under the name
+ * that the hub or the cache has. The environment supplies the options that are not given; the package's README lists
+ * its variables.
  * @throws if `id` is not `org/name`. The methods throw if a file is not in the cache and the hub refuses or cannot be
  *   reached, and the reason of the signal if that is aborted before the file is there
  */
 export function hub(id: string, options: HubOptions = {}): FileSource {
   if (!HUB_ID.test(id))
-    throw new Error(`hub: id got '${id}', expected 'organisation/name'. Copy it from the model's page.`);
-  const ids = idsOf(id);
+    throw new Error(
+      `hub: id got '${id}', expected 'organisation/name'. Copy it from the page of the model or data set.`,
+    );
+  const ids = options.repoType === 'dataset' ? ([id] as const) : idsOf(id);
   let opening: Promise<Repository> | undefined;
   const repository = () => {
     opening ??= openRepository(ids, options);
@@ -42,7 +45,7 @@ export function hub(id: string, options: HubOptions = {}): FileSource {
 /** Opens the repository on the hub, or its copy in the cache if the run is offline or the hub fails. */
 async function openRepository(ids: readonly [string, ...string[]], options: HubOptions): Promise<Repository> {
   const settings = await hubSettings(options);
-  const caches = await Promise.all(ids.map((id) => hubCache(settings.cacheDir, id)));
+  const caches = await Promise.all(ids.map((id) => hubCache(settings, id)));
   if (settings.localFilesOnly) {
     const reason = 'This is an offline run (HF_HUB_OFFLINE or localFilesOnly): run once online.';
     return (await cachedRepository(ids[0], settings, caches, reason)) ?? notCached(ids[0], settings, caches, reason);

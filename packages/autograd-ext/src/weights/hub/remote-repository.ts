@@ -4,7 +4,7 @@ import { withBlobLock } from './blob-lock.js';
 import type { HubCache } from './hub-cache.js';
 import { downloadBlob } from './hub-download.js';
 import { describeFile, type FileTarget } from './hub-file.js';
-import { HubRefusal, hubRequest, HubUnreachableError } from './hub-request.js';
+import { HubRefusal, hubRequest, HubUnreachableError, pageOf } from './hub-request.js';
 import type { HubSettings } from './hub-settings.js';
 import type { Repository } from './repository.js';
 import { withRetries } from './retries.js';
@@ -37,8 +37,8 @@ export async function findRepository(
 }
 
 async function listRepository(id: string, settings: HubSettings): Promise<ListedRepository> {
-  const { endpoint, revision } = settings;
-  const url = `${endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}`;
+  const { endpoint, repoType, revision } = settings;
+  const url = `${endpoint}/api/${repoType}s/${id}/revision/${encodeURIComponent(revision)}`;
   const signal = AbortSignal.timeout(settings.answerTimeout * 1000);
   const response = await hubRequest(url, settings, { id, revision }, { signal });
   const info = (await response.json().catch(() => settings.signal?.throwIfAborted())) as
@@ -84,7 +84,7 @@ async function fetchFile(
   cache: HubCache,
 ): Promise<string> {
   const { join } = await import('node:path');
-  const { endpoint, revision } = settings;
+  const { revision } = settings;
   const local = directory(cache.snapshot(commit));
   const target: FileTarget = { id, revision, path };
   if (!paths.has(path)) {
@@ -96,7 +96,7 @@ async function fetchFile(
   }
   if (await local.has(path)) return join(local.location, path);
   const encoded = path.split('/').map(encodeURIComponent).join('/');
-  const url = `${endpoint}/${id}/resolve/${commit}/${encoded}`;
+  const url = `${pageOf(id, settings)}/resolve/${commit}/${encoded}`;
   const file = await withRetries(settings, () => describeFile(url, settings, target));
   const blob = cache.blob(file.etag);
   const isComplete = async (): Promise<boolean> => {

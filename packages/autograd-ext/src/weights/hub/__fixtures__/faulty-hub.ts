@@ -98,7 +98,7 @@ export class FaultyHub {
   #answer(request: IncomingMessage, response: ServerResponse): unknown {
     const path = decodeURIComponent(request.url!);
     const [, id = '', place, rest] =
-      /^\/(?:api\/models\/)?([\w-]+\/[\w-]+)\/(revision|resolve)\/(.*)$/.exec(path) ?? [];
+      /^\/(?:api\/(?:models|datasets)\/|datasets\/)?([\w-]+\/[\w-]+)\/(revision|resolve)\/(.*)$/.exec(path) ?? [];
     const isStored = path.startsWith('/store/');
     if (!isStored && !this.ids.includes(id)) return refuse(response, 401, 'RepoNotFound');
     if (place === 'revision') {
