@@ -1,5 +1,5 @@
 import { appendFileSync, existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { dispose, tensor1d, type Tensor4D } from '@tensorflow/tfjs-core';
+import { tensor1d, type Tensor4D } from '@tensorflow/tfjs-core';
 import { OnnxRuntimeEngine, random, useBackend } from '@alignprop/autograd-ext';
 import { StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
 import { jpegCompressibility, jpegSize } from '@alignprop/rewards';
@@ -134,9 +134,8 @@ function heldOut(
   const brightness = (images: Tensor4D) => tensor1d(new Float32Array(images.shape[0]));
   const evaluate = evaluator(engine, { config, prompts: embeddedModel.evalPrompts, rewardFunction: brightness });
   return async (pipeline) => {
-    const { images } = await evaluate(pipeline);
-    const sizes = await kilobytes(images);
-    dispose(images);
+    const sizes: number[] = [];
+    await evaluate(pipeline, { onImages: async ({ images }) => void sizes.push(...(await kilobytes(images))) });
     return sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
   };
 }

@@ -6,13 +6,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { dispose } from '@tensorflow/tfjs-core';
 import { createEngine } from '@alignprop/autograd-ext';
 import { encodePng, imageGrid, StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
 import { capped, jpegCompressibility, weightedSum, type ModelReward } from '@alignprop/rewards';
 import {
   AlignPropTrainer,
   evaluator,
+  type EvaluatedImages,
   parseAlignPropConfig,
   type AlignPropConfigInput,
   type HeldOutOptions,
@@ -144,12 +144,15 @@ async function train({ label, config, cap }: Guard): Promise<Run> {
 }
 
 async function look(tuned: StableDiffusionPipeline, step: number): Promise<{ point: Point; images: string[] }> {
-  const { images, mean, diversity } = await evaluate(tuned);
-  const scores = jpegCompressibility()(images, [], []);
-  const sizes = await scores.data<'float32'>();
-  const pixels = await toUint8(images);
-  dispose([images, scores]);
-  const firsts = pixels.filter((_, i) => i % common.eval_images_per_prompt === 0);
+  const sizes: number[] = [];
+  const firsts: Uint8Array[] = [];
+  const onImages = async ({ images }: EvaluatedImages) => {
+    const scores = jpegCompressibility()(images, [], []);
+    sizes.push(...(await scores.data<'float32'>()));
+    firsts.push((await toUint8(images))[0]!);
+    scores.dispose();
+  };
+  const { mean, diversity } = await evaluate(tuned, { onImages });
   const kilobytes = -sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
   return {
     point: { step, kilobytes, recognised: mean, diversity: diversity! },

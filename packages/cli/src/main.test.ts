@@ -105,6 +105,17 @@ describe('alignprop train', () => {
       short,
     ]);
     expect(run).toMatchObject({ code: 0 });
+    expect(readdirSync(file('evaluated/evaluations'))).toEqual(['step_000000.png', 'step_000001.png']);
+    expect(image('evaluated/evaluations/step_000001.png').text.parameters).toMatch(
+      /^crab \(reward \d+\.\d{4}\)\nred apple \(reward/,
+    );
+    expect(records(run.stdout).at(-1)).toMatchObject({
+      best: {
+        lora: 'evaluated/best/pytorch_lora_weights.safetensors',
+        global_step: expect.any(Number) as number,
+        eval_reward_mean: expect.any(Number) as number,
+      },
+    });
     const { reward_mean } = records(text('evaluated/metrics.jsonl'))[0]!;
     expect(reward_mean).toBeLessThan(0);
     const [before, after] = records(text('evaluated/evaluations.jsonl')).map(
@@ -230,6 +241,18 @@ describe('alignprop train', () => {
       Array.from({ length: lastStep + 1 }, (_, i) => i),
     );
     expect(readdirSync(file('stopped'))).not.toContain('run.lock');
+  });
+});
+
+describe('alignprop train | head', () => {
+  it('ends quietly with a checkpoint', async () => {
+    const run = await alignprop(['train --num-epochs 1000 --output-dir piped --json', short], {
+      onStdout: (_, child) => child.stdout!.destroy(),
+    });
+    expect(run.code).toBe(141);
+    expect(run.stderr).not.toMatch(/EPIPE|error|warning/);
+    expect(readdirSync(file('piped/checkpoints')).length).toBeGreaterThan(0);
+    expect(existsSync(file('piped/pytorch_lora_weights.safetensors'))).toBe(true);
   });
 });
 

@@ -9,7 +9,7 @@ import { programVersion } from './version.js';
 /**
  * Runs a command line, and prints its error if it fails.
  * @param args the arguments without node and the script
- * @returns the exit code: 0 success, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C, 143 stopped by SIGTERM
+ * @returns the exit code; see `footer`
  */
 export async function run(args: readonly string[]): Promise<number> {
   const program = createProgram();
@@ -56,7 +56,8 @@ Examples:
   $ alignprop generate "crab" --lora out/pytorch_lora_weights.safetensors -o crab.png --seed 7
   $ alignprop score crab.png --reward jpeg-compressibility
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.`;
+Exit codes: 0 success, 1 failure, 2 wrong usage, 129 stopped by a closed terminal (SIGHUP), 130 by Ctrl-C (SIGINT),
+141 by a closed pipe, 143 by SIGTERM.`;
 
 function report(error: unknown, program: Command): void {
   const { red } = colors.createColors(colors.isColorSupported && isatty(process.stderr.fd));

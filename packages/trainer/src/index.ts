@@ -19,11 +19,13 @@ export { pixelDiversity } from './evaluation/diversity.js';
 export {
   evaluator,
   type Evaluate,
+  type EvaluatedImages,
   type EvaluateOptions,
   type Evaluation,
   type EvaluatorOptions,
 } from './evaluation/evaluator.js';
 export type { HeldOutOptions } from './evaluation/held-out.js';
+export { ShownImages, type EvaluationSamples } from './evaluation/shown-images.js';
 export { NonFiniteError } from './optim/non-finite.js';
 export type { Logger } from './logger.js';
 export { trainableUNet } from './model/trainable-pipeline.js';
@@ -34,7 +36,7 @@ export { dryRun, type DryRun, type DryRunInputs } from './run/dry-run.js';
 export { evaluationRecord, metricsRecord, type EvaluationMetrics, type StepMetrics } from './trackers/metrics.js';
 export type { PromptFunction } from './step/micro-batch.js';
 export type { ImageSamples } from './step/image-samples.js';
-export { logSamples } from './trackers/log-samples.js';
+export { logEvaluationSamples, logSamples } from './trackers/log-samples.js';
 export type { Tracker } from './trackers/tracker.js';
 export { trainableDora } from './trainable-dora.js';
 export { AlignPropTrainer, type AlignPropTrainerOptions } from './trainer.js';

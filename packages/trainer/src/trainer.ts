@@ -7,7 +7,9 @@ import { byRankZero } from './collective/exchange.js';
 import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config/config.js';
 import { backpropPlan } from './estimators/config-plan.js';
 import type { Plan } from './estimators/plans.js';
+import type { EvaluatedImages } from './evaluation/evaluator.js';
 import { HeldOut, type HeldOutOptions } from './evaluation/held-out.js';
+import { ShownImages, type EvaluationSamples } from './evaluation/shown-images.js';
 import { AlignPropGradient } from './gradient/alignprop-gradient.js';
 import { samplingOptions } from './gradient/walk-down.js';
 import { silent, type Logger } from './logger.js';
@@ -21,10 +23,11 @@ import { ResumableState } from './run/resumable-state.js';
 import { Run } from './run/run.js';
 import { seededGenerators } from './step/generators.js';
 import type { ImageSamples } from './step/image-samples.js';
-import { describeEvaluation, type StepMetrics } from './trackers/metrics.js';
+import { describeEvaluation, type EvaluationMetrics, type StepMetrics } from './trackers/metrics.js';
 import { MicroBatches, type PromptFunction } from './step/micro-batch.js';
 import { TrainingStep } from './step/training-step.js';
-import { logSamples } from './trackers/log-samples.js';
+import { FailureReports } from './trackers/failure-reports.js';
+import { logEvaluationSamples, logSamples } from './trackers/log-samples.js';
 import type { Tracker } from './trackers/tracker.js';
 
 export interface AlignPropTrainerOptions<M> {
@@ -41,6 +44,11 @@ export interface AlignPropTrainerOptions<M> {
    * (`logSamples`).
    */
   imageSamplesHook?: (samples: ImageSamples<M>, globalStep: number, tracker: Tracker) => void | Promise<void>;
+  /**
+   * Called on rank 0 after every evaluation with up to 16 of its images. By default the trackers get them
+   * (`logEvaluationSamples`).
+   */
+  evaluationSamplesHook?: (samples: EvaluationSamples, globalStep: number, tracker: Tracker) => void | Promise<void>;
   /** Receive every step's metrics on rank 0, besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
   /** Held-out prompts that are evaluated every `eval_freq` epochs. */
@@ -65,6 +73,7 @@ const trainerOptionNames = optionNames<AlignPropTrainerOptions<unknown>>({
   promptFunction: true,
   rewardFunction: true,
   imageSamplesHook: true,
+  evaluationSamplesHook: true,
   trackers: true,
   evaluation: true,
   logger: true,
@@ -92,6 +101,7 @@ export class AlignPropTrainer<M = undefined> {
   readonly #heldOut: HeldOut<M> | undefined;
   readonly #step: TrainingStep<M>;
   readonly #run: Run;
+  readonly #failures: FailureReports;
 
   /** @throws if the configuration is not valid, or the pipeline's UNet cannot be trained with it */
   constructor(options: AlignPropTrainerOptions<M>) {
@@ -106,6 +116,7 @@ export class AlignPropTrainer<M = undefined> {
     this.#options = options;
     this.#logger = logger;
     this.#collective = collective;
+    this.#failures = new FailureReports((message) => logger.warn(message));
     const generators = seededGenerators(config.seed, collective.rank);
     this.#prepared = preparePipeline(pipeline, config, generators.adapter);
     const { weights, created } = this.#prepared;
@@ -132,6 +143,11 @@ export class AlignPropTrainer<M = undefined> {
   /** The pipeline with the adapter that is trained and a DDIM scheduler: generate with it at any time. */
   get pipeline(): StableDiffusionPipeline {
     return this.#prepared.pipeline;
+  }
+
+  /** The best evaluation so far: the steps before it and its mean reward. Its adapter is in `best/` of the folder. */
+  get best(): { readonly step: number; readonly rewardMean: number } | undefined {
+    return this.#heldOut?.best;
   }
 
   /** Optimizer steps taken, those of resumed runs included. */
@@ -184,7 +200,8 @@ export class AlignPropTrainer<M = undefined> {
         globalStep: this.globalStep,
         signal,
         update: (move) => this.#run.update(move),
-        showSamples: (samples, globalStep) => imageSamplesHook(samples, globalStep, tracker),
+        showSamples: (samples, globalStep) =>
+          this.#failures.attempt('imageSamplesHook', () => imageSamplesHook(samples, globalStep, tracker)),
       });
       await tracker.log(metrics);
       this.#run.complete();
@@ -199,7 +216,7 @@ export class AlignPropTrainer<M = undefined> {
     const [heldOut, globalStep] = [this.#heldOut, this.globalStep];
     if (!heldOut?.isDue(globalStep)) return;
     const evaluate = async () => {
-      const metrics = await heldOut.run(this.pipeline, globalStep, signal);
+      const metrics = await this.#evaluate(heldOut, tracker, signal);
       if (metrics.isBest && this.#run.folder) await this.#prepared.weights.export(`${this.#run.folder.path}/best`);
       return { metrics, state: heldOut.state() };
     };
@@ -212,6 +229,22 @@ export class AlignPropTrainer<M = undefined> {
     await tracker.logEvaluation?.(metrics);
     this.#logger.info(describeEvaluation(metrics));
     if (heldOut.isExhausted) this.#logger.info(`The run ${heldOut.describeExhaustion()}`);
+  }
+
+  /** Evaluates the weights and shows the first images. */
+  async #evaluate(heldOut: HeldOut<M>, tracker: Tracker, signal?: AbortSignal): Promise<EvaluationMetrics> {
+    const { evaluationSamplesHook: hook = logEvaluationSamples } = this.#options;
+    const [shown, globalStep] = [new ShownImages(), this.globalStep];
+    try {
+      const onImages = (drawn: EvaluatedImages) => shown.add(drawn);
+      const metrics = await heldOut.run(this.pipeline, globalStep, { onImages, signal });
+      await this.#failures.attempt('evaluationSamplesHook', () =>
+        shown.show((samples) => hook(samples, globalStep, tracker)),
+      );
+      return metrics;
+    } finally {
+      shown.dispose();
+    }
   }
 
   #createGradient(): AlignPropGradient<M> {

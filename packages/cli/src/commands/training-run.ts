@@ -1,4 +1,4 @@
-import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
+import { concat, dispose } from '@tensorflow/tfjs-core';
 import { trainable, type Engine } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
@@ -12,7 +12,10 @@ import {
   trainableUNet,
   type AlignPropConfig,
   type AlignPropConfigInput,
-  type ImageSamples,
+  logEvaluationSamples,
+  ShownImages,
+  type EvaluatedImages,
+  type EvaluationSamples,
   type ManifestParts,
   type StepMetrics,
 } from '@alignprop/trainer';
@@ -63,8 +66,12 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
     promptFunction: promptDrawer(prompts),
     rewardFunction: reward,
     imageSamplesHook: async (samples, step, tracker) => {
-      await writeSamples(`${config.output_dir}/samples/step_${`${step}`.padStart(6, '0')}.png`, samples);
+      await writeSamples(`${config.output_dir}/samples/${stepName(step)}.png`, samples);
       await logSamples(samples, step, tracker);
+    },
+    evaluationSamplesHook: async (samples, step, tracker) => {
+      await writeSamples(`${config.output_dir}/evaluations/${stepName(step)}.png`, samples);
+      await logEvaluationSamples(samples, step, tracker);
     },
     ...(evalPrompts && { evaluation: { ...evalPrompts, rewardFunction: evalReward } }),
     trackers: [
@@ -88,7 +95,7 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
         const comparison = await compareOnRankZero(job, trainer, signal, output);
         const interruption = await interruptionOf(collective, 'the end of the evaluation', signal);
         if (interruption) throw interruption;
-        reportDone(config, trainer.globalStep, comparison, output);
+        reportDone(config, trainer, comparison, output);
       },
       () => output.info('Stopping after a checkpoint is written. Press Ctrl-C again to stop at once.'),
     );
@@ -125,20 +132,35 @@ async function stopIfInterrupted(
   if (!interruption) return;
   await trainer.saveCheckpoint();
   const command = resumeCommand(config.output_dir);
-  output.warn(`stopped after step ${trainer.globalStep} of ${config.num_epochs}. Continue with:\n  ${command}`);
+  if (interruption.signal !== 'SIGPIPE')
+    output.warn(`stopped after step ${trainer.globalStep} of ${config.num_epochs}. Continue with:\n  ${command}`);
   throw interruption;
 }
 
+/** Prints where the trained weights are, and the best of all evaluations. */
 function reportDone(
   { use_lora, output_dir }: AlignPropConfig,
-  global_step: number,
+  { globalStep, best }: Trainer,
   comparison: Comparison,
   output: Output,
 ): void {
-  const weights = `${output_dir}/${use_lora ? 'pytorch_lora_weights.safetensors' : 'unet'}`;
+  const [kind, label, name] = use_lora
+    ? (['lora', 'LoRA', 'pytorch_lora_weights.safetensors'] as const)
+    : (['unet', 'UNet', 'unet'] as const);
+  const [last, bestWeights] = [`${output_dir}/${name}`, `${output_dir}/best/${name}`];
+  const record = best && { [kind]: bestWeights, global_step: best.step, eval_reward_mean: best.rewardMean };
+  const line =
+    best && `Best     ${bestWeights}: held-out reward ${best.rewardMean.toFixed(4)} after ${best.step} steps`;
   output.result(
-    { event: 'done', output_dir, global_step, [use_lora ? 'lora' : 'unet']: weights, ...comparison },
-    `${use_lora ? 'LoRA' : 'UNet'}     ${weights}`,
+    {
+      event: 'done',
+      output_dir,
+      global_step: globalStep,
+      [kind]: last,
+      ...(record && { best: record }),
+      ...comparison,
+    },
+    [`${label}     ${last}`, ...(line ? [line] : [])].join('\n'),
   );
 }
 
@@ -170,7 +192,9 @@ async function train(trainer: Trainer, signal: AbortSignal, output: Output): Pro
 const describe = ({ rewardMean, loss, gradNorm, seconds }: StepMetrics): string =>
   `reward ${rewardMean.toFixed(3)}, loss ${loss.toFixed(3)}, grad ${gradNorm.toFixed(3)}, ${seconds.toFixed(1)} s/step`;
 
-async function writeSamples(path: string, { images, prompts, rewards }: ImageSamples<unknown>): Promise<void> {
+const stepName = (step: number): string => `step_${`${step}`.padStart(6, '0')}`;
+
+async function writeSamples(path: string, { images, prompts, rewards }: EvaluationSamples): Promise<void> {
   const scores = await rewards.data();
   await writeSheet(path, images, {
     parameters: prompts.map((prompt, i) => `${prompt} (reward ${scores[i]!.toFixed(4)})`).join('\n'),
@@ -215,36 +239,47 @@ async function compare(
   const progress = output.progress('Evaluating', 2 * prompts.length);
   let done = 0;
   const evaluate = evaluator(trained.engine, { config, ...evalPrompts, rewardFunction: evalReward });
-  const options = { signal, onImage: () => progress.update(++done) };
-  const images: Tensor4D[] = [];
+  const rows = [new ShownImages(), new ShownImages()] as const;
+  const judge = (pipeline: StableDiffusionPipeline, row: ShownImages) =>
+    evaluate(pipeline, {
+      signal,
+      onImages: (drawn: EvaluatedImages) => {
+        row.add(drawn);
+        progress.update(++done);
+      },
+    });
   try {
-    const before = await evaluate(job.pipeline.with({ scheduler: trained.scheduler }), options);
-    images.push(before.images);
-    const after = await evaluate(trained, options);
-    images.push(after.images);
+    const before = await judge(job.pipeline.with({ scheduler: trained.scheduler }), rows[0]);
+    const after = await judge(trained, rows[1]);
     progress.stop();
     const sheet = `${config.output_dir}/before-after.png`;
-    await writeComparison(sheet, images, prompts);
+    await rows[0].show((upper) => rows[1].show((lower) => writeComparison(sheet, upper, lower)));
     output.result(
       { event: 'judged', prompts, before: before.rewards, after: after.rewards },
       [
         `Reward   ${before.mean.toFixed(3)} before training, ${after.mean.toFixed(3)} after, ` +
-          `on held-out prompts: ${prompts.join(', ')}`,
+          `on held-out prompts: ${abbreviated(prompts)}`,
         `Images   ${sheet}: upper row before training, lower row after`,
       ].join('\n'),
     );
     return { reward_before: before.mean, reward_after: after.mean, images: sheet };
   } finally {
     progress.stop();
-    dispose(images);
+    rows.forEach((row) => row.dispose());
   }
 }
 
-async function writeComparison(path: string, rows: readonly Tensor4D[], prompts: readonly string[]): Promise<void> {
-  const images = concat([...rows]);
+/** The first prompts, and how many more there are. */
+function abbreviated(prompts: readonly string[]): string {
+  const more = prompts.length - 16;
+  return [...prompts.slice(0, 16), ...(more > 0 ? [`and ${more} more`] : [])].join(', ');
+}
+
+async function writeComparison(path: string, upper: EvaluationSamples, lower: EvaluationSamples): Promise<void> {
+  const images = concat([upper.images, lower.images]);
   await writeSheet(path, images, {
-    columns: rows[0]!.shape[0],
-    parameters: `${prompts.join(', ')}\nupper row before training, lower row after`,
+    columns: upper.prompts.length,
+    parameters: `${upper.prompts.join(', ')}\nupper row before training, lower row after`,
   });
   images.dispose();
 }

@@ -4,9 +4,14 @@ import { CommanderError } from 'commander';
 /** Wrong usage that commander does not detect, such as a missing prompt. Exit code 2, as for an unknown flag. */
 export class UsageError extends Error {}
 
+/** The exit codes of work that a signal has stopped, 128 + its number, or a closed pipe (`| head`). */
+const signalCodes = { SIGHUP: 129, SIGINT: 130, SIGPIPE: 141, SIGTERM: 143 } as const;
+
+export type InterruptingSignal = keyof typeof signalCodes;
+
 /** The work was stopped by a signal, after it saved its progress. */
 export class Interrupted extends Error {
-  constructor(readonly signal: 'SIGINT' | 'SIGTERM') {
+  constructor(readonly signal: InterruptingSignal) {
     super(`stopped by ${signal}`);
   }
 }
@@ -14,10 +19,10 @@ export class Interrupted extends Error {
 /** An error of a run of several processes that another process reports. */
 export class ReportedElsewhere extends Error {}
 
-/** Exit code: 0 for requested help, 2 for wrong usage, 130 and 143 (128 + signal number) for signals, 1 otherwise. */
+/** Exit code: 0 for requested help, 2 for wrong usage, 128 + signal number for signals, 1 otherwise. */
 export function exitCode(error: unknown): number {
   if (error instanceof ReportedElsewhere) return exitCode(error.cause);
-  if (error instanceof Interrupted) return error.signal === 'SIGINT' ? 130 : 143;
+  if (error instanceof Interrupted) return signalCodes[error.signal];
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   return error instanceof UsageError ? 2 : 1;
 }

@@ -29,6 +29,7 @@ describe('interruptible', () => {
   it.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
+    ['SIGHUP', 129],
   ] as const)('lets the work end itself after %s', async (signal, code) => {
     expect(await interrupt(10, signal)).toEqual({ code, signal: null, stdout: 'ready\nready\n' });
   });

@@ -12,6 +12,9 @@ import { parseOptions } from './config-keys.js';
 import { learningRateSchedules } from '../optim/learning-rate.js';
 
 const positive = () => z.int().min(1);
+/** An option of evaluations that is that of training where it is null. */
+const asInTraining = <S extends z.ZodType>(schema: S, description: string) =>
+  schema.nullable().default(null).describe(`${description} By default as in training.`);
 /** A decay rate: 0 to below 1. */
 const decay = () => z.number().min(0).lt(1);
 
@@ -270,6 +273,16 @@ const fields = {
   eval_images_per_prompt: positive()
     .default(1)
     .describe('Images of each held-out prompt. With 2 or more, their diversity is reported.'),
+  eval_num_steps: asInTraining(positive().max(1000), 'Denoising steps of held-out images, 1 to 1000.'),
+  eval_eta: asInTraining(z.number().min(0).max(1), "DDIM's eta of held-out images, 0 to 1."),
+  eval_guidance_scale: asInTraining(z.number().min(0), 'Weight of classifier-free guidance of held-out images.'),
+  eval_negative_prompts: asInTraining(
+    z.union([z.string(), z.array(z.string()).min(1)]),
+    'Negative prompt of held-out images, or a list from which the held-out prompts take one each in turn.',
+  ),
+  eval_height: asInTraining(positive().multipleOf(8), 'Height of held-out images in pixels, a multiple of 8.'),
+  eval_width: asInTraining(positive().multipleOf(8), 'Width of held-out images in pixels, a multiple of 8.'),
+  eval_seed: asInTraining(z.int().min(0), 'Seed of the noise of held-out images.'),
   early_stopping_patience: positive()
     .nullable()
     .default(null)

@@ -19,6 +19,7 @@ import type { ImageSamples } from '../step/image-samples.js';
 import type { StepMetrics } from '../trackers/metrics.js';
 import { MicroBatches, type PromptFunction } from '../step/micro-batch.js';
 import { meanAndStd } from '../step/statistics.js';
+import { FailureReports } from '../trackers/failure-reports.js';
 import { logSamples } from '../trackers/log-samples.js';
 import type { Tracker } from '../trackers/tracker.js';
 import { epochAdvantages, perPromptAdvantages, type Advantages } from './advantages.js';
@@ -81,6 +82,7 @@ export class DDPOTrainer<M = undefined> {
   readonly #advantages: Advantages;
   readonly #gradient: PolicyGradientFunction;
   readonly #run: Run;
+  readonly #failures: FailureReports;
   #epoch = 0;
 
   /**
@@ -96,6 +98,7 @@ export class DDPOTrainer<M = undefined> {
     const [, ...latentShape] = pipeline.latentShape({ batch, ...imageSize(config) });
     this.config = config;
     this.#options = options;
+    this.#failures = new FailureReports((message) => logger.warn(message));
     const generators = seededGenerators(config.seed);
     this.#generators = generators;
     this.#prepared = preparePipeline(pipeline, { ...config, train_text_encoder: false }, generators.adapter);
@@ -168,7 +171,8 @@ export class DDPOTrainer<M = undefined> {
     const started = performance.now();
     const globalStep = this.globalStep;
     const { imageSamplesHook = logSamples } = this.#options;
-    const showSamples = (samples: ImageSamples<M>) => imageSamplesHook(samples, this.#epoch, tracker);
+    const showSamples = (samples: ImageSamples<M>) =>
+      this.#failures.attempt('imageSamplesHook', () => imageSamplesHook(samples, this.#epoch, tracker));
     const { samples, rewards } = await this.#rollouts.draw(
       { step: globalStep, epoch: this.#epoch },
       showSamples,

@@ -1,4 +1,4 @@
-import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
+import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { random, type Engine } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
@@ -10,15 +10,22 @@ import { meanAndStd } from '../step/statistics.js';
 import { imageSize } from '../model/image-size.js';
 import { samplingOptions } from '../gradient/walk-down.js';
 
-/** Images of the held-out prompts, and their rewards. */
-export interface Evaluation {
-  /** `[prompts · eval_images_per_prompt, H, W, 3]` in [0, 1], grouped by prompt; the caller disposes them. */
+/** The images of a held-out prompt, and their rewards. Tensors stay the evaluator's; clone what outlives the call. */
+export interface EvaluatedImages {
+  /** `[eval_images_per_prompt, H, W, 3]` in [0, 1] */
   readonly images: Tensor4D;
+  readonly prompt: string;
   /** One per image. */
+  readonly rewards: readonly number[];
+}
+
+/** The rewards of the held-out prompts. */
+export interface Evaluation {
+  /** One per image, grouped by prompt. */
   readonly rewards: readonly number[];
   /** The mean reward. */
   readonly mean: number;
-  /** `pixelDiversity` of the images; undefined with a single image per prompt. */
+  /** The mean `pixelDiversity` of the images of a prompt; undefined with a single image per prompt. */
   readonly diversity?: number;
 }
 
@@ -29,7 +36,10 @@ export interface EvaluatorOptions<M> {
   prompts: readonly string[];
   /** One per prompt. */
   promptMetadata?: readonly M[];
-  /** One per prompt. Where undefined, the prompts take `negative_prompts` of the configuration in turn. */
+  /**
+   * One per prompt. Where undefined, the prompts take `eval_negative_prompts` of the configuration in turn, or else
+   * `negative_prompts`.
+   */
   negativePrompts?: readonly (string | undefined)[];
   /** It needs no gradient, and may be async. */
   rewardFunction: RewardFunction<M> | BlackBoxReward<M>;
@@ -38,8 +48,8 @@ export interface EvaluatorOptions<M> {
 export interface EvaluateOptions {
   /** The step and the epoch of the run, for the reward. */
   context?: RewardContext;
-  /** Called after the images of each prompt. */
-  onImage?: () => void;
+  /** Called with the images of each prompt; the evaluation does not keep them. */
+  onImages?: (drawn: EvaluatedImages) => void | Promise<void>;
   signal?: AbortSignal;
 }
 
@@ -47,8 +57,9 @@ export interface EvaluateOptions {
 export type Evaluate = (pipeline: StableDiffusionPipeline, options?: EvaluateOptions) => Promise<Evaluation>;
 
 /**
- * Returns a function that draws `eval_images_per_prompt` images of each prompt and judges them. It samples as in
- * training, from the seed of the configuration: results of two calls differ only by their pipelines.
+ * Returns a function that draws `eval_images_per_prompt` images of each prompt and judges them, one prompt after the
+ * other: memory does not grow with their number. It samples as in training where the options of the configuration that
+ * begin with `eval_` are null, from `eval_seed` or `seed`: results of two calls differ only by their pipelines.
  * @param engine the engine of the pipelines; it also runs the reward
  * @throws if there is no prompt; the returned function, if a score is missing or not finite
  */
@@ -59,38 +70,46 @@ export function evaluator<M = undefined>(
   if (prompts.length === 0) throw new Error('evaluator: prompts got none, expected at least one.');
   const scorer = new RewardScorer(rewardFunction, engine);
   const { eval_images_per_prompt: count } = config;
-  const negatives = [config.negative_prompts ?? ''].flat();
+  const sampling = evaluationSampling(config);
+  const negatives = [config.eval_negative_prompts ?? config.negative_prompts ?? ''].flat();
   const times = <T>(value: T) => new Array<T>(count).fill(value);
-  return async (pipeline, { context = outsideRun, onImage, signal } = {}) => {
-    const generator = random(config.seed);
-    const images: Tensor4D[] = [];
+  return async (pipeline, { context = outsideRun, onImages, signal } = {}) => {
+    const generator = random(config.eval_seed ?? config.seed);
     const rewards: number[] = [];
-    try {
-      for (const [i, prompt] of prompts.entries()) {
-        const generated = await pipeline.generate(prompt, {
-          ...samplingOptions(config),
-          ...imageSize(config),
-          negativePrompt: negativePrompts?.[i] ?? negatives[i % negatives.length],
-          numImagesPerPrompt: count,
-          generator,
-          signal,
-        });
-        generated.latents.dispose();
-        images.push(generated.images);
+    const diversities: number[] = [];
+    for (const [i, prompt] of prompts.entries()) {
+      const negativePrompt = negativePrompts?.[i] ?? negatives[i % negatives.length];
+      const options = { ...sampling, negativePrompt, numImagesPerPrompt: count, generator, signal };
+      const { images, latents } = await pipeline.generate(prompt, options);
+      latents.dispose();
+      try {
         const metadata = times(promptMetadata?.[i] as M);
-        const { scores } = await scorer.score(generated.images, times(prompt), metadata, context);
+        const { scores } = await scorer.score(images, times(prompt), metadata, context);
         checkFinite(scores, prompt, rewardName(rewardFunction));
         rewards.push(...scores);
-        onImage?.();
+        if (count > 1) diversities.push(await pixelDiversity(images, count));
+        await onImages?.({ images, prompt, rewards: scores });
+      } finally {
+        images.dispose();
       }
-      const all = concat(images);
-      const diversity = count > 1 ? await pixelDiversity(all, count) : undefined;
-      return { images: all, rewards, mean: meanAndStd(rewards).mean, diversity };
-    } finally {
-      dispose(images);
     }
+    return {
+      rewards,
+      mean: meanAndStd(rewards).mean,
+      ...(count > 1 && { diversity: meanAndStd(diversities).mean }),
+    };
   };
 }
+
+/** The sampling options of evaluations. */
+const evaluationSampling = (config: AlignPropConfig) => ({
+  ...samplingOptions({
+    sample_num_steps: config.eval_num_steps ?? config.sample_num_steps,
+    sample_eta: config.eval_eta ?? config.sample_eta,
+    sample_guidance_scale: config.eval_guidance_scale ?? config.sample_guidance_scale,
+  }),
+  ...imageSize({ height: config.eval_height ?? config.height, width: config.eval_width ?? config.width }),
+});
 
 function checkFinite(scores: readonly number[], prompt: string, reward: string): void {
   const bad = scores.find((score) => !Number.isFinite(score));

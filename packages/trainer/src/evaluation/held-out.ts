@@ -1,9 +1,8 @@
 import { z } from 'zod';
-import { dispose } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
-import { evaluator, type Evaluate } from './evaluator.js';
+import { evaluator, type Evaluate, type EvaluateOptions } from './evaluator.js';
 import { type EvaluationMetrics } from '../trackers/metrics.js';
 import { meanAndStd } from '../step/statistics.js';
 
@@ -13,7 +12,7 @@ export interface HeldOutOptions<M> {
   prompts: readonly string[];
   /** One per prompt. */
   promptMetadata?: readonly M[];
-  /** One per prompt. Where undefined, the prompts take `negative_prompts` of the configuration in turn. */
+  /** One per prompt. Where undefined, the prompts take `eval_negative_prompts` or `negative_prompts` in turn. */
   negativePrompts?: readonly (string | undefined)[];
   /**
    * Judges the images; by default the reward that is trained. Only a different reward detects that the trained one is
@@ -54,6 +53,11 @@ export class HeldOut<M> {
     return globalStep % this.#frequency === 0 && this.#state?.step !== globalStep;
   }
 
+  /** The best evaluation so far: the steps before it and its mean reward. */
+  get best(): { readonly step: number; readonly rewardMean: number } | undefined {
+    return this.#state && { step: this.#state.best_step, rewardMean: this.#state.best };
+  }
+
   /** Whether the last `early_stopping_patience` evaluations brought no new best. */
   get isExhausted(): boolean {
     return (this.#state?.stale ?? 0) >= this.#patience;
@@ -69,12 +73,16 @@ export class HeldOut<M> {
   }
 
   /** Draws the held-out prompts, from the same noise each time, and judges the images. */
-  async run(pipeline: StableDiffusionPipeline, globalStep: number, signal?: AbortSignal): Promise<EvaluationMetrics> {
-    const { images, rewards, diversity } = await this.#evaluate(pipeline, {
+  async run(
+    pipeline: StableDiffusionPipeline,
+    globalStep: number,
+    { onImages, signal }: Pick<EvaluateOptions, 'onImages' | 'signal'>,
+  ): Promise<EvaluationMetrics> {
+    const { rewards, diversity } = await this.#evaluate(pipeline, {
       signal,
+      onImages,
       context: { step: globalStep, epoch: globalStep },
     });
-    dispose(images);
     const { mean, std } = meanAndStd(rewards);
     const isBest = this.#state === undefined || mean > this.#state.best;
     this.#state = isBest

@@ -131,8 +131,7 @@ async function evaluate<M>(
   { prompts, ...others }: NonNullable<DryRunInputs<M>['evaluation']>,
 ): Promise<void> {
   const evaluateFirst = evaluator(pipeline.engine, { config, prompts: prompts.slice(0, 1), ...others });
-  const { images } = await evaluateFirst(pipeline);
-  images.dispose();
+  await evaluateFirst(pipeline);
 }
 
 /** Returns the plan that attaches the most steps, among the first 1000 that the run draws. */

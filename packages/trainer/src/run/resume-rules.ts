@@ -37,6 +37,8 @@ export const resumeRules: Readonly<Record<string, Rule>> = {
   ]),
   ...named('evaluation', [
     ...['seed', 'mixed_precision', 'ema_decay', 'eval_images_per_prompt', 'eval_prompts', 'eval_reward'],
+    ...['eval_num_steps', 'eval_eta', 'eval_guidance_scale', 'eval_negative_prompts', 'eval_height', 'eval_width'],
+    'eval_seed',
     ...['sample_num_steps', 'sample_eta', 'sample_guidance_scale', 'negative_prompts', 'height', 'width'],
   ]),
   ...named('refused', ['lora_alpha', 'model', 'embeddings', 'lora', 'reward']),

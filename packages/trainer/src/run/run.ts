@@ -2,6 +2,7 @@ import { singleProcess, type Collective } from '../collective/collective.js';
 import { exchange, isShared, StoppedElsewhere } from '../collective/exchange.js';
 import { silent, type Logger } from '../logger.js';
 import { createTrackers } from '../trackers/create-trackers.js';
+import { FailureReports } from '../trackers/failure-reports.js';
 import { allTrackers, type Tracker } from '../trackers/tracker.js';
 import {
   claimRunFolder,
@@ -142,7 +143,9 @@ export class Run {
   /** Resumes, the first time, and creates the run's folder and trackers. */
   async #prepare(): Promise<Tracker> {
     const resumed = await this.#resume();
-    const callersTrackers = allTrackers(this.#options.trackers ?? []);
+    const failures = new FailureReports((message) => this.#logger.warn(message));
+    const given = this.#options.trackers ?? [];
+    const callersTrackers = allTrackers(given.map((tracker, i) => failures.guard(`trackers[${i}]`, tracker)));
     if (this.#collective.rank > 0) return { log: () => {}, close: () => callersTrackers.close() };
     const { config, state, manifest, files = {} } = this.#options;
     if (this.folder) await prepareRunFolder(this.folder, { config, manifest, ...resumed }, files, this.#logger);

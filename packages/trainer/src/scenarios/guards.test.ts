@@ -7,6 +7,7 @@ import type { RewardFunction } from '@alignprop/rewards';
 import { collect, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
 import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
+import { logEvaluationSamples } from '../trackers/log-samples.js';
 import type { EvaluationMetrics } from '../trackers/metrics.js';
 import type { AlignPropTrainerOptions } from '../trainer.js';
 
@@ -105,6 +106,38 @@ describe('eval_freq', () => {
     );
   });
 
+  it('shows up to 16 images of every evaluation, from the same noise, to a hook or to trackers', async () => {
+    const shown: unknown[] = [];
+    const prompts = Array.from({ length: 9 }, (_, i) => `fox ${i}`);
+    const config: AlignPropConfigInput = { num_epochs: 1, eval_freq: 1, eval_images_per_prompt: 2, output_dir: '' };
+    const trainer = tinyTrainer({
+      pipeline,
+      evaluation: { prompts },
+      evaluationSamplesHook: async (samples, step, tracker) => {
+        shown.push([step, samples.images.shape, samples.prompts.slice(0, 3), samples.rewards.shape]);
+        await logEvaluationSamples(samples, step, tracker);
+      },
+      trackers: [
+        {
+          log: () => {},
+          logEvaluationImages: (images, captions, step) => void shown.push([step, images.shape, captions.length]),
+          close: () => {},
+        },
+      ],
+      config: { ...oneStepConfig, ...config },
+    });
+    await collect(trainer);
+    expect(trainer.best).toEqual({ step: expect.any(Number) as number, rewardMean: expect.any(Number) as number });
+    trainer.dispose();
+    const shape = [16, 16, 16, 3];
+    expect(shown).toEqual(
+      [0, 1].flatMap((step) => [
+        [step, shape, ['fox 0', 'fox 0', 'fox 1'], [16]],
+        [step, shape, 16],
+      ]),
+    );
+  });
+
   it('evaluates the average of ema_decay', async () => {
     const config: AlignPropConfigInput = { num_epochs: 2, eval_freq: 2, ema_decay: 0.9, ema_export: true };
     const { evaluations } = await run(config, { evaluation });
@@ -125,6 +158,29 @@ describe('eval_freq', () => {
 });
 
 describe('early_stopping_patience', () => {
+  it('says of a resumed run with nothing to do after which step it stopped, and what to raise', async () => {
+    const early: AlignPropConfigInput = { num_epochs: 8, eval_freq: 1, early_stopping_patience: 1 };
+    await run(early, scripted(2, 1));
+    const warnings: string[] = [];
+    const logger = { info: () => {}, warn: (text: string) => void warnings.push(text) };
+    expect((await run({ ...early, resume_from: out }, { ...scripted(), logger })).steps).toBe(0);
+    expect(warnings).toEqual([
+      'Nothing to train: the run stopped early after step 1: 1 evaluation without a higher reward than 2.0000 after ' +
+        '0 steps. Raise early_stopping_patience (--early-stopping-patience) to train on.',
+    ]);
+  });
+
+  it('forgets the best evaluation where a resumed run judges by other settings', async () => {
+    const sampled: AlignPropConfigInput = { num_epochs: 1, eval_freq: 1 };
+    await run(sampled, scripted(5, 4));
+    const changed = { ...sampled, num_epochs: 2, eval_seed: 3, resume_from: out };
+    const { evaluations } = await run(changed, scripted(1, 2));
+    expect(evaluations.map(({ globalStep, bestStep }) => [globalStep, bestStep])).toEqual([
+      [1, 1],
+      [2, 2],
+    ]);
+  });
+
   const config: AlignPropConfigInput = { num_epochs: 8, eval_freq: 1, early_stopping_patience: 2 };
 
   it('stops when the held-out reward no longer rises, and continues to count after a resume', async () => {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { installCommand } from '@alignprop/autograd-ext';
+import { FailureReports } from './failure-reports.js';
 import { jsonl } from './jsonl.js';
 import { tensorboard } from './tensorboard.js';
 import type { TrackedRun, TrackerKind } from './tracker-kind.js';
@@ -67,9 +68,11 @@ export async function createTrackers(
   start: Pick<TrackedRun, 'fromStep' | 'fromEvaluation' | 'warn'>,
 ): Promise<readonly Tracker[]> {
   const created: Tracker[] = [];
+  const failures = new FailureReports(start.warn);
   for (const name of new Set(['jsonl', config.log_with ?? 'jsonl'])) {
     const tracker = await createTracker(name, trackers[name as TrackerName], { config, folder, ...start });
-    if (tracker) created.push(tracker);
+    // Without a line of metrics.jsonl a step is not complete. Other trackers must not end a run.
+    if (tracker) created.push(name === 'jsonl' ? tracker : failures.guard(`log_with '${name}'`, tracker));
   }
   return created;
 }

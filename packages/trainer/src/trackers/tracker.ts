@@ -9,6 +9,8 @@ export interface Tracker {
   logEvaluation?(metrics: EvaluationMetrics): void | Promise<void>;
   /** Called every `log_image_freq` steps. The images, `[B, H, W, 3]` in [0, 1], stay the caller's. */
   logImages?(images: Tensor4D, captions: readonly string[], globalStep: number): void | Promise<void>;
+  /** Called after every evaluation with up to 16 of its images, the same prompts from the same noise each time. */
+  logEvaluationImages?(images: Tensor4D, captions: readonly string[], globalStep: number): void | Promise<void>;
   /** Called once, when training ends in whatever way. */
   close(): void | Promise<void>;
 }
@@ -24,6 +26,9 @@ export function allTrackers(trackers: readonly Tracker[]): Tracker {
     },
     async logImages(images, captions, globalStep) {
       for (const tracker of trackers) await tracker.logImages?.(images, captions, globalStep);
+    },
+    async logEvaluationImages(images, captions, globalStep) {
+      for (const tracker of trackers) await tracker.logEvaluationImages?.(images, captions, globalStep);
     },
     async close() {
       for (const tracker of trackers) await tracker.close();

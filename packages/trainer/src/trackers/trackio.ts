@@ -1,3 +1,4 @@
+import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { encodePng, toUint8 } from '@alignprop/diffusion';
 import { evaluationRecord, metricsRecord } from './metrics.js';
@@ -79,44 +80,44 @@ export async function trackioTracker({
     isConfigSent = true;
     await flush();
   }
+  const sendRecord = ({ global_step, ...values }: Record<string, number>) => send(values, global_step!);
   async function flush(): Promise<void> {
     const logs = unsent;
     if (logs.length === 0) return;
     await server.call('bulk_log', { logs, hf_token: null }).then(() => void (unsent = []), onFailure);
   }
+  async function sendImages(tag: string, images: Tensor4D, captions: readonly string[], step: number): Promise<void> {
+    const [, height, width] = images.shape;
+    const files = (await toUint8(images)).map((pixels) => ({
+      name: `${crypto.randomUUID()}.png`,
+      png: encodePng(pixels, { height, width }),
+    }));
+    try {
+      const uploads = await Promise.all(
+        files.map(async ({ name, png }) => upload(name, await server.upload(name, png), { project, run, step })),
+      );
+      await server.call('bulk_upload_media', { uploads, hf_token: null });
+    } catch (error) {
+      return onFailure(error as Error);
+    }
+    const media = files.map(({ name }, i) => [
+      `${tag}/${i}`,
+      {
+        _type: 'trackio.image',
+        file_path: `${folderOf(project)}/${run}/${step}/${name}`,
+        caption: captions[i] ?? null,
+      },
+    ]);
+    await send(Object.fromEntries(media) as LogEntry['metrics'], step);
+  }
   return {
-    log(step) {
-      const { epoch: _, global_step, ...values } = metricsRecord(step);
-      return send(values, global_step!);
+    log: (step) => {
+      const { epoch: _, ...record } = metricsRecord(step);
+      return sendRecord(record);
     },
-    logEvaluation(metrics) {
-      const { global_step, ...values } = evaluationRecord(metrics);
-      return send(values, global_step!);
-    },
-    async logImages(images, captions, step) {
-      const [, height, width] = images.shape;
-      const files = (await toUint8(images)).map((pixels) => ({
-        name: `${crypto.randomUUID()}.png`,
-        png: encodePng(pixels, { height, width }),
-      }));
-      try {
-        const uploads = await Promise.all(
-          files.map(async ({ name, png }) => upload(name, await server.upload(name, png), { project, run, step })),
-        );
-        await server.call('bulk_upload_media', { uploads, hf_token: null });
-      } catch (error) {
-        return onFailure(error as Error);
-      }
-      const media = files.map(({ name }, i) => [
-        `images/${i}`,
-        {
-          _type: 'trackio.image',
-          file_path: `${folderOf(project)}/${run}/${step}/${name}`,
-          caption: captions[i] ?? null,
-        },
-      ]);
-      await send(Object.fromEntries(media) as LogEntry['metrics'], step);
-    },
+    logEvaluation: (metrics) => sendRecord(evaluationRecord(metrics)),
+    logImages: (...logged) => sendImages('images', ...logged),
+    logEvaluationImages: (...logged) => sendImages('evaluation', ...logged),
     close: flush,
   };
 }

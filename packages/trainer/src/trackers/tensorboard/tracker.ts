@@ -38,6 +38,14 @@ export async function tensorboardTracker(
   const path = `${folder}/events.out.tfevents.${Math.floor(now())}.${hostname()}.${process.pid}.${nextFile++}`;
   const write = (...contents: Content[]) =>
     appendFile(path, Buffer.concat(contents.map((content) => tfRecord(encodeEvent(content, now())))));
+  const writeImages = async (tag: string, images: Tensor4D, captions: readonly string[], step: number) =>
+    write({
+      step,
+      summaries: [
+        ...(await imageSummaries(tag, images)),
+        textSummary(tag, captions.map((caption, i) => `${i}. ${caption}`).join('\n')),
+      ],
+    });
   let lastStep = fromStep;
 
   await write({ fileVersion: 'brain.Event:2' }, ...(fromStep > 0 ? [{ restartAt: fromStep }] : []));
@@ -65,15 +73,8 @@ export async function tensorboardTracker(
         summaries: Object.entries(values).map(([tag, value]) => scalarSummary(tag, value)),
       });
     },
-    async logImages(images, captions, step) {
-      await write({
-        step,
-        summaries: [
-          ...(await imageSummaries(images)),
-          textSummary('images', captions.map((caption, i) => `${i}. ${caption}`).join('\n')),
-        ],
-      });
-    },
+    logImages: (images, captions, step) => writeImages('images', images, captions, step),
+    logEvaluationImages: (images, captions, step) => writeImages('evaluation', images, captions, step),
     close: () =>
       Object.keys(config).length > 0 ? write({ step: lastStep, summaries: [sessionEndSummary(now())] }) : undefined,
   };
@@ -84,10 +85,10 @@ let nextFile = 0;
 
 const now = (): number => Date.now() / 1000;
 
-async function imageSummaries(images: Tensor4D) {
+async function imageSummaries(tag: string, images: Tensor4D) {
   const [, height, width] = images.shape;
   return (await toUint8(images)).map((pixels, i) =>
-    imageSummary(`images/${i}`, encodePng(pixels, { height, width }), { height, width }),
+    imageSummary(`${tag}/${i}`, encodePng(pixels, { height, width }), { height, width }),
   );
 }
 
