@@ -10,7 +10,7 @@ import { broadcastVariables } from './tensors.js';
  */
 export async function joinRanks(
   collective: Collective,
-  config: AlignPropConfig,
+  config: Readonly<Record<string, unknown>>,
   globalStep: number,
   variables: Readonly<Record<string, Variable>>,
 ): Promise<void> {
@@ -37,7 +37,10 @@ export async function joinRanks(
 /** Describes how many images an optimizer step takes. */
 export const describeRanks = (
   { size }: Collective,
-  { train_batch_size: batch, train_gradient_accumulation_steps: rounds }: AlignPropConfig,
+  {
+    train_batch_size: batch,
+    train_gradient_accumulation_steps: rounds,
+  }: Pick<AlignPropConfig, 'train_batch_size' | 'train_gradient_accumulation_steps'>,
 ): string =>
   `${size} processes: ${size} × ${batch}${rounds > 1 ? ` × ${rounds} micro-batches` : ''}` +
   ` = ${size * batch * rounds} images a step.`;

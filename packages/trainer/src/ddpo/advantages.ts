@@ -11,9 +11,12 @@ export const epochAdvantages: Advantages = (_prompts, rewards) => standardised(r
  * epoch where a prompt has fewer than `minCount` (Black et al. 2023, arXiv 2305.13301, §4.3; TRL's
  * `PerPromptStatTracker`).
  * @param options.bufferSize the number of last rewards of each prompt
+ * @param history the last rewards of each prompt, to which those of each epoch are added
  */
-export function perPromptAdvantages({ bufferSize, minCount }: { bufferSize: number; minCount: number }): Advantages {
-  const history = new Map<string, readonly number[]>(); // the last rewards of each prompt
+export function perPromptAdvantages(
+  { bufferSize, minCount }: { bufferSize: number; minCount: number },
+  history: Map<string, readonly number[]> = new Map(),
+): Advantages {
   return (prompts, rewards) => {
     const advantages = new Array<number>(rewards.length);
     for (const prompt of new Set(prompts)) {

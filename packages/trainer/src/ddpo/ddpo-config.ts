@@ -26,13 +26,23 @@ const fields = {
     .unwrap()
     .default('')
     .describe(
-      'Folder for config.json, metrics.jsonl and pytorch_lora_weights.safetensors. ' +
+      'Folder for config.json, metrics.jsonl, checkpoints/ and pytorch_lora_weights.safetensors. ' +
         'Without it and run_name nothing is written.',
     ),
   overwrite_output_dir: shared.overwrite_output_dir,
   num_epochs: positive()
     .default(100)
     .describe('Epochs to train. In each, images are drawn and judged, and then trained on.'),
+  save_freq: shared.save_freq,
+  num_checkpoint_limit: shared.num_checkpoint_limit,
+  resume_from: shared.resume_from,
+  on_nonfinite: shared.on_nonfinite
+    .unwrap()
+    .default('stop')
+    .describe(
+      'When a reward or log-probability is NaN or infinite: stop, with a checkpoint of the epoch before, ' +
+        'or skip: warn and draw the epoch again, and stop after ten in a row.',
+    ),
   // numbers
   mixed_precision: shared.mixed_precision,
   allow_tf32: shared.allow_tf32,
@@ -105,8 +115,7 @@ const fields = {
 
 /**
  * Every option of a DDPO run: those of TRL's `DDPOConfig` with its names and defaults, and those of
- * `alignPropConfigSchema` that mean the same. Snake case; see `parseDDPOConfig` for camel case. There are no
- * checkpoints.
+ * `alignPropConfigSchema` that mean the same. Snake case; see `parseDDPOConfig` for camel case.
  */
 export const ddpoConfigSchema = z.strictObject(fields).superRefine((config, context) => {
   const refuse = (key: keyof typeof fields, message: string) =>

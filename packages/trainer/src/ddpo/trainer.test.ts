@@ -362,7 +362,7 @@ describe('DDPOTrainer', () => {
     const pipeline = await tinyPipeline();
     const trainer = trainerOf(pipeline, { rewardFunction: () => [1, NaN] });
     await expect(collect(trainer)).rejects.toThrow(
-      /DDPOTrainer: the reward of image 1 \('\w+'\) is NaN\. Nothing was trained on it\./,
+      /DDPOTrainer: the score of rewardFunction for image 1 \('\w+'\) is NaN\. Nothing was trained on it\./,
     );
     expect(trainer.globalStep).toBe(0);
     trainer.dispose();

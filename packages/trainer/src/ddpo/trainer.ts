@@ -3,6 +3,7 @@ import { checkOptions, optionNames, type TorchGenerator } from '@alignprop/autog
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import { RewardScorer } from '@alignprop/rewards/interface';
+import { singleProcess } from '../collective/collective.js';
 import { full } from '../estimators/draft.js';
 import { silent, type Logger } from '../logger.js';
 import { imageSize } from '../model/image-size.js';
@@ -12,10 +13,12 @@ import { createOptimizer } from '../optim/create-optimizer.js';
 import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
 import { NonFiniteError } from '../optim/non-finite.js';
 import type { Optimizer } from '../optim/optimizer.js';
-import { createManifest } from '../run/manifest.js';
+import { createManifest, type ManifestParts } from '../run/manifest.js';
+import { ResumableState } from '../run/resumable-state.js';
 import { Run } from '../run/run.js';
-import { seededGenerators, type Generators } from '../step/generators.js';
+import { restoreGenerators, saveGenerators, seededGenerators, type Generators } from '../step/generators.js';
 import type { ImageSamples } from '../step/image-samples.js';
+import { skipLimit } from '../step/step-attempts.js';
 import type { StepMetrics } from '../trackers/metrics.js';
 import { MicroBatches, type PromptFunction } from '../step/micro-batch.js';
 import { meanAndStd } from '../step/statistics.js';
@@ -24,6 +27,7 @@ import { logSamples } from '../trackers/log-samples.js';
 import type { Tracker } from '../trackers/tracker.js';
 import { epochAdvantages, perPromptAdvantages, type Advantages } from './advantages.js';
 import { parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo-config.js';
+import { EpochProgress } from './epoch-progress.js';
 import { policyGradient, type PolicyGradientFunction, type TakenStep } from './policy-gradient.js';
 import { Rollouts } from './rollouts.js';
 import type { Sample } from './samples.js';
@@ -45,6 +49,12 @@ export interface DDPOTrainerOptions<M> {
   /** Receive every epoch's metrics, besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
   logger?: Logger;
+  /** What the run consists of besides `config`: stored in the folder and in checkpoints, and compared on resume. */
+  manifest?: ManifestParts;
+  /** Contents of files, by name, that are written into the run's folder with its manifest: prompts, for example. */
+  files?: Readonly<Record<string, Uint8Array>>;
+  /** Names of options that a resumed run may change although that is refused otherwise, such as `lora_alpha`. */
+  force?: readonly string[];
 }
 
 const trainerOptionNames = optionNames<DDPOTrainerOptions<unknown>>({
@@ -55,6 +65,9 @@ const trainerOptionNames = optionNames<DDPOTrainerOptions<unknown>>({
   imageSamplesHook: true,
   trackers: true,
   logger: true,
+  manifest: true,
+  files: true,
+  force: true,
 });
 
 /** The metrics of an epoch; `loss` and `gradNorm` are means over its micro-batches and optimizer steps. */
@@ -83,7 +96,8 @@ export class DDPOTrainer<M = undefined> {
   readonly #gradient: PolicyGradientFunction;
   readonly #run: Run;
   readonly #failures: FailureReports;
-  #epoch = 0;
+  readonly #logger: Logger;
+  readonly #progress = new EpochProgress();
 
   /**
    * @throws if the configuration is not valid, the scheduler's steps clip, or the pipeline's UNet cannot be trained
@@ -98,6 +112,7 @@ export class DDPOTrainer<M = undefined> {
     const [, ...latentShape] = pipeline.latentShape({ batch, ...imageSize(config) });
     this.config = config;
     this.#options = options;
+    this.#logger = logger;
     this.#failures = new FailureReports((message) => logger.warn(message));
     const generators = seededGenerators(config.seed);
     this.#generators = generators;
@@ -110,18 +125,23 @@ export class DDPOTrainer<M = undefined> {
     const batches = new MicroBatches(this.pipeline, promptFunction, drawn, full(), generators);
     const scorer = new RewardScorer(rewardFunction, pipeline.engine);
     this.#rollouts = new Rollouts({ config, pipeline: this.pipeline, batches, generators, scorer });
-    this.#advantages = configuredAdvantages(config);
+    this.#advantages = configuredAdvantages(config, this.#progress.rewards);
     this.#gradient = policyGradient(this.pipeline, {
       latentShape,
       eta: config.sample_eta,
       guidanceScale: config.train_cfg ? config.sample_guidance_scale : 1,
       clipRange: config.train_clip_range,
     });
+    const manifest = createManifest('ddpo', config, options.manifest);
+    const unused = { average: undefined, rewardMemory: undefined, heldOut: undefined };
+    const parts = { config, manifest, weights, optimizer, generators, logger, collective: singleProcess, ...unused };
     this.#run = new Run({
       config,
       trackers,
       logger,
-      manifest: createManifest('ddpo', config),
+      manifest,
+      files: options.files,
+      state: new ResumableState({ ...parts, progress: this.#progress, force: options.force ?? [] }),
       exportWeights: (path) => weights.export(path),
       owned: [optimizer, batches, { dispose: () => dispose(created) }],
     });
@@ -145,10 +165,11 @@ export class DDPOTrainer<M = undefined> {
 
   /**
    * Trains up to `num_epochs`, yielding after every epoch: the caller owns the loop, and may `break` out of it. However
-   * it ends, the adapter is written unless an error ended it. An aborted `signal` ends it after the last complete
-   * optimizer step.
-   * @throws if the run folder cannot be written, or another run is in it; NonFiniteError for a reward, a
-   *   log-probability or a gradient, before the step it would enter
+   * it ends, a checkpoint of the last complete epoch is written, and the adapter unless an error ended it; after an
+   * error between the optimizer steps of an epoch, the checkpoint is that of `save_freq`. An aborted `signal` ends it
+   * before the first optimizer step of an epoch, or after the last.
+   * @throws if the run folder cannot be written, or another run is in it, or the checkpoint to resume from cannot be
+   *   read; NonFiniteError for a reward, a log-probability or a gradient, before the step it would enter
    */
   train({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<DDPOMetrics, void, void> {
     return this.#run.execute((tracker) => this.#loop(tracker, signal), signal);
@@ -160,10 +181,34 @@ export class DDPOTrainer<M = undefined> {
   }
 
   async *#loop(tracker: Tracker, signal?: AbortSignal): AsyncGenerator<DDPOMetrics, void, void> {
-    while (this.#epoch < this.config.num_epochs && !signal?.aborted) {
-      const metrics = await this.#runEpoch(tracker, signal);
+    const { num_epochs, save_freq } = this.config;
+    while (this.#progress.epoch < num_epochs && !signal?.aborted) {
+      const metrics = await this.#attemptEpoch(tracker, signal);
       await tracker.log(metrics);
+      this.#run.complete();
+      if (this.#run.folder && this.#progress.epoch % save_freq === 0) await this.#run.saveCheckpoint();
       yield metrics;
+    }
+  }
+
+  /** Runs an epoch. After an error before its first optimizer step, everything is as before the epoch. */
+  async #attemptEpoch(tracker: Tracker, signal?: AbortSignal): Promise<DDPOMetrics> {
+    const { globalStep } = this;
+    const [before, drawn] = [this.#progress.state(), saveGenerators(this.#generators)];
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#runEpoch(tracker, signal);
+      } catch (error) {
+        if (this.globalStep !== globalStep) throw error;
+        this.#progress.restore(before);
+        const isSkipped = error instanceof NonFiniteError && this.config.on_nonfinite === 'skip';
+        if (!isSkipped || attempt === skipLimit) {
+          restoreGenerators(this.#generators, drawn);
+          throw error;
+        }
+        const count = `${attempt} of at most ${skipLimit - 1} times`;
+        this.#logger.warn(`${error.message} The epoch is drawn again (${count}).`);
+      }
     }
   }
 
@@ -172,9 +217,9 @@ export class DDPOTrainer<M = undefined> {
     const globalStep = this.globalStep;
     const { imageSamplesHook = logSamples } = this.#options;
     const showSamples = (samples: ImageSamples<M>) =>
-      this.#failures.attempt('imageSamplesHook', () => imageSamplesHook(samples, this.#epoch, tracker));
+      this.#failures.attempt('imageSamplesHook', () => imageSamplesHook(samples, this.#progress.epoch, tracker));
     const { samples, rewards } = await this.#rollouts.draw(
-      { step: globalStep, epoch: this.#epoch },
+      { step: globalStep, epoch: this.#progress.epoch },
       showSamples,
       signal,
     );
@@ -185,10 +230,12 @@ export class DDPOTrainer<M = undefined> {
     );
     const statistics: TrainingStatistics = { losses: [], logRatios: [], gradNorms: [] };
     for (let inner = 0; inner < this.config.train_num_inner_epochs; inner++)
-      await this.#trainOn(samples, advantages, statistics, signal);
+      await this.#trainOn(samples, advantages, statistics, () => {
+        if (this.globalStep === globalStep) signal?.throwIfAborted();
+      });
     const { mean: rewardMean, std: rewardStd } = meanAndStd(rewards);
     return {
-      epoch: this.#epoch++,
+      epoch: this.#progress.epoch++,
       globalStep,
       rewardMean,
       rewardStd,
@@ -204,7 +251,7 @@ export class DDPOTrainer<M = undefined> {
     samples: readonly Sample[],
     advantages: readonly number[],
     statistics: TrainingStatistics,
-    signal?: AbortSignal,
+    stopIfAborted: () => void,
   ): Promise<void> {
     const { train_batch_size: size, train_gradient_accumulation_steps: rounds } = this.config;
     const { sample_num_steps, train_timestep_fraction } = this.config;
@@ -224,7 +271,7 @@ export class DDPOTrainer<M = undefined> {
       const microBatches = batches.flatMap((batch) =>
         Array.from({ length: count }, (_, j) => batch.map((steps) => steps[j]!)),
       );
-      await this.#step(microBatches, statistics, signal);
+      await this.#step(microBatches, statistics, stopIfAborted);
     }
   }
 
@@ -232,12 +279,12 @@ export class DDPOTrainer<M = undefined> {
   async #step(
     microBatches: readonly (readonly TakenStep[])[],
     statistics: TrainingStatistics,
-    signal?: AbortSignal,
+    stopIfAborted: () => void,
   ): Promise<void> {
     let gradients: Gradients = {};
     try {
       for (const batch of microBatches) {
-        signal?.throwIfAborted();
+        stopIfAborted();
         const { params, loss, logRatios } = await this.#gradient(batch, 1 / microBatches.length);
         gradients = accumulate(gradients, params);
         statistics.losses.push(loss);
@@ -256,7 +303,7 @@ export class DDPOTrainer<M = undefined> {
       const gradNorm = (await norm.data())[0]!;
       if (!Number.isFinite(gradNorm)) {
         throw new NonFiniteError(
-          `DDPOTrainer: in epoch ${this.#epoch} the norm of the gradients is ${gradNorm}. ` +
+          `DDPOTrainer: in epoch ${this.#progress.epoch} the norm of the gradients is ${gradNorm}. ` +
             'No weight was changed by them.',
         );
       }
@@ -270,12 +317,15 @@ export class DDPOTrainer<M = undefined> {
   }
 }
 
-function configuredAdvantages({
-  per_prompt_stat_tracking: isPerPrompt,
-  per_prompt_stat_tracking_buffer_size: bufferSize,
-  per_prompt_stat_tracking_min_count: minCount,
-}: DDPOConfig): Advantages {
-  return isPerPrompt ? perPromptAdvantages({ bufferSize, minCount }) : epochAdvantages;
+function configuredAdvantages(
+  {
+    per_prompt_stat_tracking: isPerPrompt,
+    per_prompt_stat_tracking_buffer_size: bufferSize,
+    per_prompt_stat_tracking_min_count: minCount,
+  }: DDPOConfig,
+  history: Map<string, readonly number[]>,
+): Advantages {
+  return isPerPrompt ? perPromptAdvantages({ bufferSize, minCount }, history) : epochAdvantages;
 }
 
 const policyMetrics = ({ losses, logRatios, gradNorms }: TrainingStatistics, clipRange: number) => ({

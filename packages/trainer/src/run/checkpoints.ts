@@ -33,6 +33,8 @@ const stateSchema = z.strictObject({
   reward: z.unknown().optional(),
   /** The state of the held-out evaluations. */
   evaluation: z.unknown().optional(),
+  /** What the algorithm saves besides. */
+  progress: z.unknown().optional(),
   /** The run that it belongs to; it is compared with the run that resumes from it. */
   manifest: manifestSchema.optional(),
   /** The configuration, in checkpoints of versions without a manifest. */
@@ -55,6 +57,8 @@ export interface TrainingState {
   readonly reward?: unknown;
   /** The state of the held-out evaluations, as JSON. */
   readonly evaluation?: unknown;
+  /** What the algorithm saves besides, as JSON. */
+  readonly progress?: unknown;
 }
 
 /** A checkpoint that was read; its tensors belong to the caller. */
@@ -144,7 +148,7 @@ async function stateRecord(
   folder: string,
   written: readonly string[],
   optimizer: Optimizer,
-  { globalStep, generators, otherRanks, reward, evaluation, manifest }: Parameters<typeof writeCheckpoint>[3],
+  { globalStep, generators, otherRanks, reward, evaluation, progress, manifest }: Parameters<typeof writeCheckpoint>[3],
 ): Promise<State> {
   const sha256: Record<string, string> = {};
   for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
@@ -156,6 +160,7 @@ async function stateRecord(
     other_ranks: otherRanks as State['other_ranks'],
     reward,
     evaluation,
+    progress,
     manifest,
     sha256,
   };
@@ -256,6 +261,7 @@ export async function readCheckpoint(path: string, weights: TrainedWeights, opti
     otherRanks: state.other_ranks,
     reward: state.reward,
     evaluation: state.evaluation,
+    progress: state.progress,
     weights: await readAll(found, weights.variables),
     average: average && (await readAll(average, weights.variables)),
     optimizer: { steps: state.optimizer_step, stored },

@@ -15,8 +15,27 @@ import { checkpointToResume, isOwnCheckpoint, type RunFolder } from './folder.js
 import type { RunManifest } from './manifest.js';
 import { checkResume } from './resume-rules.js';
 
+/** What an algorithm has to save besides weights, optimizer and generators. */
+export interface Progress {
+  /** Epochs that are complete. */
+  readonly epoch: number;
+  /** Returns a JSON value for checkpoints. */
+  state(): unknown;
+  restore(state: unknown): void;
+}
+
 export interface ResumableStateParts {
-  readonly config: AlignPropConfig;
+  readonly config: Pick<
+    AlignPropConfig,
+    | 'resume_from'
+    | 'num_epochs'
+    | 'project_kwargs'
+    | 'num_checkpoint_limit'
+    | 'train_batch_size'
+    | 'train_gradient_accumulation_steps'
+  >;
+  /** Of an algorithm whose epochs are not its optimizer steps. */
+  readonly progress?: Progress;
   readonly manifest: RunManifest;
   /** Names of differences from the checkpoint that are accepted; see `checkResume`. */
   readonly force: readonly string[];
@@ -59,13 +78,14 @@ export class ResumableState {
     globalStep: number,
     [generators, ...otherRanks]: readonly GeneratorStates[],
   ): Promise<void> {
-    const { weights, optimizer, manifest, average, rewardMemory, heldOut } = this.#parts;
+    const { weights, optimizer, manifest, average, rewardMemory, heldOut, progress } = this.#parts;
     const state = {
       globalStep,
       generators: generators!,
       ...(otherRanks.length > 0 && { otherRanks }),
       reward: rewardMemory?.state(),
       evaluation: heldOut?.state(),
+      progress: progress?.state(),
       manifest,
     };
     await writeCheckpoint(folder, weights, optimizer, state, average?.values);
@@ -85,16 +105,18 @@ export class ResumableState {
    *   or another optimizer
    */
   async resume(folder: RunFolder | undefined): Promise<{ globalStep: number; isOwn: boolean } | undefined> {
-    const { config, logger, heldOut } = this.#parts;
+    const { config, logger, heldOut, progress } = this.#parts;
     if (!config.resume_from) return undefined;
     const path = await checkpointToResume(config.resume_from, folder, logger);
     if (!path) return undefined;
     const globalStep = await this.#restore(path);
     const isOwn = folder !== undefined && (await isOwnCheckpoint(folder, path, globalStep));
     logger.info(`Resumed from ${path} after ${globalStep} steps.`);
-    if (globalStep >= config.num_epochs) {
+    const done = progress?.epoch ?? globalStep;
+    if (done >= config.num_epochs) {
       logger.warn(
-        `Nothing to train: the checkpoint has ${globalStep} steps, num_epochs is ${config.num_epochs}. ` +
+        `Nothing to train: the checkpoint has ${done} ${progress ? 'epochs' : 'steps'}, ` +
+          `num_epochs is ${config.num_epochs}. ` +
           'Raise num_epochs (--num-epochs) to train on.',
       );
     }
@@ -118,7 +140,7 @@ export class ResumableState {
 
   async #restore(path: string): Promise<number> {
     const { weights, optimizer, generators, average, heldOut, collective, logger } = this.#parts;
-    const { manifest: current, force } = this.#parts;
+    const { manifest: current, force, progress } = this.#parts;
     const stored = await readCheckpointManifest(path);
     const isComparable = checkResume({ path, stored, current, force }, logger);
     const checkpoint = await readCheckpoint(path, weights, optimizer);
@@ -130,6 +152,7 @@ export class ResumableState {
     for (const [name, variable] of Object.entries(weights.variables)) variable.assign(checkpoint.weights[name]!);
     average?.load(checkpoint.average ?? checkpoint.weights);
     disposeTensors([checkpoint.weights, checkpoint.average]);
+    progress?.restore(checkpoint.progress);
     heldOut?.restore(isComparable ? checkpoint.evaluation : undefined);
     return checkpoint.globalStep;
   }
