@@ -1,9 +1,13 @@
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Command } from 'commander';
 import { describe, expect, it, vi } from 'vitest';
 import { captureOutput } from '../../../fixtures/capture-output.js';
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
 import { commandList } from './commands/command-list.js';
+import { isMostUsed, mostUsedOptions } from './options/help.js';
+import { otherCommandNames, otherOptionNames, otherRewardNames } from './options/other-names.js';
+import { rewardNames } from './options/reward-list.js';
 import { run } from './program.js';
 
 const printed = captureOutput();
@@ -35,10 +39,15 @@ describe('help', () => {
         '--truncated-rand-backprop-minmax <min max...>',
         '--reward <name[:weight]>',
         'Truncation:',
-        '(default: 0.001)',
+        'Learning rate (0.001)',
         '--output-dir <text>',
         'Examples:',
+        'alignprop train --help-all',
       ],
+    ],
+    [
+      ['train', '--help-all'],
+      ['--estimator', '--variant <name>', '--debug', 'Files in the output folder:'],
     ],
     [
       ['help', 'generate'],
@@ -60,6 +69,34 @@ describe('help', () => {
     expect(printed.stderr).toBe('');
   });
 
+  const optionsOf = async (...args: string[]): Promise<string[]> => {
+    expect(await run(args)).toBe(0);
+    const flags = [
+      ...printed.stdout.slice(printed.stdout.lastIndexOf('Usage: ')).matchAll(/^ {2}(?:-\w, )?--([a-z][\w-]*)/gm),
+    ].map(([, name]) => name!);
+    return flags.filter((name) => !['version', 'debug', 'help'].includes(name));
+  };
+
+  it.each(Object.keys(commandList))('of %s has each option in --help, or in --help-all alone', async (name) => {
+    const command = new Command(name);
+    (await commandList[name]!.load()).defineCommand(command);
+    const all = command.options.filter(({ hidden }) => !hidden).map((option) => option.name());
+    expect((await optionsOf(name, '--help-all')).sort()).toEqual([...all].sort());
+    const short = await optionsOf(name, '--help');
+    expect([...new Set(short)]).toEqual(short);
+    expect(short.sort()).toEqual(all.filter((option) => isMostUsed(name, option)).sort());
+    for (const option of Object.keys(mostUsedOptions[name] ?? {})) expect([...all, 'help']).toContain(option);
+  });
+
+  it.each(Object.keys(mostUsedOptions))(
+    'of %s fits on a screen of 60 lines, an option a line, and points to the rest',
+    async (name) => {
+      expect(await run([name, '--help'])).toBe(0);
+      expect(printed.stdout.split('\n').length).toBeLessThanOrEqual(60);
+      expect(printed.stdout).toContain(`alignprop ${name} --help-all`);
+    },
+  );
+
   it('is printed to stderr, with exit code 2, when no command is given', async () => {
     expect(await run([])).toBe(2);
     expect([printed.stdout, printed.stderr.startsWith('Usage: alignprop')]).toEqual(['', true]);
@@ -78,7 +115,7 @@ describe('exit code 2', () => {
     [['train', '--num_epochs', '0'], /num_epochs: .*>=1/],
     [['train', '--sample-num-steps', '4'], /truncated_rand_backprop_minmax: .*81\.7 %.*Try \[0, 4\]/],
     [['train', '--height', '60'], /height: .*multiple of 8/],
-    [['train', '--push-to-hub'], /push_to_hub: got true, expected false/],
+    [['train', '--push-to-hub'], /error: --push-to-hub: got true, expected false/],
     [
       ['train', '--reward', 'beauty'],
       /--reward: got 'beauty', expected a \.js, \.mjs or \.ts file, .* or one of aesthetic, /,
@@ -114,7 +151,8 @@ describe('exit code 2', () => {
     ],
     [['score', path('none.png'), '--reward', 'jpeg-compressibility'], /image: cannot read '.*none\.png': ENOENT/],
     [['score', 'a.png', '--reward', path('none.ts')], /image: cannot read 'a\.png'/],
-    [['generate'], /missing required argument 'prompts'/],
+    [['generate'], /generate: got no prompt, expected at least one/],
+    [['generate', '-p', 'crab', '--steps', '0'], /'--steps <n>' argument '0' is invalid/],
     [['generate', 'crab', '--height', '60'], /'60' is invalid\. Expected a multiple of 8, such as 64/],
     [
       ['generate', 'crab', '--precision', 'float16'],
@@ -128,6 +166,94 @@ describe('exit code 2', () => {
     expect(printed.stderr).toMatch(message);
     expect(printed.stderr).not.toContain('    at ');
     expect(printed.stdout).toBe('');
+  });
+});
+
+describe('suggestions', () => {
+  it.each([
+    ['gen crab', 'generate'],
+    ['txt2img crab', 'generate'],
+    ['finetune', 'train'],
+    ['continue out', 'resume'],
+    ['reward chek a.mjs', 'check'],
+    ['train --lr 3', '--train-learning-rate'],
+    ['train --learning_rate=3', '--train-learning-rate'],
+    ['train --num_inference_steps 3', '--sample-num-steps'],
+    ['train --batch-size 3', '--train-batch-size'],
+    ['train --epochs 3', '--num-epochs'],
+    ['train --rank 3', '--lora-rank'],
+    ['train --network_dim 3', '--lora-rank'],
+    ['train --cfg 3', '--sample-guidance-scale'],
+    ['train --gradient_accumulation_steps 3', '--train-gradient-accumulation-steps'],
+    ['train --checkpointing_steps 3', '--save-freq'],
+    ['train --pretrained_model_name_or_path x', '--model'],
+    ['train -o out', '--output-dir'],
+    ['train --outptu-dir out', '--output-dir'],
+    ['resume out --lr 3', '--train-learning-rate'],
+    ['generate crab --num_inference_steps 3', '--steps'],
+    ['generate crab --cfg-scale 3', '--guidance-scale'],
+    ['generate crab --cfg 3', '--guidance-scale'],
+    ['generate crab --sampler euler', '--scheduler'],
+    ['generate crab --lora-weights a', '--lora'],
+    ['generate crab --output-dir a', '--output'],
+    ['generate crab --batch-size 3', '--num-images'],
+    ['generate crab --prompts a.txt', '--prompt'],
+    ['generate crab --negative_prompts_ a', '--negative-prompt'],
+    ['score a.png --metric aesthetic', '--reward'],
+    ['train --verbose', '--debug'],
+  ])('answers `%s` in one line with %s, and the exit code 2', async (line, name) => {
+    expect(await run(line.split(' '))).toBe(2);
+    expect(printed.stderr).toMatch(/^error: unknown (option|command) '.*' \(Did you mean (\S+)\?\)\n$/);
+    expect(printed.stderr).toContain(`(Did you mean ${name}?)`);
+    const typed = line.split(/[ =]/).find((word) => word.startsWith('-'));
+    expect(printed.stderr).toContain(`'${typed ?? ''}`);
+  });
+
+  it.each([
+    ['asthetic', 'aesthetic'],
+    ['clip', 'clip-score'],
+    ['PickScore', 'pick-score'],
+    ['hpsv2', 'hps-v2'],
+    ['jpeg', 'jpeg-compressibility'],
+  ])('answer the reward %s with %s', async (written, name) => {
+    expect(await run(['score', 'a.png', '--reward', written])).toBe(2);
+    expect(printed.stderr).toContain(`Did you mean ${name}?\n`);
+  });
+
+  it.each([
+    ['frobnicate', "error: unknown command 'frobnicate' (See alignprop --help.)\n"],
+    ['train --xyzzyxyzzy', "error: unknown option '--xyzzyxyzzy' (See alignprop train --help.)\n"],
+  ])('point to the help where no name is near: %s', async (line, message) => {
+    expect(await run(line.split(' '))).toBe(2);
+    expect(printed.stderr).toBe(message);
+  });
+
+  it('stand for an option or command that exists', async () => {
+    const commands = await Promise.all(
+      Object.entries(commandList).map(async ([name, { load }]) => {
+        const command = new Command(name);
+        (await load()).defineCommand(command);
+        return command.options.filter(({ hidden }) => !hidden).map((option) => option.name());
+      }),
+    );
+    for (const meant of Object.values(otherOptionNames).flat()) expect([...commands.flat(), 'debug']).toContain(meant);
+    for (const meant of Object.values(otherCommandNames).flat()) expect(Object.keys(commandList)).toContain(meant);
+    for (const meant of Object.values(otherRewardNames).flat()) expect(rewardNames).toContain(meant);
+  });
+});
+
+describe('flags as they were typed', () => {
+  it.each([
+    ['train --num_epochs x', /option '--num_epochs <n>' argument 'x' is invalid/],
+    ['train --num_epochs 0', /error: --num_epochs: /],
+    ['train --steps x', /option '--steps <n>' argument 'x' is invalid/],
+    ['train --alignprop_config.seed x', /option '--alignprop_config\.seed <n>' argument/],
+    ['generate crab --sample_num_steps 0', /option '--sample_num_steps <n>' argument '0' is invalid/],
+    ['train --eval_reward aesthetic', /--eval_reward: got aesthetic/],
+  ])('are named in the error of `%s`', async (line, message) => {
+    expect(await run(line.split(' '))).toBe(2);
+    expect(printed.stderr).toMatch(message);
+    expect(printed.stderr).toMatch(/^error: .*\n/);
   });
 });
 

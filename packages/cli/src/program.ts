@@ -1,8 +1,10 @@
 import { isatty } from 'node:tty';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, type HelpConfiguration } from 'commander';
 import colors from 'picocolors';
 import { commandList } from './commands/command-list.js';
-import { canonicalFlags } from './options/flags.js';
+import { asTyped, canonicalFlags, type CanonicalFlags } from './options/flags.js';
+import { helpConfiguration, helpPointer } from './options/help.js';
+import { usageMessage } from './options/usage-message.js';
 import { errorMessage, exitCode, Interrupted, isDebugging, ReportedElsewhere } from './terminal/errors.js';
 import { programVersion } from './version.js';
 
@@ -12,39 +14,60 @@ import { programVersion } from './version.js';
  * @returns the exit code; see `footer`
  */
 export async function run(args: readonly string[]): Promise<number> {
-  const program = createProgram();
+  const flags = canonicalFlags(args);
+  const all = flags.args.slice(0, valuesFrom(flags.args)).includes(helpAll);
+  const program = createProgram(all);
+  const readable = flags.args.map((arg) => (all && arg === helpAll ? '--help' : arg));
   try {
-    await program.parseAsync(withoutHelpCommand(canonicalFlags(args)), { from: 'user' });
+    await program.parseAsync(withoutHelpCommand(readable), { from: 'user' });
     return 0;
   } catch (error) {
-    const isReported = [CommanderError, Interrupted, ReportedElsewhere].some((type) => error instanceof type);
-    if (!isReported) report(error, program);
+    if (!isReported(error)) report(error, program, flags);
     return exitCode(error);
   }
 }
+
+const helpAll = '--help-all';
+
+/** The index from which all arguments are values. */
+const valuesFrom = (args: readonly string[]): number => (args.includes('--') ? args.indexOf('--') : args.length);
+
+/** Whether an error is no error, such as requested help, or was reported where it occurred. */
+const isReported = (error: unknown): boolean =>
+  error instanceof CommanderError
+    ? /^commander\.(help|version)/.test(error.code)
+    : [Interrupted, ReportedElsewhere].some((type) => error instanceof type);
 
 /** Turns `help train` into `train --help`: commander's own help command runs before the module of `train` is loaded. */
 const withoutHelpCommand = (args: readonly string[]): readonly string[] =>
   args[0] === 'help' && args[1] !== undefined && args[1] in commandList ? [args[1], '--help'] : args;
 
-function createProgram(): Command {
+/** @param all whether the help lists all options */
+function createProgram(all: boolean): Command {
   const program = new Command('alignprop')
     .description('Fine-tune Stable Diffusion with differentiable rewards, on any machine that runs Node.')
     .version(programVersion(), '-V, --version', 'Print the version.')
-    .helpOption('-h, --help', 'Print this help.')
+    .helpOption('-h, --help', 'Print this help, or with --help-all all options.')
     .helpCommand('help [command]', 'print the help of a command')
     .option('--debug', 'Print errors with their stack traces; so does DEBUG=1.')
-    .showSuggestionAfterError()
-    .showHelpAfterError('(add --help for the options)')
-    .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20, styleTitle: (text) => colors.bold(text) })
+    .showSuggestionAfterError(false)
+    .configureOutput({ outputError: () => {} }) // `report` prints errors
+    .configureHelp(styled(helpConfiguration('alignprop', all)))
     .exitOverride()
+    .addHelpText('afterAll', ({ command }) => helpPointer(command))
     .addHelpText('after', footer);
   for (const [name, { summary }] of Object.entries(commandList))
-    program.command(name).description(sentence(summary)).summary(summary);
+    program
+      .command(name)
+      .description(sentence(summary))
+      .summary(summary)
+      .configureHelp(styled(helpConfiguration(name, all)));
   return program.hook('preSubcommand', async (_, command) =>
     (await commandList[command.name()]?.load())?.defineCommand(command),
   );
 }
+
+const styled = (help: HelpConfiguration): HelpConfiguration => ({ ...help, styleTitle: (text) => colors.bold(text) });
 
 const sentence = (text: string): string => `${text[0]!.toUpperCase()}${text.slice(1)}.`;
 
@@ -59,7 +82,12 @@ Examples:
 Exit codes: 0 success, 1 failure, 2 wrong usage, 129 stopped by a closed terminal (SIGHUP), 130 by Ctrl-C (SIGINT),
 141 by a closed pipe, 143 by SIGTERM.`;
 
-function report(error: unknown, program: Command): void {
+/** Prints an error in a line, which names flags as they were typed. */
+function report(error: unknown, program: Command, { args, typed }: CanonicalFlags): void {
   const { red } = colors.createColors(colors.isColorSupported && isatty(process.stderr.fd));
-  process.stderr.write(`${red('error:')} ${errorMessage(error, isDebugging(program.opts()))}\n`);
+  const message =
+    error instanceof CommanderError
+      ? usageMessage(error, program, args)
+      : errorMessage(error, isDebugging(program.opts()));
+  process.stderr.write(`${red('error:')} ${asTyped(message, typed)}\n`);
 }

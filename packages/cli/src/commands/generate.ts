@@ -18,13 +18,14 @@ import { applyAdapters } from '../options/apply-adapters.js';
 import { hasFloat16 } from '../options/engine-options.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { addLoraOptions, describeLoras, type LoraOptions } from '../options/lora-options.js';
-import { integerParser, parseNumber, parsePixels, parseScheduler } from '../options/option-parsers.js';
+import { collectValues, integerParser, parseNumber, parsePixels, parseScheduler } from '../options/option-parsers.js';
 import { UsageError } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 
 interface GenerateOptions extends ModelOptions, LoraOptions, OutputOptions {
   loraAnneal?: number;
+  prompt?: readonly string[];
   output: string;
   seed?: number;
   steps: number;
@@ -39,7 +40,10 @@ interface GenerateOptions extends ModelOptions, LoraOptions, OutputOptions {
 
 /** Adds the arguments, options and action of `alignprop generate`. */
 export function defineCommand(command: Command): void {
-  addPipelineOptions(command.argument('<prompts...>', 'Prompts; several are generated as one batch.')).addOption(
+  command
+    .argument('[prompts...]', 'Prompts; several are generated as one batch.')
+    .option('-p, --prompt <text>', 'A prompt, as an argument is; may be given several times.', collectValues);
+  addPipelineOptions(command).addOption(
     new Option('--precision <name>', 'Precision of matmuls and convolutions; float16 needs a device other than cpu.')
       .choices(precisions)
       .default('float32'),
@@ -79,7 +83,9 @@ export function defineCommand(command: Command): void {
       'image.png',
     )
     .addHelpText('after', examples)
-    .action((prompts: string[], options: GenerateOptions) => generate(prompts, options));
+    .action((prompts: string[], options: GenerateOptions) =>
+      generate([...prompts, ...(options.prompt ?? [])], options),
+    );
 }
 
 const examples = `
@@ -89,6 +95,10 @@ Examples:
   $ alignprop generate "a watercolor fox" --model stable-diffusion-v1-5/stable-diffusion-v1-5 --num-images 4`;
 
 async function generate(prompts: readonly string[], options: GenerateOptions): Promise<void> {
+  if (prompts.length === 0)
+    throw new UsageError(
+      'generate: got no prompt, expected at least one. Give it in quotes: alignprop generate "crab".',
+    );
   checkOptions(options);
   const { loraAnneal, steps, eta, scheduler } = options;
   const output = new Output(options);

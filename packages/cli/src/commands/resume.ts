@@ -20,9 +20,9 @@ export function defineCommand(command: Command): void {
 }
 
 const help = `
-All options are those of the run, which its run.json has, unless given here: \`alignprop train --help\` explains them.
-Names and places, num_epochs, save_freq and the like may change. Learning rate, sampling, seed or prompts may change
-with a warning. Model, reward and adapter may not, unless --force names them.
+All options are those of the run, which its run.json has, unless given here; --help-all lists them. Names and places,
+num_epochs, save_freq and the like may change. Learning rate, sampling, seed or prompts may change with a warning.
+Model, reward and adapter may not, unless --force names them.
 
 Examples:
   $ alignprop resume out

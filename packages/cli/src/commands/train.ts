@@ -13,6 +13,7 @@ import { prepareFolder } from '../images/image-files.js';
 import { applyConfigFile } from '../options/config-file.js';
 import { configOptions, givenFields, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, hasFloat16, shareOfMachine } from '../options/engine-options.js';
+import { addMoreHelp } from '../options/help.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { collectValues } from '../options/option-parsers.js';
 import type { PromptList } from '../options/prompt-columns.js';
@@ -46,7 +47,7 @@ const defaultReward = 'jpeg-compressibility';
 /** Adds the arguments, options and action of `alignprop train`. */
 export function defineCommand(command: Command): void {
   const fields = addTrainingOptions(command);
-  command.addHelpText('after', examples).action(async () => train(command, fields));
+  addMoreHelp(command.addHelpText('after', examples), details).action(async () => train(command, fields));
 }
 
 /** Adds the options of a training run. @returns those that are fields of its configuration */
@@ -92,24 +93,26 @@ function addGroup(command: Command, fields: readonly ConfigOption[]): void {
   for (const { field, options } of fields) {
     if (field === 'output_dir')
       Object.assign(options[0]!.default('', defaultFolder), {
-        description: 'Folder for all output files, listed below.',
+        description: 'Folder for all output files.',
       });
     for (const option of options) command.addOption(option);
   }
 }
 
 const examples = `
-Booleans are given as --x, --no-x, --x true or --x false. TRL's spelling works too: --num_epochs,
---no_allow_tf32, --truncated_rand_backprop_minmax 0 50.
-
 Examples:
   $ alignprop train --num-epochs 20 --sample-num-steps 20 --truncated-rand-backprop-minmax 0 20
   $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --prompts animals.txt --output-dir animals
   $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --dry-run
-  $ alignprop resume out --num-epochs 200
-  $ mpirun -np 4 --bind-to none alignprop train --num-epochs 20
+  $ alignprop resume out --num-epochs 200`;
 
-Several processes: start them with Open MPI's mpirun, or with srun --mpi=pmix. Each draws --train-batch-size images,
+const details = `
+Booleans are given as --x, --no-x, --x true or --x false. TRL's spelling works too: --num_epochs,
+--no_allow_tf32, --truncated_rand_backprop_minmax 0 50. So do generate's --steps, --guidance-scale, --eta and
+--negative-prompt.
+
+Several processes: start them with Open MPI's mpirun (mpirun -np 4 --bind-to none alignprop train --num-epochs 20), or
+with srun --mpi=pmix. Each draws --train-batch-size images,
 and the gradients are averaged. This needs Open MPI (apt-get install openmpi-bin libopenmpi3) and koffi, an optional
 npm package that is installed where the platform supports it.
 
@@ -215,7 +218,8 @@ function trainConfig(
       output_dir: output_dir || project_kwargs.project_dir || (run_name && `${logdir}/${run_name}`) || defaultFolder,
     };
   } catch (cause) {
-    throw new UsageError(withPlaces((cause as Error).message, places), { cause });
+    const message = withFlags((cause as Error).message, command, fields);
+    throw new UsageError(withPlaces(message, places), { cause });
   }
 }
 
@@ -224,6 +228,14 @@ const withPlaces = (message: string, places: ReadonlyMap<string, string>): strin
   message.replace(/^(?:AlignPropConfig: | *)(\w+).*/gm, (line, field: string) =>
     places.has(field) ? `${line} (${places.get(field)})` : line,
   );
+
+/** Names those fields as flags that begin a line of an error and were set by flags. */
+const withFlags = (message: string, command: Command, fields: readonly ConfigOption[]): string =>
+  message.replace(/^(?:AlignPropConfig: )?( *)(\w+)(?=:)/gm, (line, start: string, name: string) => {
+    const field = fields.find((candidate) => candidate.field === name);
+    const isFlag = field && command.getOptionValueSource(field.key) === 'cli';
+    return isFlag ? `${start}${field.options[0]!.long}` : line;
+  });
 
 /** Returns the reward to maximise and, if it is another one, the reward for held-out prompts. */
 function trainRewards({ reward = defaultReward, evalReward = [], rewardOption }: TrainOptions): {

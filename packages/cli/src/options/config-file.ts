@@ -1,7 +1,8 @@
 import { InvalidArgumentError, type Command, type Option } from 'commander';
-import { suggestName } from '@alignprop/autograd-ext';
 import { UsageError } from '../terminal/errors.js';
 import { parseConfigText, type ConfigEntry } from './config-text.js';
+import { otherOptionNames } from './other-names.js';
+import { meantName } from './suggestions.js';
 import { readTextFile } from './text-file.js';
 
 /** What a configuration file has set. */
@@ -92,8 +93,9 @@ function checkEntries(
 function entryProblem({ name, value }: ConfigEntry, command: Command, isField: boolean): string | undefined {
   const option = findOption(command, camelCase(name));
   if (!option) {
-    const names = command.options.map((candidate) => snakeCase(candidate.attributeName()));
-    return `${name}: unknown option.${suggestName(snakeCase(name), names)}`;
+    const names = command.options.filter(({ hidden }) => !hidden).map((candidate) => candidate.name());
+    const meant = meantName(snakeCase(name), names, otherOptionNames);
+    return `${name}: unknown option.${meant ? ` Did you mean '${snakeCase(meant)}'?` : ''}`;
   }
   if (value === null) return undefined;
   try {

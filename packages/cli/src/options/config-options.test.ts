@@ -10,7 +10,7 @@ const fields = configOptions();
 function parse(...args: string[]): Record<string, unknown> {
   const command = new Command().exitOverride().configureOutput({ writeErr: () => {} });
   for (const { options } of fields) for (const option of options) command.addOption(option);
-  command.parse(canonicalFlags(args), { from: 'user' });
+  command.parse(canonicalFlags(args).args, { from: 'user' });
   return givenFields(command, fields);
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { canonicalFlags } from './flags.js';
+import { asTyped, canonicalFlags, sharedOptions } from './flags.js';
 
 describe('canonicalFlags', () => {
   it.each([
@@ -13,9 +13,26 @@ describe('canonicalFlags', () => {
     ['my_prompt', 'my_prompt'],
     ['-o', '-o'],
     ['-1', '-1'],
-  ])('rewrites %s to %s', (written, canonical) => expect(canonicalFlags([written])).toEqual([canonical]));
+  ])('rewrites %s to %s', (written, canonical) => expect(canonicalFlags([written]).args).toEqual([canonical]));
 
   it('leaves arguments after -- as they are', () => {
-    expect(canonicalFlags(['--num_images', '2', '--', '--a_b'])).toEqual(['--num-images', '2', '--', '--a_b']);
+    const { args } = canonicalFlags(['--num_images', '2', '--', '--a_b']);
+    expect(args).toEqual(['--num-images', '2', '--', '--a_b']);
+  });
+
+  it.each(sharedOptions)('gives %s and %s the name that the command has', (ofGenerate, ofTrain) => {
+    for (const name of [ofGenerate, ofTrain]) {
+      expect(canonicalFlags(['generate', `${name}=3`]).args).toEqual(['generate', `${ofGenerate}=3`]);
+      expect(canonicalFlags(['train', name, '3']).args).toEqual(['train', ofTrain, '3']);
+      expect(canonicalFlags(['resume', 'out', name]).args).toEqual(['resume', 'out', ofTrain]);
+      expect(canonicalFlags(['score', name]).args).toEqual(['score', name]);
+    }
+  });
+});
+
+describe('asTyped', () => {
+  it('names flags as they were typed', () => {
+    const { typed } = canonicalFlags(['train', '--num_epochs=3', '--steps', '4', '--seed', '1']);
+    expect(asTyped('--num-epochs, --sample-num-steps and --seed', typed)).toBe('--num_epochs, --steps and --seed');
   });
 });

@@ -1,6 +1,8 @@
 import { UsageError } from '../terminal/errors.js';
+import { otherRewardNames } from './other-names.js';
 import { isRewardFile, rewardFileName } from './reward-file.js';
 import { isListedReward, rewardNames } from './reward-list.js';
+import { meantName } from './suggestions.js';
 
 /** A reward as a flag names it: `aesthetic:0.5:cap=7`. */
 export interface Term {
@@ -32,11 +34,13 @@ const patterns: readonly (readonly [Term['kind'], RegExp])[] = [
  */
 export function parseTerm(term: string, flag: string): Term {
   const [kind, source, settings] = splitTerm(term);
-  if (kind === 'listed' && !isListedReward(source))
+  if (kind === 'listed' && !isListedReward(source)) {
+    const meant = meantName(source, rewardNames, otherRewardNames);
     throw new UsageError(
       `${flag}: got '${source}', expected a .js, .mjs or .ts file, an https:// address, 'exec:command', ` +
-        `or one of ${rewardNames.join(', ')}.`,
+        `or one of ${rewardNames.join(', ')}.${meant ? ` Did you mean ${meant}?` : ''}`,
     );
+  }
   const name = kind === 'file' ? rewardFileName(source) : source;
   return {
     kind,
