@@ -43,13 +43,15 @@ describe('loadParams', () => {
       ['extra.a', stored(1)],
       ['extra.b', stored(1)],
       ['position_ids', stored(1)],
+      ['blocks.1.shape', { ...stored(1), dtype: 'I8' }],
     ]);
     expect(() => loadParams(spec, weights, { ...options, ignored: [/position_ids$/] })).toThrow(
       [
         "Model: the weights in 'here' do not fit its config.",
-        '2 missing: blocks.0.scale, blocks.1.shape.',
+        '1 missing: blocks.0.scale.',
         '2 unexpected: extra.a, extra.b.',
         '2 of another shape: conv.weight (got [3, 2], expected [2, 3]), conv.bias (got [2, 1], expected [2]).',
+        '1 of integers, as quantised weights are, expected floating-point numbers: blocks.1.shape (I8).',
         'Check that the config and the weights belong to the same model.',
       ].join('\n'),
     );

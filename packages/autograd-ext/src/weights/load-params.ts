@@ -17,7 +17,7 @@ export interface LoadParamsOptions {
 /**
  * Arranges the weights of a checkpoint as a tree, and checks their keys and shapes. Reads no values; reading or
  * checking a weight that contains NaN or infinity throws an error that names it and its file.
- * @throws one error that lists all missing keys, all unexpected keys and all wrong shapes
+ * @throws one error that lists all missing keys, all unexpected keys, all wrong shapes and all weights of integers
  */
 export function loadParams(
   spec: ParamsSpec,
@@ -29,7 +29,10 @@ export function loadParams(
   const missing = [...shapes.keys()].filter((key) => !weights.has(key));
   const unexpected = [...weights.keys()].filter((key) => !shapes.has(key) && !isIgnored(key));
   const problems =
-    list('missing', missing) + list('unexpected', unexpected) + list('of another shape', wrongShapes(shapes, weights));
+    list('missing', missing) +
+    list('unexpected', unexpected) +
+    list('of another shape', wrongShapes(shapes, weights)) +
+    list('of integers, as quantised weights are, expected floating-point numbers', integers(shapes, weights));
   if (problems)
     throw new Error(
       `${owner}: the weights in '${location}' do not fit its config.${problems}\n` +
@@ -72,6 +75,14 @@ function wrongShapes(
     return got === undefined || got === expected.join(', ')
       ? []
       : [`${key} (got [${got}], expected [${expected.join(', ')}])`];
+  });
+}
+
+/** Returns the weights whose numbers are whole: those of quantised files, which have scales elsewhere. */
+function integers(shapes: ReadonlyMap<string, unknown>, weights: ReadonlyMap<string, StoredTensor>): string[] {
+  return [...shapes.keys()].flatMap((key) => {
+    const dtype = weights.get(key)?.dtype;
+    return dtype === undefined || /^(?:B?F\d|C64$)/.test(dtype) ? [] : [`${key} (${dtype})`];
   });
 }
 

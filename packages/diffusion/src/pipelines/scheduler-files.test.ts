@@ -13,18 +13,20 @@ import { StableDiffusionPipeline } from './stable-diffusion.js';
 
 const configPath = 'scheduler/scheduler_config.json';
 
-/** The files of sd15-tiny, with another scheduler_config.json, or without one. */
-function withConfig(config: SchedulerConfig | undefined): FileSource {
+/** The files of sd15-tiny, with another scheduler_config.json, or without one, and its class in model_index.json. */
+function withConfig(config: SchedulerConfig | undefined, name = config?._class_name): FileSource {
   const files = directory(fixturePath('sd15-tiny/model'));
-  const bytes = new TextEncoder().encode(JSON.stringify(config));
+  const index = fixtureJson<object>('sd15-tiny/model/model_index.json');
+  const replaced = new Map<string, unknown>([
+    [configPath, config],
+    ['model_index.json', { ...index, scheduler: ['diffusers', name] }],
+  ]);
   return {
     ...files,
-    location: files.location,
-    has: (path) => files.has(path),
-    list: (folder) => files.list(folder),
     open: async (path) => {
-      if (path !== configPath) return files.open(path);
-      if (!config) throw new Error('no scheduler');
+      if (!replaced.has(path)) return files.open(path);
+      if (!replaced.get(path)) throw new Error('no scheduler');
+      const bytes = new TextEncoder().encode(JSON.stringify(replaced.get(path)));
       return { name: path, size: bytes.length, read: async () => bytes, close: async () => undefined };
     },
   };
@@ -64,6 +66,20 @@ describe('a pipeline with the scheduler of an outdated or foreign file', () => {
     expect(new StableDiffusionPipeline(parts).scheduler.config).toEqual(pipeline.scheduler.config);
     expect(pipeline.with({ scheduler }).scheduler).toBe(scheduler);
   });
+
+  it.each([
+    ['PNDMScheduler', 'EDMEulerScheduler', 'PNDMScheduler'],
+    ['EulerDiscreteScheduler', 'PNDMScheduler', 'EulerDiscreteScheduler'],
+    ['EDMEulerScheduler', 'PNDMScheduler', 'EDMEulerScheduler'],
+    [null, 'DDIMScheduler', 'DDIMScheduler'],
+  ])(
+    'has the class of model_index.json, %s, before that of scheduler_config.json, %s',
+    async (index, file, expected) => {
+      const files = withConfig({ ...config('scheduler-deis'), _class_name: file }, index);
+      const { scheduler } = await StableDiffusionPipeline.fromPretrained(files, { engine });
+      expect(scheduler.config).toMatchObject({ _class_name: expected, beta_start: 0.00085 });
+    },
+  );
 
   it('loads with a class that is not supported, and names it when a picture is drawn', async () => {
     const file = { ...config('scheduler-deis'), _class_name: 'EDMEulerScheduler' };

@@ -39,7 +39,7 @@ import { resolveGeneration, type Generated, type GenerateOptions, type Generatio
 import { guidedPrediction } from './guidance.js';
 import { decodeImages } from './image-decoder.js';
 import { initialLatents } from './latents.js';
-import { readModelIndex } from './model-index.js';
+import { classOf, readModelIndex } from './model-index.js';
 import { checkPartConfigs, checkSizes } from './part-configs.js';
 import { partVariants } from './part-variants.js';
 import { expandPrompt } from './prompt-expansion.js';
@@ -164,7 +164,9 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
       textEncoder: await CLIPTextModel.fromPretrained(source, options('text_encoder')),
       unet: await UNet2DConditionModel.fromPretrained(source, options('unet')),
       vae: await AutoencoderKL.fromPretrained(source, options('vae')),
-      scheduler: scheduler ?? folderScheduler(await readJson(source, 'scheduler/scheduler_config.json')),
+      scheduler:
+        scheduler ??
+        folderScheduler(await readJson(source, 'scheduler/scheduler_config.json'), classOf(index, 'scheduler')),
       engine: engine ?? (await createEngine()),
     });
   }

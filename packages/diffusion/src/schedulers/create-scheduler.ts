@@ -98,10 +98,10 @@ export function schedulerFor(name: string, config: SchedulerConfig): Scheduler {
 
 /**
  * Creates the scheduler of a `scheduler_config.json`.
- * @throws if `_class_name` is missing or unknown, or the class does not support an option
+ * @param name the class; the one that the config names by default
+ * @throws if the class is missing or unknown, or does not support an option
  */
-export function createScheduler(config: SchedulerConfig): Scheduler {
-  const name = config._class_name;
+export function createScheduler(config: SchedulerConfig, name = config._class_name): Scheduler {
   if (isClassName(name)) return schedulers[name].fromConfig(config);
   throw new Error(
     `createScheduler: _class_name got ${JSON.stringify(name)}, ` +
@@ -113,12 +113,14 @@ export function createScheduler(config: SchedulerConfig): Scheduler {
 /**
  * Creates the scheduler of a model's folder. Where the class or an option is not supported, the scheduler holds the
  * config and throws when it is used, so that the model still loads for use with another one.
+ * @param name the class that `model_index.json` names, which is the one that diffusers creates, whatever class the
+ *   config names; that of the config by default
  */
-export function folderScheduler(config: SchedulerConfig): Scheduler {
+export function folderScheduler(config: SchedulerConfig, name = config._class_name): Scheduler {
   try {
-    return createScheduler(config);
+    return createScheduler(config, name);
   } catch (error) {
-    return unusableScheduler({ ...explicitFields(config), _class_name: config._class_name }, error as Error);
+    return unusableScheduler({ ...explicitFields(config), _class_name: name }, error as Error);
   }
 }
 

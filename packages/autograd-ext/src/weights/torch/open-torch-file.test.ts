@@ -128,12 +128,17 @@ describe('openTorchFile, fixtures', () => {
 
 describe('openTorchFile, locations of values', () => {
   it.each(['pt/strided.pt', 'pt/legacy.pt', 'pt/dtypes.pt', 'pt/deflated.pth'])(
-    'returns locations in %s of the same bytes that read returns',
+    'returns locations in %s of the same bytes that read returns and scan visits',
     async (file) => {
       const { tensors } = await openTorchFile(files, file);
       const bytes = fixtureBytes(file);
-      for (const { location, dtype, shape, read } of tensors.values()) {
-        if (!location || dtype !== 'F32') continue;
+      for (const { location, scan, dtype, shape, read } of tensors.values()) {
+        expect(scan === undefined).toBe(location === undefined);
+        if (!location) continue;
+        const scanned: number[] = [];
+        await scan!((piece) => scanned.push(...piece));
+        expect(scanned).toEqual([...bytes.subarray(location.offset, location.offset + location.length)]);
+        if (dtype !== 'F32') continue;
         expect(location).toEqual({
           file: fixturePath(`files/${file}`),
           offset: location.offset,

@@ -75,7 +75,7 @@ async function openerOf({ file }: OpenedFile): Promise<OpenTorchArchive> {
 function storedTensor(opened: OpenedFile, name: string, tensor: TorchTensor, bytes: StorageBytes): StoredTensor {
   const { begin, end, contiguous } = viewOf(name, tensor, bytes);
   const { file } = opened;
-  const isMappable = file.path !== undefined && bytes.offset !== undefined && contiguous;
+  const range = contiguous ? bytes.range : undefined;
   const explained = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work();
@@ -86,10 +86,11 @@ function storedTensor(opened: OpenedFile, name: string, tensor: TorchTensor, byt
   return {
     shape: tensor.shape,
     dtype: tensor.dtype,
-    ...(isMappable && {
-      location: { file: file.path, offset: bytes.offset + begin, length: end - begin },
-      scan: (visit: (piece: Uint8Array) => void) => explained(() => bytes.scan!(begin, end, visit)),
-    }),
+    ...(file.path !== undefined &&
+      range && {
+        location: { file: file.path, offset: range.offset + begin, length: end - begin },
+        scan: (visit: (piece: Uint8Array) => void) => explained(() => range.scan(begin, end, visit)),
+      }),
     read: () =>
       explained(async () => {
         const viewed = await bytes.read(begin, end);

@@ -14,12 +14,18 @@ export interface TorchArchive {
 export interface StorageBytes {
   /** In bytes. */
   readonly size: number;
-  /** The position of the first byte in the file; absent if the storage is compressed. */
-  readonly offset?: number;
+  /** The storage as a range of the file; absent if it is compressed. */
+  readonly range?: FileRange;
   /** Returns bytes that the caller owns. @throws TorchFileError if a checksum shows that they are damaged */
   read(begin: number, end: number): Promise<Uint8Array>;
-  /** Calls `visit` with a range in pieces of whole elements. Present where `offset` is. @throws as `read` */
-  scan?(begin: number, end: number, visit: (piece: Uint8Array) => void): Promise<void>;
+}
+
+/** A storage that lies in the file as it is. */
+interface FileRange {
+  /** The position of its first byte in the file. */
+  readonly offset: number;
+  /** Calls `visit` with a part of the storage in pieces of whole elements. @throws as `StorageBytes.read` */
+  scan(begin: number, end: number, visit: (piece: Uint8Array) => void): Promise<void>;
 }
 
 /** Opens one kind of torch file. The caller keeps `opened.file` open during the call. */

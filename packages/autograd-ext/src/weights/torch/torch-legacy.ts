@@ -1,4 +1,4 @@
-import type { RandomAccessFile } from '../files/file-source.js';
+import { readPieces, type RandomAccessFile } from '../files/file-source.js';
 import { reopen, type OpenedFile } from '../files/opened-file.js';
 import { PickleCutOff } from './pickle-reader.js';
 import { unpickle, type PickleMeaning } from './pickle.js';
@@ -33,7 +33,14 @@ export async function openTorchLegacy(opened: OpenedFile): Promise<TorchArchive>
         throw new TorchFileError(`storage '${storage.key}' is not in the file's list of storages.`);
       const size = storageSize(storages.get(storage.key)!);
       checkStorageSize(storage, size);
-      return { size, offset, read: (begin, to) => reopen(opened, (again) => again.read(offset + begin, to - begin)) };
+      return {
+        size,
+        read: (begin, to) => reopen(opened, (again) => again.read(offset + begin, to - begin)),
+        range: {
+          offset,
+          scan: (begin, to, visit) => reopen(opened, (again) => readPieces(again, offset + begin, to - begin, visit)),
+        },
+      };
     },
   };
 }

@@ -71,24 +71,26 @@ function storedBytes(opened: OpenedFile, member: ZipMember, offset: number): Sto
   };
   return {
     size,
-    offset,
     read: (begin, end) =>
       reopen(opened, async (file) => {
         const bytes = await file.read(offset + begin, end - begin);
         if (!checked) checkOnce(bytes.length === size ? crc32(bytes) : await crcOfRange(file, offset, size));
         return bytes;
       }),
-    scan: (begin, end, visit) =>
-      reopen(opened, async (file) => {
-        const isWhole = end - begin === size;
-        if (!checked && !isWhole) checkOnce(await crcOfRange(file, offset, size));
-        let crc = 0;
-        await readPieces(file, offset + begin, end - begin, (piece) => {
-          if (!checked) crc = crc32(piece, crc);
-          visit(piece);
-        });
-        checkOnce(crc);
-      }),
+    range: {
+      offset,
+      scan: (begin, end, visit) =>
+        reopen(opened, async (file) => {
+          const isWhole = end - begin === size;
+          if (!checked && !isWhole) checkOnce(await crcOfRange(file, offset, size));
+          let crc = 0;
+          await readPieces(file, offset + begin, end - begin, (piece) => {
+            if (!checked) crc = crc32(piece, crc);
+            visit(piece);
+          });
+          checkOnce(crc);
+        }),
+    },
   };
 }
 
