@@ -169,6 +169,9 @@ describe('alignprop train', () => {
       reward_before: expect.any(Number) as number,
       reward_after: expect.any(Number) as number,
     });
+    expect(trained.stderr).toMatch(
+      /Next:\n {2}\S+ run\/before-after\.png\n {2}alignprop generate crab --lora run\S*\.safetensors --steps 2 .*\n/,
+    );
     expect(trained.stderr).toMatch(/Epoch 2\/2 reward -\d\.\d{3}, loss \d\.\d{3}, grad \d\.\d{3}, \d+\.\d s\/step\n/);
   });
 
@@ -202,7 +205,7 @@ describe('alignprop train', () => {
     expect(await alignprop(['export run -o kohya.safetensors'])).toMatchObject({
       code: 0,
       stdout: 'kohya.safetensors\n',
-      stderr: '',
+      stderr: expect.stringMatching(/^Taking tiny-emoji, the embedded model, .* Give --model if .*\n$/) as string,
     });
     const { tensors } = await openSafetensors(directory(folder), 'kohya.safetensors');
     expect([...tensors.keys()]).toContain(

@@ -72,8 +72,4 @@ async function demo(options: DemoOptions): Promise<void> {
   const pipeline = await loadPipeline(options, output);
   const reward = await rewardTerms([rewardName]).load();
   await trainingRun({ config, pipeline, reward, ...lists, manifest }, output);
-  output.info(
-    `Try it: alignprop generate "crab" --lora ${config.output_dir}/pytorch_lora_weights.safetensors -o crab.png ` +
-      '--steps 10 --guidance-scale 4',
-  );
 }

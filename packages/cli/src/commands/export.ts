@@ -72,6 +72,11 @@ type Part = keyof typeof models;
 async function exportLora(lora: string, options: ExportOptions, access: HubAccess): Promise<void> {
   const { model = embeddedModel.path, revision, variant, output: path, format, mix } = options;
   const output = new Output(options);
+  if (options.model === undefined)
+    output.info(
+      `Taking ${embeddedModel.name}, the embedded model, for the one that the adapter was trained on. ` +
+        'Give --model if it was another.',
+    );
   await ensureBackend();
   const first = await openLora(lora, access);
   const second = mix === undefined || mix === 'base' ? undefined : await openLora(mix, access);

@@ -29,7 +29,7 @@ import { Interrupted } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import type { Output } from '../terminal/output.js';
 import type { Progress } from '../terminal/progress.js';
-import { resumeCommand } from './resume-command.js';
+import { nextCommands, resumeCommand } from './next-commands.js';
 
 /** The inputs of a training run. Its files go to `config.output_dir`. */
 export interface TrainingJob {
@@ -95,7 +95,7 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
         const comparison = await compareOnRankZero(job, trainer, signal, output);
         const interruption = await interruptionOf(collective, 'the end of the evaluation', signal);
         if (interruption) throw interruption;
-        reportDone(config, trainer, comparison, output);
+        reportDone(job, trainer, comparison, output);
       },
       () => output.info('Stopping after a checkpoint is written. Press Ctrl-C again to stop at once.'),
     );
@@ -139,11 +139,12 @@ async function stopIfInterrupted(
 
 /** Prints where the trained weights are, and the best of all evaluations. */
 function reportDone(
-  { use_lora, output_dir }: AlignPropConfig,
+  { config, prompts, evalPrompts = prompts, manifest }: TrainingJob,
   { globalStep, best }: Trainer,
   comparison: Comparison,
   output: Output,
 ): void {
+  const { use_lora, output_dir } = config;
   const [kind, label, name] = use_lora
     ? (['lora', 'LoRA', 'pytorch_lora_weights.safetensors'] as const)
     : (['unet', 'UNet', 'unet'] as const);
@@ -162,6 +163,10 @@ function reportDone(
     },
     [`${label}     ${last}`, ...(line ? [line] : [])].join('\n'),
   );
+  const adapter = use_lora ? (best ? bestWeights : last) : undefined;
+  const { images } = comparison;
+  const next = nextCommands({ config, adapter, prompt: evalPrompts.prompts[0]!, options: manifest.options, images });
+  output.info(['Next:', ...next].join('\n  '));
 }
 
 /** Returns the error that all processes throw if one of them was interrupted. */

@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { Command } from 'commander';
+import { parseAlignPropConfig } from '@alignprop/trainer';
+import { defineCommand } from './generate.js';
+import { nextCommands } from './next-commands.js';
+
+const config = parseAlignPropConfig({
+  output_dir: 'my run',
+  num_epochs: 20,
+  sample_num_steps: 10,
+  truncated_rand_backprop_minmax: [0, 10],
+  sample_guidance_scale: 4,
+  sample_eta: 0.5,
+  negative_prompts: 'blurry',
+  height: 64,
+});
+
+describe('nextCommands', () => {
+  const adapter = 'my run/pytorch_lora_weights.safetensors';
+  const options = { model: 'org/name', revision: 'abc', reward: ['aesthetic'] };
+  const commands = nextCommands({ config, adapter, prompt: 'red apple', options, images: 'my run/before-after.png' });
+
+  it('look at the images, draw with the settings of the training, and train on', () => {
+    expect(commands).toEqual([
+      expect.stringMatching(/^\S+ "my run\/before-after\.png"$/),
+      'alignprop generate "red apple" --lora "my run/pytorch_lora_weights.safetensors" --model org/name ' +
+        '--revision abc --steps 10 --guidance-scale 4 --eta 0.5 --negative-prompt blurry --height 64',
+      'alignprop resume "my run" --num-epochs 40',
+    ]);
+  });
+
+  it('give generate options that it has', () => {
+    const command = new Command();
+    defineCommand(command);
+    const known = command.options.map(({ long }) => long);
+    for (const [flag] of commands[1]!.matchAll(/--[a-z-]+/g)) expect(known).toContain(flag);
+  });
+
+  it('leave out what a run does not have: images, an adapter, a model of its own', () => {
+    expect(nextCommands({ config, prompt: 'crab' })).toEqual(['alignprop resume "my run" --num-epochs 40']);
+    expect(nextCommands({ config, adapter: 'a', prompt: 'crab' })[0]).toMatch(
+      /^alignprop generate crab --lora a --steps/,
+    );
+  });
+});
