@@ -48,7 +48,7 @@ async function demoManifest({
   evalPrompts,
 }: Record<'prompts' | 'evalPrompts', PromptList>): Promise<ManifestParts> {
   const read = (list: PromptList) => ({ list, remarks: [], warnings: [] });
-  const terms = { reward: [rewardName], evalReward: [], rewardOption: [] };
+  const terms = { reward: [rewardName], evalReward: [], rewardOption: [], lora: [] };
   const lists = { training: read(prompts), evaluation: read(evalPrompts) };
   return {
     kind: 'demo',

@@ -23,6 +23,13 @@ import { addRewardOptions, type RewardTermOptions } from '../options/reward-opti
 import type { UserReward } from '../options/reward-file.js';
 import { blackBoxTerms, rewardTerms, type RewardTerms } from '../options/reward-terms.js';
 import { applyManifest, manifestSource, promptFiles } from '../options/run-manifest.js';
+import {
+  adapterSource,
+  addStartingAdapter,
+  applyAdapterFields,
+  startFromAdapter,
+  type StartingAdapterOptions,
+} from '../options/starting-adapter.js';
 import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../terminal/errors.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 import { reportDryRun } from './dry-run-report.js';
@@ -30,7 +37,7 @@ import { reportPrompts } from './prompt-report.js';
 import { manifestParts } from './manifest-parts.js';
 import { trainingRun } from './training-run.js';
 
-interface TrainOptions extends ModelOptions, RewardTermOptions, PromptOptions, OutputOptions {
+interface TrainOptions extends ModelOptions, RewardTermOptions, PromptOptions, OutputOptions, StartingAdapterOptions {
   evalReward?: string | readonly string[];
   config?: string;
   dryRun?: boolean;
@@ -38,7 +45,6 @@ interface TrainOptions extends ModelOptions, RewardTermOptions, PromptOptions, O
   resumeFrom?: string;
   pretrainedModel?: string;
   pretrainedRevision?: string;
-  hfUserAccessToken?: string;
 }
 
 const defaultFolder = 'out';
@@ -53,7 +59,7 @@ export function defineCommand(command: Command): void {
 /** Adds the options of a training run. @returns those that are fields of its configuration */
 export function addTrainingOptions(command: Command): readonly ConfigOption[] {
   const fields = configOptions();
-  addTaskOptions(addPipelineOptions(command));
+  addTaskOptions(addStartingAdapter(addPipelineOptions(command)));
   for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token'])
     command.addOption(new Option(`--${name} <text>`).hideHelp());
   for (const group of new Set(fields.map((field) => field.group)))
@@ -131,6 +137,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   );
   const { resumeFrom } = command.opts<TrainOptions>();
   const resumed = resumeFrom ? await applyManifest(command, fields, resumeFrom) : undefined;
+  await applyAdapterFields(command, fields);
   const options = command.opts<TrainOptions>();
   const config = trainConfig(command, fields, configFile.places);
   const rewards = trainRewards(options);
@@ -153,8 +160,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
       revision: options.revision ?? options.pretrainedRevision,
       token: options.hfUserAccessToken,
     } as const;
-    const terms = { reward: [options.reward ?? defaultReward].flat(), evalReward: [options.evalReward ?? []].flat() };
-    const inputs = { ...terms, model: modelOptions, rewardOption: options.rewardOption ?? [], prompts };
+    const inputs = { ...namedInputs(options), model: modelOptions, prompts };
     const manifest = { ...(await manifestParts(command, fields, inputs, output)), kind: resumed?.manifest.kind };
     const start = { manifest, force: options.force, files: await promptFiles(command.opts()) };
     if (!options.dryRun && collective.rank === 0) {
@@ -162,7 +168,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
       await prepareFolder(config.output_dir);
     }
     const load = async () => ({
-      pipeline: await loadPipeline(modelOptions, output),
+      ...(await startFromAdapter(await loadPipeline(modelOptions, output), options, output)),
       reward: await rewards.training.load((text) => output.info(text)),
       evalReward: await rewards.evaluation?.load((text) => output.info(text)),
     });
@@ -185,6 +191,21 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   });
 }
 
+/** The rewards and adapters that the options name. */
+const namedInputs = ({
+  reward = defaultReward,
+  evalReward = [],
+  rewardOption = [],
+  lora = [],
+  loraFreeze,
+}: TrainOptions) => ({
+  reward: [reward].flat(),
+  evalReward: [evalReward].flat(),
+  rewardOption,
+  lora: [lora].flat(),
+  loraFreeze,
+});
+
 /** Loads on one process of each machine first, so that the others find its downloads in the cache. */
 async function loadInTurn<T>(collective: Collective, load: () => Promise<T>): Promise<T> {
   const isFirst = (launched(process.env)?.localRank ?? 0) === 0;
@@ -193,9 +214,14 @@ async function loadInTurn<T>(collective: Collective, load: () => Promise<T>): Pr
   return loaded ?? load();
 }
 
-/** Returns for each field that was set whether a flag, the file or the manifest of the run set it. */
+/** Returns for each field that was set whether a flag, the file, the manifest or the adapter set it. */
 function sourcesOf(command: Command, fields: readonly ConfigOption[]): Record<string, string> {
-  const names: Readonly<Record<string, string>> = { cli: 'flag', config: 'file', [manifestSource]: 'run' };
+  const names: Readonly<Record<string, string>> = {
+    cli: 'flag',
+    config: 'file',
+    [manifestSource]: 'run',
+    [adapterSource]: 'adapter',
+  };
   return Object.fromEntries(
     fields.flatMap(({ field, key }) => {
       const source = names[command.getOptionValueSource(key) ?? ''];

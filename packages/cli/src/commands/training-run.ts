@@ -35,6 +35,8 @@ import { nextCommands, resumeCommand } from './next-commands.js';
 export interface TrainingJob {
   config: AlignPropConfig;
   pipeline: StableDiffusionPipeline;
+  /** The pipeline as it is before training; `pipeline` by default. */
+  before?: StableDiffusionPipeline;
   reward: RewardFunction;
   /** The reward for `evalPrompts`; `reward` by default. */
   evalReward?: UserReward;
@@ -239,7 +241,7 @@ async function compare(
   signal: AbortSignal,
   output: Output,
 ): Promise<Comparison> {
-  const { config, evalReward = job.reward, evalPrompts } = job;
+  const { config, evalReward = job.reward, evalPrompts, before = job.pipeline } = job;
   const { prompts } = evalPrompts;
   const progress = output.progress('Evaluating', 2 * prompts.length);
   let done = 0;
@@ -254,20 +256,20 @@ async function compare(
       },
     });
   try {
-    const before = await judge(job.pipeline.with({ scheduler: trained.scheduler }), rows[0]);
+    const first = await judge(before.with({ scheduler: trained.scheduler }), rows[0]);
     const after = await judge(trained, rows[1]);
     progress.stop();
     const sheet = `${config.output_dir}/before-after.png`;
     await rows[0].show((upper) => rows[1].show((lower) => writeComparison(sheet, upper, lower)));
     output.result(
-      { event: 'judged', prompts, before: before.rewards, after: after.rewards },
+      { event: 'judged', prompts, before: first.rewards, after: after.rewards },
       [
-        `Reward   ${before.mean.toFixed(3)} before training, ${after.mean.toFixed(3)} after, ` +
+        `Reward   ${first.mean.toFixed(3)} before training, ${after.mean.toFixed(3)} after, ` +
           `on held-out prompts: ${abbreviated(prompts)}`,
         `Images   ${sheet}: upper row before training, lower row after`,
       ].join('\n'),
     );
-    return { reward_before: before.mean, reward_after: after.mean, images: sheet };
+    return { reward_before: first.mean, reward_after: after.mean, images: sheet };
   } finally {
     progress.stop();
     rows.forEach((row) => row.dispose());

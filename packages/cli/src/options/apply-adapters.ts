@@ -18,25 +18,37 @@ import type { LoraOptions } from './lora-options.js';
 /**
  * Applies adapters to the parts of a pipeline that they are for, one upon the other, and adds the tokens whose
  * embeddings their files hold.
+ * @param options.trainable makes the adapter's tensors variables, to go on training it
  * @throws UsageError if an adapter is for a part that the pipeline does not have
  */
 export async function applyAdapters(
   pipeline: StableDiffusionPipeline,
-  { lora = [], loraFile: file, loraScale, token }: LoraOptions & { token?: string },
+  {
+    lora = [],
+    loraFile: file,
+    loraScale,
+    token,
+    trainable = false,
+  }: LoraOptions & { token?: string; trainable?: boolean },
   output: Output,
 ): Promise<StableDiffusionPipeline> {
   let adapted = pipeline;
   for (const { source, weight = loraScale } of lora) {
     const adapter = await withDownloads(output, (access) => openLora(source, { ...access, file, token }));
-    adapted = await withEmbeddings(await applyAdapter(adapted, adapter, weight), adapter, output);
+    adapted = await withEmbeddings(await applyAdapter(adapted, adapter, { scale: weight, trainable }), adapter, output);
   }
   return adapted;
+}
+
+interface ApplyOptions {
+  readonly scale: number;
+  readonly trainable: boolean;
 }
 
 async function applyAdapter(
   pipeline: StableDiffusionPipeline,
   { location, components: { unet, text_encoder: text, ...others } }: OpenedAdapter,
-  scale: number,
+  options: ApplyOptions,
 ): Promise<StableDiffusionPipeline> {
   const foreign = Object.keys(others);
   if (foreign.length > 0 || (!unet && !text))
@@ -46,17 +58,17 @@ async function applyAdapter(
     );
   const { unet: model, textEncoder } = pipeline;
   return pipeline.with({
-    ...(unet && { unet: model.withParams(await applyUpon(model.params, unet, scale)) }),
-    ...(text && { textEncoder: textEncoder.withParams(await applyUpon(textEncoder.params, text, scale)) }),
+    ...(unet && { unet: model.withParams(await applyUpon(model.params, unet, options)) }),
+    ...(text && { textEncoder: textEncoder.withParams(await applyUpon(textEncoder.params, text, options)) }),
   });
 }
 
 /** Applies an adapter. One that the tree has already becomes part of its weights. */
-async function applyUpon(params: Params, state: LoraState, scale: number): Promise<Params> {
-  if (Object.keys(loraModules(params)).length === 0) return applyLora(params, state, { scale });
+async function applyUpon(params: Params, state: LoraState, options: ApplyOptions): Promise<Params> {
+  if (Object.keys(loraModules(params)).length === 0) return applyLora(params, state, options);
   const fused = await fuseLora(params);
   dispose(loraTensors(params));
-  return applyLora(fused, state, { scale });
+  return applyLora(fused, state, options);
 }
 
 /** Adds the embeddings of new tokens. One that does not fit is left out, with a warning: the adapter may still do. */

@@ -17,7 +17,7 @@ export interface AppliedConfig {
 const oneOff: readonly string[] = ['resumeFrom', 'overwriteOutputDir'];
 
 /** Options that may be a text or a list of texts, and those whose readers check their values. */
-const listed: readonly string[] = ['reward', 'evalReward'];
+const listed: readonly string[] = ['reward', 'evalReward', 'lora'];
 const structured: readonly string[] = ['prompt', 'prompts', 'evalPrompts', 'rewardOption'];
 
 /**

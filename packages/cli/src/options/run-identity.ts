@@ -4,6 +4,7 @@ import { resolveSource } from '@alignprop/autograd-ext/weights';
 import type { IdentityPart, RunIdentity } from '@alignprop/trainer';
 import { embeddedModel } from '../embedded-model.js';
 import { fingerprint, hashText } from './fingerprint.js';
+import { collectLora, type LoraChoice } from './lora-options.js';
 import type { ModelOptions } from './model-options.js';
 import type { PromptList } from './prompt-columns.js';
 import type { RunPrompts } from './prompt-options.js';
@@ -13,6 +14,9 @@ import { parseTerm, sourceOfTerm } from './reward-term.js';
 /** The inputs of a run, as its options name them. */
 export interface RunInputs {
   readonly model: Pick<ModelOptions, 'model' | 'revision' | 'variant' | 'token' | 'embedding'>;
+  /** The adapters that the run starts from. */
+  readonly lora: readonly string[];
+  readonly loraFreeze?: boolean;
   /** Terms of the reward. */
   readonly reward: readonly string[];
   /** Terms of the reward for held-out prompts; empty where that is the reward itself. */
@@ -32,6 +36,7 @@ export async function runIdentity(inputs: RunInputs, access: HubAccess = {}): Pr
   return {
     model: await modelIdentity(model, access),
     ...(model.embedding?.length && { embeddings: await listIdentity(model.embedding) }),
+    ...(inputs.lora.length > 0 && { lora: await adapterIdentity(inputs) }),
     reward: await rewardPart(reward),
     ...(evalReward.length > 0 && { eval_reward: await rewardPart(evalReward) }),
     prompts: promptIdentity(training.list),
@@ -90,6 +95,15 @@ const contentOf = async (value: unknown): Promise<unknown> =>
 
 async function listIdentity(values: readonly string[]): Promise<IdentityPart> {
   return { name: values.join(', '), sha256: hashText(JSON.stringify(await Promise.all(values.map(contentOf)))) };
+}
+
+async function adapterIdentity({ lora, loraFreeze = false }: RunInputs): Promise<IdentityPart> {
+  const choices = lora.reduce<readonly LoraChoice[]>((all, text) => collectLora(text, all), []);
+  const adapters = await Promise.all(choices.map(async ({ source, weight }) => [await contentOf(source), weight]));
+  return {
+    name: `${lora.join(', ')}${loraFreeze ? ' (frozen)' : ''}`,
+    sha256: hashText(JSON.stringify([adapters, loraFreeze])),
+  };
 }
 
 function promptIdentity(list: PromptList): IdentityPart {

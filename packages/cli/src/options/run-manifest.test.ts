@@ -105,6 +105,7 @@ describe('runIdentity', () => {
   mkdirSync(path('model/unet'), { recursive: true });
   const inputs = {
     model: { model: path('model') },
+    lora: [],
     reward: [`${path('own.mjs')}:2`],
     evalReward: [],
     rewardOption: [],

@@ -19,6 +19,7 @@ const replaced: Readonly<Record<string, readonly string[]>> = {
   pretrainedModel: ['model', 'revision', 'pretrainedRevision', 'variant'],
   revision: ['pretrainedRevision'],
   pretrainedRevision: ['revision'],
+  lora: ['loraFile', 'loraFreeze'],
   reward: ['rewardOption'],
   prompt: ['prompts', 'promptColumn', 'negativeColumn', 'weightColumn'],
   prompts: ['prompt', 'promptColumn', 'negativeColumn', 'weightColumn'],
@@ -78,7 +79,7 @@ export function storedOptions(command: Command, fields: readonly ConfigOption[])
   return Object.fromEntries(
     command.options.flatMap((option) => {
       const key = option.attributeName();
-      const isSet = ['cli', 'config', manifestSource].includes(command.getOptionValueSource(key) ?? '');
+      const isSet = !['default', undefined].includes(command.getOptionValueSource(key));
       if (!isSet || isField.has(key) || unstored.has(key)) return [];
       return [[key, absolute(key, command.getOptionValue(key))]];
     }),
@@ -102,7 +103,7 @@ function pathIn(key: string, value: string): string | undefined {
   if (['reward', 'evalReward'].includes(key)) return sourceOfTerm(value);
   if (key === 'rewardOption') return value.slice(value.indexOf('=') + 1);
   if (['model', 'pretrainedModel', 'prompts', 'evalPrompts'].includes(key)) return value;
-  if (key !== 'embedding') return undefined;
+  if (!['embedding', 'lora'].includes(key)) return undefined;
   return existsSync(value) ? value : value.replace(/:[^:/\\]+$/, '');
 }
 

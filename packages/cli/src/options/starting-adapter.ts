@@ -1,0 +1,129 @@
+import { dispose } from '@tensorflow/tfjs-core';
+import type { Command } from 'commander';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { fuseLora, loraModules, loraTensors, openLora, type LowRankAdapter } from '@alignprop/lora';
+import { withDownloads } from '../terminal/downloads.js';
+import { UsageError } from '../terminal/errors.js';
+import { Output } from '../terminal/output.js';
+import { applyAdapters } from './apply-adapters.js';
+import type { ConfigOption } from './config-options.js';
+import { collectLora, type LoraChoice } from './lora-options.js';
+import { collectValues } from './option-parsers.js';
+
+/** Values of the options that name the adapter that a run starts from. */
+export interface StartingAdapterOptions {
+  lora?: string | readonly string[];
+  loraFile?: string;
+  loraFreeze?: boolean;
+  hfUserAccessToken?: string;
+}
+
+/** The source of option values that the adapter's file has. */
+export const adapterSource = 'adapter';
+
+/** Adds `--lora`, `--lora-file` and `--lora-freeze`. */
+export const addStartingAdapter = (command: Command): Command =>
+  command
+    .option(
+      '--lora <adapter[:weight]>',
+      'Adapter to go on training, with the rank, alpha and kind that it has: a file of any program, a folder, or of ' +
+        'the hub org/name or org/name/file. With --lora-freeze several, each with its strength.',
+      collectValues,
+    )
+    .option('--lora-file <name>', 'Name of the file in a folder or repository with several.')
+    .option('--lora-freeze', 'Make the adapter of --lora part of the model, and train a new one upon it.');
+
+const choices = ({ lora = [] }: StartingAdapterOptions): readonly LoraChoice[] =>
+  [lora].flat().reduce<readonly LoraChoice[]>((all, text) => collectLora(text, all), []);
+
+/**
+ * Sets the fields of the configuration that the adapter's file determines, if a run goes on training one.
+ * @throws UsageError if flags or a configuration file set another value, if there are several adapters or one with a
+ *   weight, or if none is given to freeze
+ */
+export async function applyAdapterFields(command: Command, fields: readonly ConfigOption[]): Promise<void> {
+  const options = command.opts<StartingAdapterOptions>();
+  const [choice, ...others] = choices(options);
+  if (options.loraFreeze && !choice)
+    throw new UsageError('--lora-freeze: got no adapter, expected one. Give --lora <adapter>.');
+  if (!choice || options.loraFreeze) return;
+  if (others.length > 0 || choice.weight !== undefined)
+    throw new UsageError(
+      `--lora: got ${[options.lora].flat().join(', ')}, expected one adapter without a weight to go on training. ` +
+        'Give --lora-freeze to train a new one upon them.',
+    );
+  for (const [field, value] of Object.entries(await readFields(choice.source, options))) {
+    const { key } = fields.find((one) => one.field === field)!;
+    const given: unknown = command.getOptionValue(key);
+    const isGiven = command.getOptionValueSource(key) !== 'default' && given !== undefined;
+    if (isGiven && given !== value)
+      throw new UsageError(
+        `--${field.replaceAll('_', '-')}: got ${JSON.stringify(given)}, but the adapter '${choice.source}' has ` +
+          `${String(value)}. Leave it out, or train a new adapter upon that one with --lora-freeze.`,
+      );
+    command.setOptionValueWithSource(key, value, adapterSource);
+  }
+}
+
+/** Reads the fields of the configuration that a file determines. Where ranks differ, that of the first module. */
+async function readFields(
+  source: string,
+  { loraFile: file, hfUserAccessToken: token }: StartingAdapterOptions,
+): Promise<Readonly<Record<string, unknown>>> {
+  const opened = await withDownloads(new Output({ silent: true }), (access) =>
+    openLora(source, { ...access, file, token }),
+  );
+  const { location, components } = opened;
+  const modules = Object.values(components).flatMap((state) => Object.values(state.modules));
+  const first = modules.find((module): module is LowRankAdapter => module.kind !== 'merged' && Boolean(module.a));
+  if (!first)
+    throw new UsageError(
+      `--lora: ${location} has no low-rank factors, expected LoRA, LoCon or DoRA to go on training. ` +
+        'Train a new adapter upon it with --lora-freeze.',
+    );
+  return {
+    lora_kind: first.kind,
+    lora_rank: first.a!.shape[0],
+    lora_alpha: first.alpha,
+    ...('text_encoder' in components && { train_text_encoder: true }),
+  };
+}
+
+/** A pipeline that training starts from. */
+export interface StartingPipeline {
+  /** With a trainable adapter, where a run goes on training one. */
+  readonly pipeline: StableDiffusionPipeline;
+  /** The same model as it is before training. */
+  readonly before: StableDiffusionPipeline;
+}
+
+/** Applies the adapter that a run starts from: trainable, or as a part of the frozen weights. */
+export async function startFromAdapter(
+  pipeline: StableDiffusionPipeline,
+  options: StartingAdapterOptions,
+  output: Output,
+): Promise<StartingPipeline> {
+  const lora = choices(options);
+  if (lora.length === 0) return { pipeline, before: pipeline };
+  const given = { lora, loraFile: options.loraFile, loraScale: 1, token: options.hfUserAccessToken };
+  const before = await applyAdapters(pipeline, given, output);
+  if (!options.loraFreeze)
+    return { pipeline: await applyAdapters(pipeline, { ...given, trainable: true }, output), before };
+  const frozen = await fused(before);
+  return { pipeline: frozen, before: frozen };
+}
+
+/** Makes the adapters part of the weights, and frees them. */
+async function fused(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
+  const { unet, textEncoder } = pipeline;
+  const fuse = async (params: typeof unet.params) => {
+    if (Object.keys(loraModules(params)).length === 0) return params;
+    const merged = await fuseLora(params);
+    dispose(loraTensors(params));
+    return merged;
+  };
+  return pipeline.with({
+    unet: unet.withParams(await fuse(unet.params)),
+    textEncoder: textEncoder.withParams(await fuse(textEncoder.params)),
+  });
+}
