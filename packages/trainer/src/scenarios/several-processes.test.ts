@@ -145,6 +145,7 @@ describe('several processes', () => {
       'evaluations.jsonl',
       'metrics.jsonl',
       'pytorch_lora_weights.safetensors',
+      'run.json',
     ]);
     const second = await trainTwo(options({ num_epochs: 4, resume_from: out }));
     for (const i of [0, 1] as const) {
@@ -233,8 +234,9 @@ describe('several processes', () => {
         return brightness(images, [], []);
       },
     }));
-    expect(aborted[0]).toEqual({ rank: 1, cause });
-    expect(ranks.map(({ error }) => error?.message)).toEqual(['another rank aborted', 'out of paper']);
+    expect(aborted[0]!.cause).toMatchObject({ message: 'rewardFunction: out of paper', cause });
+    expect(aborted[0]!.rank).toBe(1);
+    expect(ranks.map(({ error }) => error?.message)).toEqual(['another rank aborted', 'rewardFunction: out of paper']);
   });
 
   it('are aborted where rank 0 cannot write', async () => {
