@@ -21,12 +21,14 @@ export function startProgress(
   total: number,
   { from = 0, started = performance.now(), format = String }: ProgressOptions = {},
 ): Progress {
-  const text = (done: number, details: string): string => {
+  const text = (done: number, details: string, width = Infinity): string => {
     const left = done > from ? ((performance.now() - started) / (done - from)) * (total - done) : undefined;
-    return [details, left !== undefined && done < total && `${clock(left / 1000)} left`].filter(Boolean).join(', ');
+    return fittingText(details, left !== undefined && done < total ? `${clock(left / 1000)} left` : '', width);
   };
   if (!process.stderr.isTTY) return lines(label, total, text);
   const barsize = Math.min(20, Math.max(5, process.stderr.columns - 80));
+  const besideBar = (done: number): number =>
+    process.stderr.columns - `${label} ${format(done)}/${format(total)}  `.length - barsize - 1;
   // gracefulExit would handle Ctrl-C, which interrupt.ts does. A hidden cursor would stay hidden if the process is
   // killed.
   const bar = new SingleBar({
@@ -42,11 +44,22 @@ export function startProgress(
   bar.start(total, from, { text: '' });
   return {
     update(done, details = '') {
-      bar.update(done, { text: text(done, details) });
+      bar.update(done, { text: text(done, details, besideBar(done)) });
       bar.render();
     },
     stop: () => bar.stop(),
   };
+}
+
+/**
+ * Joins details and the remaining time in at most `width` characters: the last of the comma-separated details are left
+ * out first, and the remaining time last.
+ */
+export function fittingText(details: string, left: string, width: number): string {
+  const parts = details === '' ? [] : details.split(', ');
+  const joined = (count: number): string => [...parts.slice(0, count), left].filter(Boolean).join(', ');
+  const counts = Array.from({ length: parts.length + 1 }, (_, i) => parts.length - i);
+  return counts.map(joined).find((text) => text.length <= width) ?? '';
 }
 
 function lines(label: string, total: number, text: (done: number, details: string) => string): Progress {
