@@ -2,6 +2,7 @@ import { isatty } from 'node:tty';
 import { Command, CommanderError, type HelpConfiguration } from 'commander';
 import colors from 'picocolors';
 import { commandList } from './commands/command-list.js';
+import { checkCombinations } from './options/combinations.js';
 import { asTyped, canonicalFlags, type CanonicalFlags } from './options/flags.js';
 import { helpConfiguration, helpPointer } from './options/help.js';
 import { usageMessage } from './options/usage-message.js';
@@ -62,6 +63,7 @@ function createProgram(all: boolean): Command {
       .description(sentence(summary))
       .summary(summary)
       .configureHelp(styled(helpConfiguration(name, all)));
+  program.hook('preAction', (_, command) => checkCombinations(command));
   return program.hook('preSubcommand', async (_, command) =>
     (await commandList[command.name()]?.load())?.defineCommand(command),
   );
