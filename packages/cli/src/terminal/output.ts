@@ -3,6 +3,7 @@ import colors from 'picocolors';
 import type { Command } from 'commander';
 import { startProgress, type Progress, type ProgressOptions } from './progress.js';
 import { table } from './table.js';
+import { wrapped } from './wrap.js';
 
 export interface OutputOptions {
   /** Prints results as JSON, one object a line. */
@@ -49,7 +50,10 @@ export class Output {
   }
 
   warn(text: string): void {
-    if (!this.#options.silent) this.#clear(() => process.stderr.write(`${this.#stderr.yellow('warning:')} ${text}\n`));
+    if (this.#options.silent) return;
+    const columns = process.stderr.isTTY ? process.stderr.columns : undefined;
+    const lines = wrapped(`warning: ${text}`, columns).replace('warning:', this.#stderr.yellow('warning:'));
+    this.#clear(() => process.stderr.write(`${lines}\n`));
   }
 
   progress(label: string, total: number, options?: ProgressOptions): Progress {
