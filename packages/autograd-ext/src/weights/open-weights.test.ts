@@ -100,6 +100,16 @@ describe('openWeights', () => {
     );
   });
 
+  it.each([
+    ['flax_model.msgpack', 'Flax'],
+    ['tf_model.h5', 'TensorFlow'],
+    ['model.onnx', 'ONNX'],
+  ])('says whose weights a folder has: %s', async (file, framework) => {
+    await expect(openWeights(memory({ [file]: '', 'config.json': '{}' }), 'model')).rejects.toThrow(
+      `there is ${file}. These are files of ${framework}: take the model's safetensors, or its files for PyTorch.`,
+    );
+  });
+
   it('says that a folder is empty or missing', async () => {
     await expect(open('nowhere/unet')).rejects.toThrow(/there is no weight file\. Check the path/);
   });

@@ -92,7 +92,8 @@ async function explainMissing(
   variant: string | undefined,
 ): Promise<string> {
   const present = await source.list();
-  const weights = present.filter((name) => (isWeightFile(name) || name.endsWith('.json')) && name !== 'config.json');
+  const isOther = (name: string) => name.endsWith('.json') && name !== 'config.json';
+  const weights = present.filter((name) => isWeightFile(name) || isOther(name) || formatOf(name) !== undefined);
   return (
     `openWeights: no weights in '${source.location}'. Looked for ${wanted.join(', ')}; ` +
     `there is ${weights.join(', ') || 'no weight file'}. ${advice(weights, variant)}`
@@ -105,8 +106,20 @@ function advice(present: readonly string[], variant: string | undefined): string
   if (other === '') return 'Leave out the variant.';
   const file = present.find(isWeightFile);
   if (file) return `Name the file if it is one of those: '${file}'.`;
+  const format = present.map(formatOf).find((found) => found !== undefined);
+  if (format) return `These are files of ${format}: take the model's safetensors, or its files for PyTorch.`;
   return 'Check the path and that the download is complete.';
 }
+
+/** The frameworks of other formats, by the extension of their files. */
+const frameworks = new Map([
+  ['msgpack', 'Flax'],
+  ['h5', 'TensorFlow'],
+  ['onnx', 'ONNX'],
+  ['gguf', 'llama.cpp'],
+]);
+
+const formatOf = (name: string): string | undefined => frameworks.get(name.split('.').at(-1)!);
 
 /** Returns the variant in the name of a weight file, '' if it has none; undefined for any other file. */
 function variantOf(name: string): string | undefined {

@@ -26,7 +26,9 @@ export async function resolveSource(source: string | FileSource, options: HubOpt
 
 /** Says what to do about a file that was given in place of a folder. */
 const advice = (file: string): string =>
-  isWeightFile(file)
-    ? 'A checkpoint in a single file (of the original scripts) cannot be read yet. Convert it with diffusers: ' +
-      `StableDiffusionPipeline.from_single_file('${file}').save_pretrained('folder'), and pass that folder.`
-    : 'Pass the folder that holds it.';
+  isWeightFile(file) ? singleFileAdvice(file) : 'Pass the folder that holds it.';
+
+/** Says what to do about a checkpoint in a single file, given in place of a pipeline's folder. */
+export const singleFileAdvice = (file: string): string =>
+  'A checkpoint in a single file (of the original scripts) cannot be read yet. Convert it with diffusers: ' +
+  `StableDiffusionPipeline.from_single_file('${file}').save_pretrained('folder'), and pass that folder.`;

@@ -1,4 +1,4 @@
-import { readJson, type FileSource } from '@alignprop/autograd-ext/weights';
+import { readJson, singleFileAdvice, type FileSource } from '@alignprop/autograd-ext/weights';
 
 /** `model_index.json`: for each part of the pipeline its library and class, null for parts that it does without. */
 export type ModelIndex = Readonly<Record<string, unknown>>;
@@ -40,8 +40,18 @@ export async function readModelIndex(source: FileSource): Promise<ModelIndex> {
   const { _class_name: pipeline } = index as ModelIndex;
   throw new Error(
     `StableDiffusionPipeline: ${source.location}/model_index.json${described(pipeline)}: ${problems.join('; ')}. ` +
-      'Only Stable Diffusion 1.x and 2.x pipelines are supported.',
+      (otherFormat(index as ModelIndex) ?? 'Only Stable Diffusion 1.x and 2.x pipelines are supported.'),
   );
+}
+
+/** Says what to do about a pipeline whose parts are in the format of another framework. */
+function otherFormat(index: ModelIndex): string | undefined {
+  const classes = Object.keys(index).map((part) => classOf(index, part) ?? '');
+  if (classes.some((name) => name.startsWith('Flax')))
+    return "Its weights are Flax's: take the model's files for PyTorch, which most repositories have in revision main.";
+  if (classes.some((name) => /^(Onnx|ORT)/.test(name)))
+    return 'It was exported to ONNX: take the model that it was exported from.';
+  return undefined;
 }
 
 /** Returns the class of a part; undefined where the index has none, or `[null, null]`. */
@@ -66,8 +76,11 @@ async function explainMissing(source: FileSource): Promise<string> {
       `${problem}: it holds an adapter, expected a pipeline. ` +
       'Pass the model that the adapter was trained for, and the adapter as an adapter.'
     );
+  const checkpoint = files.find((file) => /\.(safetensors|ckpt)$/.test(file));
   return (
     `${problem}, expected a pipeline in diffusers' layout; there is ${files.join(', ') || 'no file'}. ` +
-    'Check the path and that the download is complete.'
+    (checkpoint === undefined
+      ? 'Check the path and that the download is complete.'
+      : singleFileAdvice(`${source.location}/${checkpoint}`))
   );
 }

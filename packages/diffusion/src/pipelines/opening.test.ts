@@ -66,8 +66,13 @@ describe('model_index.json', () => {
     ],
     [
       { tokenizer: ['transformers', 'XLMRobertaTokenizer'] },
-      /tokenizer got XLMRobertaTokenizer, expected CLIPTokenizer or CLIPTokenizerFast/,
+      /tokenizer got XLMRobertaTokenizer, expected CLIPTokenizer or CLIPTokenizerFast\. Only Stable Diffusion 1/,
     ],
+    [
+      { unet: ['diffusers', 'FlaxUNet2DConditionModel'] },
+      /unet got FlaxUNet2DConditionModel, .* Its weights are Flax's: take the model's files for PyTorch/,
+    ],
+    [{ unet: ['diffusers', 'OnnxRuntimeModel'] }, /It was exported to ONNX: take the model that it was exported from/],
   ])('is refused with %o', async (change, message) => {
     await expect(open(withJson('model_index.json', change))).rejects.toThrow(message);
   });
@@ -76,6 +81,11 @@ describe('model_index.json', () => {
     ['a model alone', { 'config.json': '{"_class_name": "ControlNetModel"}' }, /it holds a ControlNetModel alone/],
     ['a model of transformers', { 'config.json': '{"architectures": ["CLIPModel"]}' }, /it holds a CLIPModel alone/],
     ['an adapter', { 'pytorch_lora_weights.safetensors': '' }, /it holds an adapter, expected a pipeline/],
+    [
+      'a checkpoint',
+      { 'v1-5.safetensors': '' },
+      /there is v1-5\.safetensors\..*from_single_file\('a-folder\/v1-5\.safe/,
+    ],
     ['other files', { 'a.txt': '' }, /there is a\.txt\. Check the path/],
     ['no file', {}, /there is no file\. Check the path/],
     ['a list', { 'model_index.json': '[]' }, /model_index\.json got \[\], expected an object/],
