@@ -153,17 +153,22 @@ describe('adapterKinds', () => {
   it.each([
     ['LoHa', 'output', [OUT, 1]],
     ['LoKr', 'input', [1, IN]],
-  ] as const)('gives the weight with %s the lengths of dora_scale along the %s', async (kind, axis, shape) => {
-    const example = examples.find((other) => other.kind === kind && other.shape === matrix)!;
-    const scale = stored(shape);
-    const change = changeOf(await kindOf(kind).read({ ...partsOf(example), dora_scale: scale }, settings));
-    const [weight, lengths] = [await changed(change, matrix, 1), await scale.read()];
-    lengths.forEach((length, n) => {
-      const values = weight.filter((_, i) => (axis === 'output' ? Math.floor(i / IN) : i % IN) === n);
-      expect(Math.hypot(...values)).toBeCloseTo(Math.abs(length), 4);
-    });
-    expect(change.misfit(matrix)).toBeUndefined();
-  });
+  ] as const)(
+    'gives the weight with %s the lengths of dora_scale along the %s, in proportion to the strength',
+    async (kind, axis, shape) => {
+      const example = examples.find((other) => other.kind === kind && other.shape === matrix)!;
+      const scale = stored(shape);
+      const change = changeOf(await kindOf(kind).read({ ...partsOf(example), dora_scale: scale }, settings));
+      const [weight, lengths] = [await changed(change, matrix, 1), await scale.read()];
+      const [none, half] = [await changed(change, matrix, 0), await changed(change, matrix, 0.5)];
+      half.forEach((value, i) => expect(value).toBeCloseTo((none[i]! + weight[i]!) / 2, 4));
+      lengths.forEach((length, n) => {
+        const values = weight.filter((_, i) => (axis === 'output' ? Math.floor(i / IN) : i % IN) === n);
+        expect(Math.hypot(...values)).toBeCloseTo(Math.abs(length), 4);
+      });
+      expect(change.misfit(matrix)).toBeUndefined();
+    },
+  );
 
   it('scales LoKr of whole factors by α/r of a configuration, and by 1 without one', async () => {
     const example = examples.find(({ parts }) => parts.lokr_w1 && parts.lokr_w2)!;

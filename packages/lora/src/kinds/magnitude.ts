@@ -23,8 +23,8 @@ export function readMagnitude({ lora_magnitude_vector: m, dora_scale: scale }: A
 }
 
 /**
- * Returns a change after which the rows or columns of the weight V get the lengths m (DoRA, equation 5). As in LyCORIS,
- * the strength s interpolates the factor: 1 + s·(m/|V| - 1).
+ * Returns a change after which the rows or columns of the changed weight V get the lengths m: W' = m·V/|V| (DoRA,
+ * equation 5). The strength s interpolates the weights, W + s·(W' - W), as in ComfyUI.
  */
 export function withMagnitude(change: WeightChange, magnitude: Magnitude | undefined): WeightChange {
   if (!magnitude) return change;
@@ -39,12 +39,13 @@ export function withMagnitude(change: WeightChange, magnitude: Magnitude | undef
       );
     },
     apply: async (weight, shape, strength) => {
-      await change.apply(weight, shape, strength);
+      const adapted = weight.slice();
+      await change.apply(adapted, shape, 1);
       const values = await vector.read();
-      const { lengths, indexOf } = lengthsOf(weight, shape, axis);
+      const { lengths, indexOf } = lengthsOf(adapted, shape, axis);
       for (let i = 0; i < weight.length; i++) {
         const at = indexOf(i);
-        weight[i]! *= 1 + strength * (values[at]! / lengths[at]! - 1);
+        weight[i]! += strength * ((adapted[i]! * values[at]!) / lengths[at]! - weight[i]!);
       }
     },
   };
