@@ -104,7 +104,9 @@ describe('applyLora', () => {
   it('names two modules of a file that mean the same', async () => {
     const same = { ...pair(conv1), ...pair('input_blocks.1.0.in_layers.2') };
     await expect(apply(same)).rejects.toThrow(
-      'applyLora: 1 of 2 modules do not fit: input_blocks.1.0.in_layers.2: names the same module as ' + conv1,
+      'applyLora: memory/adapter_model.safetensors: 1 of 2 modules do not fit: ' +
+        `input_blocks.1.0.in_layers.2: names the same module as ${conv1}`,
+        conv1,
     );
   });
 
@@ -115,6 +117,25 @@ describe('applyLora', () => {
     );
     await expect(apply({ ...pair(conv1), [`${conv1}.diff_b`]: values([2], 1, 1) })).rejects.toThrow(
       `${conv1}: bias: diff_b [2] got, expected [1]`,
+    );
+  });
+
+  it('refuses the bias of LoRA for a module that has none', async () => {
+    const module = 'down_blocks.0.attentions.0.to_q';
+    const file = {
+      [`${module}.lora_A.weight`]: values([1, 2], 1, 1),
+      [`${module}.lora_B.weight`]: values([2, 1], 1, 1),
+      [`${module}.lora_B.bias`]: values([2], 1, 1),
+    };
+    await expect(apply(file)).rejects.toThrow(`${module}: bias: the module has none in the model`);
+  });
+
+  it.each([
+    ['of two numbers', [2], [1, 1]],
+    ['that is empty', [0], []],
+  ] as const)('refuses an α %s', async (_, shape, numbers) => {
+    await expect(apply({ ...pair(conv1), [`${conv1}.alpha`]: values([...shape], ...numbers) })).rejects.toThrow(
+      `${conv1} has alpha [${shape}], expected one number`,
     );
   });
 

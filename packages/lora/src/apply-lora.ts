@@ -64,7 +64,7 @@ interface MatchedModule {
 }
 
 /** Finds the module of every adapter. @throws one error with all that do not fit */
-function matchModules(leaves: Leaves, { modules }: LoraState, trainable: boolean): MatchedModule[] {
+function matchModules(leaves: Leaves, { modules, location }: LoraState, trainable: boolean): MatchedModule[] {
   const findModules = moduleFinder(leaves);
   const problems: string[] = [];
   const matched: MatchedModule[] = [];
@@ -81,9 +81,27 @@ function matchModules(leaves: Leaves, { modules }: LoraState, trainable: boolean
   }
   if (problems.length === 0 && names.length > 0) return matched;
   const reason = problems.length
-    ? `${problems.length} of ${names.length} modules do not fit: ${list(problems)}`
+    ? `${problems.length} of ${names.length} modules do not fit: ${list(problems, 4)}`
     : 'the adapter is empty';
-  throw new Error(`applyLora: ${reason}. Use an adapter made for this model.`);
+  const file = location === undefined ? '' : `${location}: `;
+  throw new Error(`applyLora: ${file}${reason}.${originOf(modules)} Use an adapter made for this model.`);
+}
+
+/** The models whose UNet attends to texts of such a width. */
+const modelsByWidth: Readonly<Record<number, string>> = {
+  768: 'Stable Diffusion 1.x',
+  1024: 'Stable Diffusion 2.x',
+  2048: 'SDXL',
+};
+
+/** Says which model an adapter seems to be made for, by the width of the texts that its UNet attends to. */
+function originOf(modules: LoraState['modules']): string {
+  for (const [name, adapter] of Object.entries(modules)) {
+    if (adapter.kind === 'merged' || !/attn2[._]to_[kv]$/.test(name)) continue;
+    const model = modelsByWidth[adapter.a?.shape[1] ?? 0];
+    if (model) return ` It is for ${model}.`;
+  }
+  return '';
 }
 
 function findProblem(
@@ -126,7 +144,7 @@ function changesOf(
 const biasOf = (module: string): string => weightOf(module).replace(/weight$/, 'bias');
 
 function biasProblem(leaf: Leaf | undefined, change: WeightChange): string | undefined {
-  const problem = changeProblem(leaf, change);
+  const problem = leaf ? changeProblem(leaf, change) : 'the module has none in the model';
   return problem && `bias: ${problem}`;
 }
 
@@ -144,6 +162,7 @@ function lowRankProblem(base: Leaf | undefined, { a, b, magnitude, baseChange }:
   if (!a || !b) return `lacks ${a ? 'B' : 'A'}`;
   const [out, ...inputs] = base.shape as [number, ...number[]];
   const r = a.shape[0]!;
+  if (r === 0) return 'has rank 0';
   // 1×1 kernels and matrices stand for each other: programs that convert between them write either.
   const fits =
     elementCount(a.shape) === r * elementCount(inputs) && b.shape[0] === out && elementCount(b.shape) === out * r;

@@ -48,7 +48,7 @@ export async function openLora(
   const components: Record<string, LoraState> = {};
   for (const [component, modules] of sorted) {
     const settingsOf = readSettingsOf(configOf(component), location);
-    components[component] = { modules: await readModules(modules, settingsOf, location), components: names };
+    components[component] = { location, modules: await readModules(modules, settingsOf, location), components: names };
   }
   return { location, components, embeddings };
 }

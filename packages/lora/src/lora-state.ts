@@ -6,6 +6,8 @@ import type { WeightChange } from './weight-change.js';
 
 /** An adapter as read from a file, not yet applied to a model. */
 export interface LoraState {
+  /** The file, for messages. */
+  readonly location?: string;
   /** What the file does to each module. Names of kohya's files have underscores in place of dots. */
   readonly modules: Readonly<Record<string, ModuleAdapter>>;
   /** The parts of a pipeline that the file adapts (`unet`, `text_encoder`); this state is one of them. */
@@ -64,14 +66,15 @@ export function factorsProblem(adapter: ModuleAdapter): string | undefined {
  * Checks that `saveLora` can write what `applyLora` makes of an adapter: it writes factors alone.
  * @throws one error with every module of another kind, such as LoHa, or that also changes the bias or the weights below
  */
-export function checkWritable({ modules }: LoraState): void {
+export function checkWritable({ modules, location }: LoraState): void {
   const problems = Object.entries(modules).flatMap(([name, adapter]) => {
     const problem = factorsProblem(adapter);
     return problem ? [`${name} ${problem}`] : [];
   });
   if (problems.length > 0)
     throw new Error(
-      `checkWritable: no format can hold the adapter: ${list(problems, 3)}. Keep the file as it is, it can be applied.`,
+      `checkWritable: no format can hold ${location ?? 'the adapter'}: ${list(problems, 3)}. ` +
+        'Keep the file as it is, it can be applied.',
     );
 }
 

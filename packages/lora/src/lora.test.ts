@@ -330,7 +330,19 @@ describe('applyLora', () => {
     await expect(applyLora(twins, state(pair('a_b_c')))).rejects.toThrow('a_b_c: can mean a.b_c or a_b.c');
   });
 
-  it('lists every module that does not fit in one error', async () => {
+  it.each([
+    [768, 'Stable Diffusion 1.x'],
+    [1024, 'Stable Diffusion 2.x'],
+    [2048, 'SDXL'],
+  ])('names the file that does not fit, and its model by the width %i of texts', async (width, model) => {
+    const other = { location: 'a/style.safetensors', modules: pair('mid_block_attn2_to_k', 6, width) };
+    await expect(applyLora(params(), other)).rejects.toThrow(
+      'applyLora: a/style.safetensors: 1 of 1 modules do not fit: mid_block_attn2_to_k: not in the model. ' +
+        `It is for ${model}. Use an adapter made for this model.`,
+    );
+  });
+
+  it('lists modules that do not fit in one error', async () => {
     const wrong = {
       ...pair('nowhere.to_q'),
       ...pair('blocks.0.norm'),
@@ -343,6 +355,8 @@ describe('applyLora', () => {
         'blocks.0.attn.to_q: A [2,5] and B [6,2] got, expected [r, 4] and [6, r], blocks.1.attn.to_q: lacks B.',
     );
     const mixed = { 'blocks.0.attn.to_q': factors([2, 4], [6, 3]) };
+    const ofRank0 = { 'blocks.0.attn.to_q': factors([0, 4], [6, 0]) };
+    await expect(applyLora(params(), state(ofRank0))).rejects.toThrow('blocks.0.attn.to_q: has rank 0.');
     await expect(applyLora(params(), state(mixed))).rejects.toThrow('A [2,4] and B [6,3] got');
     await expect(applyLora(params(), state({}))).rejects.toThrow('the adapter is empty');
     await expect(

@@ -64,14 +64,14 @@ interface Module {
 type Pair = readonly [Module | undefined, Module | undefined];
 
 /** Returns the modules of an adapter by their underscored path, which all layouts of files have in common. */
-function readModules({ modules }: LoraState): Map<string, Module> {
+function readModules({ modules, location = 'the adapter' }: LoraState): Map<string, Module> {
   const entries = Object.entries(modules);
   const problems = entries.flatMap(([name, adapter]) => {
     const problem = unmixable(adapter);
     return problem ? [`${name} ${problem}`] : [];
   });
   if (problems.length > 0)
-    throw new Error(`mixLora: cannot mix ${list(problems, 3)}. Mix adapters that are LoRA or LoCon.`);
+    throw new Error(`mixLora: cannot mix ${location}: ${list(problems, 3)}. Mix adapters that are LoRA or LoCon.`);
   return new Map(
     entries.map(([name, adapter]) => {
       const { a, b, alpha } = adapter as LowRankAdapter;

@@ -154,7 +154,7 @@ describe('adapterKinds', () => {
     ['LoHa', 'output', [OUT, 1]],
     ['LoKr', 'input', [1, IN]],
   ] as const)(
-    'gives the weight with %s the lengths of dora_scale along the %s, in proportion to the strength',
+    'gives the weight with %s the lengths of dora_scale along the %s, by the strength',
     async (kind, axis, shape) => {
       const example = examples.find((other) => other.kind === kind && other.shape === matrix)!;
       const scale = stored(shape);

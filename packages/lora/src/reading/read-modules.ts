@@ -1,4 +1,4 @@
-import type { StoredTensor } from '@alignprop/autograd-ext';
+import { elementCount, type StoredTensor } from '@alignprop/autograd-ext';
 import { adapterKinds } from '../kinds/adapter-kinds.js';
 import type { AdapterKind } from '../kinds/adapter-kind.js';
 import type { AdapterPart, AdapterParts } from '../kinds/adapter-part.js';
@@ -64,7 +64,7 @@ function checkKeys({ unknown, repeated, adapterNames }: KeyProblems, location: s
   const hint =
     weights.length > 0 && weights.length === unknown.length
       ? ' They are weights of whole modules (modules_to_save or bias in peft): merge the adapter with peft instead.'
-      : '';
+      : ' Remove them, or save the adapter alone.';
   if (unknown.length) throw new Error(`loadLora: ${location} has keys of no known adapter: ${list(unknown)}.${hint}`);
   if (repeated.length)
     throw new Error(`loadLora: ${location} has keys that mean the same as others: ${list(repeated)}. Remove them.`);
@@ -80,7 +80,7 @@ export async function readModules(
   const problems: string[] = [];
   for (const [module, parts] of modules) {
     try {
-      const alpha = (await parts.alpha?.read())?.[0];
+      const alpha = parts.alpha && (await readAlpha(parts.alpha));
       adapters[module] = await kindOf(parts).read(parts, settingsOf(module, alpha));
     } catch (error) {
       problems.push(`${module} ${(error as Error).message}`);
@@ -88,6 +88,11 @@ export async function readModules(
   }
   if (problems.length === 0) return adapters;
   throw new Error(`loadLora: ${location} has no complete adapter of every module: ${list(problems)}.`);
+}
+
+async function readAlpha(tensor: StoredTensor): Promise<number> {
+  if (elementCount(tensor.shape) !== 1) throw new Error(`has alpha [${tensor.shape}], expected one number`);
+  return (await tensor.read())[0]!;
 }
 
 /** Returns the kind that the tensors of a module are. @throws if there is none, or if they are of several */

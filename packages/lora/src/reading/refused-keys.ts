@@ -37,7 +37,12 @@ const refusedKinds: readonly RefusedKind[] = [
     advice: merge,
   },
   {
-    pattern: /\.base_layer\.(?:weight|bias)$/,
+    pattern: /\.base_layer\.bias$/,
+    kind: "biases trained beside the adapter (bias in peft's configuration)",
+    advice: merge,
+  },
+  {
+    pattern: /\.base_layer\.weight$/,
     kind: 'the weights of the whole model beside the adapter',
     advice: "Save the adapter alone, with peft's get_peft_model_state_dict.",
   },
@@ -51,6 +56,11 @@ const refusedKinds: readonly RefusedKind[] = [
     pattern: /^(?:emb_params|clip_[lg]|string_to_param\.\*|string_to_param|string_to_token)$|^string_to_param\./,
     kind: 'a textual inversion embedding',
     advice: 'Load it as an embedding.',
+  },
+  {
+    pattern: /^(?:conv_in|(?:text_model\.)?embeddings\.token_embedding)\.weight$/,
+    kind: 'the weights of a whole model',
+    advice: 'Give the folder of its pipeline as the model.',
   },
   {
     pattern: /^(?:model\.diffusion_model|first_stage_model|cond_stage_model)\.(?!.*\.(?:lora|hada|lokr)_)/,
