@@ -10,9 +10,11 @@ const cacheDir = temporaryFolder();
 let hub: MockHub;
 beforeAll(async () => {
   mkdirSync(join(folder, 'styles', 'one'), { recursive: true });
+  mkdirSync(join(folder, 'capitals'));
   for (const name of [
     ...['a.pt', 'usual.bin', 'note.txt', 'styles/b.safetensors', 'styles/b.bin', 'styles/one/c.pt'],
     ...['styles/one/optimizer.bin', 'styles/one/scheduler.bin', 'styles/one/training_args.bin'],
+    'capitals/D.SAFETENSORS',
   ])
     writeFileSync(join(folder, name), name);
   hub = await startMockHub({ 'org/name': folder });
@@ -40,6 +42,8 @@ describe('findWeightFile', () => {
     ['a folder with the usual name', '', {}, 'usual.bin'],
     ['a folder with one file of safetensors', '/styles', {}, 'styles/b.safetensors'],
     ['a folder with one file of weights beside a training state', '/styles/one', {}, 'styles/one/c.pt'],
+    ['a file whose extension has capital letters', '/capitals/D.SAFETENSORS', {}, 'capitals/D.SAFETENSORS'],
+    ['a folder with a file whose extension has capital letters', '/capitals', {}, 'capitals/D.SAFETENSORS'],
     ['a folder and a path in it', '', { file: 'styles/one/c.pt' }, 'styles/one/c.pt'],
   ])('finds on this machine and on the hub: %s', async (_, path, options, content) => {
     expect(await contentOf(`${folder}${path}`, options)).toBe(content);
@@ -50,6 +54,12 @@ describe('findWeightFile', () => {
     const message = /^test: '.*' got a\.pt, usual\.bin, expected one file of weights, or one called x\. .*\/a\.pt'\.$/;
     await expect(contentOf(folder, { names: ['x'] })).rejects.toThrow(message);
     await expect(contentOf('org/name', { names: ['x'] })).rejects.toThrow(message);
+  });
+
+  it('says which extensions a file of weights can have', async () => {
+    await expect(contentOf(join(folder, 'note.txt'))).rejects.toThrow(
+      /^test: location got the file '.*note\.txt', expected one that ends in \.safetensors, .*its format\.$/,
+    );
   });
 
   it('says that a file or folder is not there', async () => {

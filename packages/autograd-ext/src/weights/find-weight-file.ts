@@ -2,7 +2,7 @@ import { directory } from './files/directory.js';
 import { subfolder, type FileSource } from './files/file-source.js';
 import { hub } from './hub/hub.js';
 import type { HubOptions } from './hub/hub-settings.js';
-import { isWeightFile } from './open-weight-file.js';
+import { isSafetensors, isWeightFile } from './open-weight-file.js';
 import { resolveSource } from './resolve-source.js';
 
 /** Options of `findWeightFile`; those of the hub are used for a repository. */
@@ -27,7 +27,8 @@ export interface WeightFile {
  * @param location a file, a folder, a hub id, a path of a repository such as `organisation/name/file.pt`, or a
  *   `FileSource`. A folder's only file of weights, or of safetensors, may have any name; the states of optimizers and
  *   schedulers do not count.
- * @throws if there is no such file, or several and none of the usual names; lists them
+ * @throws if there is no such file, it has another extension, or there are several and none of the usual names; lists
+ *   them
  */
 export async function findWeightFile(
   location: string | FileSource,
@@ -36,11 +37,12 @@ export async function findWeightFile(
   if (typeof location === 'string') {
     const found = await findByPath(location, options);
     if (found) return found;
+    await checkExtension(location, owner);
   }
   const source = await resolveSource(await folderOf(location, options), options);
   if (file !== undefined) return { source, file };
   const files = (await source.list()).filter((name) => isWeightFile(name) && !isTrainingState(name));
-  const safetensors = files.filter((name) => name.endsWith('.safetensors'));
+  const safetensors = files.filter(isSafetensors);
   const present = safetensors.length === 1 ? safetensors : files; // the others are copies of it
   const name = names.find((known) => files.includes(known)) ?? (present.length === 1 ? present[0] : undefined);
   if (name !== undefined) return { source, file: name };
@@ -67,6 +69,17 @@ async function findByPath(location: string, options: HubOptions): Promise<Weight
   const [, id, path] = HUB_PATH.exec(location) ?? [];
   const isHere = id === undefined || (await exists(location));
   return isHere ? { source: directory(folder || '/'), file } : { source: hub(id, options), file: path! };
+}
+
+/** @throws if a location is a file on this machine, whose extension is none of weights */
+async function checkExtension(location: string, owner: string): Promise<void> {
+  const { stat } = await import('node:fs/promises');
+  const entry = await stat(location).catch(() => undefined);
+  if (!entry || entry.isDirectory()) return;
+  throw new Error(
+    `${owner}: location got the file '${location}', ` +
+      'expected one that ends in .safetensors, .bin, .pt, .pth or .ckpt. If it is a file of weights, give it the name of its format.',
+  );
 }
 
 /** Returns a folder of a repository as a source, and any other location as it is. */

@@ -15,7 +15,7 @@ export {
 } from './hub/hub-settings.js';
 export { hub } from './hub/hub.js';
 export { initParams, loadParams, type ParamsSpec } from './load-params.js';
-export { openWeightFile } from './open-weight-file.js';
+export { isSafetensors, openWeightFile } from './open-weight-file.js';
 export { openWeights } from './open-weights.js';
 export { resolveSource, singleFileAdvice } from './resolve-source.js';
 export { openSafetensors } from './safetensors/open-safetensors.js';

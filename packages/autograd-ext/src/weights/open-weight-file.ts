@@ -4,7 +4,10 @@ import { openSafetensors } from './safetensors/open-safetensors.js';
 import { openTorchFile } from './torch/open-torch-file.js';
 
 /** Whether a file has the extension of a format that `openWeightFile` reads. */
-export const isWeightFile = (path: string): boolean => /\.(safetensors|bin|ckpt|pth?)$/.test(path);
+export const isWeightFile = (path: string): boolean => /\.(safetensors|bin|ckpt|pth?)$/i.test(path);
+
+/** Whether a file is one of safetensors by its extension, in capital or small letters. */
+export const isSafetensors = (path: string): boolean => /\.safetensors$/i.test(path);
 
 /**
  * Opens a file of weights: safetensors by its extension, any other as a file of torch.save. Of a training checkpoint
@@ -12,7 +15,7 @@ export const isWeightFile = (path: string): boolean => /\.(safetensors|bin|ckpt|
  * @throws if it is missing or damaged
  */
 export async function openWeightFile(source: FileSource, path: string): Promise<Map<string, StoredTensor>> {
-  const open = path.endsWith('.safetensors') ? openSafetensors : openTorchFile;
+  const open = isSafetensors(path) ? openSafetensors : openTorchFile;
   return stateDict((await open(source, path)).tensors);
 }
 

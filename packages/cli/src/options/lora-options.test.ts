@@ -27,6 +27,14 @@ describe('--lora', () => {
     expect(collectLora(`${path}:2`)).toEqual([{ source: path, weight: 2 }]);
   });
 
+  it.each(['high', '0,5', '50%', 'nan', ''])('refuses the weight %j of a file that is there', (weight) => {
+    const path = join(folder, 'style.bin');
+    writeFileSync(path, '');
+    expect(() => collectLora(`${path}:${weight}`)).toThrow(
+      `--lora: the weight of '${path}' got '${weight}', expected a number`,
+    );
+  });
+
   it('keeps adapters in the order in which they are given, and describes them', () => {
     const lora = collectLora('b/two.bin', collectLora('a/one.safetensors:0.3'));
     expect(describeLoras({ lora, loraScale: 0.5 })).toBe('one.safetensors: 0.3, two.bin: 0.5');

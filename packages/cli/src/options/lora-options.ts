@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Command } from 'commander';
+import { UsageError } from '../terminal/errors.js';
 import { parseNumber } from './option-parsers.js';
 
 /** An adapter as `--lora` names it. */
@@ -32,12 +33,25 @@ export const addLoraOptions = (command: Command): Command =>
     .option('--lora-file <name>', 'Name of the file in a folder or repository with several.')
     .option('--lora-scale <n>', 'Strength of adapters that are given without a weight.', parseNumber, 1);
 
-/** Parses `source` or `source:weight`, and adds it to those given before. A file may have a colon in its name. */
+/**
+ * Parses `source` or `source:weight`, and adds it to those given before. A file may have a colon in its name.
+ * @throws UsageError if something else than a number follows the colon after a file that is there
+ */
 export function collectLora(text: string, previous: readonly LoraChoice[] = []): readonly LoraChoice[] {
   const [, source, weight] = existsSync(text)
     ? []
     : (/^(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i.exec(text) ?? []);
+  if (!source) checkWeight(text);
   return [...previous, source && weight ? { source, weight: Number(weight) } : { source: text }];
+}
+
+/** @throws UsageError if a text is the path of a file, a colon and something else than a number */
+function checkWeight(text: string): void {
+  const [, source, weight] = /^(.+):([^:]*)$/.exec(text) ?? [];
+  if (source && !existsSync(text) && existsSync(source))
+    throw new UsageError(
+      `--lora: the weight of '${source}' got '${weight}', expected a number such as 0.8. Write 'file:0.8'.`,
+    );
 }
 
 /** Describes adapters and their strengths in a line: `style.safetensors: 0.8, fox.safetensors: 1`. */

@@ -1,6 +1,7 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import {
   findWeightFile,
+  isSafetensors,
   openSafetensors,
   openTorchFile,
   type FileSource,
@@ -52,7 +53,7 @@ export async function readEmbedding(
     file: weightName,
   });
   const path = `${source.location}/${file}`;
-  const { tensors, metadata } = await (file.endsWith('.safetensors') ? openSafetensors : openTorchFile)(source, file);
+  const { tensors, metadata } = await (isSafetensors(file) ? openSafetensors : openTorchFile)(source, file);
   const name = metadata instanceof Map ? metadata.get('name') : metadata.name;
   const { token, vectors } = chooseVectors(tensors, path, options.onWarning);
   const fileToken = token ?? (typeof name === 'string' ? name : undefined) ?? fileName(file);

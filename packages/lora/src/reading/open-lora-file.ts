@@ -1,6 +1,7 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import {
   findWeightFile,
+  isSafetensors,
   openSafetensors,
   openWeightFile,
   readJson,
@@ -46,7 +47,7 @@ export async function openLoraFile(
 
 async function open({ source, file }: LoraFile): Promise<OpenedLora> {
   const location = `${source.location}/${file}`;
-  const { tensors, metadata } = file.endsWith('.safetensors')
+  const { tensors, metadata } = isSafetensors(file)
     ? await openSafetensors(source, file)
     : { tensors: await openWeightFile(source, file), metadata: {} };
   const header = parseHeader((metadata as { lora_adapter_metadata?: string }).lora_adapter_metadata, location);
