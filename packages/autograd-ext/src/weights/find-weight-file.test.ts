@@ -56,6 +56,15 @@ describe('findWeightFile', () => {
     await expect(contentOf('org/name', { names: ['x'] })).rejects.toThrow(message);
   });
 
+  it('names a file in the folders of a folder without one', async () => {
+    mkdirSync(join(folder, 'run', 'checkpoint-500'), { recursive: true });
+    for (const name of ['optimizer.bin', 'style.safetensors'])
+      writeFileSync(join(folder, 'run', 'checkpoint-500', name), name);
+    await expect(contentOf(join(folder, 'run'))).rejects.toThrow(
+      /got no file of weights, .* Name one in its folders .*: '.*run\/checkpoint-500\/style\.safetensors'\.$/,
+    );
+  });
+
   it('says which extensions a file of weights can have', async () => {
     await expect(contentOf(join(folder, 'note.txt'))).rejects.toThrow(
       /^test: location got the file '.*note\.txt', expected one that ends in \.safetensors, .*its format\.$/,

@@ -41,13 +41,15 @@ export async function findWeightFile(
   }
   const source = await resolveSource(await folderOf(location, options), options);
   if (file !== undefined) return { source, file };
-  const files = (await source.list()).filter((name) => isWeightFile(name) && !isTrainingState(name));
+  const files = (await source.list()).filter(isTrained);
   const safetensors = files.filter(isSafetensors);
   const present = safetensors.length === 1 ? safetensors : files; // the others are copies of it
   const name = names.find((known) => files.includes(known)) ?? (present.length === 1 ? present[0] : undefined);
   if (name !== undefined) return { source, file: name };
-  const advice = present.length
-    ? `Name one of them with its path: '${source.location}/${present[0]}'.`
+  const below = present.length ? [] : await filesBelow(source.location);
+  const [example] = [...present, ...below];
+  const advice = example
+    ? `Name one ${present.length ? 'of them' : 'in its folders'} with its path: '${source.location}/${example}'.`
     : 'Check the path and that the download is complete.';
   throw new Error(
     `${owner}: '${source.location}' got ${present.join(', ') || 'no file of weights'}, ` +
@@ -58,6 +60,20 @@ export async function findWeightFile(
 /** Whether a file is the state of a training run, by the names that accelerate and transformers give theirs. */
 const isTrainingState = (name: string): boolean =>
   /^(?:optimizer|scheduler|scaler|training_args|random_states)[\w-]*\.\w+$/.test(name);
+
+/** Whether a file holds trained weights, by its name. */
+const isTrained = (name: string): boolean => isWeightFile(name) && !isTrainingState(name);
+
+/** Lists the files of weights in the folders of a folder on this machine: `checkpoint-500/model.safetensors`. */
+async function filesBelow(location: string): Promise<string[]> {
+  const { readdir } = await import('node:fs/promises');
+  const entries = await readdir(location, { withFileTypes: true }).catch(() => []);
+  const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  const files = await Promise.all(
+    folders.sort().map(async (name) => (await directory(location).list(name)).map((file) => `${name}/${file}`)),
+  );
+  return files.flat().filter((path) => isTrained(path.replace(/^.*\//, '')));
+}
 
 /** A path within a repository on the hub: its id and the rest. */
 const HUB_PATH = /^(\w[\w.-]*\/\w[\w.-]*)\/(.+)$/;
@@ -78,7 +94,8 @@ async function checkExtension(location: string, owner: string): Promise<void> {
   if (!entry || entry.isDirectory()) return;
   throw new Error(
     `${owner}: location got the file '${location}', ` +
-      'expected one that ends in .safetensors, .bin, .pt, .pth or .ckpt. If it is a file of weights, give it the name of its format.',
+      'expected one that ends in .safetensors, .bin, .pt, .pth or .ckpt. ' +
+      'If it is a file of weights, give it the name of its format.',
   );
 }
 
