@@ -1,4 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { tensor4d } from '@tensorflow/tfjs-core';
+import { useBackend } from '@alignprop/autograd-ext';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { fixtureJson } from '../../../../fixtures/index.js';
 import {
   correctedScheduler,
@@ -14,6 +16,8 @@ import type { SchedulerConfig } from './scheduler.js';
 
 const sd15 = fixtureJson<Record<string, unknown>>('sd15-tiny/model/scheduler/scheduler_config.json');
 const sd2 = fixtureJson<Record<string, unknown>>('sd2-tiny/model/scheduler/scheduler_config.json');
+
+beforeAll(() => useBackend('cpu'));
 
 describe('createScheduler', () => {
   it('reads the class and the options from the file', () => {
@@ -153,6 +157,32 @@ describe('schedulerFor', () => {
       steps_offset: 1,
     });
     expect(schedulerFor('HeunDiscreteScheduler', sd15).config._class_name).toBe('HeunDiscreteScheduler');
+  });
+
+  it.each(Object.entries(schedulers))('rescales to zero SNR where diffusers has the option: %s', (name, Class) => {
+    const rescaled = [
+      'DDIM',
+      'DDPM',
+      'EulerDiscrete',
+      'EulerAncestralDiscrete',
+      'DPMSolverMultistep',
+      'UniPCMultistep',
+    ];
+    const has = [...rescaled, 'LCM', 'TCD'].includes(name.replace('Scheduler', ''));
+    const velocity = (options: object) => {
+      const one = tensor4d([1], [1, 1, 1, 1]);
+      return Class.fromConfig({ ...sd15, ...options })
+        .getVelocity(one, one, [900])
+        .dataSync()[0];
+    };
+    expect(velocity({ rescale_betas_zero_snr: true }) !== velocity({})).toBe(has);
+  });
+
+  it.each(['dpm++-2m', 'dpm++-2s'])('takes the fixed variance of a DDPM file for %s, and no learned one', (name) => {
+    expect(schedulerFor(name, { ...sd15, variance_type: 'fixed_small' }).timesteps(3)).toHaveLength(3);
+    expect(() => schedulerFor(name, { ...sd15, variance_type: 'learned_range' })).toThrow(
+      /variance_type got "learned_range", expected null or a fixed one/,
+    );
   });
 
   it('lists the names if there is no such scheduler', () => {

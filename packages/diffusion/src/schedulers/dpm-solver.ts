@@ -33,8 +33,8 @@ export type DPMSolverConfig = BetaConfig &
     final_sigmas_type: (typeof finalSigmasTypes)[number];
     /** The smallest log(√ᾱ / √(1 - ᾱ)) of a timestep; -Infinity for all timesteps. */
     lambda_min_clipped: number;
-    /** Models that predict variances are not supported. */
-    variance_type: null;
+    /** Models that predict variances, `learned` and `learned_range`, are not supported. Has no other effect. */
+    variance_type: string | null;
     use_flow_sigmas: boolean;
     use_dynamic_shifting: boolean;
   };
@@ -67,7 +67,10 @@ export const dpmSolverChecks = {
   algorithm_type: algorithmTypes,
   solver_type: solverTypes,
   final_sigmas_type: finalSigmasTypes,
-  variance_type: [null],
+  variance_type: {
+    accepts: (value) => value !== 'learned' && value !== 'learned_range',
+    expected: 'null or a fixed one',
+  },
   use_flow_sigmas: [false],
   use_dynamic_shifting: [false],
 } as const satisfies FieldChecks<DPMSolverConfig>;

@@ -63,7 +63,7 @@ export function schedulerClass<Config extends BetaConfig, Options extends StepOp
 
     constructor(config: SchedulerConfig = {}, filledIn?: readonly string[]) {
       this.config = resolveConfig(name, defaults, replaced(config, definition.replacements), checks, filledIn);
-      this.#alphas = alphasOf(definition, this.config);
+      this.#alphas = alphasOf(definition as SchedulerDefinition<BetaConfig, never>, this.config);
       this.#rule = definition.rule(this.config, this.#alphas);
       this.historyLength = this.#rule.historyLength ?? 0;
     }
@@ -124,9 +124,11 @@ export function schedulerClass<Config extends BetaConfig, Options extends StepOp
   };
 }
 
-function alphasOf({ name, terminalAlpha }: { name: string; terminalAlpha?: number }, config: BetaConfig): Float32Array {
-  const alphas = alphasCumprod(name, config);
-  if (config.rescale_betas_zero_snr && terminalAlpha !== undefined) alphas.set([terminalAlpha], alphas.length - 1);
+/** Rescales to a terminal SNR of 0 in classes that have the option: others ignore it in files, as in diffusers. */
+function alphasOf({ name, defaults, terminalAlpha }: SchedulerDefinition<BetaConfig, never>, config: BetaConfig) {
+  const rescales = Object.hasOwn(defaults, 'rescale_betas_zero_snr') && config.rescale_betas_zero_snr;
+  const alphas = alphasCumprod(name, { ...config, rescale_betas_zero_snr: rescales });
+  if (rescales && terminalAlpha !== undefined) alphas.set([terminalAlpha], alphas.length - 1);
   return alphas;
 }
 
