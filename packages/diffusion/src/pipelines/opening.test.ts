@@ -127,6 +127,14 @@ describe('a UNet of another kind', () => {
   });
 });
 
+describe('a tokenizer of longer prompts than the text encoder takes', () => {
+  it('is refused with both lengths', async () => {
+    await expect(open(withJson('tokenizer/tokenizer_config.json', { model_max_length: 100 }))).rejects.toThrow(
+      /model_max_length got 100, expected at most 77, the text encoder's max_position_embeddings/,
+    );
+  });
+});
+
 describe('a UNet without sample_size', () => {
   it.each([{ sample_size: null }, { sample_size: undefined }])('needs the size of images: %o', async (change) => {
     const pipeline = await open(withJson('unet/config.json', change));

@@ -50,6 +50,15 @@ export function checkSizes(subject: string, { unet, vae, textEncoder }: Sizes): 
     );
 }
 
+/** @throws if prompts would have more tokens than the text encoder has positions */
+export function checkLength(tokens: number, positions: number): void {
+  if (tokens <= positions) return;
+  throw new Error(
+    `StableDiffusionPipeline: the tokenizer's model_max_length got ${tokens}, expected at most ${positions}, the text ` +
+      "encoder's max_position_embeddings. Take both from the same model.",
+  );
+}
+
 /** @throws if the UNet takes other inputs than latents, time and text; names the kind of pipeline that it belongs to */
 function checkKind(subject: string, unet: ConfigInput, latents: number): void {
   if (typeof unet.in_channels === 'number') checkChannels(subject, unet.in_channels, latents);

@@ -40,7 +40,7 @@ import { guidedPrediction } from './guidance.js';
 import { decodeImages } from './image-decoder.js';
 import { initialLatents } from './latents.js';
 import { classOf, readModelIndex } from './model-index.js';
-import { checkPartConfigs, checkSizes } from './part-configs.js';
+import { checkLength, checkPartConfigs, checkSizes } from './part-configs.js';
 import { partVariants } from './part-variants.js';
 import { expandPrompt } from './prompt-expansion.js';
 import { loadTextualInversion, type TextualInversionOptions, type TokenEmbeddings } from './textual-inversion.js';
@@ -131,6 +131,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     ({ tokenizer: this.tokenizer, textEncoder: this.textEncoder, unet: this.unet } = parts);
     ({ vae: this.vae, engine: this.engine } = parts);
     this.#scheduler = correctedScheduler(parts.scheduler);
+    checkLength(this.tokenizer.modelMaxLength, this.textEncoder.config.max_position_embeddings);
     checkSizes('StableDiffusionPipeline: the config of the UNet', {
       unet: this.unet.config,
       vae: this.vae.config,
