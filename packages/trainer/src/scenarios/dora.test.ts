@@ -119,13 +119,13 @@ describe('training DoRA', () => {
     await run({ ...config, num_epochs: 1, output_dir: out });
     const lora = { ...config, lora_kind: 'lora' as const, num_epochs: 2, resume_from: out };
     const trainer = tinyTrainer({ pipeline, config: lora });
-    await expect(collect(trainer)).rejects.toThrow("lora_kind got 'lora', expected 'dora'");
+    await expect(collect(trainer)).rejects.toThrow('lora_kind got "lora", expected "dora"');
     trainer.dispose();
     const other = join(out, 'lora');
     const plain = tinyTrainer({ pipeline, config: { ...lora, resume_from: '', num_epochs: 1, output_dir: other } });
     await collect(plain);
     plain.dispose();
-    await expect(run({ ...config, resume_from: other })).rejects.toThrow("lora_kind got 'dora', expected 'lora'");
+    await expect(run({ ...config, resume_from: other })).rejects.toThrow('lora_kind got "dora", expected "lora"');
   });
 
   it('counts m in a dry run, which frees what it creates', async () => {

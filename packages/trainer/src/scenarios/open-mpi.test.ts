@@ -92,6 +92,6 @@ describe.skipIf(!isInstalled)('two processes under mpirun', () => {
 
   it('all end when one fails, which prints its error', () => {
     expect(second.code).toBe(1);
-    expect(second.stderr).toMatch(/^\[rank 1\] Error: out of paper\n/m);
+    expect(second.stderr).toMatch(/^\[rank 1\] Error: rewardFunction: out of paper\n/m);
   });
 });
