@@ -54,8 +54,8 @@ export function checkSizes(subject: string, { unet, vae, textEncoder }: Sizes): 
 export function checkLength(tokens: number, positions: number): void {
   if (tokens <= positions) return;
   throw new Error(
-    `StableDiffusionPipeline: the tokenizer's model_max_length got ${tokens}, expected at most ${positions}, the text ` +
-      "encoder's max_position_embeddings. Take both from the same model.",
+    `StableDiffusionPipeline: the tokenizer's model_max_length got ${tokens}, expected at most ${positions}, the ` +
+      "text encoder's max_position_embeddings. Take both from the same model.",
   );
 }
 
