@@ -9,7 +9,7 @@ const foreign = [
   'UNet2DConditionModel',
   'AutoencoderKL',
   'DDIMScheduler',
-  'StableDiffusionPipeline',
+  'StableDiffusionPipeline.generate', // messages name diffusers' class too
   'AlignPropTrainer',
   'loraAlpha',
   'encodePng',
