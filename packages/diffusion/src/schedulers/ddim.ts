@@ -8,12 +8,13 @@ import {
   originalOf,
   predictionTypes,
   thresholdBound,
+  thresholdChecks,
+  thresholdDefaults,
   type ClipConfig,
   type PredictionType,
   type ThresholdConfig,
 } from './prediction.js';
 import { refuseBound, schedulerClass } from './scheduler-class.js';
-import { fraction } from './scheduler-config.js';
 import type { Scheduler, Step, StepOptions } from './scheduler.js';
 import { spacedTimesteps, timestepSpacings, type SpacingConfig } from './spacing.js';
 
@@ -59,10 +60,8 @@ export const DDIMScheduler = schedulerClass<DDIMConfig, DDIMStepOptions>({
     set_alpha_to_one: true,
     steps_offset: 0,
     prediction_type: 'epsilon',
-    thresholding: false,
-    dynamic_thresholding_ratio: 0.995,
+    ...thresholdDefaults,
     clip_sample_range: 1,
-    sample_max_value: 1,
     timestep_spacing: 'leading',
     rescale_betas_zero_snr: false,
   },
@@ -70,7 +69,7 @@ export const DDIMScheduler = schedulerClass<DDIMConfig, DDIMStepOptions>({
     ...betaChecks,
     timestep_spacing: timestepSpacings,
     prediction_type: predictionTypes,
-    dynamic_thresholding_ratio: fraction,
+    ...thresholdChecks,
   },
   rule: (config, alphas) => {
     const bound = thresholdBound(config) ?? clipBound(config);

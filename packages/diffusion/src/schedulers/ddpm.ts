@@ -7,12 +7,13 @@ import {
   originalOf,
   predictionTypes,
   thresholdBound,
+  thresholdChecks,
+  thresholdDefaults,
   type ClipConfig,
   type PredictionType,
   type ThresholdConfig,
 } from './prediction.js';
 import { refuseBound, schedulerClass } from './scheduler-class.js';
-import { fraction } from './scheduler-config.js';
 import type { Step } from './scheduler.js';
 import { spacedTimesteps, timestepSpacings, type SpacingConfig } from './spacing.js';
 
@@ -41,10 +42,8 @@ export const DDPMScheduler = schedulerClass<DDPMConfig>({
     variance_type: 'fixed_small',
     clip_sample: true,
     prediction_type: 'epsilon',
-    thresholding: false,
-    dynamic_thresholding_ratio: 0.995,
+    ...thresholdDefaults,
     clip_sample_range: 1,
-    sample_max_value: 1,
     timestep_spacing: 'leading',
     steps_offset: 0,
     rescale_betas_zero_snr: false,
@@ -55,7 +54,7 @@ export const DDPMScheduler = schedulerClass<DDPMConfig>({
     variance_type: varianceTypes,
     timestep_spacing: timestepSpacings,
     prediction_type: predictionTypes,
-    dynamic_thresholding_ratio: fraction,
+    ...thresholdChecks,
   },
   rule: (config, alphas) => {
     const bound = thresholdBound(config) ?? clipBound(config);

@@ -1,37 +1,16 @@
-import { betaChecks, betaDefaults, type BetaConfig } from './betas.js';
 import { combine, type Term } from './combination.js';
-import { multistepOrder, type OrderConfig } from './multistep-order.js';
-import {
-  epsilonOf,
-  mix,
-  predictOriginal,
-  predictionTypes,
-  thresholdBound,
-  unitLevels,
-  type PredictionType,
-  type ThresholdConfig,
-} from './prediction.js';
+import { multistepOrder } from './multistep-order.js';
+import { epsilonOf, mix, predictOriginal, thresholdBound, unitLevels } from './prediction.js';
 import { newestCalls, noCoefficients, schedulerClass } from './scheduler-class.js';
-import { fraction } from './scheduler-config.js';
 import { solverSchedule } from './sigma-schedules.js';
-import { checkCurves, curveOf, sigmaDefaults, sigmaSteps, trainingSigmas, type SigmaConfig } from './sigmas.js';
+import { checkCurves, curveOf, sigmaSteps, trainingSigmas } from './sigmas.js';
+import { solverChecks, solverDefaults, type SolverConfig } from './solver-config.js';
 import { timestepSpacings, type SpacingConfig } from './spacing.js';
 
 const name = 'DEISMultistepScheduler';
 
 /** Options of `DEISMultistepScheduler`, under diffusers' names in `scheduler_config.json`. */
-type DEISConfig = BetaConfig &
-  SpacingConfig &
-  SigmaConfig &
-  ThresholdConfig &
-  OrderConfig & {
-    solver_order: 1 | 2 | 3;
-    prediction_type: PredictionType;
-    algorithm_type: 'deis';
-    solver_type: 'logrho';
-    use_flow_sigmas: boolean;
-    use_dynamic_shifting: boolean;
-  };
+type DEISConfig = SolverConfig & SpacingConfig & { algorithm_type: 'deis'; solver_type: 'logrho' };
 
 /**
  * Exponential integrators with polynomials in log ρ (arXiv 2204.13902, the multistep rule log ρ AB): diffusers'
@@ -40,31 +19,17 @@ type DEISConfig = BetaConfig &
 export const DEISMultistepScheduler = schedulerClass<DEISConfig>({
   name,
   defaults: {
-    ...betaDefaults,
-    ...sigmaDefaults,
-    solver_order: 2,
-    prediction_type: 'epsilon',
-    thresholding: false,
-    dynamic_thresholding_ratio: 0.995,
-    sample_max_value: 1,
+    ...solverDefaults,
     algorithm_type: 'deis',
     solver_type: 'logrho',
-    lower_order_final: true,
-    use_flow_sigmas: false,
     timestep_spacing: 'linspace',
     steps_offset: 0,
-    use_dynamic_shifting: false,
   },
   checks: {
-    ...betaChecks,
-    solver_order: [1, 2, 3],
-    prediction_type: predictionTypes,
-    dynamic_thresholding_ratio: fraction,
+    ...solverChecks,
     algorithm_type: ['deis'],
     solver_type: ['logrho'],
-    use_flow_sigmas: [false],
     timestep_spacing: timestepSpacings,
-    use_dynamic_shifting: [false],
   },
   replacements: {
     algorithm_type: { dpmsolver: 'deis', 'dpmsolver++': 'deis' },

@@ -1,69 +1,39 @@
-import { betaChecks, betaDefaults, type BetaConfig } from './betas.js';
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { combine, type Term } from './combination.js';
-import {
-  epsilonOf,
-  mix,
-  predictOriginal,
-  predictionTypes,
-  thresholdBound,
-  unitLevels,
-  type Bound,
-  type Levels,
-  type PredictionType,
-  type ThresholdConfig,
-} from './prediction.js';
-import { fraction, type FieldChecks } from './scheduler-config.js';
+import { epsilonOf, mix, predictOriginal, thresholdBound, unitLevels, type Bound, type Levels } from './prediction.js';
+import type { FieldChecks } from './scheduler-config.js';
 import type { ModelCall, Step, StepOutput } from './scheduler.js';
-import { finalSigmasTypes, sigmaDefaults, type SigmaConfig } from './sigmas.js';
+import { finalSigmasTypes } from './sigmas.js';
+import { solverChecks, solverDefaults, type SolverConfig } from './solver-config.js';
 
 export const algorithmTypes = ['dpmsolver', 'dpmsolver++', 'sde-dpmsolver', 'sde-dpmsolver++'] as const;
 const solverTypes = ['midpoint', 'heun'] as const;
 
 /** Options of the DPM-Solver classes, under diffusers' names in `scheduler_config.json`. */
-export type DPMSolverConfig = BetaConfig &
-  SigmaConfig &
-  ThresholdConfig & {
-    solver_order: 1 | 2 | 3;
-    prediction_type: PredictionType;
-    /** DPM-Solver predicts ε (arXiv 2206.00927), DPM-Solver++ x_0 (arXiv 2211.01095); `sde` adds noise. */
-    algorithm_type: (typeof algorithmTypes)[number];
-    solver_type: (typeof solverTypes)[number];
-    lower_order_final: boolean;
-    final_sigmas_type: (typeof finalSigmasTypes)[number];
-    /** The smallest log(√ᾱ / √(1 - ᾱ)) of a timestep; -Infinity for all timesteps. */
-    lambda_min_clipped: number;
-    /** Models that predict variances, `learned` and `learned_range`, are not supported. Has no other effect. */
-    variance_type: string | null;
-    use_flow_sigmas: boolean;
-    use_dynamic_shifting: boolean;
-  };
+export type DPMSolverConfig = SolverConfig & {
+  /** DPM-Solver predicts ε (arXiv 2206.00927), DPM-Solver++ x_0 (arXiv 2211.01095); `sde` adds noise. */
+  algorithm_type: (typeof algorithmTypes)[number];
+  solver_type: (typeof solverTypes)[number];
+  final_sigmas_type: (typeof finalSigmasTypes)[number];
+  /** The smallest log(√ᾱ / √(1 - ᾱ)) of a timestep; -Infinity for all timesteps. */
+  lambda_min_clipped: number;
+  /** Models that predict variances, `learned` and `learned_range`, are not supported. Has no other effect. */
+  variance_type: string | null;
+};
 
 /** The defaults that both classes have. */
 export const dpmSolverDefaults: DPMSolverConfig = {
-  ...betaDefaults,
-  ...sigmaDefaults,
-  solver_order: 2,
-  prediction_type: 'epsilon',
-  thresholding: false,
-  dynamic_thresholding_ratio: 0.995,
-  sample_max_value: 1,
+  ...solverDefaults,
   algorithm_type: 'dpmsolver++',
   solver_type: 'midpoint',
-  lower_order_final: true,
   final_sigmas_type: 'zero',
   lambda_min_clipped: -Infinity,
   variance_type: null,
-  use_flow_sigmas: false,
-  use_dynamic_shifting: false,
 };
 
 /** The checks that both classes have. */
 export const dpmSolverChecks = {
-  ...betaChecks,
-  solver_order: [1, 2, 3],
-  prediction_type: predictionTypes,
-  dynamic_thresholding_ratio: fraction,
+  ...solverChecks,
   algorithm_type: algorithmTypes,
   solver_type: solverTypes,
   final_sigmas_type: finalSigmasTypes,
@@ -71,11 +41,9 @@ export const dpmSolverChecks = {
     accepts: (value) => value !== 'learned' && value !== 'learned_range',
     expected: 'null or a fixed one',
   },
-  use_flow_sigmas: [false],
-  use_dynamic_shifting: [false],
 } as const satisfies FieldChecks<DPMSolverConfig>;
 
-/** What diffusers takes in place of other solvers' options. */
+/** The values that diffusers takes in place of other solvers' options. */
 export const dpmSolverReplacements = {
   algorithm_type: { deis: 'dpmsolver++' },
   solver_type: { logrho: 'midpoint', bh1: 'midpoint', bh2: 'midpoint' },
@@ -141,7 +109,7 @@ export function solverStep({ config, step, calls, base, noise }: SolverStep): St
 const originalAt = (config: DPMSolverConfig, bound: Bound | undefined, sigma: number, call: ModelCall): Tensor4D =>
   predictOriginal(config.prediction_type, unitLevels(sigma), call, bound);
 
-/** What the algorithm extrapolates: x_0, or ε. */
+/** Returns the quantity that the algorithm extrapolates: x_0, or ε. */
 function convert(config: DPMSolverConfig, bound: Bound | undefined, sigma: number, call: ModelCall): Tensor4D {
   if (predictsOriginal(config)) return originalAt(config, bound, sigma, call);
   const levels = unitLevels(sigma);

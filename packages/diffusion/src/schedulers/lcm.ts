@@ -1,5 +1,9 @@
-import { betaChecks, betaDefaults, type BetaConfig } from './betas.js';
-import { distilledTimesteps, type DistillationConfig } from './distilled-timesteps.js';
+import {
+  distillationChecks,
+  distillationDefaults,
+  distilledTimesteps,
+  type DistillationConfig,
+} from './distillation.js';
 import { linearCoefficients, type LinearRule } from './linear-step.js';
 import { combine, type Term } from './combination.js';
 import { alphaAt } from './noise-level.js';
@@ -8,14 +12,13 @@ import {
   levelsOf,
   mix,
   originalOf,
-  predictionTypes,
   thresholdBound,
+  thresholdChecks,
+  thresholdDefaults,
   type ClipConfig,
-  type PredictionType,
   type ThresholdConfig,
 } from './prediction.js';
 import { refuseBound, schedulerClass } from './scheduler-class.js';
-import { fraction } from './scheduler-config.js';
 import type { Step } from './scheduler.js';
 
 const name = 'LCMScheduler';
@@ -24,15 +27,11 @@ const name = 'LCMScheduler';
 const dataDeviation = 0.5;
 
 /** Options of `LCMScheduler`, under diffusers' names in `scheduler_config.json`. */
-type LCMConfig = BetaConfig &
-  DistillationConfig &
+type LCMConfig = DistillationConfig &
   ClipConfig &
   ThresholdConfig & {
-    prediction_type: PredictionType;
     /** The factor of timesteps in the boundary conditions. */
     timestep_scaling: number;
-    rescale_betas_zero_snr: boolean;
-    steps_offset: number;
   };
 
 /**
@@ -42,22 +41,12 @@ type LCMConfig = BetaConfig &
 export const LCMScheduler = schedulerClass<LCMConfig>({
   name,
   defaults: {
-    ...betaDefaults,
-    beta_start: 0.00085,
-    beta_end: 0.012,
-    beta_schedule: 'scaled_linear',
-    original_inference_steps: 50,
-    clip_sample: false,
+    ...distillationDefaults,
+    ...thresholdDefaults,
     clip_sample_range: 1,
-    steps_offset: 0,
-    prediction_type: 'epsilon',
-    thresholding: false,
-    dynamic_thresholding_ratio: 0.995,
-    sample_max_value: 1,
     timestep_scaling: 10,
-    rescale_betas_zero_snr: false,
   },
-  checks: { ...betaChecks, prediction_type: predictionTypes, dynamic_thresholding_ratio: fraction },
+  checks: { ...distillationChecks, ...thresholdChecks },
   rule: (config, alphas) => {
     const bound = thresholdBound(config) ?? clipBound(config);
     return {

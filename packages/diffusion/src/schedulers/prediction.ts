@@ -13,9 +13,10 @@ import {
 } from '@tensorflow/tfjs-core';
 import { combine } from './combination.js';
 import { quantile } from './quantile.js';
+import { fraction, type FieldChecks } from './scheduler-config.js';
 import type { ModelCall } from './scheduler.js';
 
-/** What a model predicts: the noise ε, v = √ᾱ ε - √(1 - ᾱ) x_0 (arXiv 2202.00512, appendix D), or x_0. */
+/** A quantity that a model predicts: ε, v = √ᾱ ε - √(1 - ᾱ) x_0 (arXiv 2202.00512, appendix D), or x_0. */
 export const predictionTypes = ['epsilon', 'v_prediction', 'sample'] as const;
 
 export type PredictionType = (typeof predictionTypes)[number];
@@ -78,6 +79,16 @@ export type ThresholdConfig = {
   dynamic_thresholding_ratio: number;
   sample_max_value: number;
 };
+
+/** The defaults of thresholding that all classes have. */
+export const thresholdDefaults: ThresholdConfig = {
+  thresholding: false,
+  dynamic_thresholding_ratio: 0.995,
+  sample_max_value: 1,
+};
+
+/** The checks of thresholding that all classes have. */
+export const thresholdChecks = { dynamic_thresholding_ratio: fraction } as const satisfies FieldChecks<ThresholdConfig>;
 
 /** A bound of the predicted x_0; undefined for none. */
 export interface Bound {

@@ -6,7 +6,7 @@ import { explicitFields, resolveConfig, type FieldChecks } from './scheduler-con
 import type { Scheduler, SchedulerConfig, Step, StepCoefficients, StepOptions, StepOutput } from './scheduler.js';
 import { sigmaOf, startSigma } from './sigmas.js';
 
-/** What one class of schedulers does with a config; the rest is the same for all. */
+/** The rule of one class of schedulers for a config; the rest is the same for all. */
 export interface SchedulerRule<Options extends StepOptions> {
   /** 0 by default. */
   readonly historyLength?: number;

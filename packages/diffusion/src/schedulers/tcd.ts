@@ -1,40 +1,25 @@
-import { betaChecks, betaDefaults, type BetaConfig } from './betas.js';
-import { distilledTimesteps, type DistillationConfig } from './distilled-timesteps.js';
+import {
+  distillationChecks,
+  distillationDefaults,
+  distilledTimesteps,
+  type DistillationConfig,
+} from './distillation.js';
 import { linearCoefficients, linearStep, type LinearRule } from './linear-step.js';
 import { alphaAt } from './noise-level.js';
-import { epsilonOf, levelsOf, originalOf, predictionTypes, type PredictionType } from './prediction.js';
+import { epsilonOf, levelsOf, originalOf } from './prediction.js';
 import { schedulerClass } from './scheduler-class.js';
 import type { Step } from './scheduler.js';
 
 const name = 'TCDScheduler';
 
-/** Options of `TCDScheduler`, under diffusers' names in `scheduler_config.json`. */
-type TCDConfig = BetaConfig &
-  DistillationConfig & {
-    prediction_type: PredictionType;
-    rescale_betas_zero_snr: boolean;
-    clip_sample: boolean;
-    steps_offset: number;
-  };
-
 /**
  * Trajectory consistency distillation (arXiv 2402.19159): diffusers' `TCDScheduler`. A step goes to (1 - η) · the next
  * timestep and adds noise up to the next one; η is the paper's γ. As in diffusers, clipping has no effect.
  */
-export const TCDScheduler = schedulerClass<TCDConfig>({
+export const TCDScheduler = schedulerClass<DistillationConfig>({
   name,
-  defaults: {
-    ...betaDefaults,
-    beta_start: 0.00085,
-    beta_end: 0.012,
-    beta_schedule: 'scaled_linear',
-    original_inference_steps: 50,
-    clip_sample: false,
-    steps_offset: 0,
-    prediction_type: 'epsilon',
-    rescale_betas_zero_snr: false,
-  },
-  checks: { ...betaChecks, prediction_type: predictionTypes },
+  defaults: distillationDefaults,
+  checks: distillationChecks,
   rule: (config, alphas) => ({
     timesteps: (count) => distilledTimesteps(`${name}.timesteps`, config, count),
     drawsNoise: ({ prev }, eta) => eta !== 0 && prev >= 0,
@@ -49,7 +34,12 @@ export const TCDScheduler = schedulerClass<TCDConfig>({
 });
 
 /** The steps of algorithm 4 of the paper. */
-function tcdRule({ prediction_type }: TCDConfig, alphas: Float32Array, { t, prev }: Step, eta: number): LinearRule {
+function tcdRule(
+  { prediction_type }: DistillationConfig,
+  alphas: Float32Array,
+  { t, prev }: Step,
+  eta: number,
+): LinearRule {
   const levels = levelsOf(alphaAt(name, alphas, t));
   const target = Math.max(prev, 0);
   const alphaTarget = alphaAt(name, alphas, target);

@@ -1,55 +1,30 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
-import { betaChecks, betaDefaults, type BetaConfig } from './betas.js';
 import { combine, type Term } from './combination.js';
-import {
-  epsilonOf,
-  mix,
-  predictOriginal,
-  predictionTypes,
-  thresholdBound,
-  unitLevels,
-  type Bound,
-  type PredictionType,
-  type ThresholdConfig,
-} from './prediction.js';
+import { epsilonOf, mix, predictOriginal, thresholdBound, unitLevels, type Bound } from './prediction.js';
 import { newestCalls, noCoefficients, schedulerClass } from './scheduler-class.js';
-import { fraction, numberList, numberOrNull } from './scheduler-config.js';
+import { numberList, numberOrNull } from './scheduler-config.js';
 import type { ModelCall, Step } from './scheduler.js';
 import { solverSchedule } from './sigma-schedules.js';
-import {
-  checkCurves,
-  curveOf,
-  finalSigmasTypes,
-  sigmaDefaults,
-  sigmaSteps,
-  trainingSigmas,
-  type SigmaConfig,
-} from './sigmas.js';
+import { checkCurves, curveOf, finalSigmasTypes, sigmaSteps, trainingSigmas } from './sigmas.js';
+import { solverChecks, solverDefaults, type SolverConfig } from './solver-config.js';
 import { timestepSpacings, type SpacingConfig } from './spacing.js';
 import { unifiedWeights, type UnifiedStep } from './unified-weights.js';
 
 const name = 'UniPCMultistepScheduler';
 
 /** Options of `UniPCMultistepScheduler`, under diffusers' names in `scheduler_config.json`. */
-type UniPCConfig = BetaConfig &
-  SpacingConfig &
-  SigmaConfig &
-  ThresholdConfig & {
-    solver_order: 1 | 2 | 3;
-    prediction_type: PredictionType;
+type UniPCConfig = SolverConfig &
+  SpacingConfig & {
     /** Whether the rule extrapolates x_0, or ε. */
     predict_x0: boolean;
     /** The paper's B(h). */
     solver_type: 'bh1' | 'bh2';
-    lower_order_final: boolean;
     /** The indices of the steps whose result is not corrected. */
     disable_corrector: readonly number[];
     /** Another scheduler as the predictor is not supported. */
     solver_p: null;
-    use_flow_sigmas: boolean;
     final_sigmas_type: (typeof finalSigmasTypes)[number];
     rescale_betas_zero_snr: boolean;
-    use_dynamic_shifting: boolean;
     sigma_min: number | null;
     sigma_max: number | null;
     shift_terminal: null;
@@ -62,40 +37,26 @@ type UniPCConfig = BetaConfig &
 export const UniPCMultistepScheduler = schedulerClass<UniPCConfig>({
   name,
   defaults: {
-    ...betaDefaults,
-    ...sigmaDefaults,
-    solver_order: 2,
-    prediction_type: 'epsilon',
-    thresholding: false,
-    dynamic_thresholding_ratio: 0.995,
-    sample_max_value: 1,
+    ...solverDefaults,
     predict_x0: true,
     solver_type: 'bh2',
-    lower_order_final: true,
     disable_corrector: [],
     solver_p: null,
-    use_flow_sigmas: false,
     timestep_spacing: 'linspace',
     steps_offset: 0,
     final_sigmas_type: 'zero',
     rescale_betas_zero_snr: false,
-    use_dynamic_shifting: false,
     sigma_min: null,
     sigma_max: null,
     shift_terminal: null,
   },
   checks: {
-    ...betaChecks,
-    solver_order: [1, 2, 3],
-    prediction_type: predictionTypes,
-    dynamic_thresholding_ratio: fraction,
+    ...solverChecks,
     solver_type: ['bh1', 'bh2'],
     disable_corrector: numberList,
     solver_p: [null],
-    use_flow_sigmas: [false],
     timestep_spacing: timestepSpacings,
     final_sigmas_type: finalSigmasTypes,
-    use_dynamic_shifting: [false],
     sigma_min: numberOrNull,
     sigma_max: numberOrNull,
     shift_terminal: [null],
@@ -160,7 +121,7 @@ function orderOf({ solver_order, lower_order_final }: UniPCConfig, { sigmas }: S
 const originalAt = (config: UniPCConfig, bound: Bound | undefined, sigma: number, call: ModelCall): Tensor4D =>
   predictOriginal(config.prediction_type, unitLevels(sigma), call, bound);
 
-/** What the rule extrapolates: x_0, or ε. */
+/** Returns the quantity that the rule extrapolates: x_0, or ε. */
 const convert = (config: UniPCConfig, bound: Bound | undefined, sigma: number, call: ModelCall): Tensor4D =>
   config.predict_x0
     ? originalAt(config, bound, sigma, call)

@@ -15,7 +15,7 @@ export interface UnifiedStep {
 /** The weights of a step's sample and of the outputs, the newest first. */
 export interface UnifiedWeights {
   readonly predictor: { readonly sample: number; readonly outputs: readonly number[] };
-  /** Those of the corrector: the first output is that at the end of the step. */
+  /** The weights of the corrector, whose first output is that at the end of the step. */
   readonly corrector: { readonly sample: number; readonly outputs: readonly number[] };
 }
 

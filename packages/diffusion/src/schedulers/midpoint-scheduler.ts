@@ -2,22 +2,28 @@ import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { betaChecks, betaDefaults, type BetaConfig } from './betas.js';
 import { combine, type Term } from './combination.js';
 import { predictOriginal } from './prediction.js';
-import { newestCalls } from './scheduler-class.js';
+import { newestCalls, noCoefficients, schedulerClass } from './scheduler-class.js';
 import type { FieldChecks } from './scheduler-config.js';
 import type { Step, StepOptions, StepOutput } from './scheduler.js';
 import { derivativeSchedule } from './sigma-schedules.js';
-import { rounded, sigmaDefaults, timestepOf, type SigmaConfig, type SigmaSchedule } from './sigmas.js';
+import {
+  checkCurves,
+  rounded,
+  sigmaDefaults,
+  timestepOf,
+  trainingSigmas,
+  type SigmaConfig,
+  type SigmaSchedule,
+} from './sigmas.js';
 import { timestepSpacings, type SpacingConfig } from './spacing.js';
 import { placeOf, twoCallSteps } from './two-call-steps.js';
 
 const predictionTypes = ['epsilon', 'v_prediction'] as const;
 
 /** Options of the schedulers of the midpoint rule, under diffusers' names in `scheduler_config.json`. */
-export type MidpointConfig = BetaConfig &
-  SpacingConfig &
-  SigmaConfig & { prediction_type: (typeof predictionTypes)[number] };
+type MidpointConfig = BetaConfig & SpacingConfig & SigmaConfig & { prediction_type: (typeof predictionTypes)[number] };
 
-export const midpointDefaults: MidpointConfig = {
+const midpointDefaults: MidpointConfig = {
   ...betaDefaults,
   ...sigmaDefaults,
   beta_start: 0.00085,
@@ -27,16 +33,16 @@ export const midpointDefaults: MidpointConfig = {
   steps_offset: 0,
 };
 
-export const midpointChecks: FieldChecks<MidpointConfig> = {
+const midpointChecks: FieldChecks<MidpointConfig> = {
   ...betaChecks,
   prediction_type: predictionTypes,
   timestep_spacing: timestepSpacings,
 };
 
 /** The noise levels of one step of the midpoint rule. */
-export interface MidpointLevels {
+interface MidpointLevels {
   readonly from: number;
-  /** That of the second model call, between `from` and `to`. */
+  /** The level of the second model call, between `from` and `to`. */
   readonly middle: number;
   readonly to: number;
   /** The standard deviation of the noise that is added after the step. */
@@ -44,16 +50,41 @@ export interface MidpointLevels {
 }
 
 /** Returns the levels of a step from one noise level of the chain to the next. */
-export type MidpointRule = (from: number, to: number) => MidpointLevels;
+type MidpointRule = (from: number, to: number) => MidpointLevels;
 
 /** Returns the level half-way between two levels in log σ. */
 export const logMidpoint = (from: number, to: number): number => (to > 0 ? Math.sqrt(from * to) : 0);
 
 /**
+ * Creates a class of the midpoint rule, whose steps take two model calls.
+ * @param options.isAncestral whether noise is added after every step
+ */
+export function midpointScheduler(name: string, rule: MidpointRule, { isAncestral = false } = {}) {
+  return schedulerClass<MidpointConfig>({
+    name,
+    defaults: midpointDefaults,
+    checks: midpointChecks,
+    rule: (config, alphas) => {
+      checkCurves(name, config);
+      const sigmas = trainingSigmas(alphas);
+      return {
+        historyLength: 1,
+        timesteps: (count) => midpointSteps(`${name}.timesteps`, config, sigmas, count, rule),
+        inputSigma: (step) => midpointInput(step, rule),
+        drawsNoise: (step) => isAncestral && placeOf(step).isSecond,
+        coefficients: noCoefficients(name),
+        step: (modelOutput, step, sample, options) =>
+          midpointStep(name, config, rule, { modelOutput, step, sample }, options),
+      };
+    },
+  });
+}
+
+/**
  * Returns the steps of a chain of the midpoint rule.
  * @param sigmas the noise levels of all training timesteps
  */
-export function midpointSteps(
+function midpointSteps(
   owner: string,
   config: MidpointConfig,
   sigmas: Float32Array,
@@ -68,13 +99,13 @@ export function midpointSteps(
 }
 
 /** Returns the noise level of the model's input. */
-export function midpointInput(step: Step, rule: MidpointRule): number {
+function midpointInput(step: Step, rule: MidpointRule): number {
   const { from, middle, isSecond } = levelsAt(step, rule);
   return isSecond ? middle : from;
 }
 
 /** Takes a step: the first call goes half-way, the second repeats the step with the slope found there. */
-export function midpointStep(
+function midpointStep(
   owner: string,
   { prediction_type }: MidpointConfig,
   rule: MidpointRule,

@@ -1,11 +1,34 @@
+import { betaChecks, betaDefaults, type BetaConfig } from './betas.js';
+import { predictionTypes, type PredictionType } from './prediction.js';
+import type { FieldChecks } from './scheduler-config.js';
 import type { Step } from './scheduler.js';
 
-/** The options that choose the timesteps of a distilled model. */
-export type DistillationConfig = {
-  num_train_timesteps: number;
+/** The options of schedulers of distilled models, under diffusers' names in `scheduler_config.json`. */
+export type DistillationConfig = BetaConfig & {
   /** The number of steps that the model was distilled with: a chain takes its timesteps from theirs. */
   original_inference_steps: number;
+  prediction_type: PredictionType;
+  clip_sample: boolean;
+  steps_offset: number;
+  rescale_betas_zero_snr: boolean;
 };
+
+export const distillationDefaults: DistillationConfig = {
+  ...betaDefaults,
+  beta_start: 0.00085,
+  beta_end: 0.012,
+  beta_schedule: 'scaled_linear',
+  original_inference_steps: 50,
+  prediction_type: 'epsilon',
+  clip_sample: false,
+  steps_offset: 0,
+  rescale_betas_zero_snr: false,
+};
+
+export const distillationChecks = {
+  ...betaChecks,
+  prediction_type: predictionTypes,
+} as const satisfies FieldChecks<DistillationConfig>;
 
 /**
  * Returns the steps of a chain whose timesteps are among those that a consistency model was distilled at.
