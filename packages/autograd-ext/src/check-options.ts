@@ -16,18 +16,23 @@ export function checkOptions(owner: string, options: object, names: readonly str
 export const optionNames = <O extends object>(names: Readonly<Record<keyof O, true>>): readonly string[] =>
   Object.keys(names);
 
-/**
- * Returns ` Did you mean '…'?` with the nearest of the names, or with one that ends with what was written, such as
- * `train_learning_rate` for `learning_rate`; '' if none is near.
- */
+/** Returns ` Did you mean '…'?` with the nearest of the names; '' if none is near. */
 export function suggestName(written: string, names: Iterable<string>): string {
+  const name = nearestName(written, names);
+  return name === undefined ? '' : ` Did you mean '${name}'?`;
+}
+
+/**
+ * Returns the nearest of the names, or one that ends with what was written, such as `train_learning_rate` for
+ * `learning_rate`; undefined if none is near.
+ */
+export function nearestName(written: string, names: Iterable<string>): string | undefined {
   const all = [...names];
   const [nearest] = all
     .map((name) => ({ name, distance: editDistance(written, name) }))
     .sort((a, b) => a.distance - b.distance);
   const isNear = nearest && nearest.distance <= Math.max(2, written.length / 3);
-  const name = isNear ? nearest.name : all.find((candidate) => candidate.endsWith(`_${written}`));
-  return name === undefined ? '' : ` Did you mean '${name}'?`;
+  return isNear ? nearest.name : all.find((candidate) => candidate.endsWith(`_${written}`));
 }
 
 /** The Levenshtein distance. */

@@ -3,7 +3,7 @@ export { checkpoint } from './checkpoint.js';
 export { defineOp, type OpDefinition } from './define-op.js';
 export { isDifferentiable } from './differentiable.js';
 export { disposeTensors } from './dispose-tensors.js';
-export { checkOptions, optionNames, suggestName } from './check-options.js';
+export { checkOptions, nearestName, optionNames, suggestName } from './check-options.js';
 export { createEngine, engineNames, type EngineName, type EngineOptions } from './engine/create-engine.js';
 export type { Compiled, CompiledVjp, Engine, SavedForward } from './engine/engine.js';
 export { DryRunEngine, type DryRunOptions, type EngineMemory } from './engine/memory-estimate.js';

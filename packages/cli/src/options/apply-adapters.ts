@@ -65,10 +65,15 @@ async function applyAdapter(
 
 /** Applies an adapter. One that the tree has already becomes part of its weights. */
 async function applyUpon(params: Params, state: LoraState, options: ApplyOptions): Promise<Params> {
-  if (Object.keys(loraModules(params)).length === 0) return applyLora(params, state, options);
+  return applyLora(await absorbed(params), state, options);
+}
+
+/** Makes the adapters of a tree part of its weights, and frees them. */
+export async function absorbed(params: Params): Promise<Params> {
+  if (Object.keys(loraModules(params)).length === 0) return params;
   const fused = await fuseLora(params);
   dispose(loraTensors(params));
-  return applyLora(fused, state, options);
+  return fused;
 }
 
 /** Adds the embeddings of new tokens. One that does not fit is left out, with a warning: the adapter may still do. */

@@ -1,11 +1,10 @@
-import { dispose } from '@tensorflow/tfjs-core';
 import type { Command } from 'commander';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import { fuseLora, loraModules, loraTensors, openLora, type LowRankAdapter } from '@alignprop/lora';
+import { openLora, type LowRankAdapter } from '@alignprop/lora';
 import { withDownloads } from '../terminal/downloads.js';
 import { UsageError } from '../terminal/errors.js';
 import { Output } from '../terminal/output.js';
-import { applyAdapters } from './apply-adapters.js';
+import { absorbed, applyAdapters } from './apply-adapters.js';
 import type { ConfigOption } from './config-options.js';
 import { collectLora, type LoraChoice } from './lora-options.js';
 import { collectValues } from './option-parsers.js';
@@ -116,14 +115,8 @@ export async function startFromAdapter(
 /** Makes the adapters part of the weights, and frees them. */
 async function fused(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
   const { unet, textEncoder } = pipeline;
-  const fuse = async (params: typeof unet.params) => {
-    if (Object.keys(loraModules(params)).length === 0) return params;
-    const merged = await fuseLora(params);
-    dispose(loraTensors(params));
-    return merged;
-  };
   return pipeline.with({
-    unet: unet.withParams(await fuse(unet.params)),
-    textEncoder: textEncoder.withParams(await fuse(textEncoder.params)),
+    unet: unet.withParams(await absorbed(unet.params)),
+    textEncoder: textEncoder.withParams(await absorbed(textEncoder.params)),
   });
 }

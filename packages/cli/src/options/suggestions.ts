@@ -1,4 +1,4 @@
-import { suggestName } from '@alignprop/autograd-ext';
+import { nearestName } from '@alignprop/autograd-ext';
 
 /**
  * Returns the name that was meant: the one that another program's name stands for, one that begins with what was
@@ -13,15 +13,12 @@ export function meantName(
 ): string | undefined {
   const name = written.toLowerCase().replaceAll('_', '-');
   const known = Object.hasOwn(others, name) ? others[name]!.find((candidate) => names.includes(candidate)) : undefined;
-  return known ?? beginning(name, names) ?? (isNear(name, names) ? nearest(name, names) : withAllWords(name, names));
+  return known ?? beginning(name, names) ?? nearest(name, names) ?? withAllWords(name, names);
 }
 
-/** Whether a name is near. Two letters or fewer are near to every short name, and say nothing. */
-const isNear = (name: string, names: readonly string[]): boolean =>
-  name.length > 2 && nearest(name, names) !== undefined;
-
+/** Returns the nearest name. Two letters or fewer are near to every short name, and say nothing. */
 const nearest = (name: string, names: readonly string[]): string | undefined =>
-  / Did you mean '(.*)'\?/.exec(suggestName(name, names))?.[1];
+  name.length > 2 ? nearestName(name, names) : undefined;
 
 const beginning = (name: string, names: readonly string[]): string | undefined =>
   name.length >= 3 ? names.find((candidate) => candidate.startsWith(name)) : undefined;

@@ -1,20 +1,13 @@
 import { saveSafetensors } from '@alignprop/autograd-ext/weights';
 import { peftConfig, peftDora, peftJson } from './peft-config.js';
-import { joinComponent, type LoraPart } from './lora-key.js';
+import { joinComponent, peftEndings, type LoraPart } from './lora-key.js';
 import type { AdaptedComponent, LoraLayout } from './lora-layout.js';
-
-const endings = {
-  lora_A: 'lora_A.weight',
-  lora_B: 'lora_B.weight',
-  alpha: 'alpha',
-  magnitude: 'lora_magnitude_vector',
-} as const;
 
 /** diffusers: `unet.….to_q.lora_A.weight`, with r, α and targets in the header of the file. */
 export const diffusers = {
   name: 'diffusers',
   encodeKey: ({ component, module, part }) =>
-    `${joinComponent(component, module)}.${endings[part]}${isTextMagnitude(component, part) ? '.weight' : ''}`,
+    `${joinComponent(component, module)}.${peftEndings[part]}${isTextMagnitude(component, part) ? '.weight' : ''}`,
   writer: {
     isFolder: false,
     alpha: 'config',

@@ -1,20 +1,14 @@
 import { saveSafetensors, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import { peftConfig, peftDora, peftJson } from './peft-config.js';
+import { peftEndings } from './lora-key.js';
 import type { LoraLayout } from './lora-layout.js';
-
-const endings = {
-  lora_A: 'lora_A.weight',
-  lora_B: 'lora_B.weight',
-  alpha: 'alpha',
-  magnitude: 'lora_magnitude_vector',
-} as const;
 
 /**
  * peft: `base_model.model.….to_q.lora_A.weight`, in a folder with an adapter_config.json that holds r, α and targets.
  */
 export const peft = {
   name: 'peft',
-  encodeKey: ({ module, part }) => `base_model.model.${module}.${endings[part]}`,
+  encodeKey: ({ module, part }) => `base_model.model.${module}.${peftEndings[part]}`,
   writer: {
     isFolder: true,
     alpha: 'config',
