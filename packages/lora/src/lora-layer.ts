@@ -2,7 +2,7 @@ import { conv2d, linear, type Conv2DOptions, type LinearMap, type StoredTensor }
 import { add, mul, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { doraFactors, type DoraAxis } from './dora.js';
 
-/** What makes a LoRA layer a DoRA layer. */
+/** The part of a LoRA layer that makes it a DoRA layer. */
 export interface Dora {
   /** m, the lengths that the rows (or columns) of the adapted weight get: `[out]`, or `[in]` for the axis `input`. */
   readonly magnitude: Tensor;

@@ -8,7 +8,7 @@ import type { WeightChange } from './weight-change.js';
 export interface LoraState {
   /** The file, for messages. */
   readonly location?: string;
-  /** What the file does to each module. Names of kohya's files have underscores in place of dots. */
+  /** The adapter of each module. Names of kohya's files have underscores in place of dots. */
   readonly modules: Readonly<Record<string, ModuleAdapter>>;
   /** The parts of a pipeline that the file adapts (`unet`, `text_encoder`); this state is one of them. */
   readonly components?: readonly string[];

@@ -17,7 +17,7 @@ class Score {
   readonly value = 1;
 }
 
-/** What rewards of two images return, and how it is taken: the scores, or the words that refuse it. */
+/** Values that rewards of two images return, and how they are taken: the scores, or the words that refuse them. */
 const forTwo: readonly (readonly [name: string, value: () => unknown, taken: number[] | RegExp])[] = [
   ['a tensor [2]', () => tensor1d([1, 2]), [1, 2]],
   ['a tensor [2, 1]', () => tensor([1, 2], [2, 1]), [1, 2]],

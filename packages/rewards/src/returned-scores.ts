@@ -4,7 +4,7 @@ import { cast, reshape, stack, tensor1d, type Tensor, type Tensor1D } from '@ten
 /** Scores as people write them: a tensor, numbers, or one number for a single image; `[B]` or `[B, 1]`. */
 export type Scores = Tensor | number | ArrayLike<number> | readonly (readonly [number])[];
 
-/** What a reward that needs no gradient may return: the scores, alone or as TRL's pair `(rewards, info)`. */
+/** The values that a reward without a gradient may return: the scores, alone or as TRL's pair `(rewards, info)`. */
 export type ReturnedScores = Scores | readonly [scores: Scores, info: object | null | undefined];
 
 /** The call of a reward, for the messages about what it returned. */

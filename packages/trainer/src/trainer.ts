@@ -57,7 +57,7 @@ export interface AlignPropTrainerOptions<M> {
   logger?: Logger;
   /** The processes that train together, for example `await openMpi()`; this one alone by default. */
   collective?: Collective;
-  /** What the run consists of besides `config`: stored in the folder and in checkpoints, and compared on resume. */
+  /** The inputs of the run besides `config`: stored in the folder and in checkpoints, and compared on resume. */
   manifest?: ManifestParts;
   /** Contents of files, by name, that are written into the run's folder with its manifest: prompts, for example. */
   files?: Readonly<Record<string, Uint8Array>>;

@@ -5,9 +5,9 @@ import { otherOptionNames } from './other-names.js';
 import { meantName } from './suggestions.js';
 import { readTextFile } from './text-file.js';
 
-/** What a configuration file has set. */
+/** The outcome of applying a configuration file. */
 export interface AppliedConfig {
-  /** Where the options that it has set stand, by their names in snake case: "line 3 of 'config.yaml'". */
+  /** The places of the options that it has set, by their names in snake case: "line 3 of 'config.yaml'". */
   readonly places: ReadonlyMap<string, string>;
   /** Names the entries that are left out. */
   readonly warnings: readonly string[];

@@ -7,7 +7,7 @@ export const hashText = (text: string): string => createHash('sha256').update(te
 
 /** Files up to this size are hashed whole. */
 const wholeSize = 2 ** 26;
-/** Of larger ones, so many pieces of this size are, spread evenly from the first byte to the last. */
+/** The number and size of the pieces that are hashed of larger files, spread evenly from the first byte to the last. */
 const [pieces, pieceSize] = [64, 2 ** 18];
 
 /** Describes a file's contents. */

@@ -1,7 +1,7 @@
 /** A command line with the flags in the spelling of the help. */
 export interface CanonicalFlags {
   readonly args: readonly string[];
-  /** By the spelling of the help: the flag as it was typed, where that differs. Errors name the latter. */
+  /** Flags as they were typed, by the spelling of the help where that differs; errors name them so. */
   readonly typed: ReadonlyMap<string, string>;
 }
 

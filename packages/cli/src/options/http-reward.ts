@@ -44,7 +44,7 @@ async function post(address: string, body: string, { timeout }: ServiceOptions):
   }
 }
 
-/** What fetch throws without an answer: a TypeError, or the TimeoutError of the signal. */
+/** Whether there was no answer: fetch throws a TypeError then, or the TimeoutError of the signal. */
 const isConnectionFailure = (error: unknown): boolean =>
   error instanceof TypeError || (error instanceof Error && error.name === 'TimeoutError');
 

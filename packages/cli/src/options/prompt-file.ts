@@ -3,7 +3,7 @@ import { hub } from '@alignprop/autograd-ext/weights';
 import { UsageError } from '../terminal/errors.js';
 import { decodeText, readTextFile } from './text-file.js';
 
-/** A file of a data set on the hub, as it is written in Python: `datasets/org/name/path`, also with `hf://` before it. */
+/** A file of a data set on the hub, as Python writes it: `datasets/org/name/path`, also after `hf://`. */
 const DATA_SET = /^(?:hf:\/\/)?datasets\/([^/]+\/[^/@]+)(?:@([^/]+))?\/(.+)$/;
 
 /**

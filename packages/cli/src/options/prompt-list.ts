@@ -60,7 +60,7 @@ export const simpleAnimals: readonly string[] = [
   'kangaroo',
 ];
 
-/** Where prompts come from: the path of a file, or in a configuration file also a list of texts or of objects. */
+/** The source of prompts: the path of a file, or in a configuration file also a list of texts or of objects. */
 export type PromptSource = string | readonly unknown[];
 
 /**

@@ -37,7 +37,7 @@ const load = (options: OutputOptions = {}) =>
     return Promise.resolve('loaded');
   });
 
-/** What a terminal was told to draw, one line each time. */
+/** Returns the lines that a terminal was told to draw. */
 const drawn = () => stripVTControlCharacters(printed.stderr).split(/[\r\n]+|(?=Downloading)/);
 
 describe('withDownloads', () => {

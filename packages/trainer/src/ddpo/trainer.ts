@@ -49,7 +49,7 @@ export interface DDPOTrainerOptions<M> {
   /** Receive every epoch's metrics, besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
   logger?: Logger;
-  /** What the run consists of besides `config`: stored in the folder and in checkpoints, and compared on resume. */
+  /** The inputs of the run besides `config`: stored in the folder and in checkpoints, and compared on resume. */
   manifest?: ManifestParts;
   /** Contents of files, by name, that are written into the run's folder with its manifest: prompts, for example. */
   files?: Readonly<Record<string, Uint8Array>>;

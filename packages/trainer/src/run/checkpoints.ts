@@ -33,7 +33,7 @@ const stateSchema = z.strictObject({
   reward: z.unknown().optional(),
   /** The state of the held-out evaluations. */
   evaluation: z.unknown().optional(),
-  /** What the algorithm saves besides. */
+  /** The algorithm's further state. */
   progress: z.unknown().optional(),
   /** The run that it belongs to; it is compared with the run that resumes from it. */
   manifest: manifestSchema.optional(),
@@ -57,7 +57,7 @@ export interface TrainingState {
   readonly reward?: unknown;
   /** The state of the held-out evaluations, as JSON. */
   readonly evaluation?: unknown;
-  /** What the algorithm saves besides, as JSON. */
+  /** The algorithm's further state, as JSON. */
   readonly progress?: unknown;
 }
 

@@ -13,7 +13,7 @@ const promptsFile = /^(eval-)?prompts\.\w+$/;
 /** The trained weights of a run that has ended. */
 const weights = ['pytorch_lora_weights.safetensors', 'unet'];
 
-/** What a folder holds of an earlier run. */
+/** The files of an earlier run in a folder. */
 export interface EarlierRun {
   /** Checkpoints and trained weights, by the names of their files and folders. */
   readonly results: readonly string[];

@@ -15,7 +15,7 @@ import { checkpointToResume, isOwnCheckpoint, type RunFolder } from './folder.js
 import type { RunManifest } from './manifest.js';
 import { checkResume } from './resume-rules.js';
 
-/** What an algorithm has to save besides weights, optimizer and generators. */
+/** State that an algorithm saves besides weights, optimizer and generators. */
 export interface Progress {
   /** Epochs that are complete. */
   readonly epoch: number;
@@ -34,7 +34,7 @@ export interface ResumableStateParts {
     | 'train_batch_size'
     | 'train_gradient_accumulation_steps'
   >;
-  /** Of an algorithm whose epochs are not its optimizer steps. */
+  /** The progress of an algorithm whose epochs are not its optimizer steps. */
   readonly progress?: Progress;
   readonly manifest: RunManifest;
   /** Names of differences from the checkpoint that are accepted; see `checkResume`. */

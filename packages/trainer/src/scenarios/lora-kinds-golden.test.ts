@@ -25,7 +25,7 @@ interface AdapterCase {
   readonly same_as?: string;
   /** The token of a bundled embedding. */
   readonly name?: string;
-  /** Of cases of the text encoder: `te-unet.out` where the file adapts the UNet too. */
+  /** In cases of the text encoder, `te-unet.out` where the file adapts the UNet too. */
   readonly unet?: string;
 }
 
