@@ -3,13 +3,11 @@ import { dispose } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { DetailedReward, RewardFunction } from '@alignprop/rewards';
 import { singleProcess, type Collective } from './collective/collective.js';
-import { byRankZero } from './collective/exchange.js';
 import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config/config.js';
 import { backpropPlan } from './estimators/config-plan.js';
 import type { Plan } from './estimators/plans.js';
-import type { EvaluatedImages } from './evaluation/evaluator.js';
-import { HeldOut, type HeldOutOptions } from './evaluation/held-out.js';
-import { ShownImages, type EvaluationSamples } from './evaluation/shown-images.js';
+import { Evaluations, type EvaluationSamplesHook } from './evaluation/evaluations.js';
+import type { HeldOutOptions } from './evaluation/held-out.js';
 import { AlignPropGradient } from './gradient/alignprop-gradient.js';
 import { samplingOptions } from './gradient/walk-down.js';
 import { silent, type Logger } from './logger.js';
@@ -23,11 +21,11 @@ import { ResumableState } from './run/resumable-state.js';
 import { Run } from './run/run.js';
 import { seededGenerators } from './step/generators.js';
 import type { ImageSamples } from './step/image-samples.js';
-import { describeEvaluation, type EvaluationMetrics, type StepMetrics } from './trackers/metrics.js';
+import type { StepMetrics } from './trackers/metrics.js';
 import { MicroBatches, type PromptFunction } from './step/micro-batch.js';
 import { TrainingStep } from './step/training-step.js';
 import { FailureReports } from './trackers/failure-reports.js';
-import { logEvaluationSamples, logSamples } from './trackers/log-samples.js';
+import { logSamples } from './trackers/log-samples.js';
 import type { Tracker } from './trackers/tracker.js';
 
 export interface AlignPropTrainerOptions<M> {
@@ -48,7 +46,7 @@ export interface AlignPropTrainerOptions<M> {
    * Called on rank 0 after every evaluation with up to 16 of its images. By default the trackers get them
    * (`logEvaluationSamples`).
    */
-  evaluationSamplesHook?: (samples: EvaluationSamples, globalStep: number, tracker: Tracker) => void | Promise<void>;
+  evaluationSamplesHook?: EvaluationSamplesHook;
   /** Receive every step's metrics on rank 0, besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
   /** Held-out prompts that are evaluated every `eval_freq` epochs. */
@@ -95,10 +93,9 @@ export class AlignPropTrainer<M = undefined> {
   readonly plan: Plan;
   readonly #options: AlignPropTrainerOptions<M>;
   readonly #logger: Logger;
-  readonly #collective: Collective;
   readonly #prepared: PreparedPipeline;
   readonly #average: WeightsAverage | undefined;
-  readonly #heldOut: HeldOut<M> | undefined;
+  readonly #evaluations: Evaluations<M>;
   readonly #step: TrainingStep<M>;
   readonly #run: Run;
   readonly #failures: FailureReports;
@@ -115,7 +112,6 @@ export class AlignPropTrainer<M = undefined> {
     this.plan = plan ?? backpropPlan(config);
     this.#options = options;
     this.#logger = logger;
-    this.#collective = collective;
     this.#failures = new FailureReports((message) => logger.warn(message));
     const generators = seededGenerators(config.seed, collective.rank);
     this.#prepared = preparePipeline(pipeline, config, generators.adapter);
@@ -124,7 +120,14 @@ export class AlignPropTrainer<M = undefined> {
     const batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, generators);
     const average = config.ema_decay > 0 ? new WeightsAverage(weights.variables, config.ema_decay) : undefined;
     this.#average = average;
-    this.#heldOut = this.#createHeldOut();
+    this.#evaluations = new Evaluations({
+      ...{ owner: 'AlignPropTrainer', config, rewardFunction, weights, average, collective, logger },
+      evaluation: options.evaluation,
+      evaluationSamplesHook: options.evaluationSamplesHook,
+      pipeline: this.pipeline,
+      failures: this.#failures,
+    });
+    const { heldOut } = this.#evaluations;
     const rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
     const manifest = createManifest('alignprop', config, options.manifest);
     const parts = { config, manifest, generators, optimizer, average, rewardMemory, collective, logger };
@@ -133,7 +136,7 @@ export class AlignPropTrainer<M = undefined> {
       ...parts,
       trackers: options.trackers,
       files: options.files,
-      state: new ResumableState({ ...parts, weights, heldOut: this.#heldOut, force: options.force ?? [] }),
+      state: new ResumableState({ ...parts, weights, heldOut, force: options.force ?? [] }),
       exportWeights: (path) => (config.ema_export ? this.averaged(() => weights.export(path)) : weights.export(path)),
       owned: [optimizer, batches, ...(average ? [average] : []), { dispose: () => dispose(created) }],
     });
@@ -147,11 +150,16 @@ export class AlignPropTrainer<M = undefined> {
 
   /** The best evaluation so far: the steps before it and its mean reward. Its adapter is in `best/` of the folder. */
   get best(): { readonly step: number; readonly rewardMean: number } | undefined {
-    return this.#heldOut?.best;
+    return this.#evaluations.heldOut?.best;
   }
 
   /** Optimizer steps taken, those of resumed runs included. */
   get globalStep(): number {
+    return this.#run.globalStep;
+  }
+
+  /** Epochs that are complete; each is one optimizer step. */
+  get epoch(): number {
     return this.#run.globalStep;
   }
 
@@ -194,8 +202,12 @@ export class AlignPropTrainer<M = undefined> {
   async *#loop(tracker: Tracker, signal?: AbortSignal): AsyncGenerator<StepMetrics, void, void> {
     const { num_epochs, save_freq } = this.config;
     const { imageSamplesHook = logSamples } = this.#options;
-    await this.#evaluateIfDue(tracker, signal);
-    while (this.globalStep < num_epochs && !this.#heldOut?.isExhausted) {
+    const evaluateIfDue = () => {
+      const { globalStep: step } = this;
+      return this.#evaluations.runIfDue({ step, epoch: step, folder: this.#run.folder?.path, tracker, signal });
+    };
+    await evaluateIfDue();
+    while (this.globalStep < num_epochs && !this.#evaluations.heldOut?.isExhausted) {
       const metrics = await this.#step.run({
         globalStep: this.globalStep,
         signal,
@@ -205,45 +217,9 @@ export class AlignPropTrainer<M = undefined> {
       });
       await tracker.log(metrics);
       this.#run.complete();
-      await this.#evaluateIfDue(tracker, signal);
+      await evaluateIfDue();
       if (this.#run.folder && this.globalStep % save_freq === 0) await this.saveCheckpoint();
       yield metrics;
-    }
-  }
-
-  /** Evaluates the weights, or their average, on rank 0, and exports them if they are the best so far. */
-  async #evaluateIfDue(tracker: Tracker, signal?: AbortSignal): Promise<void> {
-    const [heldOut, globalStep] = [this.#heldOut, this.globalStep];
-    if (!heldOut?.isDue(globalStep)) return;
-    const evaluate = async () => {
-      const metrics = await this.#evaluate(heldOut, tracker, signal);
-      if (metrics.isBest && this.#run.folder) await this.#prepared.weights.export(`${this.#run.folder.path}/best`);
-      return { metrics, state: heldOut.state() };
-    };
-    const evaluated = await byRankZero(this.#collective, `evaluation ${globalStep}`, signal, async () =>
-      signal?.aborted ? undefined : this.averaged(evaluate),
-    );
-    if (!evaluated) return;
-    const { metrics, state } = evaluated;
-    heldOut.restore(state);
-    await tracker.logEvaluation?.(metrics);
-    this.#logger.info(describeEvaluation(metrics));
-    if (heldOut.isExhausted) this.#logger.info(`The run ${heldOut.describeExhaustion()}`);
-  }
-
-  /** Evaluates the weights and shows the first images. */
-  async #evaluate(heldOut: HeldOut<M>, tracker: Tracker, signal?: AbortSignal): Promise<EvaluationMetrics> {
-    const { evaluationSamplesHook: hook = logEvaluationSamples } = this.#options;
-    const [shown, globalStep] = [new ShownImages(), this.globalStep];
-    try {
-      const onImages = (drawn: EvaluatedImages) => shown.add(drawn);
-      const metrics = await heldOut.run(this.pipeline, globalStep, { onImages, signal });
-      await this.#failures.attempt('evaluationSamplesHook', () =>
-        shown.show((samples) => hook(samples, globalStep, tracker)),
-      );
-      return metrics;
-    } finally {
-      shown.dispose();
     }
   }
 
@@ -255,19 +231,5 @@ export class AlignPropTrainer<M = undefined> {
       warn: (message) => this.#logger.warn(message),
       onActivations: (activations) => remark.log(activations),
     });
-  }
-
-  #createHeldOut(): HeldOut<M> | undefined {
-    const { evaluation, rewardFunction } = this.#options;
-    const { config } = this;
-    if (config.eval_freq === null) return undefined;
-    if (!evaluation) {
-      throw new Error(
-        `AlignPropTrainer: eval_freq got ${config.eval_freq} without held-out prompts. ` +
-          'Pass evaluation: { prompts } (--eval-prompts).',
-      );
-    }
-    const rewarded = { ...evaluation, rewardFunction: evaluation.rewardFunction ?? rewardFunction };
-    return new HeldOut(this.pipeline, config, config.eval_freq, rewarded);
   }
 }

@@ -29,9 +29,30 @@ export interface Evaluation {
   readonly diversity?: number;
 }
 
+/** The options of a run's configuration that say how images are drawn for an evaluation. */
+export type EvaluatorConfig = Pick<
+  AlignPropConfig,
+  | 'seed'
+  | 'sample_num_steps'
+  | 'sample_eta'
+  | 'sample_guidance_scale'
+  | 'negative_prompts'
+  | 'height'
+  | 'width'
+  | 'eval_images_per_prompt'
+  | 'eval_num_steps'
+  | 'eval_eta'
+  | 'eval_guidance_scale'
+  | 'eval_negative_prompts'
+  | 'eval_height'
+  | 'eval_width'
+  | 'eval_seed'
+>;
+
 /** The options that all pipelines compared with each other share. */
 export interface EvaluatorOptions<M> {
-  config: AlignPropConfig;
+  /** A complete configuration of either trainer. */
+  config: EvaluatorConfig;
   /** One or more; choose prompts that are not trained on. */
   prompts: readonly string[];
   /** One per prompt. */
@@ -102,7 +123,7 @@ export function evaluator<M = undefined>(
 }
 
 /** The sampling options of evaluations. */
-const evaluationSampling = (config: AlignPropConfig) => ({
+const evaluationSampling = (config: EvaluatorConfig) => ({
   ...samplingOptions({
     sample_num_steps: config.eval_num_steps ?? config.sample_num_steps,
     sample_eta: config.eval_eta ?? config.sample_eta,

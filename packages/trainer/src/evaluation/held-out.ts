@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
+import type { RewardContext } from '@alignprop/rewards/interface';
 import type { AlignPropConfig } from '../config/config.js';
-import { evaluator, type Evaluate, type EvaluateOptions } from './evaluator.js';
+import { evaluator, type Evaluate, type EvaluateOptions, type EvaluatorConfig } from './evaluator.js';
 import { type EvaluationMetrics } from '../trackers/metrics.js';
 import { meanAndStd } from '../step/statistics.js';
 
@@ -39,7 +40,7 @@ export class HeldOut<M> {
   /** @throws if there is no prompt */
   constructor(
     pipeline: StableDiffusionPipeline,
-    config: AlignPropConfig,
+    config: EvaluatorConfig & Pick<AlignPropConfig, 'early_stopping_patience'>,
     frequency: number,
     options: Required<Pick<HeldOutOptions<M>, 'rewardFunction'>> & HeldOutOptions<M>,
   ) {
@@ -48,9 +49,9 @@ export class HeldOut<M> {
     this.#evaluate = evaluator(pipeline.engine, { ...options, config });
   }
 
-  /** Whether an evaluation is due after this many steps: before the first step, then every `eval_freq` steps. */
-  isDue(globalStep: number): boolean {
-    return globalStep % this.#frequency === 0 && this.#state?.step !== globalStep;
+  /** Whether an evaluation is due: before the first epoch, then every `eval_freq` epochs. */
+  isDue({ step, epoch }: RewardContext): boolean {
+    return epoch % this.#frequency === 0 && this.#state?.step !== step;
   }
 
   /** The best evaluation so far: the steps before it and its mean reward. */
@@ -75,14 +76,10 @@ export class HeldOut<M> {
   /** Draws the held-out prompts, from the same noise each time, and judges the images. */
   async run(
     pipeline: StableDiffusionPipeline,
-    globalStep: number,
-    { onImages, signal }: Pick<EvaluateOptions, 'onImages' | 'signal'>,
+    options: EvaluateOptions & { readonly context: RewardContext },
   ): Promise<EvaluationMetrics> {
-    const { rewards, diversity } = await this.#evaluate(pipeline, {
-      signal,
-      onImages,
-      context: { step: globalStep, epoch: globalStep },
-    });
+    const { rewards, diversity } = await this.#evaluate(pipeline, options);
+    const { step: globalStep } = options.context;
     const { mean, std } = meanAndStd(rewards);
     const isBest = this.#state === undefined || mean > this.#state.best;
     this.#state = isBest

@@ -62,8 +62,8 @@ export class ResumableState {
 
   /** Whether the evaluation after so many steps has been done. */
   isEvaluated(globalStep: number): boolean {
-    const { heldOut } = this.#parts;
-    return heldOut ? !heldOut.isDue(globalStep) : globalStep > 0;
+    const { heldOut, progress } = this.#parts;
+    return heldOut ? !heldOut.isDue({ step: globalStep, epoch: progress?.epoch ?? globalStep }) : globalStep > 0;
   }
 
   /** The generators of all processes, in the order of ranks. All of them have to call it. */
