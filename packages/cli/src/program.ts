@@ -7,6 +7,7 @@ import { asTyped, canonicalFlags, type CanonicalFlags } from './options/flags.js
 import { helpConfiguration, helpPointer } from './options/help.js';
 import { usageMessage } from './options/usage-message.js';
 import { errorMessage, exitCode, Interrupted, isDebugging, ReportedElsewhere } from './terminal/errors.js';
+import { fitted } from './terminal/wrap.js';
 import { programVersion } from './version.js';
 
 /**
@@ -91,5 +92,6 @@ function report(error: unknown, program: Command, { args, typed }: CanonicalFlag
     error instanceof CommanderError
       ? usageMessage(error, program, args)
       : errorMessage(error, isDebugging(program.opts()));
-  process.stderr.write(`${red('error:')} ${asTyped(message, typed)}\n`);
+  const lines = fitted(`error: ${asTyped(message, typed)}`);
+  process.stderr.write(`${lines.replace('error:', red('error:'))}\n`);
 }

@@ -3,7 +3,7 @@ import colors from 'picocolors';
 import type { Command } from 'commander';
 import { startProgress, type Progress, type ProgressOptions } from './progress.js';
 import { table } from './table.js';
-import { wrapped } from './wrap.js';
+import { fitted } from './wrap.js';
 
 export interface OutputOptions {
   /** Prints results as JSON, one object a line. */
@@ -18,7 +18,8 @@ export interface OutputOptions {
 export class Output {
   readonly #options: OutputOptions;
   readonly #stderr = colors.createColors(colors.isColorSupported && isatty(process.stderr.fd));
-  #bar = false;
+  /** Shown at the end of stderr. */
+  #progress: Progress | undefined;
 
   constructor(options: OutputOptions = {}) {
     this.#options = options;
@@ -27,8 +28,8 @@ export class Output {
   /** Prints a result: `record` with --json, else `text`, if there is one. */
   result(record: Readonly<Record<string, unknown>>, text?: string): void {
     if (this.#options.silent) return;
-    if (this.#options.json) process.stdout.write(`${JSON.stringify(record)}\n`);
-    else if (text !== undefined && !this.#options.quiet) this.#clear(() => process.stdout.write(`${text}\n`));
+    if (this.#options.json) this.#print(process.stdout, JSON.stringify(record));
+    else if (text !== undefined && !this.#options.quiet) this.#print(process.stdout, text);
   }
 
   /** Prints a table, except with --json: there `result` prints the same data as records. */
@@ -45,34 +46,32 @@ export class Output {
   }
 
   info(text: string): void {
-    if (!this.#options.quiet && !this.#options.silent)
-      this.#clear(() => process.stderr.write(`${this.#stderr.dim(text)}\n`));
+    if (!this.#options.quiet && !this.#options.silent) this.#print(process.stderr, this.#stderr.dim(fitted(text)));
   }
 
   warn(text: string): void {
     if (this.#options.silent) return;
-    const columns = process.stderr.isTTY ? process.stderr.columns : undefined;
-    const lines = wrapped(`warning: ${text}`, columns).replace('warning:', this.#stderr.yellow('warning:'));
-    this.#clear(() => process.stderr.write(`${lines}\n`));
+    const lines = fitted(`warning: ${text}`);
+    this.#print(process.stderr, lines.replace('warning:', this.#stderr.yellow('warning:')));
   }
 
   progress(label: string, total: number, options?: ProgressOptions): Progress {
-    if (this.#options.quiet || this.#options.silent) return { update: () => {}, stop: () => {} };
-    const { update, stop } = startProgress(label, total, options);
-    this.#bar = process.stderr.isTTY;
+    if (this.#options.quiet || this.#options.silent) return { update: () => {}, erase: () => {}, stop: () => {} };
+    const progress = startProgress(label, total, options);
+    this.#progress = progress;
     return {
-      update,
+      ...progress,
       stop: () => {
-        this.#bar = false;
-        stop();
+        if (this.#progress === progress) this.#progress = undefined;
+        progress.stop();
       },
     };
   }
 
-  /** Erases the progress bar before writing. Its next update draws it again, below the written text. */
-  #clear(write: () => void): void {
-    if (this.#bar) process.stderr.write('\r\x1b[K');
-    write();
+  /** Writes a text in place of the progress bar, which its next update draws again, below. */
+  #print(stream: NodeJS.WriteStream, text: string): void {
+    this.#progress?.erase();
+    stream.write(`${text}\n`);
   }
 }
 

@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { clock, fittingText, startProgress } from './progress.js';
+import { terminalScreen } from '../../../../fixtures/terminal-screen.js';
+import { Output } from './output.js';
+import { clock, fittingLine, startProgress } from './progress.js';
 
 describe('clock', () => {
   it.each([
@@ -11,41 +13,63 @@ describe('clock', () => {
   ])('formats %d seconds as %s', (seconds, text) => expect(clock(seconds)).toBe(text));
 });
 
-describe('fittingText', () => {
+describe('fittingLine', () => {
   const details = 'reward -3.358, loss 3.358, grad 0.020, 10.0 s/step';
+  const bar = '██░░░';
   it.each([
-    [70, `${details}, 12:03 left`],
-    [55, 'reward -3.358, loss 3.358, grad 0.020, 12:03 left'],
-    [30, 'reward -3.358, 12:03 left'],
-    [12, '12:03 left'],
-    [3, ''],
-  ])('in %i characters leaves out the last details first, and the remaining time last', (width, text) =>
-    expect(fittingText(details, '12:03 left', width)).toBe(text),
-  );
+    [110, `Epoch 40/100 ████████░░░░░░░░░░░░ ${details}, 0:30 left`],
+    [82, `Epoch 40/100 ${bar} ${details}, 0:30 left`],
+    [60, `Epoch 40/100 ${bar} reward -3.358, loss 3.358, 0:30 left`],
+    [40, `Epoch 40/100 ${bar} 0:30 left`],
+    [28, 'Epoch 40/100 0:30 left'],
+    [20, 'Epoch 40/100'],
+    [8, 'Epoch 4'],
+  ])('leaves out in %i columns the last details first, then the bar, and the remaining time last', (columns, line) => {
+    expect(fittingLine({ count: 'Epoch 40/100', share: 0.4, details, left: '0:30 left' }, columns)).toBe(line);
+  });
 });
 
 describe('startProgress', () => {
-  afterEach(() => void vi.restoreAllMocks());
+  const terminal = process.stderr as { isTTY?: boolean; columns?: number };
+  const before = { isTTY: terminal.isTTY, columns: terminal.columns };
+  afterEach(() => {
+    Object.assign(terminal, before);
+    vi.restoreAllMocks();
+  });
 
-  it.each([60, 80, 110])('keeps the remaining time in a terminal of %i columns, and fits in it', (columns) => {
-    const terminal = process.stderr as { isTTY?: boolean; columns?: number };
-    const before = { isTTY: terminal.isTTY, columns: terminal.columns };
+  it.each([60, 80, 110])('draws over its line in %i columns, and ends it', (columns) => {
     Object.assign(terminal, { isTTY: true, columns });
     const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
     vi.spyOn(performance, 'now').mockReturnValue(20_000);
-    try {
-      const progress = startProgress('Epoch', 100, { started: 0 });
-      progress.update(40, 'reward -3.358, loss 3.358, grad 0.020, 10.0 s/step');
-      progress.stop();
-    } finally {
-      Object.assign(terminal, before);
-    }
-    const drawn = write.mock.calls.map(([text]) => String(text)).filter((text) => text.includes('left'));
-    expect(drawn.length).toBeGreaterThan(0);
-    for (const line of drawn) {
-      expect(line.trim()).toMatch(/^Epoch 40\/100 [█░]+ reward -3\.358, .*0:30 left$/);
-      expect(line.trim().length).toBeLessThanOrEqual(columns);
-    }
+    const progress = startProgress('Epoch', 100, { started: 0 });
+    progress.update(40, 'reward -3.358, loss 3.358, grad 0.020, 10.0 s/step');
+    progress.update(41, 'reward -3.358');
+    progress.stop();
+    progress.stop();
+    const screen = terminalScreen(write.mock.calls.map(([text]) => String(text)).join(''), columns);
+    expect(screen.lines).toEqual([expect.stringMatching(/^Epoch 41\/100 [█░]+ reward -3\.358, 0:29 left$/), '']);
+    expect(screen).toMatchObject({ cursor: [1, 0], isCursorVisible: true, isWrapping: true });
+  });
+
+  it('is erased for a message, and drawn again below it', () => {
+    Object.assign(terminal, { isTTY: true, columns: 40 });
+    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const output = new Output();
+    const progress = output.progress('Epoch', 3);
+    progress.update(1, 'reward -3.358');
+    output.warn('the reward of 2 images is not a number: they are left out');
+    progress.update(2);
+    output.info('Stopping.');
+    progress.stop();
+    output.info('Done.');
+    const screen = terminalScreen(write.mock.calls.map(([text]) => String(text)).join(''), 40);
+    expect(screen.lines).toEqual([
+      'warning: the reward of 2 images is not a',
+      'number: they are left out',
+      'Stopping.',
+      'Done.',
+      '',
+    ]);
   });
 
   it('writes one line a step without a terminal, and estimates the time from the steps of this run', () => {

@@ -1,8 +1,10 @@
-import { SingleBar } from 'cli-progress';
+import { terminalColumns } from './wrap.js';
 
 export interface Progress {
   /** @param details shown after the count, such as the metrics of a step */
   update(done: number, details?: string): void;
+  /** Erases the bar, so that something else can be written. Its next update draws it again. */
+  erase(): void;
   stop(): void;
 }
 
@@ -21,51 +23,75 @@ export function startProgress(
   total: number,
   { from = 0, started = performance.now(), format = String }: ProgressOptions = {},
 ): Progress {
-  const text = (done: number, details: string, width = Infinity): string => {
-    const left = done > from ? ((performance.now() - started) / (done - from)) * (total - done) : undefined;
-    return fittingText(details, left !== undefined && done < total ? `${clock(left / 1000)} left` : '', width);
+  const remaining = (done: number): string => {
+    if (done <= from || done >= total) return '';
+    return `${clock(((performance.now() - started) / 1000 / (done - from)) * (total - done))} left`;
   };
-  if (!process.stderr.isTTY) return lines(label, total, text);
-  const barsize = Math.min(20, Math.max(5, process.stderr.columns - 80));
-  const besideBar = (done: number): number =>
-    process.stderr.columns - `${label} ${format(done)}/${format(total)}  `.length - barsize - 1;
-  // gracefulExit would handle Ctrl-C, which interrupt.ts does. A hidden cursor would stay hidden if the process is
-  // killed.
-  const bar = new SingleBar({
-    format: `${label} {value}/{total} {bar} {text}`,
-    stream: process.stderr,
-    barsize,
-    formatValue: (value, _, type) => (type === 'value' || type === 'total' ? format(value) : String(value)),
-    gracefulExit: false,
-    hideCursor: false,
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-  });
-  bar.start(total, from, { text: '' });
-  return {
-    update(done, details = '') {
-      bar.update(done, { text: text(done, details, besideBar(done)) });
-      bar.render();
-    },
-    stop: () => bar.stop(),
-  };
+  if (terminalColumns() === undefined) return lines(label, total, remaining);
+  return bar((done, details) => {
+    const parts = { count: `${label} ${format(done)}/${format(total)}`, details, left: remaining(done) };
+    return fittingLine({ ...parts, share: done / total }, terminalColumns()!);
+  }, from);
+}
+
+/** What a line of progress shows. */
+export interface ProgressParts {
+  /** Label, count and total. */
+  readonly count: string;
+  /** The part of the bar that is filled, from 0 to 1. */
+  readonly share: number;
+  /** Separated by commas. */
+  readonly details: string;
+  /** The remaining time. */
+  readonly left: string;
 }
 
 /**
- * Joins details and the remaining time in at most `width` characters: the last of the comma-separated details are left
- * out first, and the remaining time last.
+ * Fits a line into a terminal, whose last column stays free, since a character there may move the cursor to the next
+ * line. Leaves out the last of the details first, then the bar, and the remaining time last.
  */
-export function fittingText(details: string, left: string, width: number): string {
-  const parts = details === '' ? [] : details.split(', ');
-  const joined = (count: number): string => [...parts.slice(0, count), left].filter(Boolean).join(', ');
-  const counts = Array.from({ length: parts.length + 1 }, (_, i) => parts.length - i);
-  return counts.map(joined).find((text) => text.length <= width) ?? '';
+export function fittingLine({ count, share, details, left }: ProgressParts, columns: number): string {
+  const size = Math.min(20, Math.max(5, columns - 80));
+  const filled = Math.round(size * Math.min(1, Math.max(0, share)));
+  const withBar = `${count} ${'█'.repeat(filled)}${'░'.repeat(size - filled)}`;
+  const pieces = details === '' ? [] : details.split(', ');
+  const texts = [...pieces, ''].map((_, i) => [...pieces.slice(0, pieces.length - i), left].filter(Boolean).join(', '));
+  const candidates = [...texts.map((text) => `${withBar} ${text}`), `${count} ${left}`, count];
+  const line = candidates.find((candidate) => candidate.length < columns) ?? count.slice(0, Math.max(0, columns - 1));
+  return line.trimEnd();
 }
 
-function lines(label: string, total: number, text: (done: number, details: string) => string): Progress {
+/**
+ * Draws a bar with a carriage return and "erase to the end of the line" alone, so that a process that is killed leaves
+ * no mode of the terminal changed.
+ */
+function bar(lineOf: (done: number, details: string) => string, from: number): Progress {
+  let isDrawn = false;
+  const draw = (done: number, details: string): void => {
+    process.stderr.write(`\r${lineOf(done, details)}\x1b[K`);
+    isDrawn = true;
+  };
+  draw(from, '');
   return {
-    update: (done, details = '') =>
-      void process.stderr.write(`${`${label} ${done}/${total} ${text(done, details)}`.trimEnd()}\n`),
+    update: (done, details = '') => draw(done, details),
+    erase: () => {
+      if (isDrawn) process.stderr.write('\r\x1b[K');
+      isDrawn = false;
+    },
+    stop: () => {
+      if (isDrawn) process.stderr.write('\n');
+      isDrawn = false;
+    },
+  };
+}
+
+function lines(label: string, total: number, remaining: (done: number) => string): Progress {
+  return {
+    update: (done, details = '') => {
+      const text = [details, remaining(done)].filter(Boolean).join(', ');
+      process.stderr.write(`${`${label} ${done}/${total} ${text}`.trimEnd()}\n`);
+    },
+    erase: () => {},
     stop: () => {},
   };
 }

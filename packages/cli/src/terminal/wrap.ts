@@ -20,3 +20,10 @@ function wrappedLine(text: string, columns: number): string {
   }
   return lines.join('\n');
 }
+
+/** The width of stderr in characters, 80 where a terminal does not tell it; undefined where it is no terminal. */
+export const terminalColumns = (): number | undefined =>
+  process.stderr.isTTY ? process.stderr.columns || 80 : undefined;
+
+/** Breaks the lines of a message so that they fit on stderr, if that is a terminal. */
+export const fitted = (text: string): string => wrapped(text, terminalColumns());
