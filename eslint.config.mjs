@@ -30,6 +30,7 @@ const nodeSeams = [
  */
 const rooms = {
   'autograd-ext': [
+    ['outside'],
     ['params.ts', 'dispose-tensors.ts', 'optional-package.ts', 'check-options.ts'],
     ['random.ts', 'frozen.ts', 'define-op.ts'],
     ['weights/files', 'weights/dtypes'],
@@ -142,6 +143,29 @@ const rewardInterface = {
 
 /** One rule has one set of options per file, so each scope names all of its patterns. */
 const restrictImports = (...patterns) => ({ '@typescript-eslint/no-restricted-imports': ['error', { patterns }] });
+
+/** Objects from outside, and tables that are searched by names from outside, have no prototype. */
+const outside = 'packages/autograd-ext/src/outside/**';
+const ownKeys = [
+  {
+    selector: "BinaryExpression[operator='in'][left.type!='Literal'][left.type!='PrivateIdentifier']",
+    message: "'constructor' is in every object: use Object.hasOwn.",
+  },
+  {
+    selector:
+      "VariableDeclarator[init.type='ObjectExpression'][init.properties.length=0]" +
+      "[id.typeAnnotation.typeAnnotation.typeName.name='Record']",
+    message: "Start with record(): a plain object takes the key '__proto__' for its prototype.",
+  },
+  {
+    selector:
+      "VariableDeclarator[init.type='ObjectExpression'][id.typeAnnotation.typeAnnotation.typeName.name='Readonly']" +
+      "[id.typeAnnotation.typeAnnotation.typeArguments.params.0.typeName.name='Record']" +
+      "[id.typeAnnotation.typeAnnotation.typeArguments.params.0.typeArguments.params.0.type='TSStringKeyword']",
+    message: "Write table({ … }): a plain object also has 'constructor' and 'toString'.",
+  },
+];
+const nodeImports = { selector: 'ImportExpression[source.value=/^node:/]', message: node.message };
 
 const scopes = {
   'autograd-ext': [],
@@ -260,11 +284,20 @@ export default tseslint.config(
     rules: { '@typescript-eslint/no-restricted-imports': 'off' },
   }, // the one exception; see the file
   {
-    files: librarySources,
-    ignores: [...tests, ...nodeSeams],
+    files: sources,
+    ignores: [...tests, outside],
     rules: {
-      'no-restricted-syntax': ['error', { selector: 'ImportExpression[source.value=/^node:/]', message: node.message }],
+      'no-restricted-syntax': ['error', ...ownKeys],
+      'no-restricted-properties': [
+        'error',
+        { object: 'JSON', property: 'parse', message: "Use parseJson of '@alignprop/autograd-ext/outside'." },
+      ],
     },
+  },
+  {
+    files: librarySources,
+    ignores: [...tests, ...nodeSeams, outside],
+    rules: { 'no-restricted-syntax': ['error', ...ownKeys, nodeImports] },
   },
 
   {

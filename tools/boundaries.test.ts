@@ -80,6 +80,18 @@ const refused: readonly (readonly [file: string, code: string, rule: string])[] 
   ['packages/trainer/src/config/x.ts', "export { walkUp } from '../gradient/walk-up.js';", rooms],
   ['packages/trainer/src/run/x.ts', "export { AlignPropTrainer } from '../trainer.js';", rooms],
   ['packages/cli/src/terminal/x.ts', "export { defineTrain } from '../commands/train.js';", rooms],
+  [
+    'packages/trainer/src/x.ts',
+    'export const x = (text: string): unknown => JSON.parse(text);',
+    'no-restricted-properties',
+  ],
+  ['packages/cli/src/x.ts', 'export const x = (name: string, table: object) => name in table;', 'no-restricted-syntax'],
+  [
+    'packages/lora/src/x.ts',
+    'export function x(name: string) { const all: Record<string, number> = {}; all[name] = 1; return all; }',
+    'no-restricted-syntax',
+  ],
+  ['packages/rewards/src/x.ts', 'const x: Readonly<Record<string, number>> = { a: 1 };', 'no-restricted-syntax'],
   ['packages/trainer/src/x.ts', `// ${'x'.repeat(118)}`, 'max-len'],
   ['packages/trainer/src/x.ts', 'let x = 0;\n' + 'x += 1;\n'.repeat(400), 'max-lines'],
   ['packages/trainer/src/x.ts', `export function f() {\n${'  f();\n'.repeat(60)}}`, 'max-lines-per-function'],
@@ -109,6 +121,7 @@ const allowed: readonly (readonly [file: string, code: string])[] = [
   ['packages/lora/src/x.test.ts', "export { expectClose } from '../../../fixtures/index.js';"],
   ['packages/lora/src/x.ts', "export { LoraLayer } from './lora-layer.js';"],
   ['packages/trainer/src/gradient/x.ts', "export { parseAlignPropConfig } from '../config/config.js';"],
+  ['packages/cli/src/x.ts', "export const x = (value: object) => 'graph' in value;"],
   ['packages/trainer/src/x.ts', `// ${'x'.repeat(117)}`],
 ];
 

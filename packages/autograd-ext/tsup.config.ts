@@ -1,3 +1,3 @@
 import { packageConfig } from '../../tsup.config.base.js';
 
-export default packageConfig(['src/index.ts', 'src/weights/index.ts', 'src/testing/index.ts']);
+export default packageConfig(['src/index.ts', 'src/weights/index.ts', 'src/outside/index.ts', 'src/testing/index.ts']);

@@ -1,4 +1,5 @@
 import { Tensor, Variable } from '@tensorflow/tfjs-core';
+import { record } from './outside/record.js';
 
 /** A frozen tensor in a file. Its shape and dtype are known; an engine reads the values when it needs them. */
 export interface StoredTensor {
@@ -93,14 +94,14 @@ export function mapTensors(
 
 /** Returns the leaves by path, in tree order. A linear map is one leaf. */
 export function flatten(params: Params): Record<string, Leaf> {
-  const leaves: Record<string, Leaf> = {};
+  const leaves = record<Leaf>();
   mapLeaves(params, (path, leaf) => (leaves[path] = leaf));
   return leaves;
 }
 
 /** Returns the tensors by path, in tree order, including the parts of linear maps. */
 export function flattenTensors(params: Params): Record<string, Tensor | StoredTensor> {
-  const tensors: Record<string, Tensor | StoredTensor> = {};
+  const tensors = record<Tensor | StoredTensor>();
   mapTensors(params, (path, tensor) => (tensors[path] = tensor));
   return tensors;
 }

@@ -42,7 +42,7 @@ const isReported = (error: unknown): boolean =>
 
 /** Turns `help train` into `train --help`: commander's own help command runs before the module of `train` is loaded. */
 const withoutHelpCommand = (args: readonly string[]): readonly string[] =>
-  args[0] === 'help' && args[1] !== undefined && args[1] in commandList ? [args[1], '--help'] : args;
+  args[0] === 'help' && args[1] !== undefined && Object.hasOwn(commandList, args[1]) ? [args[1], '--help'] : args;
 
 /** @param all whether the help lists all options */
 function createProgram(all: boolean): Command {

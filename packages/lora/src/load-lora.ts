@@ -1,5 +1,6 @@
 import { checkOptions } from '@alignprop/autograd-ext';
 import { hubOptionNames, type FileSource, type HubOptions } from '@alignprop/autograd-ext/weights';
+import { record } from '@alignprop/autograd-ext/outside';
 import type { LoraState } from './lora-state.js';
 import { list } from './modules.js';
 import { readSettings, type Fields, type SettingsOf } from './reading/adapter-settings.js';
@@ -45,7 +46,7 @@ export async function openLora(
   const sorted = sortTensors(tensors, prefix, location);
   await checkFinite(opened.tensors, location);
   const names = [...sorted.keys()];
-  const components: Record<string, LoraState> = {};
+  const components = record<LoraState>();
   for (const [component, modules] of sorted) {
     const settingsOf = readSettingsOf(configOf(component), location);
     components[component] = { location, modules: await readModules(modules, settingsOf, location), components: names };

@@ -1,4 +1,5 @@
 import { elementCount, readValues, type StoredTensor } from '@alignprop/autograd-ext';
+import { record } from '@alignprop/autograd-ext/outside';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { DoraAxis } from './dora.js';
 import { list } from './modules.js';
@@ -44,7 +45,7 @@ export interface MergedAdapter {
 
 /** Returns the tensors of an adapter by the paths that `loraTensors` gives them: A, B and, with DoRA, m `[out]`. */
 export function stateTensors({ modules }: LoraState): Record<string, Tensor | StoredTensor> {
-  const tensors: Record<string, Tensor | StoredTensor> = {};
+  const tensors = record<Tensor | StoredTensor>();
   for (const [module, adapter] of Object.entries(modules)) {
     if (adapter.kind === 'merged') continue;
     if (adapter.a) tensors[`${module}.lora_A.weight`] = adapter.a;

@@ -1,15 +1,16 @@
+import { table } from '@alignprop/autograd-ext/outside';
 /** Names of the layers of a residual block in the original code. */
-const residualNames: Readonly<Record<string, string>> = {
+const residualNames = table<string>({
   norm1: 'in_layers.0',
   conv1: 'in_layers.2',
   time_emb_proj: 'emb_layers.1',
   norm2: 'out_layers.0',
   conv2: 'out_layers.3',
   conv_shortcut: 'skip_connection',
-};
+});
 
 /** Names of the modules outside the blocks. */
-const outerNames: Readonly<Record<string, string>> = {
+const outerNames = table<string>({
   conv_in: 'input_blocks.0.0',
   'time_embedding.linear_1': 'time_embed.0',
   'time_embedding.linear_2': 'time_embed.2',
@@ -17,7 +18,7 @@ const outerNames: Readonly<Record<string, string>> = {
   'add_embedding.linear_2': 'label_emb.0.2',
   conv_norm_out: 'out.0',
   conv_out: 'out.2',
-};
+});
 
 /**
  * Returns the names that the modules of a UNet have in the original code of Stable Diffusion (`openaimodel.py`), where

@@ -1,5 +1,6 @@
 import { checkOptions, type Params } from '@alignprop/autograd-ext';
 import type { RawTensor } from '@alignprop/autograd-ext/weights';
+import { record } from '@alignprop/autograd-ext/outside';
 import { loraModules } from './adapters.js';
 import type { LoraPart } from './layouts/lora-key.js';
 import type { AdaptedComponent, LoraLayout, LoraWriter } from './layouts/lora-layout.js';
@@ -47,7 +48,7 @@ export async function saveLora(
     adaptedComponent(name, tree),
   );
   checkDora(layout, components);
-  const tensors: Record<string, RawTensor> = {};
+  const tensors = record<RawTensor>();
   for (const { prefix: component, adapters } of components) {
     const alphaOf = writtenAlpha(layout.writer, adapters);
     for (const [module, adapter] of Object.entries(adapters)) {

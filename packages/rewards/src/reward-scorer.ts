@@ -1,4 +1,5 @@
 import { isTensor, type Compiled, type Engine, type ModelFunction } from '@alignprop/autograd-ext';
+import { record } from '@alignprop/autograd-ext/outside';
 import { dispose, engine as tfjs, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { isPromise, rewardName, scoreNumbers, scoresTensor } from './returned-scores.js';
 import {
@@ -63,8 +64,8 @@ export class RewardScorer<M = unknown> {
   }
 
   async #scoreParts(parts: ScoredSum<M>['parts'], call: Required<Parameters<BlackBoxReward<M>>>): Promise<BatchScores> {
-    const terms: Record<string, Float32Array> = {};
-    const inner: Record<string, Float32Array> = {};
+    const terms = record<Float32Array>();
+    const inner = record<Float32Array>();
     for (const [name, { reward, weight, cap = Infinity }] of Object.entries(parts)) {
       const scored = await new RewardScorer(reward, this.#engine).score(...call);
       terms[name] = Float32Array.from(scored.scores, (score) => weight * Math.min(score, cap));

@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { record } from '../outside/record.js';
 import { elementCount, flattenTensors, isTrainable, type Params } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
 import type { EngineName } from './create-engine.js';
@@ -139,7 +140,7 @@ export class DryRunEngine implements Engine {
 
   /** Bytes saved for backward, by the function's name. */
   get #residuals(): Record<string, number> {
-    const residuals: Record<string, number> = {};
+    const residuals = record<number>();
     for (const [owner, bytes] of this.#memory.bytesByOwner) {
       const { name } = owner as FunctionMemory;
       residuals[name] = (residuals[name] ?? 0) + bytes;

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { table } from '@alignprop/autograd-ext/outside';
 
 /** A command as `alignprop --help` lists it, and the module that implements it. */
 export interface ListedCommand {
@@ -9,7 +10,7 @@ export interface ListedCommand {
 }
 
 /** All commands. A module is imported only when its command runs: help and version need none and print at once. */
-export const commandList: Readonly<Record<string, ListedCommand>> = {
+export const commandList = table<ListedCommand>({
   train: { summary: 'fine-tune a LoRA adapter with a differentiable reward', load: () => import('./train.js') },
   resume: { summary: 'go on with a training run, with its own options', load: () => import('./resume.js') },
   generate: { summary: 'generate images from prompts', load: () => import('./generate.js') },
@@ -17,4 +18,4 @@ export const commandList: Readonly<Record<string, ListedCommand>> = {
   reward: { summary: 'check a reward of your own, or start one', load: () => import('./reward.js') },
   export: { summary: 'convert an adapter to the file format of another program', load: () => import('./export.js') },
   demo: { summary: 'try it out: train the embedded model for about two minutes', load: () => import('./demo.js') },
-};
+});

@@ -107,7 +107,7 @@ function remarkEmbeddings({ location, embeddings }: OpenedAdapter, output: Outpu
 /** Returns the parts of a pipeline that the adapters change. @throws if Stable Diffusion 1 and 2 lack one of them */
 function partsOf(...files: readonly (OpenedAdapter | undefined)[]): Part[] {
   const found = new Set(files.flatMap((file) => Object.keys(file?.components ?? {})));
-  const unknown = [...found].filter((part) => !(part in models));
+  const unknown = [...found].filter((part) => !Object.hasOwn(models, part));
   if (unknown.length > 0)
     throw new Error(
       `export: the adapter changes ${unknown.join(', ')}, expected ${Object.keys(models).join(' or ')}. ` +

@@ -1,6 +1,7 @@
 import { dispose, fill, mean, randomUniform, slice, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { isDifferentiable, RecordingError, vjp, type Engine } from '@alignprop/autograd-ext';
 import { checkGradient } from '@alignprop/autograd-ext/testing';
+import { table } from '@alignprop/autograd-ext/outside';
 import type { RewardFunction } from '@alignprop/rewards';
 import { detailed, outsideRun, RewardScorer, type RewardContext } from '@alignprop/rewards/interface';
 import { isAsyncFunction, type UserReward } from '../options/reward-file.js';
@@ -82,14 +83,14 @@ async function checkScores({ size, ...checked }: CheckedReward): Promise<Result>
 
 async function checkRange({ size, reward, prompts }: CheckedReward): Promise<Result> {
   const one = { reward, prompts: prompts.slice(0, 1) };
-  const cases: Readonly<Record<string, () => Tensor4D>> = {
+  const cases = table<() => Tensor4D>({
     black: () => fill([1, size, size, 3], 0),
     grey: () => fill([1, size, size, 3], 0.5),
     white: () => fill([1, size, size, 3], 1),
     noise: () => randomImages(1, size),
     [`${size + 8}×${size}`]: () => randomImages(1, size + 8, size),
     [`${size}×${size + 8}`]: () => randomImages(1, size, size + 8),
-  };
+  });
   const scores: string[] = [];
   for (const [name, images] of Object.entries(cases)) {
     const [score] = await scoresOf(one, images());

@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 import { ensureBackend, useBackend } from '@alignprop/autograd-ext';
+import { table } from '@alignprop/autograd-ext/outside';
 import { checkRunStart, parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
 import {
   acrossProcesses,
@@ -216,12 +217,12 @@ async function loadInTurn<T>(collective: Collective, load: () => Promise<T>): Pr
 
 /** Returns for each field that was set whether a flag, the file, the manifest or the adapter set it. */
 function sourcesOf(command: Command, fields: readonly ConfigOption[]): Record<string, string> {
-  const names: Readonly<Record<string, string>> = {
+  const names = table<string>({
     cli: 'flag',
     config: 'file',
     [manifestSource]: 'run',
     [adapterSource]: 'adapter',
-  };
+  });
   return Object.fromEntries(
     fields.flatMap(({ field, key }) => {
       const source = names[command.getOptionValueSource(key) ?? ''];

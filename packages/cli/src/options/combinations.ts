@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
+import { table } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 
 /** Options that have no effect without another one, by command. */
-const needed: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+const needed = table<Readonly<Record<string, string>>>({
   generate: { 'lora-scale': 'lora', 'lora-file': 'lora', revision: 'model', variant: 'model' },
   export: { 'mix-coefficient': 'mix', 'mix-mode': 'mix', revision: 'model', variant: 'model' },
-};
+});
 
 /** Options of onnxruntime, which have no effect with `--engine tfjs`. */
 const ofOnnxruntime: readonly string[] = ['device', 'threads', 'max-memory'];

@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import { alignPropJsonSchema } from '@alignprop/trainer';
 import { parseNumber } from './option-parsers.js';
 
@@ -81,7 +82,7 @@ function makeOptions(flag: string, schema: FieldSchema): Option[] {
   if (has('array') && has('string')) return [option('<text...>').argParser(collectTexts)];
   if (types.some((type) => type.prefixItems)) return [option('<min max...>').argParser(collectNumbers)];
   if (has('array')) return [option('<names...>').argParser(collectNames)];
-  if (has('object')) return [option('<json>').argParser(parseJson)];
+  if (has('object')) return [option('<json>').argParser(parseJsonValue)];
   if (has('string')) return [option('<text>')];
   return [option('<n>').argParser(has('null') ? orNull(parseNumber) : parseNumber)];
 }
@@ -116,9 +117,9 @@ const parseChoice =
     throw new InvalidArgumentError(`Expected ${choices.join(', ')}${nullable ? ' or none' : ''}.`);
   };
 
-function parseJson(text: string): unknown {
+function parseJsonValue(text: string): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    return parseJson(text);
   } catch (cause) {
     throw new InvalidArgumentError(`Expected JSON: ${(cause as Error).message}.`);
   }

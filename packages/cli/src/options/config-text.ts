@@ -1,7 +1,8 @@
 import { extname } from 'node:path';
-import { getNodeValue, parseTree } from 'jsonc-parser';
+import { getNodeValue, type Node } from 'jsonc-parser';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
-import { parseJsonText, positionAt } from './json-text.js';
+import { withoutPrototypes } from '@alignprop/autograd-ext/outside';
+import { parseJsonTree, positionAt } from './json-text.js';
 
 /** An entry of a configuration file. */
 export interface ConfigEntry {
@@ -25,13 +26,13 @@ export function parseConfigText(path: string, text: string): readonly ConfigEntr
 const advice = 'Give options by name, as in a config.json that a run has written.';
 
 function jsonEntries(text: string): readonly ConfigEntry[] {
+  let root: Node;
   try {
-    parseJsonText(text);
+    root = parseJsonTree(text);
   } catch (cause) {
     throw new Error(`is not JSON: ${(cause as Error).message}. ${advice}`, { cause });
   }
-  const root = parseTree(text, [], { allowTrailingComma: true });
-  if (root?.type !== 'object') throw new Error(`is not a JSON object. ${advice}`);
+  if (root.type !== 'object') throw new Error(`is not a JSON object. ${advice}`);
   return root.children!.map(({ offset, children }) => ({
     name: children![0]!.value as string,
     value: getNodeValue(children![1]!) as unknown,
@@ -54,4 +55,4 @@ function yamlEntries(text: string): readonly ConfigEntry[] {
 }
 
 const toValue = (node: unknown, document: ReturnType<typeof parseDocument>): unknown =>
-  (node as { toJS(document: unknown): unknown } | null)?.toJS(document) ?? null;
+  withoutPrototypes((node as { toJS(document: unknown): unknown } | null)?.toJS(document) ?? null);

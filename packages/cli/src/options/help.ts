@@ -1,4 +1,5 @@
 import { Help, type Command, type HelpConfiguration, type Option } from 'commander';
+import { table } from '@alignprop/autograd-ext/outside';
 
 const output = {
   json: 'Results as JSON, one object a line',
@@ -10,7 +11,7 @@ const output = {
  * The options that `--help` lists, by command, in kebab case, each described in a line; `--help-all` lists all.
  * Commands that are not listed here have so few options that `--help` lists all, too.
  */
-export const mostUsedOptions: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+export const mostUsedOptions = table<Readonly<Record<string, string>>>({
   train: {
     model: 'Folder or hub id',
     device: 'cpu, webgpu, cuda, tensorrt, coreml, dml',
@@ -63,18 +64,18 @@ export const mostUsedOptions: Readonly<Record<string, Readonly<Record<string, st
     output: 'PNG file to write',
     ...output,
   },
-};
+});
 
 /** Whether `--help` lists an option of a command. */
 export const isMostUsed = (command: string, option: string): boolean =>
-  !(command in mostUsedOptions) || option in mostUsedOptions[command]!;
+  !Object.hasOwn(mostUsedOptions, command) || Object.hasOwn(mostUsedOptions[command]!, option);
 
 /**
  * The help of a command.
  * @param all lists all options with their whole descriptions, as `--help-all` does, else only `mostUsedOptions`
  */
 export const helpConfiguration = (command: string, all: boolean): HelpConfiguration => ({
-  showGlobalOptions: all || !(command in mostUsedOptions),
+  showGlobalOptions: all || !Object.hasOwn(mostUsedOptions, command),
   minWidthToWrap: 20,
   padWidth(shown, helper) {
     return Math.min(widestTerm, Help.prototype.padWidth.call(this as Help, shown, helper));
@@ -84,7 +85,7 @@ export const helpConfiguration = (command: string, all: boolean): HelpConfigurat
     return helper.displayWidth(term) > termWidth ? `  ${term}\n${format('')}` : format(term);
   },
   ...(!all &&
-    command in mostUsedOptions && {
+    Object.hasOwn(mostUsedOptions, command) && {
       visibleOptions(shown) {
         const options = Help.prototype.visibleOptions.call(this as Help, shown);
         return options.filter((option) => isMostUsed(shown.name(), option.name()));

@@ -1,8 +1,9 @@
+import { table } from '@alignprop/autograd-ext/outside';
 /**
  * Names of options in other programs (diffusers, its training scripts, kohya's, A1111, ComfyUI, TRL), as flags without
  * dashes in front, each with the options that mean the same here. The first one that a command has is suggested.
  */
-export const otherOptionNames: Readonly<Record<string, readonly string[]>> = {
+export const otherOptionNames = table<readonly string[]>({
   ...namesOf(['train-learning-rate'], ['lr', 'learning-rate', 'unet-lr', 'learning-rate-unet', 'network-lr']),
   ...namesOf(['num-epochs'], ['epochs', 'epoch', 'num-train-epochs', 'max-train-epochs', 'train-epochs', 'n-epochs']),
   ...namesOf(['num-epochs'], ['max-train-steps', 'train-steps', 'max-steps', 'num-train-steps', 'iterations', 'iters']),
@@ -54,10 +55,10 @@ export const otherOptionNames: Readonly<Record<string, readonly string[]>> = {
   ...namesOf(['debug'], ['verbose', 'v']),
   ...namesOf(['format'], ['to', 'save-format', 'type']),
   ...namesOf(['mix-coefficient'], ['ratio', 'alpha-mix', 'coefficient']),
-};
+});
 
 /** Names of commands in other programs, and other words for them, each with the command that does it here. */
-export const otherCommandNames: Readonly<Record<string, readonly string[]>> = {
+export const otherCommandNames = table<readonly string[]>({
   ...namesOf(['train'], ['finetune', 'fine-tune', 'fit', 'tune', 'learn', 'run', 'dreambooth', 'lora']),
   ...namesOf(['resume'], ['continue', 'restart', 'go-on']),
   ...namesOf(['generate'], ['txt2img', 'text-to-image', 'sample', 'infer', 'inference', 'predict', 'draw', 'image']),
@@ -65,10 +66,10 @@ export const otherCommandNames: Readonly<Record<string, readonly string[]>> = {
   ...namesOf(['reward'], ['check', 'rewards', 'new', 'init']),
   ...namesOf(['export'], ['convert', 'save', 'merge', 'mix', 'extract']),
   ...namesOf(['demo'], ['example', 'quickstart', 'tour', 'try', 'hello']),
-};
+});
 
 /** Names of rewards elsewhere, each with the reward that is meant. */
-export const otherRewardNames: Readonly<Record<string, readonly string[]>> = {
+export const otherRewardNames = table<readonly string[]>({
   ...namesOf(
     ['aesthetic'],
     ['laion', 'laion-aesthetic', 'aesthetics', 'aesthetic-score', 'beauty', 'improved-aesthetic'],
@@ -81,7 +82,7 @@ export const otherRewardNames: Readonly<Record<string, readonly string[]>> = {
   ...namesOf(['jpeg-compressibility'], ['jpeg', 'compressibility', 'compression', 'jpeg-size']),
   ...namesOf(['jpeg-incompressibility'], ['incompressibility']),
   ...namesOf(['nsfw-safety'], ['nsfw', 'safety', 'nsfwjs']),
-};
+});
 
 function namesOf(meant: readonly string[], names: readonly string[]): Record<string, readonly string[]> {
   return Object.fromEntries(names.map((name) => [name, meant]));

@@ -1,5 +1,6 @@
 import { extname } from 'node:path';
 import Papa from 'papaparse';
+import { parseJson, record, table } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 import { parseJsonText, positionAt } from './json-text.js';
 
@@ -29,13 +30,13 @@ type Parsed = Omit<PromptEntries, 'source'>;
 type Reader = (text: string, hasPrompts: HasPrompts) => Parsed;
 
 /** Reads a kind of file by the ending of its name. A file with another ending is read as .txt. */
-const readers: Readonly<Record<string, Reader>> = {
+const readers = table<Reader>({
   '.jsonl': readJsonLines,
   '.ndjson': readJsonLines,
   '.json': readJson,
   '.csv': (text, hasPrompts) => readTable(text, [',', ';', '\t'], hasPrompts),
   '.tsv': (text, hasPrompts) => readTable(text, ['\t', ',', ';'], hasPrompts),
-};
+});
 
 const otherKinds = /^\.(parquet|arrow|feather|xlsx?|ods|pkl|gz|zip|zst|bz2|xz|tar|npy|npz|html?|ya?ml|toml|db|sqlite)$/;
 
@@ -81,7 +82,7 @@ function readLines(text: string, hasPrompts: HasPrompts): Parsed {
 
 function isJsonObject(text: string): boolean {
   try {
-    return text.startsWith('{') && typeof JSON.parse(text) === 'object';
+    return text.startsWith('{') && typeof parseJson(text) === 'object';
   } catch {
     return false;
   }
@@ -122,7 +123,7 @@ function readJsonLines(text: string): Parsed {
 
 function jsonLine(line: string, position: number): unknown {
   try {
-    return JSON.parse(line) as unknown;
+    return parseJson(line) as unknown;
   } catch (cause) {
     const start = JSON.stringify(line.trim().slice(0, 40));
     throw new Error(`line ${position} is not JSON: ${start}. Expected one object or text in quotes a line.`, { cause });
@@ -157,7 +158,7 @@ function startsWithWholeLine(text: string): boolean {
   const [first = '', second] = text.trim().split(jsonLineEnd, 2);
   if (second === undefined && !first.startsWith('{')) return false;
   try {
-    return !Array.isArray(JSON.parse(first));
+    return !Array.isArray(parseJson(first));
   } catch {
     return false;
   }
@@ -177,7 +178,7 @@ function readTable(written: string, delimiters: readonly string[], hasPrompts: H
   const columns = columnNames(header?.fields ?? []);
   const entries = rows.map(({ fields, line }) => {
     if (fields.length !== columns.length) throw new Error(wrongCount(fields.length, columns.length, line));
-    return { value: Object.fromEntries(columns.map((column, i) => [column, fields[i]])), position: line };
+    return { value: record(columns.map((column, i) => [column, fields[i]])), position: line };
   });
   return { unit: 'line', entries };
 }

@@ -1,3 +1,4 @@
+import { excerptJson, table } from '@alignprop/autograd-ext/outside';
 import {
   aesthetic,
   clipScore,
@@ -34,7 +35,7 @@ const listed = <O>(
   factory: (options: O) => ModelReward | Promise<ModelReward>,
   options: OptionKinds,
   more: Pick<ListedReward, 'required' | 'usesPrompt'> = {},
-): ListedReward => ({ options, ...more, create: (values) => factory({ ...values, load: false } as O) });
+): ListedReward => ({ options: table(options), ...more, create: (values) => factory({ ...values, load: false } as O) });
 
 /** `graphModel`, with the output given by its name or by its index in digits. */
 const graphModelByText = ({ output, ...options }: Omit<GraphModelOptions, 'output'> & { output?: string }) =>
@@ -51,7 +52,7 @@ const detectorOptions = {
 } as const;
 const graphOptions = { model: 'text', output: 'text', score: 'numbers' } as const;
 
-const rewards: Readonly<Record<string, ListedReward>> = {
+const rewards = table<ListedReward>({
   aesthetic: listed(aesthetic, { weights: 'text', head: 'text' }),
   'clip-score': listed(clipScore, { ...clip, form: ['cosine', 'paper', 'percent'] }, { usesPrompt: true }),
   'pick-score': listed(pickScore, clip, { usesPrompt: true }),
@@ -62,7 +63,7 @@ const rewards: Readonly<Record<string, ListedReward>> = {
   'nsfw-safety': listed(nsfwSafety, { model: 'text' }),
   'jpeg-compressibility': listed(jpegCompressibility, { quality: 'number' }),
   'jpeg-incompressibility': listed(jpegIncompressibility, { quality: 'number' }),
-};
+});
 
 /** The rewards that the command knows by name. */
 export const rewardNames: readonly string[] = Object.keys(rewards);
@@ -71,7 +72,7 @@ export const isListedReward = (name: string): boolean => Object.hasOwn(rewards, 
 export const rewardOptionNames = (name: string): readonly string[] => Object.keys(rewards[name]!.options).map(kebab);
 /** Whether the reward is listed and has a model, which may have to be downloaded. */
 export const hasWeights = (name: string): boolean =>
-  isListedReward(name) && ['weights', 'model'].some((option) => option in rewards[name]!.options);
+  isListedReward(name) && ['weights', 'model'].some((option) => Object.hasOwn(rewards[name]!.options, option));
 /** Whether the reward is listed and compares images with their prompts. */
 export const usesPrompt = (name: string): boolean => isListedReward(name) && rewards[name]!.usesPrompt === true;
 
@@ -92,7 +93,7 @@ export function listedReward(name: string, given: Readonly<Record<string, unknow
       throw new UsageError(`--reward-option: got '${name}.${option}', expected one of ${known.join(', ')}.`);
     }),
   );
-  const missing = required.find((option) => !(option in values));
+  const missing = required.find((option) => !Object.hasOwn(values, option));
   if (missing) throw new UsageError(`--reward: '${name}' needs an option: --reward-option ${name}.${kebab(missing)}=…`);
   return async () => create(values);
 }
@@ -101,8 +102,10 @@ const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${l
 const camel = (name: string): string => name.replace(/[-_](.)/g, (_, letter: string) => letter.toUpperCase());
 
 function parseOption(name: string, value: unknown, kind: OptionKind): OptionValue {
-  const text = Array.isArray(value) ? value.join(',') : String(value);
-  const problem = (expected: string) => new UsageError(`--reward-option: ${name} got '${text}', expected ${expected}.`);
+  const parts: readonly unknown[] = [value].flat();
+  const text = parts.some((part) => typeof part === 'object') ? '' : parts.join(',');
+  const problem = (expected: string) =>
+    new UsageError(`--reward-option: ${name} got '${text || excerptJson(value)}', expected ${expected}.`);
   if (text.trim() === '') throw problem('a value');
   if (kind === 'text') return text;
   if (kind === 'number' || kind === 'numbers') {

@@ -1,4 +1,5 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import { encodePng, toUint8 } from '@alignprop/diffusion';
 import type { BlackBoxReward, ReturnedScores } from '@alignprop/rewards';
 import { describeValue } from '@alignprop/rewards/interface';
@@ -40,7 +41,7 @@ async function pngFiles(images: Tensor4D): Promise<Uint8Array[]> {
 export function parseAnswer(text: string): ReturnedScores {
   let answer: unknown;
   try {
-    answer = JSON.parse(text);
+    answer = parseJson(text);
   } catch (cause) {
     throw new Error(`answered '${shortened(text)}', expected JSON such as {"scores": [0.5]}.`, { cause });
   }

@@ -1,3 +1,4 @@
+import { excerpt, excerptJson, record } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 import { defaultServiceOptions, type ServiceOptions } from './reward-protocol.js';
 import { isListedReward } from './reward-list.js';
@@ -23,22 +24,27 @@ export function parseRewardOptions(options: RewardOptions, names: readonly strin
   const stray = Object.keys(byReward).find((name) => !listed.includes(name));
   if (stray === undefined) return byReward;
   const expected = [...new Set(listed)].join(', ') || 'a listed reward';
-  throw new UsageError(`--reward-option: got an option of '${stray}', expected one of ${expected}.`);
+  throw new UsageError(`--reward-option: got an option of '${excerpt(stray)}', expected one of ${expected}.`);
 }
 
 function optionsByReward(options: RewardOptions): OptionsByReward {
-  if (typeof options === 'object' && !Array.isArray(options)) return { ...(options as OptionsByReward) };
-  const byReward: Record<string, Record<string, unknown>> = {};
+  if (typeof options === 'object' && !Array.isArray(options)) return options as OptionsByReward;
+  const byReward = record<Record<string, unknown>>();
   for (const written of [options].flat() as readonly string[]) {
     const [, name, option, value] = /^([^.=]+)\.([^=]+)=(.*)$/s.exec(written) ?? [];
     if (name === undefined)
       throw new UsageError(
-        `--reward-option: got '${written}', expected reward.option=value, such as aesthetic.head=./head.pth.`,
+        `--reward-option: got ${excerptJson(written)}, expected reward.option=value: aesthetic.head=./head.pth.`,
       );
-    (byReward[name] ??= {})[option!] = value;
+    (byReward[name] ??= record())[option!] = value;
   }
   return byReward;
 }
+
+/** A day: no answer takes longer, and timers cannot wait for longer than 24. */
+const MAX_SECONDS = 86_400;
+/** More than an hour of attempts: each waits for at most half a minute. */
+const MAX_RETRIES = 200;
 
 /**
  * Checks the options of services: `timeout` in seconds and `retries`.
@@ -47,14 +53,20 @@ function optionsByReward(options: RewardOptions): OptionsByReward {
 export function serviceOptions(given: Readonly<Record<string, unknown>> = {}): ServiceOptions {
   const options = { ...defaultServiceOptions };
   for (const [name, value] of Object.entries(given)) {
-    const number = Number(value);
-    const isInRange = name === 'timeout' ? number > 0 : Number.isInteger(number) && number >= 0;
+    const text = typeof value === 'string' ? value : excerptJson(value);
+    const number = text.trim() === '' ? NaN : Number(text);
+    const isInRange =
+      name === 'timeout'
+        ? number > 0 && number <= MAX_SECONDS
+        : Number.isInteger(number) && number >= 0 && number <= MAX_RETRIES;
     if (name !== 'timeout' && name !== 'retries')
-      throw new UsageError(`--reward-option: got '${serviceName}.${name}', expected service.timeout, service.retries.`);
-    if (String(value).trim() === '' || !isInRange)
       throw new UsageError(
-        `--reward-option: ${serviceName}.${name} got '${String(value)}', expected ` +
-          `${name === 'timeout' ? 'seconds above 0' : 'an integer from 0'}.`,
+        `--reward-option: got '${serviceName}.${excerpt(name)}', expected service.timeout, service.retries.`,
+      );
+    if (!isInRange)
+      throw new UsageError(
+        `--reward-option: ${serviceName}.${name} got '${excerpt(text)}', expected ` +
+          `${name === 'timeout' ? `seconds above 0, at most ${MAX_SECONDS}` : `an integer from 0 to ${MAX_RETRIES}`}.`,
       );
     options[name] = number;
   }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { extname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { record, table } from '@alignprop/autograd-ext/outside';
 import { findManifest, type FoundManifest } from '@alignprop/trainer';
 import { UsageError } from '../terminal/errors.js';
 import type { ConfigOption } from './config-options.js';
@@ -14,7 +15,7 @@ export const manifestSource = 'manifest';
 const unstored = new Set(['config', 'dryRun', 'json', 'quiet', 'hfUserAccessToken', 'force', 'maxMemory', 'threads']);
 
 /** The options of the manifest that do not hold once another option is given. */
-const replaced: Readonly<Record<string, readonly string[]>> = {
+const replaced = table<readonly string[]>({
   model: ['pretrainedModel', 'revision', 'pretrainedRevision', 'variant'],
   pretrainedModel: ['model', 'revision', 'pretrainedRevision', 'variant'],
   revision: ['pretrainedRevision'],
@@ -26,7 +27,7 @@ const replaced: Readonly<Record<string, readonly string[]>> = {
   engine: ['backend', 'device'],
   device: ['engine', 'backend'],
   backend: ['engine', 'device'],
-};
+});
 
 /** The options that name files of prompts, and the names of their copies in the folder of the run. */
 const promptCopies = { prompts: 'prompts', evalPrompts: 'eval-prompts' } as const;
@@ -56,7 +57,7 @@ export async function applyManifest(
   };
   const known = new Set(command.options.map((option) => option.attributeName()));
   for (const { field, key } of fields)
-    if (field in manifest.config && !['output_dir', 'overwrite_output_dir'].includes(field))
+    if (Object.hasOwn(manifest.config, field) && !['output_dir', 'overwrite_output_dir'].includes(field))
       set(key, manifest.config[field]);
   if (folder !== undefined) set('outputDir', folder);
   for (const [key, value] of Object.entries(manifest.options ?? {}))
@@ -66,7 +67,7 @@ export async function applyManifest(
 
 /** The path of the copy of prompts in the folder of the run, if it is there. */
 function copyOf(key: string, value: unknown, folder: string | undefined): string | undefined {
-  if (folder === undefined || typeof value !== 'string' || !(key in promptCopies)) return undefined;
+  if (folder === undefined || typeof value !== 'string' || !Object.hasOwn(promptCopies, key)) return undefined;
   const copy = join(folder, copyName(key as keyof typeof promptCopies, value));
   return existsSync(copy) ? copy : undefined;
 }
@@ -88,7 +89,7 @@ export function storedOptions(command: Command, fields: readonly ConfigOption[])
 
 /** Makes paths in the value of an option absolute. */
 function absolute(key: string, value: unknown): unknown {
-  if (Array.isArray(value)) return key in promptCopies ? value : value.map((item) => absolute(key, item));
+  if (Array.isArray(value)) return Object.hasOwn(promptCopies, key) ? value : value.map((item) => absolute(key, item));
   if (typeof value === 'object' && value !== null)
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, absolute(key, inner)]));
   if (typeof value !== 'string') return value;
@@ -109,7 +110,7 @@ function pathIn(key: string, value: string): string | undefined {
 
 /** The contents of the files of prompts, by the names of their copies in the folder of the run. */
 export async function promptFiles(options: Options): Promise<Readonly<Record<string, Uint8Array>>> {
-  const files: Record<string, Uint8Array> = {};
+  const files = record<Uint8Array>();
   for (const key of ['prompts', 'evalPrompts'] as const) {
     const path = options[key];
     if (typeof path === 'string') files[copyName(key, path)] = await readFile(path);

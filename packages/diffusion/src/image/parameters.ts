@@ -1,3 +1,4 @@
+import { table } from '@alignprop/autograd-ext/outside';
 /** The settings that an image was generated with. */
 export interface GenerationSettings {
   prompt: string;
@@ -20,7 +21,7 @@ export interface GenerationSettings {
 }
 
 /** stable-diffusion-webui's names of diffusers' schedulers. */
-const samplerNames: Readonly<Record<string, string>> = {
+const samplerNames = table<string>({
   DDIMScheduler: 'DDIM',
   EulerAncestralDiscreteScheduler: 'Euler a',
   EulerDiscreteScheduler: 'Euler',
@@ -31,7 +32,7 @@ const samplerNames: Readonly<Record<string, string>> = {
   LMSDiscreteScheduler: 'LMS',
   PNDMScheduler: 'PLMS',
   UniPCMultistepScheduler: 'UniPC',
-};
+});
 
 /**
  * Formats settings as the text that stable-diffusion-webui stores with an image and reads back: the prompt,

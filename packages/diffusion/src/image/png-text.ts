@@ -1,3 +1,5 @@
+import { record } from '@alignprop/autograd-ext/outside';
+import { joinBytes, type PngChunk } from './png-chunks.js';
 // Text chunks of PNG files (PNG specification, §11.3.3). fast-png writes tEXt alone, which is Latin-1, and writes it
 // after the pixels, where readers that stop at the first IDAT chunk do not find it.
 
@@ -10,40 +12,43 @@ export function insertText(png: Uint8Array, keyword: string, text: string): Uint
   const head = latin1(`${keyword}\0`);
   const noOptions = new Uint8Array(4); // iTXt: not compressed, no language, no translated keyword
   const chunk = isLatin1(text)
-    ? makeChunk('tEXt', join(head, latin1(text)))
-    : makeChunk('iTXt', join(head, noOptions, new TextEncoder().encode(text)));
-  return join(png.subarray(0, headerEnd), chunk, png.subarray(headerEnd));
+    ? makeChunk('tEXt', joinBytes(head, latin1(text)))
+    : makeChunk('iTXt', joinBytes(head, noOptions, new TextEncoder().encode(text)));
+  return joinBytes(png.subarray(0, headerEnd), chunk, png.subarray(headerEnd));
 }
 
-/** Returns the texts of a complete PNG file by keyword; skips compressed texts. */
-export function readTexts(png: Uint8Array): Record<string, string> {
-  const view = new DataView(png.buffer, png.byteOffset, png.byteLength);
-  const texts: Record<string, string> = {};
-  for (let offset = signatureLength; offset + 12 <= png.length; offset += 12 + view.getUint32(offset)) {
-    const type = String.fromCharCode(...png.subarray(offset + 4, offset + 8));
-    const data = png.subarray(offset + 8, offset + 8 + view.getUint32(offset));
-    if (type === 'tEXt') Object.assign(texts, readTextChunk(data));
-    if (type === 'iTXt') Object.assign(texts, readInternationalTextChunk(data));
-  }
-  return texts;
+/** The most bytes of a text that is read. ComfyUI's graphs, the longest in use, have less than a tenth. */
+const MAX_TEXT = 2 ** 20;
+
+/** Returns the texts of a PNG file by keyword; skips compressed texts, and those of more than 1 MiB. */
+export function readTexts(chunks: readonly PngChunk[]): Record<string, string> {
+  return record(
+    chunks
+      .filter(({ data }) => data.length <= MAX_TEXT)
+      .flatMap(({ type, data }) =>
+        type === 'tEXt' ? readTextChunk(data) : type === 'iTXt' ? readInternationalTextChunk(data) : [],
+      ),
+  );
 }
 
-function readTextChunk(data: Uint8Array): Record<string, string> {
+type Text = readonly [keyword: string, text: string];
+
+function readTextChunk(data: Uint8Array): Text[] {
   const keywordEnd = data.indexOf(0);
-  return { [fromLatin1(data.subarray(0, keywordEnd))]: fromLatin1(data.subarray(keywordEnd + 1)) };
+  return keywordEnd < 0 ? [] : [[fromLatin1(data.subarray(0, keywordEnd)), fromLatin1(data.subarray(keywordEnd + 1))]];
 }
 
-function readInternationalTextChunk(data: Uint8Array): Record<string, string> {
+function readInternationalTextChunk(data: Uint8Array): Text[] {
   const keywordEnd = data.indexOf(0);
-  if (data[keywordEnd + 1] !== 0) return {}; // compressed
+  if (keywordEnd < 0 || data[keywordEnd + 1] !== 0) return []; // compressed
   const languageEnd = data.indexOf(0, keywordEnd + 3);
   const translatedEnd = data.indexOf(0, languageEnd + 1);
-  return { [fromLatin1(data.subarray(0, keywordEnd))]: new TextDecoder().decode(data.subarray(translatedEnd + 1)) };
+  return [[fromLatin1(data.subarray(0, keywordEnd)), new TextDecoder().decode(data.subarray(translatedEnd + 1))]];
 }
 
 function makeChunk(type: string, data: Uint8Array): Uint8Array {
-  const body = join(latin1(type), data);
-  return join(uint32(data.length), body, uint32(crc32(body)));
+  const body = joinBytes(latin1(type), data);
+  return joinBytes(uint32(data.length), body, uint32(crc32(body)));
 }
 
 /** The cyclic redundancy check of the PNG specification, annex D. */
@@ -61,13 +66,3 @@ const uint32 = (value: number) => Uint8Array.of(value >>> 24, value >>> 16, valu
 const latin1 = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
 // TextDecoder('latin1') is windows-1252, which differs between 0x80 and 0x9f.
 const fromLatin1 = (bytes: Uint8Array) => Array.from(bytes, (byte) => String.fromCharCode(byte)).join('');
-
-function join(...parts: Uint8Array[]): Uint8Array {
-  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    joined.set(part, offset);
-    offset += part.length;
-  }
-  return joined;
-}

@@ -1,4 +1,6 @@
+import { excerpt } from '@alignprop/autograd-ext/outside';
 import { convertIndexedToRgb, decode, encode, type DecodedPng } from 'fast-png';
+import { checkedImage, pngChunks, type PngChunk } from './png-chunks.js';
 import { insertText, readTexts } from './png-text.js';
 
 /** An image of 8-bit RGB pixels, row by row. */
@@ -33,20 +35,23 @@ export function encodePng(data: Uint8Array, { height, width, parameters }: Encod
 
 /**
  * Decodes a PNG file to 8-bit RGB, with its text chunks. Repeats a grey channel three times, drops alpha, and keeps the
- * upper 8 of 16 bits.
- * @throws if the bytes are not a PNG file, the file is damaged, or it is grey with fewer than 8 bits
+ * upper 8 of 16 bits. Leaves out texts of more than 1 MiB.
+ * @throws if the bytes are not a PNG file, the file is damaged, it is grey with fewer than 8 bits, or its pixels take
+ *   more than 100 MB (33 megapixels of RGB)
  */
 export function decodePng(png: Uint8Array): RgbImage & { readonly text: Readonly<Record<string, string>> } {
-  const decoded = decodeChecked(png);
+  const { chunks, decoded } = decodeChecked(png);
   const { height, width } = decoded;
-  return { data: toRgb(decoded), height, width, text: readTexts(png) };
+  return { data: toRgb(decoded), height, width, text: readTexts(chunks) };
 }
 
-function decodeChecked(png: Uint8Array): DecodedPng {
+function decodeChecked(png: Uint8Array): { chunks: readonly PngChunk[]; decoded: DecodedPng } {
   try {
-    return decode(png, { checkCrc: true });
+    const chunks = pngChunks(png);
+    return { chunks, decoded: decode(checkedImage(chunks), { checkCrc: true }) };
   } catch (cause) {
-    throw new Error(`decodePng: ${png.length} bytes are no PNG file, or a damaged one.`, { cause });
+    const why = excerpt((cause as Error).message, 200);
+    throw new Error(`decodePng: ${png.length} bytes are no PNG file, or a damaged one: ${why}.`, { cause });
   }
 }
 

@@ -1,6 +1,7 @@
 import { clipByValue, split, type Tensor4D } from '@tensorflow/tfjs-core';
 import { conv2d, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
+import { table } from '@alignprop/autograd-ext/outside';
 import {
   anything,
   count,
@@ -140,12 +141,12 @@ const shape = (config: AutoencoderKLConfig): VaeShape => ({
 });
 
 /** Names of attention weights before diffusers 0.18, and since. */
-const attentionNames: Readonly<Record<string, string>> = {
+const attentionNames = table<string>({
   query: 'to_q',
   key: 'to_k',
   value: 'to_v',
   proj_attn: 'to_out.0',
-};
+});
 
 /** Renames the attention weights of old files. Some of these files store the matrices as 1×1 convolutions. */
 function withAttentionNames(weights: ReadonlyMap<string, StoredTensor>): Map<string, StoredTensor> {

@@ -1,10 +1,11 @@
 import { readJson, singleFileAdvice, type FileSource } from '@alignprop/autograd-ext/weights';
+import { table } from '@alignprop/autograd-ext/outside';
 
 /** `model_index.json`: for each part of the pipeline its library and class, null for parts that it does without. */
 export type ModelIndex = Readonly<Record<string, unknown>>;
 
 // The classes that each part may have. Null: the part belongs to other pipelines.
-const expectedClasses: Readonly<Record<string, readonly string[] | null>> = {
+const expectedClasses = table<readonly string[] | null>({
   text_encoder: ['CLIPTextModel'],
   tokenizer: ['CLIPTokenizer', 'CLIPTokenizerFast'],
   unet: ['UNet2DConditionModel'],
@@ -13,7 +14,7 @@ const expectedClasses: Readonly<Record<string, readonly string[] | null>> = {
   text_encoder_3: null, // Stable Diffusion 3
   transformer: null, // Stable Diffusion 3, Flux
   prior: null, // Stable Cascade, Kandinsky
-};
+});
 
 /**
  * Reads `model_index.json` and checks that it describes a Stable Diffusion 1.x or 2.x pipeline, so that other

@@ -1,4 +1,5 @@
 import { readJson, type FileSource } from '@alignprop/autograd-ext/weights';
+import { table } from '@alignprop/autograd-ext/outside';
 import { clipTextConfig } from '../clip/clip-config.js';
 import { AutoencoderKL } from '../models/autoencoder-kl.js';
 import { unet2DConditionConfig } from '../models/unet-2d-condition-config.js';
@@ -88,10 +89,10 @@ const kindsByExtraChannels: Readonly<Record<number, string>> = {
 };
 
 /** The kinds of UNets by the fields that text-to-image UNets leave null. */
-const otherKinds: Readonly<Record<string, string>> = {
+const otherKinds = table<string>({
   addition_embed_type: 'it is a UNet of SDXL or of another family with additional embeddings',
   encoder_hid_dim_type: 'it is a UNet with its own projection of prompts (Kandinsky, DeepFloyd IF, IP-Adapter)',
   class_embed_type: 'it is a UNet with an additional condition (unCLIP, AudioLDM)',
   num_class_embeds: 'it is a UNet with classes or noise levels (upscalers)',
   time_cond_proj_dim: 'it is a UNet that takes the guidance scale as an input (latent consistency models)',
-};
+});

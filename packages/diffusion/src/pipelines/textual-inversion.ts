@@ -3,6 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { CLIPTextModel } from '../clip/text-model.js';
 import type { CLIPTokenizer } from '../clip/tokenizer.js';
 import { hubOptionNames, type FileSource } from '@alignprop/autograd-ext/weights';
+import { record } from '@alignprop/autograd-ext/outside';
 import { readEmbedding, type ReadEmbeddingOptions } from './embedding-file.js';
 
 /** The embeddings of new tokens: one vector, `[D]`, or several, `[n, D]`, with D the text encoder's width. */
@@ -80,7 +81,7 @@ async function addTokens({ tokenizer, textEncoder }: TextParts, embeddings: Toke
       `${owner}: the tokenizer got ${first} tokens, expected at most ${rows}, as the text encoder has embeddings. ` +
         'Take both from the same model.',
     );
-  const added: Record<string, number> = {};
+  const added = record<number>();
   const vectors: Float32Array[] = [];
   for (const [token, tensor] of Object.entries(embeddings)) {
     checkToken(tokenizer, token);

@@ -1,3 +1,4 @@
+import { table } from '@alignprop/autograd-ext/outside';
 import { DDIMScheduler } from './ddim.js';
 import { DDPMScheduler } from './ddpm.js';
 import { DEISMultistepScheduler } from './deis-multistep.js';
@@ -52,7 +53,7 @@ const multistep = { algorithm_type: 'dpmsolver++', solver_order: 2 };
 const stochastic = { ...multistep, algorithm_type: 'sde-dpmsolver++' };
 const karras = { use_karras_sigmas: true, use_exponential_sigmas: false, use_beta_sigmas: false };
 
-const namedSchedulers: Readonly<Record<string, NamedScheduler>> = {
+const namedSchedulers = table<NamedScheduler>({
   ddim: { class: 'DDIMScheduler' },
   ddpm: { class: 'DDPMScheduler' },
   pndm: { class: 'PNDMScheduler' },
@@ -71,7 +72,7 @@ const namedSchedulers: Readonly<Record<string, NamedScheduler>> = {
   deis: { class: 'DEISMultistepScheduler' },
   lcm: { class: 'LCMScheduler' },
   tcd: { class: 'TCDScheduler' },
-};
+});
 
 /** The short names that `schedulerFor` takes. */
 export const schedulerNames: readonly string[] = Object.keys(namedSchedulers);

@@ -57,7 +57,7 @@ export function resolveConfig<T extends object>(
     ...defaults,
     ...explicit,
     _class_name: className,
-    _use_default_values: filledIn ?? Object.keys(defaults).filter((name) => !(name in explicit)),
+    _use_default_values: filledIn ?? Object.keys(defaults).filter((name) => !Object.hasOwn(explicit, name)),
   });
 }
 

@@ -1,3 +1,4 @@
+import { table } from '@alignprop/autograd-ext/outside';
 import type { WeightChange } from '../weight-change.js';
 import { leadingTriplets } from './leading-triplets.js';
 
@@ -17,11 +18,11 @@ export function initialChange(initialization: unknown, adapter: Adapter): Weight
   return initialChanges[name]?.(adapter);
 }
 
-const initialChanges: Readonly<Record<string, (adapter: Adapter) => WeightChange>> = {
+const initialChanges = table<(adapter: Adapter) => WeightChange>({
   olora: ({ r, scale }) =>
     subtraction('olora', (weight, out, inputs) => subtractColumns(weight, out, inputs, r, scale)),
   pissa: ({ r }) => subtraction('pissa', (weight, out, inputs) => subtractLargest(weight, out, inputs, r)),
-};
+});
 
 /** Returns a change of matrices. Its strength does not matter: the adapter belongs to the changed weight. */
 const subtraction = (

@@ -1,5 +1,5 @@
 import { saveSafetensors } from '@alignprop/autograd-ext/weights';
-import { peftConfig, peftDora, peftJson } from './peft-config.js';
+import { encodeFields, peftConfig, peftDora, peftFields } from './peft-config.js';
 import { joinComponent, peftEndings, type LoraPart } from './lora-key.js';
 import type { AdaptedComponent, LoraLayout } from './lora-layout.js';
 
@@ -23,8 +23,6 @@ const isTextMagnitude = (component: string | undefined, part: LoraPart): boolean
 
 /** The configurations of all components in one JSON object; each field is named after its component. */
 function metadataOf(components: readonly AdaptedComponent[]): string {
-  const configs = components.map((component) => peftJson(peftConfig(component), { prefix: component.prefix }));
-  if (configs.length === 1) return configs[0]!;
-  const fields = configs.map((config) => JSON.parse(config) as object);
-  return JSON.stringify(Object.assign({}, ...fields), null, 2);
+  const fields = components.map((component) => peftFields(peftConfig(component), { prefix: component.prefix }));
+  return encodeFields(Object.assign({}, ...fields) as Readonly<Record<string, unknown>>);
 }

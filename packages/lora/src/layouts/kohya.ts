@@ -1,4 +1,5 @@
 import { saveSafetensors } from '@alignprop/autograd-ext/weights';
+import { table } from '@alignprop/autograd-ext/outside';
 import type { DoraAxis } from '../dora.js';
 import type { LoraLayout } from './lora-layout.js';
 
@@ -10,7 +11,7 @@ const endings = {
 } as const;
 
 /** kohya's names of the parts of a pipeline. */
-const names: Readonly<Record<string, string>> = { text_encoder: 'te', text_encoder_2: 'te2' };
+const names = table<string>({ text_encoder: 'te', text_encoder_2: 'te2' });
 
 /** Returns the shape of `dora_scale`: [out, 1] or [out, 1, 1, 1], along the inputs [1, in] or [1, in, 1, 1]. */
 const kohyaShape = (length: number, rank: number, axis: DoraAxis): number[] =>

@@ -101,14 +101,17 @@ function targetModules(params: Params, adaptedModules: readonly string[]): strin
 }
 
 /**
- * Encodes a configuration as peft does: keys in alphabetical order, indented by two spaces.
+ * Returns the fields of a configuration as peft writes them: all of them, in alphabetical order.
  * @param options.prefix put before every key, with a dot, as in the metadata of diffusers
  */
-export function peftJson(
+export function peftFields(
   config: PeftConfig,
   { prefix = '', inferenceMode = false }: { prefix?: string; inferenceMode?: boolean },
-): string {
+): Readonly<Record<string, unknown>> {
   const fields = { ...defaults, ...config, inference_mode: inferenceMode };
   const named = Object.entries(fields).map(([key, value]) => [prefix ? `${prefix}.${key}` : key, value] as const);
-  return JSON.stringify(Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1))), null, 2);
+  return Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
+
+/** Encodes fields as peft does, indented by two spaces. */
+export const encodeFields = (fields: Readonly<Record<string, unknown>>): string => JSON.stringify(fields, null, 2);

@@ -1,5 +1,5 @@
 import { saveSafetensors, writeFileAtomic } from '@alignprop/autograd-ext/weights';
-import { peftConfig, peftDora, peftJson } from './peft-config.js';
+import { encodeFields, peftConfig, peftDora, peftFields } from './peft-config.js';
 import { peftEndings } from './lora-key.js';
 import type { LoraLayout } from './lora-layout.js';
 
@@ -14,7 +14,7 @@ export const peft = {
     alpha: 'config',
     dora: peftDora,
     write: async (path, tensors, [component]) => {
-      const config = peftJson(peftConfig(component!), { inferenceMode: true });
+      const config = encodeFields(peftFields(peftConfig(component!), { inferenceMode: true }));
       await saveSafetensors(`${path}/adapter_model.safetensors`, tensors, { format: 'pt' });
       await writeFileAtomic(`${path}/adapter_config.json`, new TextEncoder().encode(config));
     },

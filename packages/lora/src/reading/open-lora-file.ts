@@ -1,4 +1,4 @@
-import type { StoredTensor } from '@alignprop/autograd-ext';
+import { type StoredTensor } from '@alignprop/autograd-ext';
 import {
   findWeightFile,
   isSafetensors,
@@ -8,6 +8,7 @@ import {
   type FileSource,
   type HubOptions,
 } from '@alignprop/autograd-ext/weights';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import type { Fields } from './adapter-settings.js';
 
 /** The contents of an adapter's file, and its configuration. */
@@ -67,7 +68,7 @@ async function readAdapterConfig(source: FileSource, file: string): Promise<Fiel
 
 function parseHeader(text: string | undefined, location: string): Fields {
   try {
-    return text === undefined ? {} : ((JSON.parse(text) as Fields | null) ?? {});
+    return text === undefined ? {} : ((parseJson(text) as Fields | null) ?? {});
   } catch (cause) {
     throw new Error(
       `loadLora: lora_adapter_metadata in the header of ${location} is not JSON. Remove it from the file.`,

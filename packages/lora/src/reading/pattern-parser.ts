@@ -1,3 +1,4 @@
+import { table } from '@alignprop/autograd-ext/outside';
 /** A part of a regular expression of Python. */
 export type PatternNode =
   | { readonly type: 'character'; matches(character: string): boolean }
@@ -27,16 +28,16 @@ const isWord = (character: string | undefined): boolean => character !== undefin
 const isBoundary = (text: string, at: number): boolean => isWord(text[at - 1]) !== isWord(text[at]);
 
 /** The classes of characters behind a backslash. */
-const classes: Readonly<Record<string, RegExp>> = { d: /\d/, D: /\D/, w: /\w/, W: /\W/, s: /\s/, S: /\S/ };
+const classes = table<RegExp>({ d: /\d/, D: /\D/, w: /\w/, W: /\W/, s: /\s/, S: /\S/ });
 
-const assertions: Readonly<Record<string, (text: string, at: number) => boolean>> = {
+const assertions = table<(text: string, at: number) => boolean>({
   A: (_, at) => at === 0,
   Z: (text, at) => at === text.length,
   b: isBoundary,
   B: (text, at) => !isBoundary(text, at),
-};
+});
 
-const controls: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', f: '\f', v: '\v', a: '\x07' };
+const controls = table<string>({ n: '\n', r: '\r', t: '\t', f: '\f', v: '\v', a: '\x07' });
 
 class PatternReader {
   #at = 0;

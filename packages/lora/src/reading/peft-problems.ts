@@ -1,3 +1,4 @@
+import { table } from '@alignprop/autograd-ext/outside';
 import type { Fields } from './adapter-settings.js';
 
 const convert =
@@ -19,7 +20,7 @@ const knownInitializations = ['gaussian', 'eva', 'orthogonal', 'mica', 'olora', 
 const knownTypes = ['LORA', 'LOHA', 'LOKR', 'IA3'];
 
 /** Fields that make an adapter more than what its keys say; each must be empty: null, false, none, [] or {}. */
-const refusedFields: Readonly<Record<string, string>> = {
+const refusedFields = table<string>({
   modules_to_save: 'whole modules trained beside the adapter',
   layer_replication: 'layers of the model used several times',
   trainable_token_indices: 'trained tokens',
@@ -31,7 +32,7 @@ const refusedFields: Readonly<Record<string, string>> = {
   kasa_config: 'a changed model (KaSA)',
   monteclora_config: 'random matrices (MonteCLoRA)',
   megatron_config: 'parallel layers of Megatron',
-};
+});
 
 /** Fields that do not change what an adapter computes once it is trained, or that its keys and shapes repeat. */
 const harmlessFields =
@@ -46,10 +47,12 @@ export function peftProblems(fields: Fields): string[] {
     ...initializationProblems(fields.init_lora_weights),
     ...(bias === 'none' ? [] : [`bias got ${quote(bias)}, expected 'none' (biases trained beside the adapter)`]),
     ...extra
-      .filter((name) => name in refusedFields)
+      .filter((name) => Object.hasOwn(refusedFields, name))
       .map((name) => `${name} got ${quote(fields[name])}, expected nothing (${refusedFields[name]})`),
     ...extra
-      .filter((name) => /^use_|_config$/.test(name) && !(name in refusedFields) && !harmlessFields.test(name))
+      .filter(
+        (name) => /^use_|_config$/.test(name) && !Object.hasOwn(refusedFields, name) && !harmlessFields.test(name),
+      )
       .map((name) => `${name} got ${quote(fields[name])}, which is not known here, expected nothing`),
     ...numberProblems(fields),
   ];

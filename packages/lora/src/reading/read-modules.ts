@@ -1,4 +1,5 @@
 import { elementCount, type StoredTensor } from '@alignprop/autograd-ext';
+import { record } from '@alignprop/autograd-ext/outside';
 import { adapterKinds } from '../kinds/adapter-kinds.js';
 import type { AdapterKind } from '../kinds/adapter-kind.js';
 import type { AdapterPart, AdapterParts } from '../kinds/adapter-part.js';
@@ -76,7 +77,7 @@ export async function readModules(
   settingsOf: SettingsOf,
   location: string,
 ): Promise<Record<string, ModuleAdapter>> {
-  const adapters: Record<string, ModuleAdapter> = {};
+  const adapters = record<ModuleAdapter>();
   const problems: string[] = [];
   for (const [module, parts] of modules) {
     try {

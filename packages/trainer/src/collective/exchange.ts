@@ -1,3 +1,4 @@
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import { NonFiniteError } from '../optim/non-finite.js';
 import type { Collective } from './collective.js';
 
@@ -10,7 +11,7 @@ export async function exchange<T>(collective: Collective, at: string, value: T):
   const { rank, size } = collective;
   if (size === 1) return [value];
   const bytes = await collective.gather(new TextEncoder().encode(JSON.stringify({ at, value })));
-  const messages = bytes.map((text) => JSON.parse(new TextDecoder().decode(text)) as { at: string; value: T });
+  const messages = bytes.map((text) => parseJson(new TextDecoder().decode(text)) as { at: string; value: T });
   const other = messages.findIndex((message) => message.at !== at);
   if (other < 0) return messages.map((message) => message.value);
   throw new Error(
@@ -23,8 +24,8 @@ export async function exchange<T>(collective: Collective, at: string, value: T):
 export async function gatherNumbers(collective: Collective, numbers: Float64Array): Promise<readonly Float64Array[]> {
   if (collective.size === 1) return [numbers];
   const all = await collective.gather(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
-  // slice copies: a Float64Array has to begin at a multiple of 8 in its buffer
-  return all.map((bytes) => new Float64Array(bytes.slice().buffer));
+  // A copy: a Float64Array has to begin at a multiple of 8 in its buffer
+  return all.map((bytes) => new Float64Array(Uint8Array.from(bytes).buffer));
 }
 
 /** Thrown on this rank when another rank was asked to stop: the run ends on all ranks. */

@@ -1,4 +1,5 @@
 import { tensor, tidy, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { record } from '@alignprop/autograd-ext/outside';
 import type { Gradients } from '../optim/gradients.js';
 import type { Collective } from './collective.js';
 
@@ -11,7 +12,7 @@ const bucketSize = 2 ** 22;
  */
 export async function meanOfGradients(collective: Collective, gradients: Gradients): Promise<Gradients> {
   if (collective.size === 1) return gradients;
-  const means: Record<string, Tensor> = {};
+  const means = record<Tensor>();
   const average = async (values: Float32Array): Promise<void> => {
     await collective.sum(values);
     for (let i = 0; i < values.length; i++) values[i]! /= collective.size;

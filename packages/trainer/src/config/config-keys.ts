@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { suggestName } from '@alignprop/autograd-ext';
+import { record } from '@alignprop/autograd-ext/outside';
 
 /**
  * Parses options in snake case or camel case with a schema.
@@ -31,7 +32,7 @@ function knownKeys(
   input: Readonly<Record<string, unknown>>,
   known: readonly string[],
 ): { values: Record<string, unknown>; problems: readonly string[] } {
-  const values: Record<string, unknown> = {};
+  const values = record<unknown>();
   const problems: string[] = [];
   const spellings = new Map(
     known.flatMap((key) => [
@@ -42,7 +43,7 @@ function knownKeys(
   for (const [written, value] of Object.entries(input)) {
     const key = spellings.get(written);
     if (key === undefined) problems.push(`${written}: unknown option.${suggestName(written, spellings.keys())}`);
-    else if (key in values) problems.push(`${key}: given twice, as '${key}' and in camel case. Keep one.`);
+    else if (Object.hasOwn(values, key)) problems.push(`${key}: given twice, as '${key}' and in camel case. Keep one.`);
     else values[key] = value;
   }
   return { values, problems };

@@ -7,6 +7,7 @@ import {
   type Params,
   type TorchGenerator,
 } from '@alignprop/autograd-ext';
+import { record } from '@alignprop/autograd-ext/outside';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addDora } from '@alignprop/lora';
 import type { AlignPropConfig } from '../config/config.js';
@@ -18,7 +19,7 @@ import { adapterConfig, textTargets, type AdapterOptions } from './adapter-confi
  */
 export async function trainableUNet(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
   const { unet } = pipeline;
-  const variables: Record<string, Variable> = {};
+  const variables = record<Variable>();
   for (const [path, leaf] of Object.entries(flattenTensors(unet.params))) {
     const values = await readValues(leaf);
     tidy(() => void (variables[path] = variable(tensor(values, [...leaf.shape], 'float32'))));

@@ -80,7 +80,7 @@ function unetWeights(unet: UNet2DConditionModel): TrainedWeights {
     save: async (folder) => (await save(folder)).map((file) => `unet/${file}`),
     async open(folder) {
       const weights = await openWeights(subfolder(directory(folder), 'unet'), 'diffusion_pytorch_model');
-      return Object.fromEntries([...weights].filter(([path]) => path in variables));
+      return Object.fromEntries([...weights].filter(([path]) => Object.hasOwn(variables, path)));
     },
     async export(folder) {
       await save(folder);

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
-import { type GeneratorState, type StoredTensor, readValues } from '@alignprop/autograd-ext';
+import { readValues, type GeneratorState, type StoredTensor } from '@alignprop/autograd-ext';
 import {
   directory,
   openSafetensors,
@@ -8,6 +8,7 @@ import {
   syncFolder,
   writeFileAtomic,
 } from '@alignprop/autograd-ext/weights';
+import { parseJson, record } from '@alignprop/autograd-ext/outside';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { TrainedWeights } from '../model/trained-weights.js';
 import { manifestSchema, type RunManifest } from './manifest.js';
@@ -42,7 +43,7 @@ const stateSchema = z.strictObject({
   /** Hashes of the other files, those in folders included. */
   sha256: z
     .record(z.string(), z.string())
-    .refine((hashes) => files.optimizer in hashes, `expected an entry for ${files.optimizer}`),
+    .refine((hashes) => Object.hasOwn(hashes, files.optimizer), `expected an entry for ${files.optimizer}`),
 });
 
 type State = z.output<typeof stateSchema>;
@@ -150,7 +151,7 @@ async function stateRecord(
   optimizer: Optimizer,
   { globalStep, generators, otherRanks, reward, evaluation, progress, manifest }: Parameters<typeof writeCheckpoint>[3],
 ): Promise<State> {
-  const sha256: Record<string, string> = {};
+  const sha256 = record<string>();
   for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
   return {
     version: 1,
@@ -282,7 +283,7 @@ async function named<T>(path: string, file: string, read: () => T | Promise<T>):
 
 async function readState(path: string): Promise<State> {
   const { readFile } = await import('node:fs/promises');
-  const result = stateSchema.safeParse(JSON.parse(await readFile(path, 'utf8')));
+  const result = stateSchema.safeParse(parseJson(await readFile(path, 'utf8')));
   if (result.success) return result.data;
   throw new Error(result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
 }
@@ -300,7 +301,7 @@ function checkShapes(stored: Shapes, expected: Shapes, what: string): void {
   });
   problems.push(
     ...Object.keys(stored)
-      .filter((key) => !(key in expected))
+      .filter((key) => !Object.hasOwn(expected, key))
       .map((key) => `${key} belongs to nothing that is trained`),
   );
   if (problems.length === 0) return;

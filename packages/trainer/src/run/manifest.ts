@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 
 /** One input of a run: a model, a reward, prompts. Two are the same if their hashes are. */
 export interface IdentityPart {
@@ -59,7 +60,7 @@ export function createManifest(
   const stored = Object.fromEntries(Object.entries(config).filter(([key]) => !oneOff.includes(key)));
   // As JSON, so that it equals what is read back: undefined values are left out.
   const manifest = { version: 1, algorithm, kind, config: stored, identity, options, versions };
-  return JSON.parse(JSON.stringify(manifest)) as RunManifest;
+  return parseJson(JSON.stringify(manifest)) as RunManifest;
 }
 
 /**
@@ -77,7 +78,7 @@ export async function readManifestFile(folder: string): Promise<RunManifest | un
     throw error;
   }
   try {
-    return manifestSchema.parse(JSON.parse(text));
+    return manifestSchema.parse(parseJson(text));
   } catch (cause) {
     const problem = cause instanceof z.ZodError ? z.prettifyError(cause).replaceAll('\n', ' ') : String(cause);
     throw new Error(

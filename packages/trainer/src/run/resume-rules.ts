@@ -1,3 +1,4 @@
+import { table } from '@alignprop/autograd-ext/outside';
 import type { Logger } from '../logger.js';
 import type { RunManifest } from './manifest.js';
 
@@ -15,7 +16,7 @@ const named = <R extends Rule>(rule: R, names: readonly string[]): Record<string
   Object.fromEntries(names.map((name) => [name, rule]));
 
 /** The table of all options and of all parts of an identity. A name that is missing here is refused. */
-export const resumeRules: Readonly<Record<string, Rule>> = {
+export const resumeRules = table<Rule>({
   ...named('free', [
     // names, places, and how often something is written
     ...['exp_name', 'run_name', 'logdir', 'output_dir', 'overwrite_output_dir', 'resume_from', 'project_kwargs'],
@@ -46,7 +47,7 @@ export const resumeRules: Readonly<Record<string, Rule>> = {
     ...['use_lora', 'train_text_encoder', 'lora_kind', 'lora_rank', 'lora_target_modules', 'train_use_8bit_adam'],
     'algorithm',
   ]),
-};
+});
 
 /** An option or a part of the identity that a checkpoint has otherwise. */
 interface Difference {
@@ -67,7 +68,7 @@ function differences(stored: StoredManifest, current: RunManifest): readonly Dif
   };
   if (stored.algorithm && stored.algorithm !== current.algorithm) add('algorithm', stored.algorithm, current.algorithm);
   for (const [name, value] of Object.entries(current.config)) {
-    if (!(name in stored.config)) continue;
+    if (!Object.hasOwn(stored.config, name)) continue;
     const [before, after] = [canonical(stored.config[name]), canonical(value)];
     if (before !== after) add(name, before, after);
   }

@@ -21,7 +21,7 @@ export const trackerNames: readonly (TrackerName | (typeof refused)[number])[] =
 
 /** Why `log_with` cannot be this; undefined where it can. */
 export function trackerRefusal(name: string | null): string | undefined {
-  if (name === null || name in trackers) return undefined;
+  if (name === null || Object.hasOwn(trackers, name)) return undefined;
   const choices = names.toReversed().map((choice) => `'${choice}'`);
   return (
     `got '${name}', expected ${choices.join(', ')} or null. ` +

@@ -1,4 +1,5 @@
 import { writeFileAtomic } from '@alignprop/autograd-ext/weights';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import { evaluationRecord, metricsRecord } from './metrics.js';
 import type { TrackerKind } from './tracker-kind.js';
 import type { Tracker } from './tracker.js';
@@ -60,7 +61,7 @@ async function linesBefore(path: string, step: number): Promise<string> {
 /** False also for a line that a crash cut off: it is not JSON. */
 function isBefore(line: string, step: number): boolean {
   try {
-    return (JSON.parse(line) as { global_step: number }).global_step < step;
+    return (parseJson(line) as { global_step: number }).global_step < step;
   } catch {
     return false;
   }

@@ -24,7 +24,7 @@ export function areFinite(dtype: string, bytes: Uint8Array): boolean {
   const whole = bytes.length & ~3;
   const rest = new Uint8Array(4);
   rest.set(bytes.subarray(whole));
-  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : Uint8Array.from(bytes);
   const words = new Int32Array(aligned.buffer, aligned.byteOffset, whole / 4);
   return !hasFullExponent(words, bits) && !hasFullExponent(new Int32Array(rest.buffer), bits);
 }

@@ -100,7 +100,7 @@ interface ViewConstructor<T> {
 
 /** Reinterprets bytes as another type of array. Copies them only where they are not aligned. */
 function view<T>(Type: ViewConstructor<T>, bytes: Uint8Array): T {
-  const aligned = bytes.byteOffset % Type.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % Type.BYTES_PER_ELEMENT === 0 ? bytes : Uint8Array.from(bytes);
   return new Type(aligned.buffer, aligned.byteOffset, aligned.byteLength / Type.BYTES_PER_ELEMENT);
 }
 

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { directory } from './directory.js';
 import { readJson, readText, subfolder, type FileSource } from './file-source.js';
+import { openSafetensors } from '../safetensors/open-safetensors.js';
+import { encodeSafetensors } from '../safetensors/save-safetensors.js';
 import { memory } from './memory.js';
 
 const files = {
@@ -103,4 +105,38 @@ describe('readJson', () => {
       /cannot read 'memory\/config\.json' as UTF-8 text/,
     );
   });
+});
+
+describe('memory', () => {
+  const file = encodeSafetensors({
+    a: { dtype: 'U8', shape: [3], data: Uint8Array.of(1, 2, 3) },
+    b: { dtype: 'F64', shape: [2], data: Float32Array.of(0.5, -1) },
+    c: { dtype: 'F16', shape: [3], data: Float32Array.of(1, 2, 0) },
+    d: { dtype: 'F32', shape: [2], data: Float32Array.of(7, 8) },
+    e: { dtype: 'I64', shape: [1], data: Int32Array.of(9) },
+  });
+  /** Returns the file at an offset in a larger buffer. */
+  const at = <B extends Uint8Array>(larger: B, offset: number): B => {
+    larger.set(file, offset);
+    return larger.subarray(offset, offset + file.length) as B;
+  };
+
+  it.each([0, 1, 2, 3, 5, 7])(
+    'reads Buffers, views and shared memory that begin at byte %i of a buffer',
+    async (offset) => {
+      for (const bytes of [
+        at(Buffer.alloc(file.length + 8), offset),
+        at(new Uint8Array(file.length + 8), offset),
+        at(new Uint8Array(new SharedArrayBuffer(file.length + 8)), offset),
+      ]) {
+        const source = memory({ 'a.safetensors': bytes });
+        const opened = await source.open('a.safetensors');
+        const copy = await opened.read(0, 8);
+        copy.fill(0); // the caller owns it
+        const stored = (await openSafetensors(source, 'a.safetensors')).tensors;
+        const values = await Promise.all([...stored].map(async ([name, { read }]) => [name, [...(await read())]]));
+        expect(Object.fromEntries(values)).toEqual({ a: [1, 2, 3], b: [0.5, -1], c: [1, 2, 0], d: [7, 8], e: [9] });
+      }
+    },
+  );
 });

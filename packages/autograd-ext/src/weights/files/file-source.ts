@@ -1,5 +1,5 @@
+import { parsePythonJson } from '../../outside/python-json.js';
 import { joinPath } from './paths.js';
-import { parsePythonJson } from './python-json.js';
 
 /** An open file of any size, read by ranges. */
 export interface RandomAccessFile {

@@ -1,12 +1,12 @@
 import type { FileSource, RandomAccessFile } from './file-source.js';
 import { filesIn, joinPath } from './paths.js';
 
-/** Files in memory: bytes or text by path. */
+/** Files in memory: bytes or text by path. Bytes may be a `Buffer` of Node or lie anywhere in their buffer. */
 export function memory(files: Readonly<Record<string, Uint8Array | string>>, location = 'memory'): FileSource {
   const contents = new Map(
     Object.entries(files).map(([path, data]) => [
       joinPath(path),
-      typeof data === 'string' ? new TextEncoder().encode(data) : data,
+      typeof data === 'string' ? new TextEncoder().encode(data) : plainBytes(data),
     ]),
   );
   return {
@@ -23,6 +23,10 @@ export function memory(files: Readonly<Record<string, Uint8Array | string>>, loc
     },
   };
 }
+
+/** Returns the same bytes as a plain array: `slice` of a Buffer copies nothing, and may begin at any position. */
+const plainBytes = ({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
 
 function openBytes(name: string, data: Uint8Array): RandomAccessFile {
   const size = data.byteLength;

@@ -1,3 +1,4 @@
+import { parseJson } from '../../outside/json.js';
 import { syncFolder } from './sync-folder.js';
 
 /** A lock of this process. */
@@ -109,7 +110,7 @@ async function readOwner(path: string, file: string): Promise<LockOwner | undefi
 
 function parseOwner(text: string): LockOwner | undefined {
   try {
-    const owner = JSON.parse(text) as LockOwner | null;
+    const owner = parseJson(text) as LockOwner | null;
     const isOwner = Number.isInteger(owner?.pid) && typeof owner?.host === 'string' && typeof owner.since === 'string';
     return isOwner ? owner : undefined;
   } catch {

@@ -1,3 +1,4 @@
+import { parseJson } from '../../outside/json.js';
 import { byteSize, DTYPE_BITS } from '../dtypes/dtype.js';
 
 /** A tensor of a safetensors file. `begin` and `end` are in bytes, from the end of the header. */
@@ -53,7 +54,7 @@ export function parseHeader(bytes: Uint8Array, dataSize: number): SafetensorsHea
 function parseObject(bytes: Uint8Array): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
+    value = parseJson(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch (cause) {
     throw new Error(`the header is not JSON in UTF-8 (${(cause as Error).message}).`, { cause });
   }

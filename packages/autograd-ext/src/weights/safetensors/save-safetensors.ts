@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { table } from '../../outside/record.js';
 import { elementCount, isStoredTensor, isTensor, type StoredTensor } from '../../params.js';
 import { byteSize, DTYPE_BITS, narrowTo } from '../dtypes/dtype.js';
 import { writeFileAtomic } from '../files/write-file-atomic.js';
@@ -48,7 +49,7 @@ export function encodeSafetensors(
 
 type Entry = SafetensorsEntry | StoredTensor;
 
-const fileDtypes: Readonly<Record<string, string>> = { float32: 'F32', int32: 'I32', bool: 'BOOL' };
+const fileDtypes = table<string>({ float32: 'F32', int32: 'I32', bool: 'BOOL' });
 
 function dtypeOf(entry: Entry): string {
   return isTensor(entry) ? (fileDtypes[entry.dtype] ?? entry.dtype) : entry.dtype;

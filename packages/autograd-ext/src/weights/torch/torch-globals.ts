@@ -1,5 +1,6 @@
 // The names that a torch file may contain, and their meaning. This is an allow-list: a file with any other name is
 // refused. No name is looked up in a program, and no function that a file names is called.
+import { table } from '../../outside/record.js';
 import { Placeholder, type PickleMeaning } from './pickle.js';
 import { ADVICE, TorchFileError } from './torch-file-error.js';
 import { TorchStorage, TorchTensor } from './torch-tensor.js';
@@ -129,7 +130,7 @@ const IGNORED = [
   ...['bytearray', 'complex', 'set'].flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]),
 ];
 
-const STORAGES: Readonly<Record<string, string>> = {
+const STORAGES = table<string>({
   FloatStorage: 'F32',
   HalfStorage: 'F16',
   BFloat16Storage: 'BF16',
@@ -141,9 +142,9 @@ const STORAGES: Readonly<Record<string, string>> = {
   ByteStorage: 'U8',
   BoolStorage: 'BOOL',
   ComplexFloatStorage: 'C64',
-};
+});
 
-const DTYPES: Readonly<Record<string, string>> = {
+const DTYPES = table<string>({
   float32: 'F32',
   float16: 'F16',
   bfloat16: 'BF16',
@@ -162,7 +163,7 @@ const DTYPES: Readonly<Record<string, string>> = {
   float8_e5m2: 'F8_E5M2',
   float8_e4m3fnuz: 'F8_E4M3FNUZ',
   float8_e5m2fnuz: 'F8_E5M2FNUZ',
-};
+});
 
 const GLOBALS: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ...ALLOWED.map((callable) => [callable.name, callable] as const),

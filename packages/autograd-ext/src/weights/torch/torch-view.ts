@@ -56,7 +56,8 @@ export function gather(bytes: Uint8Array, { dtype, shape, strides }: TorchTensor
   // Copies bits, not numbers: elements of 8 bytes are two words.
   const Word = itemSize === 1 ? Uint8Array : itemSize === 2 ? Uint16Array : Uint32Array;
   const words = itemSize / Word.BYTES_PER_ELEMENT;
-  const { buffer, byteOffset, byteLength } = bytes.byteOffset % Word.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
+  const { buffer, byteOffset, byteLength } =
+    bytes.byteOffset % Word.BYTES_PER_ELEMENT === 0 ? bytes : Uint8Array.from(bytes);
   const from = new Word(buffer as ArrayBuffer, byteOffset, byteLength / Word.BYTES_PER_ELEMENT);
   const to = new Word(count * words);
   const index = shape.map(() => 0);

@@ -1,3 +1,4 @@
+import { table } from '../../../outside/record.js';
 import { isStoredTensor, type StoredTensor, readValues } from '../../../params.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { toFloat16 } from '../../../weights/dtypes/float16.js';
@@ -54,13 +55,13 @@ export class WeightFiles {
 }
 
 /** The formats of files that sessions read in place, by their names in files. */
-const mappable: Readonly<Record<string, Dtype>> = {
+const mappable = table<Dtype>({
   F32: 'float32',
   float32: 'float32',
   F16: 'float16',
   I32: 'int32',
   int32: 'int32',
-};
+});
 
 /**
  * Resolves links and makes a path relative to the root: ONNX Runtime takes paths relative to a folder, for which the

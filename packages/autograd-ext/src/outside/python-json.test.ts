@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { memory } from './memory.js';
-import { readJson } from './file-source.js';
+import { readJson } from '../weights/files/file-source.js';
+import { memory } from '../weights/files/memory.js';
 import { parsePythonJson } from './python-json.js';
 
 describe('parsePythonJson', () => {
