@@ -17,7 +17,7 @@ const tests = ['**/*.test.ts', '**/__fixtures__/**', 'fixtures/**'];
  */
 const nodeSeams = [
   'packages/autograd-ext/src/{backend,optional-package}.ts',
-  'packages/autograd-ext/src/engine/onnxruntime/runtime/{session,weight-files}.ts',
+  'packages/autograd-ext/src/engine/onnxruntime/runtime/{onnx-runtime,session,temporary-folder,weight-files}.ts',
   'packages/autograd-ext/src/weights/**/*.ts',
   'packages/trainer/src/run/{checkpoints,earlier-run,folder,lock,manifest,run-start}.ts',
   'packages/trainer/src/trackers/**/*.ts',
@@ -90,6 +90,7 @@ const rooms = {
     ['embedded-model.ts', 'version.ts', 'terminal'],
     ['images'],
     ['options'],
+    ['doctor'],
     ['commands'],
     ['program.ts'],
     ['main.ts'],

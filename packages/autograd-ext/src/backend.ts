@@ -22,17 +22,22 @@ export function useBackend(name: BackendName = 'wasm'): Promise<void> {
   return inTurn(() => activate(name));
 }
 
-/** Makes some backend active: keeps the one in use, else starts the best registered one, else `wasm`. */
+/**
+ * Makes some backend active: keeps the one in use, else starts the best one that the program has registered, else
+ * `wasm`. A registered `cpu` does not count: in Node, importing `@tensorflow/tfjs` registers that one alone.
+ */
 export function ensureBackend(): Promise<void> {
   return inTurn(async () => {
-    if (getBackend()) return;
-    if (Object.keys(engine().registryFactory).length > 0) await ready();
-    else await activate('wasm');
+    if (getBackend()) return correctTfjs();
+    const registered = Object.keys(engine().registryFactory).some((name) => name !== 'cpu');
+    if (!registered) return activate('wasm');
+    await ready();
+    correctTfjs();
   });
 }
 
 function inTurn(activate: () => Promise<void>): Promise<void> {
-  const result = activation.then(activate);
+  const result = activation.then(() => withoutHandlers(activate));
   activation = result.catch(() => {}); // the caller gets the error; the next activation starts anyway
   return result;
 }
@@ -47,3 +52,29 @@ async function activate(name: BackendName): Promise<void> {
   if (!(await setBackend(name)))
     throw new Error(`useBackend: the '${name}' backend did not start. Try another of ${backendNames.join(', ')}.`);
 }
+
+const events = ['uncaughtException', 'unhandledRejection'] as const;
+
+/**
+ * Removes the handlers that the start of tfjs's wasm backend adds to the process in Node: they throw what they get, and
+ * so take uncaught errors away from the program.
+ */
+async function withoutHandlers(start: () => Promise<void>): Promise<void> {
+  if (typeof process === 'undefined' || typeof process.listeners !== 'function') return start();
+  const host: NodeJS.EventEmitter = process;
+  const before = events.map((event) => host.listeners(event));
+  try {
+    await start();
+  } finally {
+    events.forEach((event, i) => {
+      for (const listener of host.listeners(event) as (() => void)[])
+        if (!before[i]!.includes(listener) && rethrows(listener)) host.off(event, listener);
+    });
+  }
+}
+
+/** Whether a handler is one of emscripten's: `function (reason) { throw reason; }`, or the same for all but exits. */
+const rethrows = (listener: () => void): boolean =>
+  /^function ?\((\w+)\) ?\{\s*(?:if \(!\(\1 instanceof ExitStatus\)\) ?\{\s*)?throw \1;?\s*\}\s*\}?$/.test(
+    `${listener}`,
+  );

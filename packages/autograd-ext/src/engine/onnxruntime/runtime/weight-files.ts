@@ -4,6 +4,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { toFloat16 } from '../../../weights/dtypes/float16.js';
 import type { WeightLocation } from '../graph/encode.js';
 import type { Dtype } from '../graph/graph.js';
+import { createTemporaryFolder } from './temporary-folder.js';
 
 /** A weight and the number format in which a graph reads it. */
 export interface WeightRequest {
@@ -73,25 +74,18 @@ async function fromRoot(file: string): Promise<string> {
   return relative(parse(real).root, real);
 }
 
-/** A temporary file for weights; it is also deleted when the process exits. */
+/** A temporary file for weights. */
 interface SpillFile {
   append(values: Float32Array | Int32Array | Uint16Array): Promise<WeightLocation>;
   remove(): Promise<void>;
 }
 
 async function openSpill(): Promise<SpillFile> {
-  const [{ mkdtemp, open, rm, realpath }, { tmpdir }, { join }] = await Promise.all([
-    import('node:fs/promises'),
-    import('node:os'),
-    import('node:path'),
-  ]);
-  const { rmSync } = await import('node:fs');
-  const folder = await realpath(await mkdtemp(join(tmpdir(), 'alignprop-weights-')));
-  const path = join(folder, 'weights');
+  const [{ open }, { join }] = await Promise.all([import('node:fs/promises'), import('node:path')]);
+  const folder = await createTemporaryFolder();
+  const path = join(folder.path, 'weights');
   const file = await fromRoot((await (await open(path, 'w')).close(), path));
   let end = 0;
-  const removeNow = () => rmSync(folder, { recursive: true, force: true });
-  process.once('exit', removeNow);
   return {
     async append(values) {
       const handle = await open(path, 'r+');
@@ -105,9 +99,6 @@ async function openSpill(): Promise<SpillFile> {
         await handle.close();
       }
     },
-    async remove() {
-      process.off('exit', removeNow);
-      await rm(folder, { recursive: true, force: true });
-    },
+    remove: () => folder.remove(),
   };
 }

@@ -1,0 +1,95 @@
+import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { bundleProgram } from '../../../../../../fixtures/bundle-program.js';
+import { runProgram } from '../../../../../../fixtures/run-program.js';
+import { temporaryFolder } from '../../../../../../fixtures/temporary-folder.js';
+import { createTemporaryFolder } from './temporary-folder.js';
+
+const root = temporaryFolder();
+let module: string;
+let tmp: string;
+let count = 0;
+beforeAll(async () => {
+  module = await bundleProgram(fileURLToPath(new URL('temporary-folder.ts', import.meta.url)), join(root, 'bundle'));
+});
+beforeEach(() => {
+  mkdirSync((tmp = join(root, `${count++}`)));
+  vi.stubEnv('TMPDIR', tmp);
+});
+afterEach(() => void vi.unstubAllEnvs());
+
+/** Runs a program that has a temporary folder. Returns how it ended and what it left. */
+async function ended(code: string, signal?: NodeJS.Signals) {
+  const program = `import { createTemporaryFolder } from ${JSON.stringify(module)};
+    setInterval(() => {}, 1000);
+    const folder = await createTemporaryFolder();
+    ${code};
+    console.log('started');`;
+  const { code: status, signal: by } = await runProgram(['--input-type=module', '--eval', program], [], {
+    env: { TMPDIR: tmp },
+    isBundled: true,
+    onStdout: (_, child) => void (signal && child.kill(signal)),
+  });
+  return { status, by, left: readdirSync(tmp).length };
+}
+
+/** Writes a folder as a process of this description leaves it. */
+function leave(name: string, owner: object | undefined, ageInHours: number): string {
+  const path = join(tmp, `alignprop-weights-${name}`);
+  mkdirSync(owner ? join(path, 'lock') : path, { recursive: true });
+  if (owner) writeFileSync(join(path, 'lock/owner.json'), JSON.stringify({ since: '2026-01-01T00:00:00Z', ...owner }));
+  const time = Date.now() / 1000 - ageInHours * 3600;
+  utimesSync(path, time, time);
+  return path;
+}
+
+describe('createTemporaryFolder', () => {
+  it.each([
+    ['exit', 'process.exit(3)', undefined, { status: 3, by: null }],
+    ['an uncaught exception', "setTimeout(() => { throw new Error('x') })", undefined, { status: 1, by: null }],
+    ['SIGTERM', '', 'SIGTERM', { status: null, by: 'SIGTERM' }],
+    ['SIGINT with two folders', 'await createTemporaryFolder()', 'SIGINT', { status: null, by: 'SIGINT' }],
+  ] as const)('deletes the folder at the end by %s, which stays as it is', async (_, code, signal, expected) => {
+    expect(await ended(code, signal)).toEqual({ ...expected, left: 0 });
+  });
+
+  it('leaves a signal to a program that listens to it', async () => {
+    const code = "process.on('SIGTERM', () => setTimeout(() => process.exit(folder.path ? 7 : 1), 50))";
+    expect(await ended(code, 'SIGTERM')).toEqual({ status: 7, by: null, left: 0 });
+  });
+
+  it('deletes what a killed process left, and nothing of processes that run', async () => {
+    expect(await ended('', 'SIGKILL')).toEqual({ status: null, by: 'SIGKILL', left: 1 });
+    const mine = await createTemporaryFolder();
+    const other = await createTemporaryFolder();
+    expect(readdirSync(tmp).sort()).toEqual([mine.path, other.path].map((path) => basename(path)).sort());
+    await mine.remove();
+    await other.remove();
+    await other.remove();
+    expect(readdirSync(tmp)).toEqual([]);
+  });
+
+  it('judges other folders by owner and age', async () => {
+    const fresh = leave('fresh', undefined, 0.5);
+    const old = leave('old', undefined, 2);
+    const foreign = leave('foreign', { pid: 1, host: 'elsewhere' }, 24);
+    const ancient = leave('ancient', { pid: 1, host: 'elsewhere' }, 24 * 31);
+    const rebooted = leave('rebooted', { pid: process.pid, host: hostname(), boot: 'earlier' }, 0);
+    const { remove } = await createTemporaryFolder();
+    await remove();
+    const left = [fresh, old, foreign, ancient, rebooted].map((path) => existsSync(path));
+    expect(left).toEqual([true, false, true, false, false]);
+  });
+
+  it('has no listeners when there is nothing to delete', async () => {
+    const listeners = () => ['exit', 'SIGINT', 'SIGTERM', 'SIGHUP'].map((event) => process.listenerCount(event));
+    const before = listeners();
+    const { remove } = await createTemporaryFolder();
+    expect(listeners()).toEqual(before.map((number) => number + 1));
+    await remove();
+    expect(listeners()).toEqual(before);
+  });
+});
