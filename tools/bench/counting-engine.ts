@@ -37,6 +37,7 @@ export function countingEngine(engine: Engine): { engine: Engine; calls: UNetCal
     );
   const counting: Engine = {
     name: engine.name,
+    device: engine.device,
     records: engine.records,
     precision: engine.precision,
     compile: (fn) => compile(engine.compile(fn)),

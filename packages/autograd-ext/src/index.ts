@@ -10,6 +10,12 @@ export { DryRunEngine, type DryRunOptions, type EngineMemory } from './engine/me
 export { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
 export { RecordingError } from './engine/onnxruntime/recorder/recorder.js';
 export type { CompileProgress } from './engine/onnxruntime/runtime/program.js';
+export {
+  findRuntime,
+  runtimeInstallCommand,
+  type RuntimeProblem,
+  type RuntimeSearch,
+} from './engine/onnxruntime/runtime/onnx-runtime.js';
 export { devices, type Device } from './engine/onnxruntime/runtime/session.js';
 export { precisions, type Precision } from './engine/precision.js';
 export { TfjsEngine } from './engine/tfjs.js';

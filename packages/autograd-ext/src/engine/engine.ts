@@ -46,6 +46,8 @@ export interface CompileOptions {
  */
 export interface Engine {
   readonly name: string;
+  /** The processor or library that computes: an ONNX Runtime device such as `cpu` or `cuda`, or a tfjs backend. */
+  readonly device: string;
   /**
    * Whether a function is called only once per set of shapes, to be recorded. Values that a recorded function reads
    * besides its arguments are constants from then on, unless it is compiled with `refresh`.

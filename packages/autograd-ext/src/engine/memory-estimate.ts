@@ -60,6 +60,7 @@ interface RunMemory {
  */
 export class DryRunEngine implements Engine {
   readonly name = 'dry-run';
+  readonly device = 'none';
   readonly records = true;
   readonly precision: Precision;
   readonly #options: DryRunOptions;

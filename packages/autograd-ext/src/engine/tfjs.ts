@@ -1,4 +1,4 @@
-import { tidy, type Tensor } from '@tensorflow/tfjs-core';
+import { getBackend, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import { disposeFrozen, readFrozen } from '../frozen.js';
 import { flattenTensors, isTensor, mapTensors, type Params, type StoredTensor } from '../params.js';
 import { vjp } from '../vjp.js';
@@ -11,6 +11,11 @@ export class TfjsEngine implements Engine {
   readonly precision = 'float32';
   readonly #loaded = new Map<StoredTensor, Tensor>();
   readonly #trees = new WeakMap<object, Params>();
+
+  /** The active tfjs backend. */
+  get device(): string {
+    return getBackend();
+  }
 
   compile: Engine['compile'] =
     (fn) =>

@@ -13,6 +13,7 @@ export {
   type HubAccess,
   type HubOptions,
 } from './hub/hub-settings.js';
+export { hubState, type HubState } from './hub/hub-state.js';
 export { hub } from './hub/hub.js';
 export { initParams, loadParams, type ParamsSpec } from './load-params.js';
 export { isSafetensors, openWeightFile } from './open-weight-file.js';

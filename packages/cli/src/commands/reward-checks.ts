@@ -188,7 +188,7 @@ function slopes(fn: (images: Tensor) => Tensor, images: Tensor4D): { isConnected
 
 async function checkCompilation(checked: CheckedReward): Promise<Result> {
   const { engine, size } = checked;
-  if (!engine.records) return ['note', 'onnxruntime-node is not installed: runs on tfjs'];
+  if (!engine.records) return ['note', `runs on tfjs (${engine.device})`];
   const images = randomImages(1, size);
   const fn = ofImages(checked);
   try {

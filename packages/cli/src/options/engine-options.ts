@@ -65,6 +65,7 @@ export async function startEngine(
     ...(threads && { threads }),
     ...(maxMemory && { maxMemory }),
     ...(precision && { precision }),
+    onWarning: (message) => output.warn(message),
     onCompile: ({ name, nodes, seconds }) => {
       if (seconds !== undefined && seconds > 1)
         output.info(`Compiled ${name}: ${nodes} operators in ${seconds.toFixed(1)} s`);

@@ -45,8 +45,8 @@ export async function loadPipeline(
   { model, revision, variant, token, embedding = [], ...options }: ModelOptions,
   output: Output,
 ): Promise<StableDiffusionPipeline> {
-  output.info(`Loading ${model ?? embeddedModel.name}`);
   const engine = await startEngine(options, output);
+  output.info(`Loading ${model ?? embeddedModel.name} on ${engine.name} (${engine.device})`);
   return withDownloads(output, async (access) => {
     let pipeline = await StableDiffusionPipeline.fromPretrained(model ?? embeddedModel.path, {
       ...access,

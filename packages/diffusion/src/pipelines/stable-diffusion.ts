@@ -68,7 +68,10 @@ export interface FromPretrainedOptions extends HubOptions {
   engine?: Engine;
   /** Replaces the scheduler of the folder, whose file is not read then; corrected as the constructor does. */
   scheduler?: Scheduler;
-  /** Called with what diffusers warns of: a variant that some models lack, a hub that does not answer. */
+  /**
+   * Called with what diffusers warns of (a variant that some models lack, a hub that does not answer), and with the
+   * reason if the slower engine is chosen.
+   */
   onWarning?: (message: string) => void;
 }
 
@@ -168,7 +171,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
       scheduler:
         scheduler ??
         folderScheduler(await readJson(source, 'scheduler/scheduler_config.json'), classOf(index, 'scheduler')),
-      engine: engine ?? (await createEngine()),
+      engine: engine ?? (await createEngine({ ...(onWarning && { onWarning }) })),
     });
   }
 

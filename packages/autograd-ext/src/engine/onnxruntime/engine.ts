@@ -8,7 +8,7 @@ import { checkAttention } from './runtime/device-faults.js';
 import { Program, type CompileProgress } from './runtime/program.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './recording/record-function.js';
 import { ResidualMemory } from './runtime/residual-memory.js';
-import { freeMemory, type SessionOptions } from './runtime/session.js';
+import { freeMemory, type Device, type SessionOptions } from './runtime/session.js';
 import { WeightFiles } from './runtime/weight-files.js';
 
 /** Options of `OnnxRuntimeEngine`; the device is 'cpu' by default. */
@@ -56,6 +56,7 @@ interface Source {
 export class OnnxRuntimeEngine implements Engine {
   readonly name = 'onnxruntime';
   readonly records = true;
+  readonly device: Device;
   readonly precision: Precision;
   readonly #options: OnnxRuntimeEngineOptions;
   readonly #weights = new WeightFiles();
@@ -72,6 +73,7 @@ export class OnnxRuntimeEngine implements Engine {
     checkOptions('OnnxRuntimeEngine', options, onnxRuntimeOptionNames);
     this.#options = options;
     this.#maxMemory = options.maxMemory;
+    this.device = options.device ?? 'cpu';
     this.precision = options.precision ?? 'float32';
   }
 
@@ -136,9 +138,9 @@ export class OnnxRuntimeEngine implements Engine {
     const recording = recordFunction(fn, params, inputs.map(specOf), derivative);
     if (existing?.isOf(recording)) return existing;
     if (existing) void this.#release(existing);
-    const { device = 'cpu', threads, profile, onCompile } = this.#options;
-    const session = { device, threads, profile };
-    const checkOnce = () => (this.#checked ??= device === 'cpu' ? Promise.resolve() : checkAttention(session));
+    const { threads, profile, onCompile } = this.#options;
+    const session = { device: this.device, threads, profile };
+    const checkOnce = () => (this.#checked ??= this.device === 'cpu' ? Promise.resolve() : checkAttention(session));
     const name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
     const program = new Program(name, recording, {
       session,

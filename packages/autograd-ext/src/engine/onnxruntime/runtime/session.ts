@@ -1,10 +1,9 @@
 import { tensor, Tensor } from '@tensorflow/tfjs-core';
-import type * as OnnxRuntime from 'onnxruntime-node';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { outputName } from '../graph/encode.js';
 import { tensorType, type Value } from '../graph/graph.js';
-import { importOptional, installCommand } from '../../../optional-package.js';
 import { elementCount } from '../../../params.js';
+import { findRuntime, type Runtime } from './onnx-runtime.js';
 
 /** The devices of sessions. Which ones exist depends on the platform and on the installed libraries. */
 export const devices = ['cpu', 'webgpu', 'cuda', 'tensorrt', 'coreml', 'dml'] as const;
@@ -41,36 +40,19 @@ export interface Session {
   release(): Promise<void>;
 }
 
-type Runtime = typeof OnnxRuntime;
-
-/** Loads ONNX Runtime; undefined if it is not installed. */
-export async function findRuntime(): Promise<Runtime | undefined> {
-  try {
-    const load = () => import('onnxruntime-node') as Promise<Runtime & { default?: Runtime }>;
-    const runtime = await importOptional('onnxruntime-node', load);
-    return runtime.default ?? runtime;
-  } catch {
-    return undefined;
-  }
-}
-
 /**
  * Starts a session.
  * @param model an ONNX file
  * @param outputs the model's outputs, in order
- * @throws if ONNX Runtime is not installed, or cannot run the model on the device
+ * @throws if ONNX Runtime is not installed or does not load, or cannot run the model on the device
  */
 export async function startSession(
   model: Uint8Array,
   outputs: readonly Value[],
   { device, threads, profile, relayout = false }: SessionOptions,
 ): Promise<Session> {
-  const runtime = await findRuntime();
-  if (!runtime)
-    throw new Error(
-      'OnnxRuntimeEngine: onnxruntime-node is not installed. ' +
-        `Run '${await installCommand('onnxruntime-node')}', or use the tfjs engine.`,
-    );
+  const { runtime, problem } = await findRuntime();
+  if (!runtime) throw new Error(`OnnxRuntimeEngine: ${problem.reason}. ${problem.remedy}\nOr use the tfjs engine.`);
   const session = await runtime.InferenceSession.create(model, {
     executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
     graphOptimizationLevel: relayout ? 'all' : 'extended',
