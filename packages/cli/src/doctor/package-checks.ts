@@ -1,0 +1,81 @@
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { installCommand } from '@alignprop/autograd-ext';
+import type { Finding } from './finding.js';
+
+/** Packages that users may install, and their purposes. */
+const optional: Readonly<Record<string, string>> = {
+  'onnxruntime-node': 'the fast engine',
+  sharp: 'reading JPEG and WebP',
+  koffi: 'training in several processes with Open MPI',
+  nsfwjs: 'the reward nsfw-safety',
+  '@tensorflow/tfjs-converter': 'rewards that are GraphModels',
+  '@tensorflow/tfjs-layers': 'rewards that are LayersModels',
+};
+
+/** Packages of which a process should have one copy: they share registries, but each copy costs memory. */
+const single = ['@tensorflow/tfjs-core', '@alignprop/autograd-ext', '@alignprop/diffusion'];
+const ours = ['cli', 'autograd-ext', 'diffusion', 'rewards', 'lora', 'trainer'].map((name) => `@alignprop/${name}`);
+
+interface Package {
+  readonly version: string;
+  readonly folder: string;
+}
+
+/** Tells which optional packages there are, which packages exist twice, and whether ONNX Runtime sends events. */
+export async function checkPackages(): Promise<readonly Finding[]> {
+  const findings = Object.entries(optional).map(async ([name, purpose]): Promise<Finding> => {
+    const found = findPackage(name, ['@alignprop/autograd-ext', '@alignprop/trainer']);
+    if (!found)
+      return {
+        name,
+        status: 'ok',
+        text: `not installed; for ${purpose}: ${await installCommand(name)}`,
+        values: { installed: false },
+      };
+    return { name, status: 'ok', text: `${found.version} in ${found.folder}, for ${purpose}`, values: { ...found } };
+  });
+  return [...(await Promise.all(findings)), ...single.flatMap(checkCopies), checkTelemetry()];
+}
+
+/** Finds a package as this one, the named ones, or a file of the working folder would. */
+function findPackage(name: string, users: readonly string[]): Package | undefined {
+  const own = fileURLToPath(import.meta.url);
+  const starts = [own, ...users.flatMap((user) => packageFolder(user, own) ?? []), join(process.cwd(), 'x')];
+  for (const start of starts) {
+    const folder = packageFolder(name, start);
+    if (folder) return { version: versionOf(folder), folder };
+  }
+  return undefined;
+}
+
+/** The folder of a package in the node_modules above a file; package.json need not be exported. */
+function packageFolder(name: string, from: string): string | undefined {
+  const folders = createRequire(from).resolve.paths(name) ?? [];
+  const folder = folders.map((path) => join(path, name)).find((path) => existsSync(join(path, 'package.json')));
+  return folder && realpathSync(folder);
+}
+
+const versionOf = (folder: string): string =>
+  (JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { version: string }).version;
+
+function checkCopies(name: string): Finding[] {
+  const own = fileURLToPath(import.meta.url);
+  const users = [own, join(process.cwd(), 'x'), ...ours.flatMap((user) => packageFolder(user, own) ?? [])];
+  const from = users.map((user) => (user === own || user.endsWith('x') ? user : join(user, 'package.json')));
+  const copies = [...new Set(from.flatMap((file) => packageFolder(name, file) ?? []))];
+  if (copies.length < 2) return [];
+  const text = `${copies.length} copies: ${copies.map((folder) => `${versionOf(folder)} in ${folder}`).join(', ')}`;
+  return [{ name, status: 'note', text, fix: 'npm dedupe', values: { copies } }];
+}
+
+function checkTelemetry(): Finding {
+  const value = process.env.ORT_DISABLE_TELEMETRY ?? '1';
+  const isOff = value !== '' && value !== '0';
+  const text = isOff
+    ? 'off: ONNX Runtime sends no events, and writes none to ~/.cache/Microsoft (ORT_DISABLE_TELEMETRY)'
+    : `on, as ORT_DISABLE_TELEMETRY='${value}' says: ONNX Runtime sends events to its vendor`;
+  return { name: 'telemetry', status: isOff ? 'ok' : 'note', text, values: { off: isOff } };
+}
