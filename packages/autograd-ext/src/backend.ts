@@ -76,5 +76,5 @@ async function withoutHandlers(start: () => Promise<void>): Promise<void> {
 /** Whether a handler is one of emscripten's: `function (reason) { throw reason; }`, or the same for all but exits. */
 const rethrows = (listener: () => void): boolean =>
   /^function ?\((\w+)\) ?\{\s*(?:if \(!\(\1 instanceof ExitStatus\)\) ?\{\s*)?throw \1;?\s*\}\s*\}?$/.test(
-    `${listener}`,
+    String(listener),
   );

@@ -53,8 +53,7 @@ async function checkEngine(probe: ProbeName): Promise<Finding> {
   }
 }
 
-const cudaFix =
-  'with an NVIDIA GPU, CUDA 12 and cuDNN 9: ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node --foreground-scripts';
+const cudaFix = 'with an NVIDIA GPU, CUDA 12 and cuDNN 9: ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node';
 
 /** Leaves out what only matters for large models, and the places in ONNX Runtime's sources. */
 const reasonOf = ({ message }: Error): string =>

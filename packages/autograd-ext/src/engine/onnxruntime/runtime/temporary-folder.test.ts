@@ -31,7 +31,9 @@ async function ended(code: string, signal?: NodeJS.Signals) {
   const { code: status, signal: by } = await runProgram(['--input-type=module', '--eval', program], [], {
     env: { TMPDIR: tmp },
     isBundled: true,
-    onStdout: (_, child) => void (signal && child.kill(signal)),
+    onStdout: (_, child) => {
+      if (signal) child.kill(signal);
+    },
   });
   return { status, by, left: readdirSync(tmp).length };
 }

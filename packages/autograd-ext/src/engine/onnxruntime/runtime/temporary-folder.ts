@@ -89,7 +89,7 @@ function stopListening(): void {
 
 const removeAll = (): void => removals.forEach((remove) => remove());
 
-/** Removes the folders and ends the process, as it would end without a listener. A program that listens decides itself. */
+/** Removes the folders and ends the process, as without a listener. A program that listens decides itself. */
 function removeTemporaryFolders(signal: NodeJS.Signals): void {
   const isOurs = ({ name }: { readonly name: string }) => name === removeTemporaryFolders.name;
   if (!process.listeners(signal).every(isOurs)) return;
