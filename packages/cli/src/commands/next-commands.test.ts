@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { Command } from 'commander';
 import { parseAlignPropConfig } from '@alignprop/trainer';
@@ -15,6 +16,15 @@ const config = parseAlignPropConfig({
   height: 64,
 });
 
+/** The words that a shell passes on. */
+const words = (command: string): string[] =>
+  JSON.parse(
+    spawnSync('sh', {
+      input: `set -- ${command}\nexec "${process.execPath}" -p 'JSON.stringify(process.argv.slice(1))' -- "$@"`,
+      encoding: 'utf8',
+    }).stdout,
+  );
+
 describe('nextCommands', () => {
   const adapter = 'my run/pytorch_lora_weights.safetensors';
   const options = { model: 'org/name', revision: 'abc', reward: ['aesthetic'] };
@@ -22,10 +32,10 @@ describe('nextCommands', () => {
 
   it('look at the images, draw with the settings of the training, and train on', () => {
     expect(commands).toEqual([
-      expect.stringMatching(/^\S+ "my run\/before-after\.png"$/),
-      'alignprop generate "red apple" --lora "my run/pytorch_lora_weights.safetensors" --model org/name ' +
+      expect.stringMatching(/^\S+ 'my run\/before-after\.png'$/),
+      `alignprop generate 'red apple' --lora 'my run/pytorch_lora_weights.safetensors' --model org/name ` +
         '--revision abc --steps 10 --guidance-scale 4 --eta 0.5 --negative-prompt blurry --height 64',
-      'alignprop resume "my run" --num-epochs 40',
+      `alignprop resume 'my run' --num-epochs 40`,
     ]);
   });
 
@@ -36,8 +46,20 @@ describe('nextCommands', () => {
     for (const [flag] of commands[1]!.matchAll(/--[a-z-]+/g)) expect(known).toContain(flag);
   });
 
+  it.each(['-a crab', '--help', '', "$HOME's `crab`!\n"])('draw the prompt %j and not another', async (prompt) => {
+    const dashed = parseAlignPropConfig({ ...config, output_dir: '-o', negative_prompts: '-x' });
+    const [draw, resume] = nextCommands({ config: dashed, adapter: '-a', prompt });
+    const command = new Command().exitOverride();
+    defineCommand(command);
+    command.action(() => {});
+    await command.parseAsync(words(draw!).slice(2), { from: 'user' });
+    expect([...command.args, ...((command.opts().prompt as string[] | undefined) ?? [])]).toEqual([prompt]);
+    expect(command.opts()).toMatchObject({ negativePrompt: '-x', lora: [{ source: '-a' }] });
+    expect(words(resume!)).toEqual(['alignprop', 'resume', './-o', '--num-epochs', '40']);
+  });
+
   it('leave out what a run does not have: images, an adapter, a model of its own', () => {
-    expect(nextCommands({ config, prompt: 'crab' })).toEqual(['alignprop resume "my run" --num-epochs 40']);
+    expect(nextCommands({ config, prompt: 'crab' })).toEqual([`alignprop resume 'my run' --num-epochs 40`]);
     expect(nextCommands({ config, adapter: 'a', prompt: 'crab' })[0]).toMatch(
       /^alignprop generate crab --lora a --steps/,
     );

@@ -1,7 +1,9 @@
 import type { AlignPropConfig } from '@alignprop/trainer';
+import { commandLine, userShell } from '../terminal/shell.js';
 
-/** The command that continues the run in a folder, quoted for a shell. */
-export const resumeCommand = (folder: string): string => `alignprop resume ${quoted(folder)}`;
+/** The command that continues the run in a folder, quoted for the user's shell. @param flags more words of it */
+export const resumeCommand = (folder: string, ...flags: readonly string[]): string =>
+  commandLine(['alignprop', 'resume', asPath(folder), ...flags]);
 
 /** A run that has ended, as the commands that use it need it. */
 export interface EndedRun {
@@ -21,13 +23,21 @@ export interface EndedRun {
  * it was trained with, and to train on.
  */
 export function nextCommands({ config, adapter, prompt, options = {}, images }: EndedRun): readonly string[] {
-  const opener = { darwin: 'open', win32: 'start' }[process.platform as string] ?? 'xdg-open';
   return [
-    ...(images ? [`${opener} ${quoted(images)}`] : []),
-    ...(adapter ? [`alignprop generate ${quoted(prompt)} ${flags(generateFlags(config, adapter, options))}`] : []),
-    `${resumeCommand(config.output_dir)} --num-epochs ${2 * config.num_epochs}`,
+    ...(images ? [commandLine([...opener(), asPath(images)])] : []),
+    ...(adapter ? [drawCommand(prompt, generateFlags(config, adapter, options))] : []),
+    resumeCommand(config.output_dir, '--num-epochs', `${2 * config.num_epochs}`),
   ];
 }
+
+/** The command that opens a file. The first argument in quotes of cmd's `start` is a title. */
+function opener(): readonly string[] {
+  if (process.platform === 'win32') return userShell() === 'cmd' ? ['start', ''] : ['start'];
+  return [process.platform === 'darwin' ? 'open' : 'xdg-open'];
+}
+
+/** A path that is not taken for an option. */
+const asPath = (path: string): string => (path.startsWith('-') ? `./${path}` : path);
 
 /** The options of `generate` that draw as the run did, without those that are undefined. */
 function generateFlags(
@@ -50,10 +60,13 @@ function generateFlags(
   };
 }
 
-const flags = (values: Readonly<Record<string, unknown>>): string =>
-  Object.entries(values)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `--${name} ${quoted(String(value))}`)
-    .join(' ');
+function drawCommand(prompt: string, flags: Readonly<Record<string, unknown>>): string {
+  const words = Object.entries(flags).flatMap(([name, value]) => (value === undefined ? [] : option(name, `${value}`)));
+  return commandLine(['alignprop', 'generate', ...(isOption(prompt) ? option('prompt', prompt) : [prompt]), ...words]);
+}
 
-const quoted = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? text : JSON.stringify(text));
+/** The words of an option. A value that looks like one itself is attached to the name. */
+const option = (name: string, value: string): readonly string[] =>
+  isOption(value) ? [`--${name}=${value}`] : [`--${name}`, value];
+
+const isOption = (word: string): boolean => word.startsWith('-');

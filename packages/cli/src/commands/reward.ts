@@ -7,6 +7,7 @@ import { blackBoxTerms } from '../options/reward-terms.js';
 import type { RewardOptions } from '../options/reward-term-options.js';
 import { isRewardFile } from '../options/reward-file.js';
 import { UsageError } from '../terminal/errors.js';
+import { commandLine } from '../terminal/shell.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 import { rewardChecks } from './reward-checks.js';
 import { rewardTemplate } from './reward-template.js';
@@ -77,6 +78,10 @@ async function newReward(file: string, options: OutputOptions): Promise<void> {
   await writeFile(file, rewardTemplate(file));
   output.result(
     { event: 'created', file },
-    `Created  ${file}\nCheck    alignprop reward check ${file}\nTrain    alignprop train --reward ${file}`,
+    [
+      `Created  ${file}`,
+      `Check    ${commandLine(['alignprop', 'reward', 'check', file])}`,
+      `Train    ${commandLine(['alignprop', 'train', '--reward', file])}`,
+    ].join('\n'),
   );
 }
