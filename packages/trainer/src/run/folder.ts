@@ -1,9 +1,9 @@
-import { isTemporaryName, writeFileAtomic, type ProcessLock } from '@alignprop/autograd-ext/weights';
+import { isTemporaryName, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import { findCheckpoint, isUnfinished, listCheckpoints } from './checkpoints.js';
 import type { AlignPropConfig } from '../config/config.js';
 import type { Logger } from '../logger.js';
 import { findEarlierRun, moveCheckpointsAside, moveRunAside } from './earlier-run.js';
-import { takeRunLock } from './lock.js';
+import { takeRunLock, type RunLock } from './lock.js';
 import { manifestFile, type RunManifest } from './manifest.js';
 
 /** The files of a run. */
@@ -36,7 +36,7 @@ export function runFolder({
  * @returns the lock, to be released at the end of the run
  * @throws if the folder cannot be written, or another run is in it
  */
-export async function claimRunFolder({ path, checkpoints }: RunFolder, logger: Logger): Promise<ProcessLock> {
+export async function claimRunFolder({ path, checkpoints }: RunFolder, logger: Logger): Promise<RunLock> {
   const { mkdir, readdir, rm } = await import('node:fs/promises');
   await writing(path, () => mkdir(path, { recursive: true }));
   const lock = await writing(path, () => takeRunLock(path, logger));

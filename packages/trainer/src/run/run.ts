@@ -12,6 +12,7 @@ import {
   type RunStart,
   type RunFolderConfig,
 } from './folder.js';
+import type { RunLock } from './lock.js';
 import type { RunManifest } from './manifest.js';
 import type { ResumableState } from './resumable-state.js';
 
@@ -42,6 +43,8 @@ export class Run {
   readonly #options: RunOptions;
   readonly #logger: Logger;
   readonly #collective: Collective;
+  /** The lock on the folder while `execute` runs, on rank 0. */
+  #lock: RunLock | undefined;
   #globalStep = 0;
   /** The step whose checkpoint is in the run's own folder. */
   #savedStep = -1;
@@ -72,12 +75,11 @@ export class Run {
     signal?: AbortSignal,
   ): AsyncGenerator<T, void, void> {
     try {
-      const lock =
-        this.folder && this.#collective.rank === 0 ? await claimRunFolder(this.folder, this.#logger) : undefined;
+      if (this.folder && this.#collective.rank === 0) this.#lock = await claimRunFolder(this.folder, this.#logger);
       try {
         yield* this.#start(loop, signal);
       } finally {
-        await lock?.release();
+        await this.#lock?.release();
       }
     } catch (error) {
       if (!isShared(error)) await this.#collective.abort(error);
@@ -106,6 +108,7 @@ export class Run {
     const { checkpoints } = this.folder!;
     const state = this.#options.state!;
     const path = `${checkpoints}/checkpoint_${this.#globalStep}`;
+    await this.#lock?.check();
     if (this.#savedStep !== this.#globalStep) {
       const generators = await state.gatherGenerators(this.#globalStep);
       const wasConsistent = this.#isConsistent;
@@ -155,7 +158,8 @@ export class Run {
       fromEvaluation: this.#globalStep + (isEvaluated ? 1 : 0),
       warn: (message) => this.#logger.warn(message),
     });
-    return allTrackers([...trackers, callersTrackers]);
+    const guard: Tracker = { log: () => this.#lock?.check(), close: () => {} };
+    return allTrackers([guard, ...trackers, callersTrackers]);
   }
 
   /** Restores the checkpoint that `resume_from` means. @returns what the run continues in its folder */
@@ -185,6 +189,7 @@ export class Run {
     await exchange(this.#collective, `the end after ${this.#globalStep} steps`, null);
     if (!this.folder) return;
     if (state) await this.saveCheckpoint();
+    await this.#lock?.check();
     if (this.#collective.rank === 0) await exportWeights(this.folder.path);
   }
 }

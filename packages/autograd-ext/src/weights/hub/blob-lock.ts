@@ -1,17 +1,14 @@
-import { takeProcessLock, type ProcessLock } from '../files/process-lock.js';
+import { SILENCE, takeProcessLock, type ProcessLock } from '../files/process-lock.js';
 import type { HubCache } from './hub-cache.js';
 import type { HubSettings } from './hub-settings.js';
 import { pause } from './retries.js';
-
-/** Seconds without a change, after which a process of another machine is taken to be gone. */
-const PATIENCE = 60;
 
 /**
  * Calls `download` while no other load of this program, in this process or another one, downloads the same blob; does
  * not call it if the blob is complete by then. Python's huggingface_hub is not locked out, since Node has no `flock`:
  * it writes to files of other names, so that both may download the same blob, and either's rename is atomic.
  * @param download gets the name of the file to write to: one that an earlier download may have left, to be resumed; or
- *   a unique one where no lock can be taken, or a process of another machine holds it and stopped writing
+ *   a unique one where no lock can be taken, or another process, which is silent, may go on writing to that file
  * @throws the reason of the signal when that is aborted
  */
 export async function withBlobLock(
@@ -24,13 +21,14 @@ export async function withBlobLock(
   const { randomUUID } = await import('node:crypto');
   const blob = cache.blob(etag);
   const shared = `${blob}.alignprop.incomplete`;
-  const lock = await waitForLock(cache.lock(etag), shared, isComplete, settings);
+  const lock = await waitForLock(cache.lock(etag), isComplete, settings);
   if (lock === 'complete') return;
-  const incomplete = lock ? shared : `${blob}.${randomUUID()}.alignprop.incomplete`;
+  const isOurs = lock && !lock.previousMayWake;
+  const incomplete = isOurs ? shared : `${blob}.${randomUUID()}.alignprop.incomplete`;
   try {
     if (!(await isComplete())) await download(incomplete);
   } finally {
-    if (!lock) await rm(incomplete, { force: true }).catch(() => {}); // the first error is the one to report
+    if (!isOurs) await rm(incomplete, { force: true }).catch(() => {}); // the first error is the one to report
     await lock?.release();
   }
 }
@@ -38,24 +36,20 @@ export async function withBlobLock(
 /** Returns the lock, 'complete' if the blob is there before, or undefined if there is to be no lock. */
 async function waitForLock(
   path: string,
-  shared: string,
   isComplete: () => Promise<boolean>,
   { signal }: HubSettings,
 ): Promise<ProcessLock | 'complete' | undefined> {
-  const { mkdir, stat } = await import('node:fs/promises');
+  const { mkdir } = await import('node:fs/promises');
   const { dirname } = await import('node:path');
-  const { hostname } = await import('node:os');
-  let [size, changed] = [-1, performance.now()];
-  for (let seconds = 0.01; ; seconds = Math.min(0.5, seconds * 1.5)) {
+  for (let seconds = 0.01, waited = 0; ; seconds = Math.min(0.5, seconds * 1.5)) {
     const result = await mkdir(dirname(path), { recursive: true })
-      .then(() => takeProcessLock(path))
-      .catch(() => undefined); // a cache of another user, or a file system without it: unique names do without a lock
+      .then(() => takeProcessLock(path, { signal }))
+      .catch(() => signal?.throwIfAborted()); // a cache of another user, or a file system without it: unique names do
     if (!result) return undefined;
     if ('lock' in result) return result.lock;
     if (await isComplete()) return 'complete';
-    const now = (await stat(shared).catch(() => undefined))?.size ?? 0;
-    if (now !== size) [size, changed] = [now, performance.now()];
-    if (result.owner.host !== hostname() && performance.now() - changed > PATIENCE * 1000) return undefined;
+    waited += seconds;
+    if ((result.holder.silence ?? waited) > SILENCE) return undefined; // stopped, or gone and its number is another's
     await pause(seconds, signal);
   }
 }

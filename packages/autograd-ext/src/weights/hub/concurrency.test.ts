@@ -1,14 +1,15 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
+import { mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runProgram } from '../../../../../fixtures/run-program.js';
+import { thisProcess, type ProcessIdentity } from '../files/process-identity.js';
 import { etag, files, large, read, sha256, useFaultyHub, weights } from './__fixtures__/faulty-hub.js';
 
 const mock = useFaultyHub();
@@ -52,29 +53,41 @@ describe('loads at once', () => {
     expect(await readdir(mock().inCache('blobs'))).toEqual([etag]);
   });
 
-  /** Leaves the lock and the file of a process of this machine that is gone, or of one of another machine. */
-  async function leaveDownload(host: string): Promise<void> {
+  /** Leaves the file of a process and its lock, whose last heartbeat was some seconds ago. */
+  async function leaveDownload(owner: ProcessIdentity, secondsAgo: number): Promise<void> {
     const lock = join(mock().cacheDir, `.locks/models--org--name/${etag}.alignprop.lock`);
     await mkdir(lock, { recursive: true });
-    const owner = { pid: 2 ** 22 + 1, host, since: new Date().toISOString() };
-    await writeFile(join(lock, 'owner.json'), JSON.stringify(owner));
+    const file = join(lock, 'owner.json');
+    await writeFile(file, JSON.stringify({ ...owner, since: new Date().toISOString(), beat: 5 }));
+    const time = new Date(Date.now() - 1000 * secondsAgo);
+    await utimes(file, time, time);
     await mkdir(mock().inCache('blobs'), { recursive: true });
     await writeFile(mock().inCache(`blobs/${etag}.alignprop.incomplete`), weights.subarray(0, 100_000));
   }
 
-  it('wait for a process of another machine, and leave its file alone when it stops writing', async () => {
-    await leaveDownload('far-away');
-    let now = 0;
-    vi.spyOn(performance, 'now').mockImplementation(() => (now += 10_000));
+  it.each([
+    ['of another machine', { host: 'far-away' }],
+    ['that is stopped', {}],
+  ])('leave the file of a process alone %s, and has been silent for minutes', async (_, changes) => {
+    await leaveDownload({ ...(await thisProcess()), ...changes }, 300);
     expect(sha256(await read(mock().open(), large))).toBe(etag);
-    expect(now).toBeGreaterThan(60_000);
-    vi.restoreAllMocks();
     expect(mock().ranges).toEqual([undefined]);
     expect(await readdir(mock().inCache('blobs'))).toEqual([etag, `${etag}.alignprop.incomplete`]);
   });
 
+  it('wait for a process of another machine while it has heartbeats', async () => {
+    await leaveDownload({ ...(await thisProcess()), host: 'far-away' }, 0);
+    const load = read(mock().open(), large);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(mock().ranges).toEqual([]);
+    await rm(mock().inCache(`blobs/${etag}.alignprop.incomplete`));
+    await writeFile(mock().inCache(`blobs/${etag}`), weights);
+    expect(sha256(await load)).toBe(etag);
+    expect(mock().ranges).toEqual([]);
+  });
+
   it('resume what a process left that was killed', async () => {
-    await leaveDownload(hostname());
+    await leaveDownload({ ...(await thisProcess()), pid: 2 ** 22 + 1 }, 0);
     expect(sha256(await read(mock().open(), large))).toBe(etag);
     expect(mock().ranges).toEqual(['bytes=100000-']);
   });
@@ -92,11 +105,38 @@ describe('processes', () => {
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  /** Starts a process that loads the files twice at once as soon as it gets a message. */
-  function start(): ChildProcess {
-    const args = [program, mock().endpoint, mock().cacheDir, '2', ...paths];
-    return spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+  /**
+   * Starts a process that loads the files twice at once as soon as it gets a message.
+   * @param launcher a command that starts it, and its arguments
+   */
+  function start(launcher: readonly string[] = []): ChildProcess {
+    const args = [process.execPath, program, mock().endpoint, mock().cacheDir, '2', ...paths];
+    const [command, ...rest] = [...launcher, ...args];
+    return spawn(command!, rest, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
   }
+
+  it('resume the download of a process that is killed while they wait for it', { timeout: 60_000 }, async () => {
+    let onStall = () => {};
+    const stall = new Promise<void>((resolve) => (onStall = resolve));
+    let stalls = 1;
+    mock().misbehave = (request, response) => {
+      if (!request.url!.startsWith('/store/') || stalls-- < 1) return false;
+      response.writeHead(200, { 'content-length': weights.length }).write(weights.subarray(0, 100_000), onStall);
+      return true;
+    };
+    const killed = start();
+    killed.send('start');
+    await stall;
+    const waiting = [start(), start()];
+    waiting.forEach((child) => child.send('start'));
+    const incomplete = mock().inCache(`blobs/${etag}.alignprop.incomplete`);
+    while ((await stat(incomplete)).size < 100_000) await new Promise((resolve) => setTimeout(resolve, 20));
+    killed.kill('SIGKILL');
+    const outputs = await Promise.all(waiting.map((child) => text(child.stdout!)));
+    expect(outputs).toEqual([`${digest}\n${digest}\n`, `${digest}\n${digest}\n`]);
+    expect(mock().ranges).toEqual([undefined, 'bytes=100000-']);
+    expect((await readdir(mock().inCache('blobs'))).filter((name) => name.includes('incomplete'))).toEqual([]);
+  });
 
   it('say how much space is missing when the disk is full, and continue later', async () => {
     const args = [mock().endpoint, mock().cacheDir, '1', ...paths];
@@ -110,17 +150,23 @@ describe('processes', () => {
 
   // HUB_COLD_STARTS=100 is the long version.
   const rounds = Number(process.env.HUB_COLD_STARTS ?? 3);
-  it(`at once download each file once: 4 processes, ${rounds} times`, { timeout: 20_000 + 3000 * rounds }, async () => {
-    for (let round = 0; round < rounds; round++) {
-      await rm(mock().cacheDir, { recursive: true });
-      mock().requests.length = 0;
-      const children = Array.from({ length: 4 }, start);
-      await Promise.all(children.map((child) => once(child, 'spawn')));
-      children.forEach((child) => child.send('start'));
-      const outputs = await Promise.all(children.map((child) => text(child.stdout!)));
-      expect(outputs).toEqual(Array.from({ length: 4 }, () => `${digest}\n${digest}\n`));
-      expect(mock().ranges).toEqual([undefined]);
-      expect(await readdir(mock().inCache('blobs'))).toHaveLength(paths.length);
-    }
-  });
+  const container = ['unshare', '--map-root-user', '--uts', '--pid', '--fork', '--kill-child'];
+  const launcher = spawnSync(container[0]!, [...container.slice(1), 'true']).status === 0 ? container : [];
+  it(
+    `at once download each file once: 4 processes, 2 of them in containers, ${rounds} times`,
+    { timeout: 60_000 + 5000 * rounds },
+    async () => {
+      for (let round = 0; round < rounds; round++) {
+        await rm(mock().cacheDir, { recursive: true });
+        mock().requests.length = 0;
+        const children = [start(), start(launcher), start(), start(launcher)];
+        await Promise.all(children.map((child) => once(child, 'spawn')));
+        children.forEach((child) => child.send('start'));
+        const outputs = await Promise.all(children.map((child) => text(child.stdout!)));
+        expect(outputs).toEqual(Array.from({ length: 4 }, () => `${digest}\n${digest}\n`));
+        expect(mock().ranges).toEqual([undefined]);
+        expect(await readdir(mock().inCache('blobs'))).toHaveLength(paths.length);
+      }
+    },
+  );
 });
