@@ -61,7 +61,9 @@ function generateFlags(
 }
 
 function drawCommand(prompt: string, flags: Readonly<Record<string, unknown>>): string {
-  const words = Object.entries(flags).flatMap(([name, value]) => (value === undefined ? [] : option(name, `${value}`)));
+  const words = Object.entries(flags).flatMap(([name, value]) =>
+    value === undefined ? [] : option(name, String(value as string | number)),
+  );
   return commandLine(['alignprop', 'generate', ...(isOption(prompt) ? option('prompt', prompt) : [prompt]), ...words]);
 }
 

@@ -70,7 +70,7 @@ function windowsArguments(line: string): string[] {
     else if (next === ' ' && !isQuoted) {
       if (current !== undefined) found.push(current);
       [current, at] = [undefined, at + 1];
-    } else [current, at] = [(current ?? '') + next, at + 1];
+    } else [current, at] = [`${current ?? ''}${next}`, at + 1];
   }
   return current === undefined ? found : [...found, current];
 }
@@ -83,7 +83,7 @@ function cmdLine(line: string, variables: readonly string[]): string {
     if (line[at] === '"') isQuoted = !isQuoted;
     else if (!isQuoted && line[at] === '^') at++;
     else if (!isQuoted && /[&|<>()\n]/.test(line[at]!)) throw new Error(`'${line[at]}' in ${line}`);
-    result += line[at];
+    result += line[at]!;
   }
   return result;
 }

@@ -1,4 +1,4 @@
-/** The shells whose rules differ. `windows-powershell` is the version 5.1 of Windows, `powershell` a newer one there. */
+/** The shells whose rules differ. `windows-powershell` is the version 5.1, `powershell` a newer one on Windows. */
 export type Shell = 'posix' | 'cmd' | 'powershell' | 'windows-powershell';
 
 /**

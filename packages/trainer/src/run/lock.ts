@@ -46,7 +46,8 @@ async function check(path: string, lock: ProcessLock): Promise<void> {
 async function describeHolder(path: string, { owner, state, silence }: LockHolder): Promise<string> {
   const here = await thisProcess();
   const heartbeat = silence === undefined ? 'without heartbeats' : `last heartbeat ${duration(silence)} ago`;
-  const holder = `output_dir: ${path} is held by process ${owner.pid} on '${owner.host}' since ${owner.since}, ${heartbeat}`;
+  const who = `process ${owner.pid} on '${owner.host}'`;
+  const holder = `output_dir: ${path} is held by ${who} since ${owner.since}, ${heartbeat}`;
   const choice = 'Wait for it, end it, or choose another output_dir.';
   if (state === 'unseen') {
     const expiry =

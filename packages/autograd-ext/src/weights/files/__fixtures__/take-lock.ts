@@ -1,5 +1,5 @@
 // Takes the lock named by its argument and prints how that went, as a line of JSON. If it has the lock, it keeps it and
-// obeys lines on stdin: `block` blocks the event loop for 11 s, `held` prints whether it has the lock, `end` releases it.
+// obeys lines on stdin: `block` blocks the event loop for 11 s, `held` prints whether it has the lock, `end` releases.
 import { createInterface } from 'node:readline';
 import { takeProcessLock } from '../process-lock.js';
 
