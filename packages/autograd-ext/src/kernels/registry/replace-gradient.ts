@@ -9,9 +9,10 @@ import {
   type Tensor,
 } from '@tensorflow/tfjs-core';
 import { registerHostKernel, type HostKernel } from './host-kernel.js';
+import { sharedSet } from './shared-set.js';
 
 type Thunks = Record<string, () => Tensor>;
-const replacements = new WeakSet<object>();
+const replacements = sharedSet('gradients');
 
 /**
  * Replaces the gradient that tfjs registered for a kernel. Saves the same tensors for backward. Does nothing if the

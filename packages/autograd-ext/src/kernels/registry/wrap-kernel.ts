@@ -1,7 +1,8 @@
 import { getKernel, registerKernel, unregisterKernel, type KernelFunc } from '@tensorflow/tfjs-core';
+import { sharedSet } from './shared-set.js';
 
 type Call = Parameters<KernelFunc>[0];
-const wrappers = new WeakSet<object>();
+const wrappers = sharedSet('kernels');
 
 /** Wraps a kernel of tfjs. Does nothing if the backend is not loaded yet, or the kernel is already wrapped. */
 export function wrapKernel(

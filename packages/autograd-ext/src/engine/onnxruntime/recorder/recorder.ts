@@ -1,6 +1,7 @@
 import {
   engine,
   getKernel,
+  getKernelsForBackend,
   KernelBackend,
   registerBackend,
   registerKernel,
@@ -16,8 +17,14 @@ import { reasonAgainst } from './not-recordable.js';
 import { dtypeOf, plainView, type View } from './view.js';
 import { elementCount } from '../../../params.js';
 
-/** The name of the recording backend in tfjs's registry. */
-export const recorderName = 'alignprop-recorder';
+/** The name of the recording backend in tfjs's registry. Each copy of this package in a process has its own. */
+export const recorderName = freeName('alignprop-recorder');
+
+/** Adds a number to a name if another copy has registered kernels under it. */
+function freeName(name: string, number = 1): string {
+  const numbered = number === 1 ? name : `${name}-${number}`;
+  return getKernelsForBackend(numbered).length === 0 ? numbered : freeName(name, number + 1);
+}
 
 /** Thrown when a function cannot be recorded. The message says why and what to do. */
 export class RecordingError extends Error {

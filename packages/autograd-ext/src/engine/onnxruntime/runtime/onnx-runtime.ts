@@ -72,7 +72,7 @@ const loadFaults: readonly (readonly [RegExp, string])[] = [
   [/VERS_[\d.]+' not found/, `Another version is loaded in this process. Install ${runtimeVersion} for both users.`],
   [
     /GLIBC|libstdc\+\+|ld-linux|symbol not found/,
-    'It needs glibc 2.28 or newer and libstdc++. Alpine Linux lacks glibc: use an image of Debian, such as node:22-slim.',
+    'It needs glibc 2.28 or newer and libstdc++. Alpine Linux lacks glibc: use a Debian image, such as node:22-slim.',
   ],
 ];
 
