@@ -6,7 +6,13 @@ export {
   type AlignPropConfigInput,
 } from './config/config.js';
 export type { BlackBoxReward } from '@alignprop/rewards';
-export { ddpoConfigSchema, parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo/ddpo-config.js';
+export {
+  ddpoConfigSchema,
+  ddpoJsonSchema,
+  parseDDPOConfig,
+  type DDPOConfig,
+  type DDPOConfigInput,
+} from './ddpo/ddpo-config.js';
 export { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './ddpo/trainer.js';
 export { fixed, gaussian, uniform, type Cut } from './estimators/cuts.js';
 export { attachProbabilities, emptyProbability, type Plan } from './estimators/plans.js';
@@ -26,7 +32,11 @@ export {
 } from './evaluation/evaluator.js';
 export type { HeldOutOptions } from './evaluation/held-out.js';
 export { ShownImages, type EvaluationSamples } from './evaluation/shown-images.js';
+export { NoGradientError } from './gradient/reward-judge.js';
 export { NonFiniteError } from './optim/non-finite.js';
+export { RewardError } from './ddpo/reward-calls.js';
+export type { EvaluationSamplesHook } from './evaluation/evaluations.js';
+export type { EvaluatorConfig } from './evaluation/evaluator.js';
 export type { Logger } from './logger.js';
 export { trainableUNet } from './model/trainable-pipeline.js';
 export type { IdentityPart, ManifestParts, RunIdentity, RunManifest } from './run/manifest.js';

@@ -71,5 +71,5 @@ async function demo(options: DemoOptions): Promise<void> {
   );
   const pipeline = await loadPipeline(options, output);
   const reward = await rewardTerms([rewardName]).load();
-  await trainingRun({ config, pipeline, reward, ...lists, manifest }, output);
+  await trainingRun({ algorithm: 'alignprop', config, pipeline, reward, ...lists, manifest }, output);
 }

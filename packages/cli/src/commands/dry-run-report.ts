@@ -1,14 +1,17 @@
 import { freemem } from 'node:os';
 import { memoryUsage } from 'node:process';
 import { useBackend } from '@alignprop/autograd-ext';
-import { dryRun, type DryRun } from '@alignprop/trainer';
+import type { RewardFunction } from '@alignprop/rewards';
+import { dryRun, type AlignPropConfig, type DryRun } from '@alignprop/trainer';
 import type { UserReward } from '../options/reward-file.js';
 import type { Output } from '../terminal/output.js';
 import { table } from '../terminal/table.js';
 import type { TrainingJob } from './training-run.js';
 
 /** A training job that is described and not run. */
-export interface DryRunJob extends Omit<TrainingJob, 'manifest'> {
+export interface DryRunJob extends Pick<TrainingJob, 'pipeline' | 'prompts' | 'evalReward' | 'evalPrompts'> {
+  config: AlignPropConfig;
+  reward: RewardFunction;
   /** Whether a flag or the configuration file has set a field: 'flag' or 'file' by the name of the field. */
   sources: Readonly<Record<string, string>>;
   /** The value of `--max-memory` in bytes; by default 70 % of the free memory. */
@@ -140,7 +143,7 @@ function attachText(probabilities: readonly number[]): string {
     .replace(/(.{60,90}?), /g, '$1,\n            ');
 }
 
-function outputFiles(config: TrainingJob['config'], hasEvalPrompts: boolean): readonly string[] {
+function outputFiles(config: AlignPropConfig, hasEvalPrompts: boolean): readonly string[] {
   const names = [
     config.use_lora ? 'pytorch_lora_weights.safetensors' : 'unet/',
     'config.json',
@@ -157,7 +160,7 @@ function outputFiles(config: TrainingJob['config'], hasEvalPrompts: boolean): re
 /** Says whether the run fits into memory and, if not, which options reduce its memory. */
 function advice(
   { memory, optimizer, mostAttached }: DryRun,
-  { use_lora, train_use_8bit_adam }: TrainingJob['config'],
+  { use_lora, train_use_8bit_adam }: AlignPropConfig,
   { total, free }: MemoryReport,
 ): string {
   const exceedsFree = total > free;

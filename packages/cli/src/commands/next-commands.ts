@@ -1,4 +1,4 @@
-import type { AlignPropConfig } from '@alignprop/trainer';
+import type { RunConfig } from '../options/run-config.js';
 import { commandLine, userShell } from '../terminal/shell.js';
 
 /** The command that continues the run in a folder, quoted for the user's shell. @param flags more words of it */
@@ -7,7 +7,7 @@ export const resumeCommand = (folder: string, ...flags: readonly string[]): stri
 
 /** A run that has ended, as the commands that use it need it. */
 export interface EndedRun {
-  readonly config: AlignPropConfig;
+  readonly config: RunConfig;
   /** The file of the adapter that is best to use. Undefined if a whole UNet was trained, which has no such file. */
   readonly adapter?: string;
   /** A prompt to draw. */
@@ -41,7 +41,7 @@ const asPath = (path: string): string => (path.startsWith('-') ? `./${path}` : p
 
 /** The options of `generate` that draw as the run did, without those that are undefined. */
 function generateFlags(
-  config: AlignPropConfig,
+  config: RunConfig,
   adapter: string,
   { model, revision, variant }: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
@@ -68,7 +68,7 @@ function drawCommand(prompt: string, flags: Readonly<Record<string, unknown>>): 
 }
 
 /** The words of an option. A value that looks like one itself is attached to the name. */
-const option = (name: string, value: string): readonly string[] =>
+export const option = (name: string, value: string): readonly string[] =>
   isOption(value) ? [`--${name}=${value}`] : [`--${name}`, value];
 
 const isOption = (word: string): boolean => word.startsWith('-');

@@ -142,7 +142,8 @@ const ofImages =
     )[0];
 
 const withoutGradient =
-  "none: for 'alignprop score', --eval-reward and DDPOTrainer only. 'alignprop train' needs operations with a gradient";
+  "none: for 'alignprop score', --eval-reward and 'alignprop train --algorithm ddpo' only. " +
+  "Without --algorithm ddpo, 'alignprop train' needs operations with a gradient";
 
 function checkGradients(checked: CheckedReward): Result {
   if (isAsyncFunction(checked.reward) || 'parts' in checked.reward) return ['note', withoutGradient];

@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
 import { ensureBackend, useBackend } from '@alignprop/autograd-ext';
-import { table } from '@alignprop/autograd-ext/outside';
-import { checkRunStart, parseAlignPropConfig, type AlignPropConfig } from '@alignprop/trainer';
+import type { RewardFunction } from '@alignprop/rewards';
+import { checkRunStart } from '@alignprop/trainer';
 import {
   acrossProcesses,
   exchange,
@@ -11,34 +11,35 @@ import {
 } from '@alignprop/trainer/distributed';
 import { embeddedModel } from '../embedded-model.js';
 import { prepareFolder } from '../images/image-files.js';
+import { addAlgorithm, type Algorithm } from '../options/algorithm.js';
 import { applyConfigFile } from '../options/config-file.js';
-import { configOptions, givenFields, type ConfigOption } from '../options/config-options.js';
+import { configOptions, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, hasFloat16, shareOfMachine } from '../options/engine-options.js';
 import { addMoreHelp } from '../options/help.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { collectValues } from '../options/option-parsers.js';
-import type { PromptList } from '../options/prompt-columns.js';
 import { simpleAnimals } from '../options/prompt-list.js';
 import { addPromptOptions, readPromptOptions, type PromptOptions } from '../options/prompt-options.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
-import type { UserReward } from '../options/reward-file.js';
-import { blackBoxTerms, rewardTerms, type RewardTerms } from '../options/reward-terms.js';
-import { applyManifest, manifestSource, promptFiles } from '../options/run-manifest.js';
+import { isAlignProp, runConfig, sourcesOf } from '../options/run-config.js';
+import { applyManifest, promptFiles } from '../options/run-manifest.js';
+import { checkEvaluation, defaultReward, runRewards } from '../options/run-rewards.js';
 import {
-  adapterSource,
   addStartingAdapter,
   applyAdapterFields,
   startFromAdapter,
   type StartingAdapterOptions,
 } from '../options/starting-adapter.js';
-import { errorMessage, isDebugging, ReportedElsewhere, UsageError } from '../terminal/errors.js';
+import { errorMessage, isDebugging, ReportedElsewhere } from '../terminal/errors.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
+import { ddpoAdvice, suggestDdpo } from './ddpo-command.js';
 import { reportDryRun } from './dry-run-report.js';
 import { reportPrompts } from './prompt-report.js';
 import { manifestParts } from './manifest-parts.js';
 import { trainingRun } from './training-run.js';
 
 interface TrainOptions extends ModelOptions, RewardTermOptions, PromptOptions, OutputOptions, StartingAdapterOptions {
+  algorithm: Algorithm;
   evalReward?: string | readonly string[];
   config?: string;
   dryRun?: boolean;
@@ -49,7 +50,6 @@ interface TrainOptions extends ModelOptions, RewardTermOptions, PromptOptions, O
 }
 
 const defaultFolder = 'out';
-const defaultReward = 'jpeg-compressibility';
 
 /** Adds the arguments, options and action of `alignprop train`. */
 export function defineCommand(command: Command): void {
@@ -73,7 +73,8 @@ export function addTrainingOptions(command: Command): readonly ConfigOption[] {
 }
 
 function addTaskOptions(command: Command): void {
-  addPromptOptions(addRewardOptions(command.optionsGroup('Task:'), 'Reward to maximise', defaultReward))
+  const task = addAlgorithm(command.optionsGroup('Task:'));
+  addPromptOptions(addRewardOptions(task, 'Reward to maximise', defaultReward))
     .option(
       '--eval-reward <name[:weight]>',
       'Reward for the evaluation and for early stopping, written like --reward. By default --reward itself, ' +
@@ -111,6 +112,7 @@ Examples:
   $ alignprop train --num-epochs 20 --sample-num-steps 20 --truncated-rand-backprop-minmax 0 20
   $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --prompts animals.txt --output-dir animals
   $ alignprop train --model stable-diffusion-v1-5/stable-diffusion-v1-5 --dry-run
+  $ alignprop train --algorithm ddpo --reward "exec:python score.py"
   $ alignprop resume out --num-epochs 200`;
 
 const details = `
@@ -140,8 +142,10 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const resumed = resumeFrom ? await applyManifest(command, fields, resumeFrom) : undefined;
   await applyAdapterFields(command, fields);
   const options = command.opts<TrainOptions>();
-  const config = trainConfig(command, fields, configFile.places);
-  const rewards = trainRewards(options);
+  const { algorithm } = options;
+  const config = runConfig(command, fields, configFile.places, defaultFolder);
+  const advice = ddpoAdvice(command, fields);
+  const rewards = runRewards(options, advice);
   const model = options.model ?? options.pretrainedModel;
   const prompts = await readPromptOptions(options, model === undefined ? embeddedModel.prompts : simpleAnimals);
   checkEvaluation(config, rewards.evaluation, prompts.evaluation?.list);
@@ -151,7 +155,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const precision = config.mixed_precision === 'fp16' && hasFloat16(options) ? 'float16' : 'float32';
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
-    for (const warning of configFile.warnings) output.warn(warning);
+    for (const warning of [...configFile.warnings, ...(resumed?.warnings ?? [])]) output.warn(warning);
     const localSize = launched(process.env)?.localSize ?? 1;
     const modelOptions = {
       ...shareOfMachine(localSize),
@@ -165,7 +169,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     const manifest = { ...(await manifestParts(command, fields, inputs, output)), kind: resumed?.manifest.kind };
     const start = { manifest, force: options.force, files: await promptFiles(command.opts()) };
     if (!options.dryRun && collective.rank === 0) {
-      await checkRunStart({ config, ...start });
+      await checkRunStart({ config, algorithm, ...start });
       await prepareFolder(config.output_dir);
     }
     const load = async () => ({
@@ -176,15 +180,18 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     const { training, evaluation } = prompts;
     const loaded = await loadInTurn(collective, load);
     reportPrompts(prompts, config, loaded.pipeline.tokenizer, output);
-    const job = { config, prompts: training.list, evalPrompts: evaluation?.list, ...loaded };
+    const job = { algorithm, config, prompts: training.list, evalPrompts: evaluation?.list, ...loaded };
     if (options.dryRun) {
       const sources = sourcesOf(command, fields);
-      if (collective.rank === 0) await reportDryRun({ ...job, sources, maxMemory: options.maxMemory }, output);
+      const { maxMemory } = options;
+      const reward = loaded.reward as RewardFunction;
+      if (collective.rank === 0 && isAlignProp(config))
+        await reportDryRun({ ...job, config, reward, sources, maxMemory }, output);
       return;
     }
     const warning = options.threads === undefined && collective.size > 1 && bindingWarning(localSize);
     if (warning) output.warn(warning);
-    await trainingRun({ ...job, ...start, collective }, output);
+    await trainingRun({ ...job, ...start, collective }, output).catch(suggestDdpo(advice));
   };
   const describe = (error: unknown) => `error: ${errorMessage(error, isDebugging(command.optsWithGlobals()))}`;
   await acrossProcesses(run, { describe }).catch((error: unknown) => {
@@ -213,79 +220,4 @@ async function loadInTurn<T>(collective: Collective, load: () => Promise<T>): Pr
   const loaded = isFirst ? await load() : undefined;
   await exchange(collective, 'loading on the first process of each machine', null);
   return loaded ?? load();
-}
-
-/** Returns for each field that was set whether a flag, the file, the manifest or the adapter set it. */
-function sourcesOf(command: Command, fields: readonly ConfigOption[]): Record<string, string> {
-  const names = table<string>({
-    cli: 'flag',
-    config: 'file',
-    [manifestSource]: 'run',
-    [adapterSource]: 'adapter',
-  });
-  return Object.fromEntries(
-    fields.flatMap(({ field, key }) => {
-      const source = names[command.getOptionValueSource(key) ?? ''];
-      return source ? [[field, source]] : [];
-    }),
-  );
-}
-
-/** @param places where the configuration file sets options; errors name them */
-function trainConfig(
-  command: Command,
-  fields: readonly ConfigOption[],
-  places: ReadonlyMap<string, string>,
-): AlignPropConfig {
-  try {
-    const config = parseAlignPropConfig(givenFields(command, fields));
-    const { output_dir, project_kwargs, logdir, run_name } = config;
-    return {
-      ...config,
-      output_dir: output_dir || project_kwargs.project_dir || (run_name && `${logdir}/${run_name}`) || defaultFolder,
-    };
-  } catch (cause) {
-    const message = withFlags((cause as Error).message, command, fields);
-    throw new UsageError(withPlaces(message, places), { cause });
-  }
-}
-
-/** Adds to each line of an error, which begins with the name of a field, the place of that field. */
-const withPlaces = (message: string, places: ReadonlyMap<string, string>): string =>
-  message.replace(/^(?:AlignPropConfig: | *)(\w+).*/gm, (line, field: string) =>
-    places.has(field) ? `${line} (${places.get(field)})` : line,
-  );
-
-/** Names those fields as flags that begin a line of an error and were set by flags. */
-const withFlags = (message: string, command: Command, fields: readonly ConfigOption[]): string =>
-  message.replace(/^(?:AlignPropConfig: )?( *)(\w+)(?=:)/gm, (line, start: string, name: string) => {
-    const field = fields.find((candidate) => candidate.field === name);
-    const isFlag = field && command.getOptionValueSource(field.key) === 'cli';
-    return isFlag ? `${start}${field.options[0]!.long}` : line;
-  });
-
-/** Returns the reward to maximise and, if it is another one, the reward for held-out prompts. */
-function trainRewards({ reward = defaultReward, evalReward = [], rewardOption }: TrainOptions): {
-  training: RewardTerms;
-  evaluation?: RewardTerms<UserReward>;
-} {
-  const [training, evaluation] = [[reward].flat(), [evalReward].flat()];
-  return {
-    training: rewardTerms(training, rewardOption, { otherTerms: evaluation }),
-    ...(evaluation.length > 0 && {
-      evaluation: blackBoxTerms(evaluation, rewardOption, { flag: '--eval-reward', otherTerms: training }),
-    }),
-  };
-}
-
-/** @throws UsageError if an evaluation is requested without prompts for it */
-function checkEvaluation(
-  { eval_freq }: AlignPropConfig,
-  evalReward: RewardTerms<UserReward> | undefined,
-  evalPrompts: PromptList | undefined,
-): void {
-  if (evalPrompts) return;
-  const advice = 'without held-out prompts. Give --eval-prompts <file>.';
-  if (eval_freq !== null) throw new UsageError(`--eval-freq: got ${eval_freq} ${advice}`);
-  if (evalReward) throw new UsageError(`--eval-reward: got ${evalReward.names.join(', ')} ${advice}`);
 }

@@ -1,19 +1,14 @@
+import { readdir } from 'node:fs/promises';
 import { concat, dispose } from '@tensorflow/tfjs-core';
 import { trainable, type Engine } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { RewardFunction } from '@alignprop/rewards';
 import {
-  AlignPropTrainer,
-  evaluationRecord,
   evaluator,
-  logSamples,
   metricsRecord,
   trainableDora,
   trainableUNet,
-  type AlignPropConfig,
-  type AlignPropConfigInput,
-  logEvaluationSamples,
   ShownImages,
+  type AlignPropConfigInput,
   type EvaluatedImages,
   type EvaluationSamples,
   type ManifestParts,
@@ -21,23 +16,28 @@ import {
 } from '@alignprop/trainer';
 import { exchange, shared, singleProcess, type Collective } from '@alignprop/trainer/distributed';
 import { writeSheet } from '../images/image-files.js';
+import type { Algorithm } from '../options/algorithm.js';
 import { hashText } from '../options/fingerprint.js';
-import type { PromptList, PromptMetadata } from '../options/prompt-columns.js';
-import { promptDrawer } from '../options/prompt-list.js';
+import type { PromptList } from '../options/prompt-columns.js';
 import type { UserReward } from '../options/reward-file.js';
+import type { RunConfig } from '../options/run-config.js';
 import { Interrupted } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import type { Output } from '../terminal/output.js';
 import type { Progress } from '../terminal/progress.js';
+import { createTrainer, type Trainer } from './create-trainer.js';
 import { nextCommands, resumeCommand } from './next-commands.js';
 
 /** The inputs of a training run. Its files go to `config.output_dir`. */
 export interface TrainingJob {
-  config: AlignPropConfig;
+  algorithm: Algorithm;
+  /** That of the algorithm. */
+  config: RunConfig;
   pipeline: StableDiffusionPipeline;
   /** The pipeline as it is before training; `pipeline` by default. */
   before?: StableDiffusionPipeline;
-  reward: RewardFunction;
+  /** For AlignProp, a reward with a gradient. */
+  reward: UserReward;
   /** The reward for `evalPrompts`; `reward` by default. */
   evalReward?: UserReward;
   prompts: PromptList;
@@ -53,42 +53,14 @@ export interface TrainingJob {
   force?: readonly string[];
 }
 
-type Trainer = AlignPropTrainer<PromptMetadata | undefined>;
-
 /**
  * Trains, prints progress and metrics, and then evaluates the held-out prompts with and without the adapter.
  * @throws Interrupted after Ctrl-C or SIGTERM, once a checkpoint is written
  */
 export async function trainingRun(job: TrainingJob, output: Output): Promise<void> {
-  const { config, prompts, reward, evalReward = reward, evalPrompts, collective = singleProcess } = job;
+  const { config, collective = singleProcess } = job;
   const pipeline = await trainablePipeline(job.pipeline, config);
-  const trainer = new AlignPropTrainer<PromptMetadata | undefined>({
-    config: config as AlignPropConfigInput,
-    pipeline,
-    promptFunction: promptDrawer(prompts),
-    rewardFunction: reward,
-    imageSamplesHook: async (samples, step, tracker) => {
-      await writeSamples(`${config.output_dir}/samples/${stepName(step)}.png`, samples);
-      await logSamples(samples, step, tracker);
-    },
-    evaluationSamplesHook: async (samples, step, tracker) => {
-      await writeSamples(`${config.output_dir}/evaluations/${stepName(step)}.png`, samples);
-      await logEvaluationSamples(samples, step, tracker);
-    },
-    ...(evalPrompts && { evaluation: { ...evalPrompts, rewardFunction: evalReward } }),
-    trackers: [
-      {
-        log: () => {},
-        logEvaluation: (metrics) => output.result({ event: 'evaluation', ...evaluationRecord(metrics) }),
-        close: () => {},
-      },
-    ],
-    logger: output,
-    collective,
-    manifest: withEngine(job.manifest, pipeline.engine),
-    files: job.files,
-    force: job.force,
-  });
+  const trainer = createTrainer({ ...job, manifest: withEngine(job.manifest, pipeline.engine) }, pipeline, output);
   try {
     await interruptible(
       async (signal) => {
@@ -101,11 +73,23 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
       },
       () => output.info('Stopping after a checkpoint is written. Press Ctrl-C again to stop at once.'),
     );
+  } catch (error) {
+    if (!(error instanceof Interrupted)) await showResumption(config.output_dir, trainer, output);
+    throw error;
   } finally {
     trainer.dispose();
     for (const part of ['unet', 'textEncoder'] as const)
       if (pipeline[part] !== job.pipeline[part]) dispose(trainable(pipeline[part].params));
   }
+}
+
+/** After an error: prints the command that goes on from the last checkpoint, if the run has got that far. */
+async function showResumption(folder: string, { epoch }: Trainer, output: Output): Promise<void> {
+  const names = await readdir(`${folder}/checkpoints`).catch(() => []); // the error itself is reported
+  if (epoch === 0 || !names.some((name) => /^checkpoint_\d+$/.test(name))) return;
+  output.warn(
+    `the run failed after epoch ${epoch}. Continue from its last checkpoint with:\n  ${resumeCommand(folder)}`,
+  );
 }
 
 /** Adds the engine that the run ended up with, which compares by its name. */
@@ -117,7 +101,7 @@ function withEngine(manifest: ManifestParts, { name, precision }: Engine): Manif
 /** Returns the pipeline with the weights that the trainer cannot create itself: a whole UNet, or a DoRA adapter. */
 async function trainablePipeline(
   pipeline: StableDiffusionPipeline,
-  config: AlignPropConfig,
+  config: RunConfig,
 ): Promise<StableDiffusionPipeline> {
   if (!config.use_lora) return trainableUNet(pipeline);
   return config.lora_kind === 'dora' ? trainableDora(pipeline, config as AlignPropConfigInput) : pipeline;
@@ -125,7 +109,7 @@ async function trainablePipeline(
 
 /** If a process was interrupted, writes a checkpoint, prints the command that continues from it, and throws. */
 async function stopIfInterrupted(
-  { config, collective = singleProcess }: TrainingJob,
+  { algorithm, config, collective = singleProcess }: TrainingJob,
   trainer: Trainer,
   signal: AbortSignal,
   output: Output,
@@ -134,8 +118,9 @@ async function stopIfInterrupted(
   if (!interruption) return;
   await trainer.saveCheckpoint();
   const command = resumeCommand(config.output_dir);
+  const unit = algorithm === 'ddpo' ? 'epoch' : 'step';
   if (interruption.signal !== 'SIGPIPE')
-    output.warn(`stopped after step ${trainer.globalStep} of ${config.num_epochs}. Continue with:\n  ${command}`);
+    output.warn(`stopped after ${unit} ${trainer.epoch} of ${config.num_epochs}. Continue with:\n  ${command}`);
   throw interruption;
 }
 
@@ -187,8 +172,8 @@ async function train(trainer: Trainer, signal: AbortSignal, output: Output): Pro
   let progress: Progress | undefined; // created after the first step, which tells where a resumed run continues
   try {
     for await (const metrics of trainer.train({ signal })) {
-      progress ??= output.progress('Epoch', trainer.config.num_epochs, { from: metrics.globalStep, started });
-      progress.update(metrics.globalStep + 1, describe(metrics));
+      progress ??= output.progress('Epoch', trainer.config.num_epochs, { from: metrics.epoch, started });
+      progress.update(metrics.epoch + 1, describe(metrics));
       output.result({ event: 'step', ...metricsRecord(metrics) });
     }
   } finally {
@@ -196,17 +181,9 @@ async function train(trainer: Trainer, signal: AbortSignal, output: Output): Pro
   }
 }
 
-const describe = ({ rewardMean, loss, gradNorm, seconds }: StepMetrics): string =>
-  `reward ${rewardMean.toFixed(3)}, loss ${loss.toFixed(3)}, grad ${gradNorm.toFixed(3)}, ${seconds.toFixed(1)} s/step`;
-
-const stepName = (step: number): string => `step_${`${step}`.padStart(6, '0')}`;
-
-async function writeSamples(path: string, { images, prompts, rewards }: EvaluationSamples): Promise<void> {
-  const scores = await rewards.data();
-  await writeSheet(path, images, {
-    parameters: prompts.map((prompt, i) => `${prompt} (reward ${scores[i]!.toFixed(4)})`).join('\n'),
-  });
-}
+const describe = ({ rewardMean, loss, gradNorm, seconds, approxKl }: StepMetrics): string =>
+  `reward ${rewardMean.toFixed(3)}, loss ${loss.toFixed(3)}, grad ${gradNorm.toFixed(3)}, ` +
+  `${seconds.toFixed(1)} s/${approxKl === undefined ? 'step' : 'epoch'}`;
 
 /** Mean rewards of the held-out prompts, and the file with the images. Empty if there are no such prompts. */
 type Comparison = Partial<Record<'reward_before' | 'reward_after', number>> & { images?: string };

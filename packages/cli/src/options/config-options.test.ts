@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { alignPropConfigSchema, parseAlignPropConfig } from '@alignprop/trainer';
+import { alignPropConfigSchema, ddpoConfigSchema, parseAlignPropConfig, parseDDPOConfig } from '@alignprop/trainer';
 import { configOptions, givenFields } from './config-options.js';
 import { canonicalFlags } from './flags.js';
 
@@ -91,13 +91,41 @@ const examples: Record<string, [written: string[], value: unknown]> = {
     ['to_q', 'to_k'],
   ],
   lora_init: [['kaiming-uniform'], 'kaiming-uniform'],
+  sample_batch_size: [['4'], 4],
+  sample_num_batches_per_epoch: [['4'], 4],
+  train_num_inner_epochs: [['2'], 2],
+  train_timestep_fraction: [['0.5'], 0.5],
+  train_cfg: [['false'], false],
+  train_adv_clip_max: [['3'], 3],
+  train_clip_range: [['0.01'], 0.01],
+  per_prompt_stat_tracking: [['true'], true],
+  per_prompt_stat_tracking_buffer_size: [['32'], 32],
+  per_prompt_stat_tracking_min_count: [['8'], 8],
+  reward_retries: [['5'], 5],
+  on_reward_error: [['skip'], 'skip'],
+  async_reward_computation: [['true'], true],
+  max_workers: [['4'], 4],
 };
 
 describe('configOptions', () => {
   it('returns all fields, and this test has an example of each', () => {
-    const names = Object.keys(alignPropConfigSchema.shape);
-    expect(fields.map(({ field }) => field)).toEqual(names);
+    const names = new Set([alignPropConfigSchema, ddpoConfigSchema].flatMap(({ shape }) => Object.keys(shape)));
+    expect(fields.map(({ field }) => field)).toEqual([...names]);
     expect(Object.keys(examples).sort()).toEqual([...names].sort());
+  });
+
+  it('says which algorithms have a field, and what its default is with DDPO where that differs', () => {
+    const named = (name: string) => fields.find(({ field }) => field === name)!;
+    expect(named('seed').algorithms).toEqual(['alignprop', 'ddpo']);
+    expect(named('kl_weight').algorithms).toEqual(['alignprop']);
+    expect(named('train_clip_range')).toMatchObject({ algorithms: ['ddpo'], group: 'DDPO:' });
+    expect(named('train_learning_rate').options[0]!.description).toMatch(/With ddpo by default 0\.0003\.$/);
+    for (const { algorithms, options } of fields.filter(({ algorithms }) => algorithms.length === 2)) {
+      const [option, { description }] = [options[0]!, options[0]!];
+      expect(algorithms).toEqual(['alignprop', 'ddpo']);
+      const value = (parseDDPOConfig() as Record<string, unknown>)[option.name().replaceAll('-', '_')];
+      if (!/With ddpo by default/.test(description)) expect(option.defaultValue, option.name()).toEqual(value);
+    }
   });
 
   it.each(Object.entries(examples))(
@@ -114,7 +142,7 @@ describe('configOptions', () => {
       const [option] = fields.find((candidate) => candidate.field === field)!.options;
       const { [field as 'seed']: defaultValue } = parseAlignPropConfig();
       if (field !== 'backprop_kwargs') expect(option!.defaultValue).toEqual(defaultValue);
-      expect(option!.description).toBe(schema.description);
+      expect(option!.description.replace(/ With ddpo by default .*$/, '')).toBe(schema.description);
     },
   );
 

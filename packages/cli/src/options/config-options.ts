@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseJson } from '@alignprop/autograd-ext/outside';
-import { alignPropJsonSchema } from '@alignprop/trainer';
+import { alignPropJsonSchema, ddpoJsonSchema } from '@alignprop/trainer';
+import { algorithms, type Algorithm } from './algorithm.js';
 import { parseNumber } from './option-parsers.js';
 
 /** The part of JSON Schema that zod emits for the fields of the configuration. */
@@ -13,7 +14,7 @@ interface FieldSchema {
   readonly description?: string;
 }
 
-/** A field of `AlignPropConfig` and its flags. */
+/** A field of `AlignPropConfig`, of `DDPOConfig` or of both, and its flags. */
 export interface ConfigOption {
   /** The name in TRL: `num_epochs`. */
   readonly field: string;
@@ -21,6 +22,8 @@ export interface ConfigOption {
   readonly key: string;
   /** The heading in the help. */
   readonly group: string;
+  /** The algorithms that have the field. */
+  readonly algorithms: readonly Algorithm[];
   /** One option, and for booleans a second, `--no-…`. */
   readonly options: readonly Option[];
 }
@@ -34,21 +37,36 @@ const groups: readonly (readonly [RegExp, string])[] = [
   [/(^|_)lora(_|$)/, 'Adapter:'],
 ];
 
+const schemas = { alignprop: alignPropJsonSchema, ddpo: ddpoJsonSchema } as const;
+
+type Fields = Readonly<Record<string, FieldSchema>>;
+
 /**
- * Derives the flags of every field of `AlignPropConfig` from its JSON Schema. The flags check only the types of their
- * values; `parseAlignPropConfig` checks ranges, which depend on other fields.
+ * Derives the flags of every field of both configurations from their JSON Schemas. The flags check only the types of
+ * their values; `parseAlignPropConfig` and `parseDDPOConfig` check ranges, which depend on other fields.
  */
 export function configOptions(): ConfigOption[] {
-  const { properties } = alignPropJsonSchema() as { properties: Readonly<Record<string, FieldSchema>> };
-  return Object.entries(properties).map(([field, schema]) => {
-    const options = makeOptions(`--${field.replaceAll('_', '-')}`, schema);
+  const all = algorithms.map((name) => (schemas[name]() as { properties: Fields }).properties);
+  const names = new Set(all.flatMap((fields) => Object.keys(fields)));
+  return [...names].map((field) => {
+    const own = algorithms.filter((_, i) => field in all[i]!);
+    const [schema, other] = all.flatMap((fields) => fields[field] ?? []);
+    const options = makeOptions(`--${field.replaceAll('_', '-')}`, describedFor(own, schema!, other));
     return {
       field,
       key: options[0]!.attributeName(),
-      group: groups.find(([pattern]) => pattern.test(field))?.[1] ?? 'Run:',
+      group: own[0] === 'ddpo' ? 'DDPO:' : (groups.find(([pattern]) => pattern.test(field))?.[1] ?? 'Run:'),
+      algorithms: own,
       options,
     };
   });
+}
+
+/** Adds to a description the default that only DDPO has. */
+function describedFor(own: readonly Algorithm[], schema: FieldSchema, other: FieldSchema | undefined): FieldSchema {
+  if (own.length === 1 || other === undefined || other.default === schema.default) return schema;
+  const [one, two] = [schema, other].map((each) => defaultText(each.default));
+  return one === two ? schema : { ...schema, description: `${schema.description} With ddpo by default ${two}.` };
 }
 
 /** Returns the fields that flags, a configuration file or a manifest have set, as input of `parseAlignPropConfig`. */

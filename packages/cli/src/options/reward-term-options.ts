@@ -4,7 +4,7 @@ import { defaultServiceOptions, type ServiceOptions } from './reward-protocol.js
 import { isListedReward } from './reward-list.js';
 
 /** Values by option by reward: `{ aesthetic: { head: './head.pth' } }`. */
-type OptionsByReward = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+export type OptionsByReward = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /** Values of `--reward-option`, such as `aesthetic.head=./head.pth`, or the nested form of configuration files. */
 export type RewardOptions = string | readonly string[] | OptionsByReward;
@@ -27,7 +27,8 @@ export function parseRewardOptions(options: RewardOptions, names: readonly strin
   throw new UsageError(`--reward-option: got an option of '${excerpt(stray)}', expected one of ${expected}.`);
 }
 
-function optionsByReward(options: RewardOptions): OptionsByReward {
+/** Returns the options by reward. @throws UsageError if one is no `reward.option=value` */
+export function optionsByReward(options: RewardOptions): OptionsByReward {
   if (typeof options === 'object' && !Array.isArray(options)) return options as OptionsByReward;
   const byReward = record<Record<string, unknown>>();
   for (const written of [options].flat() as readonly string[]) {

@@ -155,7 +155,11 @@ describe('rewardTerms', () => {
     [['toString'], undefined, /got 'toString'/],
     [['jpeg-compressibility:cap=low'], undefined, /cap of 'jpeg-compressibility' got 'low', expected a number/],
     [['jpeg-compressibility:cap=1:cap=2'], undefined, /the cap of 'jpeg-compressibility' is given twice/],
-    [['https://a.example:80/x'], undefined, /'https:\/\/a\.example:80\/x' is computed by another program.*DDPOTrainer/],
+    [
+      ['https://a.example:80/x'],
+      undefined,
+      /'https:\/\/a\.example:80\/x' is computed by another program.*--algorithm ddpo/,
+    ],
     [['exec:python score.py:2'], undefined, /'exec:python score\.py' is computed by another program/],
     [['jpeg-compressibility:much'], undefined, /weight of 'jpeg-compressibility' got 'much'/],
     [['jpeg-compressibility:'], undefined, /got ''/],
@@ -281,7 +285,7 @@ describe('a reward file', () => {
       'export const createReward = () => 1;',
       /createReward of '.*made\.mjs' returned .* got a number \(1\)/,
     ],
-    ['async.mjs', 'export default async (images) => [1];', /async\.mjs' exports an async function.*DDPOTrainer/],
+    ['async.mjs', 'export default async (images) => [1];', /async\.mjs' exports an async function.*--algorithm ddpo/],
 
     [
       'number.mjs',

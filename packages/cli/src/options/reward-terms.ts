@@ -38,6 +38,10 @@ interface RewardTermsOptions {
   flag?: string;
   /** Terms of another flag, to which the reward options may belong as well. */
   otherTerms?: readonly string[];
+  /** Says how to train a reward that has no gradient. */
+  ddpoAdvice?: string;
+  /** Whether the reward is trained, so that it has statistics for `:normalised`. */
+  isTrained?: boolean;
 }
 
 /**
@@ -49,21 +53,21 @@ interface RewardTermsOptions {
 export function rewardTerms(
   terms: readonly string[],
   options: RewardOptions = [],
-  { flag = '--reward', otherTerms = [] }: RewardTermsOptions = {},
+  { flag = '--reward', otherTerms = [], ddpoAdvice = 'Train it with --algorithm ddpo.' }: RewardTermsOptions = {},
 ): RewardTerms {
   const parsed = checkedTerms(terms, options, { flag, otherTerms });
   const remote = parsed.find(({ kind }) => kind === 'http' || kind === 'command');
   if (remote)
     throw new UsageError(
       `${flag}: '${remote.source}' is computed by another program, so it has no gradient, expected a differentiable ` +
-        `reward. ${whereBlackBoxesGo}`,
+        `reward. ${ddpoAdvice}`,
     );
   const check = async () => {
     for (const { kind, source } of parsed) {
       if (kind === 'file' && isAsyncFunction((await openRewardFile(source, flag)).exported))
         throw new UsageError(
           `${flag}: '${source}' exports an async function, which has no gradient, expected a synchronous one. ` +
-            whereBlackBoxesGo,
+            ddpoAdvice,
         );
     }
   };
@@ -77,30 +81,29 @@ export function rewardTerms(
 export function blackBoxTerms(
   terms: readonly string[],
   options: RewardOptions = [],
-  { flag = '--reward', otherTerms = [] }: RewardTermsOptions = {},
+  { flag = '--reward', otherTerms = [], isTrained = false }: RewardTermsOptions = {},
 ): RewardTerms<UserReward> {
   const parsed = checkedTerms(terms, options, { flag, otherTerms });
   const standardised = parsed.find(({ isNormalised }) => isNormalised);
-  if (standardised)
-    throw new UsageError(
-      `${flag}: '${standardised.source}' is normalised, but scores without training have no statistics, expected no ` +
-        "':normalised'.",
-    );
+  const unlisted = isTrained ? parsed.find(({ kind }) => kind !== 'listed') : undefined;
+  if (standardised && (!isTrained || unlisted)) {
+    const why = unlisted
+      ? `statistics are kept of listed rewards alone, and '${unlisted.source}' is none`
+      : 'scores without training have no statistics';
+    throw new UsageError(`${flag}: '${standardised.source}' is normalised, but ${why}, expected no ':normalised'.`);
+  }
   const check = async () => {
     for (const { kind, source } of parsed) if (kind === 'file') await openRewardFile(source, flag);
   };
   return { names: namesOf(parsed), check, load: (onLoad) => loadScoredSum(parsed, onLoad) };
 }
 
-const whereBlackBoxesGo =
-  "Rewards without a gradient are for --eval-reward, for 'alignprop score', and for training by DDPOTrainer.";
-
 const namesOf = (terms: readonly Term[]): readonly string[] => terms.map(({ name }) => name);
 
 function checkedTerms(
   terms: readonly string[],
   options: RewardOptions,
-  { flag, otherTerms }: Required<RewardTermsOptions>,
+  { flag, otherTerms }: Required<Pick<RewardTermsOptions, 'flag' | 'otherTerms'>>,
 ): readonly CheckedTerm[] {
   const parsed = terms.map((term) => parseTerm(term, flag));
   const names = namesOf(parsed);

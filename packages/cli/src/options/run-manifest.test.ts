@@ -86,6 +86,36 @@ describe('applyManifest', () => {
     for (const name of ['revision', 'prompts']) expect(resumed.options[name]).toBeUndefined();
   });
 
+  it('keeps the options of rewards that are still there, under those that are given, and names the others', async () => {
+    const reward = ['aesthetic', 'jpeg-compressibility', 'https://a.example/x'];
+    const stored = ['aesthetic.weights=clip', 'jpeg-compressibility.quality=80', 'service.timeout=9'];
+    const run = { config, options: { reward, rewardOption: stored } };
+    expect((await resume(run)).options.rewardOption).toEqual({
+      aesthetic: { weights: 'clip' },
+      'jpeg-compressibility': { quality: '80' },
+      service: { timeout: '9' },
+    });
+    const flags = ['--reward', 'aesthetic:2', '--reward-option', 'aesthetic.head=my.pth', '--eval-reward', 'exec:cat'];
+    const changed = await resume(run, ...flags);
+    expect(changed.options.rewardOption).toEqual({
+      aesthetic: { weights: 'clip', head: 'my.pth' },
+      service: { timeout: '9' },
+    });
+    expect(changed.found!.warnings).toEqual([
+      '--reward-option: jpeg-compressibility.quality=80 of the run is left out: the reward that it belonged to is gone.',
+    ]);
+    const overridden = await resume(run, '--reward-option', 'service.timeout=3');
+    expect(overridden.options.rewardOption).toMatchObject({ service: { timeout: '3' } });
+  });
+
+  it('takes the algorithm of the run, and refuses another one by name', async () => {
+    expect((await resume({ config, algorithm: 'ddpo' })).options.algorithm).toBe('ddpo');
+    await expect(resume({ config, algorithm: 'ddpo' }, '--algorithm', 'alignprop')).rejects.toThrow(
+      /^--algorithm: got alignprop, but the run in '.*' is one of ddpo, expected the same\. Leave it out, or start/,
+    );
+    await expect(resume({ config }, '--algorithm', 'ddpo')).rejects.toThrow('is one of alignprop');
+  });
+
   it('finds the run of a checkpoint, and none in an empty folder', async () => {
     await resume({ config, options });
     const { command, fields } = parse();

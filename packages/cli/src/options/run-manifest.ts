@@ -3,10 +3,13 @@ import { readFile } from 'node:fs/promises';
 import { extname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { record, table } from '@alignprop/autograd-ext/outside';
-import { findManifest, type FoundManifest } from '@alignprop/trainer';
+import { findManifest, type FoundManifest, type StoredManifest } from '@alignprop/trainer';
 import { UsageError } from '../terminal/errors.js';
 import type { ConfigOption } from './config-options.js';
+import { joinRewardOptions } from './resumed-reward-options.js';
+import type { RewardOptions } from './reward-term-options.js';
 import { sourceOfTerm } from './reward-term.js';
+import { defaultReward, type RunRewardOptions } from './run-rewards.js';
 
 /** The source of option values that come from the manifest of the run that is resumed. */
 export const manifestSource = 'manifest';
@@ -21,7 +24,6 @@ const replaced = table<readonly string[]>({
   revision: ['pretrainedRevision'],
   pretrainedRevision: ['revision'],
   lora: ['loraFile', 'loraFreeze'],
-  reward: ['rewardOption'],
   prompt: ['prompts', 'promptColumn', 'negativeColumn', 'weightColumn'],
   prompts: ['prompt', 'promptColumn', 'negativeColumn', 'weightColumn'],
   engine: ['backend', 'device'],
@@ -36,22 +38,23 @@ type Options = Readonly<Record<string, unknown>>;
 
 /**
  * Sets the options that neither flags nor a configuration file have set to those of the run to resume.
- * @returns the run; undefined if it has neither a manifest nor a checkpoint
+ * @returns the run, and what is told about its options; undefined if it has neither a manifest nor a checkpoint
  * @throws UsageError if its manifest is damaged
  */
 export async function applyManifest(
   command: Command,
   fields: readonly ConfigOption[],
   location: string,
-): Promise<FoundManifest | undefined> {
+): Promise<(FoundManifest & { readonly warnings: readonly string[] }) | undefined> {
   const found = await findManifest(location).catch((cause: unknown) => {
     throw new UsageError(`--resume-from: ${(cause as Error).message}`, { cause });
   });
   if (!found) return undefined;
   const { manifest, folder } = found;
+  checkSameAlgorithm(command, location, manifest);
   const isGiven = (key: string): boolean => ['cli', 'config'].includes(command.getOptionValueSource(key) ?? '');
   const given = command.options.map((option) => option.attributeName()).filter(isGiven);
-  const skipped = new Set([...given, ...given.flatMap((key) => replaced[key] ?? []), 'resumeFrom']);
+  const skipped = new Set([...given, ...given.flatMap((key) => replaced[key] ?? []), 'resumeFrom', 'rewardOption']);
   const set = (key: string, value: unknown): void => {
     if (!skipped.has(key)) command.setOptionValueWithSource(key, value, manifestSource);
   };
@@ -60,9 +63,41 @@ export async function applyManifest(
     if (Object.hasOwn(manifest.config, field) && !['output_dir', 'overwrite_output_dir'].includes(field))
       set(key, manifest.config[field]);
   if (folder !== undefined) set('outputDir', folder);
+  set('algorithm', manifest.algorithm ?? 'alignprop');
   for (const [key, value] of Object.entries(manifest.options ?? {}))
     if (known.has(key)) set(key, copyOf(key, value, folder) ?? value);
-  return found;
+  return {
+    ...found,
+    warnings: applyRewardOptions(command, manifest.options?.rewardOption as RewardOptions | undefined),
+  };
+}
+
+/** Adds the options of rewards that the run has stored. @returns a warning if some no longer apply */
+function applyRewardOptions(command: Command, stored: RewardOptions | undefined): readonly string[] {
+  if (stored === undefined) return [];
+  const { reward = defaultReward, evalReward = [], rewardOption = [] } = command.opts<Partial<RunRewardOptions>>();
+  const { options, dropped } = joinRewardOptions(stored, rewardOption, [reward, evalReward].flat());
+  if (Object.keys(options).length > 0)
+    command.setOptionValueWithSource(
+      'rewardOption',
+      options,
+      command.getOptionValueSource('rewardOption') ?? manifestSource,
+    );
+  if (dropped.length === 0) return [];
+  const [are, they] = dropped.length === 1 ? ['is', 'it'] : ['are', 'they'];
+  return [
+    `--reward-option: ${dropped.join(', ')} of the run ${are} left out: the reward that ${they} belonged to is gone.`,
+  ];
+}
+
+/** @throws UsageError if the command asks for another algorithm than that of the run */
+function checkSameAlgorithm(command: Command, location: string, { algorithm = 'alignprop' }: StoredManifest): void {
+  const given: unknown = command.getOptionValue('algorithm');
+  if (given === algorithm || command.getOptionValueSource('algorithm') === 'default') return;
+  throw new UsageError(
+    `--algorithm: got ${String(given)}, but the run in '${location}' is one of ${algorithm}, expected the same. ` +
+      'Leave it out, or start another run in a new --output-dir.',
+  );
 }
 
 /** The path of the copy of prompts in the folder of the run, if it is there. */

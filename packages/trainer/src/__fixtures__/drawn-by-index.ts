@@ -1,6 +1,6 @@
 import { concat, dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { random } from '@alignprop/autograd-ext';
-import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { drawNoise, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { AlignPropConfigInput } from '../config/config.js';
 import type { PromptFunction } from '../step/micro-batch.js';
 
@@ -18,7 +18,8 @@ export const undrawn: AlignPropConfigInput = {
 };
 
 /**
- * A pipeline and a prompt function that draw by the index of the image in the run instead of the seed of the rank.
+ * A pipeline and a prompt function that draw, also the noise of denoising steps, by the index of the image in the run
+ * instead of the seed of the rank.
  * Ranks with batches of n then draw the same images as one process with batches of n · size.
  * @param batch the batch size of this rank
  */
@@ -35,15 +36,23 @@ export function drawnByIndex(
     };
   };
   const [nextPrompt, nextLatents] = [counter(), counter()];
+  let indices: readonly number[] = []; // of the images that are being denoised
+  const joined = (each: Tensor4D[]): Tensor4D => {
+    const all = concat(each);
+    dispose(each);
+    return all;
+  };
   const fixed = (from: StableDiffusionPipeline): StableDiffusionPipeline => {
     const copy = from.with({});
     copy.prepareLatents = ({ batch: images, ...options }) => {
-      const each = Array.from({ length: images }, () =>
-        from.prepareLatents({ ...options, batch: 1, generator: random(1000 + nextLatents()) }),
-      );
-      const all = concat(each) as Tensor4D;
-      dispose(each);
-      return all;
+      indices = Array.from({ length: images }, nextLatents);
+      return joined(indices.map((i) => from.prepareLatents({ ...options, batch: 1, generator: random(1000 + i) })));
+    };
+    copy.denoise = (start, { generator: _, ...options }) => {
+      const [drawn, [, ...shape]] = [indices, start.shape];
+      const noise = ({ index: step }: { index: number }) =>
+        joined(drawn.map((i) => drawNoise([1, ...shape], random(5000 + 100 * i + step))));
+      return from.denoise(start, { ...options, noise });
     };
     copy.with = (parts) => fixed(from.with(parts));
     return copy;

@@ -1,16 +1,17 @@
 import type { Variable } from '@tensorflow/tfjs-core';
-import type { AlignPropConfig } from '../config/config.js';
 import type { Collective } from './collective.js';
 import { exchange, shared } from './exchange.js';
 import { broadcastVariables } from './tensors.js';
 
 /**
  * Starts a run on all ranks: checks that their configurations agree and copies the weights of rank 0 to the others.
+ * @param owner the name of the trainer, with which errors begin
  * @throws on all ranks, if their configurations differ or they resumed from different checkpoints
  */
 export async function joinRanks(
+  owner: string,
   collective: Collective,
-  config: Readonly<Record<string, unknown>>,
+  config: object,
   globalStep: number,
   variables: Readonly<Record<string, Variable>>,
 ): Promise<void> {
@@ -26,7 +27,7 @@ export async function joinRanks(
     if (key)
       throw shared(
         new Error(
-          `AlignPropTrainer: ${key} got ${first![key]} on rank 0 and ${other[key]} on rank ${i + 1}, ` +
+          `${owner}: ${key} got ${first![key]} on rank 0 and ${other[key]} on rank ${i + 1}, ` +
             'expected the same on all. Give all processes the same options and files.',
         ),
       );
@@ -34,13 +35,20 @@ export async function joinRanks(
   await broadcastVariables(collective, variables);
 }
 
-/** Describes how many images an optimizer step takes. */
-export const describeRanks = (
-  { size }: Collective,
-  {
-    train_batch_size: batch,
-    train_gradient_accumulation_steps: rounds,
-  }: Pick<AlignPropConfig, 'train_batch_size' | 'train_gradient_accumulation_steps'>,
-): string =>
-  `${size} processes: ${size} × ${batch}${rounds > 1 ? ` × ${rounds} micro-batches` : ''}` +
-  ` = ${size * batch * rounds} images a step.`;
+/** The options that say how many images a process takes; those of DDPO have the batches of its epochs. */
+export interface BatchOptions {
+  readonly train_batch_size: number;
+  readonly train_gradient_accumulation_steps: number;
+  readonly sample_batch_size?: number;
+  readonly sample_num_batches_per_epoch?: number;
+}
+
+/** Describes how many images an optimizer step takes, or an epoch of DDPO. */
+export function describeRanks({ size }: Collective, config: BatchOptions): string {
+  const { sample_batch_size: sampled, sample_num_batches_per_epoch: batches = 1 } = config;
+  const [batch, rounds, name, total] =
+    sampled === undefined
+      ? [config.train_batch_size, config.train_gradient_accumulation_steps, 'micro-batches', 'a step']
+      : [sampled, batches, 'batches', 'an epoch'];
+  return `${size} processes: ${size} × ${batch}${rounds > 1 ? ` × ${rounds} ${name}` : ''} = ${size * batch * rounds} images ${total}.`;
+}

@@ -1,14 +1,9 @@
 import { z } from 'zod';
 import { backpropStrategies, estimatorNames } from '../estimators/estimators.js';
 import { checkBackpropPlan } from '../estimators/config-plan.js';
-import {
-  trackerHelp,
-  trackerNames,
-  trackerOptions,
-  trackerOptionsHelp,
-  trackerRefusal,
-} from '../trackers/create-trackers.js';
+import { trackerHelp, trackerNames, trackerOptions, trackerOptionsHelp } from '../trackers/create-trackers.js';
 import { parseOptions } from './config-keys.js';
+import { refuseShared } from './refusals.js';
 import { learningRateSchedules } from '../optim/learning-rate.js';
 
 const positive = () => z.int().min(1);
@@ -335,31 +330,13 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
       'train_text_encoder',
       'got true, expected false with use_lora false: the text encoder is trained by an adapter only.',
     );
-  if (config.lora_kind === 'dora' && !config.use_lora)
-    refuse('lora_kind', "got 'dora', expected 'lora' with use_lora false: there is no adapter.");
-  if (config.train_lr_warmup_steps > 0 && config.train_lr_scheduler === 'constant')
-    refuse(
-      'train_lr_warmup_steps',
-      `got ${config.train_lr_warmup_steps}, expected 0 with train_lr_scheduler 'constant'. Try 'constant_with_warmup'.`,
-    );
-  if (config.ema_export && config.ema_decay === 0)
-    refuse('ema_export', 'got true, expected false without ema_decay. Set ema_decay, 0.99 for instance.');
-  if (config.early_stopping_patience !== null && config.eval_freq === null)
-    refuse(
-      'early_stopping_patience',
-      `got ${config.early_stopping_patience}, expected null without eval_freq. Set eval_freq.`,
-    );
   if (config.kl_weight > 0 && (!config.use_lora || config.train_text_encoder))
     refuse(
       'kl_weight',
       `got ${config.kl_weight}, expected 0 without use_lora, and with train_text_encoder: ` +
         'the reference is the UNet without its adapter.',
     );
-  if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not implemented.');
-  const trackerProblem = trackerRefusal(config.log_with);
-  if (trackerProblem) refuse('log_with', trackerProblem);
-  const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
-  if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here reads it.`);
+  refuseShared(config, refuse);
   for (const { key, message } of checkBackpropPlan(config)) refuse(key, message);
 });
 

@@ -1,7 +1,18 @@
 import { meanAndStd } from '../step/statistics.js';
+import type { DDPOConfig } from './ddpo-config.js';
 
 /** Compares the rewards of an epoch with usual ones: one number per image, positive for better ones. */
 export type Advantages = (prompts: readonly string[], rewards: readonly number[]) => number[];
+
+/** The advantages that a configuration asks for. @param history see `perPromptAdvantages` */
+export const configuredAdvantages = (
+  {
+    per_prompt_stat_tracking: isPerPrompt,
+    per_prompt_stat_tracking_buffer_size: bufferSize,
+    per_prompt_stat_tracking_min_count: minCount,
+  }: DDPOConfig,
+  history: Map<string, readonly number[]>,
+): Advantages => (isPerPrompt ? perPromptAdvantages({ bufferSize, minCount }, history) : epochAdvantages);
 
 /** (r - mean) / (std + 1e-8), with mean and std of the epoch (ddof 0). */
 export const epochAdvantages: Advantages = (_prompts, rewards) => standardised(rewards, rewards, 1e-8);

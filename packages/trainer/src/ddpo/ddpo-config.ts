@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { alignPropConfigSchema, type CamelCase } from '../config/config.js';
 import { parseOptions } from '../config/config-keys.js';
-import { trackerRefusal } from '../trackers/create-trackers.js';
+import { refuseShared } from '../config/refusals.js';
 
 const shared = alignPropConfigSchema.shape;
 const positive = () => z.int().min(1);
@@ -17,6 +17,10 @@ const fields = {
       'Seed of everything drawn: adapter, prompts, latents, noise and shuffles, each from a generator of its own.',
     ),
   log_with: shared.log_with,
+  log_image_freq: shared.log_image_freq
+    .unwrap()
+    .default(1)
+    .describe('Epochs between two calls of the image samples hook, or between images that trackers get.'),
   tracker_kwargs: shared.tracker_kwargs,
   accelerator_kwargs: shared.accelerator_kwargs,
   project_kwargs: shared.project_kwargs,
@@ -36,6 +40,7 @@ const fields = {
   save_freq: shared.save_freq,
   num_checkpoint_limit: shared.num_checkpoint_limit,
   resume_from: shared.resume_from,
+  push_to_hub: shared.push_to_hub,
   on_nonfinite: shared.on_nonfinite
     .unwrap()
     .default('stop')
@@ -78,6 +83,8 @@ const fields = {
   train_clip_range: z.number().positive().lt(1).default(1e-4).describe('Importance ratios are clipped to 1 ± this.'),
   train_use_8bit_adam: shared.train_use_8bit_adam,
   train_learning_rate: shared.train_learning_rate.unwrap().default(3e-4).describe('Learning rate of AdamW.'),
+  train_lr_scheduler: shared.train_lr_scheduler,
+  train_lr_warmup_steps: shared.train_lr_warmup_steps,
   train_adam_beta1: shared.train_adam_beta1,
   train_adam_beta2: shared.train_adam_beta2,
   train_adam_weight_decay: shared.train_adam_weight_decay,
@@ -97,6 +104,18 @@ const fields = {
     .default(16)
     .describe("A prompt with fewer than this is compared with the epoch's rewards."),
   // rewards
+  reward_retries: z
+    .int()
+    .min(0)
+    .default(2)
+    .describe('How often a reward that throws is called again for the same images, after 1, 2, 4 … seconds.'),
+  on_reward_error: z
+    .enum(['stop', 'skip'])
+    .default('stop')
+    .describe(
+      'When a reward still fails after its retries: stop, with a checkpoint of the epoch before, or skip: warn, ' +
+        'train on the other images of the epoch, and stop if none is left.',
+    ),
   async_reward_computation: z
     .boolean()
     .default(false)
@@ -104,6 +123,19 @@ const fields = {
   max_workers: positive()
     .default(2)
     .describe('Accepted so that TRL configurations load; a reward function decides itself what runs concurrently.'),
+  // guards
+  ema_decay: shared.ema_decay,
+  ema_export: shared.ema_export,
+  eval_freq: shared.eval_freq,
+  eval_images_per_prompt: shared.eval_images_per_prompt,
+  eval_num_steps: shared.eval_num_steps,
+  eval_eta: shared.eval_eta,
+  eval_guidance_scale: shared.eval_guidance_scale,
+  eval_negative_prompts: shared.eval_negative_prompts,
+  eval_height: shared.eval_height,
+  eval_width: shared.eval_width,
+  eval_seed: shared.eval_seed,
+  early_stopping_patience: shared.early_stopping_patience,
   // adapter
   use_lora: shared.use_lora,
   lora_kind: shared.lora_kind,
@@ -144,10 +176,7 @@ export const ddpoConfigSchema = z.strictObject(fields).superRefine((config, cont
         'it leaves none of the denoising steps.',
     );
   }
-  const trackerProblem = trackerRefusal(config.log_with);
-  if (trackerProblem) refuse('log_with', trackerProblem);
-  const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
-  if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here would read it.`);
+  refuseShared(config, refuse);
 });
 
 /** A complete configuration, in TRL's spelling. */
@@ -166,3 +195,6 @@ export type DDPOConfigInput = Input & { readonly [K in keyof Input as CamelCase<
 export function parseDDPOConfig(input: DDPOConfigInput | Readonly<Record<string, unknown>> = {}): DDPOConfig {
   return parseOptions('DDPOConfig', ddpoConfigSchema, Object.keys(fields), input);
 }
+
+/** The configuration as JSON Schema (draft 2020-12), for editors. */
+export const ddpoJsonSchema = (): object => z.toJSONSchema(ddpoConfigSchema, { io: 'input' });

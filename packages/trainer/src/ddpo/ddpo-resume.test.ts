@@ -7,7 +7,7 @@ import { out, pipeline } from '../__fixtures__/tiny-suite.js';
 import { DDPOTrainer, type DDPOTrainerOptions } from './trainer.js';
 
 const shape = { height: 16, width: 16, sample_num_steps: 2, sample_guidance_scale: 1 };
-const config = { ...shape, train_learning_rate: 0.01, per_prompt_stat_tracking: true };
+const config = { ...shape, train_learning_rate: 0.01, per_prompt_stat_tracking: true, reward_retries: 0 };
 
 /** A reward that depends on the images and fails in the calls that `fail` names, from 1. */
 function reward(fail: Readonly<Record<number, () => number>> = {}): DDPOTrainerOptions<undefined>['rewardFunction'] {

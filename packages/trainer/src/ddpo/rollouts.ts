@@ -1,20 +1,32 @@
 import { tensor1d } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { RewardContext, RewardScorer } from '@alignprop/rewards/interface';
+import type { RewardContext } from '@alignprop/rewards/interface';
+import type { Collective } from '../collective/collective.js';
 import { samplingOptions } from '../gradient/walk-down.js';
 import { TensorScope } from '../gradient/tensor-scope.js';
+import type { Logger } from '../logger.js';
 import { NonFiniteError } from '../optim/non-finite.js';
 import type { Generators } from '../step/generators.js';
 import type { ImageSamples } from '../step/image-samples.js';
 import type { MicroBatches } from '../step/micro-batch.js';
 import type { DDPOConfig } from './ddpo-config.js';
+import { RewardError, type RewardCalls } from './reward-calls.js';
 import { drawSamples, type Sample, type SampledBatch } from './samples.js';
 
-/** The images of an epoch. */
+/** An image, its denoising chain, and its reward. */
+export interface JudgedSample {
+  readonly sample: Sample;
+  readonly reward: number;
+  /** The named terms of the reward. */
+  readonly terms: Readonly<Record<string, number>>;
+}
+
+/** The images that a process draws in an epoch. */
 export interface Rollout {
-  readonly samples: readonly Sample[];
-  /** One per sample. */
-  readonly rewards: readonly number[];
+  /** The images of each batch: none of a batch whose reward failed. */
+  readonly batches: readonly (readonly JudgedSample[])[];
+  /** The number of images whose reward failed. */
+  readonly failedImages: number;
 }
 
 /** A batch that has not been judged yet. */
@@ -27,7 +39,9 @@ export interface RolloutsOptions<M> {
   pipeline: StableDiffusionPipeline;
   batches: MicroBatches<M>;
   generators: Generators;
-  scorer: RewardScorer<M>;
+  reward: RewardCalls<M>;
+  collective: Collective;
+  logger: Logger;
 }
 
 /** Receives the images of an epoch's last batch. */
@@ -44,29 +58,34 @@ export class Rollouts<M> {
   /**
    * Draws and rewards the images of an epoch. With `async_reward_computation` images are drawn while earlier rewards
    * are pending.
-   * @throws NonFiniteError for a log-probability or a reward; the signal's reason, between denoising steps
+   * @param showSamples undefined where no images are shown
+   * @throws NonFiniteError for a log-probability or a reward; RewardError, unless failed rewards are skipped; the
+   *   signal's reason, between denoising steps and between calls of the reward
    */
-  async draw(context: RewardContext, showSamples: ShowSamples<M>, signal?: AbortSignal): Promise<Rollout> {
-    const { sample_num_batches_per_epoch: batches, async_reward_computation: isConcurrent } = this.#options.config;
-    const samples: Sample[] = [];
-    const pending: Promise<readonly number[]>[] = [];
-    for (let i = 0; i < batches; i++) {
-      const batch = await this.#drawBatch(context.epoch * batches + i, signal);
-      samples.push(...batch.samples);
-      const rewards = this.#reward(batch, context, i === batches - 1 ? showSamples : undefined);
-      pending.push(rewards);
-      rewards.catch(() => {}); // thrown below
-      if (!isConcurrent) await rewards;
+  async draw(context: RewardContext, showSamples: ShowSamples<M> | undefined, signal?: AbortSignal): Promise<Rollout> {
+    const { sample_num_batches_per_epoch: count, async_reward_computation: isConcurrent } = this.#options.config;
+    const pending: Promise<readonly JudgedSample[]>[] = [];
+    let drawn = 0;
+    for (let i = 0; i < count; i++) {
+      const batch = await this.#drawBatch(context.epoch * count + i, signal);
+      drawn += batch.samples.length;
+      const judged = this.#judge(batch, context, i === count - 1 ? showSamples : undefined, signal);
+      pending.push(judged);
+      judged.catch(() => {}); // thrown below
+      if (!isConcurrent) await judged;
     }
-    const rewards = (await Promise.all(pending)).flat();
-    checkFinite(samples, rewards, this.#options.scorer.name);
-    return { samples, rewards };
+    const batches = await Promise.all(pending);
+    const samples = batches.flat();
+    checkFinite(samples, this.#options.reward.name);
+    return { batches, failedImages: drawn - samples.length };
   }
 
+  /** @param index the number of batches that this process drew before */
   async #drawBatch(index: number, signal?: AbortSignal): Promise<DrawnBatch<M>> {
-    const { config, pipeline, batches, generators } = this.#options;
+    const { config, pipeline, batches, generators, collective } = this.#options;
     const scope = new TensorScope();
-    const { promptMetadata, ...texts } = batches.drawPrompts(index * config.sample_batch_size);
+    const firstImage = (index * collective.size + collective.rank) * config.sample_batch_size;
+    const { promptMetadata, ...texts } = batches.drawPrompts(firstImage);
     try {
       const embeds = scope.own(await batches.encode({ promptMetadata, ...texts })); // [B, L, D]
       const latents = scope.own(batches.drawLatents()); // x_T [B, h, w, C]
@@ -77,35 +96,45 @@ export class Rollouts<M> {
     }
   }
 
-  /** Rewards the images of a batch, and frees them. */
-  async #reward(
+  /** Rewards the images of a batch, and frees them. @returns none if the reward failed and is skipped */
+  async #judge(
     { samples, images, promptMetadata }: DrawnBatch<M>,
     context: RewardContext,
-    showSamples?: ShowSamples<M>,
-  ): Promise<readonly number[]> {
+    showSamples: ShowSamples<M> | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly JudgedSample[]> {
+    const { config, reward, logger } = this.#options;
     const prompts = samples.map(({ prompt }) => prompt);
     const scope = new TensorScope();
     scope.own(images);
     try {
-      const { scores } = await this.#options.scorer.score(images, prompts, promptMetadata, context);
-      const rewards = scope.own(tensor1d([...scores]));
-      if (showSamples) await showSamples({ images, prompts, promptMetadata, rewards });
-      return scores;
+      const { scores, terms } = await reward.score(images, prompts, promptMetadata, context, signal);
+      if (showSamples)
+        await showSamples({ images, prompts, promptMetadata, rewards: scope.own(tensor1d([...scores])) });
+      return samples.map((sample, i) => ({ sample, reward: scores[i]!, terms: termsOf(terms, i) }));
+    } catch (error) {
+      if (!(error instanceof RewardError) || config.on_reward_error === 'stop') throw error;
+      const count = samples.length === 1 ? 'The image is' : `The ${samples.length} images of this batch are`;
+      logger.warn(`${error.message} ${count} left out of epoch ${context.epoch}.`);
+      return [];
     } finally {
       scope.dispose();
     }
   }
 }
 
-function checkFinite(samples: readonly Sample[], rewards: readonly number[], rewardName: string): void {
-  samples.forEach(({ prompt, logProbs }, i) => {
-    const step = logProbs.findIndex((value) => !Number.isFinite(value));
+const termsOf = (terms: Readonly<Record<string, ArrayLike<number>>>, image: number): Record<string, number> =>
+  Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, values[image]!]));
+
+function checkFinite(samples: readonly JudgedSample[], rewardName: string): void {
+  for (const [i, { sample, reward }] of samples.entries()) {
+    const step = sample.logProbs.findIndex((value) => !Number.isFinite(value));
     const what = step >= 0 ? `log-probability of denoising step ${step}` : `score of ${rewardName}`;
-    const value = step >= 0 ? logProbs[step]! : rewards[i]!;
+    const value = step >= 0 ? sample.logProbs[step]! : reward;
     if (!Number.isFinite(value)) {
       throw new NonFiniteError(
-        `DDPOTrainer: the ${what} for image ${i} ('${prompt}') is ${value}. Nothing was trained on it.`,
+        `DDPOTrainer: the ${what} for image ${i} ('${sample.prompt}') is ${value}. Nothing was trained on it.`,
       );
     }
-  });
+  }
 }

@@ -302,8 +302,8 @@ describe('DDPOTrainer', () => {
         calls.push([images.shape[0], prompts, metadata]),
         tensor1d(prompts.map((_, i) => calls.length + i))
       ),
-      imageSamplesHook: ({ images, rewards }, epoch) =>
-        void shown.push([epoch, rewards.size === images.shape[0] ? rewards.dataSync()[0]! : NaN]),
+      imageSamplesHook: ({ images, rewards }, globalStep) =>
+        void shown.push([globalStep, rewards.size === images.shape[0] ? rewards.dataSync()[0]! : NaN]),
     });
     const metrics = await collect(trainer);
     trainer.dispose();
@@ -312,7 +312,7 @@ describe('DDPOTrainer', () => {
     ).toEqual(new Array(4).fill([2, true, [7, 7]]));
     expect(shown).toEqual([
       [0, 2],
-      [1, 4],
+      [2, 4],
     ]);
     expect(
       metrics.map(({ epoch, globalStep, rewardMean, rewardStd }) => [
@@ -370,7 +370,7 @@ describe('DDPOTrainer', () => {
 
   it('refuses the wrong number of rewards, and steps without noise', async () => {
     const pipeline = await tinyPipeline();
-    const trainer = trainerOf(pipeline, { rewardFunction: () => [1] });
+    const trainer = trainerOf(pipeline, { rewardFunction: () => [1], config: { reward_retries: 0 } });
     await expect(collect(trainer)).rejects.toThrow(
       'rewardFunction: returned an array of 1 number [1], expected a tensor [2] or 2 numbers, one score an image.',
     );

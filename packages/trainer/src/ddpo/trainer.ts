@@ -1,18 +1,18 @@
 import { dispose } from '@tensorflow/tfjs-core';
-import { checkOptions, optionNames, type TorchGenerator } from '@alignprop/autograd-ext';
+import { checkOptions, optionNames } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
+import type { BlackBoxReward, DetailedReward, RewardFunction } from '@alignprop/rewards';
 import { RewardScorer } from '@alignprop/rewards/interface';
-import { singleProcess } from '../collective/collective.js';
+import { singleProcess, type Collective } from '../collective/collective.js';
 import { full } from '../estimators/draft.js';
+import { Evaluations, type EvaluationSamplesHook } from '../evaluation/evaluations.js';
+import type { HeldOutOptions } from '../evaluation/held-out.js';
 import { silent, type Logger } from '../logger.js';
 import { imageSize } from '../model/image-size.js';
 import { preparePipeline, type PreparedPipeline } from '../model/prepare-pipeline.js';
-import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
+import { WeightsAverage } from '../model/weights-average.js';
 import { createOptimizer } from '../optim/create-optimizer.js';
-import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
 import { NonFiniteError } from '../optim/non-finite.js';
-import type { Optimizer } from '../optim/optimizer.js';
 import { createManifest, type ManifestParts } from '../run/manifest.js';
 import { ResumableState } from '../run/resumable-state.js';
 import { Run } from '../run/run.js';
@@ -21,16 +21,17 @@ import type { ImageSamples } from '../step/image-samples.js';
 import { skipLimit } from '../step/step-attempts.js';
 import type { StepMetrics } from '../trackers/metrics.js';
 import { MicroBatches, type PromptFunction } from '../step/micro-batch.js';
-import { meanAndStd } from '../step/statistics.js';
 import { FailureReports } from '../trackers/failure-reports.js';
 import { logSamples } from '../trackers/log-samples.js';
 import type { Tracker } from '../trackers/tracker.js';
-import { epochAdvantages, perPromptAdvantages, type Advantages } from './advantages.js';
+import { configuredAdvantages, type Advantages } from './advantages.js';
 import { parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo-config.js';
 import { EpochProgress } from './epoch-progress.js';
-import { policyGradient, type PolicyGradientFunction, type TakenStep } from './policy-gradient.js';
+import { gatherRewards, rewardMetrics, termsOf, type EpochRewards } from './epoch-rewards.js';
+import { policyGradient } from './policy-gradient.js';
+import { PolicyUpdates } from './policy-updates.js';
+import { RewardCalls } from './reward-calls.js';
 import { Rollouts } from './rollouts.js';
-import type { Sample } from './samples.js';
 
 export interface DDPOTrainerOptions<M> {
   /** In TRL's spelling or in camel case; see `ddpoConfigSchema`. */
@@ -44,11 +45,24 @@ export interface DDPOTrainerOptions<M> {
    * Any function of images, or a differentiable reward of `@alignprop/rewards`, which the pipeline's engine then runs.
    */
   rewardFunction: BlackBoxReward<M> | RewardFunction<M>;
-  /** Called every epoch with its last batch. By default the trackers get the images. */
-  imageSamplesHook?: (samples: ImageSamples<M>, epoch: number, tracker: Tracker) => void | Promise<void>;
-  /** Receive every epoch's metrics, besides metrics.jsonl; closed when training ends. */
+  /**
+   * Called on rank 0 every `log_image_freq` epochs, from the first, with the last batch of the epoch. By default the
+   * trackers get the images (`logSamples`).
+   */
+  imageSamplesHook?: (samples: ImageSamples<M>, globalStep: number, tracker: Tracker) => void | Promise<void>;
+  /**
+   * Called on rank 0 after every evaluation with up to 16 of its images. By default the trackers get them
+   * (`logEvaluationSamples`).
+   */
+  evaluationSamplesHook?: EvaluationSamplesHook;
+  /** Receive every epoch's metrics on rank 0, besides metrics.jsonl; closed when training ends. */
   trackers?: readonly Tracker[];
+  /** Held-out prompts that are evaluated every `eval_freq` epochs. */
+  evaluation?: HeldOutOptions<M>;
+  /** Receives messages on rank 0 only. */
   logger?: Logger;
+  /** The processes that train together, for example `await openMpi()`; this one alone by default. */
+  collective?: Collective;
   /** The inputs of the run besides `config`: stored in the folder and in checkpoints, and compared on resume. */
   manifest?: ManifestParts;
   /** Contents of files, by name, that are written into the run's folder with its manifest: prompts, for example. */
@@ -63,8 +77,11 @@ const trainerOptionNames = optionNames<DDPOTrainerOptions<unknown>>({
   promptFunction: true,
   rewardFunction: true,
   imageSamplesHook: true,
+  evaluationSamplesHook: true,
   trackers: true,
+  evaluation: true,
   logger: true,
+  collective: true,
   manifest: true,
   files: true,
   force: true,
@@ -72,13 +89,6 @@ const trainerOptionNames = optionNames<DDPOTrainerOptions<unknown>>({
 
 /** The metrics of an epoch; `loss` and `gradNorm` are means over its micro-batches and optimizer steps. */
 export type DDPOMetrics = StepMetrics & Required<Pick<StepMetrics, 'approxKl' | 'clipFraction'>>;
-
-/** Statistics of an epoch's training, one entry per micro-batch, ratio and optimizer step. */
-interface TrainingStatistics {
-  readonly losses: number[];
-  readonly logRatios: number[];
-  readonly gradNorms: number[];
-}
 
 /**
  * Fine-tunes a diffusion model by policy gradients of a reward that need not be differentiable (DDPO, arXiv
@@ -88,12 +98,14 @@ interface TrainingStatistics {
 export class DDPOTrainer<M = undefined> {
   readonly config: DDPOConfig;
   readonly #options: DDPOTrainerOptions<M>;
+  readonly #collective: Collective;
   readonly #generators: Generators;
   readonly #prepared: PreparedPipeline;
-  readonly #optimizer: Optimizer;
+  readonly #average: WeightsAverage | undefined;
+  readonly #evaluations: Evaluations<M>;
   readonly #rollouts: Rollouts<M>;
   readonly #advantages: Advantages;
-  readonly #gradient: PolicyGradientFunction;
+  readonly #updates: PolicyUpdates;
   readonly #run: Run;
   readonly #failures: FailureReports;
   readonly #logger: Logger;
@@ -105,52 +117,60 @@ export class DDPOTrainer<M = undefined> {
    */
   constructor(options: DDPOTrainerOptions<M>) {
     checkOptions('DDPOTrainer', options, trainerOptionNames);
-    const { pipeline, promptFunction, rewardFunction, logger = silent, trackers } = options;
+    const { pipeline, promptFunction, rewardFunction, trackers, collective = singleProcess } = options;
+    const logger = collective.rank === 0 ? (options.logger ?? silent) : silent;
     const config = parseDDPOConfig(options.config);
-    const batch = config.sample_batch_size;
+    const { sample_batch_size: batch, reward_retries: retries } = config;
     // Throws for a size that does not fit the model.
     const [, ...latentShape] = pipeline.latentShape({ batch, ...imageSize(config) });
     this.config = config;
     this.#options = options;
+    this.#collective = collective;
     this.#logger = logger;
     this.#failures = new FailureReports((message) => logger.warn(message));
-    const generators = seededGenerators(config.seed);
+    const generators = seededGenerators(config.seed, collective.rank);
     this.#generators = generators;
     this.#prepared = preparePipeline(pipeline, { ...config, train_text_encoder: false }, generators.adapter);
     checkDensities(this.pipeline, config);
     const { weights, created } = this.#prepared;
-    const optimizer = createOptimizer(weights.variables, config);
-    this.#optimizer = optimizer;
+    const { variables } = weights;
+    const optimizer = createOptimizer(variables, config);
+    const average = config.ema_decay > 0 ? new WeightsAverage(variables, config.ema_decay) : undefined;
+    this.#average = average;
     const drawn = { ...config, train_batch_size: batch };
     const batches = new MicroBatches(this.pipeline, promptFunction, drawn, full(), generators);
-    const scorer = new RewardScorer(rewardFunction, pipeline.engine);
-    this.#rollouts = new Rollouts({ config, pipeline: this.pipeline, batches, generators, scorer });
+    const reward = new RewardCalls({ scorer: new RewardScorer(rewardFunction, pipeline.engine), retries, logger });
+    const shared = { config, pipeline: this.pipeline, collective, logger };
+    this.#rollouts = new Rollouts({ ...shared, batches, generators, reward });
     this.#advantages = configuredAdvantages(config, this.#progress.rewards);
-    this.#gradient = policyGradient(this.pipeline, {
+    const gradient = policyGradient(this.pipeline, {
       latentShape,
       eta: config.sample_eta,
       guidanceScale: config.train_cfg ? config.sample_guidance_scale : 1,
       clipRange: config.train_clip_range,
     });
-    const manifest = createManifest('ddpo', config, options.manifest);
-    const unused = { average: undefined, rewardMemory: undefined, heldOut: undefined };
-    const parts = { config, manifest, weights, optimizer, generators, logger, collective: singleProcess, ...unused };
-    this.#run = new Run({
-      config,
-      trackers,
-      logger,
-      manifest,
-      files: options.files,
-      state: new ResumableState({ ...parts, progress: this.#progress, force: options.force ?? [] }),
-      exportWeights: (path) => weights.export(path),
-      owned: [optimizer, batches, { dispose: () => dispose(created) }],
+    this.#updates = new PolicyUpdates({
+      ...{ ...shared, gradient, variables, optimizer, average },
+      generator: generators.plan,
     });
-    if (!config.train_cfg && config.sample_guidance_scale > 1) {
-      logger.warn(
-        'train_cfg is false with guidance: importance ratios compare the unguided prediction with the guided one ' +
-          'that drew the images, and most are clipped.',
-      );
-    }
+    this.#evaluations = new Evaluations({
+      ...{ ...shared, owner: 'DDPOTrainer', rewardFunction, weights, average },
+      evaluation: options.evaluation,
+      evaluationSamplesHook: options.evaluationSamplesHook,
+      failures: this.#failures,
+    });
+    const { heldOut } = this.#evaluations;
+    const manifest = createManifest('ddpo', config, options.manifest);
+    const parts = { ...shared, manifest, weights, optimizer, generators, average, rewardMemory: this.#rewardMemory };
+    const progress = this.#progress;
+    this.#run = new Run({
+      ...{ config, trackers, logger, collective, manifest },
+      files: options.files,
+      state: new ResumableState({ ...parts, heldOut, progress, force: options.force ?? [] }),
+      exportWeights: (path) => (config.ema_export ? this.averaged(() => weights.export(path)) : weights.export(path)),
+      owned: [optimizer, batches, ...(average ? [average] : []), { dispose: () => dispose(created) }],
+    });
+    warnOfConfig(config, logger);
   }
 
   /** The pipeline with the adapter that is trained and a DDIM scheduler: generate with it at any time. */
@@ -158,7 +178,17 @@ export class DDPOTrainer<M = undefined> {
     return this.#prepared.pipeline;
   }
 
-  /** Optimizer steps taken. */
+  /** The best evaluation so far: the steps before it and its mean reward. Its adapter is in `best/` of the folder. */
+  get best(): { readonly step: number; readonly rewardMean: number } | undefined {
+    return this.#evaluations.heldOut?.best;
+  }
+
+  /** Epochs that are complete, those of resumed runs included. */
+  get epoch(): number {
+    return this.#progress.epoch;
+  }
+
+  /** Optimizer steps taken, those of resumed runs included. */
   get globalStep(): number {
     return this.#run.globalStep;
   }
@@ -168,25 +198,56 @@ export class DDPOTrainer<M = undefined> {
    * it ends, a checkpoint of the last complete epoch is written, and the adapter unless an error ended it; after an
    * error between the optimizer steps of an epoch, the checkpoint is that of `save_freq`. An aborted `signal` ends it
    * before the first optimizer step of an epoch, or after the last.
+   *
+   * Several processes must all leave the loop after the same epoch. A `signal` on one of them ends all, and so does a
+   * reward that fails on one; any other error by `Collective.abort`.
    * @throws if the run folder cannot be written, or another run is in it, or the checkpoint to resume from cannot be
-   *   read; NonFiniteError for a reward, a log-probability or a gradient, before the step it would enter
+   *   read; the last error of a reward that fails; NonFiniteError for a reward, a log-probability or a gradient, before
+   *   the step it would enter
    */
   train({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<DDPOMetrics, void, void> {
     return this.#run.execute((tracker) => this.#loop(tracker, signal), signal);
   }
 
-  /** Frees the optimizer's state and the adapter that the trainer created. The given pipeline stays usable. */
+  /**
+   * Writes `checkpoints/checkpoint_<globalStep>/` and deletes the oldest beyond `num_checkpoint_limit`. Of several
+   * processes all have to call it.
+   * @returns its path
+   * @throws if the run has no folder
+   */
+  async saveCheckpoint(): Promise<string> {
+    if (!this.#run.folder)
+      throw new Error('DDPOTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
+    return this.#run.saveCheckpoint();
+  }
+
+  /** Calls a function while the pipeline has the moving average of the weights (`ema_decay`), if there is one. */
+  averaged<T>(run: () => Promise<T>): Promise<T> {
+    return this.#average ? this.#average.during(run) : run();
+  }
+
+  /** Frees the optimizer's state, averages and the adapter that the trainer created. The given pipeline stays usable. */
   dispose(): void {
     this.#run.dispose();
   }
 
+  get #rewardMemory(): DetailedReward<M>['memory'] {
+    return (this.#options.rewardFunction as Partial<DetailedReward<M>>).memory;
+  }
+
   async *#loop(tracker: Tracker, signal?: AbortSignal): AsyncGenerator<DDPOMetrics, void, void> {
     const { num_epochs, save_freq } = this.config;
-    while (this.#progress.epoch < num_epochs && !signal?.aborted) {
+    const evaluateIfDue = () => {
+      const { globalStep: step, epoch } = this;
+      return this.#evaluations.runIfDue({ step, epoch, folder: this.#run.folder?.path, tracker, signal });
+    };
+    await evaluateIfDue();
+    while (this.epoch < num_epochs && !this.#evaluations.heldOut?.isExhausted) {
       const metrics = await this.#attemptEpoch(tracker, signal);
       await tracker.log(metrics);
       this.#run.complete();
-      if (this.#run.folder && this.#progress.epoch % save_freq === 0) await this.#run.saveCheckpoint();
+      await evaluateIfDue();
+      if (this.#run.folder && this.epoch % save_freq === 0) await this.saveCheckpoint();
       yield metrics;
     }
   }
@@ -214,135 +275,47 @@ export class DDPOTrainer<M = undefined> {
 
   async #runEpoch(tracker: Tracker, signal?: AbortSignal): Promise<DDPOMetrics> {
     const started = performance.now();
-    const globalStep = this.globalStep;
-    const { imageSamplesHook = logSamples } = this.#options;
-    const showSamples = (samples: ImageSamples<M>) =>
-      this.#failures.attempt('imageSamplesHook', () => imageSamplesHook(samples, this.#progress.epoch, tracker));
-    const { samples, rewards } = await this.#rollouts.draw(
-      { step: globalStep, epoch: this.#progress.epoch },
-      showSamples,
-      signal,
+    const { globalStep, epoch, config } = this;
+    const rewards = await this.#draw(tracker, signal);
+    const { images, own, counts, failedImages } = rewards;
+    const limit = config.train_adv_clip_max;
+    const advantages = this.#advantages(
+      images.map(({ prompt }) => prompt),
+      images.map(({ reward }) => reward),
+    ).map((advantage) => Math.max(-limit, Math.min(limit, advantage)));
+    const policy = await this.#updates.train(
+      own.map(({ sample, place }) => ({ sample, advantage: advantages[place]! })),
+      { epoch, counts, signal, update: (move) => this.#run.update(move) },
     );
-    const { train_adv_clip_max: limit } = this.config;
-    const prompts = samples.map(({ prompt }) => prompt);
-    const advantages = this.#advantages(prompts, rewards).map((advantage) =>
-      Math.max(-limit, Math.min(limit, advantage)),
-    );
-    const statistics: TrainingStatistics = { losses: [], logRatios: [], gradNorms: [] };
-    for (let inner = 0; inner < this.config.train_num_inner_epochs; inner++)
-      await this.#trainOn(samples, advantages, statistics, () => {
-        if (this.globalStep === globalStep) signal?.throwIfAborted();
-      });
-    const { mean: rewardMean, std: rewardStd } = meanAndStd(rewards);
+    this.#rewardMemory?.observe(termsOf(rewards));
+    this.#progress.epoch++;
     return {
-      epoch: this.#progress.epoch++,
+      epoch,
       globalStep,
-      rewardMean,
-      rewardStd,
-      rewardTerms: {},
-      ...policyMetrics(statistics, this.config.train_clip_range),
-      learningRate: this.config.train_learning_rate,
+      ...rewardMetrics(rewards),
+      ...policy,
+      ...(config.on_reward_error === 'skip' && { failedImages }),
       seconds: (performance.now() - started) / 1000,
     };
   }
 
-  /** Goes once through the images of an epoch, in a new order. */
-  async #trainOn(
-    samples: readonly Sample[],
-    advantages: readonly number[],
-    statistics: TrainingStatistics,
-    stopIfAborted: () => void,
-  ): Promise<void> {
-    const { train_batch_size: size, train_gradient_accumulation_steps: rounds } = this.config;
-    const { sample_num_steps, train_timestep_fraction } = this.config;
-    const schedule = this.pipeline.scheduler.timesteps(sample_num_steps);
-    const count = Math.trunc(schedule.length * train_timestep_fraction);
-    const shuffled = <T>(values: readonly T[]) => shuffle(values, this.#generators.plan);
-    // Every image takes its own steps, in its own order.
-    const images = shuffled(samples.map((sample, i) => ({ sample, advantage: advantages[i]! }))).map((image) =>
-      shuffled(schedule)
-        .slice(0, count)
-        .map((step): TakenStep => ({ ...image, step })),
-    );
-    for (let first = 0; first < images.length; first += size * rounds) {
-      const batches = Array.from({ length: rounds }, (_, round) =>
-        images.slice(first + round * size, first + (round + 1) * size),
-      );
-      const microBatches = batches.flatMap((batch) =>
-        Array.from({ length: count }, (_, j) => batch.map((steps) => steps[j]!)),
-      );
-      await this.#step(microBatches, statistics, stopIfAborted);
-    }
-  }
-
-  /** Takes one optimizer step. */
-  async #step(
-    microBatches: readonly (readonly TakenStep[])[],
-    statistics: TrainingStatistics,
-    stopIfAborted: () => void,
-  ): Promise<void> {
-    let gradients: Gradients = {};
-    try {
-      for (const batch of microBatches) {
-        stopIfAborted();
-        const { params, loss, logRatios } = await this.#gradient(batch, 1 / microBatches.length);
-        gradients = accumulate(gradients, params);
-        statistics.losses.push(loss);
-        statistics.logRatios.push(...logRatios);
-      }
-      statistics.gradNorms.push(await this.#move(gradients));
-    } finally {
-      dispose(gradients);
-    }
-  }
-
-  /** Clips the gradients and moves the weights. @returns the norm of the gradients before clipping */
-  async #move(gradients: Gradients): Promise<number> {
-    const norm = globalNorm(gradients);
-    try {
-      const gradNorm = (await norm.data())[0]!;
-      if (!Number.isFinite(gradNorm)) {
-        throw new NonFiniteError(
-          `DDPOTrainer: in epoch ${this.#progress.epoch} the norm of the gradients is ${gradNorm}. ` +
-            'No weight was changed by them.',
-        );
-      }
-      const clipped = clipByGlobalNorm(gradients, norm, this.config.train_max_grad_norm);
-      this.#run.update(() => this.#optimizer.step(clipped));
-      dispose(clipped);
-      return gradNorm;
-    } finally {
-      norm.dispose();
-    }
+  #draw(tracker: Tracker, signal?: AbortSignal): Promise<EpochRewards> {
+    const { globalStep: step, epoch } = this;
+    const { imageSamplesHook = logSamples } = this.#options;
+    const showSamples = (samples: ImageSamples<M>) =>
+      this.#failures.attempt('imageSamplesHook', () => imageSamplesHook(samples, step, tracker));
+    const isShown = this.#collective.rank === 0 && epoch % this.config.log_image_freq === 0;
+    const draw = () => this.#rollouts.draw({ step, epoch }, isShown ? showSamples : undefined, signal);
+    return gatherRewards(this.#collective, epoch, draw, signal);
   }
 }
 
-function configuredAdvantages(
-  {
-    per_prompt_stat_tracking: isPerPrompt,
-    per_prompt_stat_tracking_buffer_size: bufferSize,
-    per_prompt_stat_tracking_min_count: minCount,
-  }: DDPOConfig,
-  history: Map<string, readonly number[]>,
-): Advantages {
-  return isPerPrompt ? perPromptAdvantages({ bufferSize, minCount }, history) : epochAdvantages;
-}
-
-const policyMetrics = ({ losses, logRatios, gradNorms }: TrainingStatistics, clipRange: number) => ({
-  loss: meanAndStd(losses).mean,
-  approxKl: 0.5 * meanAndStd(logRatios.map((logRatio) => logRatio ** 2)).mean,
-  clipFraction: logRatios.filter((logRatio) => Math.abs(Math.expm1(logRatio)) > clipRange).length / logRatios.length,
-  gradNorm: meanAndStd(gradNorms).mean,
-});
-
-/** A Fisher–Yates shuffle into a new list. */
-function shuffle<T>(values: readonly T[], generator: TorchGenerator): T[] {
-  const order = [...values];
-  for (let i = order.length - 1; i > 0; i--) {
-    const j = generator.randint(0, i + 1, 1)[0]!;
-    [order[i], order[j]] = [order[j]!, order[i]!];
-  }
-  return order;
+function warnOfConfig({ train_cfg, sample_guidance_scale }: DDPOConfig, logger: Logger): void {
+  if (train_cfg || sample_guidance_scale <= 1) return;
+  logger.warn(
+    'train_cfg is false with guidance: importance ratios compare the unguided prediction with the guided one ' +
+      'that drew the images, and most are clipped.',
+  );
 }
 
 /** @throws for a step without noise, which has no density; a schedule that ends at ᾱ = 1 has one as well */

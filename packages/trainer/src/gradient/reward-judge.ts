@@ -18,6 +18,11 @@ import {
   type RewardContext,
 } from '@alignprop/rewards/interface';
 
+/** Thrown when a reward has no gradient in the images, so that only DDPO can train it. */
+export class NoGradientError extends Error {
+  override readonly name = 'NoGradientError';
+}
+
 /** Inputs of a reward besides the images. */
 export interface JudgeInputs<M> {
   /** One prompt per image. */
@@ -104,7 +109,7 @@ export class RewardJudge<M> {
   #checked([returned, ...terms]: Outputs, images: Tensor): Outputs {
     const rewards = scoresTensor(returned, { reward: this.name, batch: images.shape[0]! });
     if (!isDifferentiable(rewards, images)) {
-      throw new Error(
+      throw new NoGradientError(
         `${this.name}: returned ${sourceOfScores(returned)} without a gradient, expected scores that tfjs operations ` +
           'compute from the images. Rounding, comparisons, counts and values that are read (dataSync) have no ' +
           'gradient. Write it with smooth operations, or train with DDPOTrainer, which needs no gradient.',
@@ -182,8 +187,9 @@ function unreadable<T>(name: string): readonly T[] {
 function explainGradient(name: string): (error: Error) => never {
   return (error) => {
     const [, kernel] = /gradient function not found for (\w+)/.exec(error.message) ?? [];
+    if (/returned a promise/.test(error.message)) throw new NoGradientError(error.message, { cause: error });
     if (!kernel) throw error;
-    throw new Error(
+    throw new NoGradientError(
       `${name}: uses the operation ${kernel}, for which tfjs has no gradient, expected differentiable operations. ` +
         'Use another operation, or train with DDPOTrainer, which needs no gradient.',
       { cause: error },

@@ -111,7 +111,7 @@ export async function checkRunFolder(
   const earlier = await findEarlierRun(path);
   if (earlier.results.length > 0 && !config.overwrite_output_dir) refuseFolder(path, earlier.results, '');
   if (!config.overwrite_output_dir || (earlier.results.length === 0 && !earlier.hasStarted)) return;
-  if ((earlier.kind ?? manifest.algorithm) !== manifest.kind)
+  if (family(earlier.kind ?? manifest.algorithm) !== family(manifest.kind))
     throw new Error(
       `overwrite_output_dir: ${path} holds a run of the kind '${earlier.kind ?? 'unknown'}', ` +
         `expected '${manifest.kind}'. Choose another output_dir, or move that run away.`,
@@ -123,6 +123,9 @@ export async function checkRunFolder(
       'Choose another output_dir, or move these files away.',
   );
 }
+
+/** The kind of a run, where the runs of both algorithms count as one kind. */
+const family = (kind: string): string => (kind === 'ddpo' ? 'alignprop' : kind);
 
 function refuseFolder(path: string, names: readonly string[], origin: string): never {
   throw new Error(

@@ -2,7 +2,7 @@ import { disposeTensors } from '@alignprop/autograd-ext';
 import type { RewardMemory } from '@alignprop/rewards';
 import type { Collective } from '../collective/collective.js';
 import { exchange } from '../collective/exchange.js';
-import { describeRanks, joinRanks } from '../collective/join-ranks.js';
+import { describeRanks, joinRanks, type BatchOptions } from '../collective/join-ranks.js';
 import type { AlignPropConfig } from '../config/config.js';
 import type { HeldOut } from '../evaluation/held-out.js';
 import type { Logger } from '../logger.js';
@@ -25,15 +25,8 @@ export interface Progress {
 }
 
 export interface ResumableStateParts {
-  readonly config: Pick<
-    AlignPropConfig,
-    | 'resume_from'
-    | 'num_epochs'
-    | 'project_kwargs'
-    | 'num_checkpoint_limit'
-    | 'train_batch_size'
-    | 'train_gradient_accumulation_steps'
-  >;
+  readonly config: Pick<AlignPropConfig, 'resume_from' | 'num_epochs' | 'project_kwargs' | 'num_checkpoint_limit'> &
+    BatchOptions;
   /** The progress of an algorithm whose epochs are not its optimizer steps. */
   readonly progress?: Progress;
   readonly manifest: RunManifest;
@@ -131,9 +124,10 @@ export class ResumableState {
 
   /** Lets several processes start from rank 0's weights. @throws if their configurations or steps differ */
   async joinRanks(globalStep: number): Promise<void> {
-    const { collective, config, weights, average, logger } = this.#parts;
+    const { collective, config, weights, average, logger, manifest } = this.#parts;
     if (collective.size === 1) return;
-    await joinRanks(collective, config, globalStep, weights.variables);
+    const owner = { alignprop: 'AlignPropTrainer', ddpo: 'DDPOTrainer' }[manifest.algorithm];
+    await joinRanks(owner, collective, config, globalStep, weights.variables);
     if (globalStep === 0) average?.load();
     logger.info(describeRanks(collective, config));
   }

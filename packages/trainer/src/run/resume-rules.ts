@@ -24,6 +24,7 @@ export const resumeRules = table<Rule>({
     ...['num_epochs', 'save_freq', 'num_checkpoint_limit', 'eval_freq', 'early_stopping_patience', 'ema_export'],
     // without an effect on numbers here
     ...['allow_tf32', 'max_workers', 'async_reward_computation', 'on_nonfinite'],
+    ...['reward_retries', 'on_reward_error'],
   ]),
   ...named('warned', [
     ...['train_batch_size', 'train_gradient_accumulation_steps', 'train_learning_rate', 'train_lr_scheduler'],

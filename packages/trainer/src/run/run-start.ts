@@ -2,7 +2,7 @@ import type { AlignPropConfig } from '../config/config.js';
 import { silent } from '../logger.js';
 import { findCheckpoint, readCheckpointManifest } from './checkpoints.js';
 import { checkpointToResume, checkRunFolder, isOwnCheckpoint, runFolder } from './folder.js';
-import { createManifest, readManifestFile, type ManifestParts } from './manifest.js';
+import { createManifest, readManifestFile, type ManifestParts, type RunManifest } from './manifest.js';
 import { checkResume, type StoredManifest } from './resume-rules.js';
 
 /** The manifest of a run, and the run's folder. */
@@ -37,6 +37,8 @@ export interface PlannedRun {
     'output_dir' | 'project_kwargs' | 'logdir' | 'run_name' | 'overwrite_output_dir' | 'resume_from'
   > &
     Readonly<Record<string, unknown>>;
+  /** The trainer's; that of AlignPropTrainer by default. */
+  readonly algorithm?: RunManifest['algorithm'];
   readonly manifest?: ManifestParts;
   readonly force?: readonly string[];
 }
@@ -44,10 +46,15 @@ export interface PlannedRun {
 /**
  * Checks what the start of a run checks, before a model is loaded for it: that its folder is free, that the checkpoint
  * to resume from exists, and that this belongs to such a run. Changes nothing and warns of nothing.
- * @throws as `AlignPropTrainer.train` does
+ * @throws as the `train` of the trainers does
  */
-export async function checkRunStart({ config, manifest: parts, force }: PlannedRun): Promise<void> {
-  const manifest = createManifest('alignprop', config, parts);
+export async function checkRunStart({
+  config,
+  algorithm = 'alignprop',
+  manifest: parts,
+  force,
+}: PlannedRun): Promise<void> {
+  const manifest = createManifest(algorithm, config, parts);
   const folder = runFolder(config);
   const path = config.resume_from ? await checkpointToResume(config.resume_from, folder, silent) : undefined;
   if (path) checkResume({ path, stored: await readCheckpointManifest(path), current: manifest, force }, silent);

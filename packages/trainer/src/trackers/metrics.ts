@@ -27,6 +27,8 @@ export interface StepMetrics {
   readonly gradNorm: number;
   /** With `on_nonfinite: 'skip'`, how many times the step was drawn again because a value was not finite. */
   readonly skipped?: number;
+  /** DDPO with `on_reward_error: 'skip'`: images that were not trained on because their reward failed. */
+  readonly failedImages?: number;
   /** The learning rate of the step, after the schedule. */
   readonly learningRate: number;
   /** Duration of the step. */
@@ -48,6 +50,7 @@ export function metricsRecord({
   loss,
   gradNorm,
   skipped,
+  failedImages,
   learningRate,
   seconds,
   approxKl,
@@ -67,6 +70,7 @@ export function metricsRecord({
     loss,
     grad_norm: gradNorm,
     ...(skipped !== undefined && { skipped }),
+    ...(failedImages !== undefined && { failed_images: failedImages }),
     learning_rate: learningRate,
     ...policy,
     seconds,

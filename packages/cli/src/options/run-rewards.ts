@@ -1,0 +1,55 @@
+import type { AlignPropConfig } from '@alignprop/trainer';
+import { UsageError } from '../terminal/errors.js';
+import type { Algorithm } from './algorithm.js';
+import type { PromptList } from './prompt-columns.js';
+import type { UserReward } from './reward-file.js';
+import type { RewardTermOptions } from './reward-options.js';
+import { blackBoxTerms, rewardTerms, type RewardTerms } from './reward-terms.js';
+
+/** The reward that a run maximises where its options name none. */
+export const defaultReward = 'jpeg-compressibility';
+
+/** The options that name the rewards of a run. */
+export interface RunRewardOptions extends RewardTermOptions {
+  evalReward?: string | readonly string[];
+  algorithm: Algorithm;
+}
+
+/** The rewards of a run. */
+export interface RunRewards {
+  /** Maximised. */
+  readonly training: RewardTerms<UserReward>;
+  /** Judges held-out prompts; undefined where that is `training`. */
+  readonly evaluation?: RewardTerms<UserReward>;
+}
+
+/**
+ * Parses the rewards of a run. AlignProp needs the gradient of the one it maximises, DDPO does not.
+ * @param ddpoAdvice says how to train a reward that has no gradient
+ * @throws UsageError as `rewardTerms` and `blackBoxTerms`
+ */
+export function runRewards(
+  { reward = defaultReward, evalReward = [], rewardOption, algorithm }: RunRewardOptions,
+  ddpoAdvice: string,
+): RunRewards {
+  const [training, evaluation] = [[reward].flat(), [evalReward].flat()];
+  const trained =
+    algorithm === 'ddpo'
+      ? blackBoxTerms(training, rewardOption, { otherTerms: evaluation, isTrained: true })
+      : rewardTerms(training, rewardOption, { otherTerms: evaluation, ddpoAdvice });
+  if (evaluation.length === 0) return { training: trained };
+  const flag = '--eval-reward';
+  return { training: trained, evaluation: blackBoxTerms(evaluation, rewardOption, { flag, otherTerms: training }) };
+}
+
+/** @throws UsageError if an evaluation is requested without prompts for it */
+export function checkEvaluation(
+  { eval_freq }: Pick<AlignPropConfig, 'eval_freq'>,
+  evalReward: RewardTerms<UserReward> | undefined,
+  evalPrompts: PromptList | undefined,
+): void {
+  if (evalPrompts) return;
+  const advice = 'without held-out prompts. Give --eval-prompts <file>.';
+  if (eval_freq !== null) throw new UsageError(`--eval-freq: got ${eval_freq} ${advice}`);
+  if (evalReward) throw new UsageError(`--eval-reward: got ${evalReward.names.join(', ')} ${advice}`);
+}
