@@ -15,7 +15,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { random, type Params } from '@alignprop/autograd-ext';
-import { unet2DCondition, vaeEncode, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { unet2DCondition, vaeEncode, type AutoencoderKL, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { defineReward, type ModelReward } from '@alignprop/rewards';
 
 /**
@@ -34,7 +34,8 @@ const certainty = 2000;
  * @param pipeline the pipeline that training starts from
  */
 export async function recognition(pipeline: StableDiffusionPipeline, prompts: readonly string[]): Promise<ModelReward> {
-  const { unet, vae, scheduler } = pipeline;
+  const { unet, scheduler } = pipeline;
+  const vae = pipeline.vae as AutoencoderKL;
   const embeds = await pipeline.encodePrompt(prompts); // [P, L, D]
   const [, ...shape] = pipeline.latentShape({ batch: 1 });
   const noises = timesteps.map((_, i) => tensor4d(random(i).randn(shape[0] * shape[1] * shape[2]), [1, ...shape]));

@@ -6,6 +6,8 @@ export { formatParameters, type GenerationSettings } from './image/parameters.js
 export { decodePng, encodePng, type EncodePngOptions, type RgbImage } from './image/png.js';
 export { toUint8 } from './image/to-uint8.js';
 export { AutoencoderKL, vaeDecode, vaeEncode, type AutoencoderKLConfig } from './models/autoencoder-kl.js';
+export type { Autoencoder, AutoencoderConfig } from './models/autoencoder.js';
+export { AutoencoderTiny, tinyDecode, tinyEncode, type AutoencoderTinyConfig } from './models/autoencoder-tiny.js';
 export { saveModel } from './models/save-model.js';
 export { unet2DCondition, UNet2DConditionModel, type UNet2DConditionConfig } from './models/unet-2d-condition.js';
 export type { Annealing } from './pipelines/annealed.js';

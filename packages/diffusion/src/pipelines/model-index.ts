@@ -1,5 +1,6 @@
 import { readJson, singleFileAdvice, type FileSource } from '@alignprop/autograd-ext/weights';
 import { table } from '@alignprop/autograd-ext/outside';
+import { autoencoders } from '../models/autoencoder.js';
 
 /** `model_index.json`: for each part of the pipeline its library and class, null for parts that it does without. */
 export type ModelIndex = Readonly<Record<string, unknown>>;
@@ -9,7 +10,7 @@ const expectedClasses = table<readonly string[] | null>({
   text_encoder: ['CLIPTextModel'],
   tokenizer: ['CLIPTokenizer', 'CLIPTokenizerFast'],
   unet: ['UNet2DConditionModel'],
-  vae: ['AutoencoderKL'],
+  vae: Object.keys(autoencoders),
   text_encoder_2: null, // SDXL
   text_encoder_3: null, // Stable Diffusion 3
   transformer: null, // Stable Diffusion 3, Flux

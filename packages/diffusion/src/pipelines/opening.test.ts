@@ -59,7 +59,10 @@ describe('model_index.json', () => {
       /unet got nothing, expected UNet2DConditionModel; transformer got FluxTransformer2DModel, expected nothing/,
     ],
     [{ unet: none }, /unet got nothing, expected UNet2DConditionModel/],
-    [{ vae: ['diffusers', 'AutoencoderTiny'] }, /vae got AutoencoderTiny, expected AutoencoderKL/],
+    [
+      { vae: ['diffusers', 'AsymmetricAutoencoderKL'] },
+      /vae got AsymmetricAutoencoderKL, expected AutoencoderKL or AutoencoderTiny/,
+    ],
     [
       { text_encoder: ['transformers', 'RobertaSeriesModelWithTransformation'] },
       /text_encoder got RobertaSeriesModelWithTransformation, expected CLIPTextModel/,

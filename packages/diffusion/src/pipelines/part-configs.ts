@@ -1,7 +1,7 @@
 import { readJson, type FileSource } from '@alignprop/autograd-ext/weights';
 import { table } from '@alignprop/autograd-ext/outside';
 import { clipTextConfig } from '../clip/clip-config.js';
-import { AutoencoderKL } from '../models/autoencoder-kl.js';
+import { autoencoders, type AutoencoderClass } from '../models/autoencoder.js';
 import { unet2DConditionConfig } from '../models/unet-2d-condition-config.js';
 import type { ConfigInput } from '../models/model-config.js';
 
@@ -15,16 +15,17 @@ interface Sizes {
 /**
  * Reads the configs of a pipeline's models and checks that they make up a text-to-image pipeline, before any weights
  * are opened or downloaded.
+ * @param autoencoder the class of the VAE
  * @throws if a config has unsupported values, or the UNet belongs to another kind of pipeline, which it names
  */
-export async function checkPartConfigs(source: FileSource): Promise<void> {
+export async function checkPartConfigs(source: FileSource, autoencoder: AutoencoderClass): Promise<void> {
   const read = async (part: string) => (await readJson(source, `${part}/config.json`)) as ConfigInput;
   const [unet, vae, text] = [await read('unet'), await read('vae'), await read('text_encoder')];
   const subject = `StableDiffusionPipeline: ${source.location}/unet/config.json`;
   checkKind(subject, unet, (vae.latent_channels as number | undefined) ?? LATENT_CHANNELS);
   checkSizes(subject, {
     unet: unet2DConditionConfig(unet),
-    vae: new AutoencoderKL(vae, {}).config,
+    vae: new autoencoders[autoencoder](vae, {}).config,
     textEncoder: clipTextConfig(text),
   });
 }

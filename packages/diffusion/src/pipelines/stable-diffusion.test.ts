@@ -3,8 +3,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { random, TfjsEngine, useBackend, type Engine } from '@alignprop/autograd-ext';
 import { directory, memory as memorySource } from '@alignprop/autograd-ext/weights';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
-import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
+import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { toUint8 } from '../image/to-uint8.js';
+import { AutoencoderTiny } from '../models/autoencoder-tiny.js';
 import { createScheduler } from '../schedulers/create-scheduler.js';
 import { DDIMScheduler } from '../schedulers/ddim.js';
 import { StableDiffusionPipeline } from './stable-diffusion.js';
@@ -79,6 +80,23 @@ describe.each(engineNames)('StableDiffusionPipeline.denoise on %s', (name) => {
       pipeline.dispose();
     },
   );
+
+  it('draws with a tiny autoencoder as diffusers does', async () => {
+    const golden = await fixtureTensors('autoencoder-tiny/io.safetensors');
+    const given = await pipelineFor(engine, 'sd15-tiny', 'DDIMScheduler');
+    const vae = await AutoencoderTiny.fromPretrained(fixturePath('autoencoder-tiny/model'));
+    const pipeline = given.with({ vae });
+    const { images, latents } = await pipeline.generate('a photo of a cat', {
+      latents: toNHWC(golden['pipeline.latents0']!),
+      numInferenceSteps: 3,
+      guidanceScale: 5,
+      height: 64,
+      width: 64,
+    });
+    expectClose(toNCHW(latents), golden['pipeline.latents_last']!, 1e-3, 'latents');
+    expectClose(toNCHW(images), golden['pipeline.image']!, 1e-3, 'image');
+    pipeline.dispose();
+  });
 });
 
 describe('StableDiffusionPipeline.generate', () => {

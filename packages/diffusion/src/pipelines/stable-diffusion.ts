@@ -29,7 +29,7 @@ import {
 } from '@alignprop/autograd-ext/weights';
 import { clipText, CLIPTextModel } from '../clip/text-model.js';
 import { CLIPTokenizer, type Encoded } from '../clip/tokenizer.js';
-import { AutoencoderKL } from '../models/autoencoder-kl.js';
+import { autoencoders, pixelsPerLatent, type Autoencoder, type AutoencoderClass } from '../models/autoencoder.js';
 import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import { correctedScheduler, folderScheduler } from '../schedulers/create-scheduler.js';
 import type { Scheduler } from '../schedulers/scheduler.js';
@@ -50,7 +50,7 @@ export interface StableDiffusionParts {
   tokenizer: CLIPTokenizer;
   textEncoder: CLIPTextModel;
   unet: UNet2DConditionModel;
-  vae: AutoencoderKL;
+  vae: Autoencoder;
   scheduler: Scheduler;
   engine: Engine;
 }
@@ -116,7 +116,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   readonly tokenizer: CLIPTokenizer;
   readonly textEncoder: CLIPTextModel;
   readonly unet: UNet2DConditionModel;
-  readonly vae: AutoencoderKL;
+  readonly vae: Autoencoder;
   readonly engine: Engine;
   #scheduler: Scheduler;
   readonly #encode: Compiled;
@@ -160,14 +160,15 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     const root = await resolveSource(location, hubOptions);
     const source = subfolder ? openSubfolder(root, subfolder) : root;
     const index = await readModelIndex(source);
-    await checkPartConfigs(source);
+    const autoencoder = classOf(index, 'vae') as AutoencoderClass;
+    await checkPartConfigs(source, autoencoder);
     const variants = await partVariants(source, index, variant, onWarning);
     const options = (part: keyof typeof variants) => ({ subfolder: part, variant: variants[part], signal });
     return new StableDiffusionPipeline({
       tokenizer: await CLIPTokenizer.fromPretrained(source, { subfolder: 'tokenizer', signal }),
       textEncoder: await CLIPTextModel.fromPretrained(source, options('text_encoder')),
       unet: await UNet2DConditionModel.fromPretrained(source, options('unet')),
-      vae: await AutoencoderKL.fromPretrained(source, options('vae')),
+      vae: await autoencoders[autoencoder].fromPretrained(source, options('vae')),
       scheduler:
         scheduler ??
         folderScheduler(await readJson(source, 'scheduler/scheduler_config.json'), classOf(index, 'scheduler')),
@@ -207,7 +208,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
 
   /** Pixels per latent along one side. */
   get vaeScaleFactor(): number {
-    return 2 ** (this.vae.config.block_out_channels.length - 1);
+    return pixelsPerLatent(this.vae.config);
   }
 
   /**

@@ -1,0 +1,26 @@
+import type { Tensor4D } from '@tensorflow/tfjs-core';
+import type { Params } from '@alignprop/autograd-ext';
+import { AutoencoderKL, vaeDecode, type AutoencoderKLConfig } from './autoencoder-kl.js';
+import { AutoencoderTiny, tinyDecode, type AutoencoderTinyConfig } from './autoencoder-tiny.js';
+
+/** A model that decodes latents to images. */
+export type Autoencoder = AutoencoderKL | AutoencoderTiny;
+export type AutoencoderConfig = AutoencoderKLConfig | AutoencoderTinyConfig;
+
+/** The classes of autoencoders by their names in diffusers. */
+export const autoencoders = { AutoencoderKL, AutoencoderTiny } as const;
+export type AutoencoderClass = keyof typeof autoencoders;
+
+const isTiny = (config: AutoencoderConfig): config is AutoencoderTinyConfig => 'num_decoder_blocks' in config;
+
+/**
+ * Decodes latents to images with either class.
+ * @param latents `[B, h, w, C]`, already divided by `scaling_factor`
+ * @returns `[B, f·h, f·w, 3]` in about [-1, 1], not clipped, with f = `pixelsPerLatent`
+ */
+export const decodeLatents = (config: AutoencoderConfig, params: Params, latents: Tensor4D): Tensor4D =>
+  isTiny(config) ? tinyDecode(config, params, latents) : vaeDecode(config, params, latents);
+
+/** Pixels per latent along one side. */
+export const pixelsPerLatent = (config: AutoencoderConfig): number =>
+  2 ** ((isTiny(config) ? config.decoder_block_out_channels : config.block_out_channels).length - 1);
