@@ -1,4 +1,4 @@
-import { concat, cos, mul, pad, reshape, sin, tensor2d, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { add, concat, cos, mul, pad, reshape, sin, tensor2d, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { linear, silu } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { linearSpec, type LinearParams } from './layers.js';
@@ -42,15 +42,34 @@ function float32Frequencies(half: number, freqShift: number): Float32Array {
 }
 
 /** The weights of diffusers' `TimestepEmbedding`. */
-export type TimestepEmbeddingParams = { linear_1: LinearParams; linear_2: LinearParams };
+export type TimestepEmbeddingParams = { cond_proj?: LinearParams; linear_1: LinearParams; linear_2: LinearParams };
 
-/** Returns the weights that a `TimestepEmbedding` requires. */
-export function timestepMlpSpec(channels: number, width: number): ParamsSpec {
-  return { linear_1: linearSpec(channels, width), linear_2: linearSpec(width, width) };
+/**
+ * Returns the weights that a `TimestepEmbedding` requires.
+ * @param conditionChannels width of the condition that is added to the sinusoids; null for none
+ */
+export function timestepMlpSpec(
+  channels: number,
+  width: number,
+  conditionChannels: number | null = null,
+): { readonly [key: string]: ParamsSpec } {
+  return {
+    ...(conditionChannels === null ? {} : { cond_proj: linearSpec(conditionChannels, channels, { bias: false }) }),
+    linear_1: linearSpec(channels, width),
+    linear_2: linearSpec(width, width),
+  };
 }
 
-/** diffusers' `TimestepEmbedding`: an MLP from sinusoids `[B, channels]` to `[B, width]`. */
-export function timestepMlp(params: TimestepEmbeddingParams, x: Tensor): Tensor {
-  const y = silu(linear(x, params.linear_1.weight, params.linear_1.bias));
-  return linear(y, params.linear_2.weight, params.linear_2.bias);
+/**
+ * diffusers' `TimestepEmbedding`: an MLP from sinusoids `[B, channels]` to `[B, width]`.
+ * @param condition `[B, conditionChannels]`; needed if the embedding has a `cond_proj`
+ */
+export function timestepMlp(
+  { cond_proj, linear_1, linear_2 }: TimestepEmbeddingParams,
+  x: Tensor,
+  condition?: Tensor,
+): Tensor {
+  const input = cond_proj && condition ? add(x, linear(condition, cond_proj.weight)) : x;
+  const y = silu(linear(input, linear_1.weight, linear_1.bias));
+  return linear(y, linear_2.weight, linear_2.bias);
 }

@@ -68,7 +68,7 @@ const fields = {
   time_embedding_dim: optionalCount(),
   time_embedding_act_fn: oneOf([null], null),
   timestep_post_act: oneOf([null], null),
-  time_cond_proj_dim: oneOf([null], null),
+  time_cond_proj_dim: optionalCount(),
   resnet_time_scale_shift: oneOf(['default'], 'default'),
   resnet_skip_time_act: anything<boolean | null>(false), // only blocks of other model families read it
   resnet_out_scale_factor: anything<number | null>(1), // the same
@@ -81,10 +81,10 @@ const fields = {
   encoder_hid_dim_type: oneOf([null], null),
   class_embed_type: oneOf([null], null),
   num_class_embeds: oneOf([null], null),
-  projection_class_embeddings_input_dim: anything<number | null>(null), // used with class_embed_type
+  projection_class_embeddings_input_dim: optionalCount(), // used with addition_embed_type
   class_embeddings_concat: off,
-  addition_embed_type: oneOf([null], null),
-  addition_time_embed_dim: anything<number | null>(null), // used with addition_embed_type
+  addition_embed_type: oneOf([null, 'text_time'], null),
+  addition_time_embed_dim: optionalCount(), // used with addition_embed_type
   addition_embed_type_num_heads: anything<number | null>(64),
 };
 
@@ -123,12 +123,20 @@ export function unet2DConditionConfig(input: ConfigInput): UNet2DConditionConfig
     .map(
       (name) => `${name} got ${JSON.stringify(config[name])}, expected ${levels} entries, as block_out_channels has`,
     );
-  reportConfig('UNet2DConditionModel', lengths);
+  reportConfig('UNet2DConditionModel', [...lengths, ...missingWidths(config)]);
   reportConfig(
     'UNet2DConditionModel',
     unetLevels(config).flatMap((level) => indivisible(config, level)),
   );
   return config;
+}
+
+/** Reports widths that the additional embedding of SDXL needs. */
+function missingWidths(config: UNet2DConditionConfig): string[] {
+  if (config.addition_embed_type === null) return [];
+  return (['addition_time_embed_dim', 'projection_class_embeddings_input_dim'] as const)
+    .filter((name) => config[name] === null)
+    .map((name) => `${name} got null, expected a positive integer, as addition_embed_type is set`);
 }
 
 const MIN_SAMPLE_SIZE = 64;

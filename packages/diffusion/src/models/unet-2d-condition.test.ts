@@ -100,3 +100,45 @@ describe.each(engineNames)('UNet2DConditionModel on %s', (name) => {
     });
   });
 });
+
+describe.each(engineNames)('UNet2DConditionModel with added conditions on %s', (name) => {
+  const models = [
+    { folder: 'sdxl-tiny', path: 'sdxl-tiny/model/unet', conditions: ['text_embeds', 'time_ids'] },
+    { folder: 'lcm', path: 'lcm/overlay/unet', conditions: ['timestep_cond'] },
+  ];
+  const cases = models.flatMap((model) => {
+    const { unet } = fixtureJson<{ unet: object[] }>(`${model.folder}/case.json`);
+    return unet.map((_, i) => ({ ...model, i }));
+  });
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await startEngine(name);
+  });
+  afterAll(() => engine.dispose());
+
+  const inputsOf = (golden: Record<string, Tensor>, i: number) => [
+    toNHWC(golden[`${i}.sample`]!),
+    cast(golden[`${i}.timestep`]!, 'float32'),
+    golden[`${i}.encoder_hidden_states`]!,
+  ];
+
+  it.each(cases)('computes the output and gradients of diffusers: $folder $i', async (model) => {
+    const { folder, path, conditions, i } = model;
+    const golden = await fixtureTensors(`${folder}/unet.safetensors`);
+    const unet = await UNet2DConditionModel.fromPretrained(fixturePath(path));
+    const inputs = [...inputsOf(golden, i), ...conditions.map((condition) => golden[`${i}.${condition}`]!)];
+    const run = engine.compileVjp(unetFunction(unet), { wrt: [0, 2, 3] });
+    const { value, inputs: gradients } = await run(unet.params, inputs, toNHWC(golden[`${i}.R`]!));
+    expectClose(toNCHW(value), golden[`${i}.out`]!, 1e-4, 'out');
+    expectClose(toNCHW(gradients[0]!), golden[`${i}.grad_sample`]!, 1e-3, 'grad_sample');
+    expectClose(gradients[1]!, golden[`${i}.grad_encoder_hidden_states`]!, 1e-3, 'grad_encoder_hidden_states');
+    expectClose(gradients[2]!, golden[`${i}.grad_${conditions[0]}`]!, 1e-3, 'grad_condition');
+  });
+
+  it('leaves the embedding of the guidance scale out where it is not given, as diffusers does', async () => {
+    const golden = await fixtureTensors('lcm/unet.safetensors');
+    const unet = await UNet2DConditionModel.fromPretrained(fixturePath('lcm/overlay/unet'));
+    const [out] = await engine.compile(unetFunction(unet))(unet.params, ...inputsOf(golden, 0));
+    expectClose(toNCHW(out!), golden['0.out_without_timestep_cond']!, 1e-4, 'out');
+  });
+});

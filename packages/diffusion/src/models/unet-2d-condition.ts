@@ -1,4 +1,4 @@
-import { add, mul, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, concat, mul, reshape, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { conv2d, groupNorm, silu, type Params } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { timestepEmbedding, timestepMlp, timestepMlpSpec, type TimestepEmbeddingParams } from './embeddings.js';
@@ -30,6 +30,7 @@ export type { UNet2DConditionConfig } from './unet-2d-condition-config.js';
 export type UNet2DConditionParams = {
   conv_in: Conv2DParams;
   time_embedding: TimestepEmbeddingParams;
+  add_embedding?: TimestepEmbeddingParams;
   down_blocks: readonly DownBlock2DParams[];
   mid_block?: UNetMidBlock2DParams;
   up_blocks: readonly UpBlock2DParams[];
@@ -44,7 +45,10 @@ function unet2DConditionSpec(config: UNet2DConditionConfig): ParamsSpec {
   const time = timeChannels(config);
   return {
     conv_in: conv2dSpec(config.in_channels, first, 3),
-    time_embedding: timestepMlpSpec(first, time),
+    time_embedding: timestepMlpSpec(first, time, config.time_cond_proj_dim),
+    ...(config.addition_embed_type === null
+      ? {}
+      : { add_embedding: timestepMlpSpec(config.projection_class_embeddings_input_dim!, time) }),
     down_blocks: levels.map((level, i) =>
       downBlock2DSpec({
         ...blockShape(config, level, config.down_block_types[i] === 'CrossAttnDownBlock2D'),
@@ -68,12 +72,32 @@ function unet2DConditionSpec(config: UNet2DConditionConfig): ParamsSpec {
   };
 }
 
+/** The inputs of a UNet that some models have in addition to latents, time and text. */
+export interface AddedConditions {
+  /** The embedding of the guidance scale, `[B, time_cond_proj_dim]`: latent consistency models. */
+  readonly timestepCond?: Tensor;
+  /** The pooled output of the second text encoder, `[B, P]`: SDXL. */
+  readonly textEmbeds?: Tensor;
+  /** Original height and width, crop top and left, target height and width, `[B, 6]`: SDXL (arXiv 2307.01952, §2.2). */
+  readonly timeIds?: Tensor;
+}
+
+/** Names the added conditions of a model, given in the order in which a compiled UNet takes them. */
+export const addedConditions = (
+  { addition_embed_type }: Pick<UNet2DConditionConfig, 'addition_embed_type'>,
+  inputs: readonly (Tensor | undefined)[],
+): AddedConditions =>
+  addition_embed_type === null
+    ? { timestepCond: inputs[0] }
+    : { textEmbeds: inputs[0], timeIds: inputs[1], timestepCond: inputs[2] };
+
 /**
  * diffusers' `UNet2DConditionModel` (arXiv 2112.10752): predicts the noise, velocity or sample, whichever the model was
  * trained for.
  * @param sample noisy latents `[B, h, w, C]`, with any h and w
  * @param timestep float32, `[1]` for all samples or `[B]`
  * @param encoderHiddenStates the output of the text encoder, `[B, L, D]`
+ * @param added the inputs that the config asks for in addition
  * @returns `[B, h, w, C]`
  */
 export function unet2DCondition(
@@ -82,12 +106,13 @@ export function unet2DCondition(
   sample: Tensor4D,
   timestep: Tensor,
   encoderHiddenStates: Tensor3D,
+  added: AddedConditions = {},
 ): Tensor4D {
-  const { conv_in, time_embedding, down_blocks, mid_block, up_blocks, conv_norm_out, conv_out } =
+  const { conv_in, down_blocks, mid_block, up_blocks, conv_norm_out, conv_out } =
     params as unknown as UNet2DConditionParams;
   const levels = unetLevels(config);
   const blockOptions = levels.map((level) => options(config, level));
-  const time = timestepMlp(time_embedding, timestepEmbedding(timestep, timesteps(config)));
+  const time = timeEmbedding(config, params as unknown as UNet2DConditionParams, timestep, added);
 
   let x = conv2d(config.center_input_sample ? add(mul(sample, 2), -1) : sample, conv_in.weight, conv_in.bias, {
     padding: 1,
@@ -111,6 +136,20 @@ export function unet2DCondition(
   const { groups, eps } = blockOptions[0]!.resnet;
   x = silu(groupNorm(x, conv_norm_out.weight, conv_norm_out.bias, { groups, eps })) as Tensor4D;
   return conv2d(x, conv_out.weight, conv_out.bias, { padding: 1 });
+}
+
+/** Embeds time, and for SDXL pooled text and sizes: `[B, timeChannels]`, or `[1, timeChannels]` for all samples. */
+function timeEmbedding(
+  config: UNet2DConditionConfig,
+  { time_embedding, add_embedding }: Pick<UNet2DConditionParams, 'time_embedding' | 'add_embedding'>,
+  timestep: Tensor,
+  { timestepCond, textEmbeds, timeIds }: AddedConditions,
+): Tensor {
+  const time = timestepMlp(time_embedding, timestepEmbedding(timestep, timesteps(config)), timestepCond);
+  if (!add_embedding) return time;
+  const [batch] = textEmbeds!.shape;
+  const sizes = timestepEmbedding(timeIds!, { ...timesteps(config), channels: config.addition_time_embed_dim! });
+  return add(time, timestepMlp(add_embedding, concat([textEmbeds!, reshape(sizes, [batch!, -1])], 1)));
 }
 
 /** The UNet of Stable Diffusion. */

@@ -2,13 +2,13 @@
 import type { Tensor3D, Tensor4D } from '@tensorflow/tfjs-core';
 import type { ModelFunction } from '@alignprop/autograd-ext';
 import { vaeDecode, vaeEncode, type AutoencoderKL } from '../autoencoder-kl.js';
-import { unet2DCondition, type UNet2DConditionModel } from '../unet-2d-condition.js';
+import { addedConditions, unet2DCondition, type UNet2DConditionModel } from '../unet-2d-condition.js';
 
-/** `(params, sample, timestep, encoderHiddenStates)` to the prediction. */
+/** `(params, sample, timestep, encoderHiddenStates, ...added conditions)` to the prediction. */
 export const unetFunction =
   ({ config }: UNet2DConditionModel): ModelFunction =>
-  (params, sample, timestep, context) =>
-    unet2DCondition(config, params, sample as Tensor4D, timestep!, context as Tensor3D);
+  (params, sample, timestep, context, ...added) =>
+    unet2DCondition(config, params, sample as Tensor4D, timestep!, context as Tensor3D, addedConditions(config, added));
 
 /** `(params, latents)` to images. */
 export const decoderFunction =
