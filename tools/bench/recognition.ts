@@ -36,7 +36,7 @@ const certainty = 2000;
 export async function recognition(pipeline: StableDiffusionPipeline, prompts: readonly string[]): Promise<ModelReward> {
   const { unet, scheduler } = pipeline;
   const vae = pipeline.vae as AutoencoderKL;
-  const embeds = await pipeline.encodePrompt(prompts); // [P, L, D]
+  const { promptEmbeds: embeds } = await pipeline.encodePrompt(prompts); // [P, L, D]
   const [, ...shape] = pipeline.latentShape({ batch: 1 });
   const noises = timesteps.map((_, i) => tensor4d(random(i).randn(shape[0] * shape[1] * shape[2]), [1, ...shape]));
 

@@ -11,16 +11,22 @@ export { AutoencoderTiny, tinyDecode, tinyEncode, type AutoencoderTinyConfig } f
 export { saveModel } from './models/save-model.js';
 export { unet2DCondition, UNet2DConditionModel, type UNet2DConditionConfig } from './models/unet-2d-condition.js';
 export type { Annealing } from './pipelines/annealed.js';
-export { guidedEmbeds, type Denoised, type DenoiseOptions } from './pipelines/denoise.js';
-export type { Generated, GenerateOptions } from './pipelines/generation.js';
+export {
+  guidedInputs,
+  predictionInputs,
+  usesGuidance,
+  type Conditioning,
+  type GuidedInputs,
+  type PromptEncoding,
+} from './pipelines/conditioning.js';
+export type { Denoised, DenoiseOptions } from './pipelines/denoise.js';
+export type { Generated, GenerateOptions, Prompt } from './pipelines/generation.js';
 export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
 export { decodeImages } from './pipelines/image-decoder.js';
 export { drawNoise } from './pipelines/latents.js';
-export {
-  StableDiffusionPipeline,
-  type FromPretrainedOptions,
-  type StableDiffusionParts,
-} from './pipelines/stable-diffusion.js';
+export type { FromPretrainedOptions, StableDiffusionParts } from './pipelines/load-parts.js';
+export { StableDiffusionPipeline } from './pipelines/stable-diffusion.js';
+export type { MicroConditions } from './pipelines/time-ids.js';
 export type { TextualInversionOptions, TokenEmbeddings } from './pipelines/textual-inversion.js';
 export { createScheduler, isSchedulerName, schedulerFor, schedulerNames } from './schedulers/create-scheduler.js';
 export { DDIMScheduler, type DDIMConfig, type DDIMStepOptions } from './schedulers/ddim.js';

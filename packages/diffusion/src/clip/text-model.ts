@@ -82,6 +82,16 @@ export function clipText(config: CLIPTextConfig, params: Params, inputIds: Tenso
 }
 
 /**
+ * The state before the last `clipSkip` layers after the final layer normalisation, `[B, L, C]`: `clip_skip` of
+ * diffusers' `StableDiffusionPipeline`.
+ */
+export function skippedState(config: CLIPTextConfig, params: Params, inputIds: Tensor, clipSkip: number): Tensor3D {
+  const { final_layer_norm } = (params as unknown as CLIPTextModelParams).text_model;
+  const { hiddenStates } = clipText(config, params, inputIds);
+  return clipLayerNorm(config, final_layer_norm, hiddenStates.at(-1 - clipSkip)!) as Tensor3D;
+}
+
+/**
  * transformers' `CLIPTextModelWithProjection`: the outputs of `clipText`, and the pooled text in the joint embedding
  * space, `[B, D]`.
  */

@@ -3,6 +3,7 @@ import { random, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose } from '../../../../fixtures/index.js';
+import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import { schedulerFor, schedulerNames } from '../schedulers/create-scheduler.js';
 import { DDIMScheduler } from '../schedulers/ddim.js';
 import type { ModelCall } from '../schedulers/scheduler.js';
@@ -10,6 +11,8 @@ import { denoise } from './denoise.js';
 import { drawNoise } from './latents.js';
 
 beforeAll(() => useBackend('cpu'));
+
+const unet = new UNet2DConditionModel({}, {});
 
 describe('denoise', () => {
   it('frees everything when the noise of a step cannot be drawn', async () => {
@@ -20,7 +23,7 @@ describe('denoise', () => {
       const noise = () => {
         throw new Error('no noise');
       };
-      const chain = denoise(predict, {}, new DDIMScheduler({}), latents, {
+      const chain = denoise(predict, unet, new DDIMScheduler({}), latents, {
         promptEmbeds,
         numInferenceSteps: 2,
         guidanceScale: 1,
@@ -42,7 +45,7 @@ describe('denoise', () => {
       const predict = async (_: unknown, ...[sample, t, , , scale]: readonly Tensor[]) => [
         tidy(() => model(sample!, t!.dataSync()[0]!, scale?.dataSync()[0])),
       ];
-      const chain = denoise(predict, {}, scheduler, latents, {
+      const chain = denoise(predict, unet, scheduler, latents, {
         promptEmbeds: ones([1, 3, 2]) as Tensor3D,
         numInferenceSteps: 5,
         guidanceScale: 1,

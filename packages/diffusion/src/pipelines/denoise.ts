@@ -1,14 +1,12 @@
-import { clone, concat, dispose, scalar, tensor1d, tidy, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
-import type { Compiled, Params, TorchGenerator } from '@alignprop/autograd-ext';
+import { clone, dispose, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
+import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
+import type { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import type { ModelCall, Scheduler, Step } from '../schedulers/scheduler.js';
+import { guidedInputs, predictionInputs, type Conditioning } from './conditioning.js';
 import { drawNoise } from './latents.js';
 
 /** Options of a denoising chain. */
-export interface DenoiseOptions {
-  /** `[B, L, D]` */
-  promptEmbeds: Tensor3D;
-  /** `[B, L, D]`; required if `guidanceScale` is above 1. */
-  negativePromptEmbeds?: Tensor3D;
+export interface DenoiseOptions extends Conditioning {
   numInferenceSteps: number;
   /** Runs these steps, such as a part of the schedule, instead of the whole schedule. */
   steps?: readonly Step[];
@@ -40,28 +38,23 @@ export interface Denoised {
 /**
  * Runs the denoising chain from x_T to x_0 and yields the result of every step. The caller keeps `latents`. The
  * chain frees its tensors when it ends, when the consumer stops early, and when the signal aborts.
- * @throws if a step adds noise without a source of noise; the signal's reason, between two steps
+ * @throws if a step adds noise without a source of noise, or the conditioning lacks something that the UNet needs; the
+ *   signal's reason, between two steps
  */
 export async function* denoise(
   predict: Compiled,
-  params: Params,
+  unet: UNet2DConditionModel,
   scheduler: Scheduler,
   latents: Tensor4D,
-  { promptEmbeds, negativePromptEmbeds, guidanceScale, eta = 0, signal, ...options }: DenoiseOptions,
+  { guidanceScale, eta = 0, signal, ...options }: DenoiseOptions,
 ): AsyncGenerator<Denoised, void, void> {
-  const embeds = guidedEmbeds(promptEmbeds, negativePromptEmbeds, guidanceScale);
-  const scale = scalar(guidanceScale);
+  const guided = guidedInputs(unet.config, options, guidanceScale);
   const history: ModelCall[] = [];
   let sample = clone(latents);
   const predictAt = async (step: Step) => {
-    const inputScale = scheduler.inputScale(step);
-    const inputs = [tensor1d([step.t]), ...(inputScale === 1 ? [] : [scalar(inputScale)])] as const;
-    const [timestep, ...scaled] = inputs;
-    try {
-      return (await predict(params, sample, timestep, embeds, scale, ...scaled))[0] as Tensor4D;
-    } finally {
-      dispose([...inputs]);
-    }
+    const { inputs, created } = predictionInputs(guided, scheduler, step);
+    const [prediction] = await predict(unet.params, sample, ...inputs).finally(() => dispose(created));
+    return prediction as Tensor4D;
   };
   const stepTo = (step: Step, modelOutput: Tensor4D): Tensor4D => {
     let noise: Tensor4D | undefined;
@@ -87,32 +80,12 @@ export async function* denoise(
       yield { step, latents: next, modelOutput };
     }
   } finally {
-    dispose([embeds, scale, sample]);
+    dispose([guided.embeds, guided.guidanceScale, ...guided.added, sample]);
     history.forEach(disposeCall);
   }
 }
 
 const disposeCall = ({ modelOutput, sample }: ModelCall): void => dispose([modelOutput, sample]);
-
-/**
- * Stacks the embeddings for the guided UNet: `[2B, L, D]`, negative prompts first, if `guidanceScale` is above 1, else
- * a copy of `promptEmbeds`. The caller disposes the result.
- * @throws if `guidanceScale` is above 1 without `negativePromptEmbeds`
- */
-export function guidedEmbeds(
-  promptEmbeds: Tensor3D,
-  negativePromptEmbeds: Tensor3D | undefined,
-  guidanceScale: number,
-): Tensor3D {
-  if (guidanceScale <= 1) return clone(promptEmbeds);
-  if (!negativePromptEmbeds) {
-    throw new Error(
-      `denoise: guidanceScale got ${guidanceScale} without negativePromptEmbeds. ` +
-        "Pass the embeddings of the negative prompt ('' for none).",
-    );
-  }
-  return concat([negativePromptEmbeds, promptEmbeds]);
-}
 
 function stepNoise(
   step: Step,

@@ -2,14 +2,27 @@ import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { checkOptions, optionNames, random, type TorchGenerator } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '../schedulers/scheduler.js';
 import type { Annealing } from './annealed.js';
+import type { PromptEncoding } from './conditioning.js';
+import type { MicroConditions } from './time-ids.js';
 
 /** Options of `StableDiffusionPipeline.generate`. */
-export interface GenerateOptions {
-  /** One text for all prompts, or a list with one text per prompt; '' by default. */
-  negativePrompt?: string | readonly string[];
-  /** 50 by default. */
+export interface GenerateOptions extends MicroConditions {
+  /**
+   * One text for all prompts, a list with one text per prompt, or the encoding of such texts; '' by default. SDXL
+   * models that force zeros for an empty prompt take zeros by default.
+   */
+  negativePrompt?: string | readonly string[] | PromptEncoding;
+  /** The prompts of SDXL's second text encoder, in the form of the prompt; those of the first by default. */
+  prompt2?: string | readonly string[];
+  /** The same for the negative prompt. */
+  negativePrompt2?: string | readonly string[];
+  /** Leaves out the last layers of the text encoder, as A1111's "CLIP skip" less 1 does; 0 by default. */
+  clipSkip?: number;
+  /** 50 by default; 4 for latent consistency models. */
   numInferenceSteps?: number;
-  /** 7.5 by default; classifier-free guidance is off at 1 and below. */
+  /**
+   * 7.5 by default, 5 for SDXL, 8.5 for latent consistency models; classifier-free guidance is off at 1 and below.
+   */
   guidanceScale?: number;
   /** In [0, 1], 0 by default; see `GuidanceOptions`. */
   guidanceRescale?: number;
@@ -24,9 +37,15 @@ export interface GenerateOptions {
   generator?: TorchGenerator;
   /** Standard normal noise to start from, `[B, h, w, C]`, instead of drawn noise. The caller keeps the tensor. */
   latents?: Tensor4D;
+  /** Returns the noise of a step, `[B, h, w, C]`, which is disposed, instead of drawn noise. */
+  noise?: (step: Step) => Tensor4D;
   /** In pixels, divisible by 8; the UNet's sample size by default. */
   height?: number;
   width?: number;
+  /** SDXL's sizes for the negative prompt; those of the prompt by default, or if one of its sizes is missing. */
+  negativeOriginalSize?: MicroConditions['originalSize'];
+  negativeCropsCoordsTopLeft?: MicroConditions['cropsCoordsTopLeft'];
+  negativeTargetSize?: MicroConditions['targetSize'];
   /** 1 by default. */
   numImagesPerPrompt?: number;
   /** Starts from the predictions of other UNet weights, such as the weights without an adapter; see `Annealing`. */
@@ -39,6 +58,15 @@ export interface GenerateOptions {
 
 const generateOptionNames = optionNames<GenerateOptions>({
   negativePrompt: true,
+  prompt2: true,
+  negativePrompt2: true,
+  clipSkip: true,
+  originalSize: true,
+  cropsCoordsTopLeft: true,
+  targetSize: true,
+  negativeOriginalSize: true,
+  negativeCropsCoordsTopLeft: true,
+  negativeTargetSize: true,
   numInferenceSteps: true,
   guidanceScale: true,
   guidanceRescale: true,
@@ -46,6 +74,7 @@ const generateOptionNames = optionNames<GenerateOptions>({
   seed: true,
   generator: true,
   latents: true,
+  noise: true,
   height: true,
   width: true,
   numImagesPerPrompt: true,
@@ -66,64 +95,131 @@ export interface Generated {
   readonly truncated: readonly string[];
 }
 
+/** What to draw: prompts, or their encoding, such as one with weighted words. */
+export type Prompt = string | readonly string[] | PromptEncoding;
+
+/** The texts of a batch, one per prompt, for each text encoder. */
+export interface PromptTexts {
+  readonly prompts: readonly string[];
+  readonly prompts2: readonly string[];
+}
+
 /** The settings of one `generate` call: validated, with every default filled in. */
 export interface Generation extends Required<
-  Pick<GenerateOptions, 'numInferenceSteps' | 'guidanceScale' | 'guidanceRescale' | 'eta' | 'numImagesPerPrompt'>
+  Pick<
+    GenerateOptions,
+    'numInferenceSteps' | 'guidanceScale' | 'guidanceRescale' | 'eta' | 'numImagesPerPrompt' | 'clipSkip'
+  >
 > {
-  readonly prompts: readonly string[];
-  /** One text per prompt. */
-  readonly negativePrompts: readonly string[];
+  /** The number of prompts. */
+  readonly count: number;
+  readonly prompt: PromptTexts | PromptEncoding;
+  /** Undefined for the zeros that SDXL takes where no negative prompt is given. */
+  readonly negativePrompt: PromptTexts | PromptEncoding | undefined;
   readonly seed: number | undefined;
   readonly generator: TorchGenerator;
 }
 
+/** What `generate` does by default, which depends on the kind of model. */
+export interface GenerationDefaults extends Pick<Generation, 'numInferenceSteps' | 'guidanceScale'> {
+  /** Whether the negative prompt is zeros, and not the empty text, by default. */
+  readonly zeroNegative: boolean;
+  /** The names of the options that the model does not have. */
+  readonly refused: readonly (keyof GenerateOptions)[];
+}
+
 /**
  * Validates the options of `generate` and fills in defaults; draws a seed if one is needed.
- * @throws if an option is unknown, the list of prompts is empty, `numImagesPerPrompt` is not a positive integer, the
- *   negative prompts do not match the prompts, or the scheduler has no chain of this length
+ * @throws if an option is unknown or the model does not have it, the list of prompts is empty, `numImagesPerPrompt` is
+ *   not a positive integer, the negative prompts do not match the prompts, or the scheduler has no chain of this length
  */
 export function resolveGeneration(
-  prompt: string | readonly string[],
+  prompt: Prompt,
   options: GenerateOptions,
   scheduler: Scheduler,
+  defaults: GenerationDefaults,
 ): Generation {
-  checkOptions('StableDiffusionPipeline.generate', options, generateOptionNames);
-  const { numInferenceSteps = 50, guidanceScale = 7.5, guidanceRescale = 0, eta = 0, numImagesPerPrompt = 1 } = options;
-  const prompts = promptList(prompt, numImagesPerPrompt);
-  const negativePrompts = negativePromptList(options.negativePrompt, prompts.length);
+  checkOptions(owner, options, generateOptionNames);
+  checkRefused(options, defaults);
+  const { guidanceRescale = 0, eta = 0, numImagesPerPrompt = 1, clipSkip = 0 } = options;
+  const { numInferenceSteps = defaults.numInferenceSteps, guidanceScale = defaults.guidanceScale } = options;
+  checkCount('numImagesPerPrompt', numImagesPerPrompt, 1);
+  checkCount('clipSkip', clipSkip, 0);
+  const texts = isEncoding(prompt) ? prompt : promptTexts('prompt', prompt, options.prompt2);
+  const count = isEncoding(texts) ? texts.promptEmbeds.shape[0] : texts.prompts.length;
   const steps = scheduler.timesteps(numInferenceSteps);
   const drawsNoise = options.latents === undefined || steps.some((step) => scheduler.drawsNoise(step, eta));
   const seed = options.generator || !drawsNoise ? undefined : (options.seed ?? Math.floor(Math.random() * 2 ** 32));
   return {
-    prompts,
-    negativePrompts,
+    count,
+    prompt: texts,
+    negativePrompt: negativeOf(options, count, defaults),
     numInferenceSteps,
     guidanceScale,
     guidanceRescale,
     eta,
     numImagesPerPrompt,
+    clipSkip,
     seed,
     generator: options.generator ?? random(seed ?? 0),
   };
 }
 
-function promptList(prompt: string | readonly string[], numImagesPerPrompt: number): readonly string[] {
-  const prompts = typeof prompt === 'string' ? [prompt] : prompt;
-  if (prompts.length === 0)
-    throw new Error('StableDiffusionPipeline.generate: prompt got an empty list, expected at least one prompt.');
-  if (!Number.isInteger(numImagesPerPrompt) || numImagesPerPrompt < 1) {
-    throw new Error(
-      `StableDiffusionPipeline.generate: numImagesPerPrompt got ${numImagesPerPrompt}, expected a positive integer.`,
-    );
-  }
-  return prompts;
+/** The options that only SDXL models have. */
+export const xlOptions = [
+  'prompt2',
+  'negativePrompt2',
+  'originalSize',
+  'cropsCoordsTopLeft',
+  'targetSize',
+  'negativeOriginalSize',
+  'negativeCropsCoordsTopLeft',
+  'negativeTargetSize',
+] as const satisfies readonly (keyof GenerateOptions)[];
+
+const owner = 'StableDiffusionPipeline.generate';
+
+/** Whether a prompt was encoded before. */
+export const isEncoding = (prompt: Prompt | PromptTexts | undefined): prompt is PromptEncoding =>
+  typeof prompt === 'object' && 'promptEmbeds' in prompt;
+
+function checkRefused(options: GenerateOptions, { refused }: GenerationDefaults): void {
+  const given = refused.filter((name) => options[name] !== undefined);
+  if (given.length === 0) return;
+  throw new Error(`${owner}: got ${given.join(', ')}, which only SDXL models have. Leave ${given.join(', ')} out.`);
 }
 
-function negativePromptList(negativePrompt: string | readonly string[] = '', count: number): readonly string[] {
-  if (typeof negativePrompt === 'string') return Array.from({ length: count }, () => negativePrompt);
-  if (negativePrompt.length === count) return negativePrompt;
+function checkCount(name: string, value: number, least: number): void {
+  if (Number.isInteger(value) && value >= least) return;
+  throw new Error(`${owner}: ${name} got ${value}, expected ${least ? 'a positive integer' : 'an integer, at least 0'}.`);
+}
+
+function promptTexts(
+  name: string,
+  prompt: string | readonly string[],
+  second: string | readonly string[] | undefined,
+): PromptTexts {
+  const prompts = typeof prompt === 'string' ? [prompt] : prompt;
+  if (prompts.length === 0) throw new Error(`${owner}: ${name} got an empty list, expected at least one prompt.`);
+  return { prompts, prompts2: second === undefined ? prompts : perPrompt(`${name}2`, second, prompts.length) };
+}
+
+function negativeOf(
+  { negativePrompt, negativePrompt2 }: GenerateOptions,
+  count: number,
+  { zeroNegative }: GenerationDefaults,
+): Generation['negativePrompt'] {
+  if (isEncoding(negativePrompt)) return negativePrompt;
+  if (negativePrompt === undefined && zeroNegative) return undefined;
+  const texts = perPrompt('negativePrompt', negativePrompt ?? '', count);
+  return promptTexts('negativePrompt', texts, negativePrompt2);
+}
+
+function perPrompt(name: string, texts: string | readonly string[], count: number): readonly string[] {
+  if (typeof texts === 'string') return Array.from({ length: count }, () => texts);
+  if (texts.length === count) return texts;
   throw new Error(
-    `StableDiffusionPipeline.generate: negativePrompt got ${negativePrompt.length} texts for ${count} prompts, ` +
+    `${owner}: ${name} got ${texts.length} texts for ${count} prompts, ` +
       `expected one text, or ${count}. Pass one text for all prompts, or one text per prompt.`,
   );
 }

@@ -12,7 +12,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import type { ModelFunction } from '@alignprop/autograd-ext';
-import { unet2DCondition, type UNet2DConditionConfig } from '../models/unet-2d-condition.js';
+import { addedConditions, unet2DCondition, type UNet2DConditionConfig } from '../models/unet-2d-condition.js';
 
 /** Options of classifier-free guidance. */
 export interface GuidanceOptions {
@@ -25,20 +25,23 @@ export interface GuidanceOptions {
 
 /**
  * Returns the UNet under classifier-free guidance (arXiv 2207.12598, eq. 6) as one function of
- * `(params, latents [B, h, w, C], timestep [1], promptEmbeds, guidanceScale [], inputScale [])` to a prediction
- * `[B, h, w, C]`. `promptEmbeds` of `[2B, L, D]`, unconditional half first, gives u + w (c - u); `[B, L, D]` gives c
- * without guidance. The UNet sees the latents times `inputScale`, which may be left out where it is 1.
+ * `(params, latents [B, h, w, C], timestep [1], promptEmbeds, guidanceScale [], inputScale [], ...added)` to a
+ * prediction `[B, h, w, C]`. `promptEmbeds` of `[2B, L, D]`, unconditional half first, gives u + w (c - u);
+ * `[B, L, D]` gives c without guidance. The UNet sees the latents times `inputScale`, which may be left out where it
+ * is 1 and no added conditions follow; see `predictionInputs`.
  */
 export function guidedPrediction(
   config: UNet2DConditionConfig,
   { guidanceRescale = 0 }: GuidanceOptions = {},
 ): ModelFunction {
-  return (params, latents, timestep, promptEmbeds, guidanceScale, inputScale) => {
+  return (params, latents, timestep, promptEmbeds, guidanceScale, inputScale, ...inputs) => {
     const sample = (inputScale ? mul(latents!, inputScale) : latents) as Tensor4D;
     const embeds = promptEmbeds as Tensor3D;
     const [batch] = sample.shape;
-    if (embeds.shape[0] === batch) return unet2DCondition(config, params, sample, timestep!, embeds);
-    const predictions = unet2DCondition(config, params, concat([sample, sample]), timestep!, embeds); // [2B, h, w, C]
+    const added = addedConditions(config, inputs);
+    const predictFor = (x: Tensor4D) => unet2DCondition(config, params, x, timestep!, embeds, added);
+    if (embeds.shape[0] === batch) return predictFor(sample);
+    const predictions = predictFor(concat([sample, sample])); // [2B, h, w, C]
     const unconditional = slice(predictions, 0, batch);
     const conditional = slice(predictions, batch, batch);
     const guided = add(unconditional, mul(sub(conditional, unconditional), guidanceScale!));

@@ -10,7 +10,8 @@ import { CLIPTextModel } from '../clip/text-model.js';
 import { CLIPTokenizer } from '../clip/tokenizer.js';
 import { AutoencoderKL } from '../models/autoencoder-kl.js';
 import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
-import { StableDiffusionPipeline, type FromPretrainedOptions } from './stable-diffusion.js';
+import type { FromPretrainedOptions } from './load-parts.js';
+import { StableDiffusionPipeline } from './stable-diffusion.js';
 
 const before = 'runwayml/stable-diffusion-v1-5';
 const now = 'stable-diffusion-v1-5/stable-diffusion-v1-5';

@@ -1,25 +1,38 @@
 import { readJson, singleFileAdvice, type FileSource } from '@alignprop/autograd-ext/weights';
 import { table } from '@alignprop/autograd-ext/outside';
-import { autoencoders } from '../models/autoencoder.js';
+import { autoencoders, type AutoencoderClass } from '../models/autoencoder.js';
 
 /** `model_index.json`: for each part of the pipeline its library and class, null for parts that it does without. */
 export type ModelIndex = Readonly<Record<string, unknown>>;
 
-// The classes that each part may have. Null: the part belongs to other pipelines.
-const expectedClasses = table<readonly string[] | null>({
+/** The classes that each part may have; null for parts of other pipelines. */
+type PartClasses = Readonly<Record<string, readonly string[] | null>>;
+
+const tokenizers = ['CLIPTokenizer', 'CLIPTokenizerFast'];
+const stableDiffusion: PartClasses = table({
   text_encoder: ['CLIPTextModel'],
-  tokenizer: ['CLIPTokenizer', 'CLIPTokenizerFast'],
+  tokenizer: tokenizers,
   unet: ['UNet2DConditionModel'],
   vae: Object.keys(autoencoders),
-  text_encoder_2: null, // SDXL
   text_encoder_3: null, // Stable Diffusion 3
   transformer: null, // Stable Diffusion 3, Flux
   prior: null, // Stable Cascade, Kandinsky
 });
+const stableDiffusionXL: PartClasses = table({
+  ...stableDiffusion,
+  text_encoder_2: ['CLIPTextModelWithProjection'],
+  tokenizer_2: tokenizers,
+});
+
+/** Whether a folder holds a model of the kind of SDXL, which has two text encoders. */
+export const isXL = (index: ModelIndex): boolean => classOf(index, 'text_encoder_2') !== undefined;
+
+/** The class of the VAE in a checked index. */
+export const autoencoderOf = (index: ModelIndex): AutoencoderClass => classOf(index, 'vae') as AutoencoderClass;
 
 /**
- * Reads `model_index.json` and checks that it describes a Stable Diffusion 1.x or 2.x pipeline, so that other
- * pipelines (SDXL, a folder with a UNet alone) fail here and not at a missing weight. As in diffusers, the class of the
+ * Reads `model_index.json` and checks that it describes a Stable Diffusion 1.x, 2.x or XL pipeline, so that other
+ * pipelines (Stable Diffusion 3, a folder with a UNet alone) fail here and not at a missing weight. As in diffusers, the class of the
  * pipeline itself does not matter, and parts that text-to-image does not use (`safety_checker`, `feature_extractor`,
  * `image_encoder`, `controlnet`) are not looked at.
  * @throws if a part has another class (lists all such parts), or there is no `model_index.json` (says what the folder
@@ -33,7 +46,7 @@ export async function readModelIndex(source: FileSource): Promise<ModelIndex> {
       `StableDiffusionPipeline: ${source.location}/model_index.json got ${JSON.stringify(index).slice(0, 60)}, ` +
         'expected an object with the parts of a pipeline. Download it again.',
     );
-  const problems = Object.entries(expectedClasses).flatMap(([part, classes]) => {
+  const problems = Object.entries(isXL(index as ModelIndex) ? stableDiffusionXL : stableDiffusion).flatMap(([part, classes]) => {
     const name = classOf(index as ModelIndex, part);
     if (classes === null ? name === undefined : classes.includes(name!)) return [];
     return [`${part} got ${name ?? 'nothing'}, expected ${classes?.join(' or ') ?? 'nothing'}`];
@@ -42,7 +55,7 @@ export async function readModelIndex(source: FileSource): Promise<ModelIndex> {
   const { _class_name: pipeline } = index as ModelIndex;
   throw new Error(
     `StableDiffusionPipeline: ${source.location}/model_index.json${described(pipeline)}: ${problems.join('; ')}. ` +
-      (otherFormat(index as ModelIndex) ?? 'Only Stable Diffusion 1.x and 2.x pipelines are supported.'),
+      (otherFormat(index as ModelIndex) ?? 'Only Stable Diffusion 1.x, 2.x and XL pipelines are supported.'),
   );
 }
 

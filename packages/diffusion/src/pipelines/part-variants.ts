@@ -1,10 +1,10 @@
 import type { FileSource } from '@alignprop/autograd-ext/weights';
 import { classOf, type ModelIndex } from './model-index.js';
 
-const models = ['text_encoder', 'unet', 'vae'] as const;
+const models = ['text_encoder', 'text_encoder_2', 'unet', 'vae'] as const;
 
-/** For each model of the pipeline the variant of its weight files; undefined for files without one. */
-export type PartVariants = Readonly<Record<(typeof models)[number], string | undefined>>;
+/** Returns the variant of the weight files of a part; undefined for files without one. */
+export type PartVariants = (part: string) => string | undefined;
 
 /**
  * Finds which models have files of a variant, as diffusers' `DiffusionPipeline.from_pretrained` does: the others are
@@ -27,14 +27,13 @@ export async function partVariants(
       `StableDiffusionPipeline: variant got '${variant}', but no part of '${source.location}' has such files. ` +
         'Leave out the variant, or pass another one.',
     );
-  const plain = models.filter((part) => variant !== undefined && !having.has(part));
+  const plain = models.filter((part) => variant !== undefined && classOf(index, part) && !having.has(part));
   if (plain.length)
     onWarning?.(
       `'${source.location}' has no files of variant '${variant}' for ${plain.join(', ')}: ` +
         'the files without a variant are loaded there.',
     );
-  const of = (part: string) => (having.has(part) ? variant : undefined);
-  return { text_encoder: of('text_encoder'), unet: of('unet'), vae: of('vae') };
+  return (part) => (having.has(part) ? variant : undefined);
 }
 
 /** Whether a folder has a file such as `model.fp16.safetensors` or `model.fp16-00001-of-00002.safetensors`. */

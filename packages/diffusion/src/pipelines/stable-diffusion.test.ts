@@ -58,8 +58,8 @@ describe.each(engineNames)('StableDiffusionPipeline.denoise on %s', (name) => {
 
       const negatives = options.prompts.map(() => options.negative_prompt ?? '');
       const chain = pipeline.denoise(toNHWC(expected('latents0')), {
-        promptEmbeds: await pipeline.encodePrompt(options.prompts),
-        negativePromptEmbeds: await pipeline.encodePrompt(negatives),
+        promptEmbeds: (await pipeline.encodePrompt(options.prompts)).promptEmbeds,
+        negativePromptEmbeds: (await pipeline.encodePrompt(negatives)).promptEmbeds,
         numInferenceSteps: options.steps,
         guidanceScale: options.guidance_scale,
         guidanceRescale: options.guidance_rescale,

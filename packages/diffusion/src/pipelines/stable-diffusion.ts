@@ -1,96 +1,44 @@
-import {
-  clone,
-  dispose,
-  mul,
-  reshape,
-  tensor2d,
-  tidy,
-  tile,
-  type Tensor,
-  type Tensor3D,
-  type Tensor4D,
-} from '@tensorflow/tfjs-core';
-import {
-  checkOptions,
-  createEngine,
-  ensureBackend,
-  optionNames,
-  type Compiled,
-  type Engine,
-  type TorchGenerator,
-} from '@alignprop/autograd-ext';
-import {
-  hubOptionNames,
-  readJson,
-  resolveSource,
-  subfolder as openSubfolder,
-  type FileSource,
-  type HubOptions,
-} from '@alignprop/autograd-ext/weights';
-import { clipText, CLIPTextModel } from '../clip/text-model.js';
-import { CLIPTokenizer, type Encoded } from '../clip/tokenizer.js';
-import { autoencoders, pixelsPerLatent, type Autoencoder, type AutoencoderClass } from '../models/autoencoder.js';
-import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
-import { correctedScheduler, folderScheduler } from '../schedulers/create-scheduler.js';
+import { clone, dispose, mul, tidy, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { checkOptions, optionNames, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
+import type { FileSource } from '@alignprop/autograd-ext/weights';
+import type { CLIPTextModel, CLIPTextModelWithProjection } from '../clip/text-model.js';
+import type { CLIPTokenizer, Encoded } from '../clip/tokenizer.js';
+import { pixelsPerLatent, type Autoencoder } from '../models/autoencoder.js';
+import type { UNet2DConditionModel } from '../models/unet-2d-condition.js';
+import { correctedScheduler } from '../schedulers/create-scheduler.js';
 import type { Scheduler } from '../schedulers/scheduler.js';
 import { annealedPrediction, type Annealing } from './annealed.js';
+import { usesGuidance, type Conditioning, type PromptEncoding } from './conditioning.js';
 import { denoise, type Denoised, type DenoiseOptions } from './denoise.js';
-import { resolveGeneration, type Generated, type GenerateOptions, type Generation } from './generation.js';
+import {
+  resolveGeneration,
+  xlOptions,
+  type Generated,
+  type GenerateOptions,
+  type Generation,
+  type GenerationDefaults,
+  type Prompt,
+} from './generation.js';
 import { guidedPrediction } from './guidance.js';
 import { decodeImages } from './image-decoder.js';
 import { initialLatents } from './latents.js';
-import { classOf, readModelIndex } from './model-index.js';
-import { checkLength, checkPartConfigs, checkSizes } from './part-configs.js';
-import { partVariants } from './part-variants.js';
-import { expandPrompt } from './prompt-expansion.js';
+import { loadParts, type FromPretrainedOptions, type StableDiffusionParts } from './load-parts.js';
+import { checkParts } from './part-configs.js';
+import { PromptEncoder } from './prompt-encoder.js';
+import { encodeForImages, truncatedTexts } from './text-conditioning.js';
 import { loadTextualInversion, type TextualInversionOptions, type TokenEmbeddings } from './textual-inversion.js';
+import { negativeConditions, timeIdsOf, type MicroConditions } from './time-ids.js';
 
-/** The parts of a pipeline; see `StableDiffusionPipeline.with`. */
-export interface StableDiffusionParts {
-  tokenizer: CLIPTokenizer;
-  textEncoder: CLIPTextModel;
-  unet: UNet2DConditionModel;
-  vae: Autoencoder;
-  scheduler: Scheduler;
-  engine: Engine;
-}
-
-/** Options of `StableDiffusionPipeline.fromPretrained`; those of the hub are used for a hub id. */
-export interface FromPretrainedOptions extends HubOptions {
-  /** The folder of the pipeline inside the location. */
-  subfolder?: string;
-  /**
-   * Variant of the weight files, e.g. 'fp16' for `diffusion_pytorch_model.fp16.safetensors`. Models without such files
-   * are loaded from their plain files.
-   */
-  variant?: string;
-  /** The fastest installed engine by default; see `createEngine`. */
-  engine?: Engine;
-  /** Replaces the scheduler of the folder, whose file is not read then; corrected as the constructor does. */
-  scheduler?: Scheduler;
-  /**
-   * Called with what diffusers warns of (a variant that some models lack, a hub that does not answer), and with the
-   * reason if the slower engine is chosen.
-   */
-  onWarning?: (message: string) => void;
-}
-
-const fromPretrainedOptionNames = [
-  ...optionNames<Omit<FromPretrainedOptions, keyof HubOptions>>({
-    subfolder: true,
-    variant: true,
-    engine: true,
-    scheduler: true,
-  }),
-  ...hubOptionNames,
-];
 const partNames = optionNames<StableDiffusionParts>({
   tokenizer: true,
   textEncoder: true,
+  tokenizer2: true,
+  textEncoder2: true,
   unet: true,
   vae: true,
   scheduler: true,
   engine: true,
+  forceZerosForEmptyPrompt: true,
 });
 
 /** Size of a batch of images, in pixels. */
@@ -101,25 +49,22 @@ interface BatchSize {
   width?: number;
 }
 
-/** The embeddings of a batch, one row per image: `[B, L, D]` each. */
-interface TextConditioning {
-  readonly promptEmbeds: Tensor3D;
-  /** Undefined without classifier-free guidance. */
-  readonly negativePromptEmbeds: Tensor3D | undefined;
-}
-
 /**
- * Generates images from text with Stable Diffusion 1.x and 2.x. Computes the same numbers as diffusers'
- * `StableDiffusionPipeline` in float32; has no safety checker.
+ * Generates images from text with Stable Diffusion 1.x, 2.x and XL, and with latent consistency models. Computes the same
+ * numbers as diffusers' `StableDiffusionPipeline`, `StableDiffusionXLPipeline` and `LatentConsistencyModelPipeline` in
+ * float32; has no safety checker.
  */
 export class StableDiffusionPipeline implements StableDiffusionParts {
   readonly tokenizer: CLIPTokenizer;
   readonly textEncoder: CLIPTextModel;
+  readonly tokenizer2: CLIPTokenizer | undefined;
+  readonly textEncoder2: CLIPTextModelWithProjection | undefined;
   readonly unet: UNet2DConditionModel;
   readonly vae: Autoencoder;
   readonly engine: Engine;
+  readonly forceZerosForEmptyPrompt: boolean;
   #scheduler: Scheduler;
-  readonly #encode: Compiled;
+  readonly #prompts: PromptEncoder;
   readonly #decode: Compiled;
   /** The compiled UNet by guidance rescale. */
   readonly #predictors = new Map<number, Compiled>();
@@ -132,16 +77,17 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    */
   constructor(parts: StableDiffusionParts) {
     ({ tokenizer: this.tokenizer, textEncoder: this.textEncoder, unet: this.unet } = parts);
+    ({ tokenizer2: this.tokenizer2, textEncoder2: this.textEncoder2 } = parts);
     ({ vae: this.vae, engine: this.engine } = parts);
+    this.forceZerosForEmptyPrompt = parts.forceZerosForEmptyPrompt ?? true;
     this.#scheduler = correctedScheduler(parts.scheduler);
-    checkLength(this.tokenizer.modelMaxLength, this.textEncoder.config.max_position_embeddings);
-    checkSizes('StableDiffusionPipeline: the config of the UNet', {
-      unet: this.unet.config,
-      vae: this.vae.config,
-      textEncoder: this.textEncoder.config,
-    });
-    const { config } = this.textEncoder;
-    this.#encode = this.engine.compile((params, inputIds) => clipText(config, params, inputIds!).lastHiddenState);
+    checkParts(parts);
+    this.#prompts = new PromptEncoder(
+      this.engine,
+      this,
+      secondText(parts),
+      this.isXL && this.forceZerosForEmptyPrompt,
+    );
     this.#decode = this.engine.compile(decodeImages(this.vae.config));
   }
 
@@ -152,28 +98,9 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    */
   static async fromPretrained(
     location: string | FileSource,
-    { variant, engine, scheduler, subfolder, ...hubOptions }: FromPretrainedOptions = {},
+    options: FromPretrainedOptions = {},
   ): Promise<StableDiffusionPipeline> {
-    checkOptions('StableDiffusionPipeline.fromPretrained', hubOptions, fromPretrainedOptionNames);
-    await ensureBackend();
-    const { onWarning, signal } = hubOptions;
-    const root = await resolveSource(location, hubOptions);
-    const source = subfolder ? openSubfolder(root, subfolder) : root;
-    const index = await readModelIndex(source);
-    const autoencoder = classOf(index, 'vae') as AutoencoderClass;
-    await checkPartConfigs(source, autoencoder);
-    const variants = await partVariants(source, index, variant, onWarning);
-    const options = (part: keyof typeof variants) => ({ subfolder: part, variant: variants[part], signal });
-    return new StableDiffusionPipeline({
-      tokenizer: await CLIPTokenizer.fromPretrained(source, { subfolder: 'tokenizer', signal }),
-      textEncoder: await CLIPTextModel.fromPretrained(source, options('text_encoder')),
-      unet: await UNet2DConditionModel.fromPretrained(source, options('unet')),
-      vae: await autoencoders[autoencoder].fromPretrained(source, options('vae')),
-      scheduler:
-        scheduler ??
-        folderScheduler(await readJson(source, 'scheduler/scheduler_config.json'), classOf(index, 'scheduler')),
-      engine: engine ?? (await createEngine({ ...(onWarning && { onWarning }) })),
-    });
+    return new StableDiffusionPipeline(await loadParts(location, options));
   }
 
   /**
@@ -182,14 +109,18 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    */
   with(parts: Partial<StableDiffusionParts>): StableDiffusionPipeline {
     checkOptions('StableDiffusionPipeline.with', parts, partNames);
-    const { tokenizer, textEncoder, unet, vae, scheduler, engine } = this;
-    const pipeline = new StableDiffusionPipeline({ tokenizer, textEncoder, unet, vae, scheduler, engine, ...parts });
-    pipeline.#scheduler = parts.scheduler ?? scheduler;
+    const pipeline = new StableDiffusionPipeline({ ...this.#parts, ...parts });
+    pipeline.#scheduler = parts.scheduler ?? this.scheduler;
     return pipeline;
   }
 
   get scheduler(): Scheduler {
     return this.#scheduler;
+  }
+
+  /** Whether this is a model of the kind of SDXL. */
+  get isXL(): boolean {
+    return this.textEncoder2 !== undefined;
   }
 
   /**
@@ -227,26 +158,35 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   }
 
   /**
-   * Encodes prompts to the text encoder's last hidden state, `[B, L, D]`. Attends to padding, as diffusers does;
-   * truncates long prompts.
+   * Encodes prompts, `[B, L, D]`: the last hidden state of the text encoder, or for SDXL those before the last of both,
+   * with the pooled text of the second. Attends to padding, as diffusers does; truncates long prompts.
    */
-  async encodePrompt(prompts: readonly string[]): Promise<Tensor3D> {
-    return this.#embed(this.tokenize(prompts));
+  async encodePrompt(prompts: readonly string[]): Promise<PromptEncoding> {
+    return this.#prompts.encode(prompts);
   }
 
   /**
-   * Converts prompts to token ids, with all vectors of textual inversions.
+   * Encodes negative prompts as `encodePrompt` does.
+   * @param prompts undefined for none: zeros for SDXL where it takes these, else the encoding of ''
+   */
+  async encodeNegativePrompt(prompts: readonly string[] | undefined, batch: number): Promise<PromptEncoding> {
+    return this.#prompts.encodeNegative(prompts, batch);
+  }
+
+  /**
+   * SDXL's sizes for images of one size, `[B, 6]`; undefined for other models.
+   * @param size in pixels; the UNet's sample size by default
+   */
+  timeIds({ batch, height = this.defaultSize[0], width = this.defaultSize[1] }: BatchSize, sizes: MicroConditions = {}): Tensor2D | undefined {
+    return this.isXL ? timeIdsOf(sizes, { batch, height, width }) : undefined;
+  }
+
+  /**
+   * Converts prompts to token ids of the (first) text encoder, with all vectors of textual inversions.
    * @throws if a token has no embedding in the text encoder
    */
   tokenize(prompts: readonly string[]): Encoded {
-    const encoded = this.tokenizer.encode(prompts.map((prompt) => expandPrompt(prompt, this.tokenizer)));
-    const { vocab_size: rows } = this.textEncoder.config;
-    const missing = encoded.inputIds.find((id) => id >= rows);
-    if (missing === undefined) return encoded;
-    throw new Error(
-      `StableDiffusionPipeline: token ${JSON.stringify(this.tokenizer.token(missing))} got id ${missing}, ` +
-        `expected one below ${rows}, as the text encoder has embeddings. Take both from the same model.`,
-    );
+    return this.#prompts.tokenize(prompts);
   }
 
   /**
@@ -286,7 +226,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   /** Runs the denoising chain and yields every step; see `denoise`. */
   denoise(latents: Tensor4D, options: DenoiseOptions): AsyncGenerator<Denoised, void, void> {
     const predict = options.predict ?? this.#predictor(options.guidanceRescale ?? 0);
-    return denoise(predict, this.unet.params, this.scheduler, latents, options);
+    return denoise(predict, this.unet, this.scheduler, latents, options);
   }
 
   /** Decodes latents `[B, h, w, C]` to images `[B, H, W, 3]` in [0, 1]. */
@@ -298,22 +238,23 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   /**
    * Generates images from text. The same seed gives the images that diffusers draws with a generator on the CPU.
    * Disposes its intermediate tensors, also when it throws.
-   * @throws if the list of prompts is empty or an option is out of range; the signal's reason once it is aborted
+   * @param prompt one or several prompts, or their encoding, which stays the caller's
+   * @throws if the list of prompts is empty, an option is out of range or belongs to another kind of model; the signal's
+   *   reason once it is aborted
    */
-  async generate(prompt: string | readonly string[], options: GenerateOptions = {}): Promise<Generated> {
-    const generation = resolveGeneration(prompt, options, this.scheduler);
-    const shape = this.latentShape({
-      batch: generation.prompts.length * generation.numImagesPerPrompt,
-      height: options.height,
-      width: options.width,
-    });
+  async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Generated> {
+    const generation = resolveGeneration(prompt, options, this.scheduler, this.#defaults);
+    const { height, width } = options;
+    const size = { batch: generation.count * generation.numImagesPerPrompt, height, width };
+    const shape = this.latentShape(size);
     const intermediates: Tensor[] = [];
     try {
-      const encoded = this.tokenize(generation.prompts);
-      const conditioning = await this.#textConditioning(encoded, generation, intermediates);
+      const guided = usesGuidance(this.unet.config, generation.guidanceScale);
+      const encoded = await encodeForImages(this.#prompts, generation, guided, intermediates);
+      const conditioning = { ...encoded, ...this.#timeIds(size, options, intermediates) };
       const latents = await this.#generateLatents(shape, conditioning, generation, options, intermediates);
       const images = await this.decode(latents);
-      return { images, latents: clone(latents), seed: generation.seed, truncated: encoded.truncated };
+      return { images, latents: clone(latents), seed: generation.seed, truncated: truncatedTexts(generation, this.#prompts) };
     } finally {
       dispose(intermediates);
     }
@@ -324,22 +265,19 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     this.engine.dispose();
   }
 
-  /** Embeds the prompts, and the negative prompts if guidance applies. Adds every tensor to `intermediates`. */
-  async #textConditioning(
-    encoded: Encoded,
-    { negativePrompts, guidanceScale, numImagesPerPrompt }: Generation,
-    intermediates: Tensor[],
-  ): Promise<TextConditioning> {
-    const embedEachImage = async (text: Encoded) => {
-      const embeds = await this.#embed(text);
-      intermediates.push(embeds);
-      const repeated = repeatEach(embeds, numImagesPerPrompt);
-      intermediates.push(repeated);
-      return repeated;
-    };
+  get #parts(): StableDiffusionParts {
+    const { tokenizer, textEncoder, tokenizer2, textEncoder2, unet, vae, scheduler, engine } = this;
+    const { forceZerosForEmptyPrompt } = this;
+    return { tokenizer, textEncoder, tokenizer2, textEncoder2, unet, vae, scheduler, engine, forceZerosForEmptyPrompt };
+  }
+
+  get #defaults(): GenerationDefaults {
+    const isConsistencyModel = this.unet.config.time_cond_proj_dim !== null;
     return {
-      promptEmbeds: await embedEachImage(encoded),
-      negativePromptEmbeds: guidanceScale > 1 ? await embedEachImage(this.tokenize(negativePrompts)) : undefined,
+      numInferenceSteps: isConsistencyModel ? 4 : 50,
+      guidanceScale: isConsistencyModel ? 8.5 : this.isXL ? 5 : 7.5,
+      zeroNegative: this.#prompts.zeroNegative,
+      refused: this.isXL ? [] : xlOptions,
     };
   }
 
@@ -348,16 +286,16 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    */
   async #generateLatents(
     shape: Tensor4D['shape'],
-    conditioning: TextConditioning,
+    conditioning: Conditioning,
     generation: Generation,
-    { latents: noise, annealed, onStep, signal }: GenerateOptions,
+    { latents: start, noise, annealed, onStep, signal }: GenerateOptions,
     intermediates: Tensor[],
   ): Promise<Tensor4D> {
     const total = this.scheduler.timesteps(generation.numInferenceSteps).length;
     const predict = annealed && this.#annealedPredictor(generation.guidanceRescale, annealed, total);
-    let latents = this.#startLatents(noise, shape, generation);
+    let latents = this.#startLatents(start, shape, generation);
     intermediates.push(latents);
-    for await (const denoised of this.denoise(latents, { ...generation, ...conditioning, predict, signal })) {
+    for await (const denoised of this.denoise(latents, { ...generation, ...conditioning, predict, noise, signal })) {
       denoised.modelOutput.dispose();
       latents.dispose();
       latents = denoised.latents;
@@ -367,11 +305,17 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return latents;
   }
 
-  async #embed({ inputIds, shape }: Encoded): Promise<Tensor3D> {
-    const ids = tensor2d(inputIds, shape, 'int32');
-    const [embeds] = await this.#encode(this.textEncoder.params, ids);
-    ids.dispose();
-    return embeds as Tensor3D;
+  /** The sizes that SDXL is conditioned on. Adds every tensor to `intermediates`. */
+  #timeIds(
+    size: BatchSize,
+    options: GenerateOptions,
+    intermediates: Tensor[],
+  ): Pick<Conditioning, 'timeIds' | 'negativeTimeIds'> {
+    const timeIds = this.timeIds(size, options);
+    const negativeSizes = negativeConditions(options);
+    const negativeTimeIds = negativeSizes && this.timeIds(size, negativeSizes);
+    intermediates.push(...[timeIds, negativeTimeIds].filter((tensor) => tensor !== undefined));
+    return { timeIds, negativeTimeIds };
   }
 
   #annealedPredictor(guidanceRescale: number, annealed: Annealing, total: number): Compiled {
@@ -403,10 +347,6 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   }
 }
 
-/** Repeats each row of the batch n times: a, a, b, b. */
-function repeatEach(embeds: Tensor3D, n: number): Tensor3D {
-  const [batch, length, width] = embeds.shape;
-  return tidy(() =>
-    reshape(tile(reshape(embeds, [batch, 1, length, width]), [1, n, 1, 1]), [batch * n, length, width]),
-  );
-}
+/** SDXL's second text encoder, with its tokenizer. */
+const secondText = ({ tokenizer2: tokenizer, textEncoder2: textEncoder }: StableDiffusionParts) =>
+  tokenizer && textEncoder ? { tokenizer, textEncoder } : undefined;

@@ -32,7 +32,7 @@ describe.each(engineNames)('a textual inversion on %s', (name) => {
       const { inputIds } = pipeline.tokenize(prompts);
       const length = ids[0]!.length;
       expect(prompts.map((_, row) => [...inputIds.subarray(row * 77, row * 77 + length)])).toEqual(ids);
-      const embeds = await pipeline.encodePrompt(prompts);
+      const { promptEmbeds: embeds } = await pipeline.encodePrompt(prompts);
       expectClose(slice(embeds, [0, 0, 0], [-1, length, -1]), states[i]!, 1e-4, `${file} as ${token}`);
     }
     engine.dispose();
@@ -161,7 +161,7 @@ describe('the files of a textual inversion', () => {
     const photo = tensor1d(values.slice(cat! * 32, (cat! + 1) * 32));
     const pipeline = await base.loadTextualInversion({ '<p>': photo, '<q>': row([[1], [2]]) });
     const [expected, actual] = [await base.encodePrompt(['a photo']), await pipeline.encodePrompt(['a <P>'])];
-    expectClose(actual, expected, 1e-6);
+    expectClose(actual.promptEmbeds, expected.promptEmbeds, 1e-6);
     expect([...pipeline.tokenize(['<q>']).inputIds.subarray(1, 4)]).toEqual([2001, 2002, base.tokenizer.eosTokenId]);
   });
 

@@ -64,8 +64,8 @@ async function adapted(engine: Engine): Promise<StableDiffusionPipeline> {
 async function twoSamples(pipeline: StableDiffusionPipeline): Promise<readonly Sample[]> {
   const prompts = ['cat', 'a horse'];
   const [promptEmbeds, negativePromptEmbeds] = [
-    await pipeline.encodePrompt(prompts),
-    await pipeline.encodePrompt(['', '']),
+    (await pipeline.encodePrompt(prompts)).promptEmbeds,
+    (await pipeline.encodePrompt(['', ''])).promptEmbeds,
   ];
   const latents = pipeline.prepareLatents({
     batch: 2,

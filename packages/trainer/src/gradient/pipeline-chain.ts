@@ -1,25 +1,17 @@
-import {
-  dispose,
-  scalar,
-  tensor1d,
-  type Scalar,
-  type Tensor,
-  type Tensor3D,
-  type Tensor4D,
-} from '@tensorflow/tfjs-core';
+import { dispose, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, SavedForward, Params, Vjp } from '@alignprop/autograd-ext';
-import { guidedEmbeds, type Scheduler, type Step } from '@alignprop/diffusion';
+import {
+  guidedInputs,
+  predictionInputs,
+  type Conditioning,
+  type GuidedInputs,
+  type Scheduler,
+  type Step,
+} from '@alignprop/diffusion';
 import type { StepPlan } from '../estimators/plans.js';
 import type { GuidedUNet } from './guided-unet.js';
 import { embedsPath } from './text-encoder-gradient.js';
 import type { Chain } from './walk-up.js';
-
-/** The embeddings of one micro-batch, `[B, L, D]` each. */
-export interface Conditioning {
-  readonly promptEmbeds: Tensor3D;
-  /** Needed with guidance. */
-  readonly negativePromptEmbeds?: Tensor3D;
-}
 
 /** How many attached steps of a walk have saved their activations for backward, and how many are recomputed. */
 export interface SavedActivations {
@@ -43,22 +35,20 @@ export class PipelineChain implements Chain {
   readonly eta: number;
   readonly #unet: GuidedUNet;
   readonly #onActivations: PipelineChainOptions['onActivations'];
-  readonly #embeds: Tensor3D; // [2B, L, D] with guidance, the negative prompts first
-  readonly #guidanceScale: Scalar;
+  readonly #inputs: GuidedInputs;
   readonly #activations = new Map<number, SavedForward>(); // by index of the step in the walk
 
-  /** @throws if negative embeddings are missing with guidance */
+  /** @throws if something is missing in the conditioning that the UNet needs */
   constructor(
     unet: GuidedUNet,
-    { promptEmbeds, negativePromptEmbeds }: Conditioning,
+    conditioning: Conditioning,
     { guidanceScale, eta, onActivations }: PipelineChainOptions,
   ) {
     this.scheduler = unet.pipeline.scheduler;
     this.eta = eta;
     this.#unet = unet;
     this.#onActivations = onActivations;
-    this.#embeds = guidedEmbeds(promptEmbeds, negativePromptEmbeds, guidanceScale);
-    this.#guidanceScale = scalar(guidanceScale);
+    this.#inputs = guidedInputs(unet.pipeline.unet.config, conditioning, guidanceScale);
   }
 
   /**
@@ -82,10 +72,9 @@ export class PipelineChain implements Chain {
       }
     }
     const vjp = this.#unet.vjp({ withLatents: inputGradient });
-    const timestep = tensor1d([step.t]);
-    const inputs = [latents, timestep, this.#embeds, this.#guidanceScale];
+    const { inputs, created } = predictionInputs(this.#inputs, this.scheduler, step);
     const { params } = this.#unet.pipeline.unet;
-    const { value, ...gradients } = await vjp(params, inputs, dy).finally(() => timestep.dispose());
+    const { value, ...gradients } = await vjp(params, [latents, ...inputs], dy).finally(() => dispose(created));
     dispose(value);
     return this.#requested(gradients, inputGradient);
   }
@@ -93,10 +82,8 @@ export class PipelineChain implements Chain {
   /** Predicts without the adapter, [B, h, w, C]; for a `GuidedUNet` with a reference. */
   async referencePrediction(latents: Tensor4D, step: Step): Promise<Tensor4D> {
     const { predict, params } = this.#unet.reference!;
-    const timestep = tensor1d([step.t]);
-    const [prediction] = await predict(params, latents, timestep, this.#embeds, this.#guidanceScale).finally(() =>
-      timestep.dispose(),
-    );
+    const { inputs, created } = predictionInputs(this.#inputs, this.scheduler, step);
+    const [prediction] = await predict(params, latents, ...inputs).finally(() => dispose(created));
     return prediction as Tensor4D;
   }
 
@@ -120,7 +107,7 @@ export class PipelineChain implements Chain {
 
   dispose(): void {
     this.freeActivations();
-    dispose([this.#embeds, this.#guidanceScale]);
+    dispose([this.#inputs.embeds, this.#inputs.guidanceScale, ...this.#inputs.added]);
   }
 
   async #predictAndSave(

@@ -1,6 +1,6 @@
-import { clone, dispose, tidy, zerosLike, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { clone, dispose, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
-import { drawNoise, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
+import { drawNoise, type Conditioning, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import type { DrawnPlan } from '../estimators/plans.js';
 import type { Trajectory } from './walk-up.js';
@@ -23,13 +23,9 @@ export const samplingOptions = (
 });
 
 /** Inputs of a walk down besides the weights. Tensors stay the caller's. */
-export interface WalkInputs {
+export interface WalkInputs extends Conditioning {
   /** x_T, `[B, h, w, C]`. */
   readonly latents: Tensor4D;
-  /** `[B, L, D]` */
-  readonly promptEmbeds: Tensor3D;
-  /** `[B, L, D]`; needed with guidance. */
-  readonly negativePromptEmbeds?: Tensor3D;
   /**
    * The generator of the steps' noise, or a function that returns it. For each chain that the plan re-noises, the
    * function is called at the last step for the noise that is added and then, if eta is above 0, for that of the step.
@@ -89,17 +85,14 @@ export async function walkDownRenoised(
 async function walk(
   pipeline: StableDiffusionPipeline,
   options: SamplingOptions,
-  { latents: start, promptEmbeds, negativePromptEmbeds, noise, plan, predict, signal }: WalkInputs,
+  { latents: start, noise, plan, ...inputs }: WalkInputs,
   steps: readonly Step[],
 ): Promise<Trajectory> {
   const latents = [clone(start)];
   const modelOutputs: Tensor4D[] = [];
   const source = typeof noise === 'function' ? { noise } : { generator: noise };
   try {
-    const { numInferenceSteps, guidanceScale, eta } = options;
-    const conditioning = { promptEmbeds, negativePromptEmbeds, guidanceScale };
-    const walking = { numInferenceSteps, steps, eta, predict, signal, ...source };
-    for await (const step of pipeline.denoise(start, { ...conditioning, ...walking })) {
+    for await (const step of pipeline.denoise(start, { ...inputs, ...options, ...source, steps })) {
       latents.push(step.latents);
       modelOutputs.push(step.modelOutput);
     }

@@ -158,7 +158,7 @@ describe.each(engineNames)('AlignProp steps on %s', (engineName) => {
       const pipeline = await goldenPipeline(engine, golden, common);
       const sampling = { numInferenceSteps: golden.steps, guidanceScale: golden.cfg, eta: golden.eta };
       const gradient = new AlignPropGradient(pipeline, await goldenReward(golden, common), sampling);
-      const negative = await pipeline.encodePrompt([golden.negative_prompt]);
+      const { promptEmbeds: negative } = await pipeline.encodePrompt([golden.negative_prompt]);
       expectClose(negative, common.neg_prompt_embed!, 1e-4, 'negative prompt');
       const variables = trainable(pipeline.unet.params);
       const optimizer = new AdamW(variables, options);
@@ -171,7 +171,7 @@ describe.each(engineNames)('AlignProp steps on %s', (engineName) => {
           const made = await gradient.compute({
             latents: toNHWC(row(io.initial_latents!, batch)),
             noise: ({ index }) => toNHWC(row(row(io.noise!, batch), index)),
-            promptEmbeds: await pipeline.encodePrompt(golden.prompts[batch]!),
+            promptEmbeds: (await pipeline.encodePrompt(golden.prompts[batch]!)).promptEmbeds,
             negativePromptEmbeds: gather(negative, new Array(golden.batch).fill(0)),
             plan: goldenPlan(golden, io, batch),
             prompts: golden.prompts[batch]!,

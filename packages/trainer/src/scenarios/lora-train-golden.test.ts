@@ -83,8 +83,8 @@ async function gradientsOf(
   const microBatch = new AlignPropGradient(pipeline, reward, sampling).begin({
     latents: toNHWC(io.initial_latents!),
     noise: ({ index }) => toNHWC(rowOf(io.noise!, index)),
-    promptEmbeds: await pipeline.encodePrompt(prompts),
-    negativePromptEmbeds: await pipeline.encodePrompt(prompts.map(() => negative)),
+    promptEmbeds: (await pipeline.encodePrompt(prompts)).promptEmbeds,
+    negativePromptEmbeds: (await pipeline.encodePrompt(prompts.map(() => negative))).promptEmbeds,
     plan: {
       steps: Array.from({ length: steps }, (_, i) => ({ attached: attached.includes(i), inputDetached: false })),
       shown: 'x_0',

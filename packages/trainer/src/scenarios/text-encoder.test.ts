@@ -66,8 +66,8 @@ describe('training the text encoder', () => {
     const prompts = ['a red crab', 'a horse'];
     const negativePrompts = ['grey', 'dark'];
     const gradients = async () => {
-      const promptEmbeds = await text.encodePrompt(prompts);
-      const negativePromptEmbeds = await text.encodePrompt(negativePrompts);
+      const { promptEmbeds } = await text.encodePrompt(prompts);
+      const { promptEmbeds: negativePromptEmbeds } = await text.encodePrompt(negativePrompts);
       const drawn = drawPlan(plan(), 2, random(1));
       return gradient.compute({
         latents,

@@ -51,8 +51,8 @@ describe('training the whole UNet', () => {
     const prompts = ['cat'];
     const inputs = {
       latents: randomNormal([1, 4, 4, 4], 0, 1, 'float32', 2) as Tensor4D,
-      promptEmbeds: await whole.encodePrompt(prompts),
-      negativePromptEmbeds: await whole.encodePrompt(['']),
+      promptEmbeds: (await whole.encodePrompt(prompts)).promptEmbeds,
+      negativePromptEmbeds: (await whole.encodePrompt([''])).promptEmbeds,
       noise: random(1),
       plan: drawPlan(full(), 2, random(1)),
       prompts,

@@ -15,10 +15,13 @@ it('frees the prompt embeddings when encoding the negative prompts throws, and e
     let failures = 1;
     const pipeline = {
       textEncoder: { params: {} },
-      encodePrompt: async ([text]: readonly string[]) => {
-        if (text === 'grey' && failures-- > 0) throw new Error('out of memory');
-        return zeros([1, 2, 3]);
+      unet: { config: { time_cond_proj_dim: null } },
+      encodePrompt: async () => ({ promptEmbeds: zeros([1, 2, 3]) }),
+      encodeNegativePrompt: async () => {
+        if (failures-- > 0) throw new Error('out of memory');
+        return { promptEmbeds: zeros([1, 2, 3]) };
       },
+      timeIds: () => undefined,
     } as unknown as StableDiffusionPipeline;
     const config = parseAlignPropConfig({ negative_prompts: 'grey' });
     const batches = new MicroBatches(pipeline, () => 'cat', config, full(), seededGenerators(0));
@@ -27,5 +30,5 @@ it('frees the prompt embeddings when encoding the negative prompts throws, and e
     const embeds = await batches.encode(texts);
     batches.dispose();
     await Promise.resolve();
-    return embeds;
+    return Object.values(embeds);
   }));

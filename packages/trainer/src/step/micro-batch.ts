@@ -1,9 +1,8 @@
-import { gather, tidy, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { gather, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { disposeTensors, type TorchGenerator } from '@alignprop/autograd-ext';
-import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { usesGuidance, type Conditioning, type PromptEncoding, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import { drawPlan, type DrawnPlan, type Plan } from '../estimators/plans.js';
-import type { Conditioning } from '../gradient/pipeline-chain.js';
 import { trainsTextEncoder } from '../gradient/text-encoder-gradient.js';
 import { imageSize } from '../model/image-size.js';
 import type { Generators } from './generators.js';
@@ -32,7 +31,7 @@ export interface DrawnPrompts<M> {
 
 /** Draws what micro-batches start from: prompts and their embeddings, latents, and plans. */
 export class MicroBatches<M> {
-  #negativeEmbeds: Promise<Tensor3D> | undefined; // [negative prompts, L, D]
+  #negativeEncoding: Promise<PromptEncoding> | undefined; // one row per negative prompt of the configuration
 
   constructor(
     readonly pipeline: StableDiffusionPipeline,
@@ -56,13 +55,24 @@ export class MicroBatches<M> {
     };
   }
 
-  /** Encodes prompts and negative prompts to `[B, L, D]` each. The tensors belong to the caller. */
+  /** Encodes prompts and negative prompts. The tensors belong to the caller. */
   async encode({ prompts, negativePrompts }: DrawnPrompts<M>): Promise<Conditioning> {
-    const promptEmbeds = await this.pipeline.encodePrompt(prompts);
+    const { unet } = this.pipeline;
+    const encoding = await this.pipeline.encodePrompt(prompts);
     try {
-      return { promptEmbeds, negativePromptEmbeds: negativePrompts && (await this.#encodeNegative(negativePrompts)) };
+      const isGuided = usesGuidance(unet.config, this.config.sample_guidance_scale) && negativePrompts;
+      const negative = isGuided ? await this.#encodeNegative(negativePrompts) : undefined;
+      const timeIds = this.pipeline.timeIds({ batch: prompts.length, ...imageSize(this.config) });
+      return {
+        ...encoding,
+        ...(negative && {
+          negativePromptEmbeds: negative.promptEmbeds,
+          negativePooledPromptEmbeds: negative.pooledPromptEmbeds,
+        }),
+        ...(timeIds && { timeIds }),
+      };
     } catch (error) {
-      disposeTensors(promptEmbeds);
+      disposeTensors(encoding);
       throw error;
     }
   }
@@ -80,8 +90,8 @@ export class MicroBatches<M> {
   }
 
   dispose(): void {
-    void this.#negativeEmbeds?.then((embeds) => embeds.dispose());
-    this.#negativeEmbeds = undefined;
+    void this.#negativeEncoding?.then(disposeTensors);
+    this.#negativeEncoding = undefined;
   }
 
   #drawPrompt(): readonly [string, M, string?] {
@@ -106,22 +116,26 @@ export class MicroBatches<M> {
   }
 
   /**
-   * Encodes negative prompts, `[B, L, D]`. The embeddings of those of the configuration are cached unless the text
-   * encoder is trained.
+   * Encodes negative prompts. The encodings of those of the configuration are cached unless the text encoder is trained.
    */
-  async #encodeNegative(prompts: readonly string[]): Promise<Tensor3D> {
+  async #encodeNegative(prompts: readonly string[]): Promise<PromptEncoding> {
     const texts = this.#negativeTexts;
     const areCached = !trainsTextEncoder(this.pipeline) && prompts.every((prompt) => texts.includes(prompt));
-    if (!areCached) return this.pipeline.encodePrompt(prompts);
-    const embeds = await (this.#negativeEmbeds ??= this.#encodeOnce(texts));
+    if (!areCached) return this.pipeline.encodeNegativePrompt(prompts, prompts.length);
+    const encoding = await (this.#negativeEncoding ??= this.#encodeOnce(texts));
     const rows = prompts.map((prompt) => texts.indexOf(prompt));
-    return tidy(() => gather(embeds, rows) as Tensor3D);
+    const rowsOf = <T extends Tensor>(tensor: T): T => tidy(() => gather(tensor, rows) as T);
+    return {
+      promptEmbeds: rowsOf(encoding.promptEmbeds),
+      ...(encoding.pooledPromptEmbeds && { pooledPromptEmbeds: rowsOf(encoding.pooledPromptEmbeds) }),
+    };
   }
 
   /** Encodes the negative prompts of the configuration. A failure is not cached, and `dispose` does not meet it. */
-  #encodeOnce(texts: readonly string[]): Promise<Tensor3D> {
-    return this.pipeline.encodePrompt(texts).catch((error: unknown) => {
-      this.#negativeEmbeds = undefined;
+  #encodeOnce(texts: readonly string[]): Promise<PromptEncoding> {
+    const given = this.config.negative_prompts === null ? undefined : texts;
+    return this.pipeline.encodeNegativePrompt(given, texts.length).catch((error: unknown) => {
+      this.#negativeEncoding = undefined;
       throw error;
     });
   }

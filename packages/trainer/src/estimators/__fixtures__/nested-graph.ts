@@ -16,7 +16,7 @@ import { disposeTensors, random, trainable, type ModelFunction, type Params } fr
 import {
   DDIMScheduler,
   decodeImages,
-  guidedEmbeds,
+  guidedInputs,
   guidedPrediction,
   type StableDiffusionPipeline,
   type Step,
@@ -57,8 +57,8 @@ export async function newInputs(pipeline: StableDiffusionPipeline, plan: DrawnPl
   let call = 0;
   return {
     latents: pipeline.prepareLatents({ batch: 2, numInferenceSteps: 4, ...size, generator: random(1) }),
-    promptEmbeds: await pipeline.encodePrompt(prompts),
-    negativePromptEmbeds: await pipeline.encodePrompt(['', '']),
+    promptEmbeds: (await pipeline.encodePrompt(prompts)).promptEmbeds,
+    negativePromptEmbeds: (await pipeline.encodePrompt(['', ''])).promptEmbeds,
     noise: () => noiseOf(call++),
     plan,
     prompts,
@@ -74,10 +74,10 @@ export async function expectNestedGradient(
 ): Promise<void> {
   const inputs = await newInputs(pipeline, drawn);
   const actual = await new AlignPropGradient(pipeline, reward, { ...sampling, eta }).compute(inputs);
-  const embeds = guidedEmbeds(inputs.promptEmbeds, inputs.negativePromptEmbeds, sampling.guidanceScale);
+  const { embeds, guidanceScale } = guidedInputs(pipeline.unet.config, inputs, sampling.guidanceScale);
   const whole = pipeline.engine.compileVjp(nestedGraph(pipeline, drawn, eta));
   const params = { unet: pipeline.unet.params, vae: pipeline.vae.params };
-  const expected = await whole(params, [inputs.latents, embeds, scalar(sampling.guidanceScale)], scalar(1));
+  const expected = await whole(params, [inputs.latents, embeds, guidanceScale], scalar(1));
   const paths = Object.keys(actual.params);
   expect(paths.length).toBeGreaterThan(8);
   expect(paths.map((path) => `unet.${path}`).sort()).toEqual(Object.keys(expected.params).sort());

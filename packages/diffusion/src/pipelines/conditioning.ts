@@ -1,0 +1,110 @@
+import { clone, concat, scalar, tensor1d, type Scalar, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import { timestepEmbedding } from '../models/embeddings.js';
+import type { UNet2DConditionConfig } from '../models/unet-2d-condition.js';
+import type { Scheduler, Step } from '../schedulers/scheduler.js';
+
+/** What the text encoders make of a batch of prompts. */
+export interface PromptEncoding {
+  /** `[B, L, D]` */
+  readonly promptEmbeds: Tensor3D;
+  /** The pooled output of SDXL's second text encoder, `[B, P]`. */
+  readonly pooledPromptEmbeds?: Tensor2D;
+}
+
+/** What a UNet is told of a batch of images besides latents and time, one row per image; diffusers' names. */
+export interface Conditioning extends PromptEncoding {
+  /** `[B, L, D]`; required with guidance. */
+  readonly negativePromptEmbeds?: Tensor3D;
+  /** `[B, P]`; required with guidance by SDXL. */
+  readonly negativePooledPromptEmbeds?: Tensor2D;
+  /** SDXL's sizes, `[B, 6]`; see `StableDiffusionPipeline.timeIds`. */
+  readonly timeIds?: Tensor2D;
+  /** The same for the negative prompt; `timeIds` by default. */
+  readonly negativeTimeIds?: Tensor2D;
+}
+
+/** The conditioning as a compiled guided prediction takes it. The tensors belong to the caller. */
+export interface GuidedInputs {
+  /** `[2B, L, D]` with guidance, the negative prompts first; else `[B, L, D]`. */
+  readonly embeds: Tensor3D;
+  readonly guidanceScale: Scalar;
+  /** See `addedConditions`; as many rows as `embeds`. */
+  readonly added: readonly Tensor[];
+}
+
+type GuidanceConfig = Pick<UNet2DConditionConfig, 'time_cond_proj_dim' | 'addition_embed_type'>;
+
+/**
+ * Whether a UNet is called for the negative prompt as well. Latent consistency models take the guidance scale as an
+ * input instead.
+ */
+export const usesGuidance = ({ time_cond_proj_dim }: GuidanceConfig, guidanceScale: number): boolean =>
+  guidanceScale > 1 && time_cond_proj_dim === null;
+
+/**
+ * Stacks the conditioning for the guided UNet.
+ * @throws if something is missing that the UNet needs
+ */
+export function guidedInputs(config: GuidanceConfig, conditioning: Conditioning, guidanceScale: number): GuidedInputs {
+  const guided = usesGuidance(config, guidanceScale);
+  checkConditioning(config, conditioning, guided, guidanceScale);
+  const { promptEmbeds, pooledPromptEmbeds, timeIds } = conditioning;
+  const stack = <T extends Tensor>(negative: T | undefined, positive: T): T =>
+    guided ? (concat([negative!, positive]) as T) : clone(positive);
+  const sizes = config.addition_embed_type !== null && {
+    pooled: stack(conditioning.negativePooledPromptEmbeds, pooledPromptEmbeds!),
+    timeIds: stack(conditioning.negativeTimeIds ?? timeIds, timeIds!),
+  };
+  const width = config.time_cond_proj_dim;
+  return {
+    embeds: stack(conditioning.negativePromptEmbeds, promptEmbeds),
+    guidanceScale: scalar(guidanceScale),
+    added: [
+      ...(sizes ? [sizes.pooled, sizes.timeIds] : []),
+      ...(width === null ? [] : [guidanceEmbedding(guidanceScale, promptEmbeds.shape[0], width)]),
+    ],
+  };
+}
+
+/**
+ * The inputs of the guided prediction at a step after the latents: timestep, embeddings, guidance scale, and the scale
+ * of the latents where it is not 1 or conditions follow it. `created` are those that the caller disposes after the call.
+ */
+export function predictionInputs(
+  { embeds, guidanceScale, added }: GuidedInputs,
+  scheduler: Scheduler,
+  step: Step,
+): { readonly inputs: readonly Tensor[]; readonly created: Tensor[] } {
+  const inputScale = scheduler.inputScale(step);
+  const timestep = tensor1d([step.t]);
+  const scaled = inputScale === 1 && added.length === 0 ? [] : [scalar(inputScale)];
+  return { inputs: [timestep, embeds, guidanceScale, ...scaled, ...added], created: [timestep, ...scaled] };
+}
+
+/** diffusers' `get_guidance_scale_embedding` (arXiv 2310.04378, §4.3): sinusoids of 1000 (w - 1), `[B, width]`. */
+function guidanceEmbedding(guidanceScale: number, batch: number, width: number): Tensor2D {
+  const scales = tensor1d(new Array<number>(batch).fill((guidanceScale - 1) * 1000));
+  const embedding = timestepEmbedding(scales, { channels: width, flipSinToCos: false, freqShift: 1 });
+  scales.dispose();
+  return embedding;
+}
+
+function checkConditioning(
+  { addition_embed_type }: GuidanceConfig,
+  conditioning: Conditioning,
+  guided: boolean,
+  guidanceScale: number,
+): void {
+  const isXL = addition_embed_type !== null;
+  const needed: (keyof Conditioning)[] = [
+    ...(guided ? (['negativePromptEmbeds'] as const) : []),
+    ...(isXL ? (['pooledPromptEmbeds', 'timeIds'] as const) : []),
+    ...(isXL && guided ? (['negativePooledPromptEmbeds'] as const) : []),
+  ];
+  const missing = needed.filter((name) => conditioning[name] === undefined);
+  if (missing.length === 0) return;
+  throw new Error(
+    `denoise: guidanceScale got ${guidanceScale} without ${missing.join(' and ')}. ` +
+      "Pass what encodePrompt and timeIds return, for the negative prompt too ('' for none).",
+  );
+}

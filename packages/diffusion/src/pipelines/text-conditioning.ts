@@ -1,0 +1,54 @@
+import { reshape, tidy, tile, type Tensor } from '@tensorflow/tfjs-core';
+import type { Conditioning, PromptEncoding } from './conditioning.js';
+import { isEncoding, type Generation, type PromptTexts } from './generation.js';
+import type { PromptEncoder } from './prompt-encoder.js';
+
+/**
+ * Encodes the prompts of a `generate` call, and with guidance its negative prompts, one row per image. Adds every tensor
+ * to `intermediates`, but not those of encodings that were given.
+ */
+export async function encodeForImages(
+  encoder: PromptEncoder,
+  { count, prompt, negativePrompt, numImagesPerPrompt, clipSkip }: Generation,
+  guided: boolean,
+  intermediates: Tensor[],
+): Promise<Conditioning> {
+  const own = <T extends PromptEncoding>(encoding: T): T => {
+    intermediates.push(...tensorsOf(encoding));
+    return encoding;
+  };
+  const encode = async ({ prompts, prompts2 }: PromptTexts, skip: number) =>
+    own(await encoder.encode(prompts, { prompts2, clipSkip: skip }));
+  const positive = isEncoding(prompt) ? prompt : await encode(prompt, clipSkip);
+  const repeated = own(repeatedEncoding(positive, numImagesPerPrompt));
+  if (!guided) return repeated;
+  const negative = isEncoding(negativePrompt)
+    ? negativePrompt
+    : negativePrompt
+      ? await encode(negativePrompt, 0)
+      : own(await encoder.encodeNegative(undefined, count));
+  const { promptEmbeds, pooledPromptEmbeds } = own(repeatedEncoding(negative, numImagesPerPrompt));
+  return { ...repeated, negativePromptEmbeds: promptEmbeds, negativePooledPromptEmbeds: pooledPromptEmbeds };
+}
+
+/** For each prompt the text beyond the (first) text encoder's maximum length; none for an encoding. */
+export function truncatedTexts({ prompt }: Generation, encoder: PromptEncoder): readonly string[] {
+  return isEncoding(prompt) ? [] : encoder.tokenize(prompt.prompts).truncated;
+}
+
+const tensorsOf = ({ promptEmbeds, pooledPromptEmbeds }: PromptEncoding): Tensor[] =>
+  pooledPromptEmbeds ? [promptEmbeds, pooledPromptEmbeds] : [promptEmbeds];
+
+/** Repeats each row of an encoding n times: a, a, b, b. */
+function repeatedEncoding({ promptEmbeds, pooledPromptEmbeds }: PromptEncoding, n: number): PromptEncoding {
+  return {
+    promptEmbeds: repeatEach(promptEmbeds, n),
+    ...(pooledPromptEmbeds && { pooledPromptEmbeds: repeatEach(pooledPromptEmbeds, n) }),
+  };
+}
+
+function repeatEach<T extends Tensor>(rows: T, n: number): T {
+  const [batch, ...rest] = rows.shape as [number, ...number[]];
+  const ones = rest.map(() => 1);
+  return tidy(() => reshape(tile(reshape(rows, [batch, 1, ...rest]), [1, n, ...ones]), [batch * n, ...rest])) as T;
+}
