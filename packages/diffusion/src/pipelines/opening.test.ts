@@ -52,7 +52,7 @@ describe('model_index.json', () => {
   it.each<[object, RegExp]>([
     [
       { _class_name: 'StableDiffusionXLPipeline', text_encoder_2: ['transformers', 'CLIPTextModelWithProjection'] },
-      /\(StableDiffusionXLPipeline\): text_encoder_2 got CLIPTextModelWithProjection, expected nothing/,
+      /\(StableDiffusionXLPipeline\): tokenizer_2 got nothing, expected CLIPTokenizer or CLIPTokenizerFast/,
     ],
     [
       { unet: undefined, transformer: ['diffusers', 'FluxTransformer2DModel'] },
@@ -107,12 +107,16 @@ describe('a UNet of another kind', () => {
     [{ in_channels: 5 }, /in_channels got 5, expected 4, .*: it is a depth-to-image UNet/],
     [{ in_channels: 12 }, /in_channels got 12, expected 4, the VAE's latent_channels\. Only text-to-image UNets/],
     [{ out_channels: 8 }, /out_channels got 8, expected 4/],
-    [{ addition_embed_type: 'text_time' }, /addition_embed_type got "text_time", expected null: .*SDXL/],
+    [{ addition_embed_type: 'text_time' }, /addition_time_embed_dim got null, expected a positive integer/],
+    [
+      { addition_embed_type: 'text_time', addition_time_embed_dim: 8, projection_class_embeddings_input_dim: 64 },
+      /projection_class_embeddings_input_dim got 64, expected nothing/,
+    ],
+    [{ addition_embed_type: 'image' }, /addition_embed_type got "image", expected null or "text_time"/],
     [{ encoder_hid_dim_type: 'text_proj' }, /encoder_hid_dim_type got "text_proj", expected null: .*Kandinsky/],
     [{ class_embed_type: 'projection' }, /class_embed_type got "projection", expected null: .*unCLIP/],
     [{ num_class_embeds: 1000 }, /num_class_embeds got 1000, expected null: .*upscalers/],
-    [{ time_cond_proj_dim: 256 }, /time_cond_proj_dim got 256, expected null: .*latent consistency/],
-    [{ cross_attention_dim: 768 }, /cross_attention_dim got 768, expected 32, the text encoder's hidden_size/],
+    [{ cross_attention_dim: 768 }, /cross_attention_dim got 768, expected 32, the hidden_size of the text encoder/],
     [{ conv_in_kernel: 1 }, /conv_in_kernel got 1, expected 3/],
   ])('is refused by its config %o, without its weights', async (change, message) => {
     const opening = open({
