@@ -57,7 +57,7 @@ const rooms = {
     ['engine/create-engine.ts'],
     ['testing'],
   ],
-  diffusion: [['models'], ['clip'], ['image', 'schedulers'], ['pipelines']],
+  diffusion: [['models'], ['clip'], ['image', 'schedulers'], ['single-file'], ['pipelines']],
   lora: [
     ['lora-layer.ts', 'modules.ts'],
     ['layouts', 'kinds'],

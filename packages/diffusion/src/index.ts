@@ -54,3 +54,4 @@ export type {
   StepOptions,
   StepOutput,
 } from './schedulers/scheduler.js';
+export type { FromSingleFileOptions } from './single-file/open-single-file.js';

@@ -13,7 +13,7 @@ describe('a file in place of a model folder', () => {
       const path = join(folder, name);
       writeFileSync(path, '');
       return expect(resolveSource(path)).rejects.toThrow(
-        new RegExp(`got the file '.*${name}', .* A checkpoint in a single file.*from_single_file\\('.*${name}'`),
+        new RegExp(`got the file '.*${name}', .* A checkpoint in a single file.*fromSingleFile\\('.*${name}'`),
       );
     },
   );

@@ -30,5 +30,5 @@ const advice = (file: string): string =>
 
 /** Says what to do about a checkpoint in a single file, given in place of a pipeline's folder. */
 export const singleFileAdvice = (file: string): string =>
-  'A checkpoint in a single file (of the original scripts) cannot be read yet. Convert it with diffusers: ' +
-  `StableDiffusionPipeline.from_single_file('${file}').save_pretrained('folder'), and pass that folder.`;
+  'A checkpoint in a single file (of the original scripts) is opened by its own path: ' +
+  `StableDiffusionPipeline.fromSingleFile('${file}'), or --model '${file}'.`;

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { isWeightFile } from '@alignprop/autograd-ext/weights';
+import { StableDiffusionPipeline, type FromSingleFileOptions } from '@alignprop/diffusion';
 import { embeddedModel } from '../embedded-model.js';
 import { withDownloads } from '../terminal/downloads.js';
 import type { Output } from '../terminal/output.js';
@@ -9,7 +10,7 @@ import { collectValues } from './option-parsers.js';
 
 /** Values of the options that select the model and the engine that runs it. */
 export interface ModelOptions extends EngineOptions {
-  /** A folder in diffusers' layout or a hub id; the embedded model by default. */
+  /** A folder in diffusers' layout, a hub id or a checkpoint in one file; the embedded model by default. */
   model?: string;
   revision?: string;
   variant?: string;
@@ -34,8 +35,9 @@ export const addModelOptions = (command: Command): Command =>
   command
     .optionsGroup('Model:')
     .option(
-      '--model <folder|hub id>',
-      `Stable Diffusion 1.x or 2.x in diffusers' layout. (default: the embedded model, ${embeddedModel.name})`,
+      '--model <folder|file|hub id>',
+      "Stable Diffusion 1.x, 2.x, XL or LCM in diffusers' layout, or a checkpoint in one file (.safetensors, .ckpt). " +
+        `(default: the embedded model, ${embeddedModel.name})`,
     )
     .option('--revision <name>', 'Branch, tag or commit of a hub repository. (default: main)')
     .option('--variant <name>', 'Variant of the weight files, such as fp16.');
@@ -48,19 +50,27 @@ export async function loadPipeline(
   const engine = await startEngine(options, output);
   output.info(`Loading ${model ?? embeddedModel.name} on ${engine.name} (${engine.device})`);
   return withDownloads(output, async (access) => {
-    let pipeline = await StableDiffusionPipeline.fromPretrained(model ?? embeddedModel.path, {
-      ...access,
-      revision,
-      token,
-      variant,
-      engine,
-    });
+    const location = model ?? embeddedModel.path;
+    const common = { ...access, revision, token, engine };
+    let pipeline = isWeightFile(location)
+      ? await openFile(location, common, variant)
+      : await StableDiffusionPipeline.fromPretrained(location, { ...common, variant });
     for (const given of embedding) {
       const [location, name] = splitToken(given);
       pipeline = await pipeline.loadTextualInversion(location, { ...access, token: name, hfToken: token });
     }
     return pipeline;
   });
+}
+
+/** Opens a checkpoint in one file. @throws if a variant is given, which belongs to folders */
+function openFile(
+  file: string,
+  options: FromSingleFileOptions,
+  variant: string | undefined,
+): Promise<StableDiffusionPipeline> {
+  if (variant === undefined) return StableDiffusionPipeline.fromSingleFile(file, options);
+  throw new Error(`--variant got '${variant}' for the file '${file}', expected none. Leave out --variant.`);
 }
 
 /** Splits `file:token`. A colon before a path, as in C:\, belongs to the file, and so does one in a file's name. */

@@ -6,6 +6,11 @@ const isPrintable = (byte: number): boolean =>
 // Printable bytes stand for themselves; the others, in order, are the characters from 256 on.
 let next = 256;
 const characters = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isPrintable(byte) ? byte : next++));
+/** The characters of all bytes in the order of CLIP's vocabulary: the printable ones first. */
+export const byteCharacters: readonly string[] = [
+  ...characters.filter((_, byte) => isPrintable(byte)),
+  ...characters.filter((_, byte) => !isPrintable(byte)),
+];
 const bytes = new Map(characters.map((character, byte) => [character, byte]));
 
 /** Returns the bytes of a text in UTF-8, each as one character. Unpaired surrogates become U+FFFD. */

@@ -162,7 +162,7 @@ function withAttentionNames(weights: ReadonlyMap<string, StoredTensor>): Map<str
 }
 
 /** Reshapes the weight of a 1×1 convolution, `[C, C, 1, 1]`, to a matrix; returns other tensors unchanged. */
-function toMatrix(tensor: StoredTensor): StoredTensor {
+export function toMatrix(tensor: StoredTensor): StoredTensor {
   const [out, inner, ...kernel] = tensor.shape;
   if (kernel.length !== 2 || kernel.some((size) => size !== 1)) return tensor;
   return { ...tensor, shape: [out!, inner!], read: () => tensor.read() };

@@ -84,11 +84,7 @@ describe('model_index.json', () => {
     ['a model alone', { 'config.json': '{"_class_name": "ControlNetModel"}' }, /it holds a ControlNetModel alone/],
     ['a model of transformers', { 'config.json': '{"architectures": ["CLIPModel"]}' }, /it holds a CLIPModel alone/],
     ['an adapter', { 'pytorch_lora_weights.safetensors': '' }, /it holds an adapter, expected a pipeline/],
-    [
-      'a checkpoint',
-      { 'v1-5.safetensors': '' },
-      /there is v1-5\.safetensors\..*from_single_file\('a-folder\/v1-5\.safe/,
-    ],
+    ['a checkpoint', { 'v1-5.safetensors': '' }, /there is v1-5\.safetensors\..*fromSingleFile\('a-folder\/v1-5\.safe/],
     ['other files', { 'a.txt': '' }, /there is a\.txt\. Check the path/],
     ['no file', {}, /there is no file\. Check the path/],
     ['a list', { 'model_index.json': '[]' }, /model_index\.json got \[\], expected an object/],

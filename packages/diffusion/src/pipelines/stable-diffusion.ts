@@ -7,6 +7,7 @@ import { pixelsPerLatent, type Autoencoder } from '../models/autoencoder.js';
 import type { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import { correctedScheduler } from '../schedulers/create-scheduler.js';
 import type { Scheduler } from '../schedulers/scheduler.js';
+import { openSingleFile, type FromSingleFileOptions } from '../single-file/open-single-file.js';
 import { annealedPrediction, type Annealing } from './annealed.js';
 import { usesGuidance, type Conditioning, type PromptEncoding } from './conditioning.js';
 import { denoise, type Denoised, type DenoiseOptions } from './denoise.js';
@@ -101,6 +102,19 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     options: FromPretrainedOptions = {},
   ): Promise<StableDiffusionPipeline> {
     return new StableDiffusionPipeline(await loadParts(location, options));
+  }
+
+  /**
+   * Loads a checkpoint in the layout of the original scripts: Stable Diffusion 1.x, 2.x or XL in one file,
+   * `.safetensors` or `.ckpt`. Weights are read where they lie in the file; the non-EMA weights, if there are both.
+   * @param location a file, a path of a repository such as `organisation/name/file.safetensors`, or a `FileSource`
+   * @throws if it is another kind of file, which it names, or weights are missing or do not fit the configs
+   */
+  static async fromSingleFile(
+    location: string | FileSource,
+    options: FromSingleFileOptions = {},
+  ): Promise<StableDiffusionPipeline> {
+    return new StableDiffusionPipeline(await openSingleFile(location, options));
   }
 
   /**

@@ -1,0 +1,147 @@
+import { checkOptions, createEngine, ensureBackend, optionNames, type Engine } from '@alignprop/autograd-ext';
+import {
+  findWeightFile,
+  hubOptionNames,
+  loadParams,
+  openWeightFile,
+  readJson,
+  resolveSource,
+  type FileSource,
+  type HubOptions,
+} from '@alignprop/autograd-ext/weights';
+import { CLIPTextModel, CLIPTextModelWithProjection } from '../clip/text-model.js';
+import { CLIPTokenizer } from '../clip/tokenizer.js';
+import { AutoencoderKL } from '../models/autoencoder-kl.js';
+import type { ConfigInput } from '../models/model-config.js';
+import type { PretrainedModelClass } from '../models/pretrained-model.js';
+import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
+import { folderScheduler } from '../schedulers/create-scheduler.js';
+import type { Scheduler } from '../schedulers/scheduler.js';
+import { checkpointKind, type CheckpointKind, type Weights } from './checkpoint-kind.js';
+import { schedulerConfig } from './scheduler-layout.js';
+import { standardTokenizer } from './standard-tokenizer.js';
+import { textLayouts, type TextLayout } from './text-layout.js';
+import { unetConfig, unetWeights } from './unet-layout.js';
+import { vaeConfig, vaeWeights } from './vae-layout.js';
+
+/** Options of `StableDiffusionPipeline.fromSingleFile`; those of the hub are used for a hub id. */
+export interface FromSingleFileOptions extends HubOptions {
+  /** A diffusers folder or hub id whose configs, tokenizers and scheduler replace those of the published models. */
+  config?: string | FileSource;
+  /** What the UNet predicts, `epsilon` or `v_prediction`, where the file does not tell and the default is wrong. */
+  predictionType?: 'epsilon' | 'v_prediction';
+  /** The fastest installed engine by default; see `createEngine`. */
+  engine?: Engine;
+  /** Replaces the scheduler of the kind of model. */
+  scheduler?: Scheduler;
+  /** Called with what the file leaves open. */
+  onWarning?: (message: string) => void;
+}
+
+/** The models of a checkpoint. */
+interface Models {
+  unet: UNet2DConditionModel;
+  vae: AutoencoderKL;
+  textEncoder: CLIPTextModel;
+  /** SDXL's second text encoder. */
+  textEncoder2?: CLIPTextModelWithProjection;
+}
+
+interface Tokenizers {
+  tokenizer: CLIPTokenizer;
+  /** SDXL's second tokenizer. */
+  tokenizer2?: CLIPTokenizer;
+}
+
+/** The parts of a pipeline. */
+interface SingleFileParts extends Models, Tokenizers {
+  scheduler: Scheduler;
+  engine: Engine;
+}
+
+const optionsOfFiles = [
+  ...optionNames<Omit<FromSingleFileOptions, keyof HubOptions>>({
+    config: true,
+    predictionType: true,
+    engine: true,
+    scheduler: true,
+  }),
+  ...hubOptionNames,
+];
+
+const owner = 'StableDiffusionPipeline.fromSingleFile';
+
+/** Opens a checkpoint in a single file; see `StableDiffusionPipeline.fromSingleFile`. */
+export async function openSingleFile(
+  location: string | FileSource,
+  { config, predictionType, engine, scheduler, ...hubOptions }: FromSingleFileOptions,
+): Promise<SingleFileParts> {
+  checkOptions(owner, hubOptions, optionsOfFiles);
+  await ensureBackend();
+  const { source, file } = await findWeightFile(location, { owner, names: [], ...hubOptions });
+  const path = `${source.location}/${file}`;
+  const weights = await openWeightFile(source, file);
+  const kind = checkpointKind(weights, path);
+  const configs = config === undefined ? undefined : await resolveSource(config, hubOptions);
+  const opened = openModels(weights, kind, path, await configReader(configs));
+  const defaults = schedulerConfig(weights, kind, predictionType, hubOptions.onWarning);
+  return {
+    ...opened,
+    ...(await tokenizersFor(kind, configs)),
+    scheduler: scheduler ?? folderScheduler(configs ? await readScheduler(configs, predictionType) : defaults),
+    engine: engine ?? (await createEngine()),
+  };
+}
+
+/** Reads the config of a part in a folder of configs. */
+type ConfigReader = (part: string) => ConfigInput | undefined;
+
+async function configReader(configs: FileSource | undefined): Promise<ConfigReader> {
+  if (!configs) return () => undefined;
+  const parts = ['unet', 'vae', 'text_encoder', 'text_encoder_2'];
+  const read = new Map<string, ConfigInput>();
+  for (const part of parts)
+    if (await configs.has(`${part}/config.json`))
+      read.set(part, (await readJson(configs, `${part}/config.json`)) as ConfigInput);
+  return (part) => read.get(part);
+}
+
+/** Reads the scheduler of a folder of configs. */
+async function readScheduler(configs: FileSource, predictionType: string | undefined): Promise<ConfigInput> {
+  const config = (await readJson(configs, 'scheduler/scheduler_config.json')) as ConfigInput;
+  return predictionType === undefined ? config : { ...config, prediction_type: predictionType };
+}
+
+function openModels(weights: Weights, kind: CheckpointKind, location: string, configOf: ConfigReader): Models {
+  const [text, text2] = textLayouts(weights, kind);
+  const [unet, vae] = [unetWeights(weights), vaeWeights(weights)];
+  const pooledWidth = text2?.config.projection_dim as number | undefined;
+  const open = <C>(name: string, model: PretrainedModelClass<C>, config: ConfigInput, own: Weights) =>
+    new model(config, loadParams(model.spec(config), own, { owner: name, location }));
+  const openText = <C>(name: string, model: PretrainedModelClass<C>, part: string, layout: TextLayout) =>
+    open(name, model, configOf(part) ?? layout.config, layout.weights);
+  return {
+    unet: open(
+      'UNet2DConditionModel',
+      UNet2DConditionModel,
+      configOf('unet') ?? unetConfig(unet, kind, pooledWidth),
+      unet,
+    ),
+    vae: open('AutoencoderKL', AutoencoderKL, configOf('vae') ?? vaeConfig(vae, kind), vae),
+    textEncoder: openText('CLIPTextModel', CLIPTextModel, 'text_encoder', text),
+    ...(text2 && {
+      textEncoder2: openText('CLIPTextModelWithProjection', CLIPTextModelWithProjection, 'text_encoder_2', text2),
+    }),
+  };
+}
+
+async function tokenizersFor(kind: CheckpointKind, configs: FileSource | undefined): Promise<Tokenizers> {
+  const read = async (subfolder: string, padToken: '<|endoftext|>' | '!') =>
+    configs && (await configs.list(subfolder)).length > 0
+      ? CLIPTokenizer.fromPretrained(configs, { subfolder })
+      : standardTokenizer(padToken);
+  return {
+    tokenizer: await read('tokenizer', kind === 'Stable Diffusion 2.x' ? '!' : '<|endoftext|>'),
+    ...(kind === 'SDXL' && { tokenizer2: await read('tokenizer_2', '!') }),
+  };
+}
