@@ -1,4 +1,13 @@
-import { clone, concat, scalar, tensor1d, type Scalar, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import {
+  clone,
+  concat,
+  scalar,
+  tensor1d,
+  type Scalar,
+  type Tensor,
+  type Tensor2D,
+  type Tensor3D,
+} from '@tensorflow/tfjs-core';
 import { timestepEmbedding } from '../models/embeddings.js';
 import type { UNet2DConditionConfig } from '../models/unet-2d-condition.js';
 import type { Scheduler, Step } from '../schedulers/scheduler.js';

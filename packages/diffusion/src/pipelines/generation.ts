@@ -191,7 +191,9 @@ function checkRefused(options: GenerateOptions, { refused }: GenerationDefaults)
 
 function checkCount(name: string, value: number, least: number): void {
   if (Number.isInteger(value) && value >= least) return;
-  throw new Error(`${owner}: ${name} got ${value}, expected ${least ? 'a positive integer' : 'an integer, at least 0'}.`);
+  throw new Error(
+    `${owner}: ${name} got ${value}, expected ${least ? 'a positive integer' : 'an integer, at least 0'}.`,
+  );
 }
 
 function promptTexts(

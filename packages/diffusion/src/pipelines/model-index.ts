@@ -46,11 +46,13 @@ export async function readModelIndex(source: FileSource): Promise<ModelIndex> {
       `StableDiffusionPipeline: ${source.location}/model_index.json got ${JSON.stringify(index).slice(0, 60)}, ` +
         'expected an object with the parts of a pipeline. Download it again.',
     );
-  const problems = Object.entries(isXL(index as ModelIndex) ? stableDiffusionXL : stableDiffusion).flatMap(([part, classes]) => {
-    const name = classOf(index as ModelIndex, part);
-    if (classes === null ? name === undefined : classes.includes(name!)) return [];
-    return [`${part} got ${name ?? 'nothing'}, expected ${classes?.join(' or ') ?? 'nothing'}`];
-  });
+  const problems = Object.entries(isXL(index as ModelIndex) ? stableDiffusionXL : stableDiffusion).flatMap(
+    ([part, classes]) => {
+      const name = classOf(index as ModelIndex, part);
+      if (classes === null ? name === undefined : classes.includes(name!)) return [];
+      return [`${part} got ${name ?? 'nothing'}, expected ${classes?.join(' or ') ?? 'nothing'}`];
+    },
+  );
   if (problems.length === 0) return index as ModelIndex;
   const { _class_name: pipeline } = index as ModelIndex;
   throw new Error(

@@ -44,7 +44,14 @@ export async function checkPartConfigs(source: FileSource, index: ModelIndex): P
 const LATENT_CHANNELS = 4;
 
 /** Checks that the parts of a pipeline fit one another. */
-export function checkParts({ tokenizer, textEncoder, tokenizer2, textEncoder2, unet, vae }: StableDiffusionParts): void {
+export function checkParts({
+  tokenizer,
+  textEncoder,
+  tokenizer2,
+  textEncoder2,
+  unet,
+  vae,
+}: StableDiffusionParts): void {
   checkLength(tokenizer.modelMaxLength, textEncoder.config.max_position_embeddings);
   if (tokenizer2 && textEncoder2) checkLength(tokenizer2.modelMaxLength, textEncoder2.config.max_position_embeddings);
   checkSizes('StableDiffusionPipeline: the config of the UNet', {

@@ -83,12 +83,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     this.forceZerosForEmptyPrompt = parts.forceZerosForEmptyPrompt ?? true;
     this.#scheduler = correctedScheduler(parts.scheduler);
     checkParts(parts);
-    this.#prompts = new PromptEncoder(
-      this.engine,
-      this,
-      secondText(parts),
-      this.isXL && this.forceZerosForEmptyPrompt,
-    );
+    this.#prompts = new PromptEncoder(this.engine, this, secondText(parts), this.isXL && this.forceZerosForEmptyPrompt);
     this.#decode = this.engine.compile(decodeImages(this.vae.config));
   }
 
@@ -191,7 +186,10 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    * SDXL's sizes for images of one size, `[B, 6]`; undefined for other models.
    * @param size in pixels; the UNet's sample size by default
    */
-  timeIds({ batch, height = this.defaultSize[0], width = this.defaultSize[1] }: BatchSize, sizes: MicroConditions = {}): Tensor2D | undefined {
+  timeIds(
+    { batch, height = this.defaultSize[0], width = this.defaultSize[1] }: BatchSize,
+    sizes: MicroConditions = {},
+  ): Tensor2D | undefined {
     return this.isXL ? timeIdsOf(sizes, { batch, height, width }) : undefined;
   }
 
@@ -268,7 +266,12 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
       const conditioning = { ...encoded, ...this.#timeIds(size, options, intermediates) };
       const latents = await this.#generateLatents(shape, conditioning, generation, options, intermediates);
       const images = await this.decode(latents);
-      return { images, latents: clone(latents), seed: generation.seed, truncated: truncatedTexts(generation, this.#prompts) };
+      return {
+        images,
+        latents: clone(latents),
+        seed: generation.seed,
+        truncated: truncatedTexts(generation, this.#prompts),
+      };
     } finally {
       dispose(intermediates);
     }

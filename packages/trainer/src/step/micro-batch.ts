@@ -1,6 +1,11 @@
 import { gather, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { disposeTensors, type TorchGenerator } from '@alignprop/autograd-ext';
-import { usesGuidance, type Conditioning, type PromptEncoding, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import {
+  usesGuidance,
+  type Conditioning,
+  type PromptEncoding,
+  type StableDiffusionPipeline,
+} from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import { drawPlan, type DrawnPlan, type Plan } from '../estimators/plans.js';
 import { trainsTextEncoder } from '../gradient/text-encoder-gradient.js';
