@@ -89,7 +89,7 @@ export async function openSingleFile(
     ...opened,
     ...(await tokenizersFor(kind, configs)),
     scheduler: scheduler ?? folderScheduler(configs ? await readScheduler(configs, predictionType) : defaults),
-    engine: engine ?? (await createEngine()),
+    engine: engine ?? (await createEngine({ ...(hubOptions.onWarning && { onWarning: hubOptions.onWarning }) })),
   };
 }
 
