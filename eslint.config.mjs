@@ -16,7 +16,7 @@ const tests = ['**/*.test.ts', '**/__fixtures__/**', 'fixtures/**'];
  * stay possible.
  */
 const nodeSeams = [
-  'packages/autograd-ext/src/{backend,optional-package}.ts',
+  'packages/autograd-ext/src/{backend,optional-package,tensorflow}.ts',
   'packages/autograd-ext/src/engine/onnxruntime/runtime/{onnx-runtime,session,temporary-folder,weight-files}.ts',
   'packages/autograd-ext/src/weights/**/*.ts',
   'packages/trainer/src/run/{checkpoints,earlier-run,folder,lock,manifest,run-start}.ts',
@@ -31,7 +31,7 @@ const nodeSeams = [
 const rooms = {
   'autograd-ext': [
     ['outside'],
-    ['params.ts', 'dispose-tensors.ts', 'optional-package.ts', 'check-options.ts'],
+    ['params.ts', 'precision.ts', 'dispose-tensors.ts', 'optional-package.ts', 'check-options.ts'],
     ['random.ts', 'frozen.ts', 'define-op.ts'],
     ['weights/files', 'weights/dtypes'],
     ['weights/safetensors', 'weights/torch', 'weights/hub'],
@@ -41,11 +41,10 @@ const rooms = {
     ['kernels/fused', 'kernels/gradients'],
     ['kernels/backends'],
     ['kernels/*'],
-    ['register-gradients.ts'],
+    ['register-gradients.ts', 'tensorflow.ts'],
     ['backend.ts', 'ops'],
     ['vjp.ts', 'differentiable.ts'],
     ['checkpoint.ts'],
-    ['engine/precision.ts'],
     ['engine/engine.ts'],
     ['engine/onnxruntime/graph'],
     ['engine/onnxruntime/recorder'],
@@ -88,7 +87,7 @@ const rooms = {
   ],
   cli: [
     ['embedded-model.ts', 'version.ts', 'terminal'],
-    ['images'],
+    ['images', 'tensorflow'],
     ['options'],
     ['doctor'],
     ['commands'],

@@ -36,7 +36,7 @@ describe('useBackend', () => {
   it('starts the next backend after one that failed', async () => {
     const failing = useBackend('webgl' as BackendName);
     const next = useBackend('wasm');
-    await expect(failing).rejects.toThrow("useBackend: backend got 'webgl', expected one of wasm, cpu.");
+    await expect(failing).rejects.toThrow("useBackend: backend got 'webgl', expected one of wasm, cpu, tensorflow.");
     await next;
     expect(getBackend()).toBe('wasm');
   });

@@ -1,9 +1,11 @@
 import { enableProdMode, engine, findBackend, getBackend, ready, setBackend } from '@tensorflow/tfjs-core';
 import { correctTfjs } from './register-gradients.js';
+import { loadTensorflow } from './tensorflow.js';
 
 const loaders = {
   wasm: () => import('@tensorflow/tfjs-backend-wasm'),
   cpu: () => import('@tensorflow/tfjs-backend-cpu'),
+  tensorflow: loadTensorflow,
 };
 /** A tfjs backend that this package can load. */
 export type BackendName = keyof typeof loaders;
@@ -14,7 +16,8 @@ export const backendNames = Object.keys(loaders) as readonly BackendName[];
 let activation: Promise<void> = Promise.resolve();
 
 /**
- * Loads a tfjs backend and makes it the active one. `wasm` (the default) runs anywhere; `cpu` is plain JavaScript.
+ * Loads a tfjs backend and makes it the active one. `wasm` (the default) runs anywhere; `cpu` is plain JavaScript;
+ * `tensorflow` is native TensorFlow, of @tensorflow/tfjs-node-gpu or @tensorflow/tfjs-node.
  * Calls made at the same time run one after the other.
  * @throws if the name is unknown or the backend cannot start on this machine
  */

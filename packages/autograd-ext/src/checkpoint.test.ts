@@ -12,6 +12,7 @@ import {
   type Tensor2D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../fixtures/engines.js';
 import { useBackend } from './backend.js';
 import { checkpoint } from './checkpoint.js';
 import type { Params } from './params.js';
@@ -39,7 +40,7 @@ const checkpointed =
 const random = (seed: number) => randomNormal([3, 3], 0, 1, 'float32', seed);
 const values = (x: Tensor) => [...x.dataSync()];
 
-describe.each(['wasm', 'cpu'] as const)('checkpoint on %s', (backend) => {
+describe.each(testBackends)('checkpoint on %s', (backend) => {
   let params: Params;
   beforeAll(async () => {
     await useBackend(backend);

@@ -1,5 +1,6 @@
 import { mul, scalar, tidy, type Tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../fixtures/engines.js';
 import { useBackend } from './backend.js';
 import { defineOp } from './define-op.js';
 import { vjp } from './vjp.js';
@@ -15,7 +16,7 @@ const product = defineOp<object>({
   }),
 });
 
-describe.each(['wasm', 'cpu'] as const)('defineOp on %s', (backend) => {
+describe.each(testBackends)('defineOp on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('does not evaluate the gradient of a frozen input', () => {

@@ -17,8 +17,8 @@ export {
   type RuntimeSearch,
 } from './engine/onnxruntime/runtime/onnx-runtime.js';
 export { devices, type Device } from './engine/onnxruntime/runtime/session.js';
-export { precisions, type Precision } from './engine/precision.js';
-export { TfjsEngine } from './engine/tfjs.js';
+export { precisions, type Precision } from './precision.js';
+export { TfjsEngine, type TfjsEngineOptions } from './engine/tfjs.js';
 export { disposeFrozen, readFrozen } from './frozen.js';
 export { importOptional, installCommand } from './optional-package.js';
 export { conv2d, type Kernel } from './ops/conv2d.js';
@@ -54,4 +54,11 @@ export {
   type StoredTensor,
 } from './params.js';
 export { randn, random, TorchGenerator, type GeneratorState } from './random.js';
+export {
+  findTensorflowPackage,
+  tensorflowDevice,
+  tensorflowPackages,
+  type TensorflowDevice,
+  type TensorflowPackage,
+} from './tensorflow.js';
 export { gradients, vjp, type ModelFunction, type Vjp } from './vjp.js';

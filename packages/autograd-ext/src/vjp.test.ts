@@ -13,12 +13,13 @@ import {
   type Tensor,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../fixtures/engines.js';
 import { useBackend } from './backend.js';
 import { gradients, vjp } from './vjp.js';
 
 const values = (x: Tensor) => [...x.dataSync()];
 
-describe.each(['wasm', 'cpu'] as const)('vjp on %s', (backend) => {
+describe.each(testBackends)('vjp on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('returns the value and the gradients of inputs and trainable leaves', () => {

@@ -37,6 +37,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../fixtures/engines.js';
 import { expectClose } from '../../../fixtures/index.js';
 import {
   addDora,
@@ -81,7 +82,7 @@ const model: ModelFunction = (params, x) =>
   );
 const config = { r: 2, loraAlpha: 3, targetModules: ['to_q', 'to_out.0'] };
 
-describe.each(['wasm', 'cpu'] as const)('LoraLayer on %s', (backend) => {
+describe.each(testBackends)('LoraLayer on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('computes x·Wᵀ + scale·(x·Aᵀ)·Bᵀ for inputs of any rank', () => {

@@ -1,6 +1,7 @@
-import { useBackend } from '@alignprop/autograd-ext';
+import { useBackend, type BackendName } from '@alignprop/autograd-ext';
 import { MobileNetV2Model } from 'nsfwjs/models/mobilenet_v2';
 import { beforeAll, describe, it } from 'vitest';
+import { testBackends } from '../../../fixtures/engines.js';
 import {
   emotion,
   emotionLogits,
@@ -15,8 +16,7 @@ import type { ModelReward } from './reward.js';
 import { testReward, type TestRewardOptions } from './testing/index.js';
 
 type Create = () => ModelReward | Promise<ModelReward>;
-type Case = readonly [create: Create, options: TestRewardOptions, backends?: readonly Backend[]];
-type Backend = 'wasm' | 'cpu';
+type Case = readonly [create: Create, options: TestRewardOptions, backends?: readonly BackendName[]];
 
 /** The exports that create a reward from options. The excluded functions take a reward, or its parts. */
 type RewardName = Exclude<
@@ -38,7 +38,8 @@ const detection: TestRewardOptions = {
 };
 // Longer steps leave the range where differences are quadratic, shorter ones are lost in rounding.
 const jpeg = { size: [16, 18], step: 4e-3, tolerance: 2e-2, entries: 12 } as const;
-const everywhere = ['wasm', 'cpu'] as const;
+const fast = ['wasm', 'tensorflow'] as const;
+const everywhere = [...fast, 'cpu'] as const;
 
 /** The arguments of `testReward` for each variant of each reward. A reward without an entry is a type error. */
 const cases: Readonly<Record<RewardName, Readonly<Record<string, Case>>>> = {
@@ -107,7 +108,7 @@ const cases: Readonly<Record<RewardName, Readonly<Record<string, Case>>>> = {
 };
 
 const rows = Object.entries(cases).flatMap(([reward, variants]) =>
-  Object.entries(variants).map(([variant, [create, options, backends = ['wasm']]]) => ({
+  Object.entries(variants).map(([variant, [create, options, backends = fast]]) => ({
     name: variant ? `${reward} (${variant})` : reward,
     create,
     options,
@@ -115,7 +116,7 @@ const rows = Object.entries(cases).flatMap(([reward, variants]) =>
   })),
 );
 
-describe.each(['wasm', 'cpu'] as const)('the contract of rewards on %s', (backend) => {
+describe.each(testBackends)('the contract of rewards on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it.each(rows.filter(({ backends }) => backends.includes(backend)))('holds for $name', async ({ create, options }) => {

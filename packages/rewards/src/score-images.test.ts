@@ -18,6 +18,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { testBackends } from '../../../fixtures/engines.js';
 import { scaled } from './combinators/scaled.js';
 import { weightedSum } from './combinators/weighted-sum.js';
 import { jpegCompressibility } from './jpeg/jpeg-kilobytes.js';
@@ -30,7 +31,7 @@ const bytes = (height: number, width: number): Uint8Array =>
   Uint8Array.from({ length: height * width * 3 }, (_, i) => (i * 7) % 256);
 const floats = (data: Uint8Array): Float32Array => Float32Array.from(data, (byte) => byte / 255);
 
-describe.each(['wasm', 'cpu'] as const)('scoreImages on %s', (backend) => {
+describe.each(testBackends)('scoreImages on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it.each([

@@ -1,5 +1,6 @@
 import { ensureBackend, useBackend, type BackendName } from '../backend.js';
 import type { Engine } from './engine.js';
+import type { Precision } from '../precision.js';
 import { checkOptions } from '../check-options.js';
 import { OnnxRuntimeEngine, onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './onnxruntime/engine.js';
 import { findRuntime, type RuntimeProblem } from './onnxruntime/runtime/onnx-runtime.js';
@@ -8,7 +9,7 @@ import { TfjsEngine } from './tfjs.js';
 export const engineNames = ['onnxruntime', 'tfjs'] as const;
 export type EngineName = (typeof engineNames)[number];
 
-export interface EngineOptions extends OnnxRuntimeEngineOptions {
+export interface EngineOptions extends Omit<OnnxRuntimeEngineOptions, 'precision'> {
   /** Defaults to `onnxruntime` if onnxruntime-node can be loaded and `backend` is not given, else to `tfjs`. */
   readonly engine?: EngineName;
   /**
@@ -21,6 +22,8 @@ export interface EngineOptions extends OnnxRuntimeEngineOptions {
    * command that mends it. By default a warning of Node's process, once.
    */
   readonly onWarning?: (message: string) => void;
+  /** The number format of products: 'bfloat16' on the tfjs backend `tensorflow` only, 'float16' there and on onnxruntime. */
+  readonly precision?: Precision;
 }
 
 /**
@@ -30,16 +33,18 @@ export interface EngineOptions extends OnnxRuntimeEngineOptions {
 export async function createEngine({
   engine,
   backend,
+  precision,
   onWarning = warnOnce,
   ...options
 }: EngineOptions = {}): Promise<Engine> {
-  checkOptions('createEngine', options, ['engine', 'backend', 'onWarning', ...onnxRuntimeOptionNames]);
+  checkOptions('createEngine', options, ['engine', 'backend', 'precision', 'onWarning', ...onnxRuntimeOptionNames]);
   if (engine !== undefined && !engineNames.includes(engine))
     throw new Error(`createEngine: engine got '${engine as string}', expected one of ${engineNames.join(', ')}.`);
   await (backend ? useBackend(backend) : ensureBackend());
-  if (engine === 'tfjs' || (engine === undefined && backend !== undefined)) return new TfjsEngine();
+  if (engine === 'tfjs' || (engine === undefined && backend !== undefined)) return new TfjsEngine({ precision });
   const { problem } = await findRuntime();
-  if (!problem) return new OnnxRuntimeEngine(options);
+  if (!problem)
+    return new OnnxRuntimeEngine({ ...options, precision: precision as OnnxRuntimeEngineOptions['precision'] });
   if (engine === 'onnxruntime')
     throw new Error(`createEngine: engine got 'onnxruntime', but ${problem.reason}. ${problem.remedy}\nOr use 'tfjs'.`);
   const tfjs = new TfjsEngine();

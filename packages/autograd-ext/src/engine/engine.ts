@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Params } from '../params.js';
 import type { ModelFunction, Vjp } from '../vjp.js';
-import type { Precision } from './precision.js';
+import type { Precision } from '../precision.js';
 
 /** A compiled model function. The caller owns the outputs. */
 export type Compiled = (params: Params, ...inputs: Tensor[]) => Promise<readonly Tensor[]>;

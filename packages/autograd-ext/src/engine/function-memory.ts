@@ -13,7 +13,7 @@ import {
 } from './onnxruntime/recording/record-function.js';
 import { graphMemory, type GraphMemory } from './onnxruntime/runtime/peak-memory.js';
 import { relayoutLimit } from './onnxruntime/runtime/session.js';
-import type { Precision } from './precision.js';
+import type { Precision } from '../precision.js';
 import { peakOfKernels } from './tfjs-memory.js';
 
 /** The memory that a function needs for one set of shapes and weights, on either engine. */

@@ -8,7 +8,7 @@ import { measureFunction, zeroGradients, zerosOf, type FunctionMemory } from './
 import { recordFunction, specOf, type Derivative, type Spec } from './onnxruntime/recording/record-function.js';
 import type { GraphMemory } from './onnxruntime/runtime/peak-memory.js';
 import { ResidualMemory } from './onnxruntime/runtime/residual-memory.js';
-import type { Precision } from './precision.js';
+import type { Precision } from '../precision.js';
 import { layoutsOf } from './tfjs-memory.js';
 
 export interface DryRunOptions {

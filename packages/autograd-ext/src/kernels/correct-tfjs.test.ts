@@ -48,6 +48,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { useBackend } from '../backend.js';
 import { checkGradient, expectNoLeaks } from '../testing/index.js';
 import { vjp } from '../vjp.js';
@@ -433,7 +434,7 @@ const multiInputCases: [name: string, shapes: number[][], op: Op][] = [
   ],
 ];
 
-describe.each(['wasm', 'cpu'] as const)('gradients of tfjs on %s', (backend) => {
+describe.each(testBackends)('gradients of tfjs on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it.each(singleInputCases)('agree with finite differences: %s', async (_, shape, op) => {
@@ -459,7 +460,7 @@ describe.each(['wasm', 'cpu'] as const)('gradients of tfjs on %s', (backend) => 
   });
 });
 
-describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s', (backend) => {
+describe.each(testBackends)('kernels of tfjs on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   // Arguments: begin, end, strides, and the begin, end, ellipsis, new-axis and shrink-axis masks. Values from numpy.
@@ -482,7 +483,7 @@ describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s', (backend) => {
   });
 });
 
-describe.each(['wasm', 'cpu'] as const)('kernels of tfjs on %s, by dtype', (backend) => {
+describe.each(testBackends)('kernels of tfjs on %s, by dtype', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it.each(['int32', 'bool', 'float32'] as const)('stridedSlice keeps the dtype and values of %s', (dtype) => {

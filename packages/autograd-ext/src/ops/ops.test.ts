@@ -1,5 +1,6 @@
 import { add, mul, randomNormal, tidy, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { expectClose } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
 import type { LinearMap } from '../params.js';
@@ -147,7 +148,7 @@ const cases: [name: string, shapes: Shapes, op: Op][] = [
   ['upsampleNearest to an odd size', [[2, 3, 4, 2]], (x: Tensor4D) => upsampleNearest(x, [5, 7])],
 ];
 
-describe.each(['wasm', 'cpu'] as const)('gradients of ops on %s', (backend) => {
+describe.each(testBackends)('gradients of ops on %s', (backend) => {
   beforeAll(() => useBackend(backend));
   it.each(cases)('agree with finite differences: %s', async (_, shapes, op) => {
     const inputs = shapes.map((shape, i) => randomNormal([...shape], 0, 1, 'float32', i + 1));
@@ -156,7 +157,7 @@ describe.each(['wasm', 'cpu'] as const)('gradients of ops on %s', (backend) => {
   });
 });
 
-describe.each(['wasm', 'cpu'] as const)('linear on %s', (backend) => {
+describe.each(testBackends)('linear on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('applies a LinearMap in place of the matrix', () => {
@@ -177,7 +178,7 @@ describe.each(['wasm', 'cpu'] as const)('linear on %s', (backend) => {
   });
 });
 
-describe.each(['wasm', 'cpu'] as const)('shape checks of ops on %s', (backend) => {
+describe.each(testBackends)('shape checks of ops on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it.each<[string, () => unknown]>([

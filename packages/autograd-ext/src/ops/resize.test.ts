@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mul, sum, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { useBackend } from '../backend.js';
 import { vjp } from '../vjp.js';
@@ -24,7 +25,7 @@ const cases = [
   ...torchvision.map((c, i) => [`tv${i}`, c] as const),
 ];
 
-describe.each(['wasm', 'cpu'] as const)('resize on %s', (backend) => {
+describe.each(testBackends)('resize on %s', (backend) => {
   let io: Record<string, Tensor>;
   beforeAll(async () => {
     await useBackend(backend);

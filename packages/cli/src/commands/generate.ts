@@ -15,7 +15,7 @@ import {
 import { embeddedModel } from '../embedded-model.js';
 import { imageNames, prepareFolder } from '../images/image-files.js';
 import { applyAdapters } from '../options/apply-adapters.js';
-import { hasFloat16 } from '../options/engine-options.js';
+import { precisionOf } from '../options/engine-options.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { addLoraOptions, describeLoras, type LoraOptions } from '../options/lora-options.js';
 import { collectValues, integerParser, parseNumber, parsePixels, parseScheduler } from '../options/option-parsers.js';
@@ -44,7 +44,11 @@ export function defineCommand(command: Command): void {
     .argument('[prompts...]', 'Prompts; several are generated as one batch.')
     .option('-p, --prompt <text>', 'A prompt, as an argument is; may be given several times.', collectValues);
   addPipelineOptions(command).addOption(
-    new Option('--precision <name>', 'Precision of matmuls and convolutions; float16 needs a device other than cpu.')
+    new Option(
+      '--precision <name>',
+      'Precision of matmuls and convolutions; others than float32 need --backend tensorflow or, float16, a device ' +
+        'other than cpu.',
+    )
       .choices(precisions)
       .default('float32'),
   );
@@ -135,11 +139,12 @@ async function generate(prompts: readonly string[], options: GenerateOptions): P
 }
 
 /** @throws UsageError if options contradict one another, or the output is not a PNG file */
-function checkOptions({ precision, device, engine, output, lora, loraAnneal }: GenerateOptions): void {
-  if (precision === 'float16' && !hasFloat16({ engine, device }))
+function checkOptions({ precision = 'float32', output, lora, loraAnneal, ...options }: GenerateOptions): void {
+  const mixed = ({ float32: 'no', float16: 'fp16', bfloat16: 'bf16' } as const)[precision];
+  if (precisionOf(mixed, options) !== precision)
     throw new UsageError(
-      `--precision: got float16 for ${device ?? engine ?? 'cpu'}, expected float32 there. ` +
-        'Give --device webgpu or another device with float16.',
+      `--precision: got ${precision} for ${options.device ?? options.engine ?? 'cpu'}, expected float32 there. ` +
+        'Give --backend tensorflow, or for float16 --device webgpu or another device with it.',
     );
   if (!/\.png$/i.test(output)) throw new UsageError(`--output: got '${output}', expected a name that ends in .png.`);
   if (loraAnneal !== undefined && lora === undefined)

@@ -14,7 +14,7 @@ import { prepareFolder } from '../images/image-files.js';
 import { addAlgorithm, type Algorithm } from '../options/algorithm.js';
 import { applyConfigFile } from '../options/config-file.js';
 import { configOptions, type ConfigOption } from '../options/config-options.js';
-import { bindingWarning, hasFloat16, shareOfMachine } from '../options/engine-options.js';
+import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-options.js';
 import { addMoreHelp } from '../options/help.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { collectValues } from '../options/option-parsers.js';
@@ -152,7 +152,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   await (options.backend ? useBackend(options.backend) : ensureBackend());
   await rewards.training.check();
   await rewards.evaluation?.check();
-  const precision = config.mixed_precision === 'fp16' && hasFloat16(options) ? 'float16' : 'float32';
+  const precision = precisionOf(config.mixed_precision, options);
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
     for (const warning of [...configFile.warnings, ...(resumed?.warnings ?? [])]) output.warn(warning);

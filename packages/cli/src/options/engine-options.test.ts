@@ -2,7 +2,7 @@ import { availableParallelism, cpus, totalmem } from 'node:os';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { backendNames, devices, engineNames } from '@alignprop/autograd-ext';
-import { addEngineOptions, hasFloat16, shareOfMachine, type EngineOptions } from './engine-options.js';
+import { addEngineOptions, precisionOf, shareOfMachine, type EngineOptions } from './engine-options.js';
 
 function parse(...args: string[]): EngineOptions {
   const command = new Command().exitOverride().configureOutput({ writeErr: () => {} });
@@ -40,10 +40,19 @@ describe('addEngineOptions', () => {
   });
 });
 
-describe('hasFloat16', () => {
-  it.each(devices)('holds on the device %s unless it is the CPU', (device) => {
-    expect(hasFloat16({ device })).toBe(device !== 'cpu');
-    expect(hasFloat16({ engine: 'tfjs', device })).toBe(false);
+describe('precisionOf', () => {
+  it.each(devices)('gives fp16 on the device %s unless it is the CPU', (device) => {
+    expect(precisionOf('fp16', { device })).toBe(device === 'cpu' ? 'float32' : 'float16');
+    expect(precisionOf('bf16', { device })).toBe('float32');
+    expect(precisionOf('no', { device })).toBe('float32');
+    expect(precisionOf('fp16', { engine: 'tfjs', device })).toBe('float32');
+  });
+
+  it('gives both formats on tensorflow', () => {
+    expect(precisionOf('fp16', { backend: 'tensorflow' })).toBe('float16');
+    expect(precisionOf('bf16', { engine: 'tfjs', backend: 'tensorflow' })).toBe('bfloat16');
+    expect(precisionOf('bf16', { engine: 'onnxruntime', backend: 'tensorflow' })).toBe('float32');
+    expect(precisionOf('fp16', { backend: 'wasm' })).toBe('float32');
   });
 });
 

@@ -5,6 +5,7 @@ import {
   createEngine,
   devices,
   engineNames,
+  tensorflowDevice,
   type BackendName,
   type Device,
   type Engine,
@@ -48,7 +49,8 @@ export function addEngineOptions(command: Command): Command {
     .addOption(
       new Option(
         '--backend <name>',
-        'tfjs backend; selects the tfjs engine unless --engine or --device is given. (default: wasm)',
+        'tfjs backend; selects the tfjs engine unless --engine or --device is given. ' +
+          'tensorflow needs alignprop setup tensorflow. (default: wasm)',
       ).choices(backendNames),
     );
 }
@@ -58,7 +60,7 @@ export async function startEngine(
   { engine, backend, device, threads, maxMemory, precision }: EngineOptions,
   output: Output,
 ): Promise<Engine> {
-  return createEngine({
+  const created = await createEngine({
     engine: engine ?? (device ? 'onnxruntime' : undefined),
     backend,
     ...(device && { device }),
@@ -71,10 +73,33 @@ export async function startEngine(
         output.info(`Compiled ${name}: ${nodes} operators in ${seconds.toFixed(1)} s`);
     },
   });
+  if (created.name === 'tfjs' && backend === 'tensorflow') reportTensorflow(output);
+  return created;
+}
+
+/** Names TensorFlow and its device, and warns loudly where the package for GPUs computes on the CPU. */
+function reportTensorflow(output: Output): void {
+  const { version, device, isGpuExpected } = tensorflowDevice()!;
+  output.info(`TensorFlow ${version} on the ${device.toUpperCase()}`);
+  if (isGpuExpected && device === 'cpu')
+    output.warn(
+      '@tensorflow/tfjs-node-gpu found no GPU, and TensorFlow RUNS ON THE CPU. ' +
+        "'npm run gpu-check' in the repository, or docs/tensorflow.md, say what is missing.",
+    );
+}
+
+/**
+ * The precision of products for a value of `mixed_precision`: as given on the tensorflow backend, float16 on onnxruntime
+ * where the device gains from it, else float32.
+ */
+export function precisionOf(mixed: 'no' | 'none' | 'fp16' | 'bf16', options: EngineOptions): Precision {
+  const isTensorflow = options.backend === 'tensorflow' && options.engine !== 'onnxruntime' && !options.device;
+  if (mixed === 'bf16') return isTensorflow ? 'bfloat16' : 'float32';
+  return mixed === 'fp16' && (isTensorflow || hasFloat16(options)) ? 'float16' : 'float32';
 }
 
 /** Whether the selected engine gains from float16: onnxruntime on any device other than the CPU. */
-export const hasFloat16 = ({ engine = 'onnxruntime', device = 'cpu' }: EngineOptions): boolean =>
+const hasFloat16 = ({ engine = 'onnxruntime', device = 'cpu' }: EngineOptions): boolean =>
   engine === 'onnxruntime' && device !== 'cpu';
 
 /**

@@ -14,6 +14,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { clipPixels, clipPixelsOfBytes } from './clip-pixels.js';
 
@@ -29,7 +30,7 @@ const { cases, image_mean, image_std } = fixtureJson<{
 }>('clip-image-processor/case.json');
 const denormalise = (pixels: Tensor) => add(mul(pixels, tensor1d(image_std)), tensor1d(image_mean)) as Tensor4D;
 
-describe.each(['wasm', 'cpu'] as const)('clipPixels on %s', (backend) => {
+describe.each(testBackends)('clipPixels on %s', (backend) => {
   let golden: Record<string, Tensor>;
   beforeAll(async () => {
     await useBackend(backend);

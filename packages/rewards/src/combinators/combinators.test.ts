@@ -14,7 +14,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { engineNames, startEngine } from '../../../../fixtures/engines.js';
+import { engineNames, startEngine, testBackends } from '../../../../fixtures/engines.js';
 import { defineReward, isModelReward, loadReward, type DetailedReward, type RewardFunction } from '../reward.js';
 import { testReward } from '../testing/test-reward.js';
 import { capped } from './capped.js';
@@ -57,7 +57,7 @@ const score = (reward: RewardFunction, images: Tensor4D) =>
 const outputs = (reward: DetailedReward, images: Tensor4D) =>
   reward.outputs(images, Array(images.shape[0]).fill('x') as string[], Array(images.shape[0]).fill({})).map(values);
 
-describe.each(['wasm', 'cpu'] as const)('combinators on %s', (backend) => {
+describe.each(testBackends)('combinators on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it.each(cases)('%s of functions keeps the contract of rewards', (_, of) => testReward(of((fn) => fn)));

@@ -17,6 +17,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { expectClose } from '../../../../fixtures/index.js';
 import { emotion, emotionLogits as logits, humanModel } from '../__fixtures__/tiny-models.js';
 import { fitInput } from './fit-input.js';
@@ -38,7 +39,7 @@ function gradientOf(reward: Awaited<ReturnType<typeof graphModel>>, images: Tens
   return vjp((_, x) => reward(x as Tensor4D, images.shape.map(String), []), {}, [images]).inputs[0]!;
 }
 
-describe.each(['wasm', 'cpu'] as const)('models of @vladmandic/human on %s', (backend) => {
+describe.each(testBackends)('models of @vladmandic/human on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('score as in tfjs-converter', async () => {

@@ -19,6 +19,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { expectClose } from '../../../../fixtures/index.js';
 import { graphModel, type GraphModelOptions } from './graph-model.js';
 import type { WeightSpec } from './stored-weights.js';
@@ -145,7 +146,7 @@ function expected(images: Tensor4D): Tensor {
 
 const first: GraphModelOptions['score'] = [1, -2];
 
-describe.each(['wasm', 'cpu'] as const)('a GraphModel on %s', (backend) => {
+describe.each(testBackends)('a GraphModel on %s', (backend) => {
   beforeAll(() => useBackend(backend));
   const images = () => randomUniform([2, 6, 6, 3], 0, 1, 'float32', 2) as Tensor4D;
 

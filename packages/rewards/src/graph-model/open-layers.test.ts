@@ -10,6 +10,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { initializers, layers, loadLayersModel, sequential, type LayersModel } from '@tensorflow/tfjs-layers';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { expectClose } from '../../../../fixtures/index.js';
 import { graphModel } from './graph-model.js';
 import { importTfjs } from './functional-model.js';
@@ -64,7 +65,7 @@ async function saved(model: LayersModel, change: (json: io.ModelJSON) => void = 
 
 const flat = (y?: Tensor) => reshape(y!, [-1]);
 
-describe.each(['wasm', 'cpu'] as const)('a LayersModel on %s', (backend) => {
+describe.each(testBackends)('a LayersModel on %s', (backend) => {
   beforeAll(() => useBackend(backend));
   const images = () => randomUniform([2, 8, 8, 3], 0, 1, 'float32', 2) as Tensor4D;
 

@@ -1,6 +1,7 @@
 import { useBackend, vjp } from '@alignprop/autograd-ext';
 import { abs, concat, max, slice, sub, tile, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { jpegDistortion, jpegRate, jpegRoundTrip } from './differentiable-jpeg.js';
 import { quantizationTables } from './quantization-tables.js';
@@ -10,7 +11,7 @@ const { differentiable: cases } = fixtureJson<{ differentiable: { quality: numbe
   'jpeg/case.json',
 );
 
-describe.each(['wasm', 'cpu'] as const)('differentiable JPEG on %s', (backend) => {
+describe.each(testBackends)('differentiable JPEG on %s', (backend) => {
   let io: Record<string, Tensor>;
   beforeAll(async () => {
     await useBackend(backend);

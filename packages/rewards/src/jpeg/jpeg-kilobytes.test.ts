@@ -1,7 +1,7 @@
 import { useBackend, vjp } from '@alignprop/autograd-ext';
 import { add, clipByValue, fill, mul, neg, ones, randomUniform, zeros, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { engineNames, startEngine } from '../../../../fixtures/engines.js';
+import { engineNames, startEngine, testBackends } from '../../../../fixtures/engines.js';
 import { expectClose } from '../../../../fixtures/index.js';
 import { scaled } from '../combinators/scaled.js';
 import { testReward } from '../testing/test-reward.js';
@@ -9,7 +9,7 @@ import { jpegRate } from './differentiable-jpeg.js';
 import { jpegCompressibility, jpegIncompressibility, jpegKilobytes } from './jpeg-kilobytes.js';
 import { jpegSize } from './jpeg-size.js';
 
-describe.each(['wasm', 'cpu'] as const)('JPEG rewards on %s', (backend) => {
+describe.each(testBackends)('JPEG rewards on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('jpegRate without rounding keeps the contract of rewards', () =>

@@ -2,9 +2,10 @@ import { useBackend } from '@alignprop/autograd-ext';
 import { checkGradient } from '@alignprop/autograd-ext/testing';
 import { grad, tensor1d, type Tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { rounded } from './rounding.js';
 
-describe.each(['wasm', 'cpu'] as const)('rounded on %s', (backend) => {
+describe.each(testBackends)('rounded on %s', (backend) => {
   beforeAll(() => useBackend(backend));
   const values = () => tensor1d([-2.5, -1.3, -0.5, -0.2, 0, 0.4, 0.5, 1.5, 2.5, 7.9]);
 

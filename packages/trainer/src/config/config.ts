@@ -99,8 +99,8 @@ const fields = {
     .enum(['no', 'none', 'fp16', 'bf16'])
     .default('no')
     .describe(
-      'Precision of matrix products. fp16: float16 on devices other than the CPU. ' +
-        'bf16, and fp16 on the CPU: float32, with a warning.',
+      'Precision of matrix products. fp16: float16 on devices other than the CPU, and on --backend tensorflow. ' +
+        'bf16: bfloat16 on --backend tensorflow. Elsewhere: float32, with a warning.',
     ),
   allow_tf32: z.boolean().default(true).describe('Accepted so that TRL configurations load. No engine here uses TF32.'),
   // sampling

@@ -25,6 +25,7 @@ import { trainable, useBackend, vjp, type ModelFunction, type Params } from '@al
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { DDIMScheduler, type DDIMConfig, type Step } from '@alignprop/diffusion';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { walkUp, type Chain, type Trajectory } from './walk-up.js';
 import { stopGradient } from '../__fixtures__/stop-gradient.js';
 import type { Shown, StepPlan } from '../estimators/plans.js';
@@ -118,7 +119,7 @@ const otherCases = [
 ] as const;
 const masks = ['111111', '000001', '000011', '010011', '100000', '101010', '100001'];
 
-describe.each(['wasm', 'cpu'] as const)('walkUp on %s', (backend) => {
+describe.each(testBackends)('walkUp on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   describe.each(configs)('%s', (_, config, eta) => {

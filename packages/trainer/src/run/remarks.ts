@@ -28,7 +28,7 @@ export function warnOfConfig(config: AlignPropConfig, plan: Plan, { precision }:
     logger.warn(`${percent} of the truncation draws attach none of the ${steps} steps; they are drawn again.`);
   }
   const { mixed_precision: mixedPrecision } = config;
-  if (mixedPrecision === 'bf16' || (mixedPrecision === 'fp16' && precision !== 'float16'))
+  if (precision !== { no: precision, none: precision, fp16: 'float16', bf16: 'bfloat16' }[mixedPrecision])
     logger.warn(`mixed_precision '${mixedPrecision}' has no effect: this engine computes in ${precision}.`);
   if (config.sample_guidance_scale <= 1 && config.negative_prompts !== null)
     logger.warn('negative_prompts have no effect without guidance (sample_guidance_scale above 1).');

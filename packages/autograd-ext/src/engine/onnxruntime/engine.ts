@@ -3,7 +3,7 @@ import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isTrainable, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, SavedForward } from '../engine.js';
-import type { Precision } from '../precision.js';
+import type { Precision } from '../../precision.js';
 import { checkAttention } from './runtime/device-faults.js';
 import { Program, type CompileProgress } from './runtime/program.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './recording/record-function.js';
@@ -22,7 +22,7 @@ export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
    * The number format of matrix products and convolutions, 'float32' by default. The CPU has no float16 arithmetic: it
    * rounds to float16, slowly.
    */
-  readonly precision?: Precision;
+  readonly precision?: Exclude<Precision, 'bfloat16'>;
   /** Called before and after each compilation of a graph. */
   readonly onCompile?: (progress: CompileProgress) => void;
 }
@@ -68,9 +68,11 @@ export class OnnxRuntimeEngine implements Engine {
   #checked: Promise<void> | undefined;
   #maxMemory: number | undefined;
 
-  /** @throws if an option has another name */
+  /** @throws if an option has another name, or the precision is 'bfloat16' */
   constructor(options: OnnxRuntimeEngineOptions = {}) {
     checkOptions('OnnxRuntimeEngine', options, onnxRuntimeOptionNames);
+    if ((options.precision as Precision) === 'bfloat16')
+      throw new Error("OnnxRuntimeEngine: precision got 'bfloat16', expected 'float32' or 'float16'.");
     this.#options = options;
     this.#maxMemory = options.maxMemory;
     this.device = options.device ?? 'cpu';

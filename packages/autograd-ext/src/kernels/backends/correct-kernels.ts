@@ -1,4 +1,10 @@
 import { correctStridedSlice } from './strided-slice.js';
+import { correctArgumentsOnTensorflow } from './tensorflow/arguments.js';
+import { convolveOnTensorflow } from './tensorflow/convolutions.js';
+import { addKernelsOnTensorflow } from './tensorflow/missing.js';
+import { multiplyOnTensorflow } from './tensorflow/mat-mul.js';
+import { padPoolsOnTensorflow } from './tensorflow/pools.js';
+import { resizeGradientsOnTensorflow } from './tensorflow/resize.js';
 import { keepNaNWhenClippingOnWasm } from './wasm/clip-by-value.js';
 import { convolveInputGradientOnWasm } from './wasm/conv-backprop.js';
 import { correctBatchedGatherOnWasm } from './wasm/gather.js';
@@ -13,4 +19,10 @@ export function correctKernels(): void {
   correctStridedSlice();
   correctBatchedGatherOnWasm();
   convolveInputGradientOnWasm();
+  convolveOnTensorflow();
+  multiplyOnTensorflow();
+  padPoolsOnTensorflow();
+  resizeGradientsOnTensorflow();
+  correctArgumentsOnTensorflow();
+  addKernelsOnTensorflow();
 }

@@ -11,6 +11,7 @@ import {
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../../fixtures/engines.js';
 import { expectClose } from '../../../../../fixtures/index.js';
 import { useBackend } from '../../backend.js';
 import { geglu, gelu, groupNorm, layerNorm, resize, scaledDotProductAttention, upsampleNearest } from '../../index.js';
@@ -102,7 +103,7 @@ function normalCdf(x: number): number {
   return (sum * h) / 3 / Math.sqrt(2 * Math.PI);
 }
 
-it.each(['wasm', 'cpu'] as const)('geglu is within 3e-7 of the normal distribution on %s', async (backend) => {
+it.each(testBackends)('geglu is within 3e-7 of the normal distribution on %s', async (backend) => {
   await useBackend(backend);
   const xs = Float32Array.from({ length: 4000 }, (_, i) => (i - 2000) / 140);
   const actual = tidy(() =>

@@ -11,8 +11,7 @@ interface CropAttrs {
  * boxes.
  */
 export function addCropAndResizeGradient(): void {
-  registerHostKernel(imageGradKernel);
-  registerHostKernel(boxesGradKernel);
+  for (const kernel of [imageGradKernel, boxesGradKernel]) registerHostKernel(kernel, ['wasm', 'cpu', 'tensorflow']);
   registerGradient({
     kernelName: 'CropAndResize',
     inputsToSave: ['image', 'boxes', 'boxInd'],

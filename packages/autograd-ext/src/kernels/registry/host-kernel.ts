@@ -36,8 +36,8 @@ export interface SimdKernel<A extends object> {
 }
 
 /**
- * Registers a kernel for the backends whose tensors lie in this thread's memory, wasm and cpu. Such loops are bound by
- * memory bandwidth, and can accumulate in float64.
+ * Registers a kernel for backends; by default for those whose tensors lie in this thread's memory, wasm and cpu. Such
+ * loops are bound by memory bandwidth, and can accumulate in float64. `tensorflow` copies the tensors out and in.
  */
 export function registerHostKernel<A extends object>(
   kernel: HostKernel<A>,
@@ -101,7 +101,11 @@ type CpuBackend = KernelBackend & {
   makeTensorInfo(shape: number[], dtype: DataType, values: Float32Array): TensorInfo;
 };
 
-const memories: { wasm: Memory<WasmBackend>; cpu: Memory<CpuBackend> } = {
+const memories: {
+  wasm: Memory<WasmBackend>;
+  cpu: Memory<CpuBackend>;
+  tensorflow: Memory<KernelBackend>;
+} = {
   wasm: {
     simd: ({ wasm: { asm } }) => asm.memory && simdOn(asm.memory),
     allocate: (backend, shape) => backend.makeOutput(shape, 'float32'),
@@ -111,5 +115,15 @@ const memories: { wasm: Memory<WasmBackend>; cpu: Memory<CpuBackend> } = {
     simd: () => undefined,
     allocate: (backend, shape) => backend.makeTensorInfo(shape, 'float32', new Float32Array(elementCount(shape))),
     view: (backend, tensor) => backend.data.get(tensor.dataId).values,
+  },
+  tensorflow: {
+    simd: () => undefined,
+    // written values stay in JavaScript's memory, where they may still be changed, until an op reads them
+    allocate: (backend, shape) => ({
+      dataId: backend.write(new Float32Array(elementCount(shape)), shape, 'float32'),
+      shape,
+      dtype: 'float32',
+    }),
+    view: (backend, tensor) => backend.readSync(tensor.dataId) as Float32Array,
   },
 };

@@ -25,7 +25,7 @@ export interface KernelCase {
   /** The step of finite differences. */
   readonly step?: number;
   /** tfjs backends that lack the op or compute it wrongly. */
-  readonly without?: readonly ('wasm' | 'cpu')[];
+  readonly without?: readonly ('wasm' | 'cpu' | 'tensorflow')[];
 }
 
 type Options = Omit<KernelCase, 'name' | 'inputs' | 'op'>;

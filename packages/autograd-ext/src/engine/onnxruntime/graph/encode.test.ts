@@ -13,7 +13,7 @@ import { networkCases } from '../__fixtures__/network-cases.js';
 import { tensorCases } from '../__fixtures__/tensor-cases.js';
 import { encodeModel } from './encode.js';
 import { constant, integers, microsoft, node, nodeOutputs, type Dtype, type Graph, type Value } from './graph.js';
-import type { Precision } from '../../precision.js';
+import type { Precision } from '../../../precision.js';
 import { optimize } from '../passes/optimize.js';
 import { recordFunction, type RecordedFunction, type Spec } from '../recording/record-function.js';
 import { startSession } from '../runtime/session.js';

@@ -1,4 +1,4 @@
-import type { Precision } from '../../precision.js';
+import type { Precision } from '../../../precision.js';
 import type { Value } from '../graph/graph.js';
 import { gradientName, type RecordedFunction } from '../recording/record-function.js';
 import { mixPrecision, scaleGradients } from './mix-precision.js';

@@ -1,7 +1,7 @@
 import { dispose, type Tensor } from '@tensorflow/tfjs-core';
 import { trainable, type Params } from '../../../params.js';
 import type { Vjp } from '../../../vjp.js';
-import type { Precision } from '../../precision.js';
+import type { Precision } from '../../../precision.js';
 import { refuseFaults } from './device-faults.js';
 import { encodeModel } from '../graph/encode.js';
 import { foldConstants } from '../passes/fold-constants.js';

@@ -1,8 +1,9 @@
 import { clipByValue, tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../../../fixtures/engines.js';
 import { useBackend } from '../../../backend.js';
 
-describe.each(['wasm', 'cpu'] as const)('clipByValue on %s', (backend) => {
+describe.each(testBackends)('clipByValue on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('keeps NaN and values inside the range', () => {

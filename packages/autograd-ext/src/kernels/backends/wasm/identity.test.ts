@@ -1,12 +1,13 @@
 import { clone, randomNormal, tidy, variable, type Tensor4D } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../../../fixtures/engines.js';
 import { useBackend } from '../../../backend.js';
 import { freeze, unfreeze } from '../../../frozen.js';
 import { conv2d } from '../../../ops/conv2d.js';
 import { expectNoLeaks } from '../../../testing/index.js';
 import { vjp } from '../../../vjp.js';
 
-describe.each(['wasm', 'cpu'] as const)('clones on %s', (backend) => {
+describe.each(testBackends)('clones on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('share memory with the original and outlive it', () => {
