@@ -1,5 +1,5 @@
 import { backend } from '@tensorflow/tfjs-core';
-import { OnnxRuntimeEngine, TfjsEngine, useBackend, type Engine } from '@alignprop/autograd-ext';
+import { OnnxRuntimeEngine, TfjsEngine, useBackend, type Engine, type Precision } from '@alignprop/autograd-ext';
 
 /** An engine, and the size of the heap it has beside JavaScript's. */
 export interface BenchEngine {
@@ -24,8 +24,16 @@ export const engines: Readonly<Record<string, (threads?: number) => Promise<Benc
     const { wasm } = backend() as unknown as { wasm: { HEAPU8: Uint8Array } };
     return { engine: new TfjsEngine(), heapBytes: () => wasm.HEAPU8.byteLength };
   },
+  tensorflow: () => tensorflow('float32'),
+  'tensorflow-float16': () => tensorflow('float16'),
+  'tensorflow-bfloat16': () => tensorflow('bfloat16'),
   cpu: async () => {
     await useBackend('cpu');
     return { engine: new TfjsEngine(), heapBytes: () => undefined };
   },
 };
+
+async function tensorflow(precision: Precision): Promise<BenchEngine> {
+  await useBackend('tensorflow');
+  return { engine: new TfjsEngine({ precision }), heapBytes: () => undefined };
+}

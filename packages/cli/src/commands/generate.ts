@@ -144,7 +144,7 @@ function checkOptions({ precision = 'float32', output, lora, loraAnneal, ...opti
   if (precisionOf(mixed, options) !== precision)
     throw new UsageError(
       `--precision: got ${precision} for ${options.device ?? options.engine ?? 'cpu'}, expected float32 there. ` +
-        'Give --backend tensorflow, or for float16 --device webgpu or another device with it.',
+        'Give --device webgpu or another device with float16, or --backend tensorflow.',
     );
   if (!/\.png$/i.test(output)) throw new UsageError(`--output: got '${output}', expected a name that ends in .png.`);
   if (loraAnneal !== undefined && lora === undefined)

@@ -20,7 +20,7 @@ describe.skipIf(!hasTensorflow)('kernels on tensorflow', () => {
       const actual = await run(engine, fn, make(), wrt);
       await useBackend(kernelCase.without?.includes('cpu') ? 'wasm' : 'cpu');
       const expected = await run(engine, fn, make(), wrt);
-      compare(actual, expected, kernelCase.tolerance ?? 2e-5, 'cpu', 1e-2);
+      compare(actual, expected, kernelCase.tolerance ?? 2e-5, 'cpu', 0.1);
     },
   );
 });
