@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { bundleProgram } from '../../../../../../fixtures/bundle-program.js';
 import { runProgram } from '../../../../../../fixtures/run-program.js';
 import { temporaryFolder } from '../../../../../../fixtures/temporary-folder.js';
+import { thisProcess } from '../../../weights/files/process-identity.js';
 import { createTemporaryFolder } from './temporary-folder.js';
 
 const root = temporaryFolder();
@@ -41,8 +41,8 @@ async function ended(code: string, signal?: NodeJS.Signals) {
 /** Writes a folder as a process of this description leaves it. */
 function leave(name: string, owner: object | undefined, ageInHours: number): string {
   const path = join(tmp, `alignprop-weights-${name}`);
-  mkdirSync(owner ? join(path, 'lock') : path, { recursive: true });
-  if (owner) writeFileSync(join(path, 'lock/owner.json'), JSON.stringify({ since: '2026-01-01T00:00:00Z', ...owner }));
+  mkdirSync(path);
+  if (owner) writeFileSync(join(path, 'owner.json'), JSON.stringify(owner));
   const time = Date.now() / 1000 - ageInHours * 3600;
   utimesSync(path, time, time);
   return path;
@@ -79,11 +79,12 @@ describe('createTemporaryFolder', () => {
     const old = leave('old', undefined, 2);
     const foreign = leave('foreign', { pid: 1, host: 'elsewhere' }, 24);
     const ancient = leave('ancient', { pid: 1, host: 'elsewhere' }, 24 * 31);
-    const rebooted = leave('rebooted', { pid: process.pid, host: hostname(), boot: 'earlier' }, 0);
+    const rebooted = leave('rebooted', { ...(await thisProcess()), boot: 'earlier' }, 24 * 31);
+    const reused = leave('reused', { ...(await thisProcess()), began: 'earlier' }, 0);
     const { remove } = await createTemporaryFolder();
     await remove();
-    const left = [fresh, old, foreign, ancient, rebooted].map((path) => existsSync(path));
-    expect(left).toEqual([true, false, true, false, false]);
+    const left = [fresh, old, foreign, ancient, rebooted, reused].map((path) => existsSync(path));
+    expect(left).toEqual([true, false, true, false, false, process.platform !== 'linux']);
   });
 
   it('has no listeners when there is nothing to delete', async () => {

@@ -1,4 +1,4 @@
-import { takeProcessLock } from '../../../weights/files/process-lock.js';
+import { processState, thisProcess, type ProcessIdentity } from '../../../weights/files/process-identity.js';
 
 /** A folder of this process for files that nobody needs after it. */
 export interface TemporaryFolder {
@@ -16,7 +16,7 @@ const prefix = 'alignprop-weights-';
  * that were killed are deleted here.
  */
 export async function createTemporaryFolder(): Promise<TemporaryFolder> {
-  const [{ mkdtemp, realpath, rm }, { rmSync }, { tmpdir }, { join }] = await Promise.all([
+  const [{ mkdtemp, realpath, rm, writeFile }, { rmSync }, { tmpdir }, { join }] = await Promise.all([
     import('node:fs/promises'),
     import('node:fs'),
     import('node:os'),
@@ -26,18 +26,22 @@ export async function createTemporaryFolder(): Promise<TemporaryFolder> {
   await removeAbandoned(parent);
   const path = await mkdtemp(join(parent, prefix));
   const forget = atEnd(() => rmSync(path, { recursive: true, force: true }));
-  await takeProcessLock(join(path, lockName));
+  await writeFile(join(path, ownerName), JSON.stringify(await thisProcess()));
   const remove = async () => {
     forget();
-    await rm(path, { recursive: true, force: true });
+    await rm(path, { recursive: true, force: true, maxRetries: 3 });
   };
   return { path, remove };
 }
 
-const lockName = 'lock';
+/** The file in a folder that tells its process. */
+const ownerName = 'owner.json';
 
-/** Age in milliseconds from which on a folder is abandoned: one without a lock, and one of another machine. */
-const ages = { unlocked: 3_600_000, foreign: 30 * 24 * 3_600_000 } as const;
+/**
+ * Age in milliseconds from which on a folder is abandoned: one whose owner is not written yet, and one of a machine or
+ * a container that cannot be seen from here.
+ */
+const ages = { unowned: 3_600_000, unseen: 30 * 24 * 3_600_000 } as const;
 
 /** Deletes the folders of processes that are gone. Leaves those of other users, which it cannot read. */
 async function removeAbandoned(parent: string): Promise<void> {
@@ -47,19 +51,35 @@ async function removeAbandoned(parent: string): Promise<void> {
     if (!name.startsWith(prefix)) continue;
     const path = join(parent, name);
     try {
-      if (await isAbandoned(path, join(path, lockName))) await rm(path, { recursive: true, force: true });
+      if (await isAbandoned(path, join(path, ownerName)))
+        await rm(path, { recursive: true, force: true, maxRetries: 3 });
     } catch (error) {
       if (!['EACCES', 'EPERM', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     }
   }
 }
 
-async function isAbandoned(path: string, lock: string): Promise<boolean> {
-  const { readdir, stat } = await import('node:fs/promises');
+/** Whether the process of a folder is gone. Reads only. */
+async function isAbandoned(path: string, ownerFile: string): Promise<boolean> {
+  const { readFile, stat } = await import('node:fs/promises');
   const age = Date.now() - (await stat(path)).mtimeMs;
-  if (!(await readdir(path)).includes(lockName)) return age > ages.unlocked;
-  const taken = await takeProcessLock(lock);
-  return 'lock' in taken || age > ages.foreign;
+  const text = await readFile(ownerFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+  const owner = parseOwner(text);
+  if (!owner) return age > ages.unowned;
+  const state = await processState(owner);
+  return state === 'gone' || (state === 'unseen' && age > ages.unseen);
+}
+
+/** The owner; undefined if the file is not complete yet, or was cut off by a full disk. */
+function parseOwner(text: string): ProcessIdentity | undefined {
+  try {
+    return JSON.parse(text) as ProcessIdentity;
+  } catch {
+    return undefined;
+  }
 }
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
