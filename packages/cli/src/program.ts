@@ -6,7 +6,14 @@ import { checkCombinations } from './options/combinations.js';
 import { asTyped, canonicalFlags, type CanonicalFlags } from './options/flags.js';
 import { helpConfiguration, helpPointer } from './options/help.js';
 import { usageMessage } from './options/usage-message.js';
-import { errorMessage, exitCode, Interrupted, isDebugging, ReportedElsewhere } from './terminal/errors.js';
+import {
+  errorMessage,
+  exitCode,
+  Interrupted,
+  isDebugging,
+  printableLines,
+  ReportedElsewhere,
+} from './terminal/errors.js';
 import { fitted } from './terminal/wrap.js';
 import { programVersion } from './version.js';
 
@@ -90,7 +97,7 @@ function report(error: unknown, program: Command, { args, typed }: CanonicalFlag
   const { red } = colors.createColors(colors.isColorSupported && isatty(process.stderr.fd));
   const message =
     error instanceof CommanderError
-      ? usageMessage(error, program, args)
+      ? printableLines(usageMessage(error, program, args))
       : errorMessage(error, isDebugging(program.opts()));
   const lines = fitted(`error: ${asTyped(message, typed)}`);
   process.stderr.write(`${lines.replace('error:', red('error:'))}\n`);

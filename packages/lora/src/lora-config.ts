@@ -1,6 +1,6 @@
 /** The layers to adapt, the rank, scale and initialization. Fields have the names of peft's `LoraConfig`. */
 export interface LoraConfig {
-  /** The rank: rows of A, columns of B. An integer of at least 1. */
+  /** The rank: rows of A, columns of B. An integer from 1 to 4096. */
   readonly r: number;
   /** The adapter's output is multiplied by `loraAlpha / r`. Finite and above 0. */
   readonly loraAlpha: number;
@@ -13,10 +13,14 @@ export interface LoraConfig {
   readonly initLoraWeights?: 'gaussian' | 'kaiming-uniform';
 }
 
+/** The largest rank: layers of Stable Diffusion have at most 10,240 inputs, beyond which a rank adds nothing. */
+const MAX_RANK = 4096;
+
 /** Checks a configuration. @throws one error that lists every field that is out of range */
 export function checkLoraConfig({ r, loraAlpha, targetModules, initLoraWeights = 'gaussian' }: LoraConfig): void {
   const problems: string[] = [];
-  if (!Number.isInteger(r) || r < 1) problems.push(`r got ${r}, expected an integer of at least 1`);
+  if (!Number.isInteger(r) || r < 1 || r > MAX_RANK)
+    problems.push(`r got ${r}, expected an integer from 1 to ${MAX_RANK}`);
   if (!Number.isFinite(loraAlpha) || loraAlpha <= 0)
     problems.push(`loraAlpha got ${loraAlpha}, expected a number above 0`);
   if (

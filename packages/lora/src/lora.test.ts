@@ -265,10 +265,10 @@ describe('addLora', () => {
   });
 
   it.each([
-    [{ r: 0 }, 'r got 0, expected an integer of at least 1'],
+    [{ r: 0 }, 'r got 0, expected an integer from 1 to 4096'],
     [
       { r: 1.5, loraAlpha: NaN },
-      'r got 1.5, expected an integer of at least 1; loraAlpha got NaN, expected a number above 0',
+      'r got 1.5, expected an integer from 1 to 4096; loraAlpha got NaN, expected a number above 0',
     ],
     [{ targetModules: [] }, 'targetModules got [], expected a list of names'],
     [{ initLoraWeights: 'pissa' as never }, "initLoraWeights got 'pissa', expected 'gaussian' or 'kaiming-uniform'"],

@@ -65,11 +65,11 @@ export function defineCommand(command: Command): void {
       'Seed; gives the images that diffusers generates with torch.Generator().manual_seed(n). (default: random)',
       integerParser(0),
     )
-    .option('--steps <n>', 'Number of denoising steps.', integerParser(1), 50)
+    .option('--steps <n>', 'Number of denoising steps.', integerParser(1, 100_000), 50)
     .option('--guidance-scale <n>', 'Weight of classifier-free guidance; 1 is no guidance.', parseNumber, 7.5)
     .option('--eta <n>', 'Noise added at each step of ddim (1: as much as DDPM) and tcd, from 0 to 1.', parseNumber, 0)
     .option('--negative-prompt <text>', 'Negative prompt.', '')
-    .option('--num-images <n>', 'Images per prompt.', integerParser(1), 1)
+    .option('--num-images <n>', 'Images per prompt.', integerParser(1, 10_000), 1)
     .option('--height <n>', "Height in pixels, a multiple of 8. (default: the model's)", parsePixels)
     .option('--width <n>', "Width in pixels, a multiple of 8. (default: the model's)", parsePixels)
     .addOption(

@@ -26,7 +26,7 @@ export function defineCommand(command: Command): void {
       'Check a reward on random images: scores, range, the same result twice and in a batch, the gradient against ' +
         'finite differences, compilation, speed. The reward is a file, a listed name, https://… or exec:….',
     )
-    .option('--size <pixels>', 'Height and width of the images.', integerParser(1), 64)
+    .option('--size <pixels>', 'Height and width of the images.', integerParser(1, 2 ** 13), 64)
     .option('--prompt <text>', 'A prompt of the images; may be given several times.', collectValues)
     .option('--reward-option <name.option=value>', 'An option of the reward, as in alignprop score.', collectValues);
   addOutputOptions(check).action((reward: string, options: CheckOptions) => checkReward(reward, options));

@@ -150,6 +150,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const prompts = await readPromptOptions(options, model === undefined ? embeddedModel.prompts : simpleAnimals);
   checkEvaluation(config, rewards.evaluation, prompts.evaluation?.list);
   await (options.backend ? useBackend(options.backend) : ensureBackend());
+  if (options.dryRun) announceCode([...rewards.training.files, ...(rewards.evaluation?.files ?? [])], options);
   await rewards.training.check();
   await rewards.evaluation?.check();
   const precision = precisionOf(config.mixed_precision, options);
@@ -197,6 +198,12 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   await acrossProcesses(run, { describe }).catch((error: unknown) => {
     throw error instanceof ReportedByRankZero ? new ReportedElsewhere(error.message, { cause: error.cause }) : error;
   });
+}
+
+/** Says which files of the user a dry run executes: it computes nothing else. */
+function announceCode(files: readonly string[], options: TrainOptions): void {
+  if (files.length > 0)
+    new Output(options).info(`Runs the code of ${[...new Set(files)].join(' and ')}, also in a dry run.`);
 }
 
 /** The rewards and adapters that the options name. */

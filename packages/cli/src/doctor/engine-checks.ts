@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import { findRuntime } from '@alignprop/autograd-ext';
 import type { Finding } from './finding.js';
 import { probeNames, type ProbeName, type ProbeResult } from './engine-probe.js';
@@ -70,7 +71,7 @@ function probeInProcess(probe: ProbeName): Promise<ProbeResult> {
   const args = [...process.execArgv, process.argv[1]!, 'doctor', '--probe', probe];
   return new Promise((resolve, reject) => {
     execFile(process.execPath, args, { timeout, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
-      if (!error) return resolve(JSON.parse(stdout) as ProbeResult);
+      if (!error) return resolve(parseJson(stdout) as ProbeResult);
       reject(new Error(error.killed ? `it took longer than ${timeout / 1000} s` : lastError(stderr, error)));
     });
   });

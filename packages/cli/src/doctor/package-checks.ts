@@ -2,6 +2,7 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import { installCommand } from '@alignprop/autograd-ext';
 import type { Finding } from './finding.js';
 
@@ -59,7 +60,7 @@ function packageFolder(name: string, from: string): string | undefined {
 }
 
 const versionOf = (folder: string): string =>
-  (JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { version: string }).version;
+  (parseJson(readFileSync(join(folder, 'package.json'), 'utf8')) as { version: string }).version;
 
 function checkCopies(name: string): Finding[] {
   const own = fileURLToPath(import.meta.url);

@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import { programVersion } from '../version.js';
 import type { Finding } from './finding.js';
 
@@ -58,7 +59,7 @@ function npmVersion(): string | undefined {
   const file = ['../lib/node_modules/npm/package.json', 'node_modules/npm/package.json']
     .map((path) => join(bin, path))
     .find((path) => existsSync(path));
-  return file && (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+  return file && (parseJson(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
 function checkMemory(): Finding {

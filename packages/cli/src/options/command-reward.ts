@@ -3,6 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { BlackBoxReward } from '@alignprop/rewards';
 import { outsideRun } from '@alignprop/rewards/interface';
 import {
+  MAX_ANSWER,
   parseAnswer,
   rewardRequest,
   shortened,
@@ -81,6 +82,11 @@ class Program {
   #read(text: string): void {
     const lines = (this.#text + text).split('\n');
     this.#text = lines.pop()!;
+    if (this.#text.length > MAX_ANSWER) {
+      this.#text = '';
+      this.#end(`it wrote a line of more than ${MAX_ANSWER} characters`);
+      this.#child.kill();
+    }
     const answer = lines.find((line) => /^\s*[[{]/.test(line));
     if (answer !== undefined) this.#settle?.resolve(answer);
   }

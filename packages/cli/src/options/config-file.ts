@@ -1,4 +1,5 @@
 import { InvalidArgumentError, type Command, type Option } from 'commander';
+import { excerpt } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 import { parseConfigText, type ConfigEntry } from './config-text.js';
 import { otherOptionNames } from './other-names.js';
@@ -56,7 +57,7 @@ async function readEntries(path: string): Promise<readonly ConfigEntry[]> {
   try {
     return parseConfigText(path, text);
   } catch (cause) {
-    throw new UsageError(`--config: '${path}' ${(cause as Error).message}`, { cause });
+    throw new UsageError(`--config: '${path}' ${excerpt((cause as Error).message, 600)}`, { cause });
   }
 }
 

@@ -1,6 +1,8 @@
 import type { BlackBoxReward } from '@alignprop/rewards';
+import { readBody } from '@alignprop/autograd-ext/outside';
 import { outsideRun } from '@alignprop/rewards/interface';
 import {
+  MAX_ANSWER,
   parseAnswer,
   rewardRequest,
   shortened,
@@ -33,7 +35,7 @@ async function post(address: string, body: string, { timeout }: ServiceOptions):
       headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
       signal: AbortSignal.timeout(timeout * 1000),
     });
-    const text = await response.text();
+    const text = await readBody(response, MAX_ANSWER);
     if (response.ok) return text;
     const message = `answered HTTP ${response.status}: ${shortened(text) || response.statusText}`;
     if (!transientStatus.has(response.status)) throw new Error(message);

@@ -11,18 +11,19 @@ export function parseNumber(text: string): number {
   throw new InvalidArgumentError('Expected a number.');
 }
 
-/** Returns a parser for integers of at least `min`. */
+/** Returns a parser for integers from `min` to `max`. */
 export const integerParser =
-  (min: number) =>
+  (min: number, max = Number.MAX_SAFE_INTEGER) =>
   (text: string): number => {
+    const isFree = max === Number.MAX_SAFE_INTEGER;
     const value = parseNumber(text);
-    if (Number.isInteger(value) && value >= min) return value;
-    throw new InvalidArgumentError(`Expected an integer of at least ${min}.`);
+    if (Number.isInteger(value) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`Expected an integer of at least ${min}${isFree ? '' : `, at most ${max}`}.`);
   };
 
-/** Parses an image height or width: a positive multiple of 8, in pixels. */
+/** Parses an image height or width: a positive multiple of 8 up to 16384, in pixels. */
 export function parsePixels(text: string): number {
-  const value = integerParser(8)(text);
+  const value = integerParser(8, 2 ** 14)(text);
   if (value % 8 === 0) return value;
   throw new InvalidArgumentError(`Expected a multiple of 8, such as ${Math.round(value / 8) * 8}.`);
 }

@@ -1,3 +1,4 @@
+import { excerpt, excerptJson, excerptList } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 import type { PromptEntries, PromptEntry } from './prompt-entries.js';
 
@@ -54,7 +55,7 @@ export interface ReadPrompts {
  */
 export function takeColumns(source: PromptEntries, flag: string, options: ColumnOptions): ReadPrompts {
   const refuse = (what: string): never => {
-    throw new UsageError(`${flag}: ${source.source} ${what}`);
+    throw new UsageError(`${flag}: ${source.source} ${excerpt(what, 600)}`);
   };
   const first = source.entries.find(({ value }) => isRow(value))?.value as Row | undefined;
   const columns = first && chooseColumns(Object.keys(first), options, refuse);
@@ -100,7 +101,9 @@ function chooseColumns(
     const column = findColumn(header, wanted, usualNames[kind]);
     if (column === undefined && (wanted !== undefined || kind === 'prompt')) {
       const missing = wanted === undefined ? usualNames.prompt.join(', ') : `'${wanted}'`;
-      refuse(`has no column ${missing}; its columns are ${header.join(', ')}. Give --${kind}-column with one of them.`);
+      refuse(
+        `has no column ${missing}; its columns are ${excerptList(header, 12)}. Give --${kind}-column with one of them.`,
+      );
     }
     return column;
   };
@@ -178,7 +181,7 @@ function readWeight(row: Row, column: string, at: string, refuse: (what: string)
   );
 }
 
-const shown = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value).slice(0, 60));
+const shown = (value: unknown): string => (value === undefined ? 'nothing' : excerptJson(value, 60));
 
 /** Says which columns were taken for what, and how many lines were skipped. */
 function remarksOf(

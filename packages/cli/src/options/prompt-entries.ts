@@ -1,6 +1,6 @@
 import { extname } from 'node:path';
 import Papa from 'papaparse';
-import { parseJson, record, table } from '@alignprop/autograd-ext/outside';
+import { excerpt, excerptJson, excerptList, parseJson, record, table } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 import { parseJsonText, positionAt } from './json-text.js';
 
@@ -60,7 +60,7 @@ export function parseEntries(path: string, text: string, flag: string, hasPrompt
   try {
     return { source: `'${path}'`, ...read(text, hasPrompts) };
   } catch (cause) {
-    throw new UsageError(`${flag}: '${path}' ${(cause as Error).message}`, { cause });
+    throw new UsageError(`${flag}: '${path}' ${excerpt((cause as Error).message, 600)}`, { cause });
   }
 }
 
@@ -136,8 +136,8 @@ function readJson(text: string): Parsed {
   if (startsWithWholeLine(text)) return readJsonLines(text);
   const value = parseWhole(text);
   if (Array.isArray(value)) return { unit: 'entry', entries: arrayEntries(value) };
-  const keys = typeof value === 'object' && value !== null ? ` with ${Object.keys(value).slice(0, 5).join(', ')}` : '';
-  const found = keys ? `an object${keys}` : JSON.stringify(value);
+  const keys = typeof value === 'object' && value !== null ? ` with ${excerptList(Object.keys(value), 5)}` : '';
+  const found = keys ? `an object${keys}` : excerptJson(value);
   throw new Error(`has ${found}, expected an array of texts or of objects. Move the array to the top.`);
 }
 

@@ -1,5 +1,5 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
-import { parseJson } from '@alignprop/autograd-ext/outside';
+import { excerpt, excerptJson, parseJson } from '@alignprop/autograd-ext/outside';
 import { encodePng, toUint8 } from '@alignprop/diffusion';
 import type { BlackBoxReward, ReturnedScores } from '@alignprop/rewards';
 import { describeValue } from '@alignprop/rewards/interface';
@@ -47,16 +47,16 @@ export function parseAnswer(text: string): ReturnedScores {
   }
   if (Array.isArray(answer)) return answer as number[];
   const { scores, error } = (answer ?? {}) as { scores?: unknown; error?: unknown };
-  if (error !== undefined) throw new Error(`answered with the error ${shortened(JSON.stringify(error))}.`);
+  if (error !== undefined) throw new Error(`answered with the error ${excerptJson(error)}.`);
   if (Array.isArray(scores)) return scores as number[];
   throw new Error(`answered ${describeValue(answer)}, expected {"scores": [0.5]}, one number an image.`);
 }
 
+/** The most bytes of an answer: a million scores. */
+export const MAX_ANSWER = 2 ** 24;
+
 /** The beginning of a text, in one line. */
-export const shortened = (text: string): string => {
-  const line = text.trim().replace(/\s+/g, ' ');
-  return line.length > 120 ? `${line.slice(0, 120)}…` : line;
-};
+export const shortened = (text: string): string => excerpt(text.slice(0, 1000).trim().replace(/\s+/g, ' '));
 
 /** A failure that may pass: the request is worth repeating. */
 export class TransientError extends Error {

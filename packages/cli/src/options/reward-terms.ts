@@ -24,6 +24,8 @@ interface CheckedTerm extends Term {
 /** A weighted sum of rewards that are checked but not loaded. */
 export interface RewardTerms<R extends UserReward = RewardFunction> {
   readonly names: readonly string[];
+  /** The user's modules, which `check` runs. */
+  readonly files: readonly string[];
   /**
    * Imports the user's modules, and checks what they export: cheap, so that it comes before models are loaded. Needs an
    * active tfjs backend, since modules may create tensors.
@@ -71,7 +73,7 @@ export function rewardTerms(
         );
     }
   };
-  return { names: namesOf(parsed), check, load: (onLoad) => loadSum(parsed, onLoad) };
+  return { names: namesOf(parsed), files: filesOf(parsed), check, load: (onLoad) => loadSum(parsed, onLoad) };
 }
 
 /**
@@ -95,9 +97,11 @@ export function blackBoxTerms(
   const check = async () => {
     for (const { kind, source } of parsed) if (kind === 'file') await openRewardFile(source, flag);
   };
-  return { names: namesOf(parsed), check, load: (onLoad) => loadScoredSum(parsed, onLoad) };
+  return { names: namesOf(parsed), files: filesOf(parsed), check, load: (onLoad) => loadScoredSum(parsed, onLoad) };
 }
 
+const filesOf = (terms: readonly Term[]): readonly string[] =>
+  terms.filter(({ kind }) => kind === 'file').map(({ source }) => source);
 const namesOf = (terms: readonly Term[]): readonly string[] => terms.map(({ name }) => name);
 
 function checkedTerms(

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { printable } from '@alignprop/autograd-ext/outside';
 import { CommanderError } from 'commander';
 
 /** Wrong usage that commander does not detect, such as a missing prompt. Exit code 2, as for an unknown flag. */
@@ -31,8 +32,15 @@ export function exitCode(error: unknown): number {
 export const isDebugging = ({ debug }: { debug?: boolean }): boolean =>
   debug ?? ['1', 'true'].includes(process.env.DEBUG ?? '');
 
-/** Returns the message of an error; with `debug` also its stack trace and causes. */
+/** Returns the message of an error, at most 4000 characters; with `debug` all of it, its stack trace and causes. */
 export function errorMessage(error: unknown, debug: boolean): string {
-  if (debug) return inspect(error);
-  return error instanceof Error ? error.message : String(error);
+  if (debug) return printableLines(inspect(error));
+  const message = printableLines(error instanceof Error ? error.message : String(error));
+  const more = message.length - MAX_MESSAGE;
+  return more > 0 ? `${message.slice(0, MAX_MESSAGE)}… (and ${more} characters more, with --debug)` : message;
 }
+
+const MAX_MESSAGE = 4000;
+
+/** Writes control characters as escapes, except line ends: names in files could steer the terminal. */
+export const printableLines = (text: string): string => text.split('\n').map(printable).join('\n');

@@ -1,6 +1,7 @@
 import { isatty } from 'node:tty';
 import colors from 'picocolors';
 import type { Command } from 'commander';
+import { printableLines } from './errors.js';
 import { startProgress, type Progress, type ProgressOptions } from './progress.js';
 import { table } from './table.js';
 import { fitted } from './wrap.js';
@@ -29,12 +30,12 @@ export class Output {
   result(record: Readonly<Record<string, unknown>>, text?: string): void {
     if (this.#options.silent) return;
     if (this.#options.json) this.#print(process.stdout, JSON.stringify(record));
-    else if (text !== undefined && !this.#options.quiet) this.#print(process.stdout, text);
+    else if (text !== undefined && !this.#options.quiet) this.#print(process.stdout, printableLines(text));
   }
 
   /** Prints a table, except with --json: there `result` prints the same data as records. */
   table(rows: readonly (readonly string[])[]): void {
-    if (!this.#options.json && !this.#options.silent) process.stdout.write(`${table(rows)}\n`);
+    if (!this.#options.json && !this.#options.silent) process.stdout.write(`${printableLines(table(rows))}\n`);
   }
 
   /** Prints rows of texts, the first columns padded; except with --json, as `table`. */
@@ -42,16 +43,17 @@ export class Output {
     if (this.#options.json || this.#options.silent) return;
     const widths = rows[0]!.slice(0, -1).map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
     const lines = rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '));
-    process.stdout.write(`${lines.join('\n')}\n`);
+    process.stdout.write(`${printableLines(lines.join('\n'))}\n`);
   }
 
   info(text: string): void {
-    if (!this.#options.quiet && !this.#options.silent) this.#print(process.stderr, this.#stderr.dim(fitted(text)));
+    if (!this.#options.quiet && !this.#options.silent)
+      this.#print(process.stderr, this.#stderr.dim(fitted(printableLines(text))));
   }
 
   warn(text: string): void {
     if (this.#options.silent) return;
-    const lines = fitted(`warning: ${text}`);
+    const lines = fitted(`warning: ${printableLines(text)}`);
     this.#print(process.stderr, lines.replace('warning:', this.#stderr.yellow('warning:')));
   }
 

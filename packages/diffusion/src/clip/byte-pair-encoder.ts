@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import { MergeQueue } from './merge-queue.js';
 
 /** A vocabulary with merges of byte-pair encoding. */
@@ -7,6 +8,8 @@ export interface BytePairVocabulary {
   readonly merges: readonly string[];
   /** The token for characters that are not in the vocabulary. */
   readonly unknown: string;
+  /** The folder that it was read from, for messages. */
+  readonly location?: string;
 }
 
 /** Ends the last token of a word. */
@@ -24,9 +27,11 @@ export class BytePairEncoder {
   /** The id of the merged token, by rank. */
   readonly #merged: readonly number[];
   readonly #stride: number;
+  readonly #location: string;
 
   /** @throws if a merge has tokens that are not in the vocabulary */
-  constructor({ vocab, merges, unknown }: BytePairVocabulary) {
+  constructor({ vocab, merges, unknown, location }: BytePairVocabulary) {
+    this.#location = location === undefined ? '' : ` of '${location}'`;
     this.#ids = new Map(Object.entries(vocab));
     this.#unknown = this.#ids.get(unknown);
     this.#stride = Object.values(vocab).reduce((most, id) => Math.max(most, id), 0) + 1;
@@ -77,7 +82,7 @@ export class BytePairEncoder {
     const id = this.#ids.get(token);
     if (id !== undefined) return id;
     throw new Error(
-      `CLIPTokenizer: merge ${JSON.stringify(merge)} got the token ${JSON.stringify(token)}, ` +
+      `CLIPTokenizer: merge ${excerptJson(merge)}${this.#location} got the token ${excerptJson(token)}, ` +
         'expected tokens of the vocabulary. Take vocab.json and merges.txt from the same model.',
     );
   }

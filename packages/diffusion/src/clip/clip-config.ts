@@ -1,12 +1,14 @@
 import {
   anything,
   count,
+  layerCount,
   nullMeans,
   oneOf,
   readConfig,
   real,
   reportConfig,
   side,
+  tokenCount,
   type ConfigInput,
   type ConfigOf,
 } from '../models/model-config.js';
@@ -14,10 +16,10 @@ import { clipActivations, clipLayouts } from './encoder.js';
 
 // The fields of transformers' CLIPTextConfig that the model uses, and the layout of the checkpoint.
 const textFields = {
-  vocab_size: count(49408),
+  vocab_size: tokenCount(49408),
   hidden_size: count(512),
   intermediate_size: count(2048),
-  num_hidden_layers: count(12),
+  num_hidden_layers: layerCount(12),
   num_attention_heads: count(8),
   max_position_embeddings: count(77),
   hidden_act: oneOf(clipActivations, 'quick_gelu'),
@@ -34,7 +36,7 @@ const textFields = {
 const visionFields = {
   hidden_size: count(768),
   intermediate_size: count(3072),
-  num_hidden_layers: count(12),
+  num_hidden_layers: layerCount(12),
   num_attention_heads: count(12),
   num_channels: count(3),
   image_size: side(224),

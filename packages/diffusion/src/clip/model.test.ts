@@ -113,7 +113,7 @@ describe('the layout of open_clip', () => {
     });
     await expect(CLIPModel.fromPretrained(wrong)).rejects.toThrow(
       'CLIPModel (open_clip vision_cfg): config field layers got [3,4,6,3], ' +
-        'expected a positive integer; timm_model_name',
+        'expected an integer from 1 to 256; timm_model_name',
     );
   });
 });

@@ -164,7 +164,9 @@ describe('other spellings in configs', () => {
   it('are accepted for the size of images, which is square', () => {
     const vision = (config: object) => new CLIPVisionModelWithProjection({ ...config }, {}).config;
     expect(vision({ image_size: [336, 336] })).toMatchObject({ image_size: 336 });
-    expect(() => vision({ image_size: [336, 224] })).toThrow('image_size got [336,224], expected a positive integer');
+    expect(() => vision({ image_size: [336, 224] })).toThrow(
+      'image_size got [336,224], expected an integer from 1 to 65536',
+    );
   });
 });
 

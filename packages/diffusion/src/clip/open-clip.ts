@@ -1,5 +1,14 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
-import { anything, count, oneOf, readConfig, real, type ConfigInput } from '../models/model-config.js';
+import {
+  anything,
+  count,
+  layerCount,
+  oneOf,
+  readConfig,
+  real,
+  tokenCount,
+  type ConfigInput,
+} from '../models/model-config.js';
 
 // open_clip's configs of models that are published without a config file, under open_clip's names.
 const architectures = {
@@ -52,7 +61,7 @@ const modelFields = {
 };
 
 const visionFields = {
-  layers: count(12),
+  layers: layerCount(12),
   width: count(768),
   head_width: count(64),
   mlp_ratio: real(4),
@@ -68,10 +77,10 @@ const visionFields = {
 
 const textFields = {
   context_length: count(77),
-  vocab_size: count(49408),
+  vocab_size: tokenCount(49408),
   width: count(512),
   heads: count(8),
-  layers: count(12),
+  layers: layerCount(12),
   mlp_ratio: real(4),
   pool_type: oneOf(['argmax'], 'argmax'),
   proj_type: oneOf(['linear'], 'linear'),

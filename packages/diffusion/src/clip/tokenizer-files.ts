@@ -23,6 +23,8 @@ const defaultTokens = {
 };
 const namedInOrder = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 const defaultMaxLength = 77;
+/** As many positions as a text encoder may have; a prompt takes memory for all of them. */
+const maxModelLength = 2 ** 16;
 
 /**
  * Reads the folder of a tokenizer, as transformers 5 does: prefers `tokenizer.json` to `vocab.json` and `merges.txt`.
@@ -57,6 +59,7 @@ export async function readTokenizerFiles(source: FileSource): Promise<TokenizerF
     addedTokens,
     ids: { bos: id('bos_token'), eos: id('eos_token'), pad: id('pad_token') },
     unknown: contentOf(settings, 'unk_token'),
+    location: source.location,
     modelMaxLength: maxLengthOf(config, source),
   };
 }
@@ -179,9 +182,10 @@ function withIds(tokens: readonly ListedToken[], vocab: Readonly<Record<string, 
 function maxLengthOf({ model_max_length }: Settings, source: FileSource): number {
   const length = model_max_length ?? defaultMaxLength;
   if (typeof length === 'number' && length >= 1e18) return defaultMaxLength;
-  if (Number.isInteger(length) && (length as number) >= 2) return length as number;
+  if (Number.isInteger(length) && (length as number) >= 2 && (length as number) <= maxModelLength)
+    return length as number;
   throw new Error(
     `CLIPTokenizer: model_max_length in '${source.location}' got ${JSON.stringify(length)}, ` +
-      'expected an integer of at least 2. Correct tokenizer_config.json.',
+      `expected an integer from 2 to ${maxModelLength}. Correct tokenizer_config.json.`,
   );
 }

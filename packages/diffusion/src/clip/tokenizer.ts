@@ -191,6 +191,6 @@ function checkArguments(prompts: readonly string[], maxLength: number): void {
   const wrong = prompts.findIndex((prompt) => typeof prompt !== 'string');
   if (wrong >= 0)
     throw new Error(`CLIPTokenizer.encode: prompt ${wrong} got ${JSON.stringify(prompts[wrong])}, expected a string.`);
-  if (!Number.isInteger(maxLength) || maxLength < 2)
-    throw new Error(`CLIPTokenizer.encode: maxLength got ${maxLength}, expected an integer of at least 2.`);
+  if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > 2 ** 16)
+    throw new Error(`CLIPTokenizer.encode: maxLength got ${maxLength}, expected an integer from 2 to ${2 ** 16}.`);
 }

@@ -4,6 +4,7 @@ import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
 import { table } from '@alignprop/autograd-ext/outside';
 import {
   anything,
+  blockLayerCount,
   count,
   counts,
   listOf,
@@ -35,7 +36,7 @@ const fields = {
   down_block_types: listOf(['DownEncoderBlock2D'], ['DownEncoderBlock2D']),
   up_block_types: listOf(['UpDecoderBlock2D'], ['UpDecoderBlock2D']),
   block_out_channels: counts([64]),
-  layers_per_block: count(1),
+  layers_per_block: blockLayerCount(1),
   act_fn: spelled(oneOf(['silu', 'swish'], 'silu'), (name) => name.toLowerCase()),
   latent_channels: count(4),
   norm_num_groups: count(32),

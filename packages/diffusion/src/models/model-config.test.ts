@@ -55,11 +55,11 @@ describe('the configs of models', () => {
       { mid_block_type: 'UNetMidBlock2DSimpleCrossAttn' },
       'expected "UNetMidBlock2DCrossAttn" or "UNetMidBlock2D" or null',
     ],
-    [{ layers_per_block: 0 }, 'layers_per_block got 0, expected a positive integer or a list of them'],
+    [{ layers_per_block: 0 }, 'layers_per_block got 0, expected an integer from 1 to 16, or a list of them'],
     [{ attention_head_dim: [5, 10] }, 'attention_head_dim got [5,10], expected 4 entries, as block_out_channels has'],
     [{ attention_head_dim: 7 }, 'attention_head_dim got 7 heads, expected a divisor of 320 channels'],
     [{ norm_num_groups: 48 }, 'norm_num_groups got 48, expected a divisor of 320 channels'],
-    [{ norm_num_groups: null }, 'norm_num_groups got null, expected a positive integer'],
+    [{ norm_num_groups: null }, 'norm_num_groups got null, expected an integer from 1 to 65536'],
     [{ block_out_channels: '320' }, 'block_out_channels got "320", expected a list of positive integers'],
     [
       { only_cross_attention: [true, 'no'] },

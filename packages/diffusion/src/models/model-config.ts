@@ -1,3 +1,5 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
+
 /** A field of a model's config: its default and its supported values. */
 export interface Field<T> {
   readonly default: T;
@@ -27,7 +29,7 @@ export function readConfig<F extends Fields>(owner: string, fields: F, input: Co
   const entries = Object.entries(fields).map(([name, field]) => {
     const given = input[name] === undefined ? field.default : input[name];
     const value = field.read ? field.read(given) : given;
-    if (!field.accepts(value)) problems.push(`${name} got ${JSON.stringify(value)}, expected ${field.supported}`);
+    if (!field.accepts(value)) problems.push(`${name} got ${excerptJson(value)}, expected ${field.supported}`);
     return [name, value];
   });
   reportConfig(owner, problems);
@@ -46,16 +48,36 @@ export function oneOf<const T>(values: readonly T[], initial: NoInfer<T>): Field
   return { default: initial, supported, accepts: (value) => values.includes(value as T) };
 }
 
-/** A field with a positive integer. */
-export function count(initial: number): Field<number> {
-  return { default: initial, supported: 'a positive integer', accepts: isCount };
+/** The largest width, number of channels or of positions: four times that of the largest models. */
+const MAX_COUNT = 2 ** 16;
+/** The most tokens of a vocabulary: four times those of the largest. */
+const MAX_TOKENS = 2 ** 20;
+/** The most layers of an encoder: twice those of the largest. Each takes memory before any weight is read. */
+const MAX_LAYERS = 256;
+/** The most layers of a block: five times those of the largest models. They multiply with the number of levels. */
+const MAX_BLOCK_LAYERS = 16;
+/** The most levels of resolution: each halves the image, which has at most 2^14 pixels across. */
+const MAX_LEVELS = 14;
+
+/** A field with a positive integer: a width, or a number of channels or positions. */
+export function count(initial: number, max = MAX_COUNT): Field<number> {
+  return { default: initial, supported: `an integer from 1 to ${max}`, accepts: (value) => isCount(value, max) };
 }
+
+/** A field with the number of an encoder's layers. */
+export const layerCount = (initial: number): Field<number> => count(initial, MAX_LAYERS);
+
+/** A field with the number of a block's layers. */
+export const blockLayerCount = (initial: number): Field<number> => count(initial, MAX_BLOCK_LAYERS);
+
+/** A field with the size of a vocabulary. */
+export const tokenCount = (initial: number): Field<number> => count(initial, MAX_TOKENS);
 
 /** A field with a positive integer or null; null by default, and for 0, as `x or default` reads it in Python. */
 export function optionalCount(): Field<number | null> {
   return {
     default: null,
-    supported: 'a positive integer or null',
+    supported: `an integer from 1 to ${MAX_COUNT}, or null`,
     accepts: (value) => value === null || isCount(value),
     read: (value) => (value === 0 ? null : value),
   };
@@ -77,7 +99,7 @@ export function spelled<T>(field: Field<T>, respell: (name: string) => string): 
 export function optionalSize(): Field<number | readonly [number, number] | null> {
   return {
     default: null,
-    supported: 'a positive integer, a list of height and width, or null',
+    supported: `an integer from 1 to ${MAX_COUNT}, a list of height and width, or null`,
     accepts: (value) =>
       value === null || isCount(value) || (isList(value, isCount) && (value as readonly number[]).length === 2),
   };
@@ -87,27 +109,34 @@ export function optionalSize(): Field<number | readonly [number, number] | null>
 export function side(initial: number): Field<number> {
   const read = (value: unknown): unknown =>
     Array.isArray(value) && value.length === 2 && value[0] === value[1] ? (value[0] as unknown) : value;
-  return { default: initial, supported: 'a positive integer, or a list of two equal ones', accepts: isCount, read };
+  const supported = `an integer from 1 to ${MAX_COUNT}, or a list of two equal ones`;
+  return { default: initial, supported, accepts: (value) => isCount(value), read };
 }
 
-/** A field with a list of positive integers. */
+/** A field with a list of positive integers, one for each level of resolution or side of an image. */
 export function counts(initial: readonly number[]): Field<readonly number[]> {
-  return { default: initial, supported: 'a list of positive integers', accepts: (value) => isList(value, isCount) };
+  const supported = `a list of up to ${MAX_LEVELS} integers from 1 to ${MAX_COUNT}`;
+  return { default: initial, supported, accepts: (value) => isList(value, isCount) };
 }
 
 /** A field with a finite number. */
 export function real(initial: number): Field<number> {
-  return { default: initial, supported: 'a number', accepts: (value) => Number.isFinite(value) };
+  return { default: initial, supported: 'a finite number', accepts: (value) => Number.isFinite(value) };
 }
 
 /** A field with a positive integer for all levels, or a list with one per level. */
-export function countPerLevel(initial: number): Field<number | readonly number[]> {
+export function countPerLevel(initial: number, max = MAX_COUNT): Field<number | readonly number[]> {
+  const accepts = (value: unknown) => isCount(value, max);
   return {
     default: initial,
-    supported: 'a positive integer or a list of them',
-    accepts: (value) => isCount(value) || isList(value, isCount),
+    supported: `an integer from 1 to ${max}, or a list of them`,
+    accepts: (value) => accepts(value) || isList(value, accepts),
   };
 }
+
+/** A field with the number of a block's layers for all levels, or a list with one per level. */
+export const blockLayersPerLevel = (initial: number): Field<number | readonly number[]> =>
+  countPerLevel(initial, MAX_BLOCK_LAYERS);
 
 /** A field with a boolean for all levels, or a list with one per level. */
 export function flagPerLevel(initial: boolean): Field<boolean | readonly boolean[]> {
@@ -137,7 +166,8 @@ export function perLevel<T>(value: T | readonly T[], levels: number): readonly T
   return Array.isArray(value) ? (value as readonly T[]) : Array.from({ length: levels }, () => value as T);
 }
 
-const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) > 0;
+const isCount = (value: unknown, max = MAX_COUNT): boolean =>
+  Number.isInteger(value) && (value as number) > 0 && (value as number) <= max;
 const isFlag = (value: unknown): boolean => typeof value === 'boolean';
 const isList = (value: unknown, accepts: (item: unknown) => boolean): boolean =>
-  Array.isArray(value) && value.length > 0 && value.every(accepts);
+  Array.isArray(value) && value.length > 0 && value.length <= MAX_LEVELS && value.every((item) => accepts(item));

@@ -1,5 +1,6 @@
 import {
   anything,
+  blockLayersPerLevel,
   count,
   countPerLevel,
   counts,
@@ -50,7 +51,7 @@ const fields = {
   only_cross_attention: flagPerLevel(false),
   mid_block_only_cross_attention: anything<boolean | null>(null), // only UNetMidBlock2DSimpleCrossAttn reads it
   block_out_channels: counts([320, 640, 1280, 1280]),
-  layers_per_block: countPerLevel(2),
+  layers_per_block: blockLayersPerLevel(2),
   downsample_padding: oneOf([1, 0], 1),
   mid_block_scale_factor: oneOf([1], 1),
   dropout: real(0), // models are loaded for inference, which has no dropout
@@ -58,7 +59,7 @@ const fields = {
   norm_num_groups: count(32),
   norm_eps: real(1e-5),
   cross_attention_dim: countPerLevel(1280),
-  transformer_layers_per_block: countPerLevel(1),
+  transformer_layers_per_block: blockLayersPerLevel(1),
   reverse_transformer_layers_per_block: oneOf([null], null),
   attention_head_dim: countPerLevel(8), // the number of heads: diffusers keeps the wrong name
   num_attention_heads: oneOf([null], null),

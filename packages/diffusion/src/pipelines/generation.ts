@@ -189,11 +189,13 @@ function checkRefused(options: GenerateOptions, { refused }: GenerationDefaults)
   throw new Error(`${owner}: got ${given.join(', ')}, which only SDXL models have. Leave ${given.join(', ')} out.`);
 }
 
+/** The most images of a prompt in a batch, which take memory at once; and more than there are layers to skip. */
+const MAX_COUNT = 10_000;
+
 function checkCount(name: string, value: number, least: number): void {
-  if (Number.isInteger(value) && value >= least) return;
-  throw new Error(
-    `${owner}: ${name} got ${value}, expected ${least ? 'a positive integer' : 'an integer, at least 0'}.`,
-  );
+  if (Number.isInteger(value) && value >= least && value <= MAX_COUNT) return;
+  const expected = least ? 'a positive integer' : 'an integer, at least 0';
+  throw new Error(`${owner}: ${name} got ${value}, expected ${expected}, at most ${MAX_COUNT}.`);
 }
 
 function promptTexts(

@@ -1,4 +1,4 @@
-import { numberListOrNull } from './scheduler-config.js';
+import { fraction, numberListOrNull } from './scheduler-config.js';
 
 // Rounds where torch rounds, so that models see the noise levels they were trained on.
 const { fround } = Math;
@@ -29,17 +29,25 @@ export const betaDefaults: BetaConfig = {
   trained_betas: null,
 };
 
+/** The most training timesteps: a hundred times those of all published models. Each takes a noise level. */
+const MAX_TIMESTEPS = 100_000;
+
 /** The checks of the options that most classes have. */
-export const betaChecks = { beta_schedule: betaSchedules, trained_betas: numberListOrNull };
+export const betaChecks = {
+  beta_start: fraction,
+  beta_end: fraction,
+  beta_schedule: betaSchedules,
+  trained_betas: numberListOrNull,
+};
 
 /**
  * Computes ᾱ_t = Π (1 - β_s) in float32, as diffusers does: `[num_train_timesteps]`.
- * @throws if `num_train_timesteps` is not a positive integer, or is not the number of trained betas
+ * @throws if `num_train_timesteps` is not an integer from 1 to 100,000, or is not the number of trained betas
  */
 export function alphasCumprod(owner: string, config: BetaConfig): Float32Array {
   const { num_train_timesteps: count, trained_betas: trained } = config;
-  if (!Number.isInteger(count) || count < 1)
-    throw new Error(`${owner}: num_train_timesteps got ${count}, expected a positive integer.`);
+  if (!Number.isInteger(count) || count < 1 || count > MAX_TIMESTEPS)
+    throw new Error(`${owner}: num_train_timesteps got ${count}, expected an integer from 1 to ${MAX_TIMESTEPS}.`);
   if (trained && trained.length !== count) {
     throw new Error(
       `${owner}: trained_betas got ${trained.length} values, expected num_train_timesteps = ${count}. ` +

@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import type { SchedulerConfig } from './scheduler.js';
 
 /** A check of one field: whether a value is supported, and the words for those that are. */
@@ -83,10 +84,11 @@ function problemOf<T extends object>(
   value: unknown,
 ): string[] {
   if (!Object.hasOwn(defaults, name)) return [];
-  const got = `${name} got ${JSON.stringify(value)}, expected`;
+  const got = `${name} got ${excerptJson(value)}, expected`;
   const check: readonly unknown[] | FieldCheck | undefined = checks[name];
   if (check && 'accepts' in check) return check.accepts(value) ? [] : [`${got} ${check.expected}`];
   if (check) return check.includes(value) ? [] : [`${got} ${oneOf(check)}`];
+  if (Number.isNaN(value)) return [`${got} a number`];
   return typeof value === typeof defaults[name] ? [] : [`${got} a ${typeof defaults[name]}`];
 }
 

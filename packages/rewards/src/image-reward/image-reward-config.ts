@@ -1,10 +1,12 @@
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import {
   count,
+  layerCount,
   oneOf,
   readConfig,
   real,
   reportConfig,
+  tokenCount,
   type ConfigInput,
   type ConfigOf,
 } from '@alignprop/diffusion/clip';
@@ -12,10 +14,10 @@ import {
 // The fields of BLIP's med_config.json that the model reads. BLIP replaces `encoder_width` by the image encoder's
 // width.
 const textFields = {
-  vocab_size: count(30524),
+  vocab_size: tokenCount(30524),
   hidden_size: count(768),
   intermediate_size: count(3072),
-  num_hidden_layers: count(12),
+  num_hidden_layers: layerCount(12),
   num_attention_heads: count(12),
   max_position_embeddings: count(512),
   layer_norm_eps: real(1e-12),

@@ -2,6 +2,7 @@ import {
   anything,
   count,
   counts,
+  layerCount,
   oneOf,
   readConfig,
   real,
@@ -14,7 +15,7 @@ import {
 const fields = {
   hidden_size: count(768),
   intermediate_size: count(3072),
-  num_hidden_layers: count(12),
+  num_hidden_layers: layerCount(12),
   num_attention_heads: count(12),
   num_channels: oneOf([3], 3),
   image_size: counts([512, 864]),

@@ -6,7 +6,18 @@ import { parseOptions } from './config-keys.js';
 import { refuseShared } from './refusals.js';
 import { learningRateSchedules } from '../optim/learning-rate.js';
 
-const positive = () => z.int().min(1);
+/** A count: of epochs, steps, images. None of a run reaches a billion, and numbers beyond it are typing errors. */
+const positive = (max = 1_000_000_000) => z.int().min(1).max(max);
+/** A count that may be 0, or the index of a step. */
+const from0 = () => z.int().min(0).max(1_000_000_000);
+/** A seed of a generator: any integer that a number holds. */
+const seed = () => z.int().min(0);
+/** Images of a batch, which take memory at once. */
+const batch = () => positive(4096);
+/** A side of an image in pixels: attention over more would take terabytes. */
+const pixels = () => positive(2 ** 14).multipleOf(8);
+/** A number that multiplies others: beyond a billion float32 has no precision left for what is added to it. */
+const factor = () => z.number().max(1e9);
 /** An option of evaluations that is that of training where it is null. */
 const asInTraining = <S extends z.ZodType>(schema: S, description: string) =>
   schema.nullable().default(null).describe(`${description} By default as in training.`);
@@ -23,9 +34,7 @@ const fields = {
     .string()
     .default('')
     .describe('Name of the run. Where output_dir is empty, the run writes to <logdir>/<run_name>.'),
-  seed: z
-    .int()
-    .min(0)
+  seed: seed()
     .default(0)
     .describe(
       'Random seed, 0 or more. ' +
@@ -77,9 +86,7 @@ const fields = {
     .default(100)
     .describe('Epochs to train in all, those before a resume included. An epoch is one optimizer step, as in TRL.'),
   save_freq: positive().default(1).describe('Epochs between two checkpoints. The last epoch is always saved.'),
-  num_checkpoint_limit: z
-    .int()
-    .min(0)
+  num_checkpoint_limit: from0()
     .nullable()
     .default(5)
     .describe('Checkpoints to keep; 0 or none keeps all. Older ones are deleted once a newer one is complete.'),
@@ -104,15 +111,14 @@ const fields = {
     ),
   allow_tf32: z.boolean().default(true).describe('Accepted so that TRL configurations load. No engine here uses TF32.'),
   // sampling
-  sample_num_steps: positive().max(1000).default(50).describe('Denoising steps of each image, 1 to 1000.'),
+  sample_num_steps: positive(1000).default(50).describe('Denoising steps of each image, 1 to 1000.'),
   sample_eta: z
     .number()
     .min(0)
     .max(1)
     .default(1)
     .describe("DDIM's eta, 0 to 1: the noise added at each denoising step. 0 is deterministic, 1 is as noisy as DDPM."),
-  sample_guidance_scale: z
-    .number()
+  sample_guidance_scale: factor()
     .min(0)
     .default(5)
     .describe('Weight of classifier-free guidance. 1 or less turns guidance off.'),
@@ -123,18 +129,16 @@ const fields = {
     .describe(
       'Negative prompt, or a list from which images take one each in turn. A string is one prompt, commas included.',
     ),
-  height: positive()
-    .multipleOf(8)
+  height: pixels()
     .nullable()
     .default(null)
     .describe('Height of the images in pixels, a multiple of 8. By default that of the model.'),
-  width: positive()
-    .multipleOf(8)
+  width: pixels()
     .nullable()
     .default(null)
     .describe('Width of the images in pixels, a multiple of 8. By default that of the model.'),
   // training
-  train_batch_size: positive().default(1).describe('Images per micro-batch and process.'),
+  train_batch_size: batch().default(1).describe('Images per micro-batch and process.'),
   train_gradient_accumulation_steps: positive()
     .default(1)
     .describe('Micro-batches per optimizer step; their gradients are averaged.'),
@@ -145,8 +149,7 @@ const fields = {
       'AdamW with 8-bit moments, as in bitsandbytes: a quarter of the memory. ' +
         'Parameters with fewer than 4,096 elements keep float32 moments.',
     ),
-  train_learning_rate: z
-    .number()
+  train_learning_rate: factor()
     .positive()
     .default(1e-3)
     .describe('Learning rate of AdamW; with a schedule, its maximum.'),
@@ -154,9 +157,7 @@ const fields = {
     .enum(learningRateSchedules)
     .default('constant')
     .describe('Learning rate schedule, named as in diffusers. linear and cosine decay to 0 at num_epochs.'),
-  train_lr_warmup_steps: z
-    .int()
-    .min(0)
+  train_lr_warmup_steps: from0()
     .default(0)
     .describe(
       'Optimizer steps over which the learning rate rises linearly from 0. Has to be 0 for the schedule "constant".',
@@ -167,14 +168,12 @@ const fields = {
   train_adam_beta2: decay()
     .default(0.999)
     .describe("AdamW's beta2, 0 to below 1: decay rate of the mean of the squared gradients."),
-  train_adam_weight_decay: z.number().min(0).default(1e-4).describe("AdamW's decoupled weight decay, 0 or more."),
-  train_adam_epsilon: z
-    .number()
+  train_adam_weight_decay: factor().min(0).default(1e-4).describe("AdamW's decoupled weight decay, 0 or more."),
+  train_adam_epsilon: factor()
     .positive()
     .default(1e-8)
     .describe("AdamW's epsilon, above 0, added to the square root of the second moment."),
-  train_max_grad_norm: z
-    .number()
+  train_max_grad_norm: factor()
     .positive()
     .default(1)
     .describe('Largest L2 norm of all gradients together. Gradients beyond it are scaled down to it.'),
@@ -213,16 +212,14 @@ const fields = {
       'Truncate at random: each denoising step i draws an integer of truncated_rand_backprop_minmax, ' +
         'and the gradient enters the UNet there if i is not below it. false truncates at truncated_backprop_timestep.',
     ),
-  truncated_backprop_timestep: z
-    .int()
-    .min(0)
+  truncated_backprop_timestep: from0()
     .default(49)
     .describe(
       'With truncated_backprop_rand false, the first denoising step at which the gradient enters the UNet, ' +
         'counted from 0. 0 is all steps.',
     ),
   truncated_rand_backprop_minmax: z
-    .tuple([z.int().min(0), z.int().min(0)])
+    .tuple([from0(), from0()])
     .default([0, 50])
     .describe('Smallest and largest integer that truncated_backprop_rand draws, both included.'),
   backprop_strategy: z
@@ -234,9 +231,9 @@ const fields = {
     ),
   backprop_kwargs: z
     .strictObject({
-      gaussian: z.strictObject({ mean: z.number(), std: z.number().positive() }).default({ mean: 42, std: 5 }),
-      uniform: z.strictObject({ min: z.int().min(0), max: z.int().min(1) }).default({ min: 0, max: 50 }),
-      fixed: z.strictObject({ value: z.int().min(0) }).optional(),
+      gaussian: z.strictObject({ mean: factor().min(-1e9), std: factor().positive() }).default({ mean: 42, std: 5 }),
+      uniform: z.strictObject({ min: from0(), max: positive() }).default({ min: 0, max: 50 }),
+      fixed: z.strictObject({ value: from0() }).optional(),
     })
     .prefault({})
     .describe(
@@ -251,8 +248,7 @@ const fields = {
         'The average is kept in checkpoints and used for evaluations. 0 turns it off.',
     ),
   ema_export: z.boolean().default(false).describe('Write the average of ema_decay at the end, not the last weights.'),
-  kl_weight: z
-    .number()
+  kl_weight: factor()
     .min(0)
     .default(0)
     .describe(
@@ -265,19 +261,19 @@ const fields = {
     .describe(
       'Epochs between evaluations on held-out prompts; the first is before training. By default there are none.',
     ),
-  eval_images_per_prompt: positive()
+  eval_images_per_prompt: batch()
     .default(1)
     .describe('Images of each held-out prompt. With 2 or more, their diversity is reported.'),
-  eval_num_steps: asInTraining(positive().max(1000), 'Denoising steps of held-out images, 1 to 1000.'),
+  eval_num_steps: asInTraining(positive(1000), 'Denoising steps of held-out images, 1 to 1000.'),
   eval_eta: asInTraining(z.number().min(0).max(1), "DDIM's eta of held-out images, 0 to 1."),
-  eval_guidance_scale: asInTraining(z.number().min(0), 'Weight of classifier-free guidance of held-out images.'),
+  eval_guidance_scale: asInTraining(factor().min(0), 'Weight of classifier-free guidance of held-out images.'),
   eval_negative_prompts: asInTraining(
     z.union([z.string(), z.array(z.string()).min(1)]),
     'Negative prompt of held-out images, or a list from which the held-out prompts take one each in turn.',
   ),
-  eval_height: asInTraining(positive().multipleOf(8), 'Height of held-out images in pixels, a multiple of 8.'),
-  eval_width: asInTraining(positive().multipleOf(8), 'Width of held-out images in pixels, a multiple of 8.'),
-  eval_seed: asInTraining(z.int().min(0), 'Seed of the noise of held-out images.'),
+  eval_height: asInTraining(pixels(), 'Height of held-out images in pixels, a multiple of 8.'),
+  eval_width: asInTraining(pixels(), 'Width of held-out images in pixels, a multiple of 8.'),
+  eval_seed: asInTraining(seed(), 'Seed of the noise of held-out images.'),
   early_stopping_patience: positive()
     .nullable()
     .default(null)
@@ -302,8 +298,8 @@ const fields = {
       'Kind of the adapter. dora (arXiv 2402.09353) also learns the length of every row of the adapted weights. ' +
         'It starts from their values, so that AlignPropTrainer takes `await trainableDora(pipeline, config)`.',
     ),
-  lora_rank: positive().default(4).describe('Rank of the adapter.'),
-  lora_alpha: z.number().positive().default(4).describe('Scales the adapter by lora_alpha / lora_rank.'),
+  lora_rank: positive(4096).default(4).describe('Rank of the adapter.'),
+  lora_alpha: factor().positive().default(4).describe('Scales the adapter by lora_alpha / lora_rank.'),
   lora_target_modules: z
     .array(z.string().min(1))
     .min(1)

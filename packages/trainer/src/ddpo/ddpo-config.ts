@@ -4,7 +4,8 @@ import { parseOptions } from '../config/config-keys.js';
 import { refuseShared } from '../config/refusals.js';
 
 const shared = alignPropConfigSchema.shape;
-const positive = () => z.int().min(1);
+/** A count: none of a run reaches a billion. */
+const positive = (max = 1_000_000_000) => z.int().min(1).max(max);
 
 const fields = {
   // run
@@ -58,8 +59,8 @@ const fields = {
     .default(1)
     .describe("DDIM's eta, the noise of each step: DDPO differentiates its density. 1 is as noisy as DDPM."),
   sample_guidance_scale: shared.sample_guidance_scale,
-  sample_batch_size: positive().default(1).describe('Images drawn at a time, a multiple of train_batch_size.'),
-  sample_num_batches_per_epoch: positive().default(2).describe('Batches of sample_batch_size images per epoch.'),
+  sample_batch_size: positive(4096).default(1).describe('Images drawn at a time, a multiple of train_batch_size.'),
+  sample_num_batches_per_epoch: positive(100_000).default(2).describe('Batches of sample_batch_size images per epoch.'),
   negative_prompts: shared.negative_prompts,
   height: shared.height,
   width: shared.width,
@@ -79,7 +80,7 @@ const fields = {
     .boolean()
     .default(true)
     .describe('Whether the trained prediction is guided like the one that draws the images.'),
-  train_adv_clip_max: z.number().positive().default(5).describe('Advantages are clipped to ± this.'),
+  train_adv_clip_max: z.number().positive().max(1e9).default(5).describe('Advantages are clipped to ± this.'),
   train_clip_range: z.number().positive().lt(1).default(1e-4).describe('Importance ratios are clipped to 1 ± this.'),
   train_use_8bit_adam: shared.train_use_8bit_adam,
   train_learning_rate: shared.train_learning_rate.unwrap().default(3e-4).describe('Learning rate of AdamW.'),

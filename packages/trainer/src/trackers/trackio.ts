@@ -1,3 +1,4 @@
+import { excerpt, parseJson, readBody, record } from '@alignprop/autograd-ext/outside';
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { encodePng, toUint8 } from '@alignprop/diffusion';
@@ -132,6 +133,9 @@ const upload = (name: string, path: string, where: { project: string; run: strin
 /** The folder that Trackio derives from a project's name. */
 const folderOf = (project: string): string => project.replace(/[^\p{L}\p{N}_-]/gu, '') || 'default';
 
+/** The most bytes of an answer. */
+const MAX_ANSWER = 2 ** 20;
+
 /** Requests to the server at a URL. */
 function connection(location: string, writeToken: string | undefined, timeout: number) {
   const url = new URL(location);
@@ -144,9 +148,11 @@ function connection(location: string, writeToken: string | undefined, timeout: n
       signal: AbortSignal.timeout(timeout),
       headers: { ...init.headers, ...(token && { 'x-trackio-write-token': token }) },
     });
-    const body = (await response.json().catch(() => ({}))) as Record<string, unknown>;
+    const body = (await readBody(response, MAX_ANSWER)
+      .then(parseJson)
+      .catch(() => record())) as Record<string, unknown>;
     if (response.ok && !body.error) return body;
-    const reason = typeof body.error === 'string' ? body.error : 'no reason given';
+    const reason = typeof body.error === 'string' ? excerpt(body.error) : 'no reason given';
     throw new Error(`trackioTracker: ${base}${path} answered ${response.status}: ${reason}`);
   }
   return {

@@ -1,3 +1,6 @@
+import { readBody } from '../../outside/body.js';
+import { excerptList } from '../../outside/excerpt.js';
+import { parseJson } from '../../outside/json.js';
 import { directory } from '../files/directory.js';
 import { filesIn } from '../files/paths.js';
 import { withBlobLock } from './blob-lock.js';
@@ -36,14 +39,22 @@ export async function findRepository(
   }
 }
 
+/** The most bytes of a list of files: the largest repositories have a hundred thousand. */
+const MAX_LISTING = 2 ** 26;
+
+const isListing = (files: unknown): files is readonly { readonly rfilename: string }[] =>
+  Array.isArray(files) &&
+  files.every((file) => typeof (file as { rfilename?: unknown } | null)?.rfilename === 'string');
+
 async function listRepository(id: string, settings: HubSettings): Promise<ListedRepository> {
   const { endpoint, repoType, revision } = settings;
   const url = `${endpoint}/api/${repoType}s/${id}/revision/${encodeURIComponent(revision)}`;
   const signal = AbortSignal.timeout(settings.answerTimeout * 1000);
   const response = await hubRequest(url, settings, { id, revision }, { signal });
-  const info = (await response.json().catch(() => settings.signal?.throwIfAborted())) as
-    { sha?: unknown; siblings?: { rfilename: string }[] } | undefined;
-  if (typeof info?.sha !== 'string' || !/^[0-9a-f]{40}$/.test(info.sha) || !Array.isArray(info.siblings))
+  const info = (await readBody(response, MAX_LISTING)
+    .then(parseJson)
+    .catch(() => settings.signal?.throwIfAborted())) as { sha?: unknown; siblings?: unknown } | null | undefined;
+  if (typeof info?.sha !== 'string' || !/^[0-9a-f]{40}$/.test(info.sha) || !isListing(info.siblings))
     throw new HubUnreachableError(
       `hub: '${url}' got another answer, expected a repository's commit and files. ` +
         'Check that HF_ENDPOINT is a Hugging Face hub.',
@@ -91,7 +102,7 @@ async function fetchFile(
     await cache.setAbsent(commit, path);
     throw new Error(
       `hub: '${path}' of '${id}' does not exist in revision '${revision}'. ` +
-        `It has ${[...paths].sort().join(', ') || 'no file'}.`,
+        `It has ${excerptList([...paths].sort(), 40) || 'no file'}.`,
     );
   }
   if (await local.has(path)) return join(local.location, path);

@@ -1,3 +1,4 @@
+import { excerpt, excerptJson } from '../../outside/excerpt.js';
 import { parseJson } from '../../outside/json.js';
 import { byteSize, DTYPE_BITS } from '../dtypes/dtype.js';
 
@@ -18,11 +19,12 @@ export interface SafetensorsHeader {
 
 /** The size of the header's length, a little-endian uint64 at the start of the file. */
 export const PREFIX = 8;
-const MAX_HEADER = 100_000_000;
+/** Room for 200,000 tensors. The reference implementation allows 100 MB, which take a gigabyte to parse. */
+const MAX_HEADER = 25_000_000;
 
 /**
  * Reads the length of the header from the first eight bytes of a file.
- * @throws if the file is too small, or the length exceeds 100 MB or the file
+ * @throws if the file is too small, or the length exceeds 25 MB or the file
  */
 export function headerLength(prefix: Uint8Array, fileSize: number): number {
   if (prefix.length < PREFIX)
@@ -56,28 +58,29 @@ function parseObject(bytes: Uint8Array): Record<string, unknown> {
   try {
     value = parseJson(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch (cause) {
-    throw new Error(`the header is not JSON in UTF-8 (${(cause as Error).message}).`, { cause });
+    throw new Error(`the header is not JSON in UTF-8 (${excerpt((cause as Error).message)}).`, { cause });
   }
   if (!isRecord(value))
-    throw new Error(`the header got ${Array.isArray(value) ? 'an array' : JSON.stringify(value)}, expected an object.`);
+    throw new Error(`the header got ${Array.isArray(value) ? 'an array' : excerptJson(value)}, expected an object.`);
   return value;
 }
 
 function parseInfo(name: string, value: unknown): TensorInfo {
   if (!isRecord(value))
     throw new Error(
-      `tensor '${name}' got ${JSON.stringify(value)}, expected an object with dtype, shape and data_offsets.`,
+      `tensor '${excerpt(name)}' got ${excerptJson(value)}, expected an object with dtype, shape and data_offsets.`,
     );
   const { dtype, shape, data_offsets: offsets } = value;
   if (typeof dtype !== 'string' || !DTYPE_BITS.has(dtype))
     throw new Error(
-      `tensor '${name}': dtype got ${JSON.stringify(dtype)}, expected one of ${[...DTYPE_BITS.keys()].join(', ')}.`,
+      `tensor '${excerpt(name)}': dtype got ${excerptJson(dtype)}, ` +
+        `expected one of ${[...DTYPE_BITS.keys()].join(', ')}.`,
     );
   if (!isCounts(shape))
-    throw new Error(`tensor '${name}': shape got ${JSON.stringify(shape)}, expected whole numbers from 0.`);
+    throw new Error(`tensor '${excerpt(name)}': shape got ${excerptJson(shape)}, expected whole numbers from 0.`);
   if (!isCounts(offsets) || offsets.length !== 2)
     throw new Error(
-      `tensor '${name}': data_offsets got ${JSON.stringify(offsets)}, expected two whole numbers from 0.`,
+      `tensor '${excerpt(name)}': data_offsets got ${excerptJson(offsets)}, expected two whole numbers from 0.`,
     );
   return { dtype, shape, begin: offsets[0]!, end: offsets[1]! };
 }
@@ -88,14 +91,14 @@ function checkCoverage(infos: readonly (readonly [string, TensorInfo])[], dataSi
   for (const [name, { dtype, shape, begin, end }] of infos) {
     if (begin !== covered || end < begin)
       throw new Error(
-        `tensor '${name}': data_offsets got [${begin}, ${end}], expected to begin at ${covered}: ` +
+        `tensor '${excerpt(name)}': data_offsets got [${begin}, ${end}], expected to begin at ${covered}: ` +
           'data overlaps or has holes.',
       );
     const bytes = byteSize(dtype, shape.reduce(multiply, 1));
     if (end - begin !== bytes)
       throw new Error(
-        `tensor '${name}': data_offsets got ${end - begin} bytes, ` +
-          `expected ${bytes} for ${dtype} of shape [${shape.join(', ')}].`,
+        `tensor '${excerpt(name)}': data_offsets got ${end - begin} bytes, ` +
+          `expected ${bytes} for ${dtype} of shape [${excerpt(shape.join(', '))}].`,
       );
     covered = end;
   }

@@ -461,7 +461,7 @@ describe('openTorchFile, reading', () => {
     [
       'a name with control characters',
       torchZipOf(file(pickled.global('os\x1b[31m', 'system'))),
-      /the name 'os\?\[31m\.system'/,
+      /the name 'os\\u\{1b\}\[31m\.system'/,
     ],
   ])('refuses %s', async (_, bytes, message) => {
     await expect(readAll(openBytes(bytes))).rejects.toThrow(message);

@@ -1,3 +1,7 @@
+import { excerpt } from '../../outside/excerpt.js';
+
+const MAX_MESSAGE = 800;
+
 /** Thrown for every fault in the contents of a torch file. The message says what to do. */
 export class TorchFileError extends Error {
   override readonly name = 'TorchFileError';
@@ -5,7 +9,7 @@ export class TorchFileError extends Error {
   /** @param advice what the user should do; '' if `problem` says it */
   constructor(problem: string, advice: string = ADVICE.downloadDamaged, options?: ErrorOptions) {
     const message = advice ? `${problem} ${advice}` : problem;
-    super(message.replace(/\p{Cc}/gu, '?'), options); // names in the file may contain control characters of terminals
+    super(excerpt(message, MAX_MESSAGE), options); // names in the file may be long, or steer a terminal
   }
 }
 

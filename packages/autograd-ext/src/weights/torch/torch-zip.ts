@@ -100,8 +100,16 @@ async function crcOfRange(file: RandomAccessFile, offset: number, size: number):
   return crc;
 }
 
-/** A compressed storage: every read decompresses all of it. */
+/** The most bytes of a compressed storage, which is decompressed as a whole: more than any of Stable Diffusion's. */
+const MAX_DEFLATED = 2 ** 28;
+
+/** A compressed storage: every read decompresses all of it. @throws TorchFileError if it is larger than 256 MiB */
 function deflatedBytes(opened: OpenedFile, member: ZipMember): StorageBytes {
+  if (member.size > MAX_DEFLATED)
+    throw new TorchFileError(
+      `'${member.name}' of the archive got ${member.size} compressed bytes, expected at most ${MAX_DEFLATED}.`,
+      'Save the file again with torch, which does not compress it.',
+    );
   return {
     size: member.size,
     read: async (begin, end) => (await reopen(opened, (file) => readMember(file, member))).slice(begin, end),
