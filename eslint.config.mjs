@@ -19,7 +19,8 @@ const nodeSeams = [
   'packages/autograd-ext/src/{backend,optional-package,tensorflow}.ts',
   'packages/autograd-ext/src/engine/onnxruntime/runtime/{onnx-runtime,session,temporary-folder,weight-files}.ts',
   'packages/autograd-ext/src/weights/**/*.ts',
-  'packages/trainer/src/run/{checkpoints,earlier-run,folder,lock,manifest,run-start}.ts',
+  'packages/trainer/src/collective/launcher.ts',
+  'packages/trainer/src/run/{checkpoints,earlier-run,folder,join-ranks,lock,manifest,run-start}.ts',
   'packages/trainer/src/trackers/**/*.ts',
 ];
 

@@ -1,9 +1,13 @@
 import type { RunConfig } from '../options/run-config.js';
 import { commandLine, userShell } from '../terminal/shell.js';
 
-/** The command that continues the run in a folder, quoted for the user's shell. @param flags more words of it */
-export const resumeCommand = (folder: string, ...flags: readonly string[]): string =>
-  commandLine(['alignprop', 'resume', asPath(folder), ...flags]);
+/**
+ * The command that continues the run in a folder, quoted for the user's shell.
+ * @param launcher the arguments that start as many processes
+ * @param flags more words of it
+ */
+export const resumeCommand = (folder: string, launcher: readonly string[] = [], ...flags: readonly string[]): string =>
+  commandLine([...launcher, 'alignprop', 'resume', asPath(folder), ...flags]);
 
 /** A run that has ended, as the commands that use it need it. */
 export interface EndedRun {
@@ -14,6 +18,8 @@ export interface EndedRun {
   readonly prompt: string;
   /** The options of the run's manifest, which name the model. */
   readonly options?: Readonly<Record<string, unknown>>;
+  /** The arguments that start as many processes as trained; none for a single one. */
+  readonly launcher?: readonly string[];
   /** A sheet of images to look at. */
   readonly images?: string;
 }
@@ -22,11 +28,11 @@ export interface EndedRun {
  * Returns the commands that are likely to come next: to look at images, to draw with the adapter and the settings that
  * it was trained with, and to train on.
  */
-export function nextCommands({ config, adapter, prompt, options = {}, images }: EndedRun): readonly string[] {
+export function nextCommands({ config, adapter, prompt, options = {}, launcher, images }: EndedRun): readonly string[] {
   return [
     ...(images ? [commandLine([...opener(), asPath(images)])] : []),
     ...(adapter ? [drawCommand(prompt, generateFlags(config, adapter, options))] : []),
-    resumeCommand(config.output_dir, '--num-epochs', `${2 * config.num_epochs}`),
+    resumeCommand(config.output_dir, launcher, '--num-epochs', `${2 * config.num_epochs}`),
   ];
 }
 

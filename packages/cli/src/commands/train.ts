@@ -1,12 +1,12 @@
 import { Option, type Command } from 'commander';
 import { ensureBackend, useBackend } from '@alignprop/autograd-ext';
 import type { RewardFunction } from '@alignprop/rewards';
-import { checkRunStart } from '@alignprop/trainer';
+import { checkRunStart, type PlannedRun } from '@alignprop/trainer';
 import {
   acrossProcesses,
-  exchange,
   launched,
   ReportedByRankZero,
+  together,
   type Collective,
 } from '@alignprop/trainer/distributed';
 import { embeddedModel } from '../embedded-model.js';
@@ -17,7 +17,7 @@ import { configOptions, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-options.js';
 import { addMoreHelp } from '../options/help.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
-import { collectValues } from '../options/option-parsers.js';
+import { collectValues, integerParser } from '../options/option-parsers.js';
 import { simpleAnimals } from '../options/prompt-list.js';
 import { addPromptOptions, readPromptOptions, type PromptOptions } from '../options/prompt-options.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
@@ -44,6 +44,7 @@ interface TrainOptions extends ModelOptions, RewardTermOptions, PromptOptions, O
   config?: string;
   dryRun?: boolean;
   force?: readonly string[];
+  rankTimeout?: number;
   resumeFrom?: string;
   pretrainedModel?: string;
   pretrainedRevision?: string;
@@ -89,6 +90,12 @@ function addTaskOptions(command: Command): void {
       '--force <name>',
       'Option that a resumed run may change although that is refused, such as lora_alpha; may be given several times.',
       collectValues,
+    )
+    .addOption(
+      new Option(
+        '--rank-timeout <seconds>',
+        'With several processes: how long one waits for the others before all end. (default: 3600)',
+      ).argParser(integerParser(1)),
     )
     .option(
       '--dry-run',
@@ -167,12 +174,11 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
       token: options.hfUserAccessToken,
     } as const;
     const inputs = { ...namedInputs(options), model: modelOptions, prompts };
-    const manifest = { ...(await manifestParts(command, fields, inputs, output)), kind: resumed?.manifest.kind };
-    const start = { manifest, force: options.force, files: await promptFiles(command.opts()) };
-    if (!options.dryRun && collective.rank === 0) {
-      await checkRunStart({ config, algorithm, ...start });
-      await prepareFolder(config.output_dir);
-    }
+    const start = await together(collective, 'the inputs', async () => {
+      const manifest = { ...(await manifestParts(command, fields, inputs, output)), kind: resumed?.manifest.kind };
+      return { manifest, force: options.force, files: await promptFiles(command.opts()) };
+    });
+    if (!options.dryRun) await claimFolder(collective, { config, algorithm, ...start });
     const load = async () => ({
       ...(await startFromAdapter(await loadPipeline(modelOptions, output), options, output)),
       reward: await rewards.training.load((text) => output.info(text)),
@@ -195,7 +201,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     await trainingRun({ ...job, ...start, collective }, output).catch(suggestDdpo(advice));
   };
   const describe = (error: unknown) => `error: ${errorMessage(error, isDebugging(command.optsWithGlobals()))}`;
-  await acrossProcesses(run, { describe }).catch((error: unknown) => {
+  await acrossProcesses(run, { describe, timeout: options.rankTimeout }).catch((error: unknown) => {
     throw error instanceof ReportedByRankZero ? new ReportedElsewhere(error.message, { cause: error.cause }) : error;
   });
 }
@@ -221,10 +227,22 @@ const namedInputs = ({
   loraFreeze,
 });
 
-/** Loads on one process of each machine first, so that the others find its downloads in the cache. */
+/** Checks on rank 0 that the run may start in its folder, and creates that. @throws on all processes, if it may not */
+const claimFolder = (collective: Collective, run: PlannedRun): Promise<void> =>
+  together(collective, 'the check of the folder', async () => {
+    if (collective.rank > 0) return;
+    await checkRunStart(run);
+    await prepareFolder(run.config.output_dir);
+  });
+
+/**
+ * Loads on one process of each machine first, so that the others find its downloads in the cache.
+ * @throws on all processes, if one cannot load
+ */
 async function loadInTurn<T>(collective: Collective, load: () => Promise<T>): Promise<T> {
   const isFirst = (launched(process.env)?.localRank ?? 0) === 0;
-  const loaded = isFirst ? await load() : undefined;
-  await exchange(collective, 'loading on the first process of each machine', null);
-  return loaded ?? load();
+  const loaded = await together(collective, 'loading on the first process of each machine', async () =>
+    isFirst ? load() : undefined,
+  );
+  return together(collective, 'loading', async () => loaded ?? load());
 }

@@ -14,7 +14,14 @@ import {
   type ManifestParts,
   type StepMetrics,
 } from '@alignprop/trainer';
-import { exchange, shared, singleProcess, type Collective } from '@alignprop/trainer/distributed';
+import {
+  byRankZero,
+  exchange,
+  launchCommand,
+  shared,
+  singleProcess,
+  type Collective,
+} from '@alignprop/trainer/distributed';
 import { writeSheet } from '../images/image-files.js';
 import type { Algorithm } from '../options/algorithm.js';
 import { hashText } from '../options/fingerprint.js';
@@ -66,10 +73,12 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
       async (signal) => {
         await train(trainer, signal, output);
         await stopIfInterrupted(job, trainer, signal, output);
-        const comparison = await compareOnRankZero(job, trainer, signal, output);
+        const comparison = await byRankZero(collective, 'the comparison', undefined, () =>
+          compareWithBefore(job, trainer, signal, output),
+        );
         const interruption = await interruptionOf(collective, 'the end of the evaluation', signal);
         if (interruption) throw interruption;
-        reportDone(job, trainer, comparison, output);
+        await reportDone(job, trainer, comparison, output);
       },
       () => output.info('Stopping after a checkpoint is written. Press Ctrl-C again to stop at once.'),
     );
@@ -87,9 +96,8 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
 async function showResumption(folder: string, { epoch }: Trainer, output: Output): Promise<void> {
   const names = await readdir(`${folder}/checkpoints`).catch(() => []); // the error itself is reported
   if (epoch === 0 || !names.some((name) => /^checkpoint_\d+$/.test(name))) return;
-  output.warn(
-    `the run failed after epoch ${epoch}. Continue from its last checkpoint with:\n  ${resumeCommand(folder)}`,
-  );
+  const command = resumeCommand(folder, await launchCommand(process.env));
+  output.warn(`the run failed after epoch ${epoch}. Continue from its last checkpoint with:\n  ${command}`);
 }
 
 /** Adds the engine that the run ended up with, which compares by its name. */
@@ -117,7 +125,7 @@ async function stopIfInterrupted(
   const interruption = await interruptionOf(collective, 'the end of training', signal);
   if (!interruption) return;
   await trainer.saveCheckpoint();
-  const command = resumeCommand(config.output_dir);
+  const command = resumeCommand(config.output_dir, await launchCommand(process.env));
   const unit = algorithm === 'ddpo' ? 'epoch' : 'step';
   if (interruption.signal !== 'SIGPIPE')
     output.warn(`stopped after ${unit} ${trainer.epoch} of ${config.num_epochs}. Continue with:\n  ${command}`);
@@ -125,12 +133,12 @@ async function stopIfInterrupted(
 }
 
 /** Prints where the trained weights are, and the best of all evaluations. */
-function reportDone(
+async function reportDone(
   { config, prompts, evalPrompts = prompts, manifest }: TrainingJob,
   { globalStep, best }: Trainer,
   comparison: Comparison,
   output: Output,
-): void {
+): Promise<void> {
   const { use_lora, output_dir } = config;
   const [kind, label, name] = use_lora
     ? (['lora', 'LoRA', 'pytorch_lora_weights.safetensors'] as const)
@@ -152,7 +160,9 @@ function reportDone(
   );
   const adapter = use_lora ? (best ? bestWeights : last) : undefined;
   const { images } = comparison;
-  const next = nextCommands({ config, adapter, prompt: evalPrompts.prompts[0]!, options: manifest.options, images });
+  const launcher = await launchCommand(process.env);
+  const [prompt, { options }] = [evalPrompts.prompts[0]!, manifest];
+  const next = nextCommands({ config, adapter, prompt, options, launcher, images });
   output.info(['Next:', ...next].join('\n  '));
 }
 
@@ -189,17 +199,17 @@ const describe = ({ rewardMean, loss, gradNorm, seconds, approxKl }: StepMetrics
 type Comparison = Partial<Record<'reward_before' | 'reward_after', number>> & { images?: string };
 
 /**
- * Runs `compare` on rank 0, with the averaged weights if these are exported. An abort during the evaluation does not
- * throw here: `interruptionOf` throws it on all processes.
+ * Runs `compare` if there are held-out prompts, with the averaged weights if these are exported. An abort during the
+ * evaluation does not throw here: `interruptionOf` throws it on all processes.
  */
-async function compareOnRankZero(
+async function compareWithBefore(
   job: TrainingJob,
   trainer: Trainer,
   signal: AbortSignal,
   output: Output,
 ): Promise<Comparison> {
-  const { config, evalPrompts, collective = singleProcess } = job;
-  if (!evalPrompts || collective.rank > 0) return {};
+  const { config, evalPrompts } = job;
+  if (!evalPrompts) return {};
   const compareWeights = () =>
     compare({ ...job, evalPrompts }, trainer.pipeline, signal, output).catch((error: unknown): Comparison => {
       if (signal.aborted && error === signal.reason) return {};

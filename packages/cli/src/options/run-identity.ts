@@ -77,16 +77,22 @@ async function rewardIdentity(
   const parsed = terms.map((term) => parseTerm(term, '--reward'));
   const described = await Promise.all(
     parsed.map(async ({ kind, source, weight, cap, isNormalised }) => ({
-      source: kind === 'file' ? await contentOf(source) : source,
+      ...(kind === 'file' ? { content: await contentOf(source) } : { source }),
       settings: [weight, `${cap}`, isNormalised],
-      options: await Promise.all(
-        Object.entries(byReward[source] ?? {})
-          .sort(([a], [b]) => (a < b ? -1 : 1))
-          .map(async ([option, value]) => [option, await contentOf(value)]),
+      options: Object.fromEntries(
+        await Promise.all(
+          Object.entries(byReward[source] ?? {})
+            .sort(([a], [b]) => (a < b ? -1 : 1))
+            .map(async ([option, value]) => [option, await contentOf(value)] as const),
+        ),
       ),
     })),
   );
-  return { name: terms.join(' + '), sha256: hashText(JSON.stringify(described)), terms: described };
+  return {
+    name: terms.join(' + '),
+    sha256: hashText(JSON.stringify(described)),
+    terms: described.map((term, i) => ({ name: terms[i]!, ...term })),
+  };
 }
 
 /** The hash of what a path leads to; any other value itself. */

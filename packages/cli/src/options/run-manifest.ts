@@ -15,7 +15,9 @@ import { defaultReward, type RunRewardOptions } from './run-rewards.js';
 export const manifestSource = 'manifest';
 
 /** Options that a manifest does not have: they hold for one start, are secret, or say how output is printed. */
-const unstored = new Set(['config', 'dryRun', 'json', 'quiet', 'hfUserAccessToken', 'force', 'maxMemory', 'threads']);
+const unstored = new Set([
+  ...['config', 'dryRun', 'json', 'quiet', 'hfUserAccessToken', 'force', 'maxMemory', 'threads', 'rankTimeout'],
+]);
 
 /** The options of the manifest that do not hold once another option is given. */
 const replaced = table<readonly string[]>({

@@ -1,5 +1,7 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { launched } from './launcher.js';
+import { launchCommand, launched } from './launcher.js';
 
 describe('launched', () => {
   it.each([
@@ -44,5 +46,32 @@ describe('launched', () => {
       `launched: ${launcher} started 4 processes, expected Open MPI's mpirun or srun --mpi=pmix: ` +
         'each would train alone.',
     );
+  });
+});
+
+describe('launchCommand', () => {
+  it.each([
+    ['a single process', {}, undefined],
+    ['mpirun on another machine', { OMPI_COMM_WORLD_SIZE: '8', PMIX_RANK: '3' }, ['mpirun', '-np', '8']],
+    [
+      'srun',
+      { PMIX_RANK: '0', SLURM_STEP_NUM_TASKS: '4', SLURM_STEP_NUM_NODES: '2', SLURM_CPUS_PER_TASK: '6' },
+      ['srun', '-N', '2', '-n', '4', '-c', '6', '--mpi=pmix'],
+    ],
+  ])('names the launcher of %s', async (_, env, expected) => expect(await launchCommand(env)).toEqual(expected));
+
+  it('has the options that mpirun was given', async () => {
+    const program = `import(${JSON.stringify(import.meta.resolve('./launcher.ts'))})
+      .then(({ launchCommand }) => launchCommand(process.env))
+      .then((words) => process.stdout.write(JSON.stringify(words)));`;
+    const node = [process.execPath, '--import', import.meta.resolve('tsx'), '--eval', program];
+    const env = { OMPI_COMM_WORLD_SIZE: '2', OMPI_COMMAND: node[0], OMPI_ARGV: node.slice(1).join(' ') };
+    // A shell in mpirun's place, whose command line is that of mpirun.
+    const mpirun = ['-c', '"${@:6}"; exit', 'mpirun', '-np', '2', '--bind-to', 'none', '--report', ...node];
+    const child = spawn('bash', mpirun, { argv0: 'mpirun', env: { ...process.env, ...env } });
+    let output = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => void (output += text));
+    await once(child, 'close');
+    expect((JSON.parse(output) as string[]).slice(-6)).toEqual(['mpirun', ...mpirun.slice(3, 8)]);
   });
 });

@@ -18,17 +18,31 @@ interface Launcher {
   readonly isConnected: boolean;
   /** Number of processes: NaN if the launcher does not say, undefined if another launcher, or none, was used. */
   readonly size: (env: Environment) => number | undefined;
+  /** The arguments that start as many processes once more, before the program's. */
+  readonly command?: (env: Environment, parent: readonly string[]) => readonly string[];
 }
+
+const openMpi = "Open MPI's mpirun or srun --mpi=pmix";
 
 /** The first one that recognises its variables counts. */
 const launchers: readonly Launcher[] = [
   {
-    name: "Open MPI's mpirun or srun --mpi=pmix",
+    name: openMpi,
     isConnected: true,
-    size: ({ OMPI_COMM_WORLD_SIZE, PMIX_RANK, SLURM_STEP_NUM_TASKS }) =>
-      OMPI_COMM_WORLD_SIZE !== undefined || PMIX_RANK !== undefined
-        ? Number(OMPI_COMM_WORLD_SIZE ?? SLURM_STEP_NUM_TASKS)
-        : undefined,
+    size: ({ OMPI_COMM_WORLD_SIZE: size }) => (size === undefined ? undefined : Number(size)),
+    command: (env, parent) => mpirunArguments(env, parent) ?? ['mpirun', '-np', env.OMPI_COMM_WORLD_SIZE!],
+  },
+  {
+    name: openMpi,
+    isConnected: true,
+    size: ({ PMIX_RANK, SLURM_STEP_NUM_TASKS }) => (PMIX_RANK === undefined ? undefined : Number(SLURM_STEP_NUM_TASKS)),
+    command: ({ SLURM_STEP_NUM_NODES: nodes, SLURM_STEP_NUM_TASKS: tasks, SLURM_CPUS_PER_TASK: cores }) => [
+      'srun',
+      ...(nodes === undefined ? [] : ['-N', nodes]),
+      ...(tasks === undefined ? [] : ['-n', tasks]),
+      ...(cores === undefined ? [] : ['-c', cores]),
+      '--mpi=pmix',
+    ],
   },
   {
     // Not SLURM_NTASKS, which is also set for the single process that a batch script starts itself.
@@ -61,8 +75,36 @@ export function launched(env: Environment): Launched | undefined {
   return undefined;
 }
 
+/**
+ * The command line of the launcher that started this process, without the program's: `mpirun -np 2 --bind-to none`.
+ * Options of mpirun are known on its own machine; elsewhere, and for srun, the numbers of processes.
+ * @returns undefined for a single process
+ */
+export async function launchCommand(env: Environment): Promise<readonly string[] | undefined> {
+  if (!launched(env)) return undefined;
+  const { command } = launchers.find(({ size }) => size(env) !== undefined)!;
+  return command?.(env, await parentArguments());
+}
+
+/** The arguments of the parent process, which is mpirun or a helper of its; empty where they cannot be read. */
+async function parentArguments(): Promise<readonly string[]> {
+  const { readFile } = await import('node:fs/promises');
+  const text = await readFile(`/proc/${process.ppid}/cmdline`, 'utf8').catch(() => '');
+  return text.split('\0').slice(0, -1);
+}
+
+/** The arguments of mpirun before the program; undefined for another parent, or several programs (`a : b`). */
+function mpirunArguments(
+  { OMPI_COMMAND: program, OMPI_ARGV: args = '', OMPI_NUM_APP_CTX: programs = '1' }: Environment,
+  parent: readonly string[],
+): readonly string[] | undefined {
+  if (programs !== '1') return undefined;
+  const end = parent.findIndex((word, i) => i > 0 && word === program && parent.slice(i + 1).join(' ') === args);
+  return end > 0 ? parent.slice(0, end) : undefined;
+}
+
 const refusal = (launcher: string, size: number): string =>
-  `launched: ${launcher} started ${size} processes, expected ${launchers[0]!.name}: each would train alone. ` +
+  `launched: ${launcher} started ${size} processes, expected ${openMpi}: each would train alone. ` +
   `Use \`mpirun -np ${size} …\` of Open MPI (apt-get install openmpi-bin libopenmpi3), or \`srun --mpi=pmix …\`.`;
 
 const localProcesses = (env: Environment): Pick<Launched, 'localSize' | 'localRank'> => ({

@@ -29,6 +29,8 @@ const signatures = {
   MPI_Barrier: 'int MPI_Barrier(void *)',
 } as const;
 
+/** RTLD_LAZY of dlopen, on Linux and macOS. */
+const lazyBinding = 1;
 const threadSerialized = 2;
 const threadMultiple = 3;
 const install =
@@ -79,14 +81,20 @@ export async function loadLibMpi(): Promise<LibMpi> {
   };
 }
 
-/** Opens libmpi with global symbols, which the plug-ins that it loads refer to. */
+/**
+ * Opens libmpi with global symbols, which the plug-ins that it loads refer to. It stays loaded until the process ends:
+ * koffi closes its libraries before the threads that called them end, and over TCP Open MPI leaves data in these that
+ * its own code frees.
+ */
 async function openLibrary() {
   const name = process.platform === 'darwin' ? 'libmpi.40.dylib' : 'libmpi.so.40';
   const { default: koffi } = await importOptional('koffi', () => import('koffi')).catch((cause: unknown) => {
     throw new Error(`openMpi: ${(cause as Error).message}. It calls Open MPI. ${install}`, { cause });
   });
   try {
-    return koffi.load(name, { global: true });
+    const library = koffi.load(name, { global: true });
+    koffi.load(null).func('void *dlopen(const char *, int)')(name, lazyBinding);
+    return library;
   } catch (cause) {
     throw new Error(`openMpi: ${name} cannot be loaded: ${(cause as Error).message}. ${install}`, { cause });
   }

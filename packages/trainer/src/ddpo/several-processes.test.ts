@@ -175,6 +175,6 @@ describe('several processes of DDPO', () => {
     expect([ranks[1].weights, aborted]).toEqual([ranks[0].weights, []]);
     const different = await trainTwo((rank) => ({ config: { seed: rank } }));
     for (const { error } of different.ranks)
-      expect(error?.message).toMatch(/^DDPOTrainer: seed got 0 on rank 0 and 1 on rank 1/);
+      expect(error?.message).toMatch(/^Collective: seed got 0 on rank 0, 1 on rank 1/);
   });
 });

@@ -2,7 +2,7 @@ import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import type { RewardContext } from '@alignprop/rewards/interface';
 import type { Collective } from '../collective/collective.js';
-import { byRankZero } from '../collective/exchange.js';
+import { byRankZero } from '../collective/together.js';
 import type { AlignPropConfig } from '../config/config.js';
 import type { Logger } from '../logger.js';
 import type { TrainedWeights } from '../model/trained-weights.js';

@@ -2,7 +2,6 @@ import { disposeTensors } from '@alignprop/autograd-ext';
 import type { RewardMemory } from '@alignprop/rewards';
 import type { Collective } from '../collective/collective.js';
 import { exchange } from '../collective/exchange.js';
-import { describeRanks, joinRanks, type BatchOptions } from '../collective/join-ranks.js';
 import type { AlignPropConfig } from '../config/config.js';
 import type { HeldOut } from '../evaluation/held-out.js';
 import type { Logger } from '../logger.js';
@@ -12,6 +11,7 @@ import type { Optimizer } from '../optim/optimizer.js';
 import { restoreRank, saveGenerators, type Generators, type GeneratorStates } from '../step/generators.js';
 import { pruneCheckpoints, readCheckpoint, readCheckpointManifest, writeCheckpoint } from './checkpoints.js';
 import { checkpointToResume, isOwnCheckpoint, type RunFolder } from './folder.js';
+import { describeRanks, joinRanks, type BatchOptions } from './join-ranks.js';
 import type { RunManifest } from './manifest.js';
 import { checkResume } from './resume-rules.js';
 
@@ -48,6 +48,8 @@ export interface ResumableStateParts {
 /** Everything that a run saves in checkpoints and restores from them. */
 export class ResumableState {
   readonly #parts: ResumableStateParts;
+  /** The folder of the checkpoint that was restored. */
+  #checkpoint: string | undefined;
 
   constructor(parts: ResumableStateParts) {
     this.#parts = parts;
@@ -103,6 +105,7 @@ export class ResumableState {
     const path = await checkpointToResume(config.resume_from, folder, logger);
     if (!path) return undefined;
     const globalStep = await this.#restore(path);
+    this.#checkpoint = path;
     const isOwn = folder !== undefined && (await isOwnCheckpoint(folder, path, globalStep));
     logger.info(`Resumed from ${path} after ${globalStep} steps.`);
     const done = progress?.epoch ?? globalStep;
@@ -122,12 +125,12 @@ export class ResumableState {
     return { globalStep, isOwn };
   }
 
-  /** Lets several processes start from rank 0's weights. @throws if their configurations or steps differ */
+  /** Lets several processes start from rank 0's weights. @throws as `joinRanks` */
   async joinRanks(globalStep: number): Promise<void> {
-    const { collective, config, weights, average, logger, manifest } = this.#parts;
+    const { collective, config, manifest, weights, average, logger } = this.#parts;
     if (collective.size === 1) return;
-    const owner = { alignprop: 'AlignPropTrainer', ddpo: 'DDPOTrainer' }[manifest.algorithm];
-    await joinRanks(owner, collective, config, globalStep, weights.variables);
+    const { variables } = weights;
+    await joinRanks(collective, { manifest, globalStep, checkpoint: this.#checkpoint, variables });
     if (globalStep === 0) average?.load();
     logger.info(describeRanks(collective, config));
   }

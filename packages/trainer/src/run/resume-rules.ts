@@ -1,5 +1,6 @@
 import { table } from '@alignprop/autograd-ext/outside';
 import type { Logger } from '../logger.js';
+import { canonicalJson } from './canonical-json.js';
 import type { RunManifest } from './manifest.js';
 
 /**
@@ -70,7 +71,7 @@ function differences(stored: StoredManifest, current: RunManifest): readonly Dif
   if (stored.algorithm && stored.algorithm !== current.algorithm) add('algorithm', stored.algorithm, current.algorithm);
   for (const [name, value] of Object.entries(current.config)) {
     if (!Object.hasOwn(stored.config, name)) continue;
-    const [before, after] = [canonical(stored.config[name]), canonical(value)];
+    const [before, after] = [canonicalJson(stored.config[name]), canonicalJson(value)];
     if (before !== after) add(name, before, after);
   }
   if (stored.identity && current.identity) {
@@ -89,14 +90,6 @@ function describePart(part: Part | undefined, other: Part | undefined): string {
   if (!part) return 'none';
   return part.name === other?.name ? `${part.name} (sha256 ${part.sha256.slice(0, 8)}…)` : part.name;
 }
-
-/** JSON with the keys of objects in order. */
-const canonical = (value: unknown): string =>
-  JSON.stringify(value, (_, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  ) ?? 'none';
 
 export interface ResumeCheck {
   /** The checkpoint's path, for messages. */

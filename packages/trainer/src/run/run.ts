@@ -1,5 +1,6 @@
 import { singleProcess, type Collective } from '../collective/collective.js';
 import { exchange, isShared, StoppedElsewhere } from '../collective/exchange.js';
+import { together } from '../collective/together.js';
 import { silent, type Logger } from '../logger.js';
 import { createTrackers } from '../trackers/create-trackers.js';
 import { FailureReports } from '../trackers/failure-reports.js';
@@ -75,7 +76,9 @@ export class Run {
     signal?: AbortSignal,
   ): AsyncGenerator<T, void, void> {
     try {
-      if (this.folder && this.#collective.rank === 0) this.#lock = await claimRunFolder(this.folder, this.#logger);
+      await together(this.#collective, 'the folder of the run', async () => {
+        if (this.folder && this.#collective.rank === 0) this.#lock = await claimRunFolder(this.folder, this.#logger);
+      });
       try {
         yield* this.#start(loop, signal);
       } finally {
@@ -166,7 +169,7 @@ export class Run {
   async #resume(): Promise<Pick<RunStart, 'resumedStep' | 'isBegunAnew'>> {
     if (this.#isStarted) return { resumedStep: this.#globalStep };
     const { state, config } = this.#options;
-    const checkpoint = await state?.resume(this.folder);
+    const checkpoint = await together(this.#collective, 'the checkpoint', async () => state?.resume(this.folder));
     if (checkpoint) {
       this.#globalStep = checkpoint.globalStep;
       if (checkpoint.isOwn) this.#savedStep = checkpoint.globalStep;

@@ -225,47 +225,47 @@ describe('several processes', () => {
     }
   });
 
-  it('are aborted by an error on one of them, with the error as the cause', async () => {
+  it('end after the same step when one of them throws, with its error and a checkpoint of rank 0', async () => {
     const cause = new Error('out of paper');
+    let calls = 0;
     const { ranks, aborted } = await trainTwo((i) => ({
-      config: { ...oneStepConfig, num_epochs: 3, output_dir: out },
+      config: { ...oneStepConfig, num_epochs: 9, output_dir: out, save_freq: 9 },
       rewardFunction: (images) => {
-        if (i === 1) throw cause;
+        if (i === 1 && ++calls === 3) throw cause;
         return brightness(images, [], []);
       },
     }));
-    expect(aborted[0]!.cause).toMatchObject({ message: 'rewardFunction: out of paper', cause });
-    expect(aborted[0]!.rank).toBe(1);
-    expect(ranks.map(({ error }) => error?.message)).toEqual(['another rank aborted', 'rewardFunction: out of paper']);
+    expect(aborted).toEqual([]);
+    expect(ranks[0].error).toMatchObject({ name: 'RankError', message: 'rank 1: rewardFunction: out of paper' });
+    expect(ranks[0].error?.stack).toMatch(/^RankError: rank 1: Error: rewardFunction: out of paper\n +at /);
+    expect(ranks[1].error).toMatchObject({ message: 'rewardFunction: out of paper', cause });
+    expect(ranks.map(({ metrics }) => metrics.length)).toEqual([2, 2]);
+    expect(await readdir(join(out, 'checkpoints'))).toEqual(['checkpoint_2']);
   });
 
-  it('are aborted where rank 0 cannot write', async () => {
+  it('end before the first step where rank 0 cannot write', async () => {
     const { ranks, aborted } = await trainTwo(() => ({
       config: { ...oneStepConfig, num_epochs: 1, output_dir: '/dev/null/run' },
     }));
-    expect(aborted[0]).toMatchObject({
-      rank: 0,
-      cause: { message: expect.stringContaining('cannot write to /dev/null/run') as string },
-    });
-    expect(ranks[1].error?.message).toBe('another rank aborted');
+    expect(aborted).toEqual([]);
+    for (const { error } of ranks) expect(error?.message).toMatch(/^rank 0: .*cannot write to \/dev\/null\/run/);
   });
 
   it('refuse different configurations, and leaving the loop after different steps', async () => {
     const different = await trainTwo((i) => ({ config: { ...oneStepConfig, seed: i } }));
     for (const { error } of different.ranks)
       expect(error?.message).toBe(
-        'AlignPropTrainer: seed got 0 on rank 0 and 1 on rank 1, expected the same on all. ' +
-          'Give all processes the same options and files.',
+        'Collective: seed got 0 on rank 0, 1 on rank 1, expected the same on all ranks. ' +
+          'Give all processes the same options, files and package versions.',
       );
     expect(different.aborted).toEqual([]);
     const apart = await trainTwo(() => ({ config: { ...oneStepConfig, num_epochs: 3, output_dir: out } }), [], [1, 2]);
     for (const { error } of apart.ranks)
-      expect(error?.message).toMatch(
-        new RegExp(
-          '^Collective: rank [01] is at (step 1|the end after 1 steps), ' +
-            'rank [01] at (step 1|the end after 1 steps), expected all ranks at one place\\.',
-        ),
+      expect(error?.message).toBe(
+        'Collective: got the end after 1 steps on rank 0, step 1 on rank 1, expected all ranks at one place. ' +
+          'Leave the training loop, or save checkpoints, on all ranks alike.',
       );
+    expect(apart.aborted).toEqual([]);
   });
 });
 
