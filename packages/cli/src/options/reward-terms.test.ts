@@ -169,7 +169,7 @@ describe('rewardTerms', () => {
     [
       ['aesthetic'],
       ['aesthetic=./head.pth'],
-      /--reward-option: got 'aesthetic=.\/head.pth', expected reward\.option=value/,
+      /--reward-option: got "aesthetic=.\/head.pth", expected reward\.option=value/,
     ],
     [
       ['aesthetic'],
