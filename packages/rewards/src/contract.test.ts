@@ -38,7 +38,7 @@ const detection: TestRewardOptions = {
 };
 // Longer steps leave the range where differences are quadratic, shorter ones are lost in rounding.
 const jpeg = { size: [16, 18], step: 4e-3, tolerance: 2e-2, entries: 12 } as const;
-const fast = ['wasm', 'tensorflow'] as const;
+const fast = ['wasm'] as const;
 const everywhere = [...fast, 'cpu'] as const;
 
 /** The arguments of `testReward` for each variant of each reward. A reward without an entry is a type error. */
