@@ -18,9 +18,13 @@ async function problemOf(name: string, damage: (copy: string) => void): Promise<
   mkdirSync(dirname(copy), { recursive: true });
   for (const part of ['package.json', 'dist', `${libraries}/onnxruntime_binding.node`])
     cpSync(join(installed, part), join(copy, part), { recursive: true });
-  cpSync(join(dirname(require.resolve('onnxruntime-common')), '../..'), join(home, 'node_modules/onnxruntime-common'), {
-    recursive: true,
-  });
+  cpSync(
+    join(dirname(createRequire(`${installed}/`).resolve('onnxruntime-common')), '../..'),
+    join(home, 'node_modules/onnxruntime-common'),
+    {
+      recursive: true,
+    },
+  );
   damage(copy);
   const load = async (): Promise<unknown> => createRequire(`${home}/`)('onnxruntime-node') as unknown;
   vi.spyOn(process, 'cwd').mockReturnValue(home);
