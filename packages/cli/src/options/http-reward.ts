@@ -1,3 +1,4 @@
+import { splitCredentials } from '@alignprop/autograd-ext/outside';
 import type { BlackBoxReward } from '@alignprop/rewards';
 import { readBody } from '@alignprop/autograd-ext/outside';
 import { outsideRun } from '@alignprop/rewards/interface';
@@ -16,7 +17,7 @@ const transientStatus = new Set([408, 425, 429, 500, 502, 503, 504]);
 
 /**
  * A reward computed by an HTTP service: posts each batch as JSON (`rewardRequest`) and reads the scores. Sends the
- * environment variable ALIGNPROP_REWARD_TOKEN as a bearer token.
+ * environment variable ALIGNPROP_REWARD_TOKEN as a bearer token, unless the address has a name and password.
  * @throws when called, if the service does not answer in time after all attempts, or answers with something else
  */
 export function httpReward(address: string, options: ServiceOptions): BlackBoxReward {
@@ -26,13 +27,14 @@ export function httpReward(address: string, options: ServiceOptions): BlackBoxRe
   };
 }
 
-async function post(address: string, body: string, { timeout }: ServiceOptions): Promise<string> {
+async function post(given: string, body: string, { timeout }: ServiceOptions): Promise<string> {
   const token = process.env.ALIGNPROP_REWARD_TOKEN;
+  const { address, authorization = token && `Bearer ${token}` } = splitCredentials(given);
   try {
     const response = await fetch(address, {
       method: 'POST',
       body,
-      headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
+      headers: { 'content-type': 'application/json', ...(authorization && { authorization }) },
       signal: AbortSignal.timeout(timeout * 1000),
     });
     const text = await readBody(response, MAX_ANSWER);

@@ -1,3 +1,4 @@
+import { maskSecrets } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 import { otherRewardNames } from './other-names.js';
 import { isRewardFile, rewardFileName } from './reward-file.js';
@@ -41,7 +42,7 @@ export function parseTerm(term: string, flag: string): Term {
         `or one of ${rewardNames.join(', ')}.${meant ? ` Did you mean ${meant}?` : ''}`,
     );
   }
-  const name = kind === 'file' ? rewardFileName(source) : source;
+  const name = kind === 'file' ? rewardFileName(source) : maskSecrets(source);
   return {
     kind,
     source,

@@ -1,3 +1,4 @@
+import { maskSecrets } from '@alignprop/autograd-ext/outside';
 import {
   capped,
   isModelReward,
@@ -132,7 +133,7 @@ async function loadAll(
   const rewards: UserReward[] = [];
   for (const { name, source, load } of terms) {
     if (hasWeights(name)) onLoad(`Loading the reward ${name}`);
-    rewards.push(called(source, await load())); // sequential, since each may download gigabytes
+    rewards.push(called(maskSecrets(source), await load())); // sequential, since each may download gigabytes
   }
   return rewards;
 }

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { maskSecrets } from '@alignprop/autograd-ext/outside';
 import type { HubAccess } from '@alignprop/autograd-ext/weights';
 import { resolveSource } from '@alignprop/autograd-ext/weights';
 import type { IdentityPart, RunIdentity } from '@alignprop/trainer';
@@ -77,7 +78,7 @@ async function rewardIdentity(
   const parsed = terms.map((term) => parseTerm(term, '--reward'));
   const described = await Promise.all(
     parsed.map(async ({ kind, source, weight, cap, isNormalised }) => ({
-      ...(kind === 'file' ? { content: await contentOf(source) } : { source }),
+      ...(kind === 'file' ? { content: await contentOf(source) } : { source: maskSecrets(source) }),
       settings: [weight, `${cap}`, isNormalised],
       options: Object.fromEntries(
         await Promise.all(

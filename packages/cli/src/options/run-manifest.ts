@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { extname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { record, table } from '@alignprop/autograd-ext/outside';
+import { isMasked, record, table } from '@alignprop/autograd-ext/outside';
 import { findManifest, type FoundManifest, type StoredManifest } from '@alignprop/trainer';
 import { UsageError } from '../terminal/errors.js';
 import type { ConfigOption } from './config-options.js';
@@ -41,7 +41,7 @@ type Options = Readonly<Record<string, unknown>>;
 /**
  * Sets the options that neither flags nor a configuration file have set to those of the run to resume.
  * @returns the run, and what is told about its options; undefined if it has neither a manifest nor a checkpoint
- * @throws UsageError if its manifest is damaged
+ * @throws UsageError if its manifest is damaged, or an option had a secret, which manifests do not hold
  */
 export async function applyManifest(
   command: Command,
@@ -58,7 +58,9 @@ export async function applyManifest(
   const given = command.options.map((option) => option.attributeName()).filter(isGiven);
   const skipped = new Set([...given, ...given.flatMap((key) => replaced[key] ?? []), 'resumeFrom', 'rewardOption']);
   const set = (key: string, value: unknown): void => {
-    if (!skipped.has(key)) command.setOptionValueWithSource(key, value, manifestSource);
+    if (skipped.has(key)) return;
+    if (isMasked(value)) refuseMasked(command, key);
+    command.setOptionValueWithSource(key, value, manifestSource);
   };
   const known = new Set(command.options.map((option) => option.attributeName()));
   for (const { field, key } of fields)
@@ -79,6 +81,7 @@ function applyRewardOptions(command: Command, stored: RewardOptions | undefined)
   if (stored === undefined) return [];
   const { reward = defaultReward, evalReward = [], rewardOption = [] } = command.opts<Partial<RunRewardOptions>>();
   const { options, dropped } = joinRewardOptions(stored, rewardOption, [reward, evalReward].flat());
+  if (isMasked(options)) refuseMasked(command, 'rewardOption');
   if (Object.keys(options).length > 0)
     command.setOptionValueWithSource(
       'rewardOption',
@@ -99,6 +102,13 @@ function checkSameAlgorithm(command: Command, location: string, { algorithm = 'a
   throw new UsageError(
     `--algorithm: got ${String(given)}, but the run in '${location}' is one of ${algorithm}, expected the same. ` +
       'Leave it out, or start another run in a new --output-dir.',
+  );
+}
+
+function refuseMasked(command: Command, key: string): never {
+  const flag = command.options.find((option) => option.attributeName() === key)?.long ?? key;
+  throw new UsageError(
+    `--resume-from: ${flag} of the run had a secret, which is not stored with it. Give ${flag} again, as at its start.`,
   );
 }
 

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { printable } from '@alignprop/autograd-ext/outside';
+import { maskSecrets, printable } from '@alignprop/autograd-ext/outside';
 import { CommanderError } from 'commander';
 
 /** Wrong usage that commander does not detect, such as a missing prompt. Exit code 2, as for an unknown flag. */
@@ -34,8 +34,8 @@ export const isDebugging = ({ debug }: { debug?: boolean }): boolean =>
 
 /** Returns the message of an error, at most 4000 characters; with `debug` all of it, its stack trace and causes. */
 export function errorMessage(error: unknown, debug: boolean): string {
-  if (debug) return printableLines(inspect(error));
-  const message = printableLines(error instanceof Error ? error.message : String(error));
+  if (debug) return printableLines(maskSecrets(inspect(error)));
+  const message = printableLines(maskSecrets(error instanceof Error ? error.message : String(error)));
   const more = message.length - MAX_MESSAGE;
   return more > 0 ? `${message.slice(0, MAX_MESSAGE)}… (and ${more} characters more, with --debug)` : message;
 }

@@ -1,6 +1,7 @@
 import { isatty } from 'node:tty';
 import colors from 'picocolors';
 import type { Command } from 'commander';
+import { maskSecrets } from '@alignprop/autograd-ext/outside';
 import { printableLines } from './errors.js';
 import { startProgress, type Progress, type ProgressOptions } from './progress.js';
 import { table } from './table.js';
@@ -15,7 +16,7 @@ export interface OutputOptions {
   silent?: boolean;
 }
 
-/** Prints the output of a command: results on stdout, everything else on stderr. */
+/** Prints the output of a command: results on stdout, everything else on stderr; secrets are masked. */
 export class Output {
   readonly #options: OutputOptions;
   readonly #stderr = colors.createColors(colors.isColorSupported && isatty(process.stderr.fd));
@@ -29,13 +30,14 @@ export class Output {
   /** Prints a result: `record` with --json, else `text`, if there is one. */
   result(record: Readonly<Record<string, unknown>>, text?: string): void {
     if (this.#options.silent) return;
-    if (this.#options.json) this.#print(process.stdout, JSON.stringify(record));
+    if (this.#options.json) this.#print(process.stdout, JSON.stringify(maskSecrets(record)));
     else if (text !== undefined && !this.#options.quiet) this.#print(process.stdout, printableLines(text));
   }
 
   /** Prints a table, except with --json: there `result` prints the same data as records. */
   table(rows: readonly (readonly string[])[]): void {
-    if (!this.#options.json && !this.#options.silent) process.stdout.write(`${printableLines(table(rows))}\n`);
+    if (!this.#options.json && !this.#options.silent)
+      process.stdout.write(`${printableLines(maskSecrets(table(rows)))}\n`);
   }
 
   /** Prints rows of texts, the first columns padded; except with --json, as `table`. */
@@ -43,7 +45,7 @@ export class Output {
     if (this.#options.json || this.#options.silent) return;
     const widths = rows[0]!.slice(0, -1).map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
     const lines = rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '));
-    process.stdout.write(`${printableLines(lines.join('\n'))}\n`);
+    process.stdout.write(`${printableLines(maskSecrets(lines.join('\n')))}\n`);
   }
 
   info(text: string): void {
@@ -73,7 +75,7 @@ export class Output {
   /** Writes a text in place of the progress bar, which its next update draws again, below. */
   #print(stream: NodeJS.WriteStream, text: string): void {
     this.#progress?.erase();
-    stream.write(`${text}\n`);
+    stream.write(`${maskSecrets(text)}\n`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { parseJson } from '@alignprop/autograd-ext/outside';
+import { maskSecrets, parseJson } from '@alignprop/autograd-ext/outside';
 
 /** One input of a run: a model, a reward, prompts. Two are the same if their hashes are. */
 export interface IdentityPart {
@@ -51,7 +51,8 @@ export const manifestFile = 'run.json';
 /** Options that hold for one start of a run: in a template of other runs they would delete or continue this one. */
 const oneOff: readonly string[] = ['resume_from', 'overwrite_output_dir'];
 
-/** Creates the manifest of a run from its complete configuration, without the options that hold for one start. */
+/** Creates the manifest of a run from its complete configuration, without the options that hold for one start, and
+ * with secrets masked. */
 export function createManifest(
   algorithm: RunManifest['algorithm'],
   config: Readonly<Record<string, unknown>>,
@@ -60,7 +61,7 @@ export function createManifest(
   const stored = Object.fromEntries(Object.entries(config).filter(([key]) => !oneOff.includes(key)));
   // As JSON, so that it equals what is read back: undefined values are left out.
   const manifest = { version: 1, algorithm, kind, config: stored, identity, options, versions };
-  return parseJson(JSON.stringify(manifest)) as RunManifest;
+  return parseJson(JSON.stringify(maskSecrets(manifest))) as RunManifest;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { installCommand } from '@alignprop/autograd-ext';
+import { maskSecrets } from '@alignprop/autograd-ext/outside';
 import { FailureReports } from './failure-reports.js';
 import { jsonl } from './jsonl.js';
 import { tensorboard } from './tensorboard.js';
@@ -80,7 +81,7 @@ export async function createTrackers(
 /** Creates one tracker. @throws what its `create` throws; where a package is missing, an error that names it */
 export async function createTracker(name: string, kind: TrackerKind, run: TrackedRun): Promise<Tracker | undefined> {
   try {
-    return await kind.create(run, run.config.tracker_kwargs[name]);
+    return await kind.create({ ...run, config: maskSecrets(run.config) }, run.config.tracker_kwargs[name]);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause;
     const packages = kind.packages.join(' ');

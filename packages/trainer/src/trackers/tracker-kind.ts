@@ -21,7 +21,7 @@ export interface TrackerKind {
 export interface TrackedRun {
   /** The run's folder and its metrics.jsonl; undefined for a run that writes no files. */
   readonly folder?: { readonly path: string; readonly metrics: string };
-  /** The complete configuration, which trackers log as hyper-parameters. */
+  /** The complete configuration with secrets masked, which trackers log as hyper-parameters. */
   readonly config: Readonly<Record<string, unknown>> & {
     readonly exp_name: string;
     readonly logdir: string;

@@ -33,7 +33,8 @@ export class HubRefusal extends Error {
 }
 
 /**
- * Sends a request to the hub. Follows redirects unless `init` says otherwise; the token is not sent to other hosts.
+ * Sends a request to the hub. Follows redirects unless `init` says otherwise; the token, or the endpoint's name
+ * and password, are sent to the endpoint's own origin alone: `fetch` removes them from redirects to others.
  * @throws HubUnreachableError if there is no answer, HubRefusal if the hub refuses, or the reason of the signal
  */
 export async function hubRequest(
@@ -42,11 +43,12 @@ export async function hubRequest(
   target: HubTarget,
   { signal: timeout, ...init }: RequestInit & { signal: AbortSignal },
 ): Promise<Response> {
-  const { token, endpoint, signal } = settings;
+  const { token, endpoint, credentials, signal } = settings;
   const headers = new Headers(init.headers);
   headers.set('user-agent', 'alignprop');
   headers.set('accept-encoding', 'identity'); // the length of a compressed answer is not that of the file
-  if (token && new URL(url).origin === new URL(endpoint).origin) headers.set('authorization', `Bearer ${token}`);
+  const authorization = credentials ?? (token && `Bearer ${token}`);
+  if (authorization && new URL(url).origin === new URL(endpoint).origin) headers.set('authorization', authorization);
   const signals = signal ? AbortSignal.any([signal, timeout]) : timeout;
   const send = await hubFetch();
   const response = await send(url, { ...init, headers, signal: signals }).catch((cause: unknown) => {

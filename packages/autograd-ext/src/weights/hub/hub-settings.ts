@@ -1,3 +1,4 @@
+import { splitCredentials } from '../../outside/secrets.js';
 import { optionNames } from '../../check-options.js';
 
 /** The state of a download. */
@@ -74,7 +75,10 @@ export interface HubSettings {
   readonly token: string | undefined;
   readonly cacheDir: string;
   readonly localFilesOnly: boolean;
+  /** Without a name and password. */
   readonly endpoint: string;
+  /** The value of the header Authorization for name and password of the endpoint; sent in place of the token. */
+  readonly credentials: string | undefined;
   readonly progress: (progress: DownloadProgress) => void;
   readonly onWarning: (message: string) => void;
   readonly signal: AbortSignal | undefined;
@@ -104,6 +108,9 @@ export async function hubSettings({
 }: HubOptions): Promise<HubSettings> {
   const { env } = process;
   const { join } = await import('node:path');
+  const { address, authorization: credentials } = splitCredentials(
+    endpoint ?? (env.HF_ENDPOINT || 'https://huggingface.co'),
+  );
   const home = await expand(env.HF_HOME || join(env.XDG_CACHE_HOME || '~/.cache', 'huggingface'));
   return {
     repoType,
@@ -111,7 +118,8 @@ export async function hubSettings({
     token: (token === false ? undefined : (token ?? (await implicitToken(home))))?.trim() || undefined,
     cacheDir: await expand(cacheDir ?? (env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(home, 'hub'))),
     localFilesOnly: localFilesOnly ?? isTrue(env.HF_HUB_OFFLINE || env.TRANSFORMERS_OFFLINE),
-    endpoint: (endpoint ?? (env.HF_ENDPOINT || 'https://huggingface.co')).replace(/\/+$/, ''),
+    endpoint: address.replace(/\/+$/, ''),
+    credentials,
     progress,
     onWarning,
     signal,

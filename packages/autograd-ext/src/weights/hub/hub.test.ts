@@ -1,4 +1,6 @@
 import { mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { readText, subfolder } from '../files/file-source.js';
@@ -104,6 +106,45 @@ describe('hub', () => {
     const toStore = mock().authorized.filter((_, i) => mock().requests[i]!.includes('/store/'));
     expect(toStore).toEqual([undefined]);
     expect(mock().authorized.filter((value) => value === 'Bearer secret')).toHaveLength(mock().requests.length - 1);
+  });
+
+  it.each([
+    ['to another host, without a scheme', (port: string) => `//localhost:${port}`],
+    ['to another port', (port: string) => `http://127.0.0.1:${port}`],
+  ])('are not sent along a redirect %s', async (_, location) => {
+    const strangers: IncomingHttpHeaders[] = [];
+    const stranger = createServer((request, response) => {
+      strangers.push(request.headers);
+      response.writeHead(404).end();
+    });
+    await new Promise<void>((resolve) => stranger.listen(0, resolve));
+    const target = location(String((stranger.address() as AddressInfo).port));
+    for (const place of ['/revision/', '/resolve/', '/store/']) {
+      mock().misbehave = (request, response) => {
+        if (!request.url!.includes(place)) return false;
+        response.writeHead(302, { location: `${target}${request.url}` }).end();
+        return true;
+      };
+      const endpoint = mock().endpoint.replace('://', '://me:secret@');
+      for (const options of [{ token: 'secret' }, { endpoint }])
+        await expect(read(mock().open(options), large)).rejects.toThrow(/^(?!.*secret)/);
+    }
+    stranger.close();
+    expect(strangers.length).toBeGreaterThan(2);
+    expect(strangers.filter(({ authorization }) => authorization !== undefined)).toEqual([]);
+  });
+
+  it('give way to name and password of the endpoint, which no message repeats', async () => {
+    const endpoint = mock().endpoint.replace('://', '://me:secret@');
+    await read(mock().open({ endpoint, token: 'given' }), 'config.json');
+    const basic = `Basic ${Buffer.from('me:secret').toString('base64')}`;
+    expect(new Set(mock().authorized)).toEqual(new Set([basic]));
+    mock().ids = [];
+    await expect(
+      mock()
+        .open({ endpoint, cacheDir: join(mock().cacheDir, 'empty') })
+        .list(),
+    ).rejects.toThrow(new RegExp(`got 401 from ${mock().endpoint}:`));
   });
 
   it.each([
