@@ -18,7 +18,7 @@ const CLOSING = [0x5d, 0x7d]; // ] }
  * Counts the levels of a text of JSON before it is parsed: `JSON.parse` takes gigabytes for millions of them.
  * @throws SyntaxError if there are more than 200
  */
-export function checkDepth(text: string): void {
+function checkDepth(text: string): void {
   let depth = 0;
   let isInString = false;
   for (let i = 0; i < text.length; i++) {

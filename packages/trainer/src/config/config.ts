@@ -9,7 +9,11 @@ import { learningRateSchedules } from '../optim/learning-rate.js';
 /** A count: of epochs, steps, images. None of a run reaches a billion, and numbers beyond it are typing errors. */
 const positive = (max = 1_000_000_000) => z.int().min(1).max(max);
 /** A count that may be 0, or the index of a step. */
-const from0 = () => z.int().min(0).max(1_000_000_000);
+const from0 = (max = 1_000_000_000) => z.int().min(0).max(max);
+/** The most denoising steps: as many as models are trained with. */
+const MAX_STEPS = 1000;
+/** The largest number of a truncation: beyond the steps it only makes them rarer. */
+const MAX_DRAWN = 10_000;
 /** A seed of a generator: any integer that a number holds. */
 const seed = () => z.int().min(0);
 /** Images of a batch, which take memory at once. */
@@ -111,7 +115,7 @@ const fields = {
     ),
   allow_tf32: z.boolean().default(true).describe('Accepted so that TRL configurations load. No engine here uses TF32.'),
   // sampling
-  sample_num_steps: positive(1000).default(50).describe('Denoising steps of each image, 1 to 1000.'),
+  sample_num_steps: positive(MAX_STEPS).default(50).describe('Denoising steps of each image, 1 to 1000.'),
   sample_eta: z
     .number()
     .min(0)
@@ -186,18 +190,18 @@ const fields = {
         'the default is "per-step", as in TRL. ' +
         '"per-step", "fixed", "uniform" and "gaussian" read the options of truncation.',
     ),
-  estimator_steps: positive()
+  estimator_steps: positive(MAX_STEPS)
     .nullable()
     .default(null)
     .describe(
       'K, the number of denoising steps that train: the last K for "draft-k" (default 1), ' +
         'K equally spaced ones for "drtune" (default 3).',
     ),
-  estimator_copies: positive()
+  estimator_copies: positive(MAX_STEPS)
     .nullable()
     .default(null)
     .describe('n of "draft-lv": how many times x_0 is noised again and denoised (default 2).'),
-  estimator_last: positive()
+  estimator_last: positive(MAX_STEPS)
     .nullable()
     .default(null)
     .describe(
@@ -212,14 +216,14 @@ const fields = {
       'Truncate at random: each denoising step i draws an integer of truncated_rand_backprop_minmax, ' +
         'and the gradient enters the UNet there if i is not below it. false truncates at truncated_backprop_timestep.',
     ),
-  truncated_backprop_timestep: from0()
+  truncated_backprop_timestep: from0(MAX_DRAWN)
     .default(49)
     .describe(
       'With truncated_backprop_rand false, the first denoising step at which the gradient enters the UNet, ' +
         'counted from 0. 0 is all steps.',
     ),
   truncated_rand_backprop_minmax: z
-    .tuple([from0(), from0()])
+    .tuple([from0(MAX_DRAWN), from0(MAX_DRAWN)])
     .default([0, 50])
     .describe('Smallest and largest integer that truncated_backprop_rand draws, both included.'),
   backprop_strategy: z
@@ -232,8 +236,8 @@ const fields = {
   backprop_kwargs: z
     .strictObject({
       gaussian: z.strictObject({ mean: factor().min(-1e9), std: factor().positive() }).default({ mean: 42, std: 5 }),
-      uniform: z.strictObject({ min: from0(), max: positive() }).default({ min: 0, max: 50 }),
-      fixed: z.strictObject({ value: from0() }).optional(),
+      uniform: z.strictObject({ min: from0(MAX_DRAWN), max: positive(MAX_DRAWN) }).default({ min: 0, max: 50 }),
+      fixed: z.strictObject({ value: from0(MAX_DRAWN) }).optional(),
     })
     .prefault({})
     .describe(
@@ -264,7 +268,7 @@ const fields = {
   eval_images_per_prompt: batch()
     .default(1)
     .describe('Images of each held-out prompt. With 2 or more, their diversity is reported.'),
-  eval_num_steps: asInTraining(positive(1000), 'Denoising steps of held-out images, 1 to 1000.'),
+  eval_num_steps: asInTraining(positive(MAX_STEPS), 'Denoising steps of held-out images, 1 to 1000.'),
   eval_eta: asInTraining(z.number().min(0).max(1), "DDIM's eta of held-out images, 0 to 1."),
   eval_guidance_scale: asInTraining(factor().min(0), 'Weight of classifier-free guidance of held-out images.'),
   eval_negative_prompts: asInTraining(
@@ -333,7 +337,9 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
         'the reference is the UNet without its adapter.',
     );
   refuseShared(config, refuse);
-  for (const { key, message } of checkBackpropPlan(config)) refuse(key, message);
+  // Values out of range do not get there: it takes memory for each step.
+  if (context.issues.every(({ code }) => code === 'custom'))
+    for (const { key, message } of checkBackpropPlan(config)) refuse(key, message);
 });
 
 /** A complete configuration, in snake case as in TRL. */

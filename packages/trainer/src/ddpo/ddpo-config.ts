@@ -108,6 +108,7 @@ const fields = {
   reward_retries: z
     .int()
     .min(0)
+    .max(1000)
     .default(2)
     .describe('How often a reward that throws is called again for the same images, after 1, 2, 4 … seconds.'),
   on_reward_error: z

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { maskSecrets, parseJson } from '@alignprop/autograd-ext/outside';
+import { excerpt, maskSecrets, parseJson } from '@alignprop/autograd-ext/outside';
 
 /** One input of a run: a model, a reward, prompts. Two are the same if their hashes are. */
 export interface IdentityPart {
@@ -83,7 +83,7 @@ export async function readManifestFile(folder: string): Promise<RunManifest | un
   } catch (cause) {
     const problem = cause instanceof z.ZodError ? z.prettifyError(cause).replaceAll('\n', ' ') : String(cause);
     throw new Error(
-      `run.json: ${path} is not the manifest of a run: ${problem}. ` +
+      `run.json: ${path} is not the manifest of a run: ${excerpt(problem, 500)}. ` +
         'Restore it, or delete it and give the options of the run again.',
       { cause },
     );
