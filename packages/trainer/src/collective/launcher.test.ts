@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { basename } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { launchCommand, launched } from './launcher.js';
 
@@ -65,7 +66,7 @@ describe('launchCommand', () => {
       .then(({ launchCommand }) => launchCommand(process.env))
       .then((words) => process.stdout.write(JSON.stringify(words)));`;
     const node = [process.execPath, '--import', import.meta.resolve('tsx'), '--eval', program];
-    const env = { OMPI_COMM_WORLD_SIZE: '2', OMPI_COMMAND: node[0], OMPI_ARGV: node.slice(1).join(' ') };
+    const env = { OMPI_COMM_WORLD_SIZE: '2', OMPI_COMMAND: basename(node[0]!), OMPI_ARGV: node.slice(1).join(' ') };
     // A shell in mpirun's place, whose command line is that of mpirun.
     const mpirun = ['-c', '"${@:6}"; exit', 'mpirun', '-np', '2', '--bind-to', 'none', '--report', ...node];
     const child = spawn('bash', mpirun, { argv0: 'mpirun', env: { ...process.env, ...env } });

@@ -99,7 +99,9 @@ function mpirunArguments(
   parent: readonly string[],
 ): readonly string[] | undefined {
   if (programs !== '1') return undefined;
-  const end = parent.findIndex((word, i) => i > 0 && word === program && parent.slice(i + 1).join(' ') === args);
+  // OMPI_COMMAND has the program without its folder.
+  const isProgram = (word: string) => program !== undefined && `/${word}`.endsWith(`/${program}`);
+  const end = parent.findIndex((word, i) => i > 0 && isProgram(word) && parent.slice(i + 1).join(' ') === args);
   return end > 0 ? parent.slice(0, end) : undefined;
 }
 

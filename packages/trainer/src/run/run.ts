@@ -83,6 +83,7 @@ export class Run {
         yield* this.#start(loop, signal);
       } finally {
         await this.#lock?.release();
+        this.#lock = undefined; // so that a checkpoint after the end does not check it
       }
     } catch (error) {
       if (!isShared(error)) await this.#collective.abort(error);
