@@ -71,11 +71,16 @@ function createProgram(all: boolean): Command {
       .description(sentence(summary))
       .summary(summary)
       .configureHelp(styled(helpConfiguration(name, all)));
-  program.hook('preAction', (_, command) => checkCombinations(command));
+  program.hook('preAction', (_, command) => {
+    if (!readsConfigFile(command)) checkCombinations(command);
+  });
   return program.hook('preSubcommand', async (_, command) =>
     (await commandList[command.name()]?.load())?.defineCommand(command),
   );
 }
+
+/** Whether a command merges its flags with a file, and checks their combinations itself. */
+const readsConfigFile = (command: Command): boolean => command.options.some((option) => option.name() === 'config');
 
 const styled = (help: HelpConfiguration): HelpConfiguration => ({ ...help, styleTitle: (text) => colors.bold(text) });
 

@@ -34,7 +34,7 @@ describe('alignprop generate --lora-anneal', () => {
 
   it('rejects a missing adapter, and values that are not above 0', async () => {
     expect(await run(['generate', ...settings, '--lora-anneal', '1'])).toBe(2);
-    expect(printed.stderr).toMatch(/--lora-anneal: got 1 without an adapter\. Give --lora <adapter>\./);
+    expect(printed.stderr).toMatch(/--lora-anneal: has no effect without --lora\. Give --lora, or leave it out\./);
     expect(await run(['generate', ...settings, ...lora, '--lora-anneal', '0'])).toBe(2);
     expect(printed.stderr).toMatch(/--lora-anneal: got 0, expected a number above 0\./);
   });

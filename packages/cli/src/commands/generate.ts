@@ -1,40 +1,21 @@
-import { basename, dirname } from 'node:path';
-import type { Tensor4D } from '@tensorflow/tfjs-core';
+import { dirname } from 'node:path';
 import { Option, type Command } from 'commander';
 import { precisions } from '@alignprop/autograd-ext';
-import { writeFileAtomic } from '@alignprop/autograd-ext/weights';
-import {
-  encodePng,
-  formatParameters,
-  schedulerFor,
-  schedulerNames,
-  toUint8,
-  type Annealing,
-  type StableDiffusionPipeline,
-} from '@alignprop/diffusion';
-import { embeddedModel } from '../embedded-model.js';
-import { imageNames, prepareFolder } from '../images/image-files.js';
+import { schedulerFor, schedulerNames, type Annealing, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { prepareFolder } from '../images/image-files.js';
 import { applyAdapters } from '../options/apply-adapters.js';
-import { precisionOf } from '../options/engine-options.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
-import { addLoraOptions, describeLoras, type LoraOptions } from '../options/lora-options.js';
+import { addLoraOptions, type LoraOptions } from '../options/lora-options.js';
 import { collectValues, integerParser, parseNumber, parsePixels, parseScheduler } from '../options/option-parsers.js';
+import { addColumnOptions, promptFormats } from '../options/prompt-options.js';
 import { UsageError } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
+import { ImageWriter, type ImageOptions } from './image-writer.js';
+import { promptBatches, type BatchOptions, type PromptBatch } from './prompt-batches.js';
 
-interface GenerateOptions extends ModelOptions, LoraOptions, OutputOptions {
-  loraAnneal?: number;
+interface GenerateOptions extends ModelOptions, LoraOptions, BatchOptions, ImageOptions, OutputOptions {
   prompt?: readonly string[];
-  output: string;
-  seed?: number;
-  steps: number;
-  guidanceScale: number;
-  eta: number;
-  negativePrompt: string;
-  numImages: number;
-  height?: number;
-  width?: number;
   scheduler: string;
 }
 
@@ -42,7 +23,14 @@ interface GenerateOptions extends ModelOptions, LoraOptions, OutputOptions {
 export function defineCommand(command: Command): void {
   command
     .argument('[prompts...]', 'Prompts; several are generated as one batch.')
-    .option('-p, --prompt <text>', 'A prompt, as an argument is; may be given several times.', collectValues);
+    .optionsGroup('Task:')
+    .option('-p, --prompt <text>', 'A prompt, as an argument is; may be given several times.', collectValues)
+    .option(
+      '--prompts <file>',
+      `Prompts to generate one after the other: ${promptFormats}. Prompt number i has the seed --seed + i, or that of ` +
+        'the column seed.',
+    );
+  addColumnOptions(command);
   addPipelineOptions(command).addOption(
     new Option(
       '--precision <name>',
@@ -96,16 +84,14 @@ const examples = `
 Examples:
   $ alignprop generate "crab" -o crab.png --seed 7 --steps 20 --guidance-scale 5
   $ alignprop generate "crab" --lora out/pytorch_lora_weights.safetensors:0.8
+  $ alignprop generate --prompts animals.csv --num-images 2 --seed 1 -o animals/image.png
   $ alignprop generate "a watercolor fox" --model stable-diffusion-v1-5/stable-diffusion-v1-5 --num-images 4`;
 
-async function generate(prompts: readonly string[], options: GenerateOptions): Promise<void> {
-  if (prompts.length === 0)
-    throw new UsageError(
-      'generate: got no prompt, expected at least one. Give it in quotes: alignprop generate "crab".',
-    );
+async function generate(texts: readonly string[], options: GenerateOptions): Promise<void> {
   checkOptions(options);
-  const { loraAnneal, steps, eta, scheduler } = options;
+  const { loraAnneal, steps, eta, scheduler, numImages, height, width } = options;
   const output = new Output(options);
+  const batches = await promptBatches(texts, options, output);
   await prepareFolder(dirname(options.output));
   const base = withScheduler(await loadPipeline(options, output), scheduler);
   const pipeline = await applyAdapters(base, options, output);
@@ -115,40 +101,48 @@ async function generate(prompts: readonly string[], options: GenerateOptions): P
     numInferenceSteps: steps,
     guidanceScale: options.guidanceScale,
     eta,
-    negativePrompt: options.negativePrompt,
-    numImagesPerPrompt: options.numImages,
-    seed: options.seed,
-    height: options.height,
-    width: options.width,
+    numImagesPerPrompt: numImages,
+    height,
+    width,
     annealed: annealing(base, loraAnneal),
   };
-  const generated = await interruptible(
-    (signal) => {
-      const progress = output.progress('Generating', pipeline.scheduler.timesteps(steps).length);
-      const onStep = ({ step }: { step: { index: number } }) => progress.update(step.index + 1);
-      return pipeline.generate(prompts, { ...settings, signal, onStep }).finally(() => progress.stop());
-    },
+  const count = batches.reduce((sum, { prompts }) => sum + prompts.length * numImages, 0);
+  const writer = new ImageWriter({ ...options, count, sampler }, output);
+  await interruptible(
+    (signal) => drawBatches(pipeline, batches, { ...settings, signal }, writer, output),
     () => output.info('Stopping.'),
   );
-  const { images, latents, seed, truncated } = generated;
-  latents.dispose();
-  for (const text of truncated)
-    if (text) output.warn(`a prompt is too long for the text encoder: '${text.trim()}' was left out.`);
-  await writeImages({ images, prompts, seed: seed!, sampler }, options, output);
-  images.dispose();
 }
 
-/** @throws UsageError if options contradict one another, or the output is not a PNG file */
-function checkOptions({ precision = 'float32', output, lora, loraAnneal, ...options }: GenerateOptions): void {
-  const mixed = ({ float32: 'no', float16: 'fp16', bfloat16: 'bf16' } as const)[precision];
-  if (precisionOf(mixed, options) !== precision)
-    throw new UsageError(
-      `--precision: got ${precision} for ${options.device ?? options.engine ?? 'cpu'}, expected float32 there. ` +
-        'Give --device webgpu or another device with float16, or --backend tensorflow.',
-    );
+/** Draws the batches one after the other, and writes the images of each before the next. */
+async function drawBatches(
+  pipeline: StableDiffusionPipeline,
+  batches: readonly PromptBatch[],
+  settings: NonNullable<Parameters<StableDiffusionPipeline['generate']>[1]>,
+  writer: ImageWriter,
+  output: Output,
+): Promise<void> {
+  const steps = pipeline.scheduler.timesteps(settings.numInferenceSteps!).length;
+  const format = batches.length > 1 ? (count: number) => `${Math.floor(count / steps)}` : String;
+  const progress = output.progress('Generating', steps * batches.length, { format });
+  try {
+    for (const [i, { prompts, ...batch }] of batches.entries()) {
+      const onStep = ({ step }: { step: { index: number } }) => progress.update(steps * i + step.index + 1);
+      const { images, latents, seed, truncated } = await pipeline.generate(prompts, { ...settings, ...batch, onStep });
+      latents.dispose();
+      for (const text of truncated)
+        if (text) output.warn(`a prompt is too long for the text encoder: '${text.trim()}' was left out.`);
+      await writer.write(images, { prompts, seed: seed!, negativePrompt: batch.negativePrompt });
+      images.dispose();
+    }
+  } finally {
+    progress.stop();
+  }
+}
+
+/** @throws UsageError if the output is not a PNG file, or the share of the adapter cannot be computed */
+function checkOptions({ output, loraAnneal }: GenerateOptions): void {
   if (!/\.png$/i.test(output)) throw new UsageError(`--output: got '${output}', expected a name that ends in .png.`);
-  if (loraAnneal !== undefined && lora === undefined)
-    throw new UsageError(`--lora-anneal: got ${loraAnneal} without an adapter. Give --lora <adapter>.`);
   if (loraAnneal !== undefined && loraAnneal <= 0)
     throw new UsageError(`--lora-anneal: got ${loraAnneal}, expected a number above 0.`);
 }
@@ -160,37 +154,3 @@ const samplersWithEta = ['DDIMScheduler', 'TCDScheduler'];
 
 const withScheduler = (pipeline: StableDiffusionPipeline, name: string): StableDiffusionPipeline =>
   name === 'config' ? pipeline : pipeline.with({ scheduler: schedulerFor(name, pipeline.scheduler.config) });
-
-interface Generated {
-  /** `[B, H, W, 3]` in [0, 1]. */
-  images: Tensor4D;
-  prompts: readonly string[];
-  seed: number;
-  /** The class of the scheduler. */
-  sampler: string;
-}
-
-/** Writes each image to a PNG file that also holds its settings, and prints its path. */
-async function writeImages(
-  { images, prompts, seed, sampler }: Generated,
-  options: GenerateOptions,
-  output: Output,
-): Promise<void> {
-  const [count, height, width] = images.shape;
-  const { lora, loraAnneal, numImages, model = embeddedModel.name } = options;
-  const { steps, guidanceScale, eta, negativePrompt } = options;
-  const settings = { negativePrompt, steps, sampler, guidanceScale, eta, seed, height, width, model: basename(model) };
-  for (const [i, data] of (await toUint8(images)).entries()) {
-    const prompt = prompts[Math.floor(i / numImages)]!;
-    // The noise of an image depends on its position in the batch.
-    const extra = {
-      ...(lora && { Lora: describeLoras(options) }),
-      ...(loraAnneal !== undefined && { 'Lora anneal': loraAnneal }),
-      ...(count > 1 && { 'Batch size': count, 'Batch pos': i }),
-    };
-    const path = imageNames(options.output, count)[i]!;
-    const parameters = formatParameters({ prompt, ...settings, extra });
-    await writeFileAtomic(path, encodePng(data, { height, width, parameters }));
-    output.result({ event: 'image', path, prompt, seed, height, width }, `${path}  ${prompt}, seed ${seed}`);
-  }
-}

@@ -50,7 +50,7 @@ it.each<[problem: string, words: readonly string[], message: RegExp]>([
   ],
   ['several adapters', [...lora, ...lora], /--lora: got .*, expected one adapter without a weight/],
   ['a weight', ['--lora', `${file('first')}:0.5`], /--lora: got .*, expected one adapter without a weight/],
-  ['none to freeze', ['--lora-freeze'], /--lora-freeze: got no adapter/],
+  ['none to freeze', ['--lora-freeze'], /--lora-freeze: has no effect without --lora\./],
 ])('refuses %s', async (_, words, message) => {
   expect(await train('refused', ...words)).toBe(2);
   expect(printed.stderr).toMatch(message);

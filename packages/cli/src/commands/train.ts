@@ -12,6 +12,7 @@ import {
 import { embeddedModel } from '../embedded-model.js';
 import { prepareFolder } from '../images/image-files.js';
 import { addAlgorithm, type Algorithm } from '../options/algorithm.js';
+import { checkCombinations } from '../options/combinations.js';
 import { applyConfigFile } from '../options/config-file.js';
 import { configOptions, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-options.js';
@@ -147,6 +148,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   );
   const { resumeFrom } = command.opts<TrainOptions>();
   const resumed = resumeFrom ? await applyManifest(command, fields, resumeFrom) : undefined;
+  checkCombinations(command, configFile.places);
   await applyAdapterFields(command, fields);
   const options = command.opts<TrainOptions>();
   const { algorithm } = options;
@@ -155,7 +157,6 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const rewards = runRewards(options, advice);
   const model = options.model ?? options.pretrainedModel;
   const prompts = await readPromptOptions(options, model === undefined ? embeddedModel.prompts : simpleAnimals);
-  checkEvaluation(config, rewards.evaluation, prompts.evaluation?.list);
   await (options.backend ? useBackend(options.backend) : ensureBackend());
   if (options.dryRun) announceCode([...rewards.training.files, ...(rewards.evaluation?.files ?? [])], options);
   await rewards.training.check();

@@ -43,8 +43,11 @@ export async function writeSheet(
   await writeFileAtomic(path, encodePng(sheet.data, { ...sheet, parameters }));
 }
 
-/** Names the files of several images: `crab.png` if there is one, else `crab-1.png`, `crab-2.png`, … */
+/** Names the files of several images: `crab.png` if there is one, else `crab-1.png`, …; of ten `crab-01.png`, … */
 export function imageNames(path: string, count: number): readonly string[] {
   if (count === 1) return [path];
-  return Array.from({ length: count }, (_, i) => path.replace(/(\.[^./\\]*)?$/, `-${i + 1}$1`));
+  const digits = `${count}`.length;
+  return Array.from({ length: count }, (_, i) =>
+    path.replace(/(\.[^./\\]*)?$/, `-${`${i + 1}`.padStart(digits, '0')}$1`),
+  );
 }

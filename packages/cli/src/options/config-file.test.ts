@@ -7,6 +7,7 @@ import { addEngineOptions } from './engine-options.js';
 import { applyConfigFile } from './config-file.js';
 import { configOptions, givenFields } from './config-options.js';
 import { addPromptOptions } from './prompt-options.js';
+import { collectValues } from './option-parsers.js';
 import { addRewardOptions } from './reward-options.js';
 
 const folder = temporaryFolder();
@@ -19,6 +20,7 @@ async function apply(name: string, content: string | Uint8Array, ...flags: strin
   writeFileSync(path(name), content);
   const command = addEngineOptions(addPromptOptions(addRewardOptions(new Command(), 'Reward')));
   command.option('--config <file>').option('--dry-run').option('--model <folder>');
+  command.option('--embedding <file>', 'Texts.', collectValues);
   for (const { options } of fields) for (const option of options) command.addOption(option);
   command.parse(['--config', path(name), ...flags], { from: 'user' });
   const applied = await applyConfigFile(command, keys);
@@ -62,6 +64,7 @@ describe('applyConfigFile', () => {
       'threads: 2',
       'model: null',
       'reward: [aesthetic, "jpeg-compressibility:0.5"]',
+      'embedding: cat.pt:cat',
       'eval_prompts:\n  - an owl\n  - {prompt: a tram, id: 1}',
     ].join('\n');
     const { fields: given, others } = await apply('a.yaml', yaml);
@@ -79,6 +82,7 @@ describe('applyConfigFile', () => {
       maxMemory: 8e9,
       threads: 2,
       reward: ['aesthetic', 'jpeg-compressibility:0.5'],
+      embedding: ['cat.pt:cat'],
       evalPrompts: ['an owl', { prompt: 'a tram', id: 1 }],
     });
   });

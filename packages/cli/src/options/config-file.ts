@@ -18,7 +18,7 @@ export interface AppliedConfig {
 const oneOff: readonly string[] = ['resumeFrom', 'overwriteOutputDir'];
 
 /** Options that may be a text or a list of texts, and those whose readers check their values. */
-const listed: readonly string[] = ['reward', 'evalReward', 'lora'];
+const listed: readonly string[] = ['reward', 'evalReward', 'lora', 'embedding', 'force'];
 const structured: readonly string[] = ['prompt', 'prompts', 'evalPrompts', 'rewardOption'];
 
 /**
@@ -116,17 +116,19 @@ function wrongType(option: Option, value: unknown, name: string): string | undef
   if (structured.includes(key)) return undefined;
   const got = `${name}: got ${JSON.stringify(value)}, expected`;
   if (listed.includes(key)) {
-    const areTexts = [value].flat().every((item) => typeof item === 'string');
+    const areTexts = (value as readonly unknown[]).every((item) => typeof item === 'string');
     return areTexts ? undefined : `${got} a text or a list of texts.`;
   }
   const expected = option.isBoolean() ? 'boolean' : option.parseArg && !option.argChoices ? 'number' : 'string';
   return typeof value === expected ? undefined : `${got} ${typeNames[expected]}.`;
 }
 
-/** Reads a text as the flag does, and a number of an option that is no text. */
+/** Reads a text as the flag does, a number of an option that is no text, and a single text of a list. */
 function optionValue(option: Option, value: unknown): unknown {
   const isWritten = typeof value === 'string' || typeof value === 'number';
-  const isList = option.variadic || [...listed, ...structured].includes(option.attributeName());
+  const key = option.attributeName();
+  if (listed.includes(key)) return [value].flat();
+  const isList = option.variadic || structured.includes(key);
   return isWritten && option.parseArg && !isList ? option.parseArg(String(value), undefined as never) : value;
 }
 

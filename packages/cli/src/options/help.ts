@@ -48,6 +48,7 @@ export const mostUsedOptions = table<Readonly<Record<string, string>>>({
     ...output,
   },
   generate: {
+    prompts: 'File of prompts: .txt, .csv, .jsonl, …',
     model: 'Folder or hub id',
     embedding: 'Textual inversion',
     device: 'cpu, webgpu, cuda, tensorrt, coreml, dml',

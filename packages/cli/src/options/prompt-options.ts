@@ -11,13 +11,16 @@ export interface PromptOptions extends ColumnOptions {
   evalPrompts?: PromptSource;
 }
 
+/** The files of prompts that are read, for help. */
+export const promptFormats =
+  '.txt with one a line, or .csv, .tsv, .json or .jsonl with columns; also datasets/org/name/file of the hub';
+
 /** Adds `--prompts`, `--prompt`, `--eval-prompts`, and the names of their columns. */
 export function addPromptOptions(command: Command): Command {
-  return command
+  command
     .option(
       '--prompts <file>',
-      'Training prompts: .txt with one a line, or .csv, .tsv, .json or .jsonl with columns, of which the others are ' +
-        'metadata for the reward; also datasets/org/name/file of the hub. ' +
+      `Training prompts: ${promptFormats}. Other columns are metadata for the reward. ` +
         '(default: 45 animals; for the embedded model, subjects that it draws well)',
     )
     .option('--prompt <text>', 'A training prompt; may be given several times.', collectValues)
@@ -25,18 +28,22 @@ export function addPromptOptions(command: Command): Command {
       '--eval-prompts <file>',
       'Held-out prompts, in a file like that of --prompts, for an evaluation with and without the adapter after ' +
         'training, and every --eval-freq epochs during it.',
-    )
+    );
+  return addColumnOptions(command).option(
+    '--weight-column <name>',
+    'Column that says how often a prompt is drawn, relative to the others; none for no such column. ' +
+      '(default: weight, if there is one)',
+  );
+}
+
+/** Adds `--prompt-column` and `--negative-column`. */
+export const addColumnOptions = (command: Command): Command =>
+  command
     .option('--prompt-column <name>', 'Column of the prompts. (default: prompt, text or caption)')
     .option(
       '--negative-column <name>',
       'Column of negative prompts, none for no such column. (default: negative_prompt, if there is one)',
-    )
-    .option(
-      '--weight-column <name>',
-      'Column that says how often a prompt is drawn, relative to the others; none for no such column. ' +
-        '(default: weight, if there is one)',
     );
-}
 
 /** The prompts of a run, and what to tell the user about them. */
 export interface RunPrompts {
@@ -73,7 +80,8 @@ async function trainingPrompts(options: PromptOptions, defaults: readonly string
   return texts.length > 0 ? { ...read, list: joinPrompts(given, read.list) } : read;
 }
 
-function refuseColumns({ promptColumn, negativeColumn, weightColumn }: ColumnOptions): void {
+/** @throws UsageError if a column is named for prompts that have none */
+export function refuseColumns({ promptColumn, negativeColumn, weightColumn }: ColumnOptions): void {
   for (const [kind, column] of Object.entries({ prompt: promptColumn, negative: negativeColumn, weight: weightColumn }))
     if (column !== undefined)
       throw new UsageError(

@@ -43,8 +43,6 @@ const choices = ({ lora = [] }: StartingAdapterOptions): readonly LoraChoice[] =
 export async function applyAdapterFields(command: Command, fields: readonly ConfigOption[]): Promise<void> {
   const options = command.opts<StartingAdapterOptions>();
   const [choice, ...others] = choices(options);
-  if (options.loraFreeze && !choice)
-    throw new UsageError('--lora-freeze: got no adapter, expected one. Give --lora <adapter>.');
   if (!choice || options.loraFreeze) return;
   if (others.length > 0 || choice.weight !== undefined)
     throw new UsageError(

@@ -1,0 +1,126 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { captureOutput } from '../../../../fixtures/capture-output.js';
+import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
+import { run } from '../program.js';
+import { combinations } from './combinations.js';
+
+const printed = captureOutput();
+const folder = temporaryFolder();
+const file = join(folder, 'config.yaml');
+
+/** Command lines of `train` with the option that has no effect, and the same options in a configuration file. */
+const trainings: readonly (readonly [option: string, flags: string, config: object, problem: RegExp])[] = [
+  ['lora-file', '--lora-file a', { lora_file: 'a' }, /without --lora\. Give --lora, or leave it out/],
+  ['lora-freeze', '--lora-freeze', { lora_freeze: true }, /without --lora\./],
+  ['revision', '--revision v1', { revision: 'v1' }, /without --model\./],
+  ['variant', '--variant fp16', { variant: 'fp16' }, /without --model\./],
+  ['prompt-column', '--prompt-column a', { prompt_column: 'a' }, /without --prompts\./],
+  ['negative-column', '--negative-column a', { negative_column: 'a' }, /without --prompts\./],
+  ['weight-column', '--weight-column a', { weight_column: 'a' }, /without --prompts\./],
+  ['eval-freq', '--eval-freq 2', { eval_freq: 2 }, /without --eval-prompts\./],
+  ['eval-reward', '--eval-reward aesthetic', { eval_reward: 'aesthetic' }, /without --eval-prompts\./],
+  ['eval-images-per-prompt', '--eval-images-per-prompt 2', { eval_images_per_prompt: 2 }, /without --eval-prompts\./],
+  ['eval-num-steps', '--eval-num-steps 2', { eval_num_steps: 2 }, /without --eval-prompts\./],
+  ['eval-eta', '--eval-eta 1', { eval_eta: 1 }, /without --eval-prompts\./],
+  ['eval-guidance-scale', '--eval-guidance-scale 2', { eval_guidance_scale: 2 }, /without --eval-prompts\./],
+  ['eval-negative-prompts', '--eval-negative-prompts a', { eval_negative_prompts: 'a' }, /without --eval-prompts\./],
+  ['eval-height', '--eval-height 64', { eval_height: 64 }, /without --eval-prompts\./],
+  ['eval-width', '--eval-width 64', { eval_width: 64 }, /without --eval-prompts\./],
+  ['eval-seed', '--eval-seed 2', { eval_seed: 2 }, /without --eval-prompts\./],
+  ['force', '--force reward', { force: ['reward'] }, /without --resume-from\./],
+  ['device', '--engine tfjs --device cuda', { engine: 'tfjs', device: 'cuda' }, /with --engine tfjs\. Leave one/],
+  ['threads', '--engine tfjs --threads 2', { engine: 'tfjs', threads: 2 }, /with --engine tfjs\./],
+  ['max-memory', '--engine tfjs --max-memory 8GB', { engine: 'tfjs', max_memory: '8GB' }, /with --engine tfjs\./],
+  ['threads', '--backend cpu --threads 2', { backend: 'cpu', threads: 2 }, /with --backend, which selects tfjs/],
+  ['max-memory', '--backend cpu --max-memory 1GB', { backend: 'cpu', max_memory: '1GB' }, /with --backend/],
+  ['backend', '--engine onnxruntime --backend cpu', { engine: 'onnxruntime', backend: 'cpu' }, /--engine onnxruntime/],
+  ['backend', '--device cuda --backend cpu', { device: 'cuda', backend: 'cpu' }, /with --device, which selects onnx/],
+  ['lora-rank', '--no-use-lora --lora-rank 8', { use_lora: false, lora_rank: 8 }, /with --no-use-lora\./],
+  ['lora-alpha', '--no-use-lora --lora-alpha 8', { use_lora: 'no', lora_alpha: 8 }, /with --no-use-lora\./],
+  [
+    'lora-target-modules',
+    '--use-lora false --lora-target-modules to_q',
+    { use_lora: false, lora_target_modules: ['to_q'] },
+    /with --no-use-lora\./,
+  ],
+  [
+    'lora-init',
+    '--no-use-lora --lora-init kaiming-uniform',
+    { use_lora: false, lora_init: 'kaiming-uniform' },
+    /with --no-use-lora\./,
+  ],
+  ['lora', '--no-use-lora --lora a', { use_lora: false, lora: 'a' }, /with --no-use-lora\./],
+  [
+    'truncated-backprop-timestep',
+    '--truncated-backprop-timestep 8',
+    { truncated_backprop_timestep: 8 },
+    /with --truncated-backprop-rand, which is the default\./,
+  ],
+  [
+    'truncated-rand-backprop-minmax',
+    '--no-truncated-backprop-rand --truncated-rand-backprop-minmax 0 20',
+    { truncated_backprop_rand: false, truncated_rand_backprop_minmax: [0, 20] },
+    /with --no-truncated-backprop-rand\./,
+  ],
+];
+
+const others: readonly (readonly [option: string, line: string, problem: RegExp])[] = [
+  ['lora-scale', 'generate crab --lora-scale 2', /without --lora\./],
+  ['lora-anneal', 'generate crab --lora-anneal 1', /without --lora\./],
+  ['prompt-column', 'generate crab --prompt-column a', /without --prompts\./],
+  ['precision', 'generate crab --precision float16 --device cpu', /got float16 for cpu, expected float32 there/],
+  ['pretrained-revision', 'train --pretrained-revision v1', /without --model\./],
+  ['mix-coefficient', 'export a -o b --mix-coefficient 0.3', /without --mix\./],
+  ['mix-mode', 'export a -o b --mix-mode factor', /without --mix\./],
+  ['device', 'score a.png --engine tfjs --device cuda', /with --engine tfjs\./],
+  ['overwrite-output-dir', 'train --output-dir a --resume-from a --overwrite-output-dir', /--resume-from of the same/],
+];
+
+describe('combinations', () => {
+  it.each(trainings)('refuse %s among the flags `%s`', async (option, flags, _, problem) => {
+    expect(await run(['train', ...flags.split(' ')])).toBe(2);
+    expect(printed.stderr).toMatch(new RegExp(`^error: --${option}: has no effect `));
+    expect(printed.stderr).toMatch(problem);
+  });
+
+  it.each(trainings)(
+    'refuse %s in a configuration file with the options of `%s`',
+    async (option, _, config, problem) => {
+      const text = stringify(config);
+      writeFileSync(file, text);
+      const name = option.replaceAll('-', '_');
+      const line = text.split('\n').findIndex((one) => one.startsWith(`${name}:`)) + 1;
+      expect(await run(['train', '--config', file])).toBe(2);
+      expect(printed.stderr).toMatch(new RegExp(`^error: ${name}: has no effect .*\\(line ${line} of '`));
+      expect(printed.stderr).toMatch(problem);
+    },
+  );
+
+  it.each(others)('refuse %s in `%s`', async (option, line, problem) => {
+    expect(await run(line.split(' '))).toBe(2);
+    expect(printed.stderr).toMatch(new RegExp(`^error: --${option}: `));
+    expect(printed.stderr).toMatch(problem);
+  });
+
+  it('refuse a flag that has no effect beside an option of the file', async () => {
+    writeFileSync(file, 'engine: tfjs\n');
+    expect(await run(['train', '--config', file, '--threads', '2'])).toBe(2);
+    expect(printed.stderr).toMatch(/^error: --threads: has no effect with --engine tfjs\./);
+  });
+
+  it('accept the defaults in a file, which a run writes beside what it was given', async () => {
+    const defaults = { truncated_backprop_rand: false, truncated_rand_backprop_minmax: [0, 50], eval_freq: null };
+    writeFileSync(file, stringify({ ...defaults, use_lora: false, lora_rank: 4, num_epochs: 0 }));
+    expect(await run(['train', '--config', file])).toBe(2);
+    expect(printed.stderr).toMatch(/num_epochs: /);
+    expect(printed.stderr).not.toContain('has no effect');
+  });
+
+  it('are all tried here', () => {
+    const tried = [...trainings, ...others].map(([option]) => option);
+    expect([...new Set(combinations.map(({ option }) => option))].sort()).toEqual([...new Set(tried)].sort());
+  });
+});
