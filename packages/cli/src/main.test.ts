@@ -169,6 +169,9 @@ describe('alignprop train', () => {
       reward_before: expect.any(Number) as number,
       reward_after: expect.any(Number) as number,
     });
+    const { seconds } = printed[3] as { seconds: Record<string, number> };
+    expect(Object.keys(seconds)).toEqual(['sampling', 'gradient', 'evaluation', 'saving']);
+    for (const time of Object.values(seconds)) expect(time).toBeGreaterThan(0);
     expect(trained.stderr).toMatch(
       /Next:\n {2}\S+ run\/before-after\.png\n {2}alignprop generate crab --lora run\S*\.safetensors --steps 2 .*\n/,
     );

@@ -47,6 +47,7 @@ export { evaluationRecord, metricsRecord, type EvaluationMetrics, type StepMetri
 export type { PromptFunction } from './step/micro-batch.js';
 export type { ImageSamples } from './step/image-samples.js';
 export { logEvaluationSamples, logSamples } from './trackers/log-samples.js';
+export type { Phase, PhaseTimes } from './trackers/phase-times.js';
 export type { Tracker } from './trackers/tracker.js';
 export { trainableDora } from './trainable-dora.js';
 export { AlignPropTrainer, type AlignPropTrainerOptions } from './trainer.js';

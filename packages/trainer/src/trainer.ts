@@ -26,6 +26,7 @@ import { MicroBatches, type PromptFunction } from './step/micro-batch.js';
 import { TrainingStep } from './step/training-step.js';
 import { FailureReports } from './trackers/failure-reports.js';
 import { logSamples } from './trackers/log-samples.js';
+import { PhaseTimes } from './trackers/phase-times.js';
 import type { Tracker } from './trackers/tracker.js';
 
 export interface AlignPropTrainerOptions<M> {
@@ -91,6 +92,8 @@ export class AlignPropTrainer<M = undefined> {
   readonly config: AlignPropConfig;
   /** Which denoising steps the gradient enters. */
   readonly plan: Plan;
+  /** The time that sampling, gradients, evaluations and saving have taken in this process. */
+  readonly times = new PhaseTimes();
   readonly #options: AlignPropTrainerOptions<M>;
   readonly #logger: Logger;
   readonly #prepared: PreparedPipeline;
@@ -130,7 +133,8 @@ export class AlignPropTrainer<M = undefined> {
     const { heldOut } = this.#evaluations;
     const rewardMemory = (rewardFunction as Partial<DetailedReward<M>>).memory;
     const manifest = createManifest('alignprop', config, options.manifest);
-    const parts = { config, manifest, generators, optimizer, average, rewardMemory, collective, logger };
+    const { times } = this;
+    const parts = { config, manifest, generators, optimizer, average, rewardMemory, collective, logger, times };
     this.#step = new TrainingStep({ ...parts, batches, gradient: this.#createGradient() });
     this.#run = new Run({
       ...parts,
@@ -204,7 +208,8 @@ export class AlignPropTrainer<M = undefined> {
     const { imageSamplesHook = logSamples } = this.#options;
     const evaluateIfDue = () => {
       const { globalStep: step } = this;
-      return this.#evaluations.runIfDue({ step, epoch: step, folder: this.#run.folder?.path, tracker, signal });
+      const time = { step, epoch: step, folder: this.#run.folder?.path, tracker, signal };
+      return this.times.during('evaluation', () => this.#evaluations.runIfDue(time));
     };
     await evaluateIfDue();
     while (this.globalStep < num_epochs && !this.#evaluations.heldOut?.isExhausted) {

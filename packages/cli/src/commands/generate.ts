@@ -27,8 +27,8 @@ export function defineCommand(command: Command): void {
     .option('-p, --prompt <text>', 'A prompt, as an argument is; may be given several times.', collectValues)
     .option(
       '--prompts <file>',
-      `Prompts to generate one after the other: ${promptFormats}. Prompt number i has the seed --seed + i, or that of ` +
-        'the column seed.',
+      `Prompts to generate one after the other: ${promptFormats}. Prompt number i has the seed --seed + i, ` +
+        'or that of the column seed.',
     );
   addColumnOptions(command);
   addPipelineOptions(command).addOption(

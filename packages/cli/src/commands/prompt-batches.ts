@@ -21,8 +21,8 @@ export interface BatchOptions extends ColumnOptions {
 }
 
 /**
- * Returns the prompts of the command line as one batch; with those of a file, each prompt as a batch of its own, so that
- * memory does not grow with their number, and each image can be drawn again alone.
+ * Returns the prompts of the command line as one batch; with those of a file, each prompt as a batch of its own, so
+ * that memory does not grow with their number, and each image can be drawn again alone.
  * @throws UsageError if there is no prompt, the file cannot be read, or a seed in it is no integer from 0
  */
 export async function promptBatches(

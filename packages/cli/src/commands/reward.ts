@@ -76,6 +76,11 @@ async function newReward(file: string, options: OutputOptions): Promise<void> {
   );
   if (exists) throw new UsageError(`reward new: '${file}' exists already, expected a new name. Nothing was written.`);
   await writeFile(file, rewardTemplate(file));
+  if (/\.[cm]?ts$/.test(file) && !runsTypeScript())
+    output.warn(
+      `Node ${process.versions.node} does not run TypeScript. To use '${file}', run the command with Node 22.18 or ` +
+        'newer, or compile the file to .mjs.',
+    );
   output.result(
     { event: 'created', file },
     [
@@ -85,3 +90,6 @@ async function newReward(file: string, options: OutputOptions): Promise<void> {
     ].join('\n'),
   );
 }
+
+/** Whether Node runs TypeScript files as they are: since 22.18. */
+const runsTypeScript = (): boolean => Boolean((process.features as { typescript?: unknown }).typescript);

@@ -24,7 +24,7 @@ import { addPromptOptions, readPromptOptions, type PromptOptions } from '../opti
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
 import { isAlignProp, runConfig, sourcesOf } from '../options/run-config.js';
 import { applyManifest, promptFiles } from '../options/run-manifest.js';
-import { checkEvaluation, defaultReward, runRewards } from '../options/run-rewards.js';
+import { defaultReward, runRewards } from '../options/run-rewards.js';
 import {
   addStartingAdapter,
   applyAdapterFields,

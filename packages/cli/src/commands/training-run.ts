@@ -12,6 +12,7 @@ import {
   type EvaluatedImages,
   type EvaluationSamples,
   type ManifestParts,
+  type Phase,
   type StepMetrics,
 } from '@alignprop/trainer';
 import {
@@ -31,7 +32,7 @@ import type { RunConfig } from '../options/run-config.js';
 import { Interrupted } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import type { Output } from '../terminal/output.js';
-import type { Progress } from '../terminal/progress.js';
+import { clock, type Progress } from '../terminal/progress.js';
 import { createTrainer, type Trainer } from './create-trainer.js';
 import { nextCommands, resumeCommand } from './next-commands.js';
 
@@ -73,8 +74,9 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
       async (signal) => {
         await train(trainer, signal, output);
         await stopIfInterrupted(job, trainer, signal, output);
+        const compare = () => compareWithBefore(job, trainer, signal, output);
         const comparison = await byRankZero(collective, 'the comparison', undefined, () =>
-          compareWithBefore(job, trainer, signal, output),
+          trainer.times.during('evaluation', compare),
         );
         const interruption = await interruptionOf(collective, 'the end of the evaluation', signal);
         if (interruption) throw interruption;
@@ -135,7 +137,7 @@ async function stopIfInterrupted(
 /** Prints where the trained weights are, and the best of all evaluations. */
 async function reportDone(
   { config, prompts, evalPrompts = prompts, manifest }: TrainingJob,
-  { globalStep, best }: Trainer,
+  { globalStep, best, times: { seconds } }: Trainer,
   comparison: Comparison,
   output: Output,
 ): Promise<void> {
@@ -155,8 +157,9 @@ async function reportDone(
       [kind]: last,
       ...(record && { best: record }),
       ...comparison,
+      seconds,
     },
-    [`${label}     ${last}`, ...(line ? [line] : [])].join('\n'),
+    [`${label}     ${last}`, ...(line ? [line] : []), `Time     ${describeTimes(seconds)}`].join('\n'),
   );
   const adapter = use_lora ? (best ? bestWeights : last) : undefined;
   const { images } = comparison;
@@ -165,6 +168,14 @@ async function reportDone(
   const next = nextCommands({ config, adapter, prompt, options, launcher, images });
   output.info(['Next:', ...next].join('\n  '));
 }
+
+/** The phases that took time, the longest first: `gradient 6:40, sampling 5:02`. */
+const describeTimes = (seconds: Readonly<Record<Phase, number>>): string =>
+  Object.entries(seconds)
+    .filter(([, time]) => time > 0)
+    .sort(([, a], [, b]) => b - a)
+    .map(([phase, time]) => `${phase} ${clock(time)}`)
+    .join(', ');
 
 /** Returns the error that all processes throw if one of them was interrupted. */
 async function interruptionOf(

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { isWeightFile } from '@alignprop/autograd-ext/weights';
+import { isWeightFile, type HubAccess } from '@alignprop/autograd-ext/weights';
 import { StableDiffusionPipeline, type FromSingleFileOptions } from '@alignprop/diffusion';
 import { embeddedModel } from '../embedded-model.js';
 import { withDownloads } from '../terminal/downloads.js';
 import type { Output } from '../terminal/output.js';
+import { timed } from '../terminal/timed.js';
 import { addEngineOptions, startEngine, type EngineOptions } from './engine-options.js';
 import { collectValues } from './option-parsers.js';
 
@@ -47,9 +48,10 @@ export async function loadPipeline(
   { model, revision, variant, token, embedding = [], ...options }: ModelOptions,
   output: Output,
 ): Promise<StableDiffusionPipeline> {
+  const name = model ?? embeddedModel.name;
   const engine = await startEngine(options, output);
-  output.info(`Loading ${model ?? embeddedModel.name} on ${engine.name} (${engine.device})`);
-  return withDownloads(output, async (access) => {
+  output.info(`Loading ${name} on ${engine.name} (${engine.device})`);
+  const load = async (access: HubAccess) => {
     const location = model ?? embeddedModel.path;
     const common = { ...access, revision, token, engine };
     let pipeline = isWeightFile(location)
@@ -60,7 +62,11 @@ export async function loadPipeline(
       pipeline = await pipeline.loadTextualInversion(location, { ...access, token: name, hfToken: token });
     }
     return pipeline;
-  });
+  };
+  return timed(
+    (duration) => output.info(`Loaded ${name} in ${duration}`),
+    () => withDownloads(output, load),
+  );
 }
 
 /** Opens a checkpoint in one file. @throws if a variant is given, which belongs to folders */

@@ -10,6 +10,7 @@ import {
   type RewardFunction,
 } from '@alignprop/rewards';
 import { UsageError } from '../terminal/errors.js';
+import { timed } from '../terminal/timed.js';
 import { commandReward } from './command-reward.js';
 import { httpReward } from './http-reward.js';
 import { isAsyncFunction, openRewardFile, type UserReward } from './reward-file.js';
@@ -32,7 +33,7 @@ export interface RewardTerms<R extends UserReward = RewardFunction> {
    * active tfjs backend, since modules may create tensors.
    */
   readonly check: () => Promise<void>;
-  /** @param onLoad called with a message before each reward that has weights is loaded */
+  /** @param onLoad called with messages before each reward that has weights is loaded, and after what took long */
   readonly load: (onLoad?: (text: string) => void) => Promise<R>;
 }
 
@@ -133,7 +134,8 @@ async function loadAll(
   const rewards: UserReward[] = [];
   for (const { name, source, load } of terms) {
     if (hasWeights(name)) onLoad(`Loading the reward ${name}`);
-    rewards.push(called(maskSecrets(source), await load())); // sequential, since each may download gigabytes
+    const tell = (duration: string) => onLoad(`Loaded the reward ${maskSecrets(name)} in ${duration}`);
+    rewards.push(called(maskSecrets(source), await timed(tell, load))); // sequential: each may download gigabytes
   }
   return rewards;
 }

@@ -1,7 +1,4 @@
-import type { AlignPropConfig } from '@alignprop/trainer';
-import { UsageError } from '../terminal/errors.js';
 import type { Algorithm } from './algorithm.js';
-import type { PromptList } from './prompt-columns.js';
 import type { UserReward } from './reward-file.js';
 import type { RewardTermOptions } from './reward-options.js';
 import { blackBoxTerms, rewardTerms, type RewardTerms } from './reward-terms.js';
@@ -40,16 +37,4 @@ export function runRewards(
   if (evaluation.length === 0) return { training: trained };
   const flag = '--eval-reward';
   return { training: trained, evaluation: blackBoxTerms(evaluation, rewardOption, { flag, otherTerms: training }) };
-}
-
-/** @throws UsageError if an evaluation is requested without prompts for it */
-export function checkEvaluation(
-  { eval_freq }: Pick<AlignPropConfig, 'eval_freq'>,
-  evalReward: RewardTerms<UserReward> | undefined,
-  evalPrompts: PromptList | undefined,
-): void {
-  if (evalPrompts) return;
-  const advice = 'without held-out prompts. Give --eval-prompts <file>.';
-  if (eval_freq !== null) throw new UsageError(`--eval-freq: got ${eval_freq} ${advice}`);
-  if (evalReward) throw new UsageError(`--eval-reward: got ${evalReward.names.join(', ')} ${advice}`);
 }

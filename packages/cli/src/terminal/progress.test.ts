@@ -84,4 +84,14 @@ describe('startProgress', () => {
       'Training 10/10\n',
     ]);
   });
+
+  it('writes lines as rarely as the formatted count changes', () => {
+    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const progress = startProgress('Generating', 4, { format: (count) => `${Math.floor(count / 2)}` });
+    for (const step of [1, 2, 3, 4]) progress.update(step);
+    expect(write.mock.calls.map(([text]) => String(text).replace(/ \S+ left/, ''))).toEqual([
+      'Generating 1/2\n',
+      'Generating 2/2\n',
+    ]);
+  });
 });

@@ -27,7 +27,7 @@ export function startProgress(
     if (done <= from || done >= total) return '';
     return `${clock(((performance.now() - started) / 1000 / (done - from)) * (total - done))} left`;
   };
-  if (terminalColumns() === undefined) return lines(label, total, remaining);
+  if (terminalColumns() === undefined) return lines({ label, total, from, format }, remaining);
   return bar((done, details) => {
     const parts = { count: `${label} ${format(done)}/${format(total)}`, details, left: remaining(done) };
     return fittingLine({ ...parts, share: done / total }, terminalColumns()!);
@@ -85,11 +85,18 @@ function bar(lineOf: (done: number, details: string) => string, from: number): P
   };
 }
 
-function lines(label: string, total: number, remaining: (done: number) => string): Progress {
+/** Writes a line whenever the formatted count changes. */
+function lines(
+  { label, total, from, format }: { label: string; total: number } & Required<Omit<ProgressOptions, 'started'>>,
+  remaining: (done: number) => string,
+): Progress {
+  let written = format(from);
   return {
     update: (done, details = '') => {
+      if (format(done) === written) return;
+      written = format(done);
       const text = [details, remaining(done)].filter(Boolean).join(', ');
-      process.stderr.write(`${`${label} ${done}/${total} ${text}`.trimEnd()}\n`);
+      process.stderr.write(`${`${label} ${written}/${format(total)} ${text}`.trimEnd()}\n`);
     },
     erase: () => {},
     stop: () => {},

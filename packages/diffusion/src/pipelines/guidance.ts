@@ -34,7 +34,7 @@ export function guidedPrediction(
   config: UNet2DConditionConfig,
   { guidanceRescale = 0 }: GuidanceOptions = {},
 ): ModelFunction {
-  return (params, latents, timestep, promptEmbeds, guidanceScale, inputScale, ...inputs) => {
+  return function guidedUNet(params, latents, timestep, promptEmbeds, guidanceScale, inputScale, ...inputs) {
     const sample = (inputScale ? mul(latents!, inputScale) : latents) as Tensor4D;
     const embeds = promptEmbeds as Tensor3D;
     const [batch] = sample.shape;

@@ -7,7 +7,7 @@ import { decodeLatents, type AutoencoderConfig } from '../models/autoencoder.js'
  * gradient of a clipped value is zero.
  */
 export function decodeImages(config: AutoencoderConfig): ModelFunction {
-  return (params, latents) => {
+  return function imageDecoder(params, latents) {
     const decoded = decodeLatents(config, params, div(latents as Tensor4D, config.scaling_factor));
     return clipByValue(add(mul(decoded, 0.5), 0.5), 0, 1);
   };

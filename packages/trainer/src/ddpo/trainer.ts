@@ -23,6 +23,7 @@ import type { StepMetrics } from '../trackers/metrics.js';
 import { MicroBatches, type PromptFunction } from '../step/micro-batch.js';
 import { FailureReports } from '../trackers/failure-reports.js';
 import { logSamples } from '../trackers/log-samples.js';
+import { PhaseTimes } from '../trackers/phase-times.js';
 import type { Tracker } from '../trackers/tracker.js';
 import { configuredAdvantages, type Advantages } from './advantages.js';
 import { parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo-config.js';
@@ -97,6 +98,8 @@ export type DDPOMetrics = StepMetrics & Required<Pick<StepMetrics, 'approxKl' | 
  */
 export class DDPOTrainer<M = undefined> {
   readonly config: DDPOConfig;
+  /** The time that sampling, gradients, evaluations and saving have taken in this process. */
+  readonly times = new PhaseTimes();
   readonly #options: DDPOTrainerOptions<M>;
   readonly #collective: Collective;
   readonly #generators: Generators;
@@ -164,7 +167,7 @@ export class DDPOTrainer<M = undefined> {
     const parts = { ...shared, manifest, weights, optimizer, generators, average, rewardMemory: this.#rewardMemory };
     const progress = this.#progress;
     this.#run = new Run({
-      ...{ config, trackers, logger, collective, manifest },
+      ...{ config, trackers, logger, collective, manifest, times: this.times },
       files: options.files,
       state: new ResumableState({ ...parts, heldOut, progress, force: options.force ?? [] }),
       exportWeights: (path) => (config.ema_export ? this.averaged(() => weights.export(path)) : weights.export(path)),
@@ -239,7 +242,8 @@ export class DDPOTrainer<M = undefined> {
     const { num_epochs, save_freq } = this.config;
     const evaluateIfDue = () => {
       const { globalStep: step, epoch } = this;
-      return this.#evaluations.runIfDue({ step, epoch, folder: this.#run.folder?.path, tracker, signal });
+      const time = { step, epoch, folder: this.#run.folder?.path, tracker, signal };
+      return this.times.during('evaluation', () => this.#evaluations.runIfDue(time));
     };
     await evaluateIfDue();
     while (this.epoch < num_epochs && !this.#evaluations.heldOut?.isExhausted) {
@@ -276,16 +280,17 @@ export class DDPOTrainer<M = undefined> {
   async #runEpoch(tracker: Tracker, signal?: AbortSignal): Promise<DDPOMetrics> {
     const started = performance.now();
     const { globalStep, epoch, config } = this;
-    const rewards = await this.#draw(tracker, signal);
+    const rewards = await this.times.during('sampling', () => this.#draw(tracker, signal));
     const { images, own, counts, failedImages } = rewards;
     const limit = config.train_adv_clip_max;
     const advantages = this.#advantages(
       images.map(({ prompt }) => prompt),
       images.map(({ reward }) => reward),
     ).map((advantage) => Math.max(-limit, Math.min(limit, advantage)));
-    const policy = await this.#updates.train(
-      own.map(({ sample, place }) => ({ sample, advantage: advantages[place]! })),
-      { epoch, counts, signal, update: (move) => this.#run.update(move) },
+    const judged = own.map(({ sample, place }) => ({ sample, advantage: advantages[place]! }));
+    const update = (move: () => void) => this.#run.update(move);
+    const policy = await this.times.during('gradient', () =>
+      this.#updates.train(judged, { epoch, counts, signal, update }),
     );
     this.#rewardMemory?.observe(termsOf(rewards));
     this.#progress.epoch++;

@@ -75,6 +75,7 @@ export class Evaluations<M> {
     const { heldOut } = this;
     if (!heldOut?.isDue(time)) return;
     const { collective, average, logger } = this.#options;
+    const started = performance.now();
     const evaluate = async () => ({ metrics: await this.#evaluate(heldOut, time), state: heldOut.state() });
     const evaluated = await byRankZero(collective, `evaluation ${time.step}`, time.signal, async () => {
       if (time.signal?.aborted) return undefined;
@@ -84,7 +85,8 @@ export class Evaluations<M> {
     const { metrics, state } = evaluated;
     heldOut.restore(state);
     await time.tracker.logEvaluation?.(metrics);
-    logger.info(describeEvaluation(metrics));
+    const seconds = (performance.now() - started) / 1000;
+    logger.info(describeEvaluation(metrics) + (seconds > 1 ? ` in ${seconds.toFixed(1)} s` : ''));
     if (heldOut.isExhausted) logger.info(`The run ${heldOut.describeExhaustion()}`);
   }
 

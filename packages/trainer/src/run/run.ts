@@ -4,6 +4,7 @@ import { together } from '../collective/together.js';
 import { silent, type Logger } from '../logger.js';
 import { createTrackers } from '../trackers/create-trackers.js';
 import { FailureReports } from '../trackers/failure-reports.js';
+import { PhaseTimes } from '../trackers/phase-times.js';
 import { allTrackers, type Tracker } from '../trackers/tracker.js';
 import {
   claimRunFolder,
@@ -27,6 +28,8 @@ export interface RunOptions {
   /** The state that checkpoints hold; without it the run writes and reads none. */
   state?: ResumableState;
   manifest: RunManifest;
+  /** Gets the durations of writing checkpoints and the trained weights. */
+  times?: PhaseTimes;
   /** Contents of files, by name, that are written into the folder with the manifest. */
   files?: Readonly<Record<string, Uint8Array>>;
   /** Writes the trained weights into a folder, at the end of a run. */
@@ -46,6 +49,7 @@ export class Run {
   readonly #collective: Collective;
   /** The lock on the folder while `execute` runs, on rank 0. */
   #lock: RunLock | undefined;
+  readonly #times: PhaseTimes;
   #globalStep = 0;
   /** The step whose checkpoint is in the run's own folder. */
   #savedStep = -1;
@@ -57,6 +61,7 @@ export class Run {
     this.#options = options;
     this.#logger = options.logger ?? silent;
     this.#collective = options.collective ?? singleProcess;
+    this.#times = options.times ?? new PhaseTimes();
     this.folder = runFolder(options.config);
   }
 
@@ -117,7 +122,8 @@ export class Run {
       const generators = await state.gatherGenerators(this.#globalStep);
       const wasConsistent = this.#isConsistent;
       this.#isConsistent = false; // until it is written
-      if (this.#collective.rank === 0) await state.write(checkpoints, this.#globalStep, generators);
+      if (this.#collective.rank === 0)
+        await this.#times.during('saving', () => state.write(checkpoints, this.#globalStep, generators));
       this.#savedStep = this.#globalStep;
       this.#isConsistent = wasConsistent;
     }
@@ -194,6 +200,7 @@ export class Run {
     if (!this.folder) return;
     if (state) await this.saveCheckpoint();
     await this.#lock?.check();
-    if (this.#collective.rank === 0) await exportWeights(this.folder.path);
+    const { path } = this.folder;
+    if (this.#collective.rank === 0) await this.#times.during('saving', () => exportWeights(path));
   }
 }

@@ -11,6 +11,7 @@ import type { Optimizer } from '../optim/optimizer.js';
 import type { Generators } from './generators.js';
 import type { ImageSamples } from './image-samples.js';
 import type { StepMetrics } from '../trackers/metrics.js';
+import type { PhaseTimes } from '../trackers/phase-times.js';
 import type { MicroBatches } from './micro-batch.js';
 import { statisticsOf, termsOf } from './statistics.js';
 import { StepAttempts, stepName } from './step-attempts.js';
@@ -27,6 +28,8 @@ export interface TrainingStepOptions<M> {
   /** For a reward that learns from its scores. */
   rewardMemory: RewardMemory | undefined;
   collective: Collective;
+  /** Gets the durations of sampling and of the gradient. */
+  times: PhaseTimes;
   logger: Logger;
 }
 
@@ -69,7 +72,7 @@ export class TrainingStep<M> {
    */
   async run({ globalStep, signal, update, showSamples }: StepContext<M>): Promise<StepMetrics> {
     const started = performance.now();
-    const { config, batches, gradient, generators, collective } = this.#options;
+    const { config, batches, gradient, generators, collective, times } = this.#options;
     const { train_gradient_accumulation_steps: rounds, on_nonfinite: onNonFinite } = config;
     const attempts = new StepAttempts({ ...this.#options, globalStep, onNonFinite });
     for (;;) {
@@ -85,10 +88,13 @@ export class TrainingStep<M> {
           const call = { context: { step: globalStep, epoch: globalStep }, lossScale: 1 / rounds, signal };
           const inputs = { ...texts, ...embeds, ...call, latents, plan, noise: generators.noise };
           const microBatch = scope.own(gradient.begin(inputs));
-          const trajectory = scope.own(await microBatch.walkDown()); // 5 walk down: x_T … x_0, each [B, h, w, C]
-          const judged = scope.own(await microBatch.judge(trajectory)); // 6 judge: rewards [B], dL/dx_0 [B, h, w, C]
-          const up = scope.own(await microBatch.walkUp(trajectory, judged)); // 7 walk up: dL/dθ, over attached steps
-          await totals.add(await microBatch.gather(up.params, trajectory), judged, texts, up.kl); // 8 gather
+          const walked = await times.during('sampling', () => microBatch.walkDown()); // 5 walk down: x_T … x_0
+          const trajectory = scope.own(walked); // each [B, h, w, C]
+          await times.during('gradient', async () => {
+            const judged = scope.own(await microBatch.judge(trajectory)); // 6 judge: rewards [B], dL/dx_0 [B, h, w, C]
+            const up = scope.own(await microBatch.walkUp(trajectory, judged)); // 7 walk up: dL/dθ, over attached steps
+            await totals.add(await microBatch.gather(up.params, trajectory), judged, texts, up.kl); // 8 gather
+          });
         }
         const mean = await totals.mean(collective, stepName(globalStep), signal); // 8 … over processes
         attempts.succeed();
