@@ -70,7 +70,12 @@ export const combinations: readonly Combination[] = [
   {
     option: 'precision',
     problem: ({ value }) => {
-      const { engine, backend, device, precision = 'float32' } = Object.fromEntries(
+      const {
+        engine,
+        backend,
+        device,
+        precision = 'float32',
+      } = Object.fromEntries(
         ['engine', 'backend', 'device', 'precision'].map((name) => [name, value(name)]),
       ) as EngineOptions;
       const mixed = ({ float32: 'no', float16: 'fp16', bfloat16: 'bf16' } as const)[precision];
