@@ -16,7 +16,7 @@ export const mostUsedOptions = table<Readonly<Record<string, string>>>({
     model: 'Folder or hub id',
     device: 'cpu, webgpu, cuda, tensorrt, coreml, dml',
     reward: 'Reward to maximise, listed or your file',
-    algorithm: 'ddpo: for rewards without gradient',
+    algorithm: 'Or ddpo: needs no gradient',
     prompts: 'Training prompts: .txt, .csv, .jsonl, …',
     'eval-prompts': 'Held-out prompts to evaluate',
     config: 'JSON or YAML file with these options',
