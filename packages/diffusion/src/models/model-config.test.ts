@@ -60,7 +60,10 @@ describe('the configs of models', () => {
     [{ attention_head_dim: 7 }, 'attention_head_dim got 7 heads, expected a divisor of 320 channels'],
     [{ norm_num_groups: 48 }, 'norm_num_groups got 48, expected a divisor of 320 channels'],
     [{ norm_num_groups: null }, 'norm_num_groups got null, expected an integer from 1 to 65536'],
-    [{ block_out_channels: '320' }, 'block_out_channels got "320", expected a list of positive integers'],
+    [
+      { block_out_channels: '320' },
+      'block_out_channels got "320", expected a list of up to 14 integers from 1 to 65536',
+    ],
     [
       { only_cross_attention: [true, 'no'] },
       'only_cross_attention got [true,"no"], expected a boolean or a list of them',
