@@ -20,7 +20,7 @@ const nodeSeams = [
   'packages/autograd-ext/src/engine/onnxruntime/runtime/{onnx-runtime,session,temporary-folder,weight-files}.ts',
   'packages/autograd-ext/src/weights/**/*.ts',
   'packages/trainer/src/collective/launcher.ts',
-  'packages/trainer/src/run/{checkpoints,earlier-run,folder,join-ranks,lock,manifest,run-start}.ts',
+  'packages/trainer/src/run/{check*,earlier-run,folder,join-ranks,lock,manifest,run-start}.ts',
   'packages/trainer/src/trackers/**/*.ts',
 ];
 
@@ -87,7 +87,7 @@ const rooms = {
     ['trainable-dora.ts'],
   ],
   cli: [
-    ['embedded-model.ts', 'version.ts', 'terminal'],
+    ['embedded-model.ts', 'path-exists.ts', 'version.ts', 'terminal'],
     ['images', 'tensorflow'],
     ['options'],
     ['doctor'],
@@ -178,6 +178,19 @@ const scopes = {
   tools: ['*'],
 };
 const scopeTag = (name) => (name === '*' ? '*' : `scope:${name}`);
+
+const reading = '/^(access|l?stat|open|opendir|readFile|readdir|readlink|realpath)(Sync)?$/';
+const onlyAbsent =
+  'Only ENOENT means absent: use `ifPresent` (or `pathExists` in the command), which throws other errors.';
+/** Code that takes every error of the file system for a file that does not exist. */
+const absences = [
+  'ImportSpecifier[imported.name="existsSync"], Property[key.name="existsSync"]',
+  `CallExpression[callee.property.name="catch"][callee.object.callee.name=${reading}] > [params.length=0]`,
+  `CallExpression[callee.property.name="then"][callee.object.callee.name=${reading}] > [params.length=0]:nth-child(2)`,
+  `TryStatement:has(CallExpression[callee.name=${reading}]) > CatchClause[param=null]`,
+  'CallExpression[callee.property.name="catch"] > ArrowFunctionExpression[params.length=0]' +
+    '[body.type=/^(Identifier|Literal|TemplateLiteral|ArrayExpression|ObjectExpression)$/]',
+].map((selector) => ({ selector, message: onlyAbsent }));
 
 export default tseslint.config(
   {
@@ -288,7 +301,7 @@ export default tseslint.config(
     files: sources,
     ignores: [...tests, outside],
     rules: {
-      'no-restricted-syntax': ['error', ...ownKeys],
+      'no-restricted-syntax': ['error', ...ownKeys, ...absences],
       'no-restricted-properties': [
         'error',
         { object: 'JSON', property: 'parse', message: "Use parseJson of '@alignprop/autograd-ext/outside'." },
@@ -298,7 +311,7 @@ export default tseslint.config(
   {
     files: librarySources,
     ignores: [...tests, ...nodeSeams, outside],
-    rules: { 'no-restricted-syntax': ['error', ...ownKeys, nodeImports] },
+    rules: { 'no-restricted-syntax': ['error', ...ownKeys, ...absences, nodeImports] },
   },
 
   {

@@ -1,3 +1,5 @@
+import { ifPresent } from './weights/files/if-present.js';
+
 /** Tells why a package was not loaded. */
 export interface LoadError {
   readonly error: Error;
@@ -71,19 +73,20 @@ const addCommands: Readonly<Record<string, string>> = {
 
 async function addCommand(): Promise<string> {
   if (!isNode()) return 'npm install';
-  const { existsSync } = await import('node:fs');
+  const { stat } = await import('node:fs/promises');
   const [root, ...inside] = import.meta.url.split('/node_modules/');
   const project = inside.length > 0 ? root! : `file://${process.cwd()}`;
-  const lockfile = Object.keys(addCommands).find((name) => existsSync(new URL(`${project}/${name}`)));
-  return addCommands[lockfile ?? 'package-lock.json']!;
+  for (const [lockfile, command] of Object.entries(addCommands))
+    if (await ifPresent(stat(new URL(`${project}/${lockfile}`)))) return command;
+  return 'npm install';
 }
 
 /** Whether a module lies in a global installation: the folder around its outermost node_modules is no project. */
 export async function isGlobal(module: string): Promise<boolean> {
   const [root, ...inside] = module.split('/node_modules/');
   if (!isNode() || inside.length === 0 || !module.startsWith('file:')) return false;
-  const { existsSync } = await import('node:fs');
-  return !existsSync(new URL(`${root}/package.json`));
+  const { stat } = await import('node:fs/promises');
+  return (await ifPresent(stat(new URL(`${root}/package.json`)))) === undefined;
 }
 
 const isNode = (): boolean => typeof process !== 'undefined' && process.versions?.node !== undefined;

@@ -1,5 +1,6 @@
 import { directory } from './files/directory.js';
 import { subfolder, type FileSource } from './files/file-source.js';
+import { ifPresent } from './files/if-present.js';
 import { hub } from './hub/hub.js';
 import type { HubOptions } from './hub/hub-settings.js';
 import { isSafetensors, isWeightFile } from './open-weight-file.js';
@@ -67,7 +68,7 @@ const isTrained = (name: string): boolean => isWeightFile(name) && !isTrainingSt
 /** Lists the files of weights in the folders of a folder on this machine: `checkpoint-500/model.safetensors`. */
 async function filesBelow(location: string): Promise<string[]> {
   const { readdir } = await import('node:fs/promises');
-  const entries = await readdir(location, { withFileTypes: true }).catch(() => []);
+  const entries = (await ifPresent(readdir(location, { withFileTypes: true }))) ?? [];
   const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
   const files = await Promise.all(
     folders.sort().map(async (name) => (await directory(location).list(name)).map((file) => `${name}/${file}`)),
@@ -90,7 +91,7 @@ async function findByPath(location: string, options: HubOptions): Promise<Weight
 /** @throws if a location is a file on this machine, whose extension is none of weights */
 async function checkExtension(location: string, owner: string): Promise<void> {
   const { stat } = await import('node:fs/promises');
-  const entry = await stat(location).catch(() => undefined);
+  const entry = await ifPresent(stat(location));
   if (!entry || entry.isDirectory()) return;
   throw new Error(
     `${owner}: location got the file '${location}', ` +
@@ -108,8 +109,5 @@ async function folderOf(location: string | FileSource, options: HubOptions): Pro
 
 async function exists(path: string): Promise<boolean> {
   const { stat } = await import('node:fs/promises');
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+  return (await ifPresent(stat(path))) !== undefined;
 }

@@ -1,5 +1,6 @@
 import { directory } from './files/directory.js';
 import type { FileSource } from './files/file-source.js';
+import { ifPresent } from './files/if-present.js';
 import { isWeightFile } from './open-weight-file.js';
 import { hub, HUB_ID } from './hub/hub.js';
 import type { HubOptions } from './hub/hub-settings.js';
@@ -14,7 +15,7 @@ export async function resolveSource(source: string | FileSource, options: HubOpt
   options.signal?.throwIfAborted();
   if (typeof source !== 'string') return source;
   const { stat } = await import('node:fs/promises');
-  const entry = await stat(source).catch(() => undefined);
+  const entry = await ifPresent(stat(source));
   if (entry?.isDirectory()) return directory(source);
   if (entry) throw new Error(`resolveSource: location got the file '${source}', expected a folder. ${advice(source)}`);
   if (HUB_ID.test(source)) return hub(source, options);

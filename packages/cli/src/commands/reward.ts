@@ -1,8 +1,9 @@
-import { access, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { createEngine, ensureBackend } from '@alignprop/autograd-ext';
 import { isModelReward, loadReward, type RewardFunction } from '@alignprop/rewards';
 import { collectValues, integerParser } from '../options/option-parsers.js';
+import { pathExists } from '../path-exists.js';
 import { blackBoxTerms } from '../options/reward-terms.js';
 import type { RewardOptions } from '../options/reward-term-options.js';
 import { isRewardFile } from '../options/reward-file.js';
@@ -70,11 +71,8 @@ async function newReward(file: string, options: OutputOptions): Promise<void> {
   const output = new Output(options);
   if (!isRewardFile(file))
     throw new UsageError(`reward new: got '${file}', expected a name that ends in .mjs, .js or .ts.`);
-  const exists = await access(file).then(
-    () => true,
-    () => false,
-  );
-  if (exists) throw new UsageError(`reward new: '${file}' exists already, expected a new name. Nothing was written.`);
+  if (pathExists(file))
+    throw new UsageError(`reward new: '${file}' exists already, expected a new name. Nothing was written.`);
   await writeFile(file, rewardTemplate(file));
   if (/\.[cm]?ts$/.test(file) && !runsTypeScript())
     output.warn(

@@ -96,7 +96,8 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
 
 /** After an error: prints the command that goes on from the last checkpoint, if the run has got that far. */
 async function showResumption(folder: string, { epoch }: Trainer, output: Output): Promise<void> {
-  const names = await readdir(`${folder}/checkpoints`).catch(() => []); // the error itself is reported
+  // eslint-disable-next-line no-restricted-syntax -- the error of the run is the one to report
+  const names = await readdir(`${folder}/checkpoints`).catch(() => []);
   if (epoch === 0 || !names.some((name) => /^checkpoint_\d+$/.test(name))) return;
   const command = resumeCommand(folder, await launchCommand(process.env));
   output.warn(`the run failed after epoch ${epoch}. Continue from its last checkpoint with:\n  ${command}`);

@@ -15,6 +15,7 @@ async function checkCache(folder: string): Promise<Finding> {
   const existing = await nearestFolder(folder);
   const isWritable = await access(existing, constants.W_OK).then(
     () => true,
+    // eslint-disable-next-line no-restricted-syntax -- every error is the finding
     () => false,
   );
   if (!isWritable)

@@ -1,9 +1,10 @@
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseJson } from '@alignprop/autograd-ext/outside';
 import { installCommand } from '@alignprop/autograd-ext';
+import { pathExists } from '../path-exists.js';
 import type { Finding } from './finding.js';
 
 /** Packages that users may install, and their purposes. */
@@ -55,7 +56,7 @@ function findPackage(name: string, users: readonly string[]): Package | undefine
 /** The folder of a package in the node_modules above a file; package.json need not be exported. */
 function packageFolder(name: string, from: string): string | undefined {
   const folders = createRequire(from).resolve.paths(name) ?? [];
-  const folder = folders.map((path) => join(path, name)).find((path) => existsSync(join(path, 'package.json')));
+  const folder = folders.map((path) => join(path, name)).find((path) => pathExists(join(path, 'package.json')));
   return folder && realpathSync(folder);
 }
 

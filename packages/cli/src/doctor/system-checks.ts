@@ -1,9 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseJson } from '@alignprop/autograd-ext/outside';
+import { pathExists } from '../path-exists.js';
 import { programVersion } from '../version.js';
 import type { Finding } from './finding.js';
 
@@ -40,9 +41,9 @@ function checkInstallation(): Finding {
   const [root, inside] = here.split(/[\\/]node_modules[\\/]/) as [string, string?];
   const npm = npmVersion();
   const withNpm = npm ? `, npm ${npm} beside Node` : '';
-  const isProject = inside !== undefined && existsSync(join(root, 'package.json'));
+  const isProject = inside !== undefined && pathExists(join(root, 'package.json'));
   const kind = inside === undefined ? 'sources' : isProject ? 'project' : 'global';
-  const lockfile = isProject ? Object.keys(managers).find((name) => existsSync(join(root, name))) : undefined;
+  const lockfile = isProject ? Object.keys(managers).find((name) => pathExists(join(root, name))) : undefined;
   const manager = lockfile && managers[lockfile];
   const text = { sources: 'runs from sources', project: 'in the project', global: 'globally' }[kind];
   return {
@@ -58,7 +59,7 @@ function npmVersion(): string | undefined {
   const bin = dirname(process.execPath);
   const file = ['../lib/node_modules/npm/package.json', 'node_modules/npm/package.json']
     .map((path) => join(bin, path))
-    .find((path) => existsSync(path));
+    .find((path) => pathExists(path));
   return file && (parseJson(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 

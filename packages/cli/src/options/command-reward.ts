@@ -30,7 +30,7 @@ export function commandReward(command: string, options: ServiceOptions): BlackBo
   return async (images, prompts, metadata, context = outsideRun) => {
     const request = await rewardRequest(images, prompts, metadata, context);
     const answer = last.then(() => withRetries(() => ask(request), options));
-    last = answer.catch(() => undefined);
+    last = answer.catch(() => {});
     return parseAnswer(await answer);
   };
 }

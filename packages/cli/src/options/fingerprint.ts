@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ifPresent } from '@alignprop/autograd-ext/weights';
 
 /** The SHA-256 of a text, as hexadecimal digits. */
 export const hashText = (text: string): string => createHash('sha256').update(text).digest('hex');
@@ -31,7 +32,7 @@ export interface Fingerprint {
  * @returns undefined if there is neither a file nor a folder
  */
 export async function fingerprint(path: string): Promise<Fingerprint | undefined> {
-  const found = await stat(path).catch(() => undefined);
+  const found = await ifPresent(stat(path));
   if (!found) return undefined;
   const names = found.isDirectory() ? await modelFiles(path) : [''];
   const files: FileFingerprint[] = [];
@@ -46,7 +47,7 @@ async function modelFiles(folder: string): Promise<readonly string[]> {
   const entries = await readdir(folder, { withFileTypes: true });
   const inside = entries
     .filter((entry) => !entry.isFile() && !entry.name.startsWith('.'))
-    .map(async ({ name }) => (await readdir(join(folder, name)).catch(() => [])).map((file) => `${name}/${file}`));
+    .map(async ({ name }) => ((await ifPresent(readdir(join(folder, name)))) ?? []).map((file) => `${name}/${file}`));
   const names = [entries.map(({ name }) => name), ...(await Promise.all(inside))].flat();
   const kept = names.filter((name) => isModelFile(name.replace(/^.*\//, ''))).sort();
   const areFiles = await Promise.all(kept.map(async (name) => (await stat(join(folder, name))).isFile()));

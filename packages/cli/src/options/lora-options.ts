@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../terminal/errors.js';
 import { parseNumber } from './option-parsers.js';
+import { pathExists } from '../path-exists.js';
 
 /** An adapter as `--lora` names it. */
 export interface LoraChoice {
@@ -38,7 +38,7 @@ export const addLoraOptions = (command: Command): Command =>
  * @throws UsageError if something else than a number follows the colon after a file that is there
  */
 export function collectLora(text: string, previous: readonly LoraChoice[] = []): readonly LoraChoice[] {
-  const [, source, weight] = existsSync(text)
+  const [, source, weight] = pathExists(text)
     ? []
     : (/^(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i.exec(text) ?? []);
   if (!source) checkWeight(text);
@@ -48,7 +48,7 @@ export function collectLora(text: string, previous: readonly LoraChoice[] = []):
 /** @throws UsageError if a text is the path of a file, a colon and something else than a number */
 function checkWeight(text: string): void {
   const [, source, weight] = /^(.+):([^:]*)$/.exec(text) ?? [];
-  if (source && !existsSync(text) && existsSync(source))
+  if (source && !pathExists(text) && pathExists(source))
     throw new UsageError(
       `--lora: the weight of '${source}' got '${weight}', expected a number such as 0.8. Write 'file:0.8'.`,
     );

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { isWeightFile, type HubAccess } from '@alignprop/autograd-ext/weights';
 import { StableDiffusionPipeline, type FromSingleFileOptions } from '@alignprop/diffusion';
@@ -8,6 +7,7 @@ import type { Output } from '../terminal/output.js';
 import { timed } from '../terminal/timed.js';
 import { addEngineOptions, startEngine, type EngineOptions } from './engine-options.js';
 import { collectValues } from './option-parsers.js';
+import { pathExists } from '../path-exists.js';
 
 /** Values of the options that select the model and the engine that runs it. */
 export interface ModelOptions extends EngineOptions {
@@ -81,6 +81,6 @@ function openFile(
 
 /** Splits `file:token`. A colon before a path, as in C:\, belongs to the file, and so does one in a file's name. */
 function splitToken(given: string): [location: string, token?: string] {
-  const [, location, token] = existsSync(given) ? [] : (/^(.+):([^:/\\]+)$/.exec(given) ?? []);
+  const [, location, token] = pathExists(given) ? [] : (/^(.+):([^:/\\]+)$/.exec(given) ?? []);
   return location === undefined ? [given] : [location, token];
 }

@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
 import { hub } from '@alignprop/autograd-ext/weights';
 import { UsageError } from '../terminal/errors.js';
+import { pathExists } from '../path-exists.js';
 import { decodeText, readTextFile } from './text-file.js';
 
 /** A file of a data set on the hub, as Python writes it: `datasets/org/name/path`, also after `hf://`. */
@@ -13,7 +13,7 @@ const DATA_SET = /^(?:hf:\/\/)?datasets\/([^/]+\/[^/@]+)(?:@([^/]+))?\/(.+)$/;
  * @throws UsageError if the file cannot be read or is no text
  */
 export async function readPromptFile(path: string, flag: string): Promise<string> {
-  const [, id, revision, file] = existsSync(path) ? [] : (DATA_SET.exec(path) ?? []);
+  const [, id, revision, file] = pathExists(path) ? [] : (DATA_SET.exec(path) ?? []);
   if (!id || !file) return readTextFile(path, flag);
   const bytes = await readDataSet(id, file, revision).catch((cause: unknown) => {
     throw new UsageError(`${flag}: cannot read '${path}': ${(cause as Error).message}`, { cause });

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { ifPresent } from '@alignprop/autograd-ext/weights';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import { describeValue, isClass } from '@alignprop/rewards/interface';
 import { UsageError } from '../terminal/errors.js';
@@ -29,8 +30,7 @@ export const rewardFileName = (path: string): string => basename(path).replace(/
  * @throws if the file does not exist, cannot be run, or exports something else
  */
 export async function openRewardFile(path: string, flag: string): Promise<RewardFile> {
-  if (!(await stat(path).catch(() => undefined))?.isFile())
-    throw new UsageError(`${flag}: there is no file '${path}'.`);
+  if (!(await ifPresent(stat(path)))?.isFile()) throw new UsageError(`${flag}: there is no file '${path}'.`);
   const module = await importModule(path, flag);
   const { createReward } = module;
   const exported = defaultExport(module);

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { maskSecrets } from '@alignprop/autograd-ext/outside';
 import type { HubAccess } from '@alignprop/autograd-ext/weights';
 import { resolveSource } from '@alignprop/autograd-ext/weights';
@@ -7,6 +6,7 @@ import { embeddedModel } from '../embedded-model.js';
 import { fingerprint, hashText } from './fingerprint.js';
 import { collectLora, type LoraChoice } from './lora-options.js';
 import type { ModelOptions } from './model-options.js';
+import { pathExists } from '../path-exists.js';
 import type { PromptList } from './prompt-columns.js';
 import type { RunPrompts } from './prompt-options.js';
 import { parseRewardOptions, type RewardOptions } from './reward-term-options.js';
@@ -98,7 +98,7 @@ async function rewardIdentity(
 
 /** The hash of what a path leads to; any other value itself. */
 const contentOf = async (value: unknown): Promise<unknown> =>
-  typeof value === 'string' && existsSync(value) ? ((await fingerprint(value))?.sha256 ?? value) : value;
+  typeof value === 'string' && pathExists(value) ? ((await fingerprint(value))?.sha256 ?? value) : value;
 
 async function listIdentity(values: readonly string[]): Promise<IdentityPart> {
   return { name: values.join(', '), sha256: hashText(JSON.stringify(await Promise.all(values.map(contentOf)))) };

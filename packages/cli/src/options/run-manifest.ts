@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { extname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -6,6 +5,7 @@ import { isMasked, record, table } from '@alignprop/autograd-ext/outside';
 import { findManifest, type FoundManifest, type StoredManifest } from '@alignprop/trainer';
 import { UsageError } from '../terminal/errors.js';
 import type { ConfigOption } from './config-options.js';
+import { pathExists } from '../path-exists.js';
 import { joinRewardOptions } from './resumed-reward-options.js';
 import type { RewardOptions } from './reward-term-options.js';
 import { sourceOfTerm } from './reward-term.js';
@@ -116,7 +116,7 @@ function refuseMasked(command: Command, key: string): never {
 function copyOf(key: string, value: unknown, folder: string | undefined): string | undefined {
   if (folder === undefined || typeof value !== 'string' || !Object.hasOwn(promptCopies, key)) return undefined;
   const copy = join(folder, copyName(key as keyof typeof promptCopies, value));
-  return existsSync(copy) ? copy : undefined;
+  return pathExists(copy) ? copy : undefined;
 }
 
 const copyName = (key: keyof typeof promptCopies, path: string): string => `${promptCopies[key]}${extname(path)}`;
@@ -141,7 +141,7 @@ function absolute(key: string, value: unknown): unknown {
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, absolute(key, inner)]));
   if (typeof value !== 'string') return value;
   const path = pathIn(key, value);
-  if (path === undefined || !existsSync(path)) return value;
+  if (path === undefined || !pathExists(path)) return value;
   const at = value.indexOf(path);
   return `${value.slice(0, at)}${resolve(path)}${value.slice(at + path.length)}`;
 }
@@ -152,7 +152,7 @@ function pathIn(key: string, value: string): string | undefined {
   if (key === 'rewardOption') return value.slice(value.indexOf('=') + 1);
   if (['model', 'pretrainedModel', 'prompts', 'evalPrompts'].includes(key)) return value;
   if (!['embedding', 'lora'].includes(key)) return undefined;
-  return existsSync(value) ? value : value.replace(/:[^:/\\]+$/, '');
+  return pathExists(value) ? value : value.replace(/:[^:/\\]+$/, '');
 }
 
 /** The contents of the files of prompts, by the names of their copies in the folder of the run. */

@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { TensorflowPackage } from '@alignprop/autograd-ext';
+import { pathExists } from '../path-exists.js';
 import { UsageError } from '../terminal/errors.js';
 import { tensorflowLibraries, type PythonTensorflow } from './python-tensorflow.js';
 import { lastLines, runProgram } from './run-program.js';
@@ -33,7 +33,7 @@ function findNodeHeaders(): string {
     '/usr/include/node',
     join(process.cwd(), 'node_modules/node-api-headers/include'),
   ];
-  const found = folders.find((folder) => existsSync(join(folder, 'node_api.h')));
+  const found = folders.find((folder) => pathExists(join(folder, 'node_api.h')));
   if (found) return found;
   throw new UsageError(
     `setup tensorflow: node_api.h got no file in ${folders.join(', ')}, expected Node's headers in one of them. ` +

@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pathExists } from '../path-exists.js';
 import { UsageError } from '../terminal/errors.js';
 import { lastLines, runProgram } from './run-program.js';
 
@@ -77,7 +77,7 @@ async function checkTensorflow(python: string, folder: string, version: string):
   const [major = 0, minor = 0] = version.split('.').map(Number);
   const isOld = major < oldest[0] || (major === oldest[0] && minor < oldest[1]);
   const missing = [...tensorflowLibraries, 'include/tensorflow/c/c_api.h'].filter(
-    (name) => !existsSync(join(folder, name)),
+    (name) => !pathExists(join(folder, name)),
   );
   if (isOld || missing.length > 0)
     throw new UsageError(
@@ -90,9 +90,9 @@ async function checkTensorflow(python: string, folder: string, version: string):
 
 /** The libraries in `nvidia/<package>/lib`, where `pip install tensorflow[and-cuda]` puts CUDA and cuDNN. */
 async function findCudaLibraries(nvidia: string): Promise<string[]> {
-  const folders = existsSync(nvidia) ? (await readdir(nvidia)).map((name) => join(nvidia, name, 'lib')) : [];
+  const folders = pathExists(nvidia) ? (await readdir(nvidia)).map((name) => join(nvidia, name, 'lib')) : [];
   const files = await Promise.all(
-    folders.filter(existsSync).map(async (folder) => (await readdir(folder)).map((name) => join(folder, name))),
+    folders.filter(pathExists).map(async (folder) => (await readdir(folder)).map((name) => join(folder, name))),
   );
   return files.flat().filter((file) => /\.so\.[\d.]+$/.test(file));
 }

@@ -3,7 +3,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 
 /**
- * Called before an operation that changes the disk. The operation is done when it returns, fails when it throws, and
+ * Called before an operation on files. The operation is done when it returns, fails when it throws, and
  * never happens while it does not resolve. `tear` does half of the operation.
  */
 export type Fate = (operation: string, path: string, tear: () => Promise<unknown>) => void | Promise<void>;
@@ -13,11 +13,16 @@ type Operation = (...args: any[]) => Promise<any>;
 const half = (data: string | Uint8Array) =>
   typeof data === 'string' ? data.slice(0, data.length / 2) : data.subarray(0, data.length / 2);
 
+/** Operations of node:fs/promises that read. */
+const reads = ['lstat', 'readdir', 'readFile', 'stat'];
+
 /**
- * Calls `fate` before each operation of this process, through node:fs/promises, that changes files below a folder.
+ * Calls `fate` before each operation of this process, through node:fs/promises, that changes files below a folder or
+ * beside it under its name and a suffix.
+ * @param options `withReads`: also before each operation that reads them
  * @returns a function that ends the interception
  */
-export function interceptDisk(folder: string, fate: Fate): () => Promise<void> {
+export function interceptDisk(folder: string, fate: Fate, { withReads = false } = {}): () => Promise<void> {
   const originals = { ...files } as unknown as Record<string, Operation>;
   const isOurs = (path: unknown): path is string => typeof path === 'string' && path.startsWith(folder);
   const intercept = (name: string, tear: (...args: any[]) => Promise<unknown> = () => Promise.resolve()) => {
@@ -30,11 +35,14 @@ export function interceptDisk(folder: string, fate: Fate): () => Promise<void> {
   for (const name of ['mkdir', 'rename', 'rmdir']) intercept(name);
   for (const name of ['appendFile', 'writeFile']) intercept(name, tornWrite(name));
   intercept('rm', tearFolder);
+  if (withReads) for (const name of ['cp', ...reads]) intercept(name);
   const opened = new Set<FileHandle>();
   (files as any).open = async (path: string, flags = 'r', ...rest: unknown[]) => {
-    if (isOurs(path) && flags !== 'r') await fate('open', path, () => Promise.resolve());
+    const isRead = flags === 'r';
+    if (isOurs(path) && (withReads || !isRead)) await fate('open', path, () => Promise.resolve());
     const handle = (await originals.open!(path, flags, ...rest)) as FileHandle;
     opened.add(handle);
+    if (isOurs(path) && withReads) interceptReads(handle, path, fate);
     return isOurs(path) ? interceptHandle(handle, path, fate) : handle;
   };
   syncBuiltinESMExports();
@@ -68,6 +76,54 @@ function interceptHandle(handle: FileHandle, path: string, fate: Fate): FileHand
     },
   });
 }
+
+/** Calls `fate` before a handle is read. */
+function interceptReads(handle: FileHandle, path: string, fate: Fate): void {
+  for (const name of ['read', 'stat'] as const) {
+    const original = handle[name].bind(handle) as Operation;
+    const intercepted: Operation = async (...args: unknown[]) => {
+      await fate(name, path, () => Promise.resolve());
+      return original(...args);
+    };
+    Object.assign(handle, { [name]: intercepted });
+  }
+}
+
+/** Errors of file systems: a bad sector, a missing permission, a stale network handle, a full disk, too many files. */
+export const faultCodes = ['EIO', 'EACCES', 'ESTALE', 'ENOSPC', 'EMFILE'] as const;
+
+/**
+ * Simulates one fault: the n-th operation (from 1), reads included, fails with a code; a write is done by half.
+ * @returns `operation`, the one that failed, and `end`, which lets the disk work again
+ */
+export function faultyDisk(folder: string, n: number, code: string) {
+  let count = 0;
+  const fault: { operation?: string; end: () => Promise<void> } = {
+    end: interceptDisk(
+      folder,
+      async (operation, path, tear) => {
+        if (++count !== n) return;
+        fault.operation = describe(operation, folder, path);
+        await tear();
+        throw Object.assign(new Error(`${code}: simulated, ${operation} '${path}'`), { code, syscall: operation });
+      },
+      { withReads: true },
+    ),
+  };
+  return fault;
+}
+
+/** Lists the operations on a folder, reads included, that work needs: `read checkpoints/checkpoint_1/state.json`. */
+export async function listOperations(folder: string, work: () => Promise<unknown>): Promise<readonly string[]> {
+  const operations: string[] = [];
+  const record = (operation: string, path: string) => void operations.push(describe(operation, folder, path));
+  await work().finally(interceptDisk(folder, record, { withReads: true }));
+  return operations;
+}
+
+/** Names an operation, without the random parts of temporary names. */
+const describe = (operation: string, folder: string, path: string): string =>
+  `${operation} ${path.slice(folder.length + 1).replace(/[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}/g, '*')}`;
 
 /**
  * Simulates a crash: the n-th operation (from 1) is done by half, later ones never.

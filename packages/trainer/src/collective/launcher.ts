@@ -89,6 +89,7 @@ export async function launchCommand(env: Environment): Promise<readonly string[]
 /** The arguments of the parent process, which is mpirun or a helper of its; empty where they cannot be read. */
 async function parentArguments(): Promise<readonly string[]> {
   const { readFile } = await import('node:fs/promises');
+  // eslint-disable-next-line no-restricted-syntax -- it only completes a printed command
   const text = await readFile(`/proc/${process.ppid}/cmdline`, 'utf8').catch(() => '');
   return text.split('\0').slice(0, -1);
 }

@@ -2,22 +2,23 @@ import { z } from 'zod';
 import { tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { readValues, type GeneratorState, type StoredTensor } from '@alignprop/autograd-ext';
 import {
+  describeSpace,
   directory,
+  freeSpace,
   openSafetensors,
   saveSafetensors,
   syncFolder,
   writeFileAtomic,
 } from '@alignprop/autograd-ext/weights';
-import { parseJson, record } from '@alignprop/autograd-ext/outside';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { TrainedWeights } from '../model/trained-weights.js';
+import { listCheckpoints, partialPath } from './checkpoint-folder.js';
+import { findDamage, writeChecksums } from './checksums.js';
 import { manifestSchema, type RunManifest } from './manifest.js';
 import type { StoredManifest } from './resume-rules.js';
 
 const files = { optimizer: 'optimizer.safetensors', average: 'ema.safetensors', state: 'state.json' } as const;
-
-/** The suffixes of a checkpoint's folder while it is written or deleted. */
-const suffixes = { partial: '.partial', deleted: '.deleted' } as const;
 
 const generatorState = z.strictObject({ engine: z.array(z.int()), nextNormal: z.number().nullable() });
 
@@ -40,10 +41,8 @@ const stateSchema = z.strictObject({
   manifest: manifestSchema.optional(),
   /** The configuration, in checkpoints of versions without a manifest. */
   config: z.record(z.string(), z.unknown()).optional(),
-  /** Hashes of the other files, those in folders included. */
-  sha256: z
-    .record(z.string(), z.string())
-    .refine((hashes) => Object.hasOwn(hashes, files.optimizer), `expected an entry for ${files.optimizer}`),
+  /** Files of the weights, by paths within the checkpoint. */
+  weights: z.array(z.string()),
 });
 
 type State = z.output<typeof stateSchema>;
@@ -73,33 +72,37 @@ export interface Checkpoint extends TrainingState {
   readonly optimizer: { readonly steps: number; readonly stored: Readonly<Record<string, StoredTensor>> };
 }
 
+/** Everything that a checkpoint holds. */
+export interface CheckpointContents {
+  readonly weights: TrainedWeights;
+  readonly optimizer: Optimizer;
+  /** Moving averages of the weights by parameter path, if the run has them. */
+  readonly average?: Readonly<Record<string, Tensor>>;
+  readonly state: TrainingState & { readonly manifest: RunManifest };
+}
+
 /**
- * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors, ema.safetensors
- * and state.json. Everything is first written to a folder beside it and flushed to the disk; then the folder is
- * renamed, so that a folder of this name is always complete.
- * @param average moving averages of the weights by parameter path, if the run has them
+ * Writes `<folder>/checkpoint_<globalStep>/`: the weights in diffusers' layout, optimizer.safetensors, ema.safetensors,
+ * state.json and SHA256SUMS. Everything is first written to a folder beside it and flushed to the disk; then the folder
+ * is renamed, so that a folder of this name is always complete.
  * @returns its path
- * @throws if it cannot be written; the error names the bytes that are needed and free, and the newest checkpoint
+ * @throws if it cannot be written, at once if there is no room for it; the error names the bytes that are needed and
+ *   free, and the newest checkpoint
  */
-export async function writeCheckpoint(
-  folder: string,
-  weights: TrainedWeights,
-  optimizer: Optimizer,
-  state: TrainingState & { readonly manifest: RunManifest },
-  average?: Readonly<Record<string, Tensor>>,
-): Promise<string> {
+export async function writeCheckpoint(folder: string, contents: CheckpointContents): Promise<string> {
   const { rename, rm } = await import('node:fs/promises');
-  const path = `${folder}/checkpoint_${state.globalStep}`;
-  const partial = `${path}${suffixes.partial}`;
+  const path = `${folder}/checkpoint_${contents.state.globalStep}`;
+  const partial = partialPath(path);
+  const size = checkpointSize(contents);
   try {
-    await writePartial(partial, weights, optimizer, state, average);
-    await removeCheckpoints(folder, [state.globalStep]);
+    await rm(partial, { recursive: true, force: true });
+    if (((await freeSpace(folder)) ?? Infinity) < size) throw new Error('the disk has no room for it.');
+    await writePartial(partial, contents);
     await rename(partial, path);
     await syncFolder(folder);
   } catch (cause) {
     await rm(partial, { recursive: true, force: true }).catch(() => {}); // the first error is the one to report
-    const size = optimizer.bytes + bytesOf(weights.variables) + bytesOf(average ?? {});
-    const needed = `${size} bytes${await spaceLeft(folder)}`;
+    const needed = await describeSpace(size, folder);
     throw new Error(
       `Checkpoint: cannot write ${path} (${needed}): ${(cause as Error).message} ${await newestIn(folder)}`,
       { cause },
@@ -108,51 +111,39 @@ export async function writeCheckpoint(
   return path;
 }
 
-async function writePartial(
-  partial: string,
-  weights: TrainedWeights,
-  optimizer: Optimizer,
-  state: TrainingState & { readonly manifest: RunManifest },
-  average?: Readonly<Record<string, Tensor>>,
-): Promise<void> {
-  const { mkdir, rm } = await import('node:fs/promises');
-  await rm(partial, { recursive: true, force: true });
+async function writePartial(partial: string, contents: CheckpointContents): Promise<void> {
+  const { mkdir } = await import('node:fs/promises');
+  const { weights, optimizer, average } = contents;
   await mkdir(partial, { recursive: true });
-  const written = [...(await weights.save(partial)), files.optimizer, ...(average ? [files.average] : [])];
+  const weightFiles = await weights.save(partial);
   await saveSafetensors(`${partial}/${files.optimizer}`, optimizer.save(), { format: 'pt' });
   if (average) await saveSafetensors(`${partial}/${files.average}`, average, { format: 'pt' });
-  await writeFileAtomic(
-    `${partial}/${files.state}`,
-    JSON.stringify(await stateRecord(partial, written, optimizer, state)),
-  );
+  await writeFileAtomic(`${partial}/${files.state}`, JSON.stringify(stateRecord(contents, weightFiles)));
+  const written = [...weightFiles, files.optimizer, ...(average ? [files.average] : []), files.state];
+  await writeChecksums(partial, written);
 }
 
-const bytesOf = (tensors: Readonly<Record<string, Tensor>>): number =>
-  4 * Object.values(tensors).reduce((sum, { size }) => sum + size, 0);
-
-async function spaceLeft(folder: string): Promise<string> {
-  const { statfs } = await import('node:fs/promises');
-  return statfs(folder).then(
-    ({ bavail, bsize }) => `; ${bavail * bsize} are free there`,
-    () => '',
-  );
+/** The bytes of a checkpoint, headers of files estimated. */
+export function checkpointSize(contents: CheckpointContents): number {
+  const { weights, optimizer, average = {} } = contents;
+  const tensors = [...Object.values(weights.variables), ...Object.values(average)];
+  const header = 150 * (tensors.length + Object.keys(optimizer.save()).length);
+  const state = JSON.stringify(stateRecord(contents, [])).length;
+  return optimizer.bytes + tensors.reduce((sum, { size }) => sum + 4 * size, 0) + header + state;
 }
 
 async function newestIn(folder: string): Promise<string> {
-  const newest = (await listCheckpoints(folder)).at(-1);
-  return newest === undefined
-    ? 'There is no earlier one.'
-    : `The newest is ${folder}/checkpoint_${newest}: make room or choose another output_dir, and resume from it.`;
+  try {
+    const newest = (await listCheckpoints(folder)).at(-1);
+    if (newest === undefined) return 'There is no earlier one.';
+    return `The newest is ${folder}/checkpoint_${newest}: make room or choose another output_dir, and resume from it.`;
+  } catch (error) {
+    return `Earlier ones cannot be listed: ${(error as Error).message}.`;
+  }
 }
 
-async function stateRecord(
-  folder: string,
-  written: readonly string[],
-  optimizer: Optimizer,
-  { globalStep, generators, otherRanks, reward, evaluation, progress, manifest }: Parameters<typeof writeCheckpoint>[3],
-): Promise<State> {
-  const sha256 = record<string>();
-  for (const file of written) sha256[file] = await fileHash(`${folder}/${file}`);
+function stateRecord({ optimizer, state }: CheckpointContents, weights: readonly string[]): State {
+  const { globalStep, generators, otherRanks, reward, evaluation, progress, manifest } = state;
   return {
     version: 1,
     global_step: globalStep,
@@ -163,69 +154,13 @@ async function stateRecord(
     evaluation,
     progress,
     manifest,
-    sha256,
+    weights: [...weights],
   };
 }
 
-async function fileHash(path: string): Promise<string> {
-  const [{ createHash }, { createReadStream }] = await Promise.all([import('node:crypto'), import('node:fs')]);
-  const hash = createHash('sha256');
-  for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array);
-  return hash.digest('hex');
-}
-
-/** The steps of the complete checkpoints in a folder, oldest first; none if there is no such folder. */
-export async function listCheckpoints(folder: string): Promise<readonly number[]> {
-  const { readdir } = await import('node:fs/promises');
-  const names = await readdir(folder).catch(() => [] as string[]);
-  return names
-    .flatMap((name) => /^checkpoint_(\d+)$/.exec(name)?.[1] ?? [])
-    .map(Number)
-    .sort((a, b) => a - b);
-}
-
-/** Deletes all but the newest checkpoints of a folder. */
-export async function pruneCheckpoints(folder: string, limit: number): Promise<void> {
-  await removeCheckpoints(folder, (await listCheckpoints(folder)).slice(0, -limit));
-}
-
-/** Deletes the checkpoints of these steps, each renamed first: half a checkpoint never has the name of a whole one. */
-export async function removeCheckpoints(folder: string, steps: readonly number[]): Promise<void> {
-  const { rename, rm } = await import('node:fs/promises');
-  for (const step of steps) {
-    const path = `${folder}/checkpoint_${step}`;
-    const deleted = `${path}${suffixes.deleted}`;
-    await rm(deleted, { recursive: true, force: true });
-    await rename(path, deleted).catch(unlessMissing);
-    await rm(deleted, { recursive: true, force: true });
-  }
-}
-
-function unlessMissing(error: unknown): void {
-  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-}
-
-/** Whether a folder is a checkpoint that a killed process was writing or deleting. */
-export const isUnfinished = (name: string): boolean =>
-  new RegExp(`^checkpoint_\\d+(${suffixes.partial}|${suffixes.deleted})$`).test(name);
-
-/**
- * The checkpoint that `resume_from` names: the path itself, or the newest in that folder or its `checkpoints/`.
- * @throws if there is none
- */
-export async function findCheckpoint(location: string): Promise<string> {
-  const { stat } = await import('node:fs/promises');
-  if (/(^|[\\/])checkpoint_\d+[\\/]*$/.test(location) && (await stat(location).catch(() => undefined))?.isDirectory())
-    return location;
-  for (const folder of [location, `${location}/checkpoints`]) {
-    const newest = (await listCheckpoints(folder)).at(-1);
-    if (newest !== undefined) return `${folder}/checkpoint_${newest}`;
-  }
-  throw new Error(
-    `resume_from: no checkpoint in '${location}', looked for checkpoint_<number> there and in checkpoints/. ` +
-      'Give a checkpoint or the folder it is in.',
-  );
-}
+/** Says what is wrong with the files of a checkpoint; undefined if they are as they were written. */
+export const describeDamage = (path: string): Promise<string | undefined> =>
+  findDamage(path, [files.state, files.optimizer]);
 
 /** Reads the manifest of a checkpoint. @throws an error that names state.json, if that is missing or damaged */
 export async function readCheckpointManifest(path: string): Promise<StoredManifest> {
@@ -234,24 +169,17 @@ export async function readCheckpointManifest(path: string): Promise<StoredManife
 }
 
 /**
- * Reads a checkpoint, and checks that it fits the weights and the optimizer.
- * @throws an error that names the file that is missing, damaged, or written for other weights or another optimizer
+ * Reads a checkpoint whose files are undamaged (`describeDamage`), and checks that it fits the weights and the optimizer.
+ * @throws an error that names the file that cannot be read, or was written for other weights or another optimizer
  */
 export async function readCheckpoint(path: string, weights: TrainedWeights, optimizer: Optimizer): Promise<Checkpoint> {
   const state = await named(path, files.state, () => readState(`${path}/${files.state}`));
-  const { [files.optimizer]: _, [files.average]: averaged, ...hashes } = state.sha256;
-  const [first = 'its weights'] = Object.keys(hashes);
-  for (const [name, expected] of Object.entries(state.sha256)) {
-    await named(path, name, async () => {
-      if ((await fileHash(`${path}/${name}`)) !== expected)
-        throw new Error('its content is not what was written (sha256 differs)');
-    });
-  }
+  const [first = 'its weights'] = state.weights;
   const found = await named(path, first, () => weights.open(path));
   const open = (file: string) =>
     named(path, file, async () => Object.fromEntries((await openSafetensors(directory(path), file)).tensors));
   const stored = await open(files.optimizer);
-  const average = averaged === undefined ? undefined : await open(files.average);
+  const average = (await directory(path).has(files.average)) ? await open(files.average) : undefined;
   await named(path, first, () => checkShapes(found, weights.variables, 'adapter or model'));
   await named(path, files.optimizer, () => checkShapes(stored, optimizer.save(), 'adapter, model or optimizer'));
   if (average) await named(path, files.average, () => checkShapes(average, weights.variables, 'adapter or model'));

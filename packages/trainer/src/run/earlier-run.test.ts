@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
@@ -26,7 +26,15 @@ const start = (overwrite_output_dir: boolean, more: Partial<RunStart> = {}, kind
 });
 const prepare = (run: RunStart, files = {}) => prepareRunFolder(folder(), run, files, silent);
 const finished = [
-  ...['config.json', 'metrics.jsonl', 'evaluations.jsonl', 'best/a', 'samples/a.png', 'trl/events', 'prompts.csv'],
+  ...[
+    'config.json',
+    'metrics.jsonl',
+    'evaluations.jsonl',
+    'best/a',
+    'samples/a.png',
+    'trl/events.out.tfevents.1',
+    'prompts.csv',
+  ],
   ...['checkpoints/checkpoint_1/state.json', 'checkpoints/checkpoint_2/state.json', 'run.lock/1.json'],
 ];
 const fresh = ['checkpoints', 'config.json', 'run.json', 'run.lock'];
@@ -58,13 +66,55 @@ describe('the folder of an earlier run', () => {
     await expect(prepare(start(false))).rejects.toThrow(/already holds pytorch_lora_weights\.safetensors of another/);
   });
 
-  it('is moved aside if the run was killed before its first checkpoint, unless that run begins anew', async () => {
-    await lay('metrics.jsonl', 'best/a');
+  it.each([
+    ['metrics.jsonl'],
+    ['evaluations.jsonl'],
+    ['best/pytorch_lora_weights.safetensors'],
+    ['samples/step-1.png'],
+    ['evaluations/step-1.png'],
+    ['my-project/events.out.tfevents.1.host.1.0'],
+    ['before-after.png'],
+    ['checkpoints/checkpoint_1.damaged/state.json'],
+  ])('is refused if it holds %s; a run that begins anew moves that aside and keeps its settings', async (file) => {
+    const settings = start(false).manifest;
+    await lay(file);
+    await writeFile(join(out, 'run.json'), JSON.stringify(settings));
+    const name = file.replace('checkpoints/', '').split('/')[0]!;
+    await expect(prepare(start(false))).rejects.toThrow(`already holds ${name} of another run`);
+    expect(await readFile(join(out, file), 'utf8')).toBe(file);
     await prepare(start(false, { isBegunAnew: true }));
-    expect(await readdir(out)).toContain('best');
+    expect((await readdir(out)).sort()).toEqual(['checkpoints', 'config.json', 'run.json']);
+    expect(await readFile(join(`${out}.old-1`, file), 'utf8')).toBe(file);
+    expect(JSON.parse(await readFile(`${out}.old-1/run.json`, 'utf8'))).toEqual(settings);
+  });
+
+  it('is refused if it holds the weights of an ended run and no checkpoint, also to a run that begins anew', async () => {
+    await lay('pytorch_lora_weights.safetensors', 'metrics.jsonl');
+    await expect(prepare(start(false, { isBegunAnew: true }))).rejects.toThrow(/already holds pytorch_.*no checkpoint/);
+    await prepare(start(true, { isBegunAnew: true }));
+    expect((await readdir(`${out}.old-1`)).sort()).toEqual(['metrics.jsonl', 'pytorch_lora_weights.safetensors']);
+  });
+
+  it('with settings alone is used again by the same run, and moved aside by another, without the user’s files', async () => {
+    await lay('notes.txt');
     await prepare(start(false));
-    expect(await readdir(out)).not.toContain('best');
-    expect((await readdir(`${out}.old-1`)).sort()).toContain('metrics.jsonl');
+    await prepare(start(false));
+    await expect(readdir(`${out}.old-1`)).rejects.toThrow('ENOENT');
+    await prepare({ ...start(false), manifest: createManifest('alignprop', { seed: 1 }) });
+    expect((await readdir(`${out}.old-1`)).sort()).toEqual(['checkpoints', 'config.json', 'run.json']);
+    expect((await readdir(out)).sort()).toEqual(['checkpoints', 'config.json', 'notes.txt', 'run.json']);
+  });
+
+  it('is refused if a part of it cannot be told to be absent: a link to a disk that is missing', async () => {
+    await symlink('nowhere', join(out, 'checkpoints'));
+    for (const run of [start(false), start(true), start(false, { isBegunAnew: true })])
+      await expect(prepare(run)).rejects.toThrow(/checkpoints is a link to what is not there.*Mount its disk/);
+  });
+
+  it('is used where a link leads to a folder that is there', async () => {
+    await mkdir(`${out}-disk/checkpoint_1`, { recursive: true });
+    await symlink(`${out}-disk`, join(out, 'checkpoints'));
+    await expect(prepare(start(false))).rejects.toThrow(/already holds checkpoint_1 of another/);
   });
 
   it('keeps the checkpoints beyond the one that is resumed from in another folder', async () => {

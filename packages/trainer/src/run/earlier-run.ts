@@ -1,60 +1,67 @@
-import { isTemporaryName } from '@alignprop/autograd-ext/weights';
-import { listCheckpoints } from './checkpoints.js';
-import { manifestFile, readManifestFile } from './manifest.js';
-
-/** Names of the files and folders that a run writes, besides its tracker's folder. */
-const runFiles = [
-  ...['config.json', manifestFile, 'run.lock', 'metrics.jsonl', 'evaluations.jsonl', 'before-after.png'],
-  ...['samples', 'evaluations', 'best', 'unet', 'pytorch_lora_weights.safetensors', 'checkpoints'],
-];
-/** Copies of the run's prompts. */
-const promptsFile = /^(eval-)?prompts\.\w+$/;
+import { ifPresent, isTemporaryName, syncFolder } from '@alignprop/autograd-ext/weights';
+import { isUnfinished, listFolder } from './checkpoint-folder.js';
+import { manifestFile, readManifestFile, type RunManifest } from './manifest.js';
 
 /** The trained weights of a run that has ended. */
-const weights = ['pytorch_lora_weights.safetensors', 'unet'];
+const weightNames = ['pytorch_lora_weights.safetensors', 'unet'];
+/** Files and folders that a run writes while it trains, besides checkpoints; they may be empty. */
+const recordNames = ['metrics.jsonl', 'evaluations.jsonl', 'before-after.png', 'samples', 'evaluations', 'best'];
+const isSettings = (name: string): boolean =>
+  [manifestFile, 'config.json'].includes(name) || /^(eval-)?prompts\.\w+$/.test(name);
 
-/** The files of an earlier run in a folder. */
+/** The files of an earlier run in a folder, by name. */
 export interface EarlierRun {
-  /** Checkpoints and trained weights, by the names of their files and folders. */
+  /** Everything that training has written: checkpoints, damaged ones too, trained weights, records that are not empty. */
   readonly results: readonly string[];
-  /** Whether it took a step or finished an evaluation. */
-  readonly hasStarted: boolean;
-  /** The kind in its manifest; undefined where it has none. */
-  readonly kind: string | undefined;
+  /** The trained weights of a run that has ended. */
+  readonly weights: readonly string[];
+  /** Rows of metrics, images, the best adapter, event files. */
+  readonly records: readonly string[];
+  /** Its configuration, manifest and copies of prompts. */
+  readonly settings: readonly string[];
+  /** Undefined where it has none. */
+  readonly manifest: RunManifest | undefined;
   /** Files and folders that no run writes. */
   readonly strangers: readonly string[];
 }
 
-/** Looks for a run in a folder, which need not exist. @throws if its manifest is damaged */
+/**
+ * Looks for a run in a folder, which need not exist.
+ * @throws if its manifest is damaged, or a folder of it cannot be read
+ */
 export async function findEarlierRun(path: string): Promise<EarlierRun> {
-  const names = await listFolder(path);
-  const manifest = await readManifestFile(path);
-  const trackers = [manifest?.config.tracker_project_name ?? 'trl'];
-  const isKnown = (name: string) =>
-    [...runFiles, ...trackers].includes(name) || promptsFile.test(name) || isTemporaryName(name);
-  const checkpoints = (await listCheckpoints(`${path}/checkpoints`)).map((step) => `checkpoint_${step}`);
+  const names = (await listFolder(path)).filter((name) => name !== 'run.lock' && !isTemporaryName(name)).sort();
+  const checkpoints = (await listFolder(`${path}/checkpoints`)).filter((name) => !isUnfinished(name)).sort();
+  const [filled, empty, strangers]: [string[], string[], string[]] = [[], [], []];
+  for (const name of names) {
+    if (recordNames.includes(name)) ((await isEmpty(`${path}/${name}`)) ? empty : filled).push(name);
+    else if (!weightNames.includes(name) && name !== 'checkpoints' && !isSettings(name))
+      ((await hasEvents(`${path}/${name}`)) ? filled : strangers).push(name);
+  }
+  const weights = weightNames.filter((name) => names.includes(name));
   return {
-    results: [...checkpoints, ...weights.filter((name) => names.includes(name))],
-    hasStarted: await isAnyFilled([`${path}/metrics.jsonl`, `${path}/evaluations.jsonl`]),
-    kind: manifest?.kind,
-    strangers: names.filter((name) => !isKnown(name)),
+    results: [...checkpoints, ...weights, ...filled],
+    weights,
+    records: [...filled, ...empty],
+    settings: names.filter(isSettings),
+    manifest: await readManifestFile(path),
+    strangers,
   };
 }
 
-async function listFolder(path: string): Promise<readonly string[]> {
-  const { readdir } = await import('node:fs/promises');
-  return readdir(path).catch(() => []);
+/** Whether a file has no bytes, or a folder no files but temporary ones. */
+async function isEmpty(path: string): Promise<boolean> {
+  const { stat } = await import('node:fs/promises');
+  const entry = await ifPresent(stat(path)); // undefined for a link to what is not there
+  if (!entry?.isDirectory()) return entry?.size === 0;
+  return (await listFolder(path)).every(isTemporaryName);
 }
 
-async function isAnyFilled(paths: readonly string[]): Promise<boolean> {
-  const { stat } = await import('node:fs/promises');
-  const sizes = paths.map((path) =>
-    stat(path).then(
-      ({ size }) => size,
-      () => 0,
-    ),
-  );
-  return (await Promise.all(sizes)).some((size) => size > 0);
+/** Whether a folder holds event files of TensorBoard. */
+async function hasEvents(path: string): Promise<boolean> {
+  const { readdir } = await import('node:fs/promises');
+  const names = (await ifPresent(readdir(path))) ?? [];
+  return names.some((name) => name.startsWith('events.out.tfevents'));
 }
 
 /**
@@ -62,13 +69,17 @@ async function isAnyFilled(paths: readonly string[]): Promise<boolean> {
  * checkpoints go last, so that a crash in between leaves a folder that is still recognised as a run's.
  * @returns the new folder
  */
-export async function moveRunAside(path: string): Promise<string> {
-  const { rename } = await import('node:fs/promises');
-  const aside = await createFolderBeside(path);
-  const names = (await listFolder(path)).filter((name) => name !== 'run.lock' && name !== 'checkpoints');
-  for (const name of [...names, 'checkpoints'])
-    await rename(`${path}/${name}`, `${aside}/${name}`).catch(unlessMissing);
-  return aside;
+export async function moveRunAside(path: string, { weights, records, settings }: EarlierRun): Promise<string> {
+  return moveAside(path, [...records, ...weights, ...settings, 'checkpoints']);
+}
+
+/**
+ * Moves what a run has written while it trained to `<folder>.old-<n>`, and copies its settings there: the run begins
+ * anew in its folder.
+ * @returns the new folder
+ */
+export async function moveResultsAside(path: string, { records, settings }: EarlierRun): Promise<string> {
+  return moveAside(path, [...records, 'checkpoints'], settings);
 }
 
 /**
@@ -76,13 +87,22 @@ export async function moveRunAside(path: string): Promise<string> {
  * @returns the new folder
  */
 export async function moveCheckpointsAside(path: string, steps: readonly number[]): Promise<string> {
+  const copied = [manifestFile, 'config.json', 'metrics.jsonl', 'evaluations.jsonl', 'best', ...weightNames];
+  const moved = steps.map((step) => `checkpoints/checkpoint_${step}`);
+  return moveAside(path, moved, copied);
+}
+
+/** Moves and copies files and folders that are there to a new folder beside theirs. */
+async function moveAside(path: string, moved: readonly string[], copied: readonly string[] = []): Promise<string> {
   const { cp, mkdir, rename } = await import('node:fs/promises');
+  const { dirname } = await import('node:path');
   const aside = await createFolderBeside(path);
-  for (const name of [manifestFile, 'config.json', 'metrics.jsonl', 'evaluations.jsonl', 'best', ...weights])
-    await cp(`${path}/${name}`, `${aside}/${name}`, { recursive: true }).catch(unlessMissing);
-  await mkdir(`${aside}/checkpoints`);
-  for (const name of steps.map((step) => `checkpoints/checkpoint_${step}`))
-    await rename(`${path}/${name}`, `${aside}/${name}`);
+  for (const name of copied) await ifPresent(cp(`${path}/${name}`, `${aside}/${name}`, { recursive: true }));
+  for (const name of moved) {
+    await mkdir(dirname(`${aside}/${name}`), { recursive: true });
+    await ifPresent(rename(`${path}/${name}`, `${aside}/${name}`));
+  }
+  for (const folder of [aside, path]) await syncFolder(folder);
   return aside;
 }
 
@@ -98,8 +118,4 @@ async function createFolderBeside(path: string): Promise<string> {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
   }
-}
-
-function unlessMissing(error: unknown): void {
-  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
 }

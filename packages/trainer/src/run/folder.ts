@@ -1,8 +1,14 @@
-import { isTemporaryName, writeFileAtomic } from '@alignprop/autograd-ext/weights';
-import { findCheckpoint, isUnfinished, listCheckpoints } from './checkpoints.js';
+import { ifPresent, isTemporaryName, syncFolder, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import type { AlignPropConfig } from '../config/config.js';
 import type { Logger } from '../logger.js';
-import { findEarlierRun, moveCheckpointsAside, moveRunAside } from './earlier-run.js';
+import { isUnfinished, listCheckpoints, setAside, stepOf } from './checkpoint-folder.js';
+import {
+  findEarlierRun,
+  moveCheckpointsAside,
+  moveResultsAside,
+  moveRunAside,
+  type EarlierRun,
+} from './earlier-run.js';
 import { takeRunLock, type RunLock } from './lock.js';
 import { manifestFile, type RunManifest } from './manifest.js';
 
@@ -36,18 +42,38 @@ export function runFolder({
  * @returns the lock, to be released at the end of the run
  * @throws if the folder cannot be written, or another run is in it
  */
-export async function claimRunFolder({ path, checkpoints }: RunFolder, logger: Logger): Promise<RunLock> {
-  const { mkdir, readdir, rm } = await import('node:fs/promises');
-  await writing(path, () => mkdir(path, { recursive: true }));
+export async function claimRunFolder(folder: RunFolder, logger: Logger): Promise<RunLock> {
+  const { path } = folder;
+  await writing(path, () => createFolder(path));
   const lock = await writing(path, () => takeRunLock(path, logger));
-  const folders = [path, `${path}/unet`, `${path}/best`, `${path}/best/unet`, `${path}/samples`, `${path}/evaluations`];
-  for (const folder of [checkpoints, ...folders]) {
-    const leftovers = (await readdir(folder).catch(() => [])).filter(
-      (name) => isTemporaryName(name) || (folder === checkpoints && isUnfinished(name)),
-    );
-    for (const name of leftovers) await rm(`${folder}/${name}`, { recursive: true, force: true });
+  try {
+    await writing(path, () => removeLeftovers(folder));
+  } catch (error) {
+    await lock.release().catch(() => {}); // the first error is the one to report
+    throw error;
   }
   return lock;
+}
+
+/** Creates a folder with those around it, and flushes their entries to the disk. */
+async function createFolder(path: string): Promise<void> {
+  const { mkdir } = await import('node:fs/promises');
+  const { dirname, resolve } = await import('node:path');
+  const first = await mkdir(path, { recursive: true });
+  if (first === undefined) return;
+  for (let folder = resolve(path); folder.length >= first.length; folder = dirname(folder))
+    await syncFolder(dirname(folder));
+}
+
+/** Removes what killed runs were writing or deleting. */
+async function removeLeftovers({ path, checkpoints }: RunFolder): Promise<void> {
+  const { readdir, rm } = await import('node:fs/promises');
+  const folders = [path, `${path}/unet`, `${path}/best`, `${path}/best/unet`, `${path}/samples`, `${path}/evaluations`];
+  for (const folder of [checkpoints, ...folders]) {
+    const names = (await ifPresent(readdir(folder))) ?? [];
+    const isLeftover = (name: string) => isTemporaryName(name) || (folder === checkpoints && isUnfinished(name));
+    for (const name of names.filter(isLeftover)) await rm(`${folder}/${name}`, { recursive: true, force: true });
+  }
 }
 
 /** Names the folder in errors of the file system. */
@@ -62,58 +88,40 @@ async function writing<T>(path: string, write: () => Promise<T>): Promise<T> {
   }
 }
 
-/**
- * The checkpoint that `resume_from` names. Undefined if that is the run's own folder and has none: a run that was
- * killed before its first checkpoint begins anew, so that one command both starts and resumes a run.
- * @throws if another place has no checkpoint
- */
-export async function checkpointToResume(
-  location: string,
-  folder: RunFolder | undefined,
-  logger: Logger,
-): Promise<string | undefined> {
-  const { resolve } = await import('node:path');
-  try {
-    return await findCheckpoint(location);
-  } catch (error) {
-    if (!folder || ![folder.path, folder.checkpoints].some((path) => resolve(path) === resolve(location))) throw error;
-    logger.warn(`resume_from: no checkpoint in '${location}' yet, so the run begins anew.`);
-    return undefined;
-  }
-}
-
 /** A start of a run in its folder. */
 export interface RunStart {
   readonly config: Pick<AlignPropConfig, 'overwrite_output_dir'>;
   readonly manifest: RunManifest;
   /** The step of the folder's own checkpoint that the run resumes from; undefined for a run that is new there. */
   readonly resumedStep?: number;
-  /** Whether it is to resume from the folder, which has no checkpoint yet: it begins anew, in place. */
+  /** Damaged checkpoints of the folder beyond that step; they get other names. */
+  readonly damaged?: readonly string[];
+  /** Whether it is to resume from the folder, which has no checkpoint yet: it begins anew. */
   readonly isBegunAnew?: boolean;
 }
 
 /**
  * Checks that a run may start in a folder; changes nothing.
- * @throws if the folder holds checkpoints or weights of another run (those after `resumedStep`) and
- *   `overwrite_output_dir` is not set; with it, if that run is of another kind, or files are there that no run writes
+ * @throws if the folder holds anything that another run has trained or recorded (checkpoints after `resumedStep`, or
+ *   the weights of an ended run where the run begins anew) and `overwrite_output_dir` is not set; with it, if that run
+ *   is of another kind, or files are there that no run writes
  */
-export async function checkRunFolder(
-  { path, checkpoints }: RunFolder,
-  { config, manifest, resumedStep, isBegunAnew }: RunStart,
-): Promise<void> {
-  if (isBegunAnew) return;
+export async function checkRunFolder(folder: RunFolder, start: RunStart): Promise<void> {
+  const { config, manifest, resumedStep, isBegunAnew = false } = start;
+  const { path } = folder;
   if (resumedStep !== undefined) {
-    const later = (await listCheckpoints(checkpoints)).filter((step) => step > resumedStep);
-    const names = later.map((step) => `checkpoint_${step}`);
+    const names = (await laterCheckpoints(folder, start)).map((step) => `checkpoint_${step}`);
     if (names.length > 0 && !config.overwrite_output_dir) refuseFolder(path, names, ` beyond step ${resumedStep}`);
     return;
   }
   const earlier = await findEarlierRun(path);
-  if (earlier.results.length > 0 && !config.overwrite_output_dir) refuseFolder(path, earlier.results, '');
-  if (!config.overwrite_output_dir || (earlier.results.length === 0 && !earlier.hasStarted)) return;
-  if (family(earlier.kind ?? manifest.algorithm) !== family(manifest.kind))
+  const held = isBegunAnew ? earlier.weights : earlier.results;
+  if (held.length === 0) return;
+  if (!config.overwrite_output_dir) refuseFolder(path, held, isBegunAnew ? ', and no checkpoint,' : '');
+  const kind = earlier.manifest?.kind;
+  if (family(kind ?? manifest.algorithm) !== family(manifest.kind))
     throw new Error(
-      `overwrite_output_dir: ${path} holds a run of the kind '${earlier.kind ?? 'unknown'}', ` +
+      `overwrite_output_dir: ${path} holds a run of the kind '${kind ?? 'unknown'}', ` +
         `expected '${manifest.kind}'. Choose another output_dir, or move that run away.`,
     );
   if (earlier.strangers.length === 0) return;
@@ -127,6 +135,15 @@ export async function checkRunFolder(
 /** The kind of a run, where the runs of both algorithms count as one kind. */
 const family = (kind: string): string => (kind === 'ddpo' ? 'alignprop' : kind);
 
+/** The steps of undamaged checkpoints beyond the one that a run resumes from. */
+async function laterCheckpoints(
+  { checkpoints }: RunFolder,
+  { resumedStep = 0, damaged = [] }: RunStart,
+): Promise<readonly number[]> {
+  const damagedSteps = damaged.map(stepOf);
+  return (await listCheckpoints(checkpoints)).filter((step) => step > resumedStep && !damagedSteps.includes(step));
+}
+
 function refuseFolder(path: string, names: readonly string[], origin: string): never {
   throw new Error(
     `output_dir: ${path} already holds ${names.join(', ')}${origin} of another run. Choose another output_dir, ` +
@@ -136,8 +153,8 @@ function refuseFolder(path: string, names: readonly string[], origin: string): n
 
 /**
  * Writes config.json, run.json and `files` into the folder before any work is done. What another run left there is
- * moved to `<folder>.old-<n>` first: with `overwrite_output_dir` a run with results, and always one that was killed
- * before its first checkpoint, unless it is that one which begins anew.
+ * moved to `<folder>.old-<n>` first, and so is what a run had recorded that was killed before its first checkpoint and
+ * begins anew. Damaged checkpoints are renamed.
  * @param files contents by name
  * @throws as `checkRunFolder`, or if the folder cannot be written
  */
@@ -151,6 +168,7 @@ export async function prepareRunFolder(
   const { path, checkpoints } = folder;
   const { mkdir } = await import('node:fs/promises');
   await writing(path, async () => {
+    for (const damaged of start.damaged ?? []) logger.info(`Renamed ${damaged} to ${await setAside(damaged)}.`);
     const aside = await makeRoom(folder, start);
     if (aside) logger.info(`Moved the earlier run in ${path} to ${aside}.`);
     await mkdir(checkpoints, { recursive: true });
@@ -162,21 +180,19 @@ export async function prepareRunFolder(
 }
 
 /** @returns where another run was moved, if there was one */
-async function makeRoom(
-  { path, checkpoints }: RunFolder,
-  { resumedStep, isBegunAnew }: RunStart,
-): Promise<string | undefined> {
-  if (isBegunAnew) return undefined;
-  if (resumedStep !== undefined) {
-    const later = (await listCheckpoints(checkpoints)).filter((step) => step > resumedStep);
+async function makeRoom(folder: RunFolder, start: RunStart): Promise<string | undefined> {
+  const { path } = folder;
+  if (start.resumedStep !== undefined) {
+    const later = await laterCheckpoints(folder, start);
     return later.length > 0 ? moveCheckpointsAside(path, later) : undefined;
   }
-  const { results, hasStarted } = await findEarlierRun(path);
-  return results.length > 0 || hasStarted ? moveRunAside(path) : undefined;
+  const earlier = await findEarlierRun(path);
+  const hasResults = earlier.results.length > 0;
+  if (start.isBegunAnew && earlier.weights.length === 0)
+    return hasResults ? moveResultsAside(path, earlier) : undefined;
+  return hasResults || hasOtherSettings(earlier, start.manifest) ? moveRunAside(path, earlier) : undefined;
 }
 
-/** Whether a checkpoint is the one that this run itself would write after so many steps. */
-export async function isOwnCheckpoint(folder: RunFolder, path: string, globalStep: number): Promise<boolean> {
-  const { resolve } = await import('node:path');
-  return resolve(path) === resolve(folder.checkpoints, `checkpoint_${globalStep}`);
-}
+/** Whether a folder holds settings other than those that are about to be written. */
+const hasOtherSettings = ({ settings, manifest }: EarlierRun, written: RunManifest): boolean =>
+  settings.length > 0 && JSON.stringify(manifest) !== JSON.stringify(written);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { excerpt, maskSecrets, parseJson } from '@alignprop/autograd-ext/outside';
+import { ifPresent } from '@alignprop/autograd-ext/weights';
 
 /** One input of a run: a model, a reward, prompts. Two are the same if their hashes are. */
 export interface IdentityPart {
@@ -71,13 +72,8 @@ export function createManifest(
 export async function readManifestFile(folder: string): Promise<RunManifest | undefined> {
   const { readFile } = await import('node:fs/promises');
   const path = `${folder}/${manifestFile}`;
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
-    throw error;
-  }
+  const text = await ifPresent(readFile(path, 'utf8'));
+  if (text === undefined) return undefined;
   try {
     return manifestSchema.parse(parseJson(text));
   } catch (cause) {

@@ -1,4 +1,5 @@
 import { disposeTensors } from '@alignprop/autograd-ext';
+import { describeSpace, freeSpace } from '@alignprop/autograd-ext/weights';
 import type { RewardMemory } from '@alignprop/rewards';
 import type { Collective } from '../collective/collective.js';
 import { exchange } from '../collective/exchange.js';
@@ -9,8 +10,16 @@ import type { TrainedWeights } from '../model/trained-weights.js';
 import type { WeightsAverage } from '../model/weights-average.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { restoreRank, saveGenerators, type Generators, type GeneratorStates } from '../step/generators.js';
-import { pruneCheckpoints, readCheckpoint, readCheckpointManifest, writeCheckpoint } from './checkpoints.js';
-import { checkpointToResume, isOwnCheckpoint, type RunFolder } from './folder.js';
+import { pruneCheckpoints } from './checkpoint-folder.js';
+import { checkpointToResume } from './checkpoint-to-resume.js';
+import {
+  checkpointSize,
+  readCheckpoint,
+  readCheckpointManifest,
+  writeCheckpoint,
+  type CheckpointContents,
+} from './checkpoints.js';
+import type { RunFolder } from './folder.js';
 import { describeRanks, joinRanks, type BatchOptions } from './join-ranks.js';
 import type { RunManifest } from './manifest.js';
 import { checkResume } from './resume-rules.js';
@@ -45,6 +54,15 @@ export interface ResumableStateParts {
   readonly logger: Logger;
 }
 
+/** The checkpoint that a run went on from. */
+export interface ResumedCheckpoint {
+  readonly globalStep: number;
+  /** Whether it is the one that the run itself would write after so many steps. */
+  readonly isOwn: boolean;
+  /** Newer checkpoints of the run, which are damaged. */
+  readonly damaged: readonly string[];
+}
+
 /** Everything that a run saves in checkpoints and restores from them. */
 export class ResumableState {
   readonly #parts: ResumableStateParts;
@@ -73,17 +91,38 @@ export class ResumableState {
     globalStep: number,
     [generators, ...otherRanks]: readonly GeneratorStates[],
   ): Promise<void> {
+    await writeCheckpoint(folder, this.#contents(globalStep, generators!, otherRanks));
+  }
+
+  /** @throws if the disk of a folder has no room for a checkpoint */
+  async checkSpace(folder: string): Promise<void> {
+    const size = checkpointSize(this.#contents(0, saveGenerators(this.#parts.generators), []));
+    if (((await freeSpace(folder)) ?? Infinity) >= size) return;
+    throw new Error(
+      `output_dir: a checkpoint needs ${await describeSpace(size, folder)}. Make room or choose another output_dir.`,
+    );
+  }
+
+  #contents(
+    globalStep: number,
+    generators: GeneratorStates,
+    otherRanks: readonly GeneratorStates[],
+  ): CheckpointContents {
     const { weights, optimizer, manifest, average, rewardMemory, heldOut, progress } = this.#parts;
-    const state = {
-      globalStep,
-      generators: generators!,
-      ...(otherRanks.length > 0 && { otherRanks }),
-      reward: rewardMemory?.state(),
-      evaluation: heldOut?.state(),
-      progress: progress?.state(),
-      manifest,
+    return {
+      weights,
+      optimizer,
+      average: average?.values,
+      state: {
+        globalStep,
+        generators,
+        ...(otherRanks.length > 0 && { otherRanks }),
+        reward: rewardMemory?.state(),
+        evaluation: heldOut?.state(),
+        progress: progress?.state(),
+        manifest,
+      },
     };
-    await writeCheckpoint(folder, weights, optimizer, state, average?.values);
   }
 
   /** Deletes the oldest checkpoints beyond the limit. */
@@ -95,18 +134,19 @@ export class ResumableState {
 
   /**
    * Restores the checkpoint that `resume_from` means.
-   * @returns its step, and whether it is this run's own; undefined for a run that starts anew
+   * @returns its step, whether it is this run's own, and newer ones of this run that are damaged; undefined for a run
+   *   that starts anew
    * @throws if the checkpoint cannot be read, is of a run with another model, adapter or reward, or fits other weights
    *   or another optimizer
    */
-  async resume(folder: RunFolder | undefined): Promise<{ globalStep: number; isOwn: boolean } | undefined> {
+  async resume(folder: RunFolder | undefined): Promise<ResumedCheckpoint | undefined> {
     const { config, logger, heldOut, progress } = this.#parts;
     if (!config.resume_from) return undefined;
-    const path = await checkpointToResume(config.resume_from, folder, logger);
-    if (!path) return undefined;
+    const found = await checkpointToResume(config.resume_from, folder, logger);
+    if (!found) return undefined;
+    const { path, ownStep, damaged } = found;
     const globalStep = await this.#restore(path);
     this.#checkpoint = path;
-    const isOwn = folder !== undefined && (await isOwnCheckpoint(folder, path, globalStep));
     logger.info(`Resumed from ${path} after ${globalStep} steps.`);
     const done = progress?.epoch ?? globalStep;
     if (done >= config.num_epochs) {
@@ -122,7 +162,7 @@ export class ResumableState {
         `Nothing to train: the run ${exhaustion} ` +
           'Raise early_stopping_patience (--early-stopping-patience) to train on.',
       );
-    return { globalStep, isOwn };
+    return { globalStep, isOwn: ownStep === globalStep, damaged };
   }
 
   /** Lets several processes start from rank 0's weights. @throws as `joinRanks` */

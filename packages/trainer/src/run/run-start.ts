@@ -1,7 +1,8 @@
 import type { AlignPropConfig } from '../config/config.js';
 import { silent } from '../logger.js';
-import { findCheckpoint, readCheckpointManifest } from './checkpoints.js';
-import { checkpointToResume, checkRunFolder, isOwnCheckpoint, runFolder } from './folder.js';
+import { checkpointToResume, findCheckpoint } from './checkpoint-to-resume.js';
+import { readCheckpointManifest } from './checkpoints.js';
+import { checkRunFolder, runFolder } from './folder.js';
 import { createManifest, readManifestFile, type ManifestParts, type RunManifest } from './manifest.js';
 import { checkResume, type StoredManifest } from './resume-rules.js';
 
@@ -26,8 +27,8 @@ export async function findManifest(location: string): Promise<FoundManifest | un
   const folder = basename(parent) === 'checkpoints' ? dirname(parent) : isCheckpoint ? undefined : location;
   const manifest = folder === undefined ? undefined : await readManifestFile(folder);
   if (manifest) return { manifest, folder };
-  const checkpoint = await findCheckpoint(location).catch(() => undefined);
-  return checkpoint === undefined ? undefined : { manifest: await readCheckpointManifest(checkpoint), folder };
+  const checkpoint = await findCheckpoint(location);
+  return checkpoint && { manifest: await readCheckpointManifest(checkpoint.path), folder };
 }
 
 /** A run that is about to start. */
@@ -56,11 +57,12 @@ export async function checkRunStart({
 }: PlannedRun): Promise<void> {
   const manifest = createManifest(algorithm, config, parts);
   const folder = runFolder(config);
-  const path = config.resume_from ? await checkpointToResume(config.resume_from, folder, silent) : undefined;
-  if (path) checkResume({ path, stored: await readCheckpointManifest(path), current: manifest, force }, silent);
+  const found = config.resume_from ? await checkpointToResume(config.resume_from, folder, silent) : undefined;
+  if (found) {
+    const { path } = found;
+    checkResume({ path, stored: await readCheckpointManifest(path), current: manifest, force }, silent);
+  }
   if (!folder) return;
-  const step = path && Number(/(\d+)[\\/]*$/.exec(path)![1]);
-  const isOwn = path !== undefined && (await isOwnCheckpoint(folder, path, step as number));
-  const isBegunAnew = Boolean(config.resume_from) && !path;
-  await checkRunFolder(folder, { config, manifest, isBegunAnew, ...(isOwn && { resumedStep: step as number }) });
+  const isBegunAnew = Boolean(config.resume_from) && !found;
+  await checkRunFolder(folder, { config, manifest, isBegunAnew, resumedStep: found?.ownStep, damaged: found?.damaged });
 }

@@ -161,7 +161,10 @@ export class Run {
     const callersTrackers = allTrackers(given.map((tracker, i) => failures.guard(`trackers[${i}]`, tracker)));
     if (this.#collective.rank > 0) return { log: () => {}, close: () => callersTrackers.close() };
     const { config, state, manifest, files = {} } = this.#options;
-    if (this.folder) await prepareRunFolder(this.folder, { config, manifest, ...resumed }, files, this.#logger);
+    if (this.folder) {
+      await state?.checkSpace(this.folder.checkpoints);
+      await prepareRunFolder(this.folder, { config, manifest, ...resumed }, files, this.#logger);
+    }
     const isEvaluated = state?.isEvaluated(this.#globalStep) ?? this.#globalStep > 0;
     const trackers = await createTrackers(config, this.folder, {
       fromStep: this.#globalStep,
@@ -173,7 +176,7 @@ export class Run {
   }
 
   /** Restores the checkpoint that `resume_from` means. @returns what the run continues in its folder */
-  async #resume(): Promise<Pick<RunStart, 'resumedStep' | 'isBegunAnew'>> {
+  async #resume(): Promise<Pick<RunStart, 'resumedStep' | 'isBegunAnew' | 'damaged'>> {
     if (this.#isStarted) return { resumedStep: this.#globalStep };
     const { state, config } = this.#options;
     const checkpoint = await together(this.#collective, 'the checkpoint', async () => state?.resume(this.folder));
@@ -184,7 +187,7 @@ export class Run {
     await state?.joinRanks(this.#globalStep);
     this.#isStarted = true;
     if (!checkpoint) return { isBegunAnew: Boolean(config.resume_from) };
-    return checkpoint.isOwn ? { resumedStep: checkpoint.globalStep } : {};
+    return checkpoint.isOwn ? { resumedStep: checkpoint.globalStep, damaged: checkpoint.damaged } : {};
   }
 
   /** After an error: writes a checkpoint of what was trained since the last, unless the error came within a step. */

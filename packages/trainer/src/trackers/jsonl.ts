@@ -1,4 +1,4 @@
-import { writeFileAtomic } from '@alignprop/autograd-ext/weights';
+import { describeSpace, ifPresent, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import { parseJson } from '@alignprop/autograd-ext/outside';
 import { evaluationRecord, metricsRecord } from './metrics.js';
 import type { TrackerKind } from './tracker-kind.js';
@@ -40,11 +40,13 @@ export async function jsonlTracker(
 
 async function append(path: string, line: string): Promise<void> {
   const { appendFile } = await import('node:fs/promises');
+  const { dirname } = await import('node:path');
   try {
     await appendFile(path, line, { flush: true });
   } catch (cause) {
     throw new Error(
-      `${path}: cannot append ${line.length} bytes: ${(cause as Error).message}. ` +
+      `${path}: cannot append ${await describeSpace(Buffer.byteLength(line), dirname(path))}: ` +
+        `${(cause as Error).message}. ` +
         'Make room or choose another output_dir, and resume from the newest checkpoint.',
       { cause },
     );
@@ -53,7 +55,7 @@ async function append(path: string, line: string): Promise<void> {
 
 async function linesBefore(path: string, step: number): Promise<string> {
   const { readFile } = await import('node:fs/promises');
-  const text = await readFile(path, 'utf8').catch(() => '');
+  const text = (await ifPresent(readFile(path, 'utf8'))) ?? '';
   const earlier = text.split('\n').filter((line) => isBefore(line, step));
   return earlier.map((line) => `${line}\n`).join('');
 }

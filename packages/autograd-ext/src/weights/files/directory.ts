@@ -1,4 +1,5 @@
 import type { FileSource } from './file-source.js';
+import { ifPresent } from './if-present.js';
 import { isLocalFile, openLocalFile } from './local-file.js';
 import { joinPath } from './paths.js';
 
@@ -10,7 +11,7 @@ export function directory(path: string): FileSource {
     has: async (file) => isLocalFile(await resolve(file)),
     list: async (folder = '') => {
       const { readdir } = await import('node:fs/promises');
-      const names = await readdir(await resolve(folder)).catch(() => []);
+      const names = (await ifPresent(readdir(await resolve(folder)))) ?? [];
       const areFiles = await Promise.all(names.map(async (name) => isLocalFile(await resolve(`${folder}/${name}`))));
       return names.filter((_, i) => areFiles[i]).sort();
     },

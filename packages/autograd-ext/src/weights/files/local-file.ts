@@ -1,15 +1,13 @@
 import type { RandomAccessFile } from './file-source.js';
+import { ifPresent } from './if-present.js';
 
 /** The most bytes that one call reads or writes: Node's limit is below 2^31. */
 export const MAX_TRANSFER = 2 ** 30;
 
-/** Whether a path on this machine exists and is a file. */
+/** Whether a path on this machine exists and is a file. @throws if it cannot be told: a missing permission, a bad disk */
 export async function isLocalFile(path: string): Promise<boolean> {
   const { stat } = await import('node:fs/promises');
-  return stat(path).then(
-    (entry) => entry.isFile(),
-    () => false,
-  );
+  return (await ifPresent(stat(path)))?.isFile() ?? false;
 }
 
 /** Opens a file on this machine. @throws if it is missing, unreadable or a folder */
@@ -20,7 +18,10 @@ export async function openLocalFile(path: string): Promise<RandomAccessFile> {
     const problem = code === 'ENOENT' ? 'there is no such file' : message;
     throw new Error(`directory: cannot open '${path}': ${problem}. Check the path.`, { cause });
   });
-  const { size } = await handle.stat();
+  const { size } = await handle.stat().catch(async (error: unknown) => {
+    await handle.close();
+    throw error;
+  });
   return {
     name: path,
     path,

@@ -63,6 +63,7 @@ function exists(pid: number): boolean {
 async function namespaces(): Promise<string | undefined> {
   const { readlink } = await import('node:fs/promises');
   const [pid, time] = await Promise.all(
+    // eslint-disable-next-line no-restricted-syntax -- what is hidden is no evidence
     ['pid', 'time'].map((kind) => readlink(`/proc/self/ns/${kind}`).catch(() => undefined)),
   );
   return pid && [pid, time].filter(Boolean).join(' '); // kernels before 5.6 have one clock for all
@@ -83,5 +84,6 @@ async function processStart(pid: number | 'self'): Promise<{ began: string; hasE
 /** The contents of a file of the system; undefined where it is missing or may not be read. */
 async function systemFile(path: string): Promise<string | undefined> {
   const { readFile } = await import('node:fs/promises');
+  // eslint-disable-next-line no-restricted-syntax -- what is hidden is no evidence
   return readFile(path, 'utf8').catch(() => undefined);
 }

@@ -1,3 +1,4 @@
+import { describeSpace } from './free-space.js';
 import { MAX_TRANSFER } from './local-file.js';
 import { syncFolder } from './sync-folder.js';
 
@@ -8,9 +9,10 @@ export type FileContents = string | Uint8Array | Iterable<Uint8Array> | AsyncIte
  * Writes a file atomically: even if the process is killed or the power fails, the file is complete or not there. Writes
  * to a temporary name in the same folder, flushes it to the disk and renames it. Creates missing folders. On failure,
  * removes the temporary file and leaves an older file as it was.
+ * @param size the bytes of `contents`, for the words of errors where it is not one piece
  * @throws if the folder or the file cannot be written, or if iterating over `contents` throws
  */
-export async function writeFileAtomic(path: string, contents: FileContents): Promise<void> {
+export async function writeFileAtomic(path: string, contents: FileContents, size?: number): Promise<void> {
   const { mkdir, rename, rm } = await import('node:fs/promises');
   const { basename, dirname, join } = await import('node:path');
   const { randomUUID } = await import('node:crypto');
@@ -23,9 +25,10 @@ export async function writeFileAtomic(path: string, contents: FileContents): Pro
     await syncFolder(dirname(path));
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => {}); // the first error is the one to report
-    const size = data instanceof Uint8Array ? ` (${data.byteLength} bytes)` : '';
+    const bytes = data instanceof Uint8Array ? data.byteLength : size;
+    const space = bytes === undefined ? '' : ` (${await describeSpace(bytes, dirname(path))})`;
     throw new Error(
-      `writeFileAtomic: cannot write '${path}'${size}: ${(cause as Error).message}. ` +
+      `writeFileAtomic: cannot write '${path}'${space}: ${(cause as Error).message}. ` +
         "Check the folder's permissions and the space left.",
       { cause },
     );

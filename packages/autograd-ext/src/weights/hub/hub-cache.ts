@@ -1,3 +1,4 @@
+import { ifPresent } from '../files/if-present.js';
 import { isLocalFile } from '../files/local-file.js';
 import type { HubSettings } from './hub-settings.js';
 
@@ -41,16 +42,8 @@ export async function hubCache(
   const snapshot = (commit: string) => join(folder, 'snapshots', commit);
   const absence = (commit: string, path: string) => join(folder, '.no_exist', commit, path);
   const reference = (revision: string) => join(folder, 'refs', ...revision.split('/'));
-  const isFolder = (path: string) =>
-    stat(path).then(
-      (entry) => entry.isDirectory(),
-      () => false,
-    );
-  const referenceOf = (revision: string) =>
-    readFile(reference(revision), 'utf8').then(
-      (text) => text.trim(),
-      () => undefined,
-    );
+  const isFolder = async (path: string) => (await ifPresent(stat(path)))?.isDirectory() ?? false;
+  const referenceOf = async (revision: string) => (await ifPresent(readFile(reference(revision), 'utf8')))?.trim();
   return {
     folder,
     blob,

@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { ifPresent } from '../files/if-present.js';
 import type { FileTarget, HubFile } from './hub-file.js';
 import { HubRefusal, hubRequest, HubUnreachableError } from './hub-request.js';
 import type { HubSettings } from './hub-settings.js';
@@ -199,10 +200,7 @@ class IdleTimeout {
 /** Returns the size of a file in bytes; 0 if there is none. */
 async function sizeOf(path: string): Promise<number> {
   const { stat } = await import('node:fs/promises');
-  return stat(path).then(
-    ({ size }) => size,
-    () => 0,
-  );
+  return (await ifPresent(stat(path)))?.size ?? 0;
 }
 
 async function sha256(path: string): Promise<string> {

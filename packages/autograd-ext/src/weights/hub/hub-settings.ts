@@ -1,5 +1,6 @@
 import { splitCredentials } from '../../outside/secrets.js';
 import { optionNames } from '../../check-options.js';
+import { ifPresent } from '../files/if-present.js';
 
 /** The state of a download. */
 export interface DownloadProgress {
@@ -144,7 +145,7 @@ async function implicitToken(home: string): Promise<string | undefined> {
   const { readFile } = await import('node:fs/promises');
   if (isTrue(env.HF_HUB_DISABLE_IMPLICIT_TOKEN)) return undefined;
   if (env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN) return env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN;
-  return readFile(await expand(env.HF_TOKEN_PATH || join(home, 'token')), 'utf8').catch(() => undefined);
+  return ifPresent(readFile(await expand(env.HF_TOKEN_PATH || join(home, 'token')), 'utf8'));
 }
 
 /** Makes a path absolute; `~` is the home folder, `$NAME` and `${NAME}` are variables of the environment. */

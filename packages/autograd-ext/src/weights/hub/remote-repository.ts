@@ -2,6 +2,7 @@ import { readBody } from '../../outside/body.js';
 import { excerptList } from '../../outside/excerpt.js';
 import { parseJson } from '../../outside/json.js';
 import { directory } from '../files/directory.js';
+import { ifPresent } from '../files/if-present.js';
 import { filesIn } from '../files/paths.js';
 import { withBlobLock } from './blob-lock.js';
 import type { HubCache } from './hub-cache.js';
@@ -112,7 +113,7 @@ async function fetchFile(
   const blob = cache.blob(file.etag);
   const isComplete = async (): Promise<boolean> => {
     const { stat } = await import('node:fs/promises');
-    const entry = await stat(blob).catch(() => undefined);
+    const entry = await ifPresent(stat(blob));
     const isWhole = entry !== undefined && (file.size === undefined || entry.size === file.size);
     return isWhole || local.has(path); // without symbolic links, the file is there and the blob is not
   };

@@ -134,7 +134,7 @@ describe('saveSafetensors', () => {
     const before = await readFile(join(inside, 'x.safetensors'));
     const failing = { dtype: 'F32', shape: [1], read: () => Promise.reject(new Error('the disk is gone')) };
     await expect(saveSafetensors(join(inside, 'x.safetensors'), { a: tensor1d([2]), b: failing })).rejects.toThrow(
-      /cannot write '.*x\.safetensors': the disk is gone/,
+      /cannot write '.*x\.safetensors' \(\d+ bytes; \d+ are free in .*\): the disk is gone/,
     );
     expect(await readdir(inside)).toEqual(['x.safetensors']);
     expect(await readFile(join(inside, 'x.safetensors'))).toEqual(before);
@@ -143,7 +143,7 @@ describe('saveSafetensors', () => {
   it('names the path that cannot be written', async () => {
     await writeFile(join(folder, 'a-file'), '');
     await expect(saveSafetensors(join(folder, 'a-file/x.safetensors'), {})).rejects.toThrow(
-      /^writeFileAtomic: cannot write '.*a-file\/x\.safetensors': E.*Check/,
+      /^writeFileAtomic: cannot write '.*a-file\/x\.safetensors' \(\d+ bytes.*\): E.*Check/,
     );
   });
 

@@ -27,7 +27,8 @@ export async function saveSafetensors(
 ): Promise<void> {
   const entries = inFileOrder(Object.entries(tensors));
   const header = encodeHeader(entries, metadata);
-  await writeFileAtomic(path, contents());
+  const size = entries.reduce((sum, [, entry]) => sum + bytesOf(entry), header.byteLength);
+  await writeFileAtomic(path, contents(), size);
 
   async function* contents() {
     yield header;
@@ -55,6 +56,10 @@ function dtypeOf(entry: Entry): string {
   return isTensor(entry) ? (fileDtypes[entry.dtype] ?? entry.dtype) : entry.dtype;
 }
 
+/** The bytes of an entry; 0 for an unknown dtype, which `encodeValues` refuses. */
+const bytesOf = (entry: Entry): number =>
+  DTYPE_BITS.has(dtypeOf(entry)) ? byteSize(dtypeOf(entry), elementCount(entry.shape)) : 0;
+
 /**
  * Sorts tensors as the reference implementation does: wide dtypes first, so that every tensor is aligned to its dtype,
  * then by name.
@@ -76,7 +81,7 @@ function encodeHeader(
   let end = 0;
   const infos = entries.map(([name, entry]) => {
     const begin = end;
-    end += DTYPE_BITS.has(dtypeOf(entry)) ? byteSize(dtypeOf(entry), elementCount(entry.shape)) : 0;
+    end += bytesOf(entry);
     return [name, { dtype: dtypeOf(entry), shape: entry.shape, data_offsets: [begin, end] }] as const;
   });
   const comments = Object.keys(metadata).length ? ([['__metadata__', metadata]] as const) : [];
