@@ -1,3 +1,4 @@
+import { table } from './outside/record.js';
 import { ifPresent } from './weights/files/if-present.js';
 
 /** Tells why a package was not loaded. */
@@ -64,12 +65,12 @@ export async function installCommand(...packages: readonly string[]): Promise<st
 }
 
 /** The lockfiles of package managers, and their commands. */
-const addCommands: Readonly<Record<string, string>> = {
+const addCommands = table({
   'pnpm-lock.yaml': 'pnpm add',
   'yarn.lock': 'yarn add',
   'bun.lock': 'bun add',
   'package-lock.json': 'npm install',
-};
+});
 
 async function addCommand(): Promise<string> {
   if (!isNode()) return 'npm install';

@@ -21,7 +21,7 @@ it('two copies in a process give the numbers of one, on both engines and in turn
   expect(replacements).toBe(1);
 });
 
-/** A program that takes the same gradient with each copy and engine twice, and counts the replacements of a gradient. */
+/** A program that takes the same gradient with each copy and engine twice, and counts a gradient's replacements. */
 const useBoth = ([a, b]: readonly string[]): string => `
   import { getGradient, maxPool, mul, relu, reshape, tensor2d } from '@tensorflow/tfjs-core';
   console.warn = () => {}; // tfjs warns of kernels that are registered twice

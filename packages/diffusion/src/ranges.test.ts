@@ -16,7 +16,7 @@ async function expectQuick(field: string, value: number, work: () => unknown): P
     .then(work)
     .then(
       () => undefined,
-      (thrown: Error) => thrown,
+      (thrown: unknown) => thrown as Error,
     );
   const { user, system } = process.cpuUsage(start);
   expect((user + system) / 1e6, `${field} ${value}`).toBeLessThan(2);

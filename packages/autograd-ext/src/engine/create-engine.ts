@@ -22,7 +22,7 @@ export interface EngineOptions extends Omit<OnnxRuntimeEngineOptions, 'precision
    * command that mends it. By default a warning of Node's process, once.
    */
   readonly onWarning?: (message: string) => void;
-  /** The number format of products: 'bfloat16' on the tfjs backend `tensorflow` only, 'float16' there and on onnxruntime. */
+  /** Number format of products: 'bfloat16' on the tfjs backend `tensorflow`, 'float16' there and on onnxruntime. */
   readonly precision?: Precision;
 }
 

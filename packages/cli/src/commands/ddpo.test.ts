@@ -77,7 +77,8 @@ describe('alignprop train --algorithm ddpo', () => {
   it('evaluates, stops early, starts from an adapter, and takes services', async () => {
     writeFileSync(file('score.cjs'), lengths);
     writeFileSync(file('held-out.txt'), 'snail\n');
-    const evaluation = `--eval-prompts ${file('held-out.txt')} --eval-freq 1 --early-stopping-patience 1 --eval-reward jpeg-compressibility`;
+    const held = `--eval-prompts ${file('held-out.txt')} --eval-freq 1 --eval-reward jpeg-compressibility`;
+    const evaluation = `${held} --early-stopping-patience 1`;
     const reward = ['--reward', `exec:node ${file('score.cjs')}`];
     const start = ['--lora', file('whole/pytorch_lora_weights.safetensors'), '--json'];
     const options = words(
@@ -104,11 +105,11 @@ describe('alignprop train --algorithm ddpo', () => {
   it.each([
     [
       '--algorithm ddpo --kl-weight 1 --estimator refl',
-      /^error: --estimator, --kl-weight: are options of alignprop, got --algorithm ddpo\. Leave them out, or give --algorithm alignprop\.$/m,
+      /^error: --estimator, --kl-weight: are options of alignprop, got --algorithm ddpo\. Leave them out, or/m,
     ],
     [
       '--train-clip-range 0.1',
-      /^error: --train-clip-range: is an option of ddpo, got --algorithm alignprop\. Leave it out, or give --algorithm ddpo\.$/m,
+      /^error: --train-clip-range: is an option of ddpo, got --algorithm alignprop\. Leave it out, or/m,
     ],
     [
       '--algorithm ddpo --train-batch-size 3',

@@ -129,9 +129,9 @@ Booleans are given as --x, --no-x, --x true or --x false. TRL's spelling works t
 --negative-prompt.
 
 Several processes: start them with Open MPI's mpirun (mpirun -np 4 --bind-to none alignprop train --num-epochs 20), or
-with srun --mpi=pmix. Each draws --train-batch-size images,
-and the gradients are averaged. This needs Open MPI (apt-get install openmpi-bin libopenmpi3) and koffi, an optional
-npm package that is installed where the platform supports it.
+with srun --mpi=pmix. Each draws --train-batch-size images, and the gradients are averaged. This needs Open MPI
+(apt-get install openmpi-bin libopenmpi3) and koffi, an optional npm package that is installed where the platform
+supports it.
 
 Files in the output folder:
   pytorch_lora_weights.safetensors, run.json, config.json, metrics.jsonl, samples/, checkpoints/,
@@ -166,14 +166,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     const output = new Output({ ...options, silent: collective.rank > 0 });
     for (const warning of [...configFile.warnings, ...(resumed?.warnings ?? [])]) output.warn(warning);
     const localSize = launched(process.env)?.localSize ?? 1;
-    const modelOptions = {
-      ...shareOfMachine(localSize),
-      ...options,
-      precision,
-      model,
-      revision: options.revision ?? options.pretrainedRevision,
-      token: options.hfUserAccessToken,
-    } as const;
+    const modelOptions = { ...modelOptionsOf(options, localSize), precision };
     const inputs = { ...namedInputs(options), model: modelOptions, prompts };
     const start = await together(collective, 'the inputs', async () => {
       const manifest = { ...(await manifestParts(command, fields, inputs, output)), kind: resumed?.manifest.kind };
@@ -206,6 +199,15 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     throw error instanceof ReportedByRankZero ? new ReportedElsewhere(error.message, { cause: error.cause }) : error;
   });
 }
+
+/** Reads the options of the model, in TRL's spelling as well, for one of the processes on this machine. */
+const modelOptionsOf = (options: TrainOptions, localSize: number) => ({
+  ...shareOfMachine(localSize),
+  ...options,
+  model: options.model ?? options.pretrainedModel,
+  revision: options.revision ?? options.pretrainedRevision,
+  token: options.hfUserAccessToken,
+});
 
 /** Says which files of the user a dry run executes: it computes nothing else. */
 function announceCode(files: readonly string[], options: TrainOptions): void {

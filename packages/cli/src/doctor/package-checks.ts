@@ -2,20 +2,20 @@ import { readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseJson } from '@alignprop/autograd-ext/outside';
+import { parseJson, table } from '@alignprop/autograd-ext/outside';
 import { installCommand } from '@alignprop/autograd-ext';
 import { pathExists } from '../path-exists.js';
 import type { Finding } from './finding.js';
 
 /** Packages that users may install, and their purposes. */
-const optional: Readonly<Record<string, string>> = {
+const optional = table({
   'onnxruntime-node': 'the fast engine',
   sharp: 'reading JPEG and WebP',
   koffi: 'training in several processes with Open MPI',
   nsfwjs: 'the reward nsfw-safety',
   '@tensorflow/tfjs-converter': 'rewards that are GraphModels',
   '@tensorflow/tfjs-layers': 'rewards that are LayersModels',
-};
+});
 
 /** Packages of which a process should have one copy: they share registries, but each copy costs memory. */
 const single = ['@tensorflow/tfjs-core', '@alignprop/autograd-ext', '@alignprop/diffusion'];

@@ -3,8 +3,8 @@ import { statfs } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseJson } from '@alignprop/autograd-ext/outside';
 import { pathExists } from '../path-exists.js';
+import { parseJson, table } from '@alignprop/autograd-ext/outside';
 import { programVersion } from '../version.js';
 import type { Finding } from './finding.js';
 
@@ -29,12 +29,12 @@ function checkVersions(): Finding {
 }
 
 /** Lockfiles of package managers, by which a project tells its own. */
-const managers: Readonly<Record<string, string>> = {
+const managers = table({
   'pnpm-lock.yaml': 'pnpm',
   'yarn.lock': 'yarn',
   'bun.lock': 'bun',
   'package-lock.json': 'npm',
-};
+});
 
 function checkInstallation(): Finding {
   const here = dirname(fileURLToPath(import.meta.url));

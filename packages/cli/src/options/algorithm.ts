@@ -32,7 +32,8 @@ export function checkAlgorithm(command: Command, fields: readonly ConfigOption[]
   const [are, it] = names.length === 1 ? ['is an option', 'it'] : ['are options', 'them'];
   const other = strangers[0]!.algorithms[0]!;
   throw new UsageError(
-    `${names.join(', ')}: ${are} of ${other}, got --algorithm ${algorithm}. Leave ${it} out, or give --algorithm ${other}.`,
+    `${names.join(', ')}: ${are} of ${other}, got --algorithm ${algorithm}. ` +
+      `Leave ${it} out, or give --algorithm ${other}.`,
   );
 }
 

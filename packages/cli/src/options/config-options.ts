@@ -49,7 +49,7 @@ export function configOptions(): ConfigOption[] {
   const all = algorithms.map((name) => (schemas[name]() as { properties: Fields }).properties);
   const names = new Set(all.flatMap((fields) => Object.keys(fields)));
   return [...names].map((field) => {
-    const own = algorithms.filter((_, i) => field in all[i]!);
+    const own = algorithms.filter((_, i) => Object.hasOwn(all[i]!, field));
     const [schema, other] = all.flatMap((fields) => fields[field] ?? []);
     const options = makeOptions(`--${field.replaceAll('_', '-')}`, describedFor(own, schema!, other));
     return {

@@ -91,7 +91,7 @@ function reportTensorflow(output: Output): void {
 }
 
 /**
- * The precision of products for a value of `mixed_precision`: as given on the tensorflow backend, float16 on onnxruntime
+ * Returns the precision of products for `mixed_precision`: as given on the tensorflow backend, float16 on onnxruntime
  * where the device gains from it, else float32.
  */
 export function precisionOf(mixed: 'no' | 'none' | 'fp16' | 'bf16', options: EngineOptions): Precision {

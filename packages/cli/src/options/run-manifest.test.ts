@@ -86,7 +86,7 @@ describe('applyManifest', () => {
     for (const name of ['revision', 'prompts']) expect(resumed.options[name]).toBeUndefined();
   });
 
-  it('keeps the options of rewards that are still there, under those that are given, and names the others', async () => {
+  it('keeps the options of rewards that are still there under those that are given, and names others', async () => {
     const reward = ['aesthetic', 'jpeg-compressibility', 'https://a.example/x'];
     const stored = ['aesthetic.weights=clip', 'jpeg-compressibility.quality=80', 'service.timeout=9'];
     const run = { config, options: { reward, rewardOption: stored } };
@@ -102,7 +102,8 @@ describe('applyManifest', () => {
       service: { timeout: '9' },
     });
     expect(changed.found!.warnings).toEqual([
-      '--reward-option: jpeg-compressibility.quality=80 of the run is left out: the reward that it belonged to is gone.',
+      '--reward-option: jpeg-compressibility.quality=80 of the run is left out: ' +
+        'the reward that it belonged to is gone.',
     ]);
     const overridden = await resume(run, '--reward-option', 'service.timeout=3');
     expect(overridden.options.rewardOption).toMatchObject({ service: { timeout: '3' } });

@@ -1,3 +1,4 @@
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import type { TensorflowPackage } from '@alignprop/autograd-ext';
 import { lastLines, runProgram } from './run-program.js';
 
@@ -21,5 +22,5 @@ export async function checkAddon({ folder }: TensorflowPackage): Promise<{ reado
   const result = await runProgram(process.execPath, ['--no-deprecation', '-e', program, folder]);
   if (result?.code !== 0)
     throw new Error(`setup tensorflow: the addon was built, but does not work:\n${lastLines(result?.stderr ?? '')}`);
-  return JSON.parse(result.stdout.trimEnd().split('\n').at(-1)!) as { device: 'cpu' | 'gpu' };
+  return parseJson(result.stdout.trimEnd().split('\n').at(-1)!) as { device: 'cpu' | 'gpu' };
 }

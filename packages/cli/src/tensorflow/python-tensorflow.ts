@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathExists } from '../path-exists.js';
+import { parseJson } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 import { lastLines, runProgram } from './run-program.js';
 
@@ -70,7 +71,7 @@ async function askPython(python: string): Promise<{ folder: string | null; versi
     throw new UsageError(
       `setup tensorflow: ${python} ended with ${String(result.code)}, expected 0:\n${lastLines(result.stderr)}`,
     );
-  return JSON.parse(result.stdout) as { folder: string | null; version: string | null };
+  return parseJson(result.stdout) as { folder: string | null; version: string | null };
 }
 
 async function checkTensorflow(python: string, folder: string, version: string): Promise<PythonTensorflow> {

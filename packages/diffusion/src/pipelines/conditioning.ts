@@ -76,8 +76,8 @@ export function guidedInputs(config: GuidanceConfig, conditioning: Conditioning,
 }
 
 /**
- * The inputs of the guided prediction at a step after the latents: timestep, embeddings, guidance scale, and the scale
- * of the latents where it is not 1 or conditions follow it. `created` are those that the caller disposes after the call.
+ * Lists the inputs of the guided prediction at a step after the latents: timestep, embeddings, guidance scale, and the
+ * scale of the latents where it is not 1 or conditions follow it. The caller disposes `created` after the call.
  */
 export function predictionInputs(
   { embeds, guidanceScale, added }: GuidedInputs,

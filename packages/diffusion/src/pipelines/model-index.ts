@@ -32,9 +32,9 @@ export const autoencoderOf = (index: ModelIndex): AutoencoderClass => classOf(in
 
 /**
  * Reads `model_index.json` and checks that it describes a Stable Diffusion 1.x, 2.x or XL pipeline, so that other
- * pipelines (Stable Diffusion 3, a folder with a UNet alone) fail here and not at a missing weight. As in diffusers, the class of the
- * pipeline itself does not matter, and parts that text-to-image does not use (`safety_checker`, `feature_extractor`,
- * `image_encoder`, `controlnet`) are not looked at.
+ * pipelines (Stable Diffusion 3, a folder with a UNet alone) fail here and not at a missing weight. As in diffusers,
+ * the class of the pipeline itself does not matter, and parts that text-to-image does not use (`safety_checker`,
+ * `feature_extractor`, `image_encoder`, `controlnet`) are not looked at.
  * @throws if a part has another class (lists all such parts), or there is no `model_index.json` (says what the folder
  *   holds)
  */

@@ -56,8 +56,8 @@ const MAX_PIXELS = 2 ** 14;
 const MAX_BATCH_PIXELS = 2 ** 28;
 
 /**
- * Generates images from text with Stable Diffusion 1.x, 2.x and XL, and with latent consistency models. Computes the same
- * numbers as diffusers' `StableDiffusionPipeline`, `StableDiffusionXLPipeline` and `LatentConsistencyModelPipeline` in
+ * Generates images from text with Stable Diffusion 1.x, 2.x and XL, and with latent consistency models. Computes the
+ * numbers of diffusers' `StableDiffusionPipeline`, `StableDiffusionXLPipeline` and `LatentConsistencyModelPipeline` in
  * float32; has no safety checker.
  */
 export class StableDiffusionPipeline implements StableDiffusionParts {
@@ -261,8 +261,8 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    * Generates images from text. The same seed gives the images that diffusers draws with a generator on the CPU.
    * Disposes its intermediate tensors, also when it throws.
    * @param prompt one or several prompts, or their encoding, which stays the caller's
-   * @throws if the list of prompts is empty, an option is out of range or belongs to another kind of model; the signal's
-   *   reason once it is aborted
+   * @throws if the list of prompts is empty, an option is out of range or belongs to another kind of model; the reason
+   *   of the signal once it is aborted
    */
   async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Generated> {
     const generation = resolveGeneration(prompt, options, this.scheduler, this.#defaults);

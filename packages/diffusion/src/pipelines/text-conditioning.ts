@@ -4,8 +4,8 @@ import { isEncoding, type Generation, type PromptTexts } from './generation.js';
 import type { PromptEncoder } from './prompt-encoder.js';
 
 /**
- * Encodes the prompts of a `generate` call, and with guidance its negative prompts, one row per image. Adds every tensor
- * to `intermediates`, but not those of encodings that were given.
+ * Encodes the prompts of a `generate` call, and with guidance its negative prompts, one row per image. Adds every
+ * tensor to `intermediates`, but not those of encodings that were given.
  */
 export async function encodeForImages(
   encoder: PromptEncoder,

@@ -27,7 +27,7 @@ interface NegativeSizes {
   readonly negativeTargetSize?: MicroConditions['targetSize'];
 }
 
-/** The sizes of a negative prompt; undefined, for those of the prompt, unless both its sizes are given, as in diffusers. */
+/** The sizes of a negative prompt; undefined unless both its sizes are given, as in diffusers. */
 export const negativeConditions = ({
   negativeOriginalSize: originalSize,
   negativeCropsCoordsTopLeft: cropsCoordsTopLeft,

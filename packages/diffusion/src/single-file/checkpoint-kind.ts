@@ -33,8 +33,8 @@ export function checkpointKind(weights: Weights, location: string): CheckpointKi
   const [, what] = others.find(([pattern]) => keys.some((key) => pattern.test(key))) ?? [];
   const example = keys.slice(0, 3).join(', ') || 'no weights';
   throw new Error(
-    `StableDiffusionPipeline.fromSingleFile: '${location}' got ${what ?? `keys such as ${example}`}, expected a whole ` +
-      'checkpoint of Stable Diffusion 1.x, 2.x or XL: UNet, VAE and text encoder in one file. ' +
+    `StableDiffusionPipeline.fromSingleFile: '${location}' got ${what ?? `keys such as ${example}`}, expected a ` +
+      'whole checkpoint of Stable Diffusion 1.x, 2.x or XL: UNet, VAE and text encoder in one file. ' +
       `${hasUNet ? 'A part is missing: the text encoder. ' : ''}Check which file it is.`,
   );
 }

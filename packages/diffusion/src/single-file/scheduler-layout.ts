@@ -46,8 +46,8 @@ export function schedulerConfig(
   const config = schedulers[kind];
   if (kind === 'Stable Diffusion 2.x' && predictionType === undefined)
     onWarning?.(
-      'a checkpoint of Stable Diffusion 2.x does not tell whether it predicts noise or velocity: velocity is assumed. ' +
-        "Pass predictionType 'epsilon' for a base model of 512 pixels, if images are noise.",
+      'a checkpoint of Stable Diffusion 2.x does not tell whether it predicts noise or velocity: velocity is ' +
+        "assumed. Pass predictionType 'epsilon' for a base model of 512 pixels, if images are noise.",
     );
   const marked = weights.has('v_pred') ? 'v_prediction' : config.prediction_type;
   return {

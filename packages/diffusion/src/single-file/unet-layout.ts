@@ -1,18 +1,19 @@
+import { table } from '@alignprop/autograd-ext/outside';
 import type { ConfigInput } from '../models/model-config.js';
 import { unetPrefix, type CheckpointKind, type Weights } from './checkpoint-kind.js';
 
 /** diffusers' names of the parts of a residual block. */
-const resnetNames: Readonly<Record<string, string>> = {
+const resnetNames = table({
   'in_layers.0': 'norm1',
   'in_layers.2': 'conv1',
   'emb_layers.1': 'time_emb_proj',
   'out_layers.0': 'norm2',
   'out_layers.3': 'conv2',
   skip_connection: 'conv_shortcut',
-};
+});
 
 /** diffusers' names of the modules that every UNet has. */
-const fixedNames: Readonly<Record<string, string>> = {
+const fixedNames = table({
   'input_blocks.0.0': 'conv_in',
   'time_embed.0': 'time_embedding.linear_1',
   'time_embed.2': 'time_embedding.linear_2',
@@ -23,7 +24,7 @@ const fixedNames: Readonly<Record<string, string>> = {
   'middle_block.2': 'mid_block.resnets.1',
   'out.0': 'conv_norm_out',
   'out.2': 'conv_out',
-};
+});
 
 /** Renames the weights of the UNet in a checkpoint as diffusers does. */
 export function unetWeights(weights: Weights): Weights {

@@ -71,7 +71,7 @@ function throwFailure(reports: readonly Report[], own: RewardError | undefined, 
   const failed = sum(reports.map(({ failedImages }) => failedImages));
   throw shared(
     new RewardError(
-      `DDPOTrainer: the reward failed for all ${failed} images of epoch ${epoch}, so that nothing is left to train on. ` +
+      `DDPOTrainer: the reward failed for all ${failed} images of epoch ${epoch}: nothing is left to train on. ` +
         'Mend the reward, and resume the run.',
     ),
   );

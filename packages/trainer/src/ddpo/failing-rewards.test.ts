@@ -27,7 +27,7 @@ async function run(more: DDPOConfigInput, failing: readonly number[] = []) {
   });
   const error = await (async () => {
     for await (const epoch of trainer.train()) metrics.push(epoch);
-  })().catch((thrown: Error) => thrown.message);
+  })().catch((thrown: unknown) => (thrown as Error).message);
   values.push(...trainedValues(trainer.pipeline));
   trainer.dispose();
   return { metrics, warnings, error, values };

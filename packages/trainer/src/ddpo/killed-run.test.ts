@@ -33,7 +33,9 @@ async function run(folder: string): Promise<void> {
 it('a killed run of DDPO resumes to the same files, whichever operation on files was interrupted', async () => {
   let operations = 0;
   const whole = join(out, 'whole');
-  const end = interceptDisk(whole, () => void operations++);
+  const end = interceptDisk(whole, () => {
+    operations++;
+  });
   await run(whole).finally(end);
   const expected = await filesOf(whole);
   const parts = process.env.EVERY_WRITE ? operations : 3;

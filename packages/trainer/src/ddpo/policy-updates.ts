@@ -180,7 +180,7 @@ export class PolicyUpdates {
 }
 
 /** Optimizer steps of an epoch in which no reward fails. */
-export const stepsPerEpoch = (config: DDPOConfig): number =>
+const stepsPerEpoch = (config: DDPOConfig): number =>
   (config.train_num_inner_epochs * config.sample_batch_size * config.sample_num_batches_per_epoch) /
   (config.train_batch_size * config.train_gradient_accumulation_steps);
 

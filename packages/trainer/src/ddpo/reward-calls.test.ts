@@ -20,7 +20,7 @@ async function call({ failures, retries }: { failures: number; retries: number }
     .score(images, ['a', 'b'], [{}, {}], context, signal)
     .then(
       ({ scores }) => scores,
-      (error: Error) => error,
+      (error: unknown) => error as Error,
     );
   await vi.runAllTimersAsync();
   return { result: await scored, seconds: (Date.now() - started) / 1000, calls };

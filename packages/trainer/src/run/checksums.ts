@@ -1,7 +1,7 @@
 import { directory, ifPresent, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 
 /** The file with the hashes of the other files of a checkpoint; `sha256sum -c SHA256SUMS` checks them, too. */
-export const checksumFile = 'SHA256SUMS';
+const checksumFile = 'SHA256SUMS';
 
 /** Writes `<folder>/SHA256SUMS`. @param files paths within the folder */
 export async function writeChecksums(folder: string, files: readonly string[]): Promise<void> {

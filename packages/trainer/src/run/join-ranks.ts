@@ -150,5 +150,6 @@ export function describeRanks({ size }: Collective, config: BatchOptions): strin
     sampled === undefined
       ? [config.train_batch_size, config.train_gradient_accumulation_steps, 'micro-batches', 'a step']
       : [sampled, batches, 'batches', 'an epoch'];
-  return `${size} processes: ${size} × ${batch}${rounds > 1 ? ` × ${rounds} ${name}` : ''} = ${size * batch * rounds} images ${total}.`;
+  const repeated = rounds > 1 ? ` × ${rounds} ${name}` : '';
+  return `${size} processes: ${size} × ${batch}${repeated} = ${size * batch * rounds} images ${total}.`;
 }

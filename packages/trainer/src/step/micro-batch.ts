@@ -121,7 +121,8 @@ export class MicroBatches<M> {
   }
 
   /**
-   * Encodes negative prompts. The encodings of those of the configuration are cached unless the text encoder is trained.
+   * Encodes negative prompts. The encodings of those of the configuration are cached unless the text encoder is
+   * trained.
    */
   async #encodeNegative(prompts: readonly string[]): Promise<PromptEncoding> {
     const texts = this.#negativeTexts;

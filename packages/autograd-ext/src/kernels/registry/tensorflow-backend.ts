@@ -96,6 +96,6 @@ function encode(binding: TensorflowBinding, value: AttributeValue): Omit<OpAttri
 
 /** The name of a tensor's dtype for TensorFlow. */
 export function tensorflowType(dtype: DataType): TensorflowType {
-  if (dtype in tfTypes) return dtype as TensorflowType;
+  if (Object.hasOwn(tfTypes, dtype)) return dtype as TensorflowType;
   throw new Error(`tensorflow: dtype got '${dtype}', expected one of ${Object.keys(tfTypes).join(', ')}.`);
 }

@@ -1,3 +1,4 @@
+import { parseJson } from '../../../outside/json.js';
 import { processState, thisProcess, type ProcessIdentity } from '../../../weights/files/process-identity.js';
 
 /** A folder of this process for files that nobody needs after it. */
@@ -63,8 +64,8 @@ async function removeAbandoned(parent: string): Promise<void> {
 async function isAbandoned(path: string, ownerFile: string): Promise<boolean> {
   const { readFile, stat } = await import('node:fs/promises');
   const age = Date.now() - (await stat(path)).mtimeMs;
-  const text = await readFile(ownerFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return '';
+  const text = await readFile(ownerFile, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
     throw error;
   });
   const owner = parseOwner(text);
@@ -76,7 +77,7 @@ async function isAbandoned(path: string, ownerFile: string): Promise<boolean> {
 /** The owner; undefined if the file is not complete yet, or was cut off by a full disk. */
 function parseOwner(text: string): ProcessIdentity | undefined {
   try {
-    return JSON.parse(text) as ProcessIdentity;
+    return parseJson(text) as ProcessIdentity;
   } catch {
     return undefined;
   }

@@ -1,4 +1,5 @@
 import { add, backend_util, tensor1d, tidy, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
+import { record } from '../../../outside/record.js';
 import { explicitPadding } from '../../geometry/explicit-padding.js';
 import type { Attributes, TensorflowBackend } from '../../registry/tensorflow-backend.js';
 import { wrapKernel } from '../../registry/wrap-kernel.js';
@@ -32,7 +33,7 @@ interface Convolution {
 
 const shapeTensor = (shape: Shape4D | undefined) => tensor1d(shape!, 'int32');
 
-const convolutions: Record<string, Convolution> = {};
+const convolutions = record<Convolution>();
 for (const [name, isDepthwise] of [
   ['Conv2D', false],
   ['DepthwiseConv2dNative', true],
