@@ -63,6 +63,13 @@ describe('createTemporaryFolder', () => {
     expect(await ended(code, 'SIGTERM')).toEqual({ status: 7, by: null, left: 0 });
   });
 
+  it('leaves a signal to a program whose listener came before the folder, and removes itself', async () => {
+    const code = `await folder.remove();
+      process.once('SIGINT', () => setTimeout(() => process.exit(7), 50));
+      await createTemporaryFolder()`;
+    expect(await ended(code, 'SIGINT')).toEqual({ status: 7, by: null, left: 0 });
+  });
+
   it('deletes what a killed process left, and nothing of processes that run', async () => {
     expect(await ended('', 'SIGKILL')).toEqual({ status: null, by: 'SIGKILL', left: 1 });
     const mine = await createTemporaryFolder();

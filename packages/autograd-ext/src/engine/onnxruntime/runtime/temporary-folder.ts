@@ -94,7 +94,8 @@ const removals = new Set<() => void>();
 function atEnd(remove: () => void): () => void {
   if (removals.size === 0) {
     process.on('exit', removeAll);
-    for (const signal of signals) process.on(signal, removeTemporaryFolders);
+    // First, to see also the listeners that remove themselves when they are called.
+    for (const signal of signals) process.prependListener(signal, removeTemporaryFolders);
   }
   removals.add(remove);
   return () => {
