@@ -170,10 +170,10 @@ async function reportDone(
   output.info(['Next:', ...next].join('\n  '));
 }
 
-/** The phases that took time, the longest first: `gradient 6:40, sampling 5:02`. */
+/** The phases that took half a second or more, the longest first: `gradient 6:40, sampling 5:02`. */
 const describeTimes = (seconds: Readonly<Record<Phase, number>>): string =>
   Object.entries(seconds)
-    .filter(([, time]) => time > 0)
+    .filter(([, time]) => time >= 0.5)
     .sort(([, a], [, b]) => b - a)
     .map(([phase, time]) => `${phase} ${clock(time)}`)
     .join(', ');
