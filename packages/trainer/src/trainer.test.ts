@@ -139,12 +139,15 @@ describe('AlignPropTrainer', () => {
   it('takes negative prompts from a list in turn, across micro-batches and steps', async () => {
     const encoded: string[][] = [];
     const spying = pipeline.with({});
-    const encodePrompt = spying.encodePrompt.bind(spying);
+    const encodeNegative = spying.encodeNegativePrompt.bind(spying);
     const trainer = tinyTrainer({
       pipeline: spying,
       config: { negative_prompts: ['blurry, dark', 'grey', 'red'], num_epochs: 1 },
     });
-    trainer.pipeline.encodePrompt = (prompts) => (encoded.push([...prompts]), encodePrompt(prompts));
+    trainer.pipeline.encodeNegativePrompt = (prompts, batch) => (
+      encoded.push([...prompts!]),
+      encodeNegative(prompts, batch)
+    );
     await collect(trainer);
     expect(encoded).toContainEqual(['blurry, dark', 'grey', 'red']);
     expect(encoded.filter((prompts) => prompts.includes('grey'))).toHaveLength(1);
@@ -159,13 +162,13 @@ describe('AlignPropTrainer', () => {
       promptFunction: () => drawn.next().value!,
       config: { negative_prompts: 'grey', num_epochs: 1 },
     });
-    const encodePrompt = trainer.pipeline.encodePrompt.bind(trainer.pipeline);
-    trainer.pipeline.encodePrompt = (prompts) => (encoded.push([...prompts]), encodePrompt(prompts));
+    const encodeNegative = trainer.pipeline.encodeNegativePrompt.bind(trainer.pipeline);
+    trainer.pipeline.encodeNegativePrompt = (prompts, batch) => (
+      encoded.push([...prompts!]),
+      encodeNegative(prompts, batch)
+    );
     await collect(trainer);
-    expect(encoded).toEqual([
-      ['cat', 'fox'],
-      ['blurry', 'grey'],
-    ]);
+    expect(encoded).toEqual([['blurry', 'grey']]);
     trainer.dispose();
   });
 

@@ -49,8 +49,8 @@ describe('the configs of models', () => {
 
   it.each([
     [{ num_class_embeds: 1000 }, 'num_class_embeds got 1000, expected null'],
-    [{ time_cond_proj_dim: 256 }, 'time_cond_proj_dim got 256, expected null'],
-    [{ addition_embed_type: 'text_time' }, 'addition_embed_type got "text_time", expected null'],
+    [{ addition_embed_type: 'image' }, 'addition_embed_type got "image", expected null or "text_time"'],
+    [{ addition_embed_type: 'text_time' }, 'addition_time_embed_dim got null, expected a positive integer'],
     [
       { mid_block_type: 'UNetMidBlock2DSimpleCrossAttn' },
       'expected "UNetMidBlock2DCrossAttn" or "UNetMidBlock2D" or null',
