@@ -96,7 +96,7 @@ describe('Scheduler.fromConfig', () => {
     const file = { use_karras_sigmas: null, use_beta_sigmas: 0, use_exponential_sigmas: 1, sigma_min: null };
     const { config } = createScheduler({ _class_name: 'EulerDiscreteScheduler', ...file, trained_betas: null });
     expect(config).toMatchObject({ use_karras_sigmas: false, use_beta_sigmas: false, use_exponential_sigmas: true });
-    expect(() => createScheduler({ ...sd2, beta_end: null })).toThrow('beta_end got null, expected a number');
+    expect(() => createScheduler({ ...sd2, beta_end: null })).toThrow('beta_end got null, expected 0 to 1');
   });
 });
 
