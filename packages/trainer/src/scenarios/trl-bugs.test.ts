@@ -185,7 +185,7 @@ describe('T6: an example and the documentation of TRL use a method and a flag th
     ).join('\n');
     const flags = [...text.matchAll(/--(?:no-)?([a-z][a-z0-9-]+)/g)].map(([, flag]) => flag!);
     expect(flags.length).toBeGreaterThan(3);
-    const launcher = ['mca', 'bind-to', 'mpi', 'no-install-recommends'];
+    const launcher = ['mca', 'bind-to', 'host', 'mpi', 'kill-on-bad-exit', 'no-install-recommends'];
     for (const flag of flags.filter((name) => !launcher.includes(name)))
       expect(fields.includes(flag.replaceAll('-', '_')) || command.includes(`--${flag}`), `--${flag}`).toBe(true);
     const configs = [...text.matchAll(/\bconfig: \{([^}]*)\}/g)].map(([, body]) =>
