@@ -31,7 +31,7 @@ const nodeSeams = [
  */
 const rooms = {
   'autograd-ext': [
-    ['outside'],
+    ['outside', 'if-present.ts'],
     ['params.ts', 'precision.ts', 'dispose-tensors.ts', 'optional-package.ts', 'check-options.ts'],
     ['random.ts', 'frozen.ts', 'define-op.ts'],
     ['weights/files', 'weights/dtypes'],

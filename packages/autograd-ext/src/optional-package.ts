@@ -1,5 +1,5 @@
 import { table } from './outside/record.js';
-import { ifPresent } from './weights/files/if-present.js';
+import { ifPresent } from './if-present.js';
 
 /** Tells why a package was not loaded. */
 export interface LoadError {

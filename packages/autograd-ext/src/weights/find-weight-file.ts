@@ -1,6 +1,6 @@
 import { directory } from './files/directory.js';
 import { subfolder, type FileSource } from './files/file-source.js';
-import { ifPresent } from './files/if-present.js';
+import { ifPresent } from '../if-present.js';
 import { hub } from './hub/hub.js';
 import type { HubOptions } from './hub/hub-settings.js';
 import { isSafetensors, isWeightFile } from './open-weight-file.js';

@@ -2,7 +2,7 @@ export { widen } from './dtypes/dtype.js';
 export { directory } from './files/directory.js';
 export { readJson, readText, subfolder, type FileSource, type RandomAccessFile } from './files/file-source.js';
 export { describeSpace, freeSpace } from './files/free-space.js';
-export { ifPresent, isAbsence } from './files/if-present.js';
+export { ifPresent, isAbsence } from '../if-present.js';
 export { memory } from './files/memory.js';
 export { thisProcess } from './files/process-identity.js';
 export { SILENCE, takeProcessLock, type LockHolder, type LockOwner, type ProcessLock } from './files/process-lock.js';

@@ -1,6 +1,6 @@
 import { directory } from './files/directory.js';
 import type { FileSource } from './files/file-source.js';
-import { ifPresent } from './files/if-present.js';
+import { ifPresent } from '../if-present.js';
 import { isWeightFile } from './open-weight-file.js';
 import { hub, HUB_ID } from './hub/hub.js';
 import type { HubOptions } from './hub/hub-settings.js';

@@ -1,5 +1,5 @@
 import type { FileSource } from './file-source.js';
-import { ifPresent } from './if-present.js';
+import { ifPresent } from '../../if-present.js';
 import { isLocalFile, openLocalFile } from './local-file.js';
 import { joinPath } from './paths.js';
 

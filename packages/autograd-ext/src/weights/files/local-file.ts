@@ -1,10 +1,10 @@
 import type { RandomAccessFile } from './file-source.js';
-import { ifPresent } from './if-present.js';
+import { ifPresent } from '../../if-present.js';
 
 /** The most bytes that one call reads or writes: Node's limit is below 2^31. */
 export const MAX_TRANSFER = 2 ** 30;
 
-/** Whether a path on this machine exists and is a file. @throws if it cannot be told: a missing permission, a bad disk */
+/** Whether a path on this machine exists and is a file. @throws if it cannot be told, as without permission */
 export async function isLocalFile(path: string): Promise<boolean> {
   const { stat } = await import('node:fs/promises');
   return (await ifPresent(stat(path)))?.isFile() ?? false;

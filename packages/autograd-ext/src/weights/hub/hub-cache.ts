@@ -1,4 +1,4 @@
-import { ifPresent } from '../files/if-present.js';
+import { ifPresent } from '../../if-present.js';
 import { isLocalFile } from '../files/local-file.js';
 import type { HubSettings } from './hub-settings.js';
 

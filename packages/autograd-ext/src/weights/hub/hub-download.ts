@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { ifPresent } from '../files/if-present.js';
+import { ifPresent } from '../../if-present.js';
 import type { FileTarget, HubFile } from './hub-file.js';
 import { HubRefusal, hubRequest, HubUnreachableError } from './hub-request.js';
 import type { HubSettings } from './hub-settings.js';

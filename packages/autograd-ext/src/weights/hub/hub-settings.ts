@@ -1,6 +1,6 @@
 import { splitCredentials } from '../../outside/secrets.js';
 import { optionNames } from '../../check-options.js';
-import { ifPresent } from '../files/if-present.js';
+import { ifPresent } from '../../if-present.js';
 
 /** The state of a download. */
 export interface DownloadProgress {

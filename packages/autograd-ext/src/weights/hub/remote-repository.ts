@@ -2,7 +2,7 @@ import { readBody } from '../../outside/body.js';
 import { excerptList } from '../../outside/excerpt.js';
 import { parseJson } from '../../outside/json.js';
 import { directory } from '../files/directory.js';
-import { ifPresent } from '../files/if-present.js';
+import { ifPresent } from '../../if-present.js';
 import { filesIn } from '../files/paths.js';
 import { withBlobLock } from './blob-lock.js';
 import type { HubCache } from './hub-cache.js';

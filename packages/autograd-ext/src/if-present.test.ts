@@ -1,8 +1,8 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { temporaryFolder } from '../../../../../fixtures/temporary-folder.js';
-import { directory } from './directory.js';
+import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import { directory } from './weights/files/directory.js';
 import { ifPresent } from './if-present.js';
 
 const folder = temporaryFolder();
