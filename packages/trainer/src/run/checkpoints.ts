@@ -169,7 +169,7 @@ export async function readCheckpointManifest(path: string): Promise<StoredManife
 }
 
 /**
- * Reads a checkpoint whose files are undamaged (`describeDamage`), and checks that it fits the weights and the optimizer.
+ * Reads a checkpoint whose files are undamaged (`describeDamage`), and checks that it fits the weights and optimizer.
  * @throws an error that names the file that cannot be read, or was written for other weights or another optimizer
  */
 export async function readCheckpoint(path: string, weights: TrainedWeights, optimizer: Optimizer): Promise<Checkpoint> {

@@ -88,14 +88,14 @@ describe('the folder of an earlier run', () => {
     expect(JSON.parse(await readFile(`${out}.old-1/run.json`, 'utf8'))).toEqual(settings);
   });
 
-  it('is refused if it holds the weights of an ended run and no checkpoint, also to a run that begins anew', async () => {
+  it('is refused if it holds the weights of an ended run without checkpoint, also to one that begins anew', async () => {
     await lay('pytorch_lora_weights.safetensors', 'metrics.jsonl');
     await expect(prepare(start(false, { isBegunAnew: true }))).rejects.toThrow(/already holds pytorch_.*no checkpoint/);
     await prepare(start(true, { isBegunAnew: true }));
     expect((await readdir(`${out}.old-1`)).sort()).toEqual(['metrics.jsonl', 'pytorch_lora_weights.safetensors']);
   });
 
-  it('with settings alone is used again by the same run, and moved aside by another, without the user’s files', async () => {
+  it('with settings alone is used by the same run, and moved aside by another, without files of users', async () => {
     await lay('notes.txt');
     await prepare(start(false));
     await prepare(start(false));

@@ -11,7 +11,7 @@ const isSettings = (name: string): boolean =>
 
 /** The files of an earlier run in a folder, by name. */
 export interface EarlierRun {
-  /** Everything that training has written: checkpoints, damaged ones too, trained weights, records that are not empty. */
+  /** Everything that training has written: checkpoints, damaged ones too, weights, records that are not empty. */
   readonly results: readonly string[];
   /** The trained weights of a run that has ended. */
   readonly weights: readonly string[];

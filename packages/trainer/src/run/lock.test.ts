@@ -128,7 +128,8 @@ describe('the lock of a run folder', () => {
       new RegExp(
         `held by process 1 on 'far-away' since 20.*, last heartbeat \\d+ s ago\\. ` +
           `It cannot be seen from this process \\(on '${hostname()}'\\): it is on another machine, .* Wait for it, ` +
-          `end it, .* If it has ended: the lock is free after 120 s without a heartbeat; or remove ${out}/run\\.lock\\.$`,
+          `end it, .* If it has ended: the lock is free after 120 s without a heartbeat; or ` +
+          `remove ${out}/run\\.lock\\.$`,
       ),
     );
     await leaveLock({ ...owner, host: 'far-away', beat: undefined });

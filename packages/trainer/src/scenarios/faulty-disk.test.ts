@@ -104,10 +104,8 @@ describe.each([
         await rm(join(parent, path), { recursive: true });
     }
     const { lost, ...counts } = tally;
-    console.info(
-      `a run ${name}:`,
-      JSON.stringify({ operations: operations.length, points: tried.length, ...counts, lost: lost.length }),
-    );
+    const numbers = { operations: operations.length, points: tried.length, ...counts, lost: lost.length };
+    process.stdout.write(`a run ${name}: ${JSON.stringify(numbers)}\n`);
     expect(lost).toEqual([]);
     expect(tally.failed).toBeGreaterThan(tried.length / 2);
   });

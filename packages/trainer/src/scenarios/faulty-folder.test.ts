@@ -139,6 +139,6 @@ it.each(cases)('a start $name loses no file, whichever operation fails', async (
       for (const folder of (await readdir(parent)).filter((other) => other.startsWith(basename(path))))
         await rm(join(parent, folder), { recursive: true });
     }
-  console.info(`a start ${name}:`, JSON.stringify({ operations, points, failed, lost: 0 }));
+  process.stdout.write(`a start ${name}: ${JSON.stringify({ operations, points, failed, lost: 0 })}\n`);
   expect(failed).toBeGreaterThan(points / 2);
 });

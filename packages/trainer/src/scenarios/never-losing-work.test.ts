@@ -104,7 +104,7 @@ describe('a killed run', () => {
       await run(folder);
       expect(await filesOf(folder), `killed in operation ${n} of ${operations}`).toEqual(expected);
     }
-    console.info('killed runs:', JSON.stringify({ operations, points: points.length, lost: 0 }));
+    process.stdout.write(`killed runs: ${JSON.stringify({ operations, points: points.length, lost: 0 })}\n`);
   });
 
   it('resumes to the same files in new processes, whenever they are killed', async () => {
