@@ -229,7 +229,7 @@ export class DDPOTrainer<M = undefined> {
     return this.#average ? this.#average.during(run) : run();
   }
 
-  /** Frees the optimizer's state, averages and the adapter that the trainer created. The given pipeline stays. */
+  /** Frees the optimizer's state, averages and the adapter that the trainer created, but not the given pipeline. */
   dispose(): void {
     this.#run.dispose();
   }
