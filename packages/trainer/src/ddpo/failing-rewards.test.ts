@@ -59,7 +59,7 @@ describe('a DDPO run whose reward fails', () => {
     const { error, metrics } = await run({ output_dir: out, save_freq: 9 }, [4, 5, 6]);
     expect(metrics).toHaveLength(1);
     expect(error).toBe(
-      'DDPOTrainer: the reward failed for all 3 images of epoch 1, so that nothing is left to train on. ' +
+      'DDPOTrainer: the reward failed for all 3 images of epoch 1: nothing is left to train on. ' +
         'Mend the reward, and resume the run.',
     );
     expect((await run({ output_dir: out, resume_from: out })).values).toEqual(straight.values);
