@@ -22,7 +22,7 @@ type Metadata = PromptMetadata | undefined;
 
 export type Trainer = AlignPropTrainer<Metadata> | DDPOTrainer<Metadata>;
 
-/** What both trainers are given. */
+/** The inputs of both trainers. */
 type SharedOptions = Omit<AlignPropTrainerOptions<Metadata>, 'config' | 'rewardFunction' | 'plan'> &
   Omit<DDPOTrainerOptions<Metadata>, 'config' | 'rewardFunction'>;
 

@@ -39,7 +39,7 @@ import { nextCommands, resumeCommand } from './next-commands.js';
 /** The inputs of a training run. Its files go to `config.output_dir`. */
 export interface TrainingJob {
   algorithm: Algorithm;
-  /** That of the algorithm. */
+  /** The configuration of the algorithm. */
   config: RunConfig;
   pipeline: StableDiffusionPipeline;
   /** The pipeline as it is before training; `pipeline` by default. */

@@ -15,10 +15,10 @@ import {
 /** An engine on a device: `onnxruntime:cpu`, `tfjs:wasm`. */
 export type ProbeName = `onnxruntime:${Device}` | `tfjs:${BackendName}`;
 
-/** What a probe measured. */
+/** The measurements of a probe. */
 export interface ProbeResult {
   readonly probe: ProbeName;
-  /** Of a float32 matrix product, in 10^9 operations a second. */
+  /** Speed of a float32 matrix product, in 10^9 operations a second. */
   readonly gflops: number;
 }
 

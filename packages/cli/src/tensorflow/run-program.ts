@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 
-/** How a program ended. */
+/** The end of a program. */
 export interface ProgramResult {
   /** The exit code; null if a signal ended the program. */
   readonly code: number | null;

@@ -34,7 +34,7 @@ export function startProgress(
   }, from);
 }
 
-/** What a line of progress shows. */
+/** The content of a line of progress. */
 export interface ProgressParts {
   /** Label, count and total. */
   readonly count: string;

@@ -23,7 +23,7 @@ const defaultTokens = {
 };
 const namedInOrder = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 const defaultMaxLength = 77;
-/** As many positions as a text encoder may have; a prompt takes memory for all of them. */
+/** The largest number of positions of a text encoder: a prompt takes memory for all of them. */
 const maxModelLength = 2 ** 16;
 
 /**

@@ -12,7 +12,7 @@ import { timestepEmbedding } from '../models/embeddings.js';
 import type { UNet2DConditionConfig } from '../models/unet-2d-condition.js';
 import type { Scheduler, Step } from '../schedulers/scheduler.js';
 
-/** What the text encoders make of a batch of prompts. */
+/** The outputs of the text encoders for a batch of prompts. */
 export interface PromptEncoding {
   /** `[B, L, D]` */
   readonly promptEmbeds: Tensor3D;
@@ -20,7 +20,7 @@ export interface PromptEncoding {
   readonly pooledPromptEmbeds?: Tensor2D;
 }
 
-/** What a UNet is told of a batch of images besides latents and time, one row per image; diffusers' names. */
+/** The inputs of a UNet besides latents and time, one row per image, under diffusers' names. */
 export interface Conditioning extends PromptEncoding {
   /** `[B, L, D]`; required with guidance. */
   readonly negativePromptEmbeds?: Tensor3D;

@@ -95,7 +95,7 @@ export interface Generated {
   readonly truncated: readonly string[];
 }
 
-/** What to draw: prompts, or their encoding, such as one with weighted words. */
+/** Prompts to draw, or their encoding, such as one with weighted words. */
 export type Prompt = string | readonly string[] | PromptEncoding;
 
 /** The texts of a batch, one per prompt, for each text encoder. */
@@ -120,7 +120,7 @@ export interface Generation extends Required<
   readonly generator: TorchGenerator;
 }
 
-/** What `generate` does by default, which depends on the kind of model. */
+/** The defaults of `generate`, which depend on the kind of model. */
 export interface GenerationDefaults extends Pick<Generation, 'numInferenceSteps' | 'guidanceScale'> {
   /** Whether the negative prompt is zeros, and not the empty text, by default. */
   readonly zeroNegative: boolean;

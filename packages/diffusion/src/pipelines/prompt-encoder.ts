@@ -22,7 +22,7 @@ type SecondTextParts = TextParts<CLIPTextModelWithProjection>;
 
 /** The text encoders of a pipeline, compiled. */
 export class PromptEncoder {
-  /** By layers skipped: the compiled text encoder, and SDXL's second one. */
+  /** The compiled text encoder, and SDXL's second one, by the number of layers skipped. */
   readonly #compiled = new Map<number, readonly [Compiled, Compiled?]>();
 
   constructor(

@@ -8,7 +8,7 @@ export type CheckpointKind = 'Stable Diffusion 1.x' | 'Stable Diffusion 2.x' | '
 
 export const unetPrefix = 'model.diffusion_model.';
 
-/** What a key tells of a file that is another kind of model. */
+/** Other kinds of model, by the keys that only their files have. */
 const others: readonly (readonly [pattern: RegExp, what: string])[] = [
   [/^conditioner\.embedders\.0\.model\./, 'the refiner of SDXL'],
   [/(^|\.)joint_blocks\./, 'a checkpoint of Stable Diffusion 3'],

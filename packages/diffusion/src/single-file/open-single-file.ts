@@ -28,7 +28,7 @@ import { vaeConfig, vaeWeights } from './vae-layout.js';
 export interface FromSingleFileOptions extends HubOptions {
   /** A diffusers folder or hub id whose configs, tokenizers and scheduler replace those of the published models. */
   config?: string | FileSource;
-  /** What the UNet predicts, `epsilon` or `v_prediction`, where the file does not tell and the default is wrong. */
+  /** The UNet's prediction, `epsilon` or `v_prediction`, where the file does not tell and the default is wrong. */
   predictionType?: 'epsilon' | 'v_prediction';
   /** The fastest installed engine by default; see `createEngine`. */
   engine?: Engine;

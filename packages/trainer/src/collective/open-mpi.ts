@@ -7,7 +7,7 @@ import { describeByRank } from './rank-groups.js';
 export interface OpenMpiOptions {
   /** Formats the error of a rank that aborts, for stderr. */
   describe?: (error: unknown) => string;
-  /** How long a rank waits in a call for the others, in seconds, before it ends them all. 3600 by default. */
+  /** Seconds that a rank waits in a call for the others before it ends them all. 3600 by default. */
   timeout?: number;
 }
 

@@ -1,7 +1,7 @@
 import type { Collective } from './collective.js';
 import { agree, exchange } from './exchange.js';
 
-/** How often ranks that have to wait for work of others hear that it goes on, in seconds. */
+/** Seconds between the signs of life that ranks get while they wait for work of others. */
 const beat = 10;
 
 /**

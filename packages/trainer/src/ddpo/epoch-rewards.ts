@@ -12,7 +12,7 @@ interface JudgedImage {
   readonly terms: Readonly<Record<string, number>>;
 }
 
-/** What a process tells the others of its rollout. */
+/** The part of a process's rollout that the others need. */
 interface Report {
   readonly batches: readonly (readonly JudgedImage[])[];
   readonly failedImages: number;

@@ -1,4 +1,4 @@
-// How a run of DDPO goes on when its reward fails.
+// Tests how a run of DDPO goes on when its reward fails.
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { trainedValues } from '../__fixtures__/tiny-run.js';

@@ -108,7 +108,7 @@ export class PolicyUpdates {
       const microBatches = batchesOf(images.slice(first, first + perStep), size).flatMap((batch) =>
         Array.from({ length: trained }, (_, j) => batch.map((steps) => steps[j]!)),
       );
-      // Where rewards have failed, ranks have different numbers of images.
+      // Ranks have different numbers of images after rewards have failed.
       const all = context.counts.map((count) => Math.ceil(Math.max(0, Math.min(perStep, count - first)) / size));
       const total = trained * all.reduce((sum, count) => sum + count, 0);
       const signal = inner === 0 && step === 0 ? context.signal : undefined;

@@ -9,7 +9,7 @@ export class RewardError extends Error {
 
 export interface RewardCallsOptions<M> {
   scorer: RewardScorer<M>;
-  /** How often a call that fails is repeated. */
+  /** The number of times that a call that fails is repeated. */
   retries: number;
   logger: Logger;
 }

@@ -88,7 +88,7 @@ describe('the folder of an earlier run', () => {
     expect(JSON.parse(await readFile(`${out}.old-1/run.json`, 'utf8'))).toEqual(settings);
   });
 
-  it('is refused if it holds the weights of an ended run without checkpoint, also to one that begins anew', async () => {
+  it('is refused if it holds the weights of an ended run without checkpoint, also if a run begins anew', async () => {
     await lay('pytorch_lora_weights.safetensors', 'metrics.jsonl');
     await expect(prepare(start(false, { isBegunAnew: true }))).rejects.toThrow(/already holds pytorch_.*no checkpoint/);
     await prepare(start(true, { isBegunAnew: true }));

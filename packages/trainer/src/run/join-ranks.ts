@@ -6,7 +6,7 @@ import { broadcastVariables } from '../collective/tensors.js';
 import { canonicalJson } from './canonical-json.js';
 import type { RunIdentity, RunManifest } from './manifest.js';
 
-/** What a rank is about to train. */
+/** Describes what a rank is about to train. */
 export interface JoiningRank {
   readonly manifest: RunManifest;
   readonly globalStep: number;
@@ -15,7 +15,7 @@ export interface JoiningRank {
   readonly variables: Readonly<Record<string, Variable>>;
 }
 
-/** What must be the same on all ranks: settings by their values, inputs by the hashes of their contents. */
+/** Lists what must be the same on all ranks: settings by value, inputs by the hashes of their contents. */
 interface Terms {
   readonly settings: Readonly<Record<string, unknown>>;
   readonly inputs: RunIdentity;

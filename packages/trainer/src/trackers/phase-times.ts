@@ -1,4 +1,4 @@
-/** What a run spends its time on. */
+/** The phases of a run whose time is counted. */
 export type Phase = 'sampling' | 'gradient' | 'evaluation' | 'saving';
 
 /** The seconds that a run has spent in each phase. Compiling counts where it happens. */
