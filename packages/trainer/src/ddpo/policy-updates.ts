@@ -7,7 +7,7 @@ import { meanOfGradients } from '../collective/tensors.js';
 import type { WeightsAverage } from '../model/weights-average.js';
 import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
 import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
-import { learningRate } from '../optim/learning-rate.js';
+import { configuredLearningRate } from '../optim/learning-rate.js';
 import { NonFiniteError } from '../optim/non-finite.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import { meanAndStd } from '../step/statistics.js';
@@ -66,12 +66,7 @@ export class PolicyUpdates {
   constructor(options: PolicyUpdatesOptions) {
     const { config } = options;
     this.#options = options;
-    this.#learningRate = learningRate({
-      learningRate: config.train_learning_rate,
-      schedule: config.train_lr_scheduler,
-      warmupSteps: config.train_lr_warmup_steps,
-      totalSteps: config.num_epochs * stepsPerEpoch(config),
-    });
+    this.#learningRate = configuredLearningRate(config, config.num_epochs * stepsPerEpoch(config));
   }
 
   /**

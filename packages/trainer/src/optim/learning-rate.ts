@@ -16,6 +16,22 @@ export interface LearningRateOptions {
   totalSteps: number;
 }
 
+/** The fields of a trainer's configuration that set the learning rate. */
+interface LearningRateConfig {
+  readonly train_learning_rate: number;
+  readonly train_lr_scheduler: LearningRateSchedule;
+  readonly train_lr_warmup_steps: number;
+}
+
+/** The learning rate of a run of `totalSteps` optimizer steps; see `learningRate`. */
+export const configuredLearningRate = (config: LearningRateConfig, totalSteps: number): ((step: number) => number) =>
+  learningRate({
+    learningRate: config.train_learning_rate,
+    schedule: config.train_lr_scheduler,
+    warmupSteps: config.train_lr_warmup_steps,
+    totalSteps,
+  });
+
 /**
  * The learning rate of every optimizer step, counted from 0, by the formulas of diffusers' `get_scheduler`
  * (optimization.py): with w warm-up steps and T steps in all, the peak times step / w where step < w, and after that

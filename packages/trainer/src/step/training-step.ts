@@ -6,7 +6,7 @@ import type { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import type { Logger } from '../logger.js';
 import type { WeightsAverage } from '../model/weights-average.js';
 import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
-import { learningRate } from '../optim/learning-rate.js';
+import { configuredLearningRate } from '../optim/learning-rate.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { Generators } from './generators.js';
 import type { ImageSamples } from './image-samples.js';
@@ -56,12 +56,7 @@ export class TrainingStep<M> {
   constructor(options: TrainingStepOptions<M>) {
     const { config } = options;
     this.#options = options;
-    this.#learningRate = learningRate({
-      learningRate: config.train_learning_rate,
-      schedule: config.train_lr_scheduler,
-      warmupSteps: config.train_lr_warmup_steps,
-      totalSteps: config.num_epochs,
-    });
+    this.#learningRate = configuredLearningRate(config, config.num_epochs);
   }
 
   /**
