@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { decodePng } from '@alignprop/diffusion';
+import { decodePng, schedulerFor, StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
 import { captureOutput } from '../../../../fixtures/capture-output.js';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
@@ -79,5 +79,31 @@ describe('alignprop generate --lora', () => {
     expect(await run(['generate', ...settings, '--lora', both])).toBe(1);
     expect(printed.stderr).toContain('a.safetensors, b.safetensors');
     expect(printed.stderr).toContain(`Name one of them with its path: '${both}/a.safetensors'.`);
+  });
+});
+
+describe('alignprop generate without sampling options', () => {
+  const kinds = [
+    { kind: 'sd15-tiny', args: ['--steps', '1'], expected: /Steps: 1, Sampler: DDIM, CFG scale: 7\.5,/ },
+    { kind: 'sdxl-tiny', args: ['--steps', '1'], expected: /Steps: 1, Sampler: DDIM, CFG scale: 5,/ },
+    { kind: 'lcm', args: [], expected: /Steps: 4, Sampler: LCM, CFG scale: 8\.5,/ },
+  ];
+
+  it.each(kinds)('takes those of the kind of model: $kind', async ({ kind, args, expected }) => {
+    const location = join(folder, kind);
+    cpSync(fixturePath(kind === 'lcm' ? 'sd15-tiny/model' : `${kind}/model`), location, { recursive: true });
+    if (kind === 'lcm') cpSync(fixturePath('lcm/overlay'), location, { recursive: true });
+    const path = join(folder, `${kind}.png`);
+    const size = '--height 16 --width 16 --seed 7 --quiet'.split(' ');
+    expect(await run(['generate', 'a cat', '--model', location, ...size, ...args, '-o', path])).toBe(0);
+    expect(readFileSync(path, 'latin1')).toMatch(expected);
+    const pipeline = await StableDiffusionPipeline.fromPretrained(location);
+    const { scheduler } = pipeline;
+    const ddim = kind === 'lcm' ? scheduler : schedulerFor('ddim', scheduler.config);
+    const { images } = await pipeline
+      .with({ scheduler: ddim })
+      .generate('a cat', { seed: 7, height: 16, width: 16, ...(kind !== 'lcm' && { numInferenceSteps: 1 }) });
+    expect([...decodePng(readFileSync(path)).data]).toEqual([...(await toUint8(images))[0]!]);
+    pipeline.dispose();
   });
 });

@@ -14,9 +14,12 @@ import { addOutputOptions, Output, type OutputOptions } from '../terminal/output
 import { ImageWriter, type ImageOptions } from './image-writer.js';
 import { promptBatches, type BatchOptions, type PromptBatch } from './prompt-batches.js';
 
-interface GenerateOptions extends ModelOptions, LoraOptions, BatchOptions, ImageOptions, OutputOptions {
+interface GenerateOptions
+  extends ModelOptions, LoraOptions, BatchOptions, Omit<ImageOptions, 'steps' | 'guidanceScale'>, OutputOptions {
   prompt?: readonly string[];
-  scheduler: string;
+  scheduler?: string;
+  steps?: number;
+  guidanceScale?: number;
 }
 
 /** Adds the arguments, options and action of `alignprop generate`. */
@@ -53,20 +56,28 @@ export function defineCommand(command: Command): void {
       'Seed; gives the images that diffusers generates with torch.Generator().manual_seed(n). (default: random)',
       integerParser(0),
     )
-    .option('--steps <n>', 'Number of denoising steps.', integerParser(1, 100_000), 50)
-    .option('--guidance-scale <n>', 'Weight of classifier-free guidance; 1 is no guidance.', parseNumber, 7.5)
+    .option(
+      '--steps <n>',
+      'Number of denoising steps. (default: 50; 4 for latent consistency models)',
+      integerParser(1, 100_000),
+    )
+    .option(
+      '--guidance-scale <n>',
+      'Weight of classifier-free guidance; 1 is no guidance. (default: 7.5; 5 for SDXL, 8.5 for latent consistency ' +
+        'models)',
+      parseNumber,
+    )
     .option('--eta <n>', 'Noise added at each step of ddim (1: as much as DDPM) and tcd, from 0 to 1.', parseNumber, 0)
-    .option('--negative-prompt <text>', 'Negative prompt.', '')
+    .option('--negative-prompt <text>', 'Negative prompt. (default: none)')
     .option('--num-images <n>', 'Images per prompt.', integerParser(1, 10_000), 1)
     .option('--height <n>', "Height in pixels, a multiple of 8. (default: the model's)", parsePixels)
     .option('--width <n>', "Width in pixels, a multiple of 8. (default: the model's)", parsePixels)
     .addOption(
       new Option(
         '--scheduler <name>',
-        `Scheduler: config (the model's own), a class of diffusers, or one of ${schedulerNames.join(', ')}.`,
-      )
-        .argParser(parseScheduler)
-        .default('ddim'),
+        `Scheduler: config (the model's own), a class of diffusers, or one of ${schedulerNames.join(', ')}. ` +
+          '(default: ddim; config for latent consistency models)',
+      ).argParser(parseScheduler),
     );
   addOutputOptions(command)
     .option(
@@ -89,7 +100,7 @@ Examples:
 
 async function generate(texts: readonly string[], options: GenerateOptions): Promise<void> {
   checkOptions(options);
-  const { loraAnneal, steps, eta, scheduler, numImages, height, width } = options;
+  const { loraAnneal, eta, scheduler, numImages, height, width } = options;
   const output = new Output(options);
   const batches = await promptBatches(texts, options, output);
   await prepareFolder(dirname(options.output));
@@ -97,9 +108,10 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
   const pipeline = await applyAdapters(base, options, output);
   const sampler = pipeline.scheduler.config._class_name as string;
   if (eta > 0 && !samplersWithEta.includes(sampler)) output.warn(`--eta has no effect with ${sampler}.`);
+  const { steps = pipeline.defaults.numInferenceSteps, guidanceScale = pipeline.defaults.guidanceScale } = options;
   const settings = {
     numInferenceSteps: steps,
-    guidanceScale: options.guidanceScale,
+    guidanceScale,
     eta,
     numImagesPerPrompt: numImages,
     height,
@@ -107,7 +119,7 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
     annealed: annealing(base, loraAnneal),
   };
   const count = batches.reduce((sum, { prompts }) => sum + prompts.length * numImages, 0);
-  const writer = new ImageWriter({ ...options, count, sampler }, output);
+  const writer = new ImageWriter({ ...options, steps, guidanceScale, count, sampler }, output);
   await interruptible(
     (signal) => drawBatches(pipeline, batches, { ...settings, signal }, writer, output),
     () => output.info('Stopping.'),
@@ -152,5 +164,8 @@ const annealing = ({ unet }: StableDiffusionPipeline, power?: number): Annealing
 
 const samplersWithEta = ['DDIMScheduler', 'TCDScheduler'];
 
-const withScheduler = (pipeline: StableDiffusionPipeline, name: string): StableDiffusionPipeline =>
-  name === 'config' ? pipeline : pipeline.with({ scheduler: schedulerFor(name, pipeline.scheduler.config) });
+/** Replaces the scheduler, by DDIM where none is named; latent consistency models keep the one that they need. */
+function withScheduler(pipeline: StableDiffusionPipeline, given: string | undefined): StableDiffusionPipeline {
+  const name = given ?? (pipeline.unet.config.time_cond_proj_dim === null ? 'ddim' : 'config');
+  return name === 'config' ? pipeline : pipeline.with({ scheduler: schedulerFor(name, pipeline.scheduler.config) });
+}

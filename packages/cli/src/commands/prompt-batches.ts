@@ -7,7 +7,8 @@ import type { Output } from '../terminal/output.js';
 /** Prompts that are drawn at once, with noise of one seed. */
 export interface PromptBatch {
   readonly prompts: readonly string[];
-  readonly negativePrompt: string;
+  /** The model's default where undefined: '', or zeros for SDXL. */
+  readonly negativePrompt?: string;
   /** Drawn at random where undefined. */
   readonly seed?: number;
 }
@@ -16,7 +17,7 @@ export interface PromptBatch {
 export interface BatchOptions extends ColumnOptions {
   /** The path of a file. */
   prompts?: string;
-  negativePrompt: string;
+  negativePrompt?: string;
   seed?: number;
 }
 

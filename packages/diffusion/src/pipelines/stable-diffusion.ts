@@ -151,6 +151,12 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return this.with(await loadTextualInversion(this, source, options));
   }
 
+  /** The options of `generate` that depend on the kind of model, where they are not given. */
+  get defaults(): Pick<GenerationDefaults, 'numInferenceSteps' | 'guidanceScale'> {
+    if (this.unet.config.time_cond_proj_dim !== null) return { numInferenceSteps: 4, guidanceScale: 8.5 };
+    return { numInferenceSteps: 50, guidanceScale: this.isXL ? 5 : 7.5 };
+  }
+
   /** Pixels per latent along one side. */
   get vaeScaleFactor(): number {
     return pixelsPerLatent(this.vae.config);
@@ -265,7 +271,11 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    *   of the signal once it is aborted
    */
   async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Generated> {
-    const generation = resolveGeneration(prompt, options, this.scheduler, this.#defaults);
+    const generation = resolveGeneration(prompt, options, this.scheduler, {
+      ...this.defaults,
+      zeroNegative: this.#prompts.zeroNegative,
+      refused: this.isXL ? [] : xlOptions,
+    });
     const { height, width } = options;
     const size = { batch: generation.count * generation.numImagesPerPrompt, height, width };
     const shape = this.latentShape(size);
@@ -296,16 +306,6 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     const { tokenizer, textEncoder, tokenizer2, textEncoder2, unet, vae, scheduler, engine } = this;
     const { forceZerosForEmptyPrompt } = this;
     return { tokenizer, textEncoder, tokenizer2, textEncoder2, unet, vae, scheduler, engine, forceZerosForEmptyPrompt };
-  }
-
-  get #defaults(): GenerationDefaults {
-    const isConsistencyModel = this.unet.config.time_cond_proj_dim !== null;
-    return {
-      numInferenceSteps: isConsistencyModel ? 4 : 50,
-      guidanceScale: isConsistencyModel ? 8.5 : this.isXL ? 5 : 7.5,
-      zeroNegative: this.#prompts.zeroNegative,
-      refused: this.isXL ? [] : xlOptions,
-    };
   }
 
   /**
