@@ -43,13 +43,28 @@ export function defineCommand(command: Command): void {
       .choices(precisions)
       .default('float32'),
   );
-  addLoraOptions(command.optionsGroup('Adapter:'))
+  addLoraOptions(command.optionsGroup('Adapter:')).option(
+    '--lora-anneal <n>',
+    'Fade the adapter in over the denoising steps: its share is progress^n, so 1 is linear. ' +
+      "Keeps more of the model's diversity; takes twice the time.",
+    parseNumber,
+  );
+  addSamplingOptions(command);
+  addOutputOptions(command)
     .option(
-      '--lora-anneal <n>',
-      'Fade the adapter in over the denoising steps: its share is progress^n, so 1 is linear. ' +
-        "Keeps more of the model's diversity; takes twice the time.",
-      parseNumber,
+      '-o, --output <file>',
+      'PNG file to write; the names of several images are numbered: image-1.png.',
+      'image.png',
     )
+    .addHelpText('after', examples)
+    .action((prompts: string[], options: GenerateOptions) =>
+      generate([...prompts, ...(options.prompt ?? [])], options),
+    );
+}
+
+/** Adds the options of sampling; those without a default depend on the kind of model. */
+function addSamplingOptions(command: Command): void {
+  command
     .optionsGroup('Sampling:')
     .option(
       '--seed <n>',
@@ -78,16 +93,6 @@ export function defineCommand(command: Command): void {
         `Scheduler: config (the model's own), a class of diffusers, or one of ${schedulerNames.join(', ')}. ` +
           '(default: ddim; config for latent consistency models)',
       ).argParser(parseScheduler),
-    );
-  addOutputOptions(command)
-    .option(
-      '-o, --output <file>',
-      'PNG file to write; the names of several images are numbered: image-1.png.',
-      'image.png',
-    )
-    .addHelpText('after', examples)
-    .action((prompts: string[], options: GenerateOptions) =>
-      generate([...prompts, ...(options.prompt ?? [])], options),
     );
 }
 

@@ -23,7 +23,8 @@ type PreparationConfig = Pick<
  * Adds a new adapter to the UNet unless it has a trainable one, likewise to the text encoder with `train_text_encoder`,
  * and replaces the scheduler by DDIM with the same noise schedule, as TRL does. With `use_lora` false the UNet stays as
  * it is.
- * @throws if the trainable weights of the pipeline are not those that the configuration trains
+ * @throws if the trainable weights of the pipeline are not those that the configuration trains, or the model is of a
+ *   kind that cannot be trained in this way
  */
 export function preparePipeline(
   pipeline: StableDiffusionPipeline,
@@ -31,6 +32,7 @@ export function preparePipeline(
   generator: TorchGenerator,
 ): PreparedPipeline {
   const { unet, textEncoder, scheduler } = pipeline;
+  checkModel(pipeline, config);
   if (!config.use_lora) checkWholeUNet(unet.params);
   const adapted = config.use_lora ? adapt(unet.params, config, config.lora_target_modules, generator) : unet.params;
   const text = config.train_text_encoder
@@ -49,6 +51,20 @@ export function preparePipeline(
     ...(text !== textEncoder.params && prefixed(trainable(text))),
   };
   return { pipeline: ready, weights: trainedWeights(ready, config.use_lora), created };
+}
+
+/** Refuses what this kind of model cannot be trained with: the chain is DDIM's, with one text encoder's last state. */
+function checkModel({ unet, isXL }: StableDiffusionPipeline, config: PreparationConfig): void {
+  if (unet.config.time_cond_proj_dim !== null)
+    throw new Error(
+      'AlignPropTrainer: the model got a UNet with time_cond_proj_dim, a latent consistency model, expected one that ' +
+        'DDIM can sample. Train the model that it was distilled from.',
+    );
+  if (isXL && config.train_text_encoder)
+    throw new Error(
+      'AlignPropTrainer: train_text_encoder got true for SDXL, expected false: the text encoders of SDXL cannot be ' +
+        'trained. Train the UNet alone.',
+    );
 }
 
 function adapt(
