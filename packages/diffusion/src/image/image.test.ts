@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { encode } from 'fast-png';
 import { tensor4d } from '@tensorflow/tfjs-core';
-import { backendNames, useBackend } from '@alignprop/autograd-ext';
+import { useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { imageGrid } from './image-grid.js';
 import { formatParameters, type GenerationSettings } from './parameters.js';
@@ -13,7 +14,7 @@ import { toUint8 } from './to-uint8.js';
 const gradient = (height: number, width: number) =>
   Uint8Array.from({ length: height * width * 3 }, (_, i) => (i * 37) % 256);
 
-describe.each(backendNames)('toUint8 on %s', (backend) => {
+describe.each(testBackends)('toUint8 on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('clips, rounds halves to even and returns one array per image', async () => {

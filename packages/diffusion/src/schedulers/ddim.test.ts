@@ -1,6 +1,7 @@
 import { stack, tidy, unstack, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { backendNames, useBackend } from '@alignprop/autograd-ext';
+import { useBackend } from '@alignprop/autograd-ext';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { toyModel } from './__fixtures__/toy-model.js';
 import { DDIMScheduler, type DDIMConfig } from './ddim.js';
@@ -15,7 +16,7 @@ const cases = Object.entries(fixtureJson<{ cases: Record<string, Case> }>('sched
   ([name]) => name.startsWith('ddim.'),
 );
 
-describe.each(backendNames)('DDIMScheduler on %s', (backend) => {
+describe.each(testBackends)('DDIMScheduler on %s', (backend) => {
   let io: Record<string, Tensor>;
   beforeAll(async () => {
     await useBackend(backend);

@@ -1,6 +1,7 @@
 import { stack, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { backendNames, useBackend } from '@alignprop/autograd-ext';
+import { useBackend } from '@alignprop/autograd-ext';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { toyModel } from './__fixtures__/toy-model.js';
 import { PNDMScheduler, type PNDMConfig } from './pndm.js';
@@ -11,7 +12,7 @@ const { config, steps } = fixtureJson<{ cases: Record<string, { config: Partial<
   'schedulers/case.json',
 ).cases[name]!;
 
-describe.each(backendNames)('PNDMScheduler on %s', (backend) => {
+describe.each(testBackends)('PNDMScheduler on %s', (backend) => {
   let io: Record<string, Tensor>;
   beforeAll(async () => {
     await useBackend(backend);

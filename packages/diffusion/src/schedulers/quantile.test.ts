@@ -1,10 +1,11 @@
 import { tensor1d, tensor2d, tidy } from '@tensorflow/tfjs-core';
-import { backendNames, gradients, useBackend } from '@alignprop/autograd-ext';
+import { gradients, useBackend } from '@alignprop/autograd-ext';
 import { checkGradient } from '@alignprop/autograd-ext/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testBackends } from '../../../../fixtures/engines.js';
 import { quantile } from './quantile.js';
 
-describe.each(backendNames)('quantile on %s', (backend) => {
+describe.each(testBackends)('quantile on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   const rows = () =>

@@ -10,8 +10,9 @@ beforeAll(() => useBackend('cpu'));
 it('frees the timestep when a prediction or its VJP throws', () =>
   expectNoLeaks(async () => {
     const fail = () => Promise.reject(new Error('out of memory'));
+    const config = { time_cond_proj_dim: null, addition_embed_type: null };
     const unet = {
-      pipeline: { scheduler: {}, unet: { params: {} } },
+      pipeline: { scheduler: {}, unet: { config, params: {} } },
       reference: { predict: fail, params: {} },
       trainsEmbeds: false,
       vjp: () => fail,
