@@ -76,15 +76,15 @@ export class Evaluations<M> {
     if (!heldOut?.isDue(time)) return;
     const { collective, average, logger } = this.#options;
     const started = performance.now();
-    const evaluate = async () => ({ metrics: await this.#evaluate(heldOut, time), state: heldOut.state() });
+    const evaluate = () => this.#evaluate(heldOut, time);
     const evaluated = await byRankZero(collective, `evaluation ${time.step}`, time.signal, async () => {
       if (time.signal?.aborted) return undefined;
       return average ? average.during(evaluate) : evaluate();
     });
     if (!evaluated) return;
     const { metrics, state } = evaluated;
-    heldOut.restore(state);
     await time.tracker.logEvaluation?.(metrics);
+    heldOut.restore(state);
     const seconds = (performance.now() - started) / 1000;
     logger.info(describeEvaluation(metrics) + (seconds > 1 ? ` in ${seconds.toFixed(1)} s` : ''));
     if (heldOut.isExhausted) logger.info(`The run ${heldOut.describeExhaustion()}`);
@@ -93,15 +93,15 @@ export class Evaluations<M> {
   async #evaluate(
     heldOut: HeldOut<M>,
     { step, epoch, folder, tracker, signal }: EvaluationTime,
-  ): Promise<EvaluationMetrics> {
+  ): Promise<{ metrics: EvaluationMetrics; state: unknown }> {
     const { evaluationSamplesHook: hook = logEvaluationSamples, pipeline, weights, failures } = this.#options;
     const shown = new ShownImages();
     try {
       const onImages = (drawn: EvaluatedImages) => shown.add(drawn);
-      const metrics = await heldOut.run(pipeline, { context: { step, epoch }, onImages, signal });
+      const { metrics, state } = await heldOut.run(pipeline, { context: { step, epoch }, onImages, signal });
       await failures.attempt('evaluationSamplesHook', () => shown.show((samples) => hook(samples, step, tracker)));
       if (metrics.isBest && folder !== undefined) await weights.export(`${folder}/best`);
-      return metrics;
+      return { metrics, state };
     } finally {
       shown.dispose();
     }

@@ -29,13 +29,14 @@ const stateSchema = z.strictObject({
   best_step: z.int().min(0),
   stale: z.int().min(0),
 });
+type HeldOutState = z.output<typeof stateSchema>;
 
 /** Evaluates a run on held-out prompts: when an evaluation is due, the best so far, and early stopping. */
 export class HeldOut<M> {
   readonly #frequency: number;
   readonly #patience: number;
   readonly #evaluate: Evaluate;
-  #state: z.output<typeof stateSchema> | undefined;
+  #state: HeldOutState | undefined;
 
   /** @throws if there is no prompt */
   constructor(
@@ -73,19 +74,23 @@ export class HeldOut<M> {
     return `stopped early after step ${step}: ${evaluations} without ${reward}.`;
   }
 
-  /** Draws the held-out prompts, from the same noise each time, and judges the images. */
+  /**
+   * Draws the held-out prompts, from the same noise each time, and judges the images.
+   * @returns the metrics, and the state to `restore` once they are recorded: until then the evaluation stays due
+   */
   async run(
     pipeline: StableDiffusionPipeline,
     options: EvaluateOptions & { readonly context: RewardContext },
-  ): Promise<EvaluationMetrics> {
+  ): Promise<{ readonly metrics: EvaluationMetrics; readonly state: unknown }> {
     const { rewards, diversity } = await this.#evaluate(pipeline, options);
     const { step: globalStep } = options.context;
     const { mean, std } = meanAndStd(rewards);
     const isBest = this.#state === undefined || mean > this.#state.best;
-    this.#state = isBest
+    const state: HeldOutState = isBest
       ? { step: globalStep, best: mean, best_step: globalStep, stale: 0 }
       : { ...this.#state!, step: globalStep, stale: this.#state!.stale + 1 };
-    return { globalStep, rewardMean: mean, rewardStd: std, diversity, isBest, bestStep: this.#state.best_step };
+    const bestStep = state.best_step;
+    return { metrics: { globalStep, rewardMean: mean, rewardStd: std, diversity, isBest, bestStep }, state };
   }
 
   /** Returns the state for checkpoints, as a JSON value. */
