@@ -47,7 +47,8 @@ class FileBar {
   ) {
     this.#from = received;
     const label = `Downloading ${shortened(path)}`;
-    this.#bar = output.progress(label, total ?? received, { from: received, started: this.#started, format: bytes });
+    const options = { from: received, started: this.#started, format: bytes, isSteady: true };
+    this.#bar = output.progress(label, total ?? received, options);
   }
 
   /** Returns whether the file is complete, after which the bar stays as it is. */

@@ -11,21 +11,32 @@ export interface Progress {
 export interface ProgressOptions {
   /** Steps done by an earlier run, left out of the estimate of the remaining time. */
   from?: number;
-  /** Start of the work, in performance.now() milliseconds. */
+  /** Start of the first step, in performance.now() milliseconds. */
   started?: number;
+  /** Whether the first step is as fast as the others. By default it also compiles, and is left out of the estimate. */
+  isSteady?: boolean;
   /** Formats the count and the total of a bar, such as bytes. */
   format?: (count: number) => string;
 }
 
-/** Shows progress and the estimated remaining time on stderr: a bar in a terminal, elsewhere one line a step. */
+/**
+ * Shows progress and the estimated remaining time on stderr: a bar in a terminal, elsewhere one line a step. A first
+ * step that also compiles gives an upper bound ("under 0:30 left"), and later estimates leave it out.
+ */
 export function startProgress(
   label: string,
   total: number,
-  { from = 0, started = performance.now(), format = String }: ProgressOptions = {},
+  { from = 0, started = performance.now(), format = String, isSteady = false }: ProgressOptions = {},
 ): Progress {
+  let first = isSteady ? { done: from, at: started } : undefined;
   const remaining = (done: number): string => {
-    if (done <= from || done >= total) return '';
-    return `${clock(((performance.now() - started) / 1000 / (done - from)) * (total - done))} left`;
+    if (done <= from) return '';
+    const now = performance.now();
+    first ??= { done, at: now };
+    if (done >= total) return '';
+    const isFirst = done <= first.done;
+    const rate = isFirst ? (now - started) / (done - from) : (now - first.at) / (done - first.done);
+    return `${isFirst ? 'under ' : ''}${clock((rate / 1000) * (total - done))} left`;
   };
   if (terminalColumns() === undefined) return lines({ label, total, from, format }, remaining);
   return bar((done, details) => {
@@ -87,7 +98,7 @@ function bar(lineOf: (done: number, details: string) => string, from: number): P
 
 /** Writes a line whenever the formatted count changes. */
 function lines(
-  { label, total, from, format }: { label: string; total: number } & Required<Omit<ProgressOptions, 'started'>>,
+  { label, total, from, format }: { label: string; total: number } & Required<Pick<ProgressOptions, 'from' | 'format'>>,
   remaining: (done: number) => string,
 ): Progress {
   let written = format(from);

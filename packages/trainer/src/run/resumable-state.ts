@@ -85,13 +85,13 @@ export class ResumableState {
     return exchange(collective, `checkpoint ${globalStep}`, saveGenerators(generators));
   }
 
-  /** Writes `<folder>/checkpoint_<globalStep>/`. @param ranks the generators of all processes */
+  /** Writes `<folder>/checkpoint_<globalStep>/`. @param ranks the generators of all processes @returns its path */
   async write(
     folder: string,
     globalStep: number,
     [generators, ...otherRanks]: readonly GeneratorStates[],
-  ): Promise<void> {
-    await writeCheckpoint(folder, this.#contents(globalStep, generators!, otherRanks));
+  ): Promise<string> {
+    return writeCheckpoint(folder, this.#contents(globalStep, generators!, otherRanks));
   }
 
   /** @throws if the disk of a folder has no room for a checkpoint */

@@ -122,13 +122,24 @@ export class Run {
       const generators = await state.gatherGenerators(this.#globalStep);
       const wasConsistent = this.#isConsistent;
       this.#isConsistent = false; // until it is written
-      if (this.#collective.rank === 0)
-        await this.#times.during('saving', () => state.write(checkpoints, this.#globalStep, generators));
+      if (this.#collective.rank === 0) await this.#writeCheckpoint(state, checkpoints, generators);
       this.#savedStep = this.#globalStep;
       this.#isConsistent = wasConsistent;
     }
     if (this.#collective.rank === 0) await state.prune(checkpoints);
     return path;
+  }
+
+  /** Writes a checkpoint, and tells its duration if that is more than a second. */
+  async #writeCheckpoint(
+    state: ResumableState,
+    folder: string,
+    generators: Awaited<ReturnType<ResumableState['gatherGenerators']>>,
+  ): Promise<void> {
+    const started = performance.now();
+    const path = await this.#times.during('saving', () => state.write(folder, this.#globalStep, generators));
+    const seconds = (performance.now() - started) / 1000;
+    if (seconds > 1) this.#logger.info(`Wrote ${path} in ${seconds.toFixed(1)} s`);
   }
 
   dispose(): void {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { random, useBackend } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { bundleProgram } from '../../../../fixtures/bundle-program.js';
 import { runProgram } from '../../../../fixtures/run-program.js';
 import { eventfulTrainer, filesOf } from '../__fixtures__/eventful-run.js';
@@ -81,6 +81,16 @@ async function ageLock(folder: string): Promise<void> {
     await writeFile(join(lock, name), JSON.stringify({ ...owner, began: '1' }));
   }
 }
+
+it('tells the time of writing a checkpoint, if that is more than a second', async () => {
+  const isTold = () => messages.some((text) => /^Wrote .*\/checkpoints\/checkpoint_3 in [\d.]+ s$/.test(text));
+  await run(join(out, 'fast'));
+  expect(isTold()).toBe(false);
+  let now = 0;
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 1100));
+  await run(join(out, 'slow')).finally(() => clock.mockRestore());
+  expect(isTold()).toBe(true);
+});
 
 describe('a killed run', () => {
   it('has skipped steps, evaluations, a best adapter and a moving average', () => {
