@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
-import { importOptional, installCommand, isGlobal } from './optional-package.js';
+import { importOptional, installCommand, programCommand } from './optional-package.js';
 
 const folder = temporaryFolder();
 
@@ -43,14 +43,29 @@ describe('importOptional', () => {
 });
 
 describe('installCommand', () => {
-  it('installs locally for a library of a project, globally for one of a global installation', async () => {
+  it('installs into the project of the sources', async () => {
     expect(await installCommand('a', 'b')).toBe('npm install a b');
-    mkdirSync(join(folder, 'lib'), { recursive: true });
-    mkdirSync(join(folder, 'home'), { recursive: true });
-    writeFileSync(join(folder, 'home/package.json'), '{}');
-    const moduleIn = (home: string) => `${pathToFileURL(join(folder, home)).href}/node_modules/@alignprop/cli/main.js`;
-    expect(await isGlobal(moduleIn('lib'))).toBe(true);
-    expect(await isGlobal(moduleIn('home'))).toBe(false);
-    expect(await isGlobal('https://cdn.example/node_modules/x/main.js')).toBe(false);
+  });
+});
+
+describe('programCommand', () => {
+  it.each([
+    ['global', 'lib', [], 'lib', ['it']],
+    ['in a project', 'home', ['package.json'], 'home/part', ['npx', 'it']],
+    ['in a project of pnpm', 'pnpm', ['package.json', 'pnpm-lock.yaml'], 'pnpm', ['pnpm', 'exec', 'it']],
+    ['in another project', 'away', ['package.json'], 'home', ['node', process.argv[1]]],
+    ['in a project with a longer name', 'home', ['package.json'], 'home2', ['node', process.argv[1]]],
+    ["in npx's cache", '.npm/_npx/0a1b', ['package.json'], 'home', ['npx', '@scope/it']],
+  ])('runs a program that is installed %s', async (_, home, files, cwd, words) => {
+    mkdirSync(join(folder, home), { recursive: true });
+    for (const file of files) writeFileSync(join(folder, home, file), '{}');
+    const module = `${pathToFileURL(join(folder, home)).href}/node_modules/@scope/it/main.js`;
+    expect(await programCommand('it', '@scope/it', { module, cwd: join(folder, cwd) })).toEqual(words);
+  });
+
+  it('names a program alone whose sources run, or that runs in a browser', async () => {
+    expect(await programCommand('it', '@scope/it')).toEqual(['it']);
+    const module = 'https://cdn.example/node_modules/x/main.js';
+    expect(await programCommand('it', '@scope/it', { module })).toEqual(['it']);
   });
 });

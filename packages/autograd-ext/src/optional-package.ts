@@ -59,35 +59,70 @@ const packageName = (specifier: string): string => specifier.split('/', specifie
  * package manager whose lockfile the project has.
  */
 export async function installCommand(...packages: readonly string[]): Promise<string> {
+  const found = await installation(import.meta.url);
   const names = packages.join(' ');
-  if (await isGlobal(import.meta.url)) return `npm install -g ${names}`;
-  return `${await addCommand()} ${names}`;
+  if (!isNode()) return `npm install ${names}`;
+  if (found?.kind === 'global') return `npm install -g ${names}`;
+  const root = found?.kind === 'project' ? found.root : `file://${process.cwd()}`;
+  return `${(await managerOf(root)).add} ${names}`;
 }
 
-/** The lockfiles of package managers, and their commands. */
-const addCommands = table({
-  'pnpm-lock.yaml': 'pnpm add',
-  'yarn.lock': 'yarn add',
-  'bun.lock': 'bun add',
-  'package-lock.json': 'npm install',
+/** Where a module is installed. */
+interface Installation {
+  /** The file: URL of the folder around the outermost node_modules. */
+  readonly root: string;
+  readonly kind: 'global' | 'project' | 'npx';
+}
+
+/** The module that is looked at, and the folder that commands are run in. Both are those of this process by default. */
+export interface CommandPlace {
+  readonly module?: string;
+  readonly cwd?: string;
+}
+
+/**
+ * Returns the words that run a program which is installed beside this library: its name alone, if that is installed
+ * globally or is run from its sources; in a project, with the package manager whose lockfile that has.
+ * @param packageName the package of the program, which npx names where it has installed that in its cache
+ */
+export async function programCommand(
+  program: string,
+  packageName: string,
+  { module = import.meta.url, cwd }: CommandPlace = {},
+): Promise<readonly string[]> {
+  const found = await installation(module);
+  if (!found || found.kind === 'global') return [program];
+  if (found.kind === 'npx') return ['npx', packageName];
+  const { pathToFileURL } = await import('node:url');
+  const isInside = `${pathToFileURL(cwd ?? process.cwd()).href}/`.startsWith(`${found.root}/`);
+  return isInside ? [...(await managerOf(found.root)).run, program] : ['node', process.argv[1]!];
+}
+
+/** Package managers by their lockfiles, with the words that add a package and that run a program of one. */
+const packageManagers = table({
+  'pnpm-lock.yaml': { add: 'pnpm add', run: ['pnpm', 'exec'] },
+  'yarn.lock': { add: 'yarn add', run: ['yarn', 'run'] },
+  'bun.lock': { add: 'bun add', run: ['bunx'] },
+  'package-lock.json': { add: 'npm install', run: ['npx'] },
 });
 
-async function addCommand(): Promise<string> {
-  if (!isNode()) return 'npm install';
+/** The package manager of a project; npm, if it has no lockfile. @param root a file: URL */
+async function managerOf(root: string) {
   const { stat } = await import('node:fs/promises');
-  const [root, ...inside] = import.meta.url.split('/node_modules/');
-  const project = inside.length > 0 ? root! : `file://${process.cwd()}`;
-  for (const [lockfile, command] of Object.entries(addCommands))
-    if (await ifPresent(stat(new URL(`${project}/${lockfile}`)))) return command;
-  return 'npm install';
+  for (const [lockfile, manager] of Object.entries(packageManagers))
+    if (await ifPresent(stat(new URL(`${root}/${lockfile}`)))) return manager;
+  return packageManagers['package-lock.json']!;
 }
 
-/** Whether a module lies in a global installation: the folder around its outermost node_modules is no project. */
-export async function isGlobal(module: string): Promise<boolean> {
+/** Returns where a module is installed; undefined outside node_modules, and in a browser. */
+async function installation(module: string): Promise<Installation | undefined> {
   const [root, ...inside] = module.split('/node_modules/');
-  if (!isNode() || inside.length === 0 || !module.startsWith('file:')) return false;
+  if (!isNode() || inside.length === 0 || !module.startsWith('file:')) return undefined;
+  if (/\/_npx\/[^/]+$/.test(root!)) return { root: root!, kind: 'npx' };
   const { stat } = await import('node:fs/promises');
-  return (await ifPresent(stat(new URL(`${root}/package.json`)))) === undefined;
+  // A folder of global packages is no project: it has no package.json.
+  const isProject = await ifPresent(stat(new URL(`${root}/package.json`)));
+  return { root: root!, kind: isProject ? 'project' : 'global' };
 }
 
 const isNode = (): boolean => typeof process !== 'undefined' && process.versions?.node !== undefined;

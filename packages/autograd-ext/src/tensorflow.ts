@@ -1,6 +1,6 @@
 import { findBackend } from '@tensorflow/tfjs-core';
 import type { TensorflowBackend } from './kernels/registry/tensorflow-backend.js';
-import { installCommand } from './optional-package.js';
+import { installCommand, programCommand } from './optional-package.js';
 
 /** The npm packages with tfjs's `tensorflow` backend, the preferred one first. */
 export const tensorflowPackages = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'] as const;
@@ -49,6 +49,9 @@ function folderOf(name: string, resolve: (path: string) => string, dirname: (pat
   }
 }
 
+const setupCommand = async (): Promise<string> =>
+  [...(await programCommand('alignprop', '@alignprop/cli')), 'setup', 'tensorflow'].join(' ');
+
 /**
  * Loads the package with the `tensorflow` backend, which registers it.
  * @throws if no such package is installed, or its native addon or TensorFlow is missing
@@ -58,7 +61,7 @@ export async function loadTensorflow(): Promise<void> {
   if (!found)
     throw new Error(
       `useBackend: backend got 'tensorflow', but ${tensorflowPackages.join(' or ')} is not installed. ` +
-        `Run '${await installCommand('--ignore-scripts', tensorflowPackages[1])}', then 'alignprop setup tensorflow'.`,
+        `Run '${await installCommand('--ignore-scripts', tensorflowPackages[1])}', then '${await setupCommand()}'.`,
     );
   await addRemovedFunctions();
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1'; // no messages about the CPU's instructions
@@ -69,7 +72,7 @@ export async function loadTensorflow(): Promise<void> {
   } catch (cause) {
     throw new Error(
       `useBackend: the backend 'tensorflow' of ${found.folder} cannot be loaded: ${(cause as Error).message}. ` +
-        "Run 'alignprop setup tensorflow'.",
+        `Run '${await setupCommand()}'.`,
       { cause },
     );
   }
