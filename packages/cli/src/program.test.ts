@@ -40,7 +40,7 @@ describe('help', () => {
         '--reward <name[:weight]>',
         'Truncation:',
         'Learning rate (0.001)',
-        '--output-dir <text>',
+        '--output-dir <folder>',
         'Examples:',
         'alignprop train --help-all',
       ],
@@ -161,7 +161,7 @@ describe('exit code 2', () => {
     [['generate', 'crab', '--height', '60'], /'60' is invalid\. Expected a multiple of 8, such as 64/],
     [
       ['generate', 'crab', '--precision', 'float16'],
-      /--precision: got float16 for cpu, expected float32 there\. Give --device webgpu/,
+      /--precision: got fp16 for cpu, expected no there\. Give --device webgpu/,
     ],
     [['generate', 'crab', '--steps', '1.5'], /Expected an integer of at least 1/],
     [['generate', 'crab', '--seed', 'x'], /Expected a number/],

@@ -1,7 +1,7 @@
 import type { Command, Option } from 'commander';
 import { NoGradientError } from '@alignprop/trainer';
 import type { ConfigOption } from '../options/config-options.js';
-import { commandLine } from '../terminal/shell.js';
+import { ownCommand } from '../terminal/program-command.js';
 import { option as optionWords } from './next-commands.js';
 
 /**
@@ -10,7 +10,7 @@ import { option as optionWords } from './next-commands.js';
  */
 export function ddpoAdvice(command: Command, fields: readonly ConfigOption[]): string {
   if (command.getOptionValueSource('resumeFrom') === 'cli')
-    return 'Train it by DDPO, in a new --output-dir: alignprop train --algorithm ddpo.';
+    return `Train it by DDPO, in a new --output-dir: ${ownCommand('train', '--algorithm', 'ddpo')}`;
   const aligned = fields.filter(({ algorithms }) => !algorithms.includes('ddpo'));
   const unwanted = new Set(aligned.map(({ key }) => key));
   if (command.getOptionValue('sampleEta') === 0) unwanted.add('sampleEta'); // DDPO needs noise
@@ -19,7 +19,7 @@ export function ddpoAdvice(command: Command, fields: readonly ConfigOption[]): s
   const without = names && ` (remove ${names} from ${String(command.getOptionValue('config'))})`;
   const given = command.options.filter((option) => isGiven(command, option) && !unwanted.has(option.attributeName()));
   const words = given.flatMap((option) => wordsOf(option, command.getOptionValue(option.attributeName())));
-  const line = commandLine(['alignprop', 'train', '--algorithm', 'ddpo', ...words, ...batches(command)]);
+  const line = ownCommand('train', '--algorithm', 'ddpo', ...words, ...batches(command));
   return `Train it by DDPO, which needs no gradient${without}:\n  ${line}`;
 }
 

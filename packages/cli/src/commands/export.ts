@@ -23,6 +23,7 @@ import { addOutputOptions, Output, type OutputOptions } from '../terminal/output
 
 interface ExportOptions extends ModelOptions, OutputOptions {
   output: string;
+  loraFile?: string;
   format: LoraFormat;
   mix?: string;
   mixCoefficient: number;
@@ -31,7 +32,10 @@ interface ExportOptions extends ModelOptions, OutputOptions {
 
 /** Adds the arguments, options and action of `alignprop export`. */
 export function defineCommand(command: Command): void {
-  addModelOptions(command.argument('<lora>', 'Adapter: a file in any of the formats below, or a folder with one.'));
+  command.argument('<lora>', 'Adapter: a file in any of the formats below, or a folder with one.');
+  addModelOptions(command)
+    .optionsGroup('Adapter:')
+    .option('--lora-file <name>', 'Name of the file in a folder or repository with several.');
   addOutputOptions(command)
     .requiredOption('-o, --output <file>', 'File to write; with --format peft a folder.')
     .addOption(
@@ -70,7 +74,7 @@ const models = { unet: UNet2DConditionModel, text_encoder: CLIPTextModel } as co
 type Part = keyof typeof models;
 
 async function exportLora(lora: string, options: ExportOptions, access: HubAccess): Promise<void> {
-  const { model = embeddedModel.path, revision, variant, output: path, format, mix } = options;
+  const { model = embeddedModel.path, revision, variant, output: path, format, mix, loraFile: file } = options;
   const output = new Output(options);
   if (options.model === undefined)
     output.info(
@@ -78,8 +82,8 @@ async function exportLora(lora: string, options: ExportOptions, access: HubAcces
         'Give --model if it was another.',
     );
   await ensureBackend();
-  const first = await openLora(lora, access);
-  const second = mix === undefined || mix === 'base' ? undefined : await openLora(mix, access);
+  const first = await openLora(lora, { ...access, file });
+  const second = mix === undefined || mix === 'base' ? undefined : await openLora(mix, { ...access, file });
   for (const file of [first, second]) if (file) remarkEmbeddings(file, output);
   const states = partsOf(first, second).map((part) => [part, exportedState(part, first, second, options)] as const);
   for (const [, state] of states) checkWritable(state);

@@ -1,9 +1,11 @@
 import { dirname } from 'node:path';
 import { Option, type Command } from 'commander';
-import { precisions } from '@alignprop/autograd-ext';
 import { schedulerFor, schedulerNames, type Annealing, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { prepareFolder } from '../images/image-files.js';
 import { applyAdapters } from '../options/apply-adapters.js';
+import { precisions, type MixedPrecision } from '../options/engine-options.js';
+import { otherNames } from '../options/flags.js';
+import { addMoreHelp } from '../options/help.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { addLoraOptions, type LoraOptions } from '../options/lora-options.js';
 import { collectValues, integerParser, parseNumber, parsePixels, parseScheduler } from '../options/option-parsers.js';
@@ -20,11 +22,12 @@ interface GenerateOptions
   scheduler?: string;
   steps?: number;
   guidanceScale?: number;
+  mixedPrecision: MixedPrecision;
 }
 
 /** Adds the arguments, options and action of `alignprop generate`. */
 export function defineCommand(command: Command): void {
-  command
+  addMoreHelp(command.addHelpText('after', examples), `\nAlso accepted: ${otherNames('generate')}.`)
     .argument('[prompts...]', 'Prompts; several are generated as one batch.')
     .optionsGroup('Task:')
     .option('-p, --prompt <text>', 'A prompt, as an argument is; may be given several times.', collectValues)
@@ -36,12 +39,12 @@ export function defineCommand(command: Command): void {
   addColumnOptions(command);
   addPipelineOptions(command).addOption(
     new Option(
-      '--precision <name>',
-      'Precision of matmuls and convolutions; others than float32 need --backend tensorflow or, float16, a device ' +
-        'other than cpu.',
+      '--mixed-precision <name>',
+      'Precision of matmuls and convolutions: no is float32. fp16 (float16) needs a device other than cpu or ' +
+        '--backend tensorflow, bf16 (bfloat16) needs --backend tensorflow.',
     )
-      .choices(precisions)
-      .default('float32'),
+      .choices(Object.keys(precisions))
+      .default('no'),
   );
   addLoraOptions(command.optionsGroup('Adapter:')).option(
     '--lora-anneal <n>',
@@ -56,7 +59,6 @@ export function defineCommand(command: Command): void {
       'PNG file to write; the names of several images are numbered: image-1.png.',
       'image.png',
     )
-    .addHelpText('after', examples)
     .action((prompts: string[], options: GenerateOptions) =>
       generate([...prompts, ...(options.prompt ?? [])], options),
     );
@@ -109,7 +111,8 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
   const output = new Output(options);
   const batches = await promptBatches(texts, options, output);
   await prepareFolder(dirname(options.output));
-  const base = withScheduler(await loadPipeline(options, output), scheduler);
+  const model = await loadPipeline({ ...options, precision: precisions[options.mixedPrecision] }, output);
+  const base = withScheduler(model, scheduler);
   const pipeline = await applyAdapters(base, options, output);
   const sampler = pipeline.scheduler.config._class_name as string;
   if (eta > 0 && !samplersWithEta.includes(sampler)) output.warn(`--eta has no effect with ${sampler}.`);

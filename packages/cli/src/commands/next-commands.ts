@@ -1,4 +1,5 @@
 import type { RunConfig } from '../options/run-config.js';
+import { launchedCommand, ownCommand } from '../terminal/program-command.js';
 import { commandLine, userShell } from '../terminal/shell.js';
 
 /**
@@ -7,7 +8,7 @@ import { commandLine, userShell } from '../terminal/shell.js';
  * @param flags more words of it
  */
 export const resumeCommand = (folder: string, launcher: readonly string[] = [], ...flags: readonly string[]): string =>
-  commandLine([...launcher, 'alignprop', 'resume', asPath(folder), ...flags]);
+  launchedCommand(launcher, 'resume', asPath(folder), ...flags);
 
 /** A run that has ended, as the commands that use it need it. */
 export interface EndedRun {
@@ -70,7 +71,7 @@ function drawCommand(prompt: string, flags: Readonly<Record<string, unknown>>): 
   const words = Object.entries(flags).flatMap(([name, value]) =>
     value === undefined ? [] : option(name, String(value as string | number)),
   );
-  return commandLine(['alignprop', 'generate', ...(isOption(prompt) ? option('prompt', prompt) : [prompt]), ...words]);
+  return ownCommand('generate', ...(isOption(prompt) ? option('prompt', prompt) : [prompt]), ...words);
 }
 
 /** The words of an option. A value that looks like one itself is attached to the name. */

@@ -2,6 +2,7 @@ import type { ColumnOptions, PromptList } from '../options/prompt-columns.js';
 import { joinPrompts, readPrompts } from '../options/prompt-list.js';
 import { refuseColumns } from '../options/prompt-options.js';
 import { UsageError } from '../terminal/errors.js';
+import { ownCommand } from '../terminal/program-command.js';
 import type { Output } from '../terminal/output.js';
 
 /** Prompts that are drawn at once, with noise of one seed. */
@@ -42,8 +43,8 @@ export async function promptBatches(
   }
   if (texts.length > 0) return [{ prompts: texts, negativePrompt, seed }];
   throw new UsageError(
-    'generate: got no prompt, expected at least one. Give it in quotes, alignprop generate "crab", or a file of ' +
-      'prompts with --prompts.',
+    `generate: got no prompt, expected at least one. Give it in quotes, ${ownCommand('generate')} "crab", or a file ` +
+      'of prompts with --prompts.',
   );
 }
 

@@ -18,8 +18,9 @@ export interface Check {
 interface CheckedReward {
   readonly reward: UserReward;
   readonly engine: Engine;
-  /** Height and width of the images. */
-  readonly size: number;
+  /** Of the images, in pixels. */
+  readonly height: number;
+  readonly width: number;
   /** One an image. */
   readonly prompts: readonly string[];
 }
@@ -56,8 +57,10 @@ async function run(name: string, check: Checker): Promise<Check> {
   }
 }
 
-const randomImages = (count: number, height: number, width = height, seed = 1): Tensor4D =>
-  randomUniform([count, height, width, 3], 0.05, 0.95, 'float32', seed);
+type Size = Pick<CheckedReward, 'height' | 'width'>;
+
+const randomImages = (count: number, { height, width }: Size): Tensor4D =>
+  randomUniform([count, height, width, 3], 0.05, 0.95, 'float32', 1);
 
 /** Scores images and disposes them. */
 async function scoresOf(
@@ -74,22 +77,27 @@ async function scoresOf(
 
 const rounded = (value: number): string => `${Number(value.toPrecision(4))}`;
 
-async function checkScores({ size, ...checked }: CheckedReward): Promise<Result> {
-  const scores = await scoresOf(checked, randomImages(checked.prompts.length, size));
+async function checkScores(checked: CheckedReward): Promise<Result> {
+  const scores = await scoresOf(checked, randomImages(checked.prompts.length, checked));
   const bad = scores.findIndex((score) => !Number.isFinite(score));
   if (bad >= 0) return ['failed', `the score of image ${bad} is ${scores[bad]}, expected a finite number`];
   return ['ok', `[${scores.length}]: ${scores.map(rounded).join(', ')}`];
 }
 
-async function checkRange({ size, reward, prompts }: CheckedReward): Promise<Result> {
+async function checkRange({ height, width, reward, prompts }: CheckedReward): Promise<Result> {
   const one = { reward, prompts: prompts.slice(0, 1) };
+  const [higher, wider] = [
+    { height: height + 8, width },
+    { height, width: width + 8 },
+  ];
+  const named = (size: Size) => `${size.height}×${size.width}`;
   const cases = table<() => Tensor4D>({
-    black: () => fill([1, size, size, 3], 0),
-    grey: () => fill([1, size, size, 3], 0.5),
-    white: () => fill([1, size, size, 3], 1),
-    noise: () => randomImages(1, size),
-    [`${size + 8}×${size}`]: () => randomImages(1, size + 8, size),
-    [`${size}×${size + 8}`]: () => randomImages(1, size, size + 8),
+    black: () => fill([1, height, width, 3], 0),
+    grey: () => fill([1, height, width, 3], 0.5),
+    white: () => fill([1, height, width, 3], 1),
+    noise: () => randomImages(1, { height, width }),
+    [named(higher)]: () => randomImages(1, higher),
+    [named(wider)]: () => randomImages(1, wider),
   });
   const scores: string[] = [];
   for (const [name, images] of Object.entries(cases)) {
@@ -100,8 +108,9 @@ async function checkRange({ size, reward, prompts }: CheckedReward): Promise<Res
   return ['ok', scores.join(', ')];
 }
 
-async function checkRepetition({ size, ...checked }: CheckedReward): Promise<Result> {
-  const scoresAt = (context?: RewardContext) => scoresOf(checked, randomImages(checked.prompts.length, size), context);
+async function checkRepetition(checked: CheckedReward): Promise<Result> {
+  const scoresAt = (context?: RewardContext) =>
+    scoresOf(checked, randomImages(checked.prompts.length, checked), context);
   const [first, second] = [await scoresAt(), await scoresAt()];
   const index = first.findIndex((score, i) => !isNear(score, second[i]!));
   if (index >= 0)
@@ -114,7 +123,7 @@ async function checkRepetition({ size, ...checked }: CheckedReward): Promise<Res
   return isScheduled ? ['note', 'the same result twice; changes with context.step'] : ['ok', 'the same result twice'];
 }
 
-async function checkBatch({ size, reward, prompts }: CheckedReward): Promise<Result> {
+async function checkBatch({ reward, prompts, ...size }: CheckedReward): Promise<Result> {
   const together = await scoresOf({ reward, prompts }, randomImages(prompts.length, size));
   for (const [i, prompt] of prompts.entries()) {
     const alone = tidy(() => slice(randomImages(prompts.length, size), [i, 0, 0, 0], [1, -1, -1, -1]));
@@ -148,7 +157,8 @@ const withoutGradient =
 function checkGradients(checked: CheckedReward): Result {
   if (isAsyncFunction(checked.reward) || 'parts' in checked.reward) return ['note', withoutGradient];
   const fn = ofImages(checked);
-  const images = randomImages(1, Math.min(checked.size, 16)); // sums over more pixels round too coarsely to compare
+  const small = { height: Math.min(checked.height, 16), width: Math.min(checked.width, 16) };
+  const images = randomImages(1, small); // sums over more pixels round too coarsely to compare
   try {
     const { isConnected, largest } = slopes(fn, images);
     if (!isConnected) return ['note', withoutGradient];
@@ -156,7 +166,7 @@ function checkGradients(checked: CheckedReward): Result {
     if (largest === 0) return ['failed', 'zero for random images: nothing can be learned there'];
     checkGradient(fn, [images], { entries: 8, tolerance: 2e-2, scale: 1e-6 });
     for (const level of [0, 1]) {
-      const flat = fill([1, checked.size, checked.size, 3], level) as Tensor4D;
+      const flat = fill([1, checked.height, checked.width, 3], level) as Tensor4D;
       const steepest = slopes(fn, flat).largest;
       flat.dispose();
       if (!Number.isFinite(steepest))
@@ -188,9 +198,9 @@ function slopes(fn: (images: Tensor) => Tensor, images: Tensor4D): { isConnected
 }
 
 async function checkCompilation(checked: CheckedReward): Promise<Result> {
-  const { engine, size } = checked;
+  const { engine } = checked;
   if (!engine.records) return ['note', `runs on tfjs (${engine.device})`];
-  const images = randomImages(1, size);
+  const images = randomImages(1, checked);
   const fn = ofImages(checked);
   try {
     dispose([...(await engine.compile((_, x) => fn(x!))({}, images))]);
@@ -204,13 +214,15 @@ async function checkCompilation(checked: CheckedReward): Promise<Result> {
 }
 
 async function measureSpeed(checked: CheckedReward, hasGradient: boolean): Promise<Result> {
-  const { size, reward, prompts } = checked;
-  const images = randomImages(1, size);
-  const forward = await milliseconds(() => scoresOf({ reward, prompts: prompts.slice(0, 1) }, randomImages(1, size)));
+  const { height, width, reward, prompts } = checked;
+  const images = randomImages(1, checked);
+  const forward = await milliseconds(() =>
+    scoresOf({ reward, prompts: prompts.slice(0, 1) }, randomImages(1, checked)),
+  );
   const backward = hasGradient ? await milliseconds(() => slopes(ofImages(checked), images)) : undefined;
   images.dispose();
   const gradient = backward === undefined ? '' : `, ${backward} ms with its gradient`;
-  return ['ok', `${forward} ms an image of ${size}×${size} on tfjs${gradient}`];
+  return ['ok', `${forward} ms an image of ${height}×${width} on tfjs${gradient}`];
 }
 
 /** The shortest duration of three calls. */

@@ -37,7 +37,7 @@ describe('alignprop reward check', () => {
   it('passes the template, of which every check is a line', async () => {
     const tfjs = import.meta.resolve('@tensorflow/tfjs-core');
     writeFileSync(path('template.mjs'), rewardTemplate('template.mjs').replace('@tensorflow/tfjs-core', tfjs));
-    expect(await run(['reward', 'check', path('template.mjs'), '--size', '16'])).toBe(0);
+    expect(await run(['reward', 'check', path('template.mjs'), '--height', '16', '--width', '16'])).toBe(0);
     const lines = printed.stdout
       .trimEnd()
       .split('\n')
@@ -98,7 +98,7 @@ describe('rewardChecks', () => {
   ];
   it.each(rewards)('judges %s', async (_name, reward, found) => {
     const results: Record<string, [string, string]> = {};
-    const options = { engine, size: 8, prompts: ['a crab', 'fox'] };
+    const options = { engine, height: 8, width: 8, prompts: ['a crab', 'fox'] };
     for await (const { name, status, detail } of rewardChecks(reward as UserReward, options))
       if (status !== 'ok') results[name] = [status, detail];
     expect(Object.keys(results)).toEqual(Object.keys(found));

@@ -1,20 +1,21 @@
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { createEngine, ensureBackend } from '@alignprop/autograd-ext';
 import { isModelReward, loadReward, type RewardFunction } from '@alignprop/rewards';
+import { addEngineOptions, startEngine, type EngineOptions } from '../options/engine-options.js';
 import { collectValues, integerParser } from '../options/option-parsers.js';
 import { pathExists } from '../path-exists.js';
 import { blackBoxTerms } from '../options/reward-terms.js';
 import type { RewardOptions } from '../options/reward-term-options.js';
 import { isRewardFile } from '../options/reward-file.js';
 import { UsageError } from '../terminal/errors.js';
-import { commandLine } from '../terminal/shell.js';
+import { ownCommand } from '../terminal/program-command.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 import { rewardChecks } from './reward-checks.js';
 import { rewardTemplate } from './reward-template.js';
 
-interface CheckOptions extends OutputOptions {
-  size: number;
+interface CheckOptions extends EngineOptions, OutputOptions {
+  height: number;
+  width: number;
   prompt?: readonly string[];
   rewardOption?: RewardOptions;
 }
@@ -27,10 +28,14 @@ export function defineCommand(command: Command): void {
       'Check a reward on random images: scores, range, the same result twice and in a batch, the gradient against ' +
         'finite differences, compilation, speed. The reward is a file, a listed name, https://… or exec:….',
     )
-    .option('--size <pixels>', 'Height and width of the images.', integerParser(1, 2 ** 13), 64)
-    .option('--prompt <text>', 'A prompt of the images; may be given several times.', collectValues)
-    .option('--reward-option <name.option=value>', 'An option of the reward, as in alignprop score.', collectValues);
-  addOutputOptions(check).action((reward: string, options: CheckOptions) => checkReward(reward, options));
+    .option('--height <n>', 'Height of the images in pixels.', integerParser(1, 2 ** 13), 64)
+    .option('--width <n>', 'Width of the images in pixels.', integerParser(1, 2 ** 13), 64)
+    .option('-p, --prompt <text>', 'A prompt of the images; may be given several times.', collectValues)
+    .option('--reward-option <name.option=value>', 'An option of the reward, as in alignprop score.', collectValues)
+    .optionsGroup('Model:');
+  addOutputOptions(addEngineOptions(check)).action((reward: string, options: CheckOptions) =>
+    checkReward(reward, options),
+  );
   const create = command
     .command('new <file>')
     .description('Write a reward to start from. The ending chooses the language: .mjs, .js or .ts.');
@@ -44,18 +49,20 @@ Examples:
   $ alignprop reward check my-reward.mjs
   $ alignprop reward check "exec:python score.py" --prompt "a crab"`;
 
-async function checkReward(term: string, { size, prompt, rewardOption, ...options }: CheckOptions): Promise<void> {
+async function checkReward(
+  term: string,
+  { height, width, prompt, rewardOption, ...options }: CheckOptions,
+): Promise<void> {
   const output = new Output(options);
-  await ensureBackend();
+  const engine = await startEngine(options, output);
   const terms = blackBoxTerms([term], rewardOption, { flag: 'reward check' });
   const loaded = (await terms.load((text) => output.info(text))) as RewardFunction;
   const reward = isModelReward(loaded) ? await loadReward(loaded) : loaded;
-  const engine = await createEngine();
   const prompts = prompt ?? ['a crab', 'a fox', 'the moon over a house'];
   const rows: [string, string, string][] = [];
   let failures = 0;
   try {
-    for await (const { name, status, detail } of rewardChecks(reward, { engine, size, prompts })) {
+    for await (const { name, status, detail } of rewardChecks(reward, { engine, height, width, prompts })) {
       output.result({ event: 'check', name, status, detail });
       rows.push([name, status, detail]);
       if (status === 'failed') failures++;
@@ -83,8 +90,8 @@ async function newReward(file: string, options: OutputOptions): Promise<void> {
     { event: 'created', file },
     [
       `Created  ${file}`,
-      `Check    ${commandLine(['alignprop', 'reward', 'check', file])}`,
-      `Train    ${commandLine(['alignprop', 'train', '--reward', file])}`,
+      `Check    ${ownCommand('reward', 'check', file)}`,
+      `Train    ${ownCommand('train', '--reward', file)}`,
     ].join('\n'),
   );
 }

@@ -95,6 +95,28 @@ describe('alignprop score', () => {
     expect(JSON.parse(printed.stdout)).toEqual({ event: 'score', image: path('white.png'), score: 1 });
   });
 
+  it('takes the prompts and their metadata from a file, in the order of the images', async () => {
+    const files = { 'prompts.csv': 'prompt,weight_of_it\nsnow,3\ncrab,5\n', 'one.txt': 'snow\n' };
+    for (const [name, text] of Object.entries(files)) writeFileSync(path(name), text);
+    writeFileSync(
+      path('metadata.mjs'),
+      `import { mean, mul } from '${tfjs}';
+      export default (images, [prompt], [row]) =>
+        mul(mean(images, [1, 2, 3]), prompt.length * Number(row?.weight_of_it ?? 1));`,
+    );
+    const score = async (...args: string[]) => {
+      const before = printed.stdout.length;
+      const reward = ['--reward', path('metadata.mjs'), '--json', '--quiet', '--backend', 'cpu'];
+      const code = await run(['score', path('white.png'), path('white.png'), ...reward, ...args]);
+      const lines = printed.stdout.slice(before).trim().split('\n').filter(Boolean);
+      return [code, ...lines.map((line) => (JSON.parse(line) as { score: number }).score)];
+    };
+    expect(await score('--prompts', path('prompts.csv'))).toEqual([0, 12, 20]);
+    expect(await score('--prompts', path('one.txt'))).toEqual([0, 4, 4]);
+    expect(await score('--prompts', path('prompts.csv'), '--prompt', 'third')).toEqual([2]);
+    expect(printed.stderr).toMatch(/^error: --prompts: got 3 for 2 images, expected one for all, or one for each/m);
+  });
+
   it('prints which reward it loads, and fails if a score is not a number', async () => {
     expect(await run(['score', path('white.png'), '--reward', 'aesthetic', ...aesthetic])).toBe(0);
     expect(printed.stderr).toContain('Loading the reward aesthetic\n');

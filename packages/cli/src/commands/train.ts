@@ -16,6 +16,7 @@ import { checkCombinations } from '../options/combinations.js';
 import { applyConfigFile } from '../options/config-file.js';
 import { configOptions, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-options.js';
+import { otherNames } from '../options/flags.js';
 import { addMoreHelp } from '../options/help.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { collectValues, integerParser } from '../options/option-parsers.js';
@@ -109,6 +110,7 @@ function addGroup(command: Command, fields: readonly ConfigOption[]): void {
   for (const { field, options } of fields) {
     if (field === 'output_dir')
       Object.assign(options[0]!.default('', defaultFolder), {
+        flags: '--output-dir <folder>',
         description: 'Folder for all output files.',
       });
     for (const option of options) command.addOption(option);
@@ -125,8 +127,8 @@ Examples:
 
 const details = `
 Booleans are given as --x, --no-x, --x true or --x false. TRL's spelling works too: --num_epochs,
---no_allow_tf32, --truncated_rand_backprop_minmax 0 50. So do generate's --steps, --guidance-scale, --eta and
---negative-prompt.
+--no_allow_tf32, --truncated_rand_backprop_minmax 0 50.
+Also accepted, here and in configuration files: ${otherNames('train')}.
 
 Several processes: start them with Open MPI's mpirun (mpirun -np 4 --bind-to none alignprop train --num-epochs 20), or
 with srun --mpi=pmix. Each draws --train-batch-size images, and the gradients are averaged. This needs Open MPI
@@ -148,7 +150,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   );
   const { resumeFrom } = command.opts<TrainOptions>();
   const resumed = resumeFrom ? await applyManifest(command, fields, resumeFrom) : undefined;
-  checkCombinations(command, configFile.places);
+  const remarks = checkCombinations(command, configFile.places, resumed?.options);
   await applyAdapterFields(command, fields);
   const options = command.opts<TrainOptions>();
   const { algorithm } = options;
@@ -164,7 +166,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const precision = precisionOf(config.mixed_precision, options);
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
-    for (const warning of [...configFile.warnings, ...(resumed?.warnings ?? [])]) output.warn(warning);
+    for (const warning of [...configFile.warnings, ...(resumed?.warnings ?? []), ...remarks]) output.warn(warning);
     const localSize = launched(process.env)?.localSize ?? 1;
     const modelOptions = { ...modelOptionsOf(options, localSize), precision };
     const inputs = { ...namedInputs(options), model: modelOptions, prompts };

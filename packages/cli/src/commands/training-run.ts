@@ -190,10 +190,10 @@ async function interruptionOf(
 }
 
 async function train(trainer: Trainer, signal: AbortSignal, output: Output): Promise<void> {
-  const started = performance.now();
   let progress: Progress | undefined; // created after the first step, which tells where a resumed run continues
   try {
     for await (const metrics of trainer.train({ signal })) {
+      const started = performance.now() - 1000 * metrics.seconds;
       progress ??= output.progress('Epoch', trainer.config.num_epochs, { from: metrics.epoch, started });
       progress.update(metrics.epoch + 1, describe(metrics));
       output.result({ event: 'step', ...metricsRecord(metrics) });

@@ -1,11 +1,14 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { captureOutput } from '../../../../fixtures/capture-output.js';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { run } from '../program.js';
-import { combinations } from './combinations.js';
+import { addTrainingOptions } from '../commands/train.js';
+import { checkCombinations, combinations } from './combinations.js';
+import { applyManifest } from './run-manifest.js';
 
 const printed = captureOutput();
 const folder = temporaryFolder();
@@ -71,7 +74,7 @@ const others: readonly (readonly [option: string, line: string, problem: RegExp]
   ['lora-scale', 'generate crab --lora-scale 2', /without --lora\./],
   ['lora-anneal', 'generate crab --lora-anneal 1', /without --lora\./],
   ['prompt-column', 'generate crab --prompt-column a', /without --prompts\./],
-  ['precision', 'generate crab --precision float16 --device cpu', /got float16 for cpu, expected float32 there/],
+  ['mixed-precision', 'generate crab --mixed-precision fp16 --device cpu', /got fp16 for cpu, expected no there/],
   ['pretrained-revision', 'train --pretrained-revision v1', /without --model\./],
   ['mix-coefficient', 'export a -o b --mix-coefficient 0.3', /without --mix\./],
   ['mix-mode', 'export a -o b --mix-mode factor', /without --mix\./],
@@ -109,6 +112,29 @@ describe('combinations', () => {
     writeFileSync(file, 'engine: tfjs\n');
     expect(await run(['train', '--config', file, '--threads', '2'])).toBe(2);
     expect(printed.stderr).toMatch(/^error: --threads: has no effect with --engine tfjs\./);
+  });
+
+  it('refuse and name what has no effect beside options that only the run has', async () => {
+    const out = join(folder, 'run');
+    mkdirSync(out, { recursive: true });
+    const config = { truncated_backprop_rand: true, truncated_rand_backprop_minmax: [0, 9], num_epochs: 3 };
+    const manifest = { version: 1, algorithm: 'alignprop', kind: 'alignprop', config, options: { engine: 'tfjs' } };
+    writeFileSync(join(out, 'run.json'), JSON.stringify(manifest));
+    expect(await run(['resume', out, '--threads', '2'])).toBe(2);
+    expect(printed.stderr).toMatch(/^error: --threads: has no effect with --engine tfjs\./);
+    expect(await run(['resume', `${out}/`, '--overwrite-output-dir'])).toBe(2);
+    expect(printed.stderr).toMatch(/^error: --overwrite-output-dir: has no effect with --resume-from of the same/m);
+    const command = new Command('train');
+    const fields = addTrainingOptions(command);
+    const flags = ['--no-truncated-backprop-rand', '--truncated-backprop-timestep', '2'];
+    command.parse(flags, { from: 'user' });
+    const resumed = await applyManifest(command, fields, out);
+    expect(checkCombinations(command, new Map(), resumed!.options)).toEqual([
+      'truncated_rand_backprop_minmax of the run has no effect with --no-truncated-backprop-rand any more.',
+    ]);
+    const same = new Command('train');
+    const unchanged = await applyManifest(same, addTrainingOptions(same), out);
+    expect(checkCombinations(same, new Map(), unchanged!.options)).toEqual([]);
   });
 
   it('accept the defaults in a file, which a run writes beside what it was given', async () => {

@@ -1,6 +1,9 @@
+import { resolve, sep } from 'node:path';
 import type { Command, Option } from 'commander';
+import type { BackendName, Device, EngineName } from '@alignprop/autograd-ext';
 import { UsageError } from '../terminal/errors.js';
-import { precisionOf, type EngineOptions } from './engine-options.js';
+import { precisionOf, precisions, type MixedPrecision } from './engine-options.js';
+import { manifestSource } from './option-sources.js';
 
 /** The options of a command after flags, configuration file and manifest are merged. */
 export interface MergedOptions {
@@ -14,6 +17,8 @@ export interface MergedOptions {
 export interface Combination {
   /** In kebab case. */
   readonly option: string;
+  /** The commands that refuse it; by default all that have the option. */
+  readonly commands?: readonly string[];
   /** Returns why the option has no effect and what to do; undefined if it has one. */
   problem(options: MergedOptions): string | undefined;
 }
@@ -31,11 +36,15 @@ const excludes = (option: string, other: string, isExcluded: (options: MergedOpt
 
 const isTfjs = ({ value }: MergedOptions): boolean => value('engine') === 'tfjs';
 const isTfjsByBackend = ({ isSet }: MergedOptions): boolean => isSet('backend') && !isSet('engine') && !isSet('device');
+/** Whether a path is a folder or in it. */
+const isInside = (folder: unknown, path: unknown): boolean =>
+  `${resolve(String(path))}${sep}`.startsWith(`${resolve(String(folder))}${sep}`);
 const hasEstimator = ({ isSet }: MergedOptions): boolean => isSet('estimator') || isSet('backprop-strategy');
 
 /** All combinations that are refused. Those of fields of the configuration alone are refused by its schema. */
 export const combinations: readonly Combination[] = [
-  ...['lora-scale', 'lora-file', 'lora-anneal', 'lora-freeze'].map((option) => needs(option, 'lora')),
+  ...['lora-scale', 'lora-anneal', 'lora-freeze'].map((option) => needs(option, 'lora')),
+  { ...needs('lora-file', 'lora'), commands: ['train', 'resume', 'generate'] }, // export has it as an argument
   ...['revision', 'pretrained-revision', 'variant'].map((option) => needs(option, 'model', 'pretrained-model')),
   ...['mix-coefficient', 'mix-mode'].map((option) => needs(option, 'mix')),
   ...['prompt-column', 'negative-column'].map((option) => needs(option, 'prompts', 'eval-prompts')),
@@ -65,67 +74,77 @@ export const combinations: readonly Combination[] = [
   excludes(
     'overwrite-output-dir',
     '--resume-from of the same folder, which goes on with the run in it',
-    ({ value, isSet }) => isSet('resume-from') && value('output-dir') === value('resume-from'),
+    ({ value, isSet }) => isSet('resume-from') && isInside(value('output-dir'), value('resume-from')),
   ),
   {
-    option: 'precision',
+    option: 'mixed-precision',
+    commands: ['generate'], // a run warns, since TRL's configurations ask for fp16
     problem: ({ value }) => {
-      const {
-        engine,
-        backend,
-        device,
-        precision = 'float32',
-      } = Object.fromEntries(
-        ['engine', 'backend', 'device', 'precision'].map((name) => [name, value(name)]),
-      ) as EngineOptions;
-      const mixed = ({ float32: 'no', float16: 'fp16', bfloat16: 'bf16' } as const)[precision];
-      if (precisionOf(mixed, { engine, backend, device }) === precision) return undefined;
+      const [engine, backend, device] = ['engine', 'backend', 'device'].map(value) as [EngineName, BackendName, Device];
+      const mixed = value('mixed-precision') as MixedPrecision;
+      if (precisionOf(mixed, { engine, backend, device }) === precisions[mixed]) return undefined;
       return (
-        `got ${precision} for ${device ?? engine ?? 'cpu'}, expected float32 there. ` +
-        'Give --device webgpu or another device with float16, or --backend tensorflow.'
+        `got ${mixed} for ${device ?? engine ?? 'cpu'}, expected no there. ` +
+        'Give --device webgpu or another device with fp16, or --backend tensorflow.'
       );
     },
   },
 ];
 
+/** Values of options by their keys in commander. */
+type OptionValues = Readonly<Record<string, unknown>>;
+
 /**
  * Refuses options that flags or the configuration file have set and that have no effect beside the others.
  * @param places where the configuration file sets options, by their names in snake case
- * @throws UsageError for the first of them
+ * @param run the options of the run that is resumed
+ * @returns a warning for each option of that run which has no effect any more
+ * @throws UsageError for the first option that is refused
  */
-export function checkCombinations(command: Command, places: ReadonlyMap<string, string> = new Map()): void {
-  const options = mergedOptions(command);
-  for (const { option, problem } of combinations) {
+export function checkCombinations(
+  command: Command,
+  places: ReadonlyMap<string, string> = new Map(),
+  run: OptionValues = {},
+): readonly string[] {
+  const merged = mergedOptions(command);
+  const before = optionsOf(command, (key) => (Object.hasOwn(run, key) ? { value: run[key], source: 'run' } : {}));
+  return combinations.flatMap(({ option, commands, problem }) => {
     const found = findOption(command, option);
-    if (!found || !isChosen(command, found)) continue;
-    const text = problem(options);
-    if (text === undefined) continue;
+    if (!found || (commands && !commands.includes(command.name()))) return [];
+    const text = isChosen(command, found, ['cli', 'config', manifestSource]) ? problem(merged) : undefined;
+    if (text === undefined) return [];
     const snake = option.replaceAll('-', '_');
+    if (!isChosen(command, found, ['cli', 'config']))
+      return problem(before) === undefined ? [`${snake} of the run ${text.replace(/\..*/s, ' any more.')}`] : [];
     const place = places.get(snake);
     throw new UsageError(place === undefined ? `--${option}: ${text}` : `${snake}: ${text} (${place})`);
-  }
+  });
 }
 
-function mergedOptions(command: Command): MergedOptions {
+const mergedOptions = (command: Command): MergedOptions =>
+  optionsOf(command, (key) => ({ value: command.getOptionValue(key), source: command.getOptionValueSource(key) }));
+
+/** @param read returns the value of an option and what has set it, if anything has */
+function optionsOf(command: Command, read: (key: string) => { value?: unknown; source?: string }): MergedOptions {
   const value = (name: string): unknown => {
     const option = findOption(command, name);
-    return option && (command.getOptionValue(option.attributeName()) as unknown);
+    return option && (read(option.attributeName()).value ?? option.defaultValue);
   };
   const isSet = (name: string): boolean => {
     const option = findOption(command, name);
-    const source = option && command.getOptionValueSource(option.attributeName());
+    const source = option && read(option.attributeName()).source;
     const isEmpty = [undefined, null, '', false].includes(value(name) as never);
     return ![undefined, 'default'].includes(source) && !isEmpty;
   };
   return { value, isSet };
 }
 
-/** Whether a flag has set an option, or the configuration file to another value than the default. */
-function isChosen(command: Command, option: Option): boolean {
+/** Whether one of the sources has set an option, and those that name all options to another value than the default. */
+function isChosen(command: Command, option: Option, sources: readonly string[]): boolean {
   const source = command.getOptionValueSource(option.attributeName());
   const value = command.getOptionValue(option.attributeName()) as unknown;
-  if (value === false || value === null) return false;
-  return source === 'cli' || (source === 'config' && JSON.stringify(value) !== JSON.stringify(option.defaultValue));
+  if (value === false || value === null || !source || !sources.includes(source)) return false;
+  return source === 'cli' || JSON.stringify(value) !== JSON.stringify(option.defaultValue);
 }
 
 const findOption = (command: Command, name: string): Option | undefined =>

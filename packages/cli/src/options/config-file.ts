@@ -2,6 +2,7 @@ import { InvalidArgumentError, type Command, type Option } from 'commander';
 import { excerpt } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 import { parseConfigText, type ConfigEntry } from './config-text.js';
+import { canonicalEntry } from './flags.js';
 import { otherOptionNames } from './other-names.js';
 import { meantName } from './suggestions.js';
 import { readTextFile } from './text-file.js';
@@ -31,7 +32,7 @@ const structured: readonly string[] = ['prompt', 'prompts', 'evalPrompts', 'rewa
 export async function applyConfigFile(command: Command, fields: readonly string[]): Promise<AppliedConfig> {
   const path = command.getOptionValue('config') as string | undefined;
   if (path === undefined) return { places: new Map(), warnings: [] };
-  const entries = await readEntries(path);
+  const entries = (await readEntries(path)).map((entry) => renamed(entry, command.name()));
   const placeOf = ({ line }: ConfigEntry): string => `line ${line} of '${path}'`;
   const problems = checkEntries(entries, command, fields).map(({ entry, problem }) => `${placeOf(entry)}: ${problem}`);
   if (problems.length > 0) throw new UsageError(`--config: ${problems.join('\n  ')}`);
@@ -47,7 +48,7 @@ export async function applyConfigFile(command: Command, fields: readonly string[
       .map(
         (entry) =>
           `--config: ${placeOf(entry)}: ${entry.name} is ignored, since it holds for one start. ` +
-          `Give --${snakeCase(entry.name).replaceAll('_', '-')} on the command line.`,
+          `Give --${kebabCase(entry.name)} on the command line.`,
       ),
   };
 }
@@ -59,6 +60,12 @@ async function readEntries(path: string): Promise<readonly ConfigEntry[]> {
   } catch (cause) {
     throw new UsageError(`--config: '${path}' ${excerpt((cause as Error).message, 600)}`, { cause });
   }
+}
+
+/** The entry with the command's own name of an option that other commands name differently. */
+function renamed(entry: ConfigEntry, command: string): ConfigEntry {
+  const [name, value] = canonicalEntry(kebabCase(entry.name), entry.value, command) ?? [];
+  return name === undefined ? entry : { ...entry, name: snakeCase(name), value };
 }
 
 /** Whether an entry sets its option: it is no one-off switch, no flag has set it, and null is the default of others. */
@@ -135,6 +142,7 @@ function optionValue(option: Option, value: unknown): unknown {
 const findOption = (command: Command, key: string): Option | undefined =>
   command.options.find((option) => option.attributeName() === key && key !== 'config');
 
+const kebabCase = (name: string): string => snakeCase(name).replaceAll('_', '-');
 const camelCase = (name: string): string => name.replace(/[_-](.)/g, (_, letter: string) => letter.toUpperCase());
 const snakeCase = (name: string): string =>
   name.replaceAll('-', '_').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

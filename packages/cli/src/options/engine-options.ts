@@ -90,11 +90,16 @@ function reportTensorflow(output: Output): void {
     );
 }
 
+/** The precisions by their names in TRL and accelerate; `none` is TRL's other spelling of `no`. */
+export const precisions = { no: 'float32', none: 'float32', fp16: 'float16', bf16: 'bfloat16' } as const;
+
+export type MixedPrecision = keyof typeof precisions;
+
 /**
  * Returns the precision of products for `mixed_precision`: as given on the tensorflow backend, float16 on onnxruntime
  * where the device gains from it, else float32.
  */
-export function precisionOf(mixed: 'no' | 'none' | 'fp16' | 'bf16', options: EngineOptions): Precision {
+export function precisionOf(mixed: MixedPrecision, options: EngineOptions): Precision {
   const isTensorflow = options.backend === 'tensorflow' && options.engine !== 'onnxruntime' && !options.device;
   if (mixed === 'bf16') return isTensorflow ? 'bfloat16' : 'float32';
   return mixed === 'fp16' && (isTensorflow || hasFloat16(options)) ? 'float16' : 'float32';

@@ -1,5 +1,6 @@
 import { Help, type Command, type HelpConfiguration, type Option } from 'commander';
 import { table } from '@alignprop/autograd-ext/outside';
+import { ownCommand } from '../terminal/program-command.js';
 
 const output = {
   json: 'Results as JSON, one object a line',
@@ -52,7 +53,7 @@ export const mostUsedOptions = table<Readonly<Record<string, string>>>({
     model: 'Folder or hub id',
     embedding: 'Textual inversion',
     device: 'cpu, webgpu, cuda, tensorrt, coreml, dml',
-    precision: 'float32, or float16 on a GPU',
+    'mixed-precision': 'no, or fp16 on a GPU',
     lora: 'Adapter; several are added',
     'lora-scale': 'Strength of the adapters',
     seed: 'Seed of the noise',
@@ -105,7 +106,9 @@ export const addMoreHelp = (command: Command, text: string): Command =>
 
 /** Points from the help of a command to the rest of its options; '' where there is no rest. */
 export const helpPointer = (command: Command): string =>
-  command.configureHelp().showGlobalOptions ? '' : `\nAll options, explained: alignprop ${command.name()} --help-all`;
+  command.configureHelp().showGlobalOptions
+    ? ''
+    : `\nAll options, explained: ${ownCommand(command.name(), '--help-all')}`;
 
 /** Adds the default of an option to its description, unless it is none, false or the command's choice. */
 function withDefault(text: string, { defaultValue, defaultValueDescription, required }: Option): string {

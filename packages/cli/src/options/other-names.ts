@@ -44,7 +44,7 @@ export const otherOptionNames = table<readonly string[]>({
   ),
   ...namesOf(['overwrite-output-dir'], ['overwrite', 'force-overwrite']),
   ...namesOf(['reward'], ['reward-fn', 'reward-function', 'reward-funcs', 'reward-model', 'score', 'metric', 'loss']),
-  ...namesOf(['mixed-precision', 'precision'], ['dtype', 'torch-dtype', 'fp16', 'half', 'bf16']),
+  ...namesOf(['mixed-precision'], ['dtype', 'precision', 'torch-dtype', 'fp16', 'half', 'bf16']),
   ...namesOf(['log-with'], ['report-to', 'tracker', 'logger']),
   ...namesOf(['embedding'], ['textual-inversion', 'ti', 'embeddings']),
   ...namesOf(['device'], ['gpu', 'cuda']),

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { UsageError } from '../terminal/errors.js';
 import { collectValues } from './option-parsers.js';
 import type { ColumnOptions, ReadPrompts } from './prompt-columns.js';
@@ -23,7 +23,7 @@ export function addPromptOptions(command: Command): Command {
       `Training prompts: ${promptFormats}. Other columns are metadata for the reward. ` +
         '(default: 45 animals; for the embedded model, subjects that it draws well)',
     )
-    .option('--prompt <text>', 'A training prompt; may be given several times.', collectValues)
+    .option('-p, --prompt <text>', 'A training prompt; may be given several times.', collectValues)
     .option(
       '--eval-prompts <file>',
       'Held-out prompts, in a file like that of --prompts, for an evaluation with and without the adapter after ' +
@@ -39,11 +39,14 @@ export function addPromptOptions(command: Command): Command {
 /** Adds `--prompt-column` and `--negative-column`. */
 export const addColumnOptions = (command: Command): Command =>
   command
-    .option('--prompt-column <name>', 'Column of the prompts. (default: prompt, text or caption)')
+    .addOption(promptColumnOption())
     .option(
       '--negative-column <name>',
       'Column of negative prompts, none for no such column. (default: negative_prompt, if there is one)',
     );
+
+export const promptColumnOption = (): Option =>
+  new Option('--prompt-column <name>', 'Column of the prompts. (default: prompt, text or caption)');
 
 /** The prompts of a run, and what to tell the user about them. */
 export interface RunPrompts {

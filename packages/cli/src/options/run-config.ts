@@ -4,8 +4,7 @@ import { parseAlignPropConfig, parseDDPOConfig, type AlignPropConfig, type DDPOC
 import { UsageError } from '../terminal/errors.js';
 import { checkAlgorithm, type Algorithm } from './algorithm.js';
 import { givenFields, type ConfigOption } from './config-options.js';
-import { manifestSource } from './run-manifest.js';
-import { adapterSource } from './starting-adapter.js';
+import { adapterSource, manifestSource } from './option-sources.js';
 
 /** The complete configuration of a run of either algorithm. */
 export type RunConfig = AlignPropConfig | DDPOConfig;

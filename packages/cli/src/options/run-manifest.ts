@@ -5,14 +5,12 @@ import { isMasked, record, table } from '@alignprop/autograd-ext/outside';
 import { findManifest, type FoundManifest, type StoredManifest } from '@alignprop/trainer';
 import { UsageError } from '../terminal/errors.js';
 import type { ConfigOption } from './config-options.js';
+import { manifestSource } from './option-sources.js';
 import { pathExists } from '../path-exists.js';
 import { joinRewardOptions } from './resumed-reward-options.js';
 import type { RewardOptions } from './reward-term-options.js';
 import { sourceOfTerm } from './reward-term.js';
 import { defaultReward, type RunRewardOptions } from './run-rewards.js';
-
-/** The source of option values that come from the manifest of the run that is resumed. */
-export const manifestSource = 'manifest';
 
 /** Options that a manifest does not have: they hold for one start, are secret, or say how output is printed. */
 const unstored = new Set([
@@ -38,16 +36,23 @@ const promptCopies = { prompts: 'prompts', evalPrompts: 'eval-prompts' } as cons
 
 type Options = Readonly<Record<string, unknown>>;
 
+/** The run that is resumed, and the values of its options by their keys in commander. */
+export interface ResumedOptions extends FoundManifest {
+  readonly options: Options;
+  /** Name the options of the run that are left out. */
+  readonly warnings: readonly string[];
+}
+
 /**
  * Sets the options that neither flags nor a configuration file have set to those of the run to resume.
- * @returns the run, and what is told about its options; undefined if it has neither a manifest nor a checkpoint
+ * @returns undefined if it has neither a manifest nor a checkpoint
  * @throws UsageError if its manifest is damaged, or an option had a secret, which manifests do not hold
  */
 export async function applyManifest(
   command: Command,
   fields: readonly ConfigOption[],
   location: string,
-): Promise<(FoundManifest & { readonly warnings: readonly string[] }) | undefined> {
+): Promise<ResumedOptions | undefined> {
   const found = await findManifest(location).catch((cause: unknown) => {
     throw new UsageError(`--resume-from: ${(cause as Error).message}`, { cause });
   });
@@ -63,15 +68,18 @@ export async function applyManifest(
     command.setOptionValueWithSource(key, value, manifestSource);
   };
   const known = new Set(command.options.map((option) => option.attributeName()));
+  const stored = record<unknown>();
   for (const { field, key } of fields)
     if (Object.hasOwn(manifest.config, field) && !['output_dir', 'overwrite_output_dir'].includes(field))
-      set(key, manifest.config[field]);
-  if (folder !== undefined) set('outputDir', folder);
-  set('algorithm', manifest.algorithm ?? 'alignprop');
+      stored[key] = manifest.config[field];
+  if (folder !== undefined) stored.outputDir = folder;
+  stored.algorithm = manifest.algorithm ?? 'alignprop';
   for (const [key, value] of Object.entries(manifest.options ?? {}))
-    if (known.has(key)) set(key, copyOf(key, value, folder) ?? value);
+    if (known.has(key)) stored[key] = copyOf(key, value, folder) ?? value;
+  for (const [key, value] of Object.entries(stored)) set(key, value);
   return {
     ...found,
+    options: stored,
     warnings: applyRewardOptions(command, manifest.options?.rewardOption as RewardOptions | undefined),
   };
 }

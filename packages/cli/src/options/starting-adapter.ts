@@ -7,6 +7,7 @@ import { Output } from '../terminal/output.js';
 import { absorbed, applyAdapters } from './apply-adapters.js';
 import type { ConfigOption } from './config-options.js';
 import { collectLora, type LoraChoice } from './lora-options.js';
+import { adapterSource } from './option-sources.js';
 import { collectValues } from './option-parsers.js';
 
 /** Values of the options that name the adapter that a run starts from. */
@@ -16,9 +17,6 @@ export interface StartingAdapterOptions {
   loraFreeze?: boolean;
   hfUserAccessToken?: string;
 }
-
-/** The source of option values that the adapter's file has. */
-export const adapterSource = 'adapter';
 
 /** Adds `--lora`, `--lora-file` and `--lora-freeze`. */
 export const addStartingAdapter = (command: Command): Command =>

@@ -1,5 +1,6 @@
 import type { Command, CommanderError } from 'commander';
 import { otherCommandNames, otherOptionNames } from './other-names.js';
+import { ownCommand } from '../terminal/program-command.js';
 import { meantName } from './suggestions.js';
 
 /**
@@ -16,7 +17,8 @@ export function usageMessage({ code, message }: CommanderError, program: Command
       : code === 'commander.unknownCommand'
         ? meantName(unknown, subcommands(command), command === program ? otherCommandNames : {})
         : undefined;
-  return `${text} (${meant === undefined ? `See ${fullName(command)} --help.` : `Did you mean ${meant}?`})`;
+  const help = ownCommand(...path(command), '--help');
+  return `${text} (${meant === undefined ? `See ${help}.` : `Did you mean ${meant}?`})`;
 }
 
 function meantOption(written: string, command: Command): string | undefined {
@@ -38,5 +40,5 @@ function calledCommand(program: Command, args: readonly string[]): Command {
   return command;
 }
 
-const fullName = (command: Command): string =>
-  command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name();
+/** The names of a command and of those around it, without the program's. */
+const path = (command: Command): readonly string[] => (command.parent ? [...path(command.parent), command.name()] : []);

@@ -1,0 +1,5 @@
+/** The source of option values that come from the manifest of the run that is resumed. */
+export const manifestSource = 'manifest';
+
+/** The source of option values that the file of the starting adapter has. */
+export const adapterSource = 'adapter';
