@@ -3,6 +3,7 @@ export { directory } from './files/directory.js';
 export { readJson, readText, subfolder, type FileSource, type RandomAccessFile } from './files/file-source.js';
 export { describeSpace, freeSpace } from './files/free-space.js';
 export { ifPresent, isAbsence } from '../if-present.js';
+export { joinBytes } from './files/join-bytes.js';
 export { memory } from './files/memory.js';
 export { thisProcess } from './files/process-identity.js';
 export { SILENCE, takeProcessLock, type LockHolder, type LockOwner, type ProcessLock } from './files/process-lock.js';

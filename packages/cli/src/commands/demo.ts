@@ -8,7 +8,7 @@ import type { PromptList } from '../options/prompt-columns.js';
 import { rewardTerms } from '../options/reward-terms.js';
 import { runIdentity } from '../options/run-identity.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
-import { runVersions } from './manifest-parts.js';
+import { runVersions } from './run-versions.js';
 import { trainingRun } from './training-run.js';
 
 interface DemoOptions extends EngineOptions, OutputOptions {

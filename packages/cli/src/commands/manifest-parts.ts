@@ -5,7 +5,7 @@ import { runIdentity, type RunInputs } from '../options/run-identity.js';
 import { storedOptions } from '../options/run-manifest.js';
 import { withDownloads } from '../terminal/downloads.js';
 import type { Output } from '../terminal/output.js';
-import { programVersion } from '../version.js';
+import { runVersions } from './run-versions.js';
 
 /**
  * Describes a run by its inputs, options and versions. A model on the hub is stored with its commit, so that the run
@@ -23,10 +23,3 @@ export async function manifestParts(
   const options = { ...storedOptions(command, fields), ...(commit !== undefined && { revision: commit }) };
   return { identity, options, versions: runVersions() };
 }
-
-/** Versions of what computes a run. */
-export const runVersions = (): Readonly<Record<string, string>> => ({
-  '@alignprop/cli': programVersion(),
-  node: process.versions.node,
-  platform: `${process.platform}-${process.arch}`,
-});

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { memory } from '@tensorflow/tfjs-core';
 import { useBackend } from '@alignprop/autograd-ext';
@@ -23,6 +24,12 @@ it('alignprop train --lora-kind dora trains, resumes and describes DoRA, and exp
   await useBackend('wasm');
   expect(await train('--num-epochs', '1', '--output-dir', file('out'))).toBe(0);
   expect(await train('--num-epochs', '2', '--output-dir', file('out'), '--resume-from', file('out'))).toBe(0);
+  const { versions } = JSON.parse(readFileSync(file('out/run.json'), 'utf8')) as { versions: Record<string, string> };
+  const ours = ['autograd-ext', 'cli', 'diffusion', 'lora', 'rewards', 'trainer'].map((name) => `@alignprop/${name}`);
+  const engine = ['@tensorflow/tfjs-backend-wasm', '@tensorflow/tfjs-core'];
+  expect(Object.keys(versions).sort()).toEqual([...ours, ...engine, 'node', 'platform']);
+  expect(Object.values(versions)).not.toContain('unknown');
+
   const trained = file('out/pytorch_lora_weights.safetensors');
   const { components } = await openLora(trained);
   expect(Object.keys(components).sort()).toEqual(['text_encoder', 'unet']);

@@ -35,6 +35,7 @@ import type { Output } from '../terminal/output.js';
 import { clock, type Progress } from '../terminal/progress.js';
 import { createTrainer, type Trainer } from './create-trainer.js';
 import { nextCommands, resumeCommand } from './next-commands.js';
+import { engineVersions } from './run-versions.js';
 
 /** The inputs of a training run. Its files go to `config.output_dir`. */
 export interface TrainingJob {
@@ -103,10 +104,14 @@ async function showResumption(folder: string, { epoch }: Trainer, output: Output
   output.warn(`the run failed after epoch ${epoch}. Continue from its last checkpoint with:\n  ${command}`);
 }
 
-/** Adds the engine that the run ended up with, which compares by its name. */
-function withEngine(manifest: ManifestParts, { name, precision }: Engine): ManifestParts {
-  const text = `${name}, ${precision}`;
-  return { ...manifest, identity: { ...manifest.identity, engine: { name: text, sha256: hashText(text) } } };
+/** Adds the engine that the run ended up with, which compares by its name, and the versions of its packages. */
+function withEngine(manifest: ManifestParts, engine: Engine): ManifestParts {
+  const text = `${engine.name}, ${engine.precision}`;
+  return {
+    ...manifest,
+    identity: { ...manifest.identity, engine: { name: text, sha256: hashText(text) } },
+    versions: { ...manifest.versions, ...engineVersions(engine) },
+  };
 }
 
 /** Returns the pipeline with the weights that the trainer cannot create itself: a whole UNet, or a DoRA adapter. */

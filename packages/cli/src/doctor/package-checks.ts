@@ -1,10 +1,8 @@
-import { readFileSync, realpathSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseJson, table } from '@alignprop/autograd-ext/outside';
+import { table } from '@alignprop/autograd-ext/outside';
 import { installCommand } from '@alignprop/autograd-ext';
-import { pathExists } from '../path-exists.js';
+import { findPackage, ownPackages, packageFolder, versionOf } from '../installed-package.js';
 import type { Finding } from './finding.js';
 
 /** Packages that users may install, and their purposes. */
@@ -19,12 +17,6 @@ const optional = table({
 
 /** Packages of which a process should have one copy: they share registries, but each copy costs memory. */
 const single = ['@tensorflow/tfjs-core', '@alignprop/autograd-ext', '@alignprop/diffusion'];
-const ours = ['cli', 'autograd-ext', 'diffusion', 'rewards', 'lora', 'trainer'].map((name) => `@alignprop/${name}`);
-
-interface Package {
-  readonly version: string;
-  readonly folder: string;
-}
 
 /** Tells which optional packages there are, which packages exist twice, and whether ONNX Runtime sends events. */
 export async function checkPackages(): Promise<readonly Finding[]> {
@@ -42,30 +34,9 @@ export async function checkPackages(): Promise<readonly Finding[]> {
   return [...(await Promise.all(findings)), ...single.flatMap(checkCopies), checkTelemetry()];
 }
 
-/** Finds a package as this one, the named ones, or a file of the working folder would. */
-function findPackage(name: string, users: readonly string[]): Package | undefined {
-  const own = fileURLToPath(import.meta.url);
-  const starts = [own, ...users.flatMap((user) => packageFolder(user, own) ?? []), join(process.cwd(), 'x')];
-  for (const start of starts) {
-    const folder = packageFolder(name, start);
-    if (folder) return { version: versionOf(folder), folder };
-  }
-  return undefined;
-}
-
-/** The folder of a package in the node_modules above a file; package.json need not be exported. */
-function packageFolder(name: string, from: string): string | undefined {
-  const folders = createRequire(from).resolve.paths(name) ?? [];
-  const folder = folders.map((path) => join(path, name)).find((path) => pathExists(join(path, 'package.json')));
-  return folder && realpathSync(folder);
-}
-
-const versionOf = (folder: string): string =>
-  (parseJson(readFileSync(join(folder, 'package.json'), 'utf8')) as { version: string }).version;
-
 function checkCopies(name: string): Finding[] {
   const own = fileURLToPath(import.meta.url);
-  const users = [own, join(process.cwd(), 'x'), ...ours.flatMap((user) => packageFolder(user, own) ?? [])];
+  const users = [own, join(process.cwd(), 'x'), ...ownPackages.flatMap((user) => packageFolder(user, own) ?? [])];
   const from = users.map((user) => (user === own || user.endsWith('x') ? user : join(user, 'package.json')));
   const copies = [...new Set(from.flatMap((file) => packageFolder(name, file) ?? []))];
   if (copies.length < 2) return [];

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { extname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { isMasked, record, table } from '@alignprop/autograd-ext/outside';
-import { findManifest, type FoundManifest, type StoredManifest } from '@alignprop/trainer';
+import { findManifest, type FoundManifest, type RunManifest } from '@alignprop/trainer';
 import { UsageError } from '../terminal/errors.js';
 import type { ConfigOption } from './config-options.js';
 import { manifestSource } from './option-sources.js';
@@ -73,7 +73,7 @@ export async function applyManifest(
     if (Object.hasOwn(manifest.config, field) && !['output_dir', 'overwrite_output_dir'].includes(field))
       stored[key] = manifest.config[field];
   if (folder !== undefined) stored.outputDir = folder;
-  stored.algorithm = manifest.algorithm ?? 'alignprop';
+  stored.algorithm = manifest.algorithm;
   for (const [key, value] of Object.entries(manifest.options ?? {}))
     if (known.has(key)) stored[key] = copyOf(key, value, folder) ?? value;
   for (const [key, value] of Object.entries(stored)) set(key, value);
@@ -104,7 +104,7 @@ function applyRewardOptions(command: Command, stored: RewardOptions | undefined)
 }
 
 /** @throws UsageError if the command asks for another algorithm than that of the run */
-function checkSameAlgorithm(command: Command, location: string, { algorithm = 'alignprop' }: StoredManifest): void {
+function checkSameAlgorithm(command: Command, location: string, { algorithm }: RunManifest): void {
   const given: unknown = command.getOptionValue('algorithm');
   if (given === algorithm || command.getOptionValueSource('algorithm') === 'default') return;
   throw new UsageError(

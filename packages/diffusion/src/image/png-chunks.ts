@@ -1,4 +1,5 @@
 import { excerpt } from '@alignprop/autograd-ext/outside';
+import { joinBytes } from '@alignprop/autograd-ext/weights';
 import { Unzlib } from 'fflate';
 
 /** A part of a PNG file. */
@@ -67,7 +68,7 @@ export function checkedImage(chunks: readonly PngChunk[]): Uint8Array {
     for (let at = 0; at < data.length; at += PIECE) inflator.push(data.subarray(at, at + PIECE));
   if (inflated !== length) throw new Error(`its pixels got ${inflated} bytes, expected ${length}`);
   const needed = chunks.filter(({ type }) => NEEDED.includes(type)).map(({ bytes }) => bytes);
-  return joinBytes(Uint8Array.from(SIGNATURE), ...needed);
+  return joinBytes([Uint8Array.from(SIGNATURE), ...needed]);
 }
 
 /** The bytes that are decompressed at a time: deflate makes at most a thousand times as many of them. */
@@ -93,15 +94,4 @@ function pixelLength([header]: readonly PngChunk[]): number {
   if (interlace !== 1) return size(width, height);
   const along = (pixels: number, first: number, step: number) => Math.max(0, Math.ceil((pixels - first) / step));
   return PASSES.reduce((sum, [x, dx, y, dy]) => sum + size(along(width, x, dx), along(height, y, dy)), 0);
-}
-
-/** Joins parts of a file. */
-export function joinBytes(...parts: readonly Uint8Array[]): Uint8Array {
-  const joined = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    joined.set(part, offset);
-    offset += part.length;
-  }
-  return joined;
 }

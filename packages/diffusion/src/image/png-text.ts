@@ -1,5 +1,6 @@
 import { record } from '@alignprop/autograd-ext/outside';
-import { joinBytes, type PngChunk } from './png-chunks.js';
+import { joinBytes } from '@alignprop/autograd-ext/weights';
+import type { PngChunk } from './png-chunks.js';
 // Text chunks of PNG files (PNG specification, §11.3.3). fast-png writes tEXt alone, which is Latin-1, and writes it
 // after the pixels, where readers that stop at the first IDAT chunk do not find it.
 
@@ -12,9 +13,9 @@ export function insertText(png: Uint8Array, keyword: string, text: string): Uint
   const head = latin1(`${keyword}\0`);
   const noOptions = new Uint8Array(4); // iTXt: not compressed, no language, no translated keyword
   const chunk = isLatin1(text)
-    ? makeChunk('tEXt', joinBytes(head, latin1(text)))
-    : makeChunk('iTXt', joinBytes(head, noOptions, new TextEncoder().encode(text)));
-  return joinBytes(png.subarray(0, headerEnd), chunk, png.subarray(headerEnd));
+    ? makeChunk('tEXt', joinBytes([head, latin1(text)]))
+    : makeChunk('iTXt', joinBytes([head, noOptions, new TextEncoder().encode(text)]));
+  return joinBytes([png.subarray(0, headerEnd), chunk, png.subarray(headerEnd)]);
 }
 
 /** The most bytes of a text that is read. ComfyUI's graphs, the longest in use, have less than a tenth. */
@@ -47,8 +48,8 @@ function readInternationalTextChunk(data: Uint8Array): Text[] {
 }
 
 function makeChunk(type: string, data: Uint8Array): Uint8Array {
-  const body = joinBytes(latin1(type), data);
-  return joinBytes(uint32(data.length), body, uint32(crc32(body)));
+  const body = joinBytes([latin1(type), data]);
+  return joinBytes([uint32(data.length), body, uint32(crc32(body))]);
 }
 
 /** The cyclic redundancy check of the PNG specification, annex D. */

@@ -16,7 +16,6 @@ import type { TrainedWeights } from '../model/trained-weights.js';
 import { listCheckpoints, partialPath } from './checkpoint-folder.js';
 import { findDamage, writeChecksums } from './checksums.js';
 import { manifestSchema, type RunManifest } from './manifest.js';
-import type { StoredManifest } from './resume-rules.js';
 
 const files = { optimizer: 'optimizer.safetensors', average: 'ema.safetensors', state: 'state.json' } as const;
 
@@ -38,9 +37,7 @@ const stateSchema = z.strictObject({
   /** The algorithm's further state. */
   progress: z.unknown().optional(),
   /** The run that it belongs to; it is compared with the run that resumes from it. */
-  manifest: manifestSchema.optional(),
-  /** The configuration, in checkpoints of versions without a manifest. */
-  config: z.record(z.string(), z.unknown()).optional(),
+  manifest: manifestSchema,
   /** Files of the weights, by paths within the checkpoint. */
   weights: z.array(z.string()),
 });
@@ -163,9 +160,8 @@ export const describeDamage = (path: string): Promise<string | undefined> =>
   findDamage(path, [files.state, files.optimizer]);
 
 /** Reads the manifest of a checkpoint. @throws an error that names state.json, if that is missing or damaged */
-export async function readCheckpointManifest(path: string): Promise<StoredManifest> {
-  const { manifest, config = {} } = await named(path, files.state, () => readState(`${path}/${files.state}`));
-  return manifest ?? { config };
+export async function readCheckpointManifest(path: string): Promise<RunManifest> {
+  return (await named(path, files.state, () => readState(`${path}/${files.state}`))).manifest;
 }
 
 /**

@@ -28,7 +28,7 @@ const parts: ManifestParts = {
     prompts: { name: "3 prompts from 'cat'", sha256: hash('c') },
     engine: { name: 'onnxruntime, float32', sha256: hash('d') },
   },
-  versions: { '@alignprop/cli': '1.0.0', node: '20.19.0', platform: 'linux-x64' },
+  versions: { '@alignprop/trainer': '1.0.0', 'onnxruntime-node': '1.30.0', node: '20.19.0', platform: 'linux-x64' },
 };
 
 describe('joinRanks', () => {
@@ -80,8 +80,13 @@ describe('joinRanks', () => {
     ['options that a rank lacks', { config: { ema_decay: 0.9 } }, 'ema_decay got none on ranks 0, 2, 0.9 on rank 1'],
     [
       'package versions',
-      { manifest: { ...parts, versions: { ...parts.versions, '@alignprop/cli': '1.0.1' } } },
-      'the version of @alignprop/cli got "1.0.0" on ranks 0, 2, "1.0.1" on rank 1',
+      { manifest: { ...parts, versions: { ...parts.versions, '@alignprop/trainer': '1.0.1' } } },
+      'the version of @alignprop/trainer got "1.0.0" on ranks 0, 2, "1.0.1" on rank 1',
+    ],
+    [
+      'versions of the engine',
+      { manifest: { ...parts, versions: { ...parts.versions, 'onnxruntime-node': '1.29.0' } } },
+      'the version of onnxruntime-node got "1.30.0" on ranks 0, 2, "1.29.0" on rank 1',
     ],
     [
       'reward code',

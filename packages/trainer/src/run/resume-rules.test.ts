@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { alignPropConfigSchema, parseAlignPropConfig, type AlignPropConfigInput } from '../config/config.js';
 import { ddpoConfigSchema } from '../ddpo/ddpo-config.js';
-import { createManifest, type RunIdentity } from './manifest.js';
-import { checkResume, resumeRules, type StoredManifest } from './resume-rules.js';
+import { createManifest, type RunIdentity, type RunManifest } from './manifest.js';
+import { checkResume, resumeRules } from './resume-rules.js';
 
 const part = (name: string, digit = '0') => ({ name, sha256: digit.repeat(64) });
 const identity: RunIdentity = { model: part('sd15'), reward: part('red.mjs'), prompts: part('26 prompts') };
@@ -10,7 +10,7 @@ const manifest = (config: AlignPropConfigInput = {}, more: RunIdentity = {}) =>
   createManifest('alignprop', parseAlignPropConfig(config), { identity: { ...identity, ...more } });
 
 /** Resumes a run with `current`. @returns the warnings, and whether evaluations stay comparable */
-function resume(current: ReturnType<typeof manifest>, stored: StoredManifest = manifest(), force?: string[]) {
+function resume(current: ReturnType<typeof manifest>, stored: RunManifest = manifest(), force?: string[]) {
   const warnings: string[] = [];
   const logger = { info: () => {}, warn: (text: string) => void warnings.push(text) };
   return { isComparable: checkResume({ path: 'o/checkpoint_1', stored, current, force }, logger), warnings };
@@ -75,9 +75,9 @@ describe('checkResume', () => {
     );
   });
 
-  it('says of a checkpoint without a manifest what cannot be compared', () => {
-    const [warning, ...others] = resume(manifest(), { config: { seed: 0 } }).warnings;
-    expect(warning).toMatch(/^resume_from: o\/checkpoint_1 has no manifest with model, reward and prompts/);
+  it('says of a checkpoint whose program named no inputs what cannot be compared', () => {
+    const [warning, ...others] = resume(manifest(), createManifest('alignprop', { seed: 0 })).warnings;
+    expect(warning).toMatch(/^resume_from: o\/checkpoint_1 does not say which model, reward and prompts/);
     expect(others).toEqual([]);
   });
 });

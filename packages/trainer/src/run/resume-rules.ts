@@ -59,16 +59,13 @@ interface Difference {
   readonly current: string;
 }
 
-/** The manifest that a checkpoint holds; those of older versions have the configuration alone. */
-export type StoredManifest = Pick<RunManifest, 'config'> & Partial<RunManifest>;
-
 /** Returns what differs, in the order of the table; options that either side does not know are not compared. */
-function differences(stored: StoredManifest, current: RunManifest): readonly Difference[] {
+function differences(stored: RunManifest, current: RunManifest): readonly Difference[] {
   const found: Difference[] = [];
   const add = (name: string, before: string, after: string): void => {
     found.push({ name, rule: resumeRules[name] ?? 'refused', stored: before, current: after });
   };
-  if (stored.algorithm && stored.algorithm !== current.algorithm) add('algorithm', stored.algorithm, current.algorithm);
+  if (stored.algorithm !== current.algorithm) add('algorithm', stored.algorithm, current.algorithm);
   for (const [name, value] of Object.entries(current.config)) {
     if (!Object.hasOwn(stored.config, name)) continue;
     const [before, after] = [canonicalJson(stored.config[name]), canonicalJson(value)];
@@ -94,7 +91,7 @@ function describePart(part: Part | undefined, other: Part | undefined): string {
 export interface ResumeCheck {
   /** The checkpoint's path, for messages. */
   readonly path: string;
-  readonly stored: StoredManifest;
+  readonly stored: RunManifest;
   readonly current: RunManifest;
   /** Names of differences that are accepted although they are refused otherwise. */
   readonly force?: readonly string[];
@@ -113,7 +110,7 @@ export function checkResume({ path, stored, current, force = [] }: ResumeCheck, 
   if (refused.length > 0) throw new Error(describeRefused(path, refused));
   if (!stored.identity !== !current.identity)
     logger.warn(
-      `resume_from: ${stored.identity ? 'this run' : path} has no manifest with model, reward and prompts, ` +
+      `resume_from: ${stored.identity ? 'this run' : path} does not say which model, reward and prompts it has, ` +
         'so that these cannot be compared. Check that they are those of the run.',
     );
   const isComparable = !found.some(({ rule }) => rule === 'evaluation');

@@ -4,18 +4,17 @@ import { checkpointToResume, findCheckpoint } from './checkpoint-to-resume.js';
 import { readCheckpointManifest } from './checkpoints.js';
 import { checkRunFolder, runFolder } from './folder.js';
 import { createManifest, readManifestFile, type ManifestParts, type RunManifest } from './manifest.js';
-import { checkResume, type StoredManifest } from './resume-rules.js';
+import { checkResume } from './resume-rules.js';
 
 /** The manifest of a run, and the run's folder. */
 export interface FoundManifest {
-  readonly manifest: StoredManifest;
+  readonly manifest: RunManifest;
   /** Undefined for a checkpoint that lies in no run's folder. */
   readonly folder?: string;
 }
 
 /**
  * Finds the manifest of the run that `resume_from` means: run.json of its folder, or else the one in the checkpoint.
- * That of a checkpoint of older versions has the configuration alone.
  * @param location a run's folder, its `checkpoints` or one of these
  * @returns undefined if there is neither
  * @throws if the manifest is damaged

@@ -175,7 +175,7 @@ describe('a killed process', () => {
     const row = (step: number) => `{"global_step":${step}}\n`;
     await killedEverywhere(
       () => writeFile(metrics, [0, 1, 2, 3].map(row).join('')),
-      () => jsonlTracker(metrics, 2),
+      () => jsonlTracker(metrics, { fromStep: 2, warn: () => {} }),
       async () => {
         expect(await readFile(metrics, 'utf8')).toMatch(row(0) + row(1));
       },

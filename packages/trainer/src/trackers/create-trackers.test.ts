@@ -9,6 +9,7 @@ import { collect, oneStepConfig, tinyPipeline, tinyTrainer } from '../__fixtures
 import { startTrackioServer, writeToken, type TrackioServer } from '../__fixtures__/trackio-server.js';
 import { parseAlignPropConfig, type AlignPropConfigInput } from '../config/config.js';
 import { createTracker, createTrackers, trackers, type TrackerName } from './create-trackers.js';
+import { jsonlTracker } from './jsonl.js';
 import type { TrackedRun, TrackerKind } from './tracker-kind.js';
 
 let server: TrackioServer;
@@ -80,6 +81,27 @@ describe.each(Object.keys(trackers) as TrackerName[])('the tracker %s', (name) =
     await writeFile(file, '');
     const run = trackedRun(name, join(file, 'run'), brokenKwargs);
     await expect(createTracker(name, trackers[name], run)).rejects.toThrow(/ENOTDIR|no Trackio server/);
+  });
+});
+
+describe('jsonlTracker', () => {
+  it('removes a line that was cut off, and tells of a damaged one before, which it leaves', async () => {
+    const path = join(out, 'metrics.jsonl');
+    const start = async (text: string) => {
+      const warnings: string[] = [];
+      await writeFile(path, text);
+      await jsonlTracker(path, { fromStep: 2, warn: (message) => void warnings.push(message) });
+      return { text: await readFile(path, 'utf8'), warnings };
+    };
+    const row = (step: number) => `{"global_step":${step}}\n`;
+    const rows = row(0) + row(1);
+    for (const later of ['', '{"global_', `${row(2)}{"glo`, `${row(2)}damaged\n${row(3)}`])
+      expect(await start(rows + later)).toEqual({ text: rows, warnings: [] });
+    const damaged = `${row(0)}{"global_st${row(1)}null\n{}\n`;
+    expect(await start(damaged + row(2))).toEqual({
+      text: damaged,
+      warnings: [`${path}: line 2, 3, 4 got no JSON with a global_step. It is left as it is.`],
+    });
   });
 });
 

@@ -1,34 +1,35 @@
 import { describeSpace, ifPresent, writeFileAtomic } from '@alignprop/autograd-ext/weights';
-import { parseJson } from '@alignprop/autograd-ext/outside';
+import { excerptList, parseJson } from '@alignprop/autograd-ext/outside';
 import { evaluationRecord, metricsRecord } from './metrics.js';
-import type { TrackerKind } from './tracker-kind.js';
+import type { TrackedRun, TrackerKind } from './tracker-kind.js';
 import type { Tracker } from './tracker.js';
 
 /** `log_with: 'jsonl'`, and every run with a folder: metrics.jsonl and evaluations.jsonl in it. */
 export const jsonl = {
   description: 'metrics.jsonl alone',
   packages: [],
-  create: async ({ folder, fromStep, fromEvaluation }) =>
-    folder && jsonlTracker(folder.metrics, fromStep, fromEvaluation),
+  create: async ({ folder, ...start }) => folder && jsonlTracker(folder.metrics, start),
 } satisfies TrackerKind;
+
+/** The part of a run that a start of it goes on from. */
+type JsonlStart = Pick<TrackedRun, 'fromStep' | 'fromEvaluation' | 'warn'>;
 
 /**
  * Appends a line of JSON to a file after each optimizer step, and to another after each evaluation. A line is flushed
  * to the disk before training continues.
  * @param path the file of the steps; evaluations.jsonl beside it is the other
- * @param fromStep first removes the lines of this step and later ones, which a run wrote after its last checkpoint
- * @param fromEvaluation likewise for evaluations. The evaluation of step N is usually made before the checkpoint of
- *   step N is written, hence the default
+ * @param start first removes the lines of `fromStep` and later ones, which a run wrote after its last checkpoint, and
+ *   likewise those of evaluations. The evaluation of step N is usually made before the checkpoint of step N is written,
+ *   hence the default of `fromEvaluation`. `warn` is told of lines that are damaged
  */
 export async function jsonlTracker(
   path: string,
-  fromStep = 0,
-  fromEvaluation = fromStep > 0 ? fromStep + 1 : 0,
+  { fromStep, fromEvaluation = fromStep > 0 ? fromStep + 1 : 0, warn }: JsonlStart,
 ): Promise<Tracker> {
   const evaluations = path.replace(/[^\\/]*$/, 'evaluations.jsonl');
   const { rm } = await import('node:fs/promises');
-  await writeFileAtomic(path, await linesBefore(path, fromStep));
-  const earlier = await linesBefore(evaluations, fromEvaluation);
+  await writeFileAtomic(path, await linesBefore(path, fromStep, warn));
+  const earlier = await linesBefore(evaluations, fromEvaluation, warn);
   if (earlier) await writeFileAtomic(evaluations, earlier);
   else await rm(evaluations, { force: true });
   return {
@@ -53,18 +54,30 @@ async function append(path: string, line: string): Promise<void> {
   }
 }
 
-async function linesBefore(path: string, step: number): Promise<string> {
+/**
+ * Returns the lines of a file before those of a step. A last line without an end, which a crash cut off, is removed;
+ * another line that cannot be read stays in its place, with a warning.
+ */
+async function linesBefore(path: string, step: number, warn: JsonlStart['warn']): Promise<string> {
   const { readFile } = await import('node:fs/promises');
-  const text = (await ifPresent(readFile(path, 'utf8'))) ?? '';
-  const earlier = text.split('\n').filter((line) => isBefore(line, step));
-  return earlier.map((line) => `${line}\n`).join('');
+  if (step === 0) return '';
+  const lines = ((await ifPresent(readFile(path, 'utf8'))) ?? '').split('\n');
+  const steps = lines.map(stepOfLine);
+  if (steps.at(-1) === undefined) lines.pop();
+  const later = steps.findIndex((number) => number !== undefined && number >= step);
+  const kept = lines.slice(0, later < 0 ? undefined : later);
+  const damaged = kept.flatMap((_, i) => (steps[i] === undefined ? [i + 1] : []));
+  if (damaged.length > 0)
+    warn(`${path}: line ${excerptList(damaged.map(String))} got no JSON with a global_step. It is left as it is.`);
+  return kept.map((line) => `${line}\n`).join('');
 }
 
-/** False also for a line that a crash cut off: it is not JSON. */
-function isBefore(line: string, step: number): boolean {
+/** The step of a line; undefined if it is not JSON, or has none. */
+function stepOfLine(line: string): number | undefined {
   try {
-    return (parseJson(line) as { global_step: number }).global_step < step;
+    const { global_step } = parseJson(line) as { readonly global_step?: unknown };
+    return typeof global_step === 'number' ? global_step : undefined;
   } catch {
-    return false;
+    return undefined;
   }
 }

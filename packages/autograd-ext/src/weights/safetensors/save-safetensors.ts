@@ -2,6 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { table } from '../../outside/record.js';
 import { elementCount, isStoredTensor, isTensor, type StoredTensor } from '../../params.js';
 import { byteSize, DTYPE_BITS, narrowTo } from '../dtypes/dtype.js';
+import { joinBytes } from '../files/join-bytes.js';
 import { writeFileAtomic } from '../files/write-file-atomic.js';
 import { PREFIX } from './safetensors-header.js';
 
@@ -45,7 +46,7 @@ export function encodeSafetensors(
   const values = entries.map(([name, entry]) =>
     encodeValues(name, entry, isTensor(entry) ? entry.dataSync() : entry.data),
   );
-  return concat([encodeHeader(entries, metadata), ...values]);
+  return joinBytes([encodeHeader(entries, metadata), ...values]);
 }
 
 type Entry = SafetensorsEntry | StoredTensor;
@@ -110,14 +111,4 @@ function encodeValues(name: string, entry: Entry, values: ArrayLike<number>): Ui
   } catch (cause) {
     throw new Error(`saveSafetensors: tensor '${name}': ${(cause as Error).message}`, { cause });
   }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((size, part) => size + part.byteLength, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.byteLength;
-  }
-  return bytes;
 }
