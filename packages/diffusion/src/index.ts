@@ -1,4 +1,10 @@
-export { clipText, CLIPTextModel, type CLIPTextOutput } from './clip/text-model.js';
+export {
+  clipText,
+  CLIPTextModel,
+  CLIPTextModelWithProjection,
+  clipTextWithProjection,
+  type CLIPTextOutput,
+} from './clip/text-model.js';
 export { CLIPTokenizer, type Encoded, type EncodeOptions } from './clip/tokenizer.js';
 export type { CLIPTextConfig } from './clip/clip-config.js';
 export { imageGrid, type ImageGridOptions } from './image/image-grid.js';
@@ -25,6 +31,7 @@ export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js'
 export { decodeImages } from './pipelines/image-decoder.js';
 export { drawNoise } from './pipelines/latents.js';
 export type { FromPretrainedOptions, StableDiffusionParts } from './pipelines/load-parts.js';
+export type { ModelName, ModelParams } from './pipelines/model-params.js';
 export { StableDiffusionPipeline } from './pipelines/stable-diffusion.js';
 export type { MicroConditions } from './pipelines/time-ids.js';
 export type { TextualInversionOptions, TokenEmbeddings } from './pipelines/textual-inversion.js';

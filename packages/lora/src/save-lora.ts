@@ -2,7 +2,7 @@ import { checkOptions, type Params } from '@alignprop/autograd-ext';
 import type { RawTensor } from '@alignprop/autograd-ext/weights';
 import { record } from '@alignprop/autograd-ext/outside';
 import { loraModules } from './adapters.js';
-import type { LoraPart } from './layouts/lora-key.js';
+import type { LoraKey, LoraPart } from './layouts/lora-key.js';
 import type { AdaptedComponent, LoraLayout, LoraWriter } from './layouts/lora-layout.js';
 import { loraFormats, loraLayouts, type LoraFormat } from './layouts/lora-layouts.js';
 import type { LoraLayer } from './lora-layer.js';
@@ -15,12 +15,14 @@ import type { LoraLayer } from './lora-layer.js';
  *   but the factors are not: to continue training exactly with α ≠ r, choose another format.
  * - `diffusers`: newer keys, with r, α and targets in the header.
  * - `peft`: a folder of adapter_config.json and adapter_model.safetensors.
- * - `kohya`: for A1111 and ComfyUI, with a tensor α for each module. Where modules differ in α, all get the most common
+ * - `kohya`: for A1111 and ComfyUI, with a tensor α for each module; the text encoders of SDXL, recognised by its
+ *   second one or its UNet, are `lora_te1_` and `lora_te2_`. Where modules differ in α, all get the most common
  *   one and B is multiplied, since diffusers misreads others.
  *
  * Only the adapters are written. Changes of the weights below them (fused adapters, merged kinds) belong to the model.
  * @param path a file that ends in .safetensors; for `peft` a folder
- * @param options.prefix the component that the tree is: `unet` or `text_encoder`; peft's files do not name it
+ * @param options.prefix the component that the tree is: `unet`, `text_encoder` or, for SDXL, `text_encoder_2`; peft's
+ *   files do not name it
  * @param options.others trees of further components by their prefix, written to the same file
  * @throws if a tree has no adapter, the path does not suit the format, the format is peft and `others` is not empty, or
  *   the format cannot hold a DoRA adapter: `diffusers-old` none, `peft` and `diffusers` none with lengths of columns or
@@ -48,11 +50,12 @@ export async function saveLora(
     adaptedComponent(name, tree),
   );
   checkDora(layout, components);
+  const isXL = hasTwoTextEncoders(components);
   const tensors = record<RawTensor>();
   for (const { prefix: component, adapters } of components) {
     const alphaOf = writtenAlpha(layout.writer, adapters);
     for (const [module, adapter] of Object.entries(adapters)) {
-      const names = { component, module, alpha: alphaOf(adapter) };
+      const names = { component, module, isXL, alpha: alphaOf(adapter) };
       Object.assign(tensors, await moduleTensors(layout, names, adapter));
     }
   }
@@ -105,6 +108,10 @@ function adaptedComponent(prefix: string, params: Params): AdaptedComponent {
   );
 }
 
+/** Whether the parts are those of SDXL: its second text encoder is there, or a UNet that takes a pooled text. */
+const hasTwoTextEncoders = (components: readonly AdaptedComponent[]): boolean =>
+  components.some(({ prefix, params }) => prefix === 'text_encoder_2' || 'add_embedding' in params);
+
 /** Returns the α that a file has for each adapter of a part, or that its readers take where it has none. */
 function writtenAlpha({ alpha }: LoraWriter, adapters: AdaptedComponent['adapters']): (adapter: LoraLayer) => number {
   if (alpha === 'nowhere') return ({ r }) => r;
@@ -118,7 +125,7 @@ function writtenAlpha({ alpha }: LoraWriter, adapters: AdaptedComponent['adapter
 /** Returns the tensors of one adapter by their keys in the file. */
 async function moduleTensors(
   { encodeKey, writer }: LoraLayout,
-  { component, module, alpha }: { component: string; module: string; alpha: number },
+  { alpha, ...names }: Omit<LoraKey, 'part'> & { readonly alpha: number },
   adapter: LoraLayer,
 ): Promise<Record<string, RawTensor>> {
   const { loraA, loraB, dora, shape } = adapter;
@@ -132,6 +139,6 @@ async function moduleTensors(
       magnitude: { dtype: 'F32', shape: writer.dora!.shape(m!.length, shape.length, dora.axis), data: m! },
     }),
   };
-  const keyOf = (part: string) => encodeKey({ component, module, part: part as LoraPart })!;
+  const keyOf = (part: string) => encodeKey({ ...names, part: part as LoraPart })!;
   return Object.fromEntries(Object.entries(parts).map(([part, tensor]) => [keyOf(part), tensor]));
 }

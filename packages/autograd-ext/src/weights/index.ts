@@ -20,7 +20,13 @@ export {
 export { hubState, type HubState } from './hub/hub-state.js';
 export { hub } from './hub/hub.js';
 export { initParams, loadParams, type ParamsSpec } from './load-params.js';
-export { isSafetensors, isWeightFile, openWeightFile } from './open-weight-file.js';
+export {
+  isSafetensors,
+  isWeightFile,
+  openCheckpointFile,
+  openWeightFile,
+  type WeightFile,
+} from './open-weight-file.js';
 export { openWeights } from './open-weights.js';
 export { resolveSource, singleFileAdvice } from './resolve-source.js';
 export { openSafetensors } from './safetensors/open-safetensors.js';

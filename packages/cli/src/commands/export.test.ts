@@ -7,7 +7,7 @@ import { saveSafetensors } from '@alignprop/autograd-ext/weights';
 import { CLIPTextModel, UNet2DConditionModel } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraModules, loraTensors, openLora, stateTensors } from '@alignprop/lora';
 import { captureOutput } from '../../../../fixtures/capture-output.js';
-import { fixturePath } from '../../../../fixtures/index.js';
+import { fixtureJson, fixturePath } from '../../../../fixtures/index.js';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { run } from '../program.js';
 
@@ -162,13 +162,46 @@ describe('alignprop export', () => {
     expect(printed.stderr).toMatch(/warning: the embeddings bundled in .*bundle-emb\.safetensors are not written: \S/);
   });
 
-  it('refuses a part of a pipeline that Stable Diffusion 1.x and 2.x do not have', async () => {
+  it('refuses a part of a pipeline that the model does not have', async () => {
     const data = { dtype: 'F32', shape: [1, 1], data: new Float32Array(1) } as const;
+    const refusal = async (part: string) => {
+      const key = `${part}.text_model.encoder.layers.0.self_attn.q_proj`;
+      const tensors = { [`${key}.lora_A.weight`]: data, [`${key}.lora_B.weight`]: data };
+      await saveSafetensors(path('xl.safetensors'), tensors, {});
+      expect(await run(['export', path('xl.safetensors'), ...model, '-o', path('refused.safetensors')])).toBe(1);
+      return printed.stderr;
+    };
+    expect(await refusal('text_encoder_2')).toMatch(/the adapter changes text_encoder_2, which '.*' does not have/);
+    expect(await refusal('text_encoder_3')).toMatch(/changes text_encoder_3, expected unet or text_encoder or text/);
+  });
+
+  it('writes all parts of an adapter of SDXL', async () => {
+    const file = fixturePath('sdxl-tiny/lora/diffusers/pytorch_lora_weights.safetensors');
+    expect(await run(['export', file, '--model', fixturePath('sdxl-tiny/model'), '-o', path('te.safetensors')])).toBe(
+      0,
+    );
+    const { components } = await openLora(path('te.safetensors'));
+    const { components: expected } = await openLora(file);
+    expect(Object.keys(components).sort()).toEqual(['text_encoder', 'text_encoder_2', 'unet']);
+    for (const [name, { modules }] of Object.entries(expected))
+      expect(Object.keys(components[name]!.modules)).toHaveLength(Object.keys(modules).length);
+  });
+
+  it('writes an adapter of a model in a single file', async () => {
+    const { hidden_size: width } = fixtureJson<{ hidden_size: number }>(
+      'single-file/sdxl/config/text_encoder_2/config.json',
+    );
+    const data = { dtype: 'F32', data: new Float32Array(width) } as const;
     const key = 'text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj';
-    const tensors = { [`${key}.lora_A.weight`]: data, [`${key}.lora_B.weight`]: data };
-    await saveSafetensors(path('xl.safetensors'), tensors, {});
-    expect(await run(['export', path('xl.safetensors'), ...model, '-o', path('refused.safetensors')])).toBe(1);
-    expect(printed.stderr).toMatch(/the adapter changes text_encoder_2, expected unet or text_encoder/);
+    const tensors = {
+      [`${key}.lora_A.weight`]: { ...data, shape: [1, width] },
+      [`${key}.lora_B.weight`]: { ...data, shape: [width, 1] },
+    };
+    await saveSafetensors(path('single.safetensors'), tensors, {});
+    const single = ['--model', 'single-file/sdxl/sdxl-fp16.safetensors', '--model-config', 'single-file/sdxl/config'];
+    const options = single.map((word) => (word.startsWith('--') ? word : fixturePath(word)));
+    expect(await run(['export', path('single.safetensors'), ...options, '-o', path('te.safetensors')])).toBe(0);
+    expect(Object.keys((await openLora(path('te.safetensors'))).components)).toEqual(['text_encoder_2']);
   });
 
   it('has no option of an engine, which it does not use', async () => {

@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
-import { ensureBackend, type Params } from '@alignprop/autograd-ext';
-import { resolveSource, type HubAccess } from '@alignprop/autograd-ext/weights';
-import { CLIPTextModel, UNet2DConditionModel } from '@alignprop/diffusion';
+import { ensureBackend, TfjsEngine, type Params } from '@alignprop/autograd-ext';
+import { isWeightFile, resolveSource, type HubAccess } from '@alignprop/autograd-ext/weights';
+import { CLIPTextModel, CLIPTextModelWithProjection, UNet2DConditionModel, type ModelName } from '@alignprop/diffusion';
 import {
   applyLora,
   checkWritable,
@@ -16,7 +16,7 @@ import {
   type OpenedAdapter,
 } from '@alignprop/lora';
 import { embeddedModel } from '../embedded-model.js';
-import { addModelOptions, type ModelOptions } from '../options/model-options.js';
+import { addModelOptions, openPipeline, type ModelOptions } from '../options/model-options.js';
 import { parseNumber } from '../options/option-parsers.js';
 import { withDownloads } from '../terminal/downloads.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
@@ -69,12 +69,15 @@ Examples:
       --model stable-diffusion-v1-5/stable-diffusion-v1-5
   $ alignprop export aesthetic.safetensors --mix small.safetensors --mix-coefficient 0.7 -o both.safetensors`;
 
-/** The models of a pipeline that adapters change, by the name of their part. */
-const models = { unet: UNet2DConditionModel, text_encoder: CLIPTextModel } as const;
-type Part = keyof typeof models;
+/** The classes of the models that adapters change, by the name of their part of the pipeline. */
+const models = {
+  unet: UNet2DConditionModel,
+  text_encoder: CLIPTextModel,
+  text_encoder_2: CLIPTextModelWithProjection,
+} as const satisfies Record<ModelName, unknown>;
 
 async function exportLora(lora: string, options: ExportOptions, access: HubAccess): Promise<void> {
-  const { model = embeddedModel.path, revision, variant, output: path, format, mix, loraFile: file } = options;
+  const { output: path, format, mix, loraFile: file } = options;
   const output = new Output(options);
   if (options.model === undefined)
     output.info(
@@ -87,15 +90,37 @@ async function exportLora(lora: string, options: ExportOptions, access: HubAcces
   for (const file of [first, second]) if (file) remarkEmbeddings(file, output);
   const states = partsOf(first, second).map((part) => [part, exportedState(part, first, second, options)] as const);
   for (const [, state] of states) checkWritable(state);
-  const source = await resolveSource(model, { revision, ...access });
-  const trees: [Part, Params][] = [];
-  for (const [part, state] of states) {
-    const { params } = await models[part].fromPretrained(source, { subfolder: part, variant });
-    trees.push([part, await applyLora(params, state)]);
-  }
-  const [[prefix, params], ...others] = trees as [[Part, Params], ...[Part, Params][]];
+  const openModel = modelOpener(options, access);
+  const trees: [ModelName, Params][] = [];
+  for (const [part, state] of states) trees.push([part, await applyLora(await openModel(part), state)]);
+  const [[prefix, params], ...others] = trees as [[ModelName, Params], ...[ModelName, Params][]];
   await saveLora(path, params, { format, prefix, others: Object.fromEntries(others) });
   output.result({ event: 'export', path, format }, path);
+}
+
+/** Returns a function that opens a part of the model: of a folder or repository no other files than its own. */
+function modelOpener(
+  { model = embeddedModel.path, revision, variant, ...reading }: ExportOptions,
+  access: HubAccess,
+): (part: ModelName) => Promise<Params> {
+  const missing = (part: ModelName) =>
+    new Error(
+      `export: the adapter changes ${part}, which '${model}' does not have. Give the --model that it was made for.`,
+    );
+  if (isWeightFile(model)) {
+    const opening = openPipeline(model, { variant, ...reading }, { revision, ...access, engine: new TfjsEngine() });
+    return async (part) => {
+      const { [part]: params } = (await opening).params;
+      if (params) return params;
+      throw missing(part);
+    };
+  }
+  const resolving = resolveSource(model, { revision, ...access });
+  return async (part) => {
+    const source = await resolving;
+    if (!(await source.has(`${part}/config.json`))) throw missing(part);
+    return (await models[part].fromPretrained(source, { subfolder: part, variant })).params;
+  };
 }
 
 /** Says which embeddings of a file are not written. */
@@ -108,21 +133,21 @@ function remarkEmbeddings({ location, embeddings }: OpenedAdapter, output: Outpu
     );
 }
 
-/** Returns the parts of a pipeline that the adapters change. @throws if Stable Diffusion 1 and 2 lack one of them */
-function partsOf(...files: readonly (OpenedAdapter | undefined)[]): Part[] {
+/** Returns the parts of a pipeline that the adapters change. @throws if Stable Diffusion has no such part */
+function partsOf(...files: readonly (OpenedAdapter | undefined)[]): ModelName[] {
   const found = new Set(files.flatMap((file) => Object.keys(file?.components ?? {})));
   const unknown = [...found].filter((part) => !Object.hasOwn(models, part));
   if (unknown.length > 0)
     throw new Error(
       `export: the adapter changes ${unknown.join(', ')}, expected ${Object.keys(models).join(' or ')}. ` +
-        'Use an adapter for Stable Diffusion 1.x or 2.x.',
+        'Use an adapter for Stable Diffusion 1.x, 2.x or XL.',
     );
-  return (Object.keys(models) as Part[]).filter((part) => found.has(part));
+  return (Object.keys(models) as ModelName[]).filter((part) => found.has(part));
 }
 
 /** Returns what is written for a part: the first adapter, or its mixture with the second or with the model. */
 function exportedState(
-  part: Part,
+  part: ModelName,
   { components: { [part]: first } }: OpenedAdapter,
   second: OpenedAdapter | undefined,
   { mix, mixCoefficient: coefficient, mixMode: mode }: ExportOptions,

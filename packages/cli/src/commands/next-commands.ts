@@ -50,7 +50,7 @@ const asPath = (path: string): string => (path.startsWith('-') ? `./${path}` : p
 function generateFlags(
   config: RunConfig,
   adapter: string,
-  { model, revision, variant }: Readonly<Record<string, unknown>>,
+  { model, revision, variant, modelConfig, predictionType }: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
   const { negative_prompts: negative } = config;
   return {
@@ -58,6 +58,8 @@ function generateFlags(
     model,
     revision: model && revision,
     variant,
+    'model-config': modelConfig,
+    'prediction-type': predictionType,
     steps: config.sample_num_steps,
     'guidance-scale': config.sample_guidance_scale,
     eta: config.sample_eta,

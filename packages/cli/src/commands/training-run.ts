@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { concat, dispose } from '@tensorflow/tfjs-core';
-import { trainable, type Engine } from '@alignprop/autograd-ext';
+import { trainable, type Engine, type Params } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import {
   evaluator,
@@ -90,8 +90,8 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
     throw error;
   } finally {
     trainer.dispose();
-    for (const part of ['unet', 'textEncoder'] as const)
-      if (pipeline[part] !== job.pipeline[part]) dispose(trainable(pipeline[part].params));
+    const given = new Set<Params>(Object.values(job.pipeline.params));
+    for (const params of Object.values(pipeline.params)) if (!given.has(params)) dispose(trainable(params));
   }
 }
 

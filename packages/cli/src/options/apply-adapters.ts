@@ -1,5 +1,6 @@
 import { dispose } from '@tensorflow/tfjs-core';
 import type { Params } from '@alignprop/autograd-ext';
+import { record } from '@alignprop/autograd-ext/outside';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import {
   applyLora,
@@ -47,20 +48,21 @@ interface ApplyOptions {
 
 async function applyAdapter(
   pipeline: StableDiffusionPipeline,
-  { location, components: { unet, text_encoder: text, ...others } }: OpenedAdapter,
+  { location, components }: OpenedAdapter,
   options: ApplyOptions,
 ): Promise<StableDiffusionPipeline> {
-  const foreign = Object.keys(others);
-  if (foreign.length > 0 || (!unet && !text))
+  const params: Readonly<Partial<Record<string, Params>>> = pipeline.params;
+  const found = Object.keys(components);
+  const foreign = found.filter((name) => !Object.hasOwn(params, name));
+  if (foreign.length > 0 || found.length === 0)
     throw new UsageError(
-      `--lora: ${location} adapts ${foreign.join(', ') || 'nothing'}, expected unet or text_encoder. ` +
+      `--lora: ${location} adapts ${foreign.join(', ') || 'nothing'}, expected ${Object.keys(params).join(' or ')}. ` +
         'Give an adapter made for this model.',
     );
-  const { unet: model, textEncoder } = pipeline;
-  return pipeline.with({
-    ...(unet && { unet: model.withParams(await applyUpon(model.params, unet, options)) }),
-    ...(text && { textEncoder: textEncoder.withParams(await applyUpon(textEncoder.params, text, options)) }),
-  });
+  const adapted = record<Params>();
+  for (const [name, state] of Object.entries(components))
+    adapted[name] = await applyUpon(params[name]!, state, options);
+  return pipeline.withParams(adapted);
 }
 
 /** Applies an adapter. One that the tree has already becomes part of its weights. */

@@ -20,6 +20,8 @@ const trainings: readonly (readonly [option: string, flags: string, config: obje
   ['lora-freeze', '--lora-freeze', { lora_freeze: true }, /without --lora\./],
   ['revision', '--revision v1', { revision: 'v1' }, /without --model\./],
   ['variant', '--variant fp16', { variant: 'fp16' }, /without --model\./],
+  ['model-config', '--model-config a', { model_config: 'a' }, /without --model\./],
+  ['prediction-type', '--prediction-type epsilon', { prediction_type: 'epsilon' }, /without --model\./],
   ['prompt-column', '--prompt-column a', { prompt_column: 'a' }, /without --prompts\./],
   ['negative-column', '--negative-column a', { negative_column: 'a' }, /without --prompts\./],
   ['weight-column', '--weight-column a', { weight_column: 'a' }, /without --prompts\./],

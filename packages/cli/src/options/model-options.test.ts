@@ -42,3 +42,22 @@ describe('--embedding', () => {
     expect(printed.stderr).toMatch(/warning: .*clip_l is used, clip_g is left out/);
   });
 });
+
+describe('--model-config and --prediction-type', () => {
+  const single = { model: fixturePath('single-file/sd2/sd2-fp16.safetensors'), engine: 'tfjs' } as const;
+
+  it('give a checkpoint in one file the configs of a folder, and its prediction', async () => {
+    const modelConfig = fixturePath('single-file/sd2/config');
+    const { scheduler, unet } = await loadPipeline({ ...single, modelConfig, predictionType: 'epsilon' }, new Output());
+    expect(scheduler.config.prediction_type).toBe('epsilon');
+    expect(unet.config.norm_num_groups).toBeLessThan(32);
+  });
+
+  it('are refused for a folder, and a variant for a file', async () => {
+    const model = fixturePath('sd2-tiny/model');
+    const opening = (options: object) => loadPipeline({ model, engine: 'tfjs', ...options }, new Output());
+    await expect(opening({ modelConfig: model })).rejects.toThrow(/--model-config got .* expected none/);
+    await expect(opening({ predictionType: 'epsilon' })).rejects.toThrow(/--prediction-type got 'epsilon' for/);
+    await expect(opening({ ...single, variant: 'fp16' })).rejects.toThrow(/--variant got 'fp16' for the file/);
+  });
+});

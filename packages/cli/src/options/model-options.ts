@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { isWeightFile, type HubAccess } from '@alignprop/autograd-ext/weights';
 import { StableDiffusionPipeline, type FromSingleFileOptions } from '@alignprop/diffusion';
 import { embeddedModel } from '../embedded-model.js';
@@ -15,6 +15,10 @@ export interface ModelOptions extends EngineOptions {
   model?: string;
   revision?: string;
   variant?: string;
+  /** A folder or hub id whose configs and tokenizers replace those that a checkpoint in one file is taken for. */
+  modelConfig?: string;
+  /** What the UNet of a checkpoint in one file predicts. */
+  predictionType?: PredictionType;
   token?: string;
   /** Textual inversions: locations, each with a token after a colon or without. */
   embedding?: readonly string[];
@@ -31,7 +35,7 @@ export function addPipelineOptions(command: Command): Command {
   return addEngineOptions(model);
 }
 
-/** Adds `--model`, `--revision` and `--variant`. */
+/** Adds `--model` and the options that say how it is read. */
 export const addModelOptions = (command: Command): Command =>
   command
     .optionsGroup('Model:')
@@ -41,22 +45,32 @@ export const addModelOptions = (command: Command): Command =>
         `(default: the embedded model, ${embeddedModel.name})`,
     )
     .option('--revision <name>', 'Branch, tag or commit of a hub repository. (default: main)')
-    .option('--variant <name>', 'Variant of the weight files, such as fp16.');
+    .option('--variant <name>', 'Variant of the weight files, such as fp16.')
+    .option(
+      '--model-config <folder|hub id>',
+      "Model in diffusers' layout whose configs, tokenizers and scheduler a checkpoint in one file has. " +
+        '(default: those of the published model of its kind)',
+    )
+    .addOption(
+      new Option(
+        '--prediction-type <name>',
+        'What a checkpoint in one file predicts, if it does not tell. (default: by the kind of model)',
+      ).choices(['epsilon', 'v_prediction']),
+    );
+
+type PredictionType = FromSingleFileOptions['predictionType'];
 
 /** @throws if the model does not exist, or one of its files is missing or damaged */
 export async function loadPipeline(
-  { model, revision, variant, token, embedding = [], ...options }: ModelOptions,
+  { model, revision, variant, modelConfig, predictionType, token, embedding = [], ...options }: ModelOptions,
   output: Output,
 ): Promise<StableDiffusionPipeline> {
   const name = model ?? embeddedModel.name;
   const engine = await startEngine(options, output);
   output.info(`Loading ${name} on ${engine.name} (${engine.device})`);
   const load = async (access: HubAccess) => {
-    const location = model ?? embeddedModel.path;
     const common = { ...access, revision, token, engine };
-    let pipeline = isWeightFile(location)
-      ? await openFile(location, common, variant)
-      : await StableDiffusionPipeline.fromPretrained(location, { ...common, variant });
+    let pipeline = await openPipeline(model ?? embeddedModel.path, { variant, modelConfig, predictionType }, common);
     for (const given of embedding) {
       const [location, name] = splitToken(given);
       pipeline = await pipeline.loadTextualInversion(location, { ...access, token: name, hfToken: token });
@@ -69,14 +83,27 @@ export async function loadPipeline(
   );
 }
 
-/** Opens a checkpoint in one file. @throws if a variant is given, which belongs to folders */
-function openFile(
-  file: string,
+/** The options that say how a model is read. */
+type ReadingOptions = Pick<ModelOptions, 'variant' | 'modelConfig' | 'predictionType'>;
+
+/** Opens a folder, or a checkpoint in one file. @throws if an option is given that belongs to the other */
+export function openPipeline(
+  location: string,
+  { variant, modelConfig: config, predictionType }: ReadingOptions,
   options: FromSingleFileOptions,
-  variant: string | undefined,
 ): Promise<StableDiffusionPipeline> {
-  if (variant === undefined) return StableDiffusionPipeline.fromSingleFile(file, options);
-  throw new Error(`--variant got '${variant}' for the file '${file}', expected none. Leave out --variant.`);
+  if (isWeightFile(location)) {
+    refuse({ variant }, `the file '${location}'`);
+    return StableDiffusionPipeline.fromSingleFile(location, { ...options, config, predictionType });
+  }
+  refuse({ 'model-config': config, 'prediction-type': predictionType }, `'${location}', which has configs of its own`);
+  return StableDiffusionPipeline.fromPretrained(location, { ...options, variant });
+}
+
+function refuse(given: Readonly<Record<string, string | undefined>>, model: string): void {
+  for (const [name, value] of Object.entries(given))
+    if (value !== undefined)
+      throw new Error(`--${name} got '${value}' for ${model}, expected none. Leave out --${name}.`);
 }
 
 /** Splits `file:token`. A colon before a path, as in C:\, belongs to the file, and so does one in a file's name. */

@@ -14,7 +14,10 @@ import { parseTerm, sourceOfTerm } from './reward-term.js';
 
 /** The inputs of a run, as its options name them. */
 export interface RunInputs {
-  readonly model: Pick<ModelOptions, 'model' | 'revision' | 'variant' | 'token' | 'embedding'>;
+  readonly model: Pick<
+    ModelOptions,
+    'model' | 'revision' | 'variant' | 'modelConfig' | 'predictionType' | 'token' | 'embedding'
+  >;
   /** The adapters that the run starts from. */
   readonly lora: readonly string[];
   readonly loraFreeze?: boolean;
@@ -46,15 +49,25 @@ export async function runIdentity(inputs: RunInputs, access: HubAccess = {}): Pr
 }
 
 async function modelIdentity(
-  { model, revision, variant, token }: RunInputs['model'],
+  { model, revision, variant, token, ...reading }: RunInputs['model'],
   access: HubAccess,
 ): Promise<IdentityPart> {
   const location = model ?? embeddedModel.path;
   const name = [model ?? embeddedModel.name, ...(revision ? [`@${revision}`] : [])].join('');
   const found = await fingerprint(location);
-  if (found) return { name, variant, ...found };
+  if (found) return { name, variant, ...found, sha256: await readingHash(found.sha256, reading) };
   const commit = await hubCommit(location, { ...access, revision, token });
-  return { name, variant, commit, sha256: hashText(JSON.stringify([location, commit ?? revision, variant])) };
+  const sha256 = hashText(JSON.stringify([location, commit ?? revision, variant]));
+  return { name, variant, commit, sha256: await readingHash(sha256, reading) };
+}
+
+/** Adds to the hash of a model in one file the options that say how it is read, where they are given. */
+async function readingHash(
+  sha256: string,
+  { modelConfig, predictionType }: Pick<ModelOptions, 'modelConfig' | 'predictionType'>,
+): Promise<string> {
+  if (modelConfig === undefined && predictionType === undefined) return sha256;
+  return hashText(JSON.stringify([sha256, await contentOf(modelConfig), predictionType]));
 }
 
 /** The commit of a model on the hub, which the path of a file in the cache tells; undefined if it has no index. */

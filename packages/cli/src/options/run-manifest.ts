@@ -17,10 +17,13 @@ const unstored = new Set([
   ...['config', 'dryRun', 'json', 'quiet', 'hfUserAccessToken', 'force', 'maxMemory', 'threads', 'rankTimeout'],
 ]);
 
+/** How a model is read. */
+const reading = ['revision', 'pretrainedRevision', 'variant', 'modelConfig', 'predictionType'];
+
 /** The options of the manifest that do not hold once another option is given. */
 const replaced = table<readonly string[]>({
-  model: ['pretrainedModel', 'revision', 'pretrainedRevision', 'variant'],
-  pretrainedModel: ['model', 'revision', 'pretrainedRevision', 'variant'],
+  model: ['pretrainedModel', ...reading],
+  pretrainedModel: ['model', ...reading],
   revision: ['pretrainedRevision'],
   pretrainedRevision: ['revision'],
   lora: ['loraFile', 'loraFreeze'],
@@ -158,7 +161,7 @@ function absolute(key: string, value: unknown): unknown {
 function pathIn(key: string, value: string): string | undefined {
   if (['reward', 'evalReward'].includes(key)) return sourceOfTerm(value);
   if (key === 'rewardOption') return value.slice(value.indexOf('=') + 1);
-  if (['model', 'pretrainedModel', 'prompts', 'evalPrompts'].includes(key)) return value;
+  if (['model', 'pretrainedModel', 'modelConfig', 'prompts', 'evalPrompts'].includes(key)) return value;
   if (!['embedding', 'lora'].includes(key)) return undefined;
   return pathExists(value) ? value : value.replace(/:[^:/\\]+$/, '');
 }

@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import type { Params } from '@alignprop/autograd-ext';
+import { record } from '@alignprop/autograd-ext/outside';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { openLora, type LowRankAdapter } from '@alignprop/lora';
 import { withDownloads } from '../terminal/downloads.js';
@@ -80,7 +82,7 @@ async function readFields(
     lora_kind: first.kind,
     lora_rank: first.a!.shape[0],
     lora_alpha: first.alpha,
-    ...('text_encoder' in components && { train_text_encoder: true }),
+    ...(Object.keys(components).some((name) => name.startsWith('text_encoder')) && { train_text_encoder: true }),
   };
 }
 
@@ -110,9 +112,7 @@ export async function startFromAdapter(
 
 /** Makes the adapters part of the weights, and frees them. */
 async function fused(pipeline: StableDiffusionPipeline): Promise<StableDiffusionPipeline> {
-  const { unet, textEncoder } = pipeline;
-  return pipeline.with({
-    unet: unet.withParams(await absorbed(unet.params)),
-    textEncoder: textEncoder.withParams(await absorbed(textEncoder.params)),
-  });
+  const params = record<Params>();
+  for (const [name, tree] of Object.entries(pipeline.params)) params[name] = await absorbed(tree);
+  return pipeline.withParams(params);
 }

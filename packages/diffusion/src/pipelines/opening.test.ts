@@ -122,6 +122,18 @@ describe('a UNet of another kind', () => {
     await expect(opening).rejects.toThrow(message);
   });
 
+  it('is refused in a folder of SDXL, without its weights', async () => {
+    const parts = ['unet', 'vae', 'text_encoder', 'text_encoder_2'].map((part) => `${part}/config.json`);
+    const configs = Object.fromEntries(
+      ['model_index.json', ...parts].map((path) => [path, fixtureJson<object>(`sdxl-tiny/model/${path}`)]),
+    );
+    const changed = { ...configs, 'unet/config.json': { ...configs['unet/config.json'], in_channels: 9 } };
+    const texts = Object.entries(changed).map(([path, value]) => [path, JSON.stringify(value)]);
+    await expect(
+      StableDiffusionPipeline.fromPretrained(memory(Object.fromEntries(texts) as Record<string, string>), { engine }),
+    ).rejects.toThrow(/unet\/config\.json: in_channels got 9, expected 4, .*: it is an inpainting UNet/);
+  });
+
   it('is refused as a part of a pipeline', async () => {
     const pipeline = await open({});
     const { unet } = pipeline;

@@ -2,6 +2,7 @@ import { readJson, type FileSource } from '@alignprop/autograd-ext/weights';
 import { table } from '@alignprop/autograd-ext/outside';
 import { clipTextConfig } from '../clip/clip-config.js';
 import { autoencoders } from '../models/autoencoder.js';
+import { checkChannels } from '../models/unet-channels.js';
 import { unet2DConditionConfig, type UNet2DConditionConfig } from '../models/unet-2d-condition-config.js';
 import type { ConfigInput } from '../models/model-config.js';
 import type { StableDiffusionParts } from './load-parts.js';
@@ -118,23 +119,6 @@ function checkKind(subject: string, unet: ConfigInput, latents: number): void {
       'Only text-to-image UNets of Stable Diffusion 1.x, 2.x and XL are supported.',
   );
 }
-
-function checkChannels(subject: string, channels: number, latents: number): void {
-  if (channels === latents) return;
-  const kind = kindsByExtraChannels[channels - latents];
-  throw new Error(
-    `${subject}: in_channels got ${channels}, expected ${latents}, the VAE's latent_channels` +
-      `${kind ? `: it is ${kind}` : ''}. Only text-to-image UNets can be loaded.`,
-  );
-}
-
-/** The kinds of UNets by the number of input channels in addition to the noisy latents. */
-const kindsByExtraChannels: Readonly<Record<number, string>> = {
-  1: 'a depth-to-image UNet, which also takes a depth map',
-  3: 'an upscaler, which also takes an image of low resolution',
-  4: 'a UNet that edits images (InstructPix2Pix, latent upscaler), which also takes the latents of an image',
-  5: 'an inpainting UNet, which also takes a mask and the latents of a masked image',
-};
 
 /** The kinds of UNets by the fields that text-to-image UNets leave null. */
 const otherKinds = table<string>({

@@ -22,8 +22,10 @@ import {
 } from './generation.js';
 import { guidedPrediction } from './guidance.js';
 import { decodeImages } from './image-decoder.js';
+import { checkSize } from './image-size.js';
 import { initialLatents } from './latents.js';
 import { loadParts, type FromPretrainedOptions, type StableDiffusionParts } from './load-parts.js';
+import { modelParams, withModelParams, type ModelParams } from './model-params.js';
 import { checkParts } from './part-configs.js';
 import { PromptEncoder } from './prompt-encoder.js';
 import { encodeForImages, truncatedTexts } from './text-conditioning.js';
@@ -49,11 +51,6 @@ interface BatchSize {
   height?: number;
   width?: number;
 }
-
-/** The most pixels across: attention over more would take terabytes. */
-const MAX_PIXELS = 2 ** 14;
-/** The most pixels of a batch: 3 GB of colours, the most that tensors of tfjs hold. */
-const MAX_BATCH_PIXELS = 2 ** 28;
 
 /**
  * Generates images from text with Stable Diffusion 1.x, 2.x and XL, and with latent consistency models. Computes the
@@ -126,6 +123,19 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     const pipeline = new StableDiffusionPipeline({ ...this.#parts, ...parts });
     pipeline.#scheduler = parts.scheduler ?? this.scheduler;
     return pipeline;
+  }
+
+  /**
+   * Returns a pipeline with other weights in some models; all else is shared.
+   * @throws if the pipeline does not have one of them
+   */
+  withParams(params: ModelParams): StableDiffusionPipeline {
+    return this.with(withModelParams(this, params));
+  }
+
+  /** The weights of the models that adapters can change: `unet`, `text_encoder`, and for SDXL `text_encoder_2`. */
+  get params(): ReturnType<typeof modelParams> {
+    return modelParams(this);
   }
 
   get scheduler(): Scheduler {
@@ -230,25 +240,9 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    * @throws if the size is not divisible by 8 or above 16384, or the batch has more than 2^28 pixels
    */
   latentShape({ batch, height = this.defaultSize[0], width = this.defaultSize[1] }: BatchSize): Tensor4D['shape'] {
-    for (const [name, size] of Object.entries({ height, width })) {
-      if (!Number.isInteger(size) || size <= 0 || size % 8 !== 0 || size > MAX_PIXELS) {
-        throw new Error(
-          `StableDiffusionPipeline: ${name} got ${size}, expected a positive multiple of 8, at most ${MAX_PIXELS}. ` +
-            `Try ${Math.min(MAX_PIXELS, Math.max(8, Math.round(size / 8) * 8 || 8))}.`,
-        );
-      }
-    }
-    if (batch * height * width > MAX_BATCH_PIXELS)
-      throw new Error(
-        `StableDiffusionPipeline: ${batch} images of ${height} × ${width} pixels are more than ${MAX_BATCH_PIXELS} ` +
-          'pixels, expected fewer in a batch. Generate fewer at a time.',
-      );
-    return [
-      batch,
-      Math.floor(height / this.vaeScaleFactor),
-      Math.floor(width / this.vaeScaleFactor),
-      this.unet.config.in_channels,
-    ];
+    checkSize({ batch, height, width });
+    const factor = this.vaeScaleFactor;
+    return [batch, Math.floor(height / factor), Math.floor(width / factor), this.unet.config.in_channels];
   }
 
   /** Runs the denoising chain and yields every step; see `denoise`. */

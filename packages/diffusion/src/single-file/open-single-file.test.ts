@@ -2,7 +2,15 @@ import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { cast, clipByValue, concat, tensor1d, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
-import { memory, openWeightFile, directory } from '@alignprop/autograd-ext/weights';
+import {
+  directory,
+  encodeSafetensors,
+  memory,
+  openCheckpointFile,
+  openSafetensors,
+  openWeightFile,
+  type RawTensor,
+} from '@alignprop/autograd-ext/weights';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { clipText, clipTextWithProjection } from '../clip/text-model.js';
@@ -10,7 +18,8 @@ import { CLIPTokenizer } from '../clip/tokenizer.js';
 import { addedConditions, unet2DCondition } from '../models/unet-2d-condition.js';
 import { vaeDecode, vaeEncode, type AutoencoderKL } from '../models/autoencoder-kl.js';
 import { StableDiffusionPipeline } from '../pipelines/stable-diffusion.js';
-import { checkpointKind } from './checkpoint-kind.js';
+import { checkpointKind, type CheckpointKind } from './checkpoint-kind.js';
+import { schedulerConfig } from './scheduler-layout.js';
 import { standardTokenizer } from './standard-tokenizer.js';
 import { textLayouts } from './text-layout.js';
 import { unetConfig, unetWeights } from './unet-layout.js';
@@ -156,6 +165,39 @@ describe('fromSingleFile', () => {
       ]),
     );
     expect(() => checkpointKind(weights, 'a.safetensors')).toThrow(message);
+  });
+
+  it.each(['sd1', 'sdxl'])('refuses a UNet for inpainting by what it is: %s', async (kind) => {
+    const file = files.find((one) => one.kind === kind && one.file.endsWith('.safetensors'))!.file;
+    const { tensors } = await openSafetensors(directory(fixturePath(`single-file/${kind}`)), file);
+    const raw = Object.fromEntries(
+      [...tensors].map(([key, { shape }]): [string, RawTensor] => {
+        const wider = key === 'model.diffusion_model.input_blocks.0.0.weight' ? [shape[0]!, 9, 3, 3] : shape;
+        return [key, { dtype: 'F32', shape: wider, data: new Float32Array(wider.reduce((a, b) => a * b, 1)) }];
+      }),
+    );
+    const source = memory({ 'a.safetensors': encodeSafetensors(raw) });
+    for (const options of [{}, { config: config(kind) }])
+      await expect(
+        StableDiffusionPipeline.fromSingleFile(source, { engine: new TfjsEngine(), ...options }),
+      ).rejects.toThrow(/a\.safetensors': in_channels got 9, expected 4, .*: it is an inpainting UNet/);
+  });
+
+  it('takes a checkpoint of Stable Diffusion 2.x for a base model after its number of steps', async () => {
+    const source = directory(fixturePath('single-file/sd1'));
+    expect((await openCheckpointFile(source, 'sd1.ckpt')).metadata.get('global_step')).toBeTypeOf('number');
+    const warnings: string[] = [];
+    const predictionOf = (kind: CheckpointKind, globalStep: unknown, predictionType?: string) =>
+      schedulerConfig(new Map(), kind, { predictionType, globalStep, onWarning: (text) => warnings.push(text) })
+        .prediction_type;
+    expect(predictionOf('Stable Diffusion 2.x', 875_000)).toBe('epsilon');
+    expect(predictionOf('Stable Diffusion 2.x', '875000')).toBe('epsilon');
+    expect(predictionOf('Stable Diffusion 2.x', 140_000)).toBe('v_prediction');
+    expect(predictionOf('Stable Diffusion 2.x', 875_000, 'v_prediction')).toBe('v_prediction');
+    expect(predictionOf('SDXL', 140_000)).toBe('epsilon');
+    expect(warnings).toEqual([]);
+    expect(predictionOf('Stable Diffusion 2.x', undefined)).toBe('v_prediction');
+    expect(warnings).toHaveLength(1);
   });
 
   it('names the parts that a file lacks', async () => {

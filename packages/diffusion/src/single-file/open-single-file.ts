@@ -3,7 +3,7 @@ import {
   findWeightFile,
   hubOptionNames,
   loadParams,
-  openWeightFile,
+  openCheckpointFile,
   readJson,
   resolveSource,
   type FileSource,
@@ -14,6 +14,7 @@ import { CLIPTokenizer } from '../clip/tokenizer.js';
 import { AutoencoderKL } from '../models/autoencoder-kl.js';
 import type { ConfigInput } from '../models/model-config.js';
 import type { PretrainedModelClass } from '../models/pretrained-model.js';
+import { checkChannels } from '../models/unet-channels.js';
 import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import { folderScheduler } from '../schedulers/create-scheduler.js';
 import type { Scheduler } from '../schedulers/scheduler.js';
@@ -80,11 +81,15 @@ export async function openSingleFile(
   await ensureBackend();
   const { source, file } = await findWeightFile(location, { owner, names: [], ...hubOptions });
   const path = `${source.location}/${file}`;
-  const weights = await openWeightFile(source, file);
+  const { tensors: weights, metadata } = await openCheckpointFile(source, file);
   const kind = checkpointKind(weights, path);
   const configs = config === undefined ? undefined : await resolveSource(config, hubOptions);
   const opened = openModels(weights, kind, path, await configReader(configs));
-  const defaults = schedulerConfig(weights, kind, predictionType, hubOptions.onWarning);
+  const defaults = schedulerConfig(weights, kind, {
+    predictionType,
+    globalStep: metadata.get('global_step'),
+    onWarning: hubOptions.onWarning,
+  });
   return {
     ...opened,
     ...(await tokenizersFor(kind, configs)),
@@ -115,6 +120,9 @@ async function readScheduler(configs: FileSource, predictionType: string | undef
 function openModels(weights: Weights, kind: CheckpointKind, location: string, configOf: ConfigReader): Models {
   const [text, text2] = textLayouts(weights, kind);
   const [unet, vae] = [unetWeights(weights), vaeWeights(weights)];
+  const channelsOf = (own: Weights, key: string) => own.get(key)?.shape[1];
+  const [channels, latents] = [channelsOf(unet, 'conv_in.weight'), channelsOf(vae, 'decoder.conv_in.weight')];
+  if (channels !== undefined && latents !== undefined) checkChannels(`${owner}: '${location}'`, channels, latents);
   const pooledWidth = text2?.config.projection_dim as number | undefined;
   const open = <C>(name: string, model: PretrainedModelClass<C>, config: ConfigInput, own: Weights) =>
     new model(config, loadParams(model.spec(config), own, { owner: name, location }));

@@ -33,23 +33,37 @@ const schedulers: Readonly<Record<CheckpointKind, ConfigInput>> = {
   },
 };
 
+/** The number of training steps of Stable Diffusion 2.x's base model, which predicts noise. */
+const BASE_STEPS = 875_000;
+
+/** What tells the prediction of a model besides the keys of its file. */
+interface SchedulerHints {
+  /** The prediction that the caller names. */
+  readonly predictionType: string | undefined;
+  /** `global_step` of the checkpoint, where the file has it. */
+  readonly globalStep: unknown;
+  readonly onWarning?: (message: string) => void;
+}
+
 /**
  * The scheduler's config for a checkpoint. Files of models that predict the velocity mark it by the key `v_pred`, and
- * a schedule that ends in pure noise by `ztsnr`; those of Stable Diffusion 2.x do not tell, and are taken for it.
+ * a schedule that ends in pure noise by `ztsnr`. Those of Stable Diffusion 2.x predict noise after 875000 steps, as
+ * diffusers' `from_single_file` has it, and the velocity otherwise; a file without the number of steps is taken for
+ * one that predicts the velocity, with a warning.
  */
 export function schedulerConfig(
   weights: Weights,
   kind: CheckpointKind,
-  predictionType: string | undefined,
-  onWarning?: (message: string) => void,
+  { predictionType, globalStep, onWarning }: SchedulerHints,
 ): ConfigInput {
   const config = schedulers[kind];
-  if (kind === 'Stable Diffusion 2.x' && predictionType === undefined)
+  if (kind === 'Stable Diffusion 2.x' && predictionType === undefined && globalStep === undefined)
     onWarning?.(
       'a checkpoint of Stable Diffusion 2.x does not tell whether it predicts noise or velocity: velocity is ' +
         "assumed. Pass predictionType 'epsilon' for a base model of 512 pixels, if images are noise.",
     );
-  const marked = weights.has('v_pred') ? 'v_prediction' : config.prediction_type;
+  const isBase = kind === 'Stable Diffusion 2.x' && Number(globalStep) === BASE_STEPS;
+  const marked = weights.has('v_pred') ? 'v_prediction' : isBase ? 'epsilon' : config.prediction_type;
   return {
     ...config,
     prediction_type: predictionType ?? marked,

@@ -10,8 +10,9 @@ const endings = {
   magnitude: 'dora_scale',
 } as const;
 
-/** kohya's names of the parts of a pipeline. */
-const names = table<string>({ text_encoder: 'te', text_encoder_2: 'te2' });
+/** kohya's names of the text encoders: of a model that has one, and of SDXL. */
+const names = table<string>({ text_encoder: 'te' });
+const namesOfTwo = table<string>({ text_encoder: 'te1', text_encoder_2: 'te2' });
 
 /** Returns the shape of `dora_scale`: [out, 1] or [out, 1, 1, 1], along the inputs [1, in] or [1, in, 1, 1]. */
 const kohyaShape = (length: number, rank: number, axis: DoraAxis): number[] =>
@@ -23,8 +24,8 @@ const kohyaShape = (length: number, rank: number, axis: DoraAxis): number[] =>
  */
 export const kohya = {
   name: 'kohya',
-  encodeKey: ({ component = '', module, part }) =>
-    `lora_${names[component] ?? component}_${underscoredPath(module)}.${endings[part]}`,
+  encodeKey: ({ component = '', module, part, isXL = component === 'text_encoder_2' }) =>
+    `lora_${(isXL ? namesOfTwo : names)[component] ?? component}_${underscoredPath(module)}.${endings[part]}`,
   writer: {
     isFolder: false,
     alpha: 'tensor',

@@ -8,6 +8,8 @@ export interface LoraKey {
   /** The module's path, `mid_block.attentions.0.to_q`; kohya writes underscores in place of the dots. */
   readonly module: string;
   readonly part: LoraPart;
+  /** Whether the model has two text encoders, whose names kohya numbers. */
+  readonly isXL?: boolean;
 }
 
 /** The ends of peft's keys, which diffusers writes too. */

@@ -15,7 +15,7 @@ import type { LoraLayout } from './lora-layout.js';
 import { readKey } from '../reading/adapter-key.js';
 import { loraFormats, loraLayouts, type LoraFormat } from './lora-layouts.js';
 
-const components = ['unet', 'text_encoder'] as const;
+const components = ['unet', 'text_encoder', 'text_encoder_2'] as const;
 const modules = ['down_blocks.0.attn1.to_q', 'down_blocks.0.attn1.to_out.0', 'mid_block.attn2.to_v'];
 const parts = ['lora_A', 'lora_B', 'alpha', 'magnitude'] as const;
 
@@ -132,7 +132,8 @@ describe.each(loraLayouts.map(({ name, writer }) => [name as LoraFormat, writer]
     });
 
     it('writes several parts of a pipeline to one file, or refuses', async () => {
-      const save = saveLora(path(), adapted(), { format, others: { text_encoder: adapted() } });
+      const others = { text_encoder: adapted(), text_encoder_2: adapted() };
+      const save = saveLora(path(), adapted(), { format, others });
       if (writer.isFolder) return expect(save).rejects.toThrow(`format got '${format}' for several parts`);
       await save;
       for (const prefix of components) expect(await adaptersOf(path(), prefix)).toEqual(expected);
