@@ -5,6 +5,7 @@ export {
   type AlignPropConfig,
   type AlignPropConfigInput,
 } from './config/config.js';
+export { modelDefaults } from './config/model-defaults.js';
 export type { BlackBoxReward } from '@alignprop/rewards';
 export {
   ddpoConfigSchema,

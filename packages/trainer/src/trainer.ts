@@ -30,7 +30,7 @@ import { PhaseTimes } from './trackers/phase-times.js';
 import type { Tracker } from './trackers/tracker.js';
 
 export interface AlignPropTrainerOptions<M> {
-  /** In TRL's spelling or in camel case; see `alignPropConfigSchema`. */
+  /** In TRL's spelling or in camel case; see `alignPropConfigSchema`. Few-step models have `modelDefaults`. */
   config?: AlignPropConfigInput;
   /**
    * Stays the caller's. A UNet without trainable weights gets a new adapter; a trainable adapter is trained further.
@@ -108,7 +108,7 @@ export class AlignPropTrainer<M = undefined> {
     checkOptions('AlignPropTrainer', options, trainerOptionNames);
     const { pipeline, promptFunction, rewardFunction, plan, collective = singleProcess } = options;
     const logger = collective.rank === 0 ? (options.logger ?? silent) : silent;
-    const config = parseAlignPropConfig(options.config);
+    const config = parseAlignPropConfig(options.config, pipeline);
     // Throws for a size that does not fit the model.
     pipeline.latentShape({ batch: config.train_batch_size, ...imageSize(config) });
     this.config = config;
@@ -144,10 +144,10 @@ export class AlignPropTrainer<M = undefined> {
       exportWeights: (path) => (config.ema_export ? this.averaged(() => weights.export(path)) : weights.export(path)),
       owned: [optimizer, batches, ...(average ? [average] : []), { dispose: () => dispose(created) }],
     });
-    warnOfConfig(config, this.plan, this.pipeline.engine, logger);
+    warnOfConfig(config, this.plan, this.pipeline, logger);
   }
 
-  /** The pipeline with the adapter that is trained and a DDIM scheduler: generate with it at any time. */
+  /** The pipeline with the adapter that is trained and the scheduler of the run: generate with it at any time. */
   get pipeline(): StableDiffusionPipeline {
     return this.#prepared.pipeline;
   }

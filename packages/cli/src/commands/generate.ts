@@ -1,6 +1,12 @@
 import { dirname } from 'node:path';
 import { Option, type Command } from 'commander';
-import { schedulerFor, schedulerNames, type Annealing, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import {
+  modelKind,
+  schedulerFor,
+  schedulerNames,
+  type Annealing,
+  type StableDiffusionPipeline,
+} from '@alignprop/diffusion';
 import { prepareFolder } from '../images/image-files.js';
 import { applyAdapters } from '../options/apply-adapters.js';
 import { precisions, type MixedPrecision } from '../options/engine-options.js';
@@ -75,13 +81,14 @@ function addSamplingOptions(command: Command): void {
     )
     .option(
       '--steps <n>',
-      'Number of denoising steps. (default: 50; 4 for latent consistency models)',
+      'Number of denoising steps. (default: 50; 1 for SD-Turbo and SDXL-Turbo, 4 for latent consistency models and ' +
+        'with their scheduler)',
       integerParser(1, 100_000),
     )
     .option(
       '--guidance-scale <n>',
-      'Weight of classifier-free guidance; 1 is no guidance. (default: 7.5; 5 for SDXL, 8.5 for latent consistency ' +
-        'models)',
+      'Weight of classifier-free guidance; 1 is no guidance. (default: 7.5; 5 for SDXL, 0 for SD-Turbo and ' +
+        'SDXL-Turbo, 8.5 for latent consistency models, 1 with their scheduler)',
       parseNumber,
     )
     .option('--eta <n>', 'Noise added at each step of ddim (1: as much as DDPM) and tcd, from 0 to 1.', parseNumber, 0)
@@ -93,7 +100,7 @@ function addSamplingOptions(command: Command): void {
       new Option(
         '--scheduler <name>',
         `Scheduler: config (the model's own), a class of diffusers, or one of ${schedulerNames.join(', ')}. ` +
-          '(default: ddim; config for latent consistency models)',
+          '(default: ddim; config for few-step models)',
       ).argParser(parseScheduler),
     );
 }
@@ -111,12 +118,13 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
   const output = new Output(options);
   const batches = await promptBatches(texts, options, output);
   await prepareFolder(dirname(options.output));
-  const model = await loadPipeline({ ...options, precision: precisions[options.mixedPrecision] }, output);
-  const base = withScheduler(model, scheduler);
+  const loaded = await loadPipeline({ ...options, precision: precisions[options.mixedPrecision] }, output);
+  const kind = modelKind(loaded, scheduler);
+  const base = withScheduler(loaded, scheduler ?? kind.scheduler);
   const pipeline = await applyAdapters(base, options, output);
   const sampler = pipeline.scheduler.config._class_name as string;
   if (eta > 0 && !samplersWithEta.includes(sampler)) output.warn(`--eta has no effect with ${sampler}.`);
-  const { steps = pipeline.defaults.numInferenceSteps, guidanceScale = pipeline.defaults.guidanceScale } = options;
+  const { steps = kind.numInferenceSteps, guidanceScale = kind.guidanceScale } = options;
   const settings = {
     numInferenceSteps: steps,
     guidanceScale,
@@ -172,8 +180,6 @@ const annealing = ({ unet }: StableDiffusionPipeline, power?: number): Annealing
 
 const samplersWithEta = ['DDIMScheduler', 'TCDScheduler'];
 
-/** Replaces the scheduler, by DDIM where none is named; latent consistency models keep the one that they need. */
-function withScheduler(pipeline: StableDiffusionPipeline, given: string | undefined): StableDiffusionPipeline {
-  const name = given ?? (pipeline.unet.config.time_cond_proj_dim === null ? 'ddim' : 'config');
-  return name === 'config' ? pipeline : pipeline.with({ scheduler: schedulerFor(name, pipeline.scheduler.config) });
-}
+/** Replaces the scheduler by a named one; `config` keeps the model's own. */
+const withScheduler = (pipeline: StableDiffusionPipeline, name: string): StableDiffusionPipeline =>
+  name === 'config' ? pipeline : pipeline.with({ scheduler: schedulerFor(name, pipeline.scheduler.config) });

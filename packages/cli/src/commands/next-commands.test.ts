@@ -39,6 +39,15 @@ describe('nextCommands', () => {
     ]);
   });
 
+  it('draw with the scheduler of the run, and the adapter that it froze', () => {
+    const few = parseAlignPropConfig({ scheduler: 'lcm', sample_num_steps: 4, estimator: 'full' });
+    const frozen = { lora: ['lcm.safetensors'], loraFreeze: true };
+    const draw = (modelScheduler?: string) =>
+      nextCommands({ config: few, adapter: 'a', prompt: 'crab', options: frozen, modelScheduler })[0];
+    expect(draw()).toMatch(/^alignprop generate crab --lora lcm.safetensors --lora a --scheduler lcm --steps 4 /);
+    expect(draw('lcm')).toMatch(/--lora a --steps 4 /);
+  });
+
   it('give generate options that it has', () => {
     const command = new Command();
     defineCommand(command);

@@ -15,6 +15,8 @@ export interface EndedRun {
   readonly config: RunConfig;
   /** The file of the adapter that is best to use. Undefined if a whole UNet was trained, which has no such file. */
   readonly adapter?: string;
+  /** The scheduler that `generate` takes for the model by default; ddim if it is not given. */
+  readonly modelScheduler?: string;
   /** A prompt to draw. */
   readonly prompt: string;
   /** The options of the run's manifest, which name the model. */
@@ -29,10 +31,11 @@ export interface EndedRun {
  * Returns the commands that are likely to come next: to look at images, to draw with the adapter and the settings that
  * it was trained with, and to train on.
  */
-export function nextCommands({ config, adapter, prompt, options = {}, launcher, images }: EndedRun): readonly string[] {
+export function nextCommands(run: EndedRun): readonly string[] {
+  const { config, adapter, prompt, launcher, images } = run;
   return [
     ...(images ? [commandLine([...opener(), asPath(images)])] : []),
-    ...(adapter ? [drawCommand(prompt, generateFlags(config, adapter, options))] : []),
+    ...(adapter ? [drawCommand(prompt, generateFlags(run, adapter))] : []),
     resumeCommand(config.output_dir, launcher, '--num-epochs', `${2 * config.num_epochs}`),
   ];
 }
@@ -48,18 +51,19 @@ const asPath = (path: string): string => (path.startsWith('-') ? `./${path}` : p
 
 /** The options of `generate` that draw as the run did, without those that are undefined. */
 function generateFlags(
-  config: RunConfig,
+  { config, options = {}, modelScheduler = 'ddim' }: EndedRun,
   adapter: string,
-  { model, revision, variant, modelConfig, predictionType }: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
+  const { model, revision, variant, lora, loraFreeze, modelConfig, predictionType } = options;
   const { negative_prompts: negative } = config;
   return {
-    lora: adapter,
+    lora: loraFreeze ? [...[lora].flat(), adapter] : adapter,
     model,
     revision: model && revision,
     variant,
     'model-config': modelConfig,
     'prediction-type': predictionType,
+    scheduler: config.scheduler === modelScheduler ? undefined : config.scheduler,
     steps: config.sample_num_steps,
     'guidance-scale': config.sample_guidance_scale,
     eta: config.sample_eta,
@@ -71,7 +75,7 @@ function generateFlags(
 
 function drawCommand(prompt: string, flags: Readonly<Record<string, unknown>>): string {
   const words = Object.entries(flags).flatMap(([name, value]) =>
-    value === undefined ? [] : option(name, String(value as string | number)),
+    value === undefined ? [] : [value].flat().flatMap((one) => option(name, String(one as string | number))),
   );
   return ownCommand('generate', ...(isOption(prompt) ? option('prompt', prompt) : [prompt]), ...words);
 }

@@ -1,5 +1,5 @@
-// `alignprop train --lora`: runs that start from an adapter.
-import { readFileSync, writeFileSync } from 'node:fs';
+// `alignprop train --lora`, and runs of few-step models: what a run starts from.
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { useBackend } from '@alignprop/autograd-ext';
 import { openLora } from '@alignprop/lora';
@@ -65,4 +65,20 @@ it('trains a new adapter upon a frozen one, and resumes with it alone', async ()
   expect(module).toMatchObject({ kind: 'lora', a: { shape: [1, expect.any(Number)] } });
   expect(await run(['resume', file('upon'), '--lora', file(`upon/${weights}`), '--lora-freeze', '--quiet'])).toBe(1);
   expect(printed.stderr).toMatch(/error: resume_from: lora got .*upon.* \(frozen\), expected .*first:1 \(frozen\)/);
+});
+
+it('trains a few-step model with settings that fit it, and says which', async () => {
+  const model = file('sd-turbo');
+  cpSync(fixturePath('sd2-tiny/model'), model, { recursive: true });
+  cpSync(fixturePath('sdxl-tiny/turbo/sd-turbo'), model, { recursive: true });
+  const words = '--engine tfjs --height 16 --width 16 --prompt crab --num-epochs 1 --output-dir';
+  expect(await run(['train', '--model', model, ...words.split(' '), file('turbo')])).toBe(0);
+  expect(printed.stderr).toMatch(/few-step\s+model[^]*chose\s+--scheduler\s+config,\s+--sample-num-steps\s+1,/);
+  expect(printed.stderr).toMatch(/generate crab [^]*--steps\s+1\s+--guidance-scale\s+0\s+--eta\s+0/);
+  expect(JSON.parse(readFileSync(file('turbo/config.json'), 'utf8'))).toMatchObject({
+    scheduler: 'config',
+    sample_num_steps: 1,
+    sample_guidance_scale: 0,
+    truncated_rand_backprop_minmax: [0, 0],
+  });
 });

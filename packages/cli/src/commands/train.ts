@@ -18,6 +18,7 @@ import { configOptions, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-options.js';
 import { otherNames } from '../options/flags.js';
 import { addMoreHelp } from '../options/help.js';
+import { applyModelDefaults } from '../options/model-defaults.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { collectValues, integerParser } from '../options/option-parsers.js';
 import { simpleAnimals } from '../options/prompt-list.js';
@@ -154,11 +155,12 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   await applyAdapterFields(command, fields);
   const options = command.opts<TrainOptions>();
   const { algorithm } = options;
+  const named = namedModel(options);
+  const chosen = resumed ? undefined : await applyModelDefaults(command, fields, named);
   const config = runConfig(command, fields, configFile.places, defaultFolder);
   const advice = ddpoAdvice(command, fields);
   const rewards = runRewards(options, advice);
-  const model = options.model ?? options.pretrainedModel;
-  const prompts = await readPromptOptions(options, model === undefined ? embeddedModel.prompts : simpleAnimals);
+  const prompts = await readPromptOptions(options, named.model === undefined ? embeddedModel.prompts : simpleAnimals);
   await (options.backend ? useBackend(options.backend) : ensureBackend());
   if (options.dryRun) announceCode([...rewards.training.files, ...(rewards.evaluation?.files ?? [])], options);
   await rewards.training.check();
@@ -167,6 +169,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
     for (const warning of [...configFile.warnings, ...(resumed?.warnings ?? []), ...remarks]) output.warn(warning);
+    if (chosen) output.info(chosen);
     const localSize = launched(process.env)?.localSize ?? 1;
     const modelOptions = { ...modelOptionsOf(options, localSize), precision };
     const inputs = { ...namedInputs(options), model: modelOptions, prompts };
@@ -206,6 +209,10 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
 const modelOptionsOf = (options: TrainOptions, localSize: number) => ({
   ...shareOfMachine(localSize),
   ...options,
+  ...namedModel(options),
+});
+
+const namedModel = (options: TrainOptions) => ({
   model: options.model ?? options.pretrainedModel,
   revision: options.revision ?? options.pretrainedRevision,
   token: options.hfUserAccessToken,

@@ -142,7 +142,7 @@ async function stopIfInterrupted(
 
 /** Prints where the trained weights are, and the best of all evaluations. */
 async function reportDone(
-  { config, prompts, evalPrompts = prompts, manifest }: TrainingJob,
+  { config, prompts, evalPrompts = prompts, manifest, pipeline }: TrainingJob,
   { globalStep, best, times: { seconds } }: Trainer,
   comparison: Comparison,
   output: Output,
@@ -171,7 +171,8 @@ async function reportDone(
   const { images } = comparison;
   const launcher = await launchCommand(process.env);
   const [prompt, { options }] = [evalPrompts.prompts[0]!, manifest];
-  const next = nextCommands({ config, adapter, prompt, options, launcher, images });
+  const modelScheduler = pipeline.kind.scheduler;
+  const next = nextCommands({ config, adapter, modelScheduler, prompt, options, launcher, images });
   output.info(['Next:', ...next].join('\n  '));
 }
 

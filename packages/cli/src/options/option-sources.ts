@@ -3,3 +3,6 @@ export const manifestSource = 'manifest';
 
 /** The source of option values that the file of the starting adapter has. */
 export const adapterSource = 'adapter';
+
+/** The source of option values that the kind of the model decides. */
+export const modelSource = 'model';

@@ -4,7 +4,7 @@ import { parseAlignPropConfig, parseDDPOConfig, type AlignPropConfig, type DDPOC
 import { UsageError } from '../terminal/errors.js';
 import { checkAlgorithm, type Algorithm } from './algorithm.js';
 import { givenFields, type ConfigOption } from './config-options.js';
-import { adapterSource, manifestSource } from './option-sources.js';
+import { adapterSource, manifestSource, modelSource } from './option-sources.js';
 
 /** The complete configuration of a run of either algorithm. */
 export type RunConfig = AlignPropConfig | DDPOConfig;
@@ -54,13 +54,14 @@ const withFlags = (message: string, command: Command, fields: readonly ConfigOpt
     return isFlag ? `${start}${field.options[0]!.long}` : line;
   });
 
-/** Returns for each field that was set whether a flag, the file, the manifest or the adapter set it. */
+/** Returns for each field that was set what set it: a flag, the file, the manifest, the adapter, the kind of model. */
 export function sourcesOf(command: Command, fields: readonly ConfigOption[]): Record<string, string> {
   const names = table<string>({
     cli: 'flag',
     config: 'file',
     [manifestSource]: 'run',
     [adapterSource]: 'adapter',
+    [modelSource]: 'model',
   });
   return Object.fromEntries(
     fields.flatMap(({ field, key }) => {

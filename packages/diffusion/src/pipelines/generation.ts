@@ -18,10 +18,11 @@ export interface GenerateOptions extends MicroConditions {
   negativePrompt2?: string | readonly string[];
   /** Leaves out the last layers of the text encoder, as A1111's "CLIP skip" less 1 does; 0 by default. */
   clipSkip?: number;
-  /** 50 by default; 4 for latent consistency models. */
+  /** 50 by default; 4 for latent consistency models, 1 for SD-Turbo and SDXL-Turbo; see `modelKind`. */
   numInferenceSteps?: number;
   /**
-   * 7.5 by default, 5 for SDXL, 8.5 for latent consistency models; classifier-free guidance is off at 1 and below.
+   * 7.5 by default, 5 for SDXL, and that of the `modelKind` for few-step models; classifier-free guidance is off at 1
+   * and below.
    */
   guidanceScale?: number;
   /** In [0, 1], 0 by default; see `GuidanceOptions`. */

@@ -17,7 +17,6 @@ import {
   type Generated,
   type GenerateOptions,
   type Generation,
-  type GenerationDefaults,
   type Prompt,
 } from './generation.js';
 import { guidedPrediction } from './guidance.js';
@@ -25,6 +24,7 @@ import { decodeImages } from './image-decoder.js';
 import { checkSize } from './image-size.js';
 import { initialLatents } from './latents.js';
 import { loadParts, type FromPretrainedOptions, type StableDiffusionParts } from './load-parts.js';
+import { modelKind, type ModelKind } from './model-kind.js';
 import { modelParams, withModelParams, type ModelParams } from './model-params.js';
 import { checkParts } from './part-configs.js';
 import { PromptEncoder } from './prompt-encoder.js';
@@ -161,10 +161,9 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return this.with(await loadTextualInversion(this, source, options));
   }
 
-  /** The options of `generate` that depend on the kind of model, where they are not given. */
-  get defaults(): Pick<GenerationDefaults, 'numInferenceSteps' | 'guidanceScale'> {
-    if (this.unet.config.time_cond_proj_dim !== null) return { numInferenceSteps: 4, guidanceScale: 8.5 };
-    return { numInferenceSteps: 50, guidanceScale: this.isXL ? 5 : 7.5 };
+  /** The kind of model, with the settings that fit it. */
+  get kind(): ModelKind {
+    return modelKind(this);
   }
 
   /** Pixels per latent along one side. */
@@ -266,7 +265,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
    */
   async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Generated> {
     const generation = resolveGeneration(prompt, options, this.scheduler, {
-      ...this.defaults,
+      ...this.kind,
       zeroNegative: this.#prompts.zeroNegative,
       refused: this.isXL ? [] : xlOptions,
     });

@@ -6,6 +6,7 @@ import { record } from '@alignprop/autograd-ext/outside';
  * Parses options in snake case or camel case with a schema.
  * @param owner the name of the configuration, with which the error begins
  * @param known the keys of the schema, in snake case
+ * @param defaults returns defaults, in snake case, that depend on the given options; those of the schema follow
  * @throws one error that lists every problem
  */
 export function parseOptions<S extends z.ZodType>(
@@ -13,9 +14,10 @@ export function parseOptions<S extends z.ZodType>(
   schema: S,
   known: readonly string[],
   input: Readonly<Record<string, unknown>>,
+  defaults: (given: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>> = () => ({}),
 ): z.output<S> {
   const { values, problems } = knownKeys(input, known);
-  const result = schema.safeParse(values);
+  const result = schema.safeParse({ ...defaults(values), ...values });
   const issues = result.success
     ? []
     : result.error.issues.map(({ path, message }) => `${path.join('.') || 'config'}: ${message}`);

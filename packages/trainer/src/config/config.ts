@@ -1,9 +1,12 @@
 import { z } from 'zod';
+import type { ModelConfigs } from '@alignprop/diffusion';
 import { backpropStrategies, estimatorNames } from '../estimators/estimators.js';
 import { checkBackpropPlan } from '../estimators/config-plan.js';
 import { trackerHelp, trackerNames, trackerOptions, trackerOptionsHelp } from '../trackers/create-trackers.js';
 import { parseOptions } from './config-keys.js';
+import { modelDefaults } from './model-defaults.js';
 import { refuseShared } from './refusals.js';
+import { trainableSchedulers } from './trainable-schedulers.js';
 import { learningRateSchedules } from '../optim/learning-rate.js';
 
 /** A count: of epochs, steps, images. None of a run reaches a billion, and numbers beyond it are typing errors. */
@@ -115,6 +118,13 @@ const fields = {
     ),
   allow_tf32: z.boolean().default(true).describe('Accepted so that TRL configurations load. No engine here uses TF32.'),
   // sampling
+  scheduler: z
+    .enum(trainableSchedulers)
+    .default('ddim')
+    .describe(
+      "Scheduler of the denoising chain, whose steps are differentiated; config is the model's own. " +
+        'By default that of TRL, ddim, with the noise schedule of the model; few-step models keep their own.',
+    ),
   sample_num_steps: positive(MAX_STEPS).default(50).describe('Denoising steps of each image, 1 to 1000.'),
   sample_eta: z
     .number()
@@ -356,13 +366,16 @@ export type AlignPropConfigInput = Input & { readonly [K in keyof Input as Camel
 
 /**
  * Fills in the defaults and checks the configuration.
+ * @param model the model to train: few-step models have defaults of their own, see `modelDefaults`
  * @throws one error that lists every problem: unknown keys (with the nearest known one), wrong types, values out of
  *   range, options that are not implemented, and a truncation that attaches no step in most trajectories
  */
 export function parseAlignPropConfig(
   input: AlignPropConfigInput | Readonly<Record<string, unknown>> = {},
+  model?: ModelConfigs,
 ): AlignPropConfig {
-  return parseOptions('AlignPropConfig', alignPropConfigSchema, Object.keys(fields), input);
+  const defaults = model && ((given: Readonly<Record<string, unknown>>) => modelDefaults(model, given));
+  return parseOptions('AlignPropConfig', alignPropConfigSchema, Object.keys(fields), input, defaults);
 }
 
 /** The configuration as JSON Schema (draft 2020-12), for editors. */

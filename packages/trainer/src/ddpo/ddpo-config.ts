@@ -53,6 +53,7 @@ const fields = {
   mixed_precision: shared.mixed_precision,
   allow_tf32: shared.allow_tf32,
   // sampling
+  scheduler: shared.scheduler,
   sample_num_steps: shared.sample_num_steps,
   sample_eta: shared.sample_eta
     .unwrap()

@@ -26,6 +26,7 @@ import { logSamples } from '../trackers/log-samples.js';
 import { PhaseTimes } from '../trackers/phase-times.js';
 import type { Tracker } from '../trackers/tracker.js';
 import { configuredAdvantages, type Advantages } from './advantages.js';
+import { className } from '../config/trainable-schedulers.js';
 import { parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo-config.js';
 import { EpochProgress } from './epoch-progress.js';
 import { gatherRewards, rewardMetrics, termsOf, type EpochRewards } from './epoch-rewards.js';
@@ -131,9 +132,9 @@ export class DDPOTrainer<M = undefined> {
     this.#collective = collective;
     this.#logger = logger;
     this.#failures = new FailureReports((message) => logger.warn(message));
-    const generators = seededGenerators(config.seed, collective.rank);
-    this.#generators = generators;
-    this.#prepared = preparePipeline(pipeline, { ...config, train_text_encoder: false }, generators.adapter);
+    const generators = (this.#generators = seededGenerators(config.seed, collective.rank));
+    const prepared = { ...config, train_text_encoder: false, owner: 'DDPOTrainer' };
+    this.#prepared = preparePipeline(pipeline, prepared, generators.adapter);
     checkDensities(this.pipeline, config);
     const { weights, created } = this.#prepared;
     const { variables } = weights;
@@ -176,7 +177,7 @@ export class DDPOTrainer<M = undefined> {
     warnOfConfig(config, logger);
   }
 
-  /** The pipeline with the adapter that is trained and a DDIM scheduler: generate with it at any time. */
+  /** The pipeline with the adapter that is trained and the scheduler of the run: generate with it at any time. */
   get pipeline(): StableDiffusionPipeline {
     return this.#prepared.pipeline;
   }
@@ -329,8 +330,12 @@ function checkDensities({ scheduler }: StableDiffusionPipeline, { sample_num_ste
     .timesteps(sample_num_steps)
     .find((step) => !(scheduler.coefficients(step, sample_eta).noise > 0));
   if (!certain) return;
+  const name = className(scheduler);
+  const advice =
+    name === 'DDIMScheduler'
+      ? 'Set sample_eta above 0, and use a scheduler with set_alpha_to_one false.'
+      : "Set scheduler to 'ddim', or train with AlignPropTrainer, which needs no density.";
   throw new Error(
-    `DDPOTrainer: the denoising step at t = ${certain.t} adds no noise, so that it has no density. ` +
-      'Use a scheduler with set_alpha_to_one false.',
+    `DDPOTrainer: the step of ${name} at t = ${certain.t} adds no noise, so that it has no density. ${advice}`,
   );
 }

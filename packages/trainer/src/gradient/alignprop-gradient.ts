@@ -1,6 +1,6 @@
 import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
 import { disposeTensors } from '@alignprop/autograd-ext';
-import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { usesGuidance, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { StepPlan } from '../estimators/plans.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
@@ -172,12 +172,13 @@ export class MicroBatchGradient<M> {
    */
   async gather(params: Gradients, trajectory: Trajectory): Promise<Gradients> {
     const { plan, negativePrompts = [], prompts } = this.#inputs;
-    const { textEncoder, options } = this.#parts;
+    const { textEncoder, options, pipeline } = this.#parts;
+    const isGuided = usesGuidance(pipeline.unet.config, options.guidanceScale);
     let total = params;
     try {
       for (let copy = 0; copy < plan.renoised; copy++)
         total = accumulate(total, await this.#renoisedGradients(trajectory));
-      return await textEncoder.backward(total, options.guidanceScale > 1 ? [...negativePrompts, ...prompts] : prompts);
+      return await textEncoder.backward(total, isGuided ? [...negativePrompts, ...prompts] : prompts);
     } catch (error) {
       disposeTensors(total);
       throw error;

@@ -7,7 +7,8 @@ import { trainsTextEncoder } from './text-encoder-gradient.js';
  * The guided noise prediction of a pipeline's UNet and its gradients, compiled once and shared by all micro-batches.
  * All of them are functions of
  *
- *   latents [B, h, w, C], timestep [1], embeddings [2B, L, D] ([B, L, D] without guidance), guidance scale []
+ *   latents [B, h, w, C], timestep [1], embeddings [2B, L, D] ([B, L, D] without guidance), guidance scale [],
+ *   and what else `predictionInputs` lists
  *
  * and predict [B, h, w, C].
  */

@@ -12,7 +12,7 @@ it('frees the timestep when a prediction or its VJP throws', () =>
     const fail = () => Promise.reject(new Error('out of memory'));
     const config = { time_cond_proj_dim: null, addition_embed_type: null };
     const unet = {
-      pipeline: { scheduler: {}, unet: { config, params: {} } },
+      pipeline: { scheduler: { inputScale: () => 1 }, unet: { config, params: {} } },
       reference: { predict: fail, params: {} },
       trainsEmbeds: false,
       vjp: () => fail,

@@ -1,6 +1,12 @@
-import { clone, dispose, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
+import { add, clone, dispose, mul, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
-import { drawNoise, type Conditioning, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
+import {
+  drawNoise,
+  type Conditioning,
+  type Scheduler,
+  type StableDiffusionPipeline,
+  type Step,
+} from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import type { DrawnPlan } from '../estimators/plans.js';
 import type { Trajectory } from './walk-up.js';
@@ -72,14 +78,20 @@ export async function walkDownRenoised(
   const [step, x0] = [original.steps.at(-1)!, original.latents.at(-1)!];
   const { noise: source } = inputs;
   const noise = typeof source === 'function' ? source(step) : drawNoise(x0.shape, source);
-  const timesteps = new Array<number>(x0.shape[0]).fill(step.t);
-  const latents = tidy(() => pipeline.scheduler.addNoise(x0, noise, timesteps));
+  const latents = tidy(() => noisedTo(pipeline.scheduler, step, x0, noise));
   noise.dispose();
   try {
     return await walk(pipeline, options, { ...inputs, latents }, [step]);
   } finally {
     latents.dispose();
   }
+}
+
+/** Noises latents `[B, h, w, C]` to the level before a step, whose timestep may be a fraction between two levels. */
+function noisedTo(scheduler: Scheduler, step: Step, latents: Tensor4D, noise: Tensor4D): Tensor4D {
+  const isScaled = scheduler.inputScale(step) !== 1; // latents are then x_0 + σ · noise
+  if (isScaled) return add(latents, mul(noise, step.sigmas![step.index]!));
+  return scheduler.addNoise(latents, noise, new Array<number>(latents.shape[0]).fill(step.t));
 }
 
 async function walk(

@@ -23,9 +23,10 @@ import {
 } from '@tensorflow/tfjs-core';
 import { trainable, useBackend, vjp, type ModelFunction, type Params } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import { DDIMScheduler, type DDIMConfig, type Step } from '@alignprop/diffusion';
+import { DDIMScheduler, schedulerFor, type Scheduler, type SchedulerConfig, type Step } from '@alignprop/diffusion';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { testBackends } from '../../../../fixtures/engines.js';
+import { trainableSchedulers } from '../config/trainable-schedulers.js';
 import { walkUp, type Chain, type Trajectory } from './walk-up.js';
 import { stopGradient } from '../__fixtures__/stop-gradient.js';
 import type { Shown, StepPlan } from '../estimators/plans.js';
@@ -39,6 +40,12 @@ const model: ModelFunction = (params, x, t) => {
   return reshape(matMul(tanh(matMul(input as never, first as never)), second as never), x!.shape);
 };
 
+/** The model of a latent at a step, scaled as the scheduler asks. */
+const modelAt =
+  (scheduler: Scheduler, step: Step): ModelFunction =>
+  (params, x, t) =>
+    model(params, mul(x!, scheduler.inputScale(step)), t!);
+
 const shape: [number, number, number, number] = [2, 3, 2, 4];
 const newParams = () => ({
   first: variable(randomNormal([5, 7], 0, 0.7, 'float32', 1)),
@@ -49,7 +56,7 @@ const newParams = () => ({
  * The whole chain as one graph, a prediction detached where the plan says so: what a framework with a tape would run.
  */
 function nested(
-  scheduler: DDIMScheduler,
+  scheduler: Scheduler,
   eta: number,
   steps: readonly Step[],
   noise: readonly Tensor4D[],
@@ -61,7 +68,7 @@ function nested(
     let x = start as Tensor4D;
     for (const [i, step] of steps.entries()) {
       const input = plan[i]!.inputDetached ? stopGradient(x) : x;
-      const output = model(params, input, tensor([step.t])) as Tensor4D;
+      const output = modelAt(scheduler, step)(params, input, tensor([step.t])) as Tensor4D;
       predictions.push([input, output]);
       const next = scheduler.step(plan[i]!.attached ? output : stopGradient(output), step, x, { eta, noise: noise[i] });
       if (shown === 'predicted-x_0' && i === plan.length - 1) return next.predOriginalSample;
@@ -71,19 +78,19 @@ function nested(
   };
 }
 
-const newChain = (scheduler: DDIMScheduler, eta: number, params: Params): Chain => ({
+const newChain = (scheduler: Scheduler, eta: number, params: Params): Chain => ({
   scheduler,
   eta,
   async predictionVjp(latents, step, dy, inputGradient) {
     const timestep = tensor([step.t]);
-    const { value, ...rest } = vjp(model, params, [latents, timestep], dy, inputGradient ? [0] : []);
+    const { value, ...rest } = vjp(modelAt(scheduler, step), params, [latents, timestep], dy, inputGradient ? [0] : []);
     dispose([value, timestep]);
     return rest;
   },
 });
 
 function walkDown(
-  scheduler: DDIMScheduler,
+  scheduler: Scheduler,
   eta: number,
   steps: readonly Step[],
   start: Tensor4D,
@@ -93,7 +100,7 @@ function walkDown(
 ): Trajectory {
   const latents = [start];
   const modelOutputs = steps.map((step, i) => {
-    const output = model(params, latents[i]!, tensor([step.t])) as Tensor4D;
+    const output = modelAt(scheduler, step)(params, latents[i]!, tensor([step.t])) as Tensor4D;
     const { prevSample, predOriginalSample } = scheduler.step(output, step, latents[i]!, { eta, noise: noise[i] });
     latents.push(shown === 'predicted-x_0' && i === steps.length - 1 ? predOriginalSample : prevSample);
     return output;
@@ -101,12 +108,19 @@ function walkDown(
   return { steps, shown, latents, modelOutputs };
 }
 
-const configs: [string, Partial<DDIMConfig>, number][] = [
-  ['epsilon, eta 1', { clip_sample: false, set_alpha_to_one: false, steps_offset: 1 }, 1],
-  ['epsilon, eta 0, clipped x_0', { clip_sample: true, clip_sample_range: 1 }, 0],
-  ['epsilon, eta 0.7, thresholded x_0', { clip_sample: false, thresholding: true, sample_max_value: 2 }, 0.7],
-  ['v-prediction, eta 0.5', { clip_sample: false, prediction_type: 'v_prediction' }, 0.5],
-  ['sample, eta 1, clipped', { clip_sample: true, prediction_type: 'sample' }, 1],
+const configs: [string, SchedulerConfig, number][] = [
+  ['ddim, epsilon, eta 1', { clip_sample: false, set_alpha_to_one: false, steps_offset: 1 }, 1],
+  ['ddim, epsilon, eta 0, clipped x_0', { clip_sample: true, clip_sample_range: 1 }, 0],
+  ['ddim, epsilon, eta 0.7, thresholded x_0', { clip_sample: false, thresholding: true, sample_max_value: 2 }, 0.7],
+  ['ddim, v-prediction, eta 0.5', { clip_sample: false, prediction_type: 'v_prediction' }, 0.5],
+  ['ddim, sample, eta 1, clipped', { clip_sample: true, prediction_type: 'sample' }, 1],
+  ['ddpm, epsilon', { clip_sample: false }, 0],
+  ['euler, epsilon, trailing', { timestep_spacing: 'trailing' }, 0],
+  ['euler, v-prediction, fractional timesteps', { prediction_type: 'v_prediction', timestep_spacing: 'linspace' }, 0],
+  ['euler-ancestral, epsilon', { timestep_spacing: 'trailing' }, 0],
+  ['lcm, epsilon', {}, 0],
+  ['lcm, v-prediction, clipped', { prediction_type: 'v_prediction', clip_sample: true }, 0],
+  ['tcd, epsilon, eta 0.3', {}, 0.3],
 ];
 /** ReFL's last step is attached, DRTune's may not be; DRTune detaches the model's input. */
 const otherCases = [
@@ -117,32 +131,39 @@ const otherCases = [
   ['01010', true, 'predicted-x_0'],
   ['01011', false, 'predicted-x_0'],
 ] as const;
+const fewMasks = new Set(['010011 false', '111111 true', '0001 false']);
 const masks = ['111111', '000001', '000011', '010011', '100000', '101010', '100001'];
 
 describe.each(testBackends)('walkUp on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
-  describe.each(configs)('%s', (_, config, eta) => {
-    it.each([...masks.map((mask) => [mask, false, 'x_0'] as const), ...otherCases])(
-      'equals the nested graph for mask %s, input detached %s, showing %s',
-      async (mask, inputDetached, shown) => {
-        const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
-        const scheduler = new DDIMScheduler(config);
-        const steps = scheduler.timesteps(6).slice(0, mask.length);
-        const params = newParams();
-        const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
-        const noise = steps.map((_, i): Tensor4D => randomNormal(shape, 0, 1, 'float32', 10 + i));
-        const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
-        const whole = vjp(nested(scheduler, eta, steps, noise, plan, shown), params, [start], dy, []);
-        const trajectory = walkDown(scheduler, eta, steps, start, noise, params, shown);
-        const up = await walkUp(newChain(scheduler, eta, params), trajectory, plan, dy);
-        expect(Array.from(trajectory.latents.at(-1)!.dataSync())).toEqual(Array.from(whole.value.dataSync()));
-        expect(Object.keys(up.params)).toEqual(['first', 'second']);
-        for (const name of ['first', 'second']) expectClose(up.params[name]!, whole.params[name]!);
-        const earliest = mask.indexOf('1');
-        up.latents.forEach((gradient, i) => expect(gradient !== undefined, `latents ${i}`).toBe(i > earliest));
-      },
-    );
+  it('is tested with every scheduler that can be trained through', () => {
+    const tested = new Set(configs.map(([name]) => name.split(',')[0]));
+    expect([...tested, 'config'].sort()).toEqual([...trainableSchedulers].sort());
+  });
+
+  describe.each(configs)('%s', (name, config, eta) => {
+    const cases = [...masks.map((mask) => [mask, false, 'x_0'] as const), ...otherCases];
+    // The walk is the same for all schedulers: a few plans are enough for those besides DDIM.
+    it.each(
+      cases.filter(([mask, inputDetached]) => name.startsWith('ddim') || fewMasks.has(`${mask} ${inputDetached}`)),
+    )('equals the nested graph for mask %s, input detached %s, showing %s', async (mask, inputDetached, shown) => {
+      const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
+      const scheduler = schedulerFor(name.split(',')[0]!, config);
+      const steps = scheduler.timesteps(6).slice(0, mask.length);
+      const params = newParams();
+      const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
+      const noise = steps.map((_, i): Tensor4D => randomNormal(shape, 0, 1, 'float32', 10 + i));
+      const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
+      const whole = vjp(nested(scheduler, eta, steps, noise, plan, shown), params, [start], dy, []);
+      const trajectory = walkDown(scheduler, eta, steps, start, noise, params, shown);
+      const up = await walkUp(newChain(scheduler, eta, params), trajectory, plan, dy);
+      expect(Array.from(trajectory.latents.at(-1)!.dataSync())).toEqual(Array.from(whole.value.dataSync()));
+      expect(Object.keys(up.params)).toEqual(['first', 'second']);
+      for (const name of ['first', 'second']) expectClose(up.params[name]!, whole.params[name]!);
+      const earliest = mask.indexOf('1');
+      up.latents.forEach((gradient, i) => expect(gradient !== undefined, `latents ${i}`).toBe(i > earliest));
+    });
   });
 
   it.each([

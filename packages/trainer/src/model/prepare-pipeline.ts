@@ -1,8 +1,9 @@
 import type { Variable } from '@tensorflow/tfjs-core';
 import { trainable, type Params, type TorchGenerator } from '@alignprop/autograd-ext';
-import { DDIMScheduler, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addLora, loraModules, loraTensors } from '@alignprop/lora';
 import type { AlignPropConfig } from '../config/config.js';
+import { chainScheduler, type ChainConfig } from './chain-scheduler.js';
 import { adapterConfig, textTargets } from './adapter-config.js';
 import { prefixed, trainedWeights, type TrainedWeights } from './trained-weights.js';
 
@@ -14,25 +15,27 @@ export interface PreparedPipeline {
   readonly created: Readonly<Record<string, Variable>>;
 }
 
-type PreparationConfig = Pick<
-  AlignPropConfig,
-  'use_lora' | 'train_text_encoder' | 'lora_kind' | 'lora_rank' | 'lora_alpha' | 'lora_target_modules' | 'lora_init'
->;
+type PreparationConfig = ChainConfig &
+  Pick<
+    AlignPropConfig,
+    'use_lora' | 'train_text_encoder' | 'lora_kind' | 'lora_rank' | 'lora_alpha' | 'lora_target_modules' | 'lora_init'
+  >;
 
 /**
  * Adds a new adapter to the UNet unless it has a trainable one, likewise to the text encoder with `train_text_encoder`,
- * and replaces the scheduler by DDIM with the same noise schedule, as TRL does. With `use_lora` false the UNet stays as
- * it is.
- * @throws if the trainable weights of the pipeline are not those that the configuration trains, or the model is of a
- *   kind that cannot be trained in this way
+ * and replaces the scheduler by the one of the configuration with the same noise schedule: by DDIM by default, as TRL
+ * does. With `use_lora` false the UNet stays as it is.
+ * @throws if the trainable weights of the pipeline are not those that the configuration trains, or the model cannot be
+ *   trained through the scheduler
  */
 export function preparePipeline(
   pipeline: StableDiffusionPipeline,
   config: PreparationConfig,
   generator: TorchGenerator,
 ): PreparedPipeline {
-  const { unet, textEncoder, scheduler } = pipeline;
-  checkModel(pipeline, config);
+  const { unet, textEncoder } = pipeline;
+  const scheduler = chainScheduler(pipeline, config);
+  checkTextEncoder(pipeline, config);
   if (!config.use_lora) checkWholeUNet(unet.params);
   const adapted = config.use_lora ? adapt(unet.params, config, config.lora_target_modules, generator) : unet.params;
   const text = config.train_text_encoder
@@ -44,7 +47,7 @@ export function preparePipeline(
   const ready = pipeline.with({
     unet: unet.withParams(adapted),
     textEncoder: textEncoder.withParams(text),
-    scheduler: DDIMScheduler.fromConfig(scheduler.config),
+    scheduler,
   });
   const created = {
     ...(adapted !== unet.params && trainable(adapted)),
@@ -53,13 +56,7 @@ export function preparePipeline(
   return { pipeline: ready, weights: trainedWeights(ready, config.use_lora), created };
 }
 
-/** Refuses what this kind of model cannot be trained with: the chain is DDIM's, with one text encoder's last state. */
-function checkModel({ unet, isXL }: StableDiffusionPipeline, config: PreparationConfig): void {
-  if (unet.config.time_cond_proj_dim !== null)
-    throw new Error(
-      'AlignPropTrainer: the model got a UNet with time_cond_proj_dim, a latent consistency model, expected one that ' +
-        'DDIM can sample. Train the model that it was distilled from.',
-    );
+function checkTextEncoder({ isXL }: StableDiffusionPipeline, config: PreparationConfig): void {
   if (isXL && config.train_text_encoder)
     throw new Error(
       'AlignPropTrainer: train_text_encoder got true for SDXL, expected false: the text encoders of SDXL cannot be ' +

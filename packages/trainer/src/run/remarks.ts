@@ -1,4 +1,4 @@
-import type { Engine } from '@alignprop/autograd-ext';
+import { usesGuidance, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import { emptyProbability, type Plan } from '../estimators/plans.js';
 import type { SavedActivations } from '../gradient/pipeline-chain.js';
@@ -20,7 +20,12 @@ export class ActivationsRemark {
 }
 
 /** Warns of options that have no effect, and of a plan that often attaches nothing. */
-export function warnOfConfig(config: AlignPropConfig, plan: Plan, { precision }: Engine, logger: Logger): void {
+export function warnOfConfig(
+  config: AlignPropConfig,
+  plan: Plan,
+  { engine: { precision }, unet }: StableDiffusionPipeline,
+  logger: Logger,
+): void {
   const empty = emptyProbability(plan, config.sample_num_steps);
   if (empty > 0.01) {
     const percent = `${(100 * empty).toFixed(1)} %`;
@@ -30,6 +35,10 @@ export function warnOfConfig(config: AlignPropConfig, plan: Plan, { precision }:
   const { mixed_precision: mixedPrecision } = config;
   if (precision !== { no: precision, none: precision, fp16: 'float16', bf16: 'bfloat16' }[mixedPrecision])
     logger.warn(`mixed_precision '${mixedPrecision}' has no effect: this engine computes in ${precision}.`);
-  if (config.sample_guidance_scale <= 1 && config.negative_prompts !== null)
-    logger.warn('negative_prompts have no effect without guidance (sample_guidance_scale above 1).');
+  if (!usesGuidance(unet.config, config.sample_guidance_scale) && config.negative_prompts !== null)
+    logger.warn(
+      unet.config.time_cond_proj_dim === null
+        ? 'negative_prompts have no effect without guidance (sample_guidance_scale above 1).'
+        : 'negative_prompts have no effect: a latent consistency model has no unconditional branch.',
+    );
 }

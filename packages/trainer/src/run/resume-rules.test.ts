@@ -20,7 +20,17 @@ describe('resumeRules', () => {
   it('has a rule for each option of both configurations', () => {
     const options = [...Object.keys(alignPropConfigSchema.shape), ...Object.keys(ddpoConfigSchema.shape)];
     expect(options.filter((option) => !(option in resumeRules))).toEqual([]);
-    const others = ['model', 'embeddings', 'lora', 'reward', 'eval_reward', 'prompts', 'eval_prompts', 'engine'];
+    const others = [
+      'model',
+      'embeddings',
+      'lora',
+      'reward',
+      'reward_decoder',
+      'eval_reward',
+      'prompts',
+      'eval_prompts',
+      'engine',
+    ];
     const known = [...options, ...others, 'algorithm'];
     expect(Object.keys(resumeRules).filter((name) => !known.includes(name))).toEqual([]);
   });

@@ -44,7 +44,7 @@ export const resumeRules = table<Rule>({
     'eval_seed',
     ...['sample_num_steps', 'sample_eta', 'sample_guidance_scale', 'negative_prompts', 'height', 'width'],
   ]),
-  ...named('refused', ['lora_alpha', 'model', 'embeddings', 'lora', 'reward']),
+  ...named('refused', ['scheduler', 'lora_alpha', 'model', 'embeddings', 'lora', 'reward', 'reward_decoder']),
   ...named('fixed', [
     ...['use_lora', 'train_text_encoder', 'lora_kind', 'lora_rank', 'lora_target_modules', 'train_use_8bit_adam'],
     'algorithm',

@@ -73,6 +73,18 @@ describe('resuming', () => {
     ]);
   });
 
+  it('replays the noise of the steps of a scheduler that draws some, and refuses another scheduler', async () => {
+    const noisy = { ...busy, scheduler: 'lcm', sample_guidance_scale: 1, negative_prompts: null } as const;
+    const straight = await run({ ...noisy, num_epochs: 2, output_dir: '' });
+    const first = await run({ ...noisy, num_epochs: 1 });
+    await expect(run({ ...noisy, scheduler: 'ddim', num_epochs: 2, resume_from: out })).rejects.toThrow(
+      /scheduler got "ddim", expected "lcm"/,
+    );
+    const second = await run({ ...noisy, num_epochs: 2, resume_from: out });
+    expect([...first.metrics, ...second.metrics]).toEqual(straight.metrics);
+    expect(second.weights).toEqual(straight.weights);
+  });
+
   it('restores the state of a reward that learns, and warns where the checkpoint has none for it', async () => {
     const warnings: string[] = [];
     const learning = async (

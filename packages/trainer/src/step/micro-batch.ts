@@ -52,21 +52,20 @@ export class MicroBatches<M> {
    */
   drawPrompts(firstImage: number): DrawnPrompts<M> {
     const { train_batch_size: batch, sample_guidance_scale: guidanceScale } = this.config;
+    const isGuided = usesGuidance(this.pipeline.unet.config, guidanceScale);
     const drawn = Array.from({ length: batch }, () => this.#drawPrompt());
     return {
       prompts: drawn.map(([prompt]) => prompt),
       promptMetadata: drawn.map(([, metadata]) => metadata),
-      negativePrompts: guidanceScale > 1 ? this.#negativePrompts(drawn, firstImage) : undefined,
+      negativePrompts: isGuided ? this.#negativePrompts(drawn, firstImage) : undefined,
     };
   }
 
   /** Encodes prompts and negative prompts. The tensors belong to the caller. */
   async encode({ prompts, negativePrompts }: DrawnPrompts<M>): Promise<Conditioning> {
-    const { unet } = this.pipeline;
     const encoding = await this.pipeline.encodePrompt(prompts);
     try {
-      const isGuided = usesGuidance(unet.config, this.config.sample_guidance_scale) && negativePrompts;
-      const negative = isGuided ? await this.#encodeNegative(negativePrompts) : undefined;
+      const negative = negativePrompts ? await this.#encodeNegative(negativePrompts) : undefined;
       const timeIds = this.pipeline.timeIds({ batch: prompts.length, ...imageSize(this.config) });
       return {
         ...encoding,
