@@ -61,11 +61,14 @@ describe('launchCommand', () => {
     ],
   ])('names the launcher of %s', async (_, env, expected) => expect(await launchCommand(env)).toEqual(expected));
 
-  it('has the options that mpirun was given', async () => {
+  it.each([
+    ['the program', []],
+    ['npx, which runs it by a shell', ['sh', '-c', '"$@"; exit', 'sh']],
+  ])('has the options that mpirun was given, if it starts %s', async (_, shell) => {
     const program = `import(${JSON.stringify(import.meta.resolve('./launcher.ts'))})
       .then(({ launchCommand }) => launchCommand(process.env))
       .then((words) => process.stdout.write(JSON.stringify(words)));`;
-    const node = [process.execPath, '--import', import.meta.resolve('tsx'), '--eval', program];
+    const node = [...shell, process.execPath, '--import', import.meta.resolve('tsx'), '--eval', program];
     const env = { OMPI_COMM_WORLD_SIZE: '2', OMPI_COMMAND: basename(node[0]!), OMPI_ARGV: node.slice(1).join(' ') };
     // A shell in mpirun's place, whose command line is that of mpirun.
     const mpirun = ['-c', '"${@:6}"; exit', 'mpirun', '-np', '2', '--bind-to', 'none', '--report', ...node];

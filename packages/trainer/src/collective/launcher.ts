@@ -19,7 +19,7 @@ interface Launcher {
   /** Number of processes: NaN if the launcher does not say, undefined if another launcher, or none, was used. */
   readonly size: (env: Environment) => number | undefined;
   /** The arguments that start as many processes once more, before the program's. */
-  readonly command?: (env: Environment, parent: readonly string[]) => readonly string[];
+  readonly command?: (env: Environment, ancestors: readonly (readonly string[])[]) => readonly string[];
 }
 
 const openMpi = "Open MPI's mpirun or srun --mpi=pmix";
@@ -30,7 +30,10 @@ const launchers: readonly Launcher[] = [
     name: openMpi,
     isConnected: true,
     size: ({ OMPI_COMM_WORLD_SIZE: size }) => (size === undefined ? undefined : Number(size)),
-    command: (env, parent) => mpirunArguments(env, parent) ?? ['mpirun', '-np', env.OMPI_COMM_WORLD_SIZE!],
+    command: (env, ancestors) => {
+      const found = ancestors.map((words) => mpirunArguments(env, words)).find((words) => words !== undefined);
+      return found ?? ['mpirun', '-np', env.OMPI_COMM_WORLD_SIZE!];
+    },
   },
   {
     name: openMpi,
@@ -83,27 +86,35 @@ export function launched(env: Environment): Launched | undefined {
 export async function launchCommand(env: Environment): Promise<readonly string[] | undefined> {
   if (!launched(env)) return undefined;
   const { command } = launchers.find(({ size }) => size(env) !== undefined)!;
-  return command?.(env, await parentArguments());
+  return command?.(env, await ancestorArguments());
 }
 
-/** The arguments of the parent process, which is mpirun or a helper of its; empty where they cannot be read. */
-async function parentArguments(): Promise<readonly string[]> {
+/**
+ * The arguments of the parent process and of those above it, nearest first: mpirun or a helper of its, also above npx
+ * and its shell. Ends where they cannot be read.
+ */
+async function ancestorArguments(): Promise<readonly (readonly string[])[]> {
   const { readFile } = await import('node:fs/promises');
   // eslint-disable-next-line no-restricted-syntax -- it only completes a printed command
-  const text = await readFile(`/proc/${process.ppid}/cmdline`, 'utf8').catch(() => '');
-  return text.split('\0').slice(0, -1);
+  const read = (path: string) => readFile(path, 'utf8').catch(() => '');
+  const all: (readonly string[])[] = [];
+  for (let id = process.ppid; id > 1 && all.length < 8;) {
+    all.push((await read(`/proc/${id}/cmdline`)).split('\0').slice(0, -1));
+    id = Number(/^PPid:\s*(\d+)/m.exec(await read(`/proc/${id}/status`))?.[1] ?? 0);
+  }
+  return all;
 }
 
-/** The arguments of mpirun before the program; undefined for another parent, or several programs (`a : b`). */
+/** The arguments of mpirun before the program; undefined for another process, or several programs (`a : b`). */
 function mpirunArguments(
   { OMPI_COMMAND: program, OMPI_ARGV: args = '', OMPI_NUM_APP_CTX: programs = '1' }: Environment,
-  parent: readonly string[],
+  words: readonly string[],
 ): readonly string[] | undefined {
   if (programs !== '1') return undefined;
   // OMPI_COMMAND has the program without its folder.
   const isProgram = (word: string) => program !== undefined && `/${word}`.endsWith(`/${program}`);
-  const end = parent.findIndex((word, i) => i > 0 && isProgram(word) && parent.slice(i + 1).join(' ') === args);
-  return end > 0 ? parent.slice(0, end) : undefined;
+  const end = words.findIndex((word, i) => i > 0 && isProgram(word) && words.slice(i + 1).join(' ') === args);
+  return end > 0 ? words.slice(0, end) : undefined;
 }
 
 const refusal = (launcher: string, size: number): string =>
