@@ -36,9 +36,9 @@ describe('importOptional', () => {
 
   it('names the package and the command that installs it', async () => {
     vi.spyOn(process, 'cwd').mockReturnValue(folder);
-    await expect(importOptional('@scope/it/part', missing)).rejects.toThrow(
-      "the package '@scope/it' cannot be loaded: Cannot find package 'it'. Run 'npm install @scope/it'",
-    );
+    const message = "the package '@scope/it' cannot be loaded: Cannot find package 'it'. Run 'npm install @scope/it";
+    await expect(importOptional('@scope/it/part', missing)).rejects.toThrow(`${message}'`);
+    await expect(importOptional('@scope/it/part', missing, ['other'])).rejects.toThrow(`${message} other'`);
   });
 });
 

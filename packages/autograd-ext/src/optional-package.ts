@@ -17,14 +17,19 @@ export type Found<T> =
  * So it may be installed beside a command that is installed globally, or in the project where the command is run.
  * @param specifier the package, or an entry of it: `nsfwjs/models/mobilenet_v2`
  * @param load imports it by its literal name, so that bundlers see it
+ * @param others packages that are of use with it, and are installed by the same command
  * @throws if neither has it, or it cannot be loaded; the message gives the command that installs it
  */
-export async function importOptional<T>(specifier: string, load: () => Promise<T>): Promise<T> {
+export async function importOptional<T>(
+  specifier: string,
+  load: () => Promise<T>,
+  others: readonly string[] = [],
+): Promise<T> {
   const { module, error } = await findOptional(specifier, load);
   if (!error) return module;
   const name = packageName(specifier);
   const [why] = error.message.split('\n');
-  throw new Error(`the package '${name}' cannot be loaded: ${why}. Run '${await installCommand(name)}'`, {
+  throw new Error(`the package '${name}' cannot be loaded: ${why}. Run '${await installCommand(name, ...others)}'`, {
     cause: error,
   });
 }

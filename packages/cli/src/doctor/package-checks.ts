@@ -1,9 +1,15 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { table } from '@alignprop/autograd-ext/outside';
-import { installCommand } from '@alignprop/autograd-ext';
+import { installCommand, runtimeInstallCommand } from '@alignprop/autograd-ext';
 import { findPackage, ownPackages, packageFolder, versionOf } from '../installed-package.js';
 import type { Finding } from './finding.js';
+
+/** The commands that install packages which need more than their name. */
+const installers = table<(name: string) => Promise<string>>({
+  'onnxruntime-node': () => runtimeInstallCommand(),
+  nsfwjs: (name) => installCommand(name, '@tensorflow/tfjs-layers'),
+});
 
 /** Packages that users may install, and their purposes. */
 const optional = table({
@@ -26,7 +32,7 @@ export async function checkPackages(): Promise<readonly Finding[]> {
       return {
         name,
         status: 'ok',
-        text: `not installed; for ${purpose}: ${await installCommand(name)}`,
+        text: `not installed; for ${purpose}: ${await (installers[name] ?? installCommand)(name)}`,
         values: { installed: false },
       };
     return { name, status: 'ok', text: `${found.version} in ${found.folder}, for ${purpose}`, values: { ...found } };

@@ -54,7 +54,8 @@ async function installedModel(): Promise<NsfwModel> {
   // Typed as string, so that neither bundlers nor the compiler resolve it.
   const path: string = 'nsfwjs/models/mobilenet_v2';
   const load = () => import(path) as Promise<{ MobileNetV2Model: NsfwModel }>;
-  const module = await importOptional(path, load).catch((cause: unknown) => {
+  // Reading the model needs tfjs-layers, which a global installation of nsfwjs has only for itself.
+  const module = await importOptional(path, load, ['@tensorflow/tfjs-layers']).catch((cause: unknown) => {
     throw new Error(`nsfwSafety: ${(cause as Error).message}, or pass a model.`, { cause });
   });
   return module.MobileNetV2Model;
