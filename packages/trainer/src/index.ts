@@ -14,6 +14,7 @@ export {
   type DDPOConfig,
   type DDPOConfigInput,
 } from './ddpo/ddpo-config.js';
+export { ddpoDryRun, type DDPODryRun, type DDPODryRunInputs } from './ddpo/ddpo-dry-run.js';
 export { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './ddpo/trainer.js';
 export { fixed, gaussian, uniform, type Cut } from './estimators/cuts.js';
 export { attachProbabilities, emptyProbability, type Plan } from './estimators/plans.js';

@@ -1,6 +1,8 @@
 // alignprop train --algorithm ddpo.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { useBackend } from '@alignprop/autograd-ext';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -74,32 +76,42 @@ describe('alignprop train --algorithm ddpo', () => {
     expect(weights('broken').equals(weights('whole'))).toBe(true);
   });
 
-  it('evaluates, stops early, starts from an adapter, and takes services', async () => {
+  it('evaluates, stops early, starts from an adapter, and trains on a program plus an HTTP service', async () => {
     writeFileSync(file('score.cjs'), lengths);
+    const asked: { step: number; epoch: number; prompts: string[] }[] = [];
+    const server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        asked.push(JSON.parse(Buffer.concat(chunks).toString()) as (typeof asked)[number]);
+        response.end(JSON.stringify({ scores: asked.at(-1)!.prompts.map((_, i) => 1e6 + i) }));
+      });
+    });
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
     writeFileSync(file('held-out.txt'), 'snail\n');
     const held = `--eval-prompts ${file('held-out.txt')} --eval-freq 1 --eval-reward jpeg-compressibility`;
     const evaluation = `${held} --early-stopping-patience 1`;
-    const reward = ['--reward', `exec:node ${file('score.cjs')}`];
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/score`;
+    const reward = ['--reward', `exec:node ${file('score.cjs')}`, '--reward', url];
     const start = ['--lora', file('whole/pytorch_lora_weights.safetensors'), '--json'];
     const options = words(
       `--algorithm ddpo --num-epochs 2 --train-learning-rate 1e-9 --output-dir ${file('next')} ${evaluation}`,
     );
-    const code = await run([
-      'train',
-      '--model',
-      fixturePath('sd2-tiny/model'),
-      ...words(fast),
-      ...options,
-      ...reward,
-      ...start,
-    ]);
+    const model = ['--model', fixturePath('sd2-tiny/model')];
+    const code = await run(['train', ...model, ...words(fast), ...options, ...reward, ...start]).finally(() =>
+      server.close(),
+    );
     expect([code, printed.stderr]).toEqual([0, expect.any(String)]);
     const events = printed.stdout
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as { event: string; reward_mean?: number });
     expect(events.map(({ event }) => event)).toEqual(['evaluation', 'evaluation', 'step', 'judged', 'done']);
-    expect(events[2]!.reward_mean).toBeGreaterThan(100);
+    expect(events[2]!.reward_mean).toBeGreaterThan(1e6 + 100); // the answer of the service and the length of a file
+    expect(asked).toMatchObject([
+      { step: 0, epoch: 0, prompts: ['crab'] },
+      { step: 0, epoch: 0, prompts: ['crab'] },
+    ]);
   });
 
   it.each([

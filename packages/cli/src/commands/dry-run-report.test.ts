@@ -29,6 +29,7 @@ async function train(...args: readonly string[]): Promise<{ stdout: string; peak
 interface Report {
   config: Record<string, unknown>;
   sources: Record<string, string>;
+  unet_calls_per_epoch: object;
   attach_probabilities: number[];
   most_attached: number;
   effective_batch: number;
@@ -53,6 +54,26 @@ describe('alignprop train --dry-run', () => {
     expect(total / peak, JSON.stringify({ peak, ...report.memory })).toBeLessThan(1.2);
     expect(Object.values(parts).reduce((sum, bytes) => sum + bytes, 0)).toBeCloseTo(total, 0);
     expect([typeof at, free > 0]).toEqual(['string', true]);
+  });
+
+  it('counts the images and calls of DDPO, and asks no service', async () => {
+    const batches = '--sample-batch-size 4 --train-batch-size 2 --reward exec:false --output-dir a --use-lora false';
+    const line = `--algorithm ddpo --sample-num-steps 10 --num-epochs 3 ${batches} --dry-run`;
+    const report = JSON.parse((await train(line, '--json --quiet')).stdout) as Report;
+    expect(report).toMatchObject({
+      images_per_epoch: 8,
+      optimizer_steps_per_epoch: 4,
+      unet_calls_per_epoch: { sampling: 20, gradient: 40 },
+      trainable_parameters: 4_809_188,
+      memory: { samples: expect.any(Number) as number },
+    });
+    expect(report.writes).toContain('a/unet/');
+    const { stdout } = await train(line);
+    expect(stdout).toMatch(/^Epoch +8 images, drawn 4 at once, 2 times; then 4 optimizer steps$/m);
+    expect(stdout).toMatch(
+      /^UNet +20 calls an epoch .*, and 40 with a gradient to train on 2 at once\n +60 and 120 in 3 /m,
+    );
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   it('describes the run as JSON and as text, and writes nothing', async () => {

@@ -1,17 +1,26 @@
 import { freemem } from 'node:os';
 import { memoryUsage } from 'node:process';
-import { useBackend } from '@alignprop/autograd-ext';
+import { useBackend, type EngineName } from '@alignprop/autograd-ext';
 import type { RewardFunction } from '@alignprop/rewards';
-import { dryRun, type AlignPropConfig, type DryRun } from '@alignprop/trainer';
+import {
+  ddpoDryRun,
+  dryRun,
+  type AlignPropConfig,
+  type DDPOConfig,
+  type DDPODryRun,
+  type DryRun,
+} from '@alignprop/trainer';
 import type { UserReward } from '../options/reward-file.js';
+import { isAlignProp, type RunConfig } from '../options/run-config.js';
 import type { Output } from '../terminal/output.js';
 import { table } from '../terminal/table.js';
 import type { TrainingJob } from './training-run.js';
 
 /** A training job that is described and not run. */
-export interface DryRunJob extends Pick<TrainingJob, 'pipeline' | 'prompts' | 'evalReward' | 'evalPrompts'> {
-  config: AlignPropConfig;
-  reward: RewardFunction;
+export interface DryRunJob extends Pick<
+  TrainingJob,
+  'config' | 'pipeline' | 'prompts' | 'reward' | 'evalReward' | 'evalPrompts'
+> {
   /** Whether a flag or the configuration file has set a field: 'flag' or 'file' by the name of the field. */
   sources: Readonly<Record<string, string>>;
   /** The value of `--max-memory` in bytes; by default 70 % of the free memory. */
@@ -31,23 +40,27 @@ interface MemoryReport {
   free: number;
 }
 
+/** What an algorithm would do, as a record for --json and as lines, and its options that reduce memory. */
+interface Plan {
+  readonly record: Readonly<Record<string, unknown>>;
+  readonly lines: readonly string[];
+  /** Bytes outside the engine and the optimizer, by name. */
+  readonly memory?: Readonly<Record<string, number>>;
+  /** Names the option that saves fewer activations for backward. @param room bytes that they may take */
+  recompute?(room: number): string;
+  /** Name the options that make batches smaller. */
+  readonly smallerBatches: readonly string[];
+}
+
 /** Prints the configuration, the training plan, the output files and the estimated peak memory of a run. */
 export async function reportDryRun(job: DryRunJob, output: Output): Promise<void> {
-  const { config, pipeline, prompts, evalPrompts, sources, maxMemory } = job;
+  const { config, pipeline, evalPrompts, sources } = job;
   const program = memoryUsage.rss() + programGrowth;
   const free = freemem();
   const engine = pipeline.engine.name === 'tfjs' ? 'tfjs' : 'onnxruntime';
   await useBackend('cpu'); // zeros take no memory on it
-  const run = await dryRun({
-    config,
-    pipeline,
-    rewardFunction: job.reward,
-    evaluation: evalPrompts && { ...evalPrompts, rewardFunction: silently(job.evalReward ?? job.reward) },
-    prompt: prompts.prompts[0],
-    promptMetadata: prompts.promptMetadata?.[0],
-    engine: { engine, maxMemory: maxMemory ?? 0.7 * free, precision: pipeline.engine.precision },
-  });
-  const parts = { ...memoryParts(run), program };
+  const { run, plan } = await simulate(job, engine, free);
+  const parts = { ...memoryParts(run), ...plan.memory, program };
   const memory = { parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0), free };
   const writes = outputFiles(config, evalPrompts !== undefined);
   output.result(
@@ -55,16 +68,88 @@ export async function reportDryRun(job: DryRunJob, output: Output): Promise<void
       event: 'dry_run',
       config,
       sources,
-      attach_probabilities: run.attachProbabilities,
-      most_attached: run.mostAttached,
-      effective_batch: run.effectiveBatch,
+      ...plan.record,
       trainable_parameters: run.trainableParameters,
       writes,
       engine,
       memory: { total: memory.total, at: run.memory.running, free, ...parts },
     },
-    reportText(job, run, writes, memory),
+    reportText(job, { run, plan, writes, memory }),
   );
+}
+
+type AnyDryRun = DryRun | DDPODryRun;
+
+/** Simulates the algorithm of a job. @param free bytes */
+async function simulate(
+  { config, pipeline, prompts, reward, evalReward = reward, evalPrompts, ...job }: DryRunJob,
+  engine: EngineName,
+  free: number,
+): Promise<{ run: AnyDryRun; plan: Plan }> {
+  const inputs = {
+    pipeline,
+    evaluation: evalPrompts && { ...evalPrompts, rewardFunction: silently(evalReward) },
+    prompt: prompts.prompts[0],
+    promptMetadata: prompts.promptMetadata?.[0],
+    engine: { engine, maxMemory: job.maxMemory ?? 0.7 * free, precision: pipeline.engine.precision },
+  };
+  if (!isAlignProp(config)) {
+    const run = await ddpoDryRun({ ...inputs, config, rewardFunction: silently(reward) });
+    return { run, plan: ddpoPlan(run, config) };
+  }
+  // Its options were checked: they name a reward with a gradient.
+  const run = await dryRun({ ...inputs, config, rewardFunction: reward as RewardFunction });
+  return { run, plan: alignPropPlan(run, config) };
+}
+
+function alignPropPlan(
+  { attachProbabilities, mostAttached, effectiveBatch }: DryRun,
+  { sample_num_steps, train_batch_size, train_gradient_accumulation_steps }: AlignPropConfig,
+): Plan {
+  return {
+    record: {
+      attach_probabilities: attachProbabilities,
+      most_attached: mostAttached,
+      effective_batch: effectiveBatch,
+    },
+    lines: [
+      `Attached    ${attachText(attachProbabilities)}`,
+      `            at most ${mostAttached} of ${sample_num_steps} steps in this run`,
+      `Batch       ${effectiveBatch} images an optimizer step: ` +
+        `${train_batch_size} at once, ${train_gradient_accumulation_steps} times`,
+    ],
+    recompute: (room) =>
+      `give --max-memory ${Math.max(1, Math.floor(room / 1e6))}MB or less, ` +
+      `which recomputes more of the ${mostAttached} attached steps`,
+    smallerBatches: ['make --train-batch-size smaller and --train-gradient-accumulation-steps larger'],
+  };
+}
+
+function ddpoPlan(
+  { images, optimizerSteps, unetCalls, samples }: DDPODryRun,
+  { sample_batch_size: sampled, sample_num_batches_per_epoch, train_batch_size, num_epochs }: DDPOConfig,
+): Plan {
+  const { sampling, gradient } = unetCalls;
+  const count = (n: number) => n.toLocaleString('en');
+  return {
+    record: {
+      images_per_epoch: images,
+      optimizer_steps_per_epoch: optimizerSteps,
+      unet_calls_per_epoch: unetCalls,
+    },
+    lines: [
+      `Epoch       ${count(images)} images, drawn ${sampled} at once, ${sample_num_batches_per_epoch} times; ` +
+        `then ${count(optimizerSteps)} optimizer steps`,
+      `UNet        ${count(sampling)} calls an epoch to draw ${sampled} at once, ` +
+        `and ${count(gradient)} with a gradient to train on ${train_batch_size} at once`,
+      `            ${count(num_epochs * sampling)} and ${count(num_epochs * gradient)} in ${count(num_epochs)} epochs`,
+    ],
+    memory: { samples },
+    smallerBatches: [
+      'make --train-batch-size smaller and --train-gradient-accumulation-steps larger',
+      'make --sample-batch-size smaller and --sample-num-batches-per-epoch larger',
+    ],
+  };
 }
 
 /** Replaces a function that may ask a service by one that asks nothing. The memory of either is not the engine's. */
@@ -73,30 +158,24 @@ const silently = (reward: UserReward): UserReward =>
 
 function reportText(
   { config, sources }: DryRunJob,
-  run: DryRun,
-  writes: readonly string[],
-  memory: MemoryReport,
+  { run, plan, writes, memory }: { run: AnyDryRun; plan: Plan; writes: readonly string[]; memory: MemoryReport },
 ): string {
-  const { sample_num_steps, train_batch_size, train_gradient_accumulation_steps } = config;
   const { running } = run.memory;
   return [
     configText(config, sources),
-    `Attached    ${attachText(run.attachProbabilities)}`,
-    `            at most ${run.mostAttached} of ${sample_num_steps} steps in this run`,
-    `Batch       ${run.effectiveBatch} images an optimizer step: ` +
-      `${train_batch_size} at once, ${train_gradient_accumulation_steps} times`,
+    ...plan.lines,
     `Trains      ${run.trainableParameters.toLocaleString('en')} parameters`,
     `Writes      ${writes.join('\n            ')}`,
     `Memory      at its peak, ${running === 'nothing' ? 'while no function runs' : `in ${running}`}:`,
     '',
     memoryText(memory),
     '',
-    advice(run, config, memory),
+    advice(run, plan, config, memory),
   ].join('\n');
 }
 
 /** Returns the parts of the estimated peak memory in bytes. */
-function memoryParts({ memory, optimizer }: DryRun): Record<string, number> {
+function memoryParts({ memory, optimizer }: AnyDryRun): Record<string, number> {
   const { weights, activations, kept, copies, sessions } = memory;
   const saved = Object.fromEntries(
     Object.entries(kept)
@@ -143,7 +222,7 @@ function attachText(probabilities: readonly number[]): string {
     .replace(/(.{60,90}?), /g, '$1,\n            ');
 }
 
-function outputFiles(config: AlignPropConfig, hasEvalPrompts: boolean): readonly string[] {
+function outputFiles(config: RunConfig, hasEvalPrompts: boolean): readonly string[] {
   const names = [
     config.use_lora ? 'pytorch_lora_weights.safetensors' : 'unet/',
     'config.json',
@@ -159,21 +238,19 @@ function outputFiles(config: AlignPropConfig, hasEvalPrompts: boolean): readonly
 
 /** Says whether the run fits into memory and, if not, which options reduce its memory. */
 function advice(
-  { memory, optimizer, mostAttached }: DryRun,
-  { use_lora, train_use_8bit_adam }: AlignPropConfig,
+  { memory, optimizer }: AnyDryRun,
+  plan: Plan,
+  { use_lora, train_use_8bit_adam }: RunConfig,
   { total, free }: MemoryReport,
 ): string {
   const exceedsFree = total > free;
   if (!exceedsFree && optimizer <= wasmLimit) return `It fits into the ${megabytes(free)} MB that are free.`;
   const room = free - total + (memory.kept.UNet ?? 0);
-  const recompute =
-    `give --max-memory ${Math.max(1, Math.floor(room / 1e6))}MB or less, ` +
-    `which recomputes more of the ${mostAttached} attached steps`;
   const remedies = [
-    ...(room > 0 && exceedsFree ? [recompute] : []),
+    ...(plan.recompute && room > 0 && exceedsFree ? [plan.recompute(room)] : []),
     ...(use_lora ? [] : ['train an adapter (--use-lora)']),
     ...(use_lora || train_use_8bit_adam ? [] : ['use --train-use-8bit-adam']),
-    'make --train-batch-size smaller and --train-gradient-accumulation-steps larger',
+    ...plan.smallerBatches,
     'make images smaller (--height, --width)',
   ];
   const problem = exceedsFree

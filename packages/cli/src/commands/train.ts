@@ -1,6 +1,5 @@
 import { Option, type Command } from 'commander';
 import { ensureBackend, useBackend } from '@alignprop/autograd-ext';
-import type { RewardFunction } from '@alignprop/rewards';
 import { checkRunStart, type PlannedRun } from '@alignprop/trainer';
 import {
   acrossProcesses,
@@ -24,7 +23,7 @@ import { collectValues, integerParser } from '../options/option-parsers.js';
 import { simpleAnimals } from '../options/prompt-list.js';
 import { addPromptOptions, readPromptOptions, type PromptOptions } from '../options/prompt-options.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
-import { isAlignProp, runConfig, sourcesOf } from '../options/run-config.js';
+import { runConfig, sourcesOf } from '../options/run-config.js';
 import { applyManifest, promptFiles } from '../options/run-manifest.js';
 import { defaultReward, runRewards } from '../options/run-rewards.js';
 import {
@@ -190,9 +189,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     if (options.dryRun) {
       const sources = sourcesOf(command, fields);
       const { maxMemory } = options;
-      const reward = loaded.reward as RewardFunction;
-      if (collective.rank === 0 && isAlignProp(config))
-        await reportDryRun({ ...job, config, reward, sources, maxMemory }, output);
+      if (collective.rank === 0) await reportDryRun({ ...job, sources, maxMemory }, output);
       return;
     }
     const warning = options.threads === undefined && collective.size > 1 && bindingWarning(localSize);

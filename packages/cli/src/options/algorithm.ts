@@ -24,8 +24,6 @@ export const addAlgorithm = (command: Command): Command =>
  * @throws UsageError that names those of the other one
  */
 export function checkAlgorithm(command: Command, fields: readonly ConfigOption[], algorithm: Algorithm): void {
-  if (algorithm === 'ddpo' && command.getOptionValue('dryRun') === true)
-    throw new UsageError('--dry-run: plans runs of alignprop, got --algorithm ddpo. Leave one of them out.');
   const strangers = fields.filter(({ key, algorithms: own }) => !own.includes(algorithm) && isSet(command, key));
   if (strangers.length === 0) return;
   const names = strangers.map(({ options }) => options[0]!.long!);

@@ -2,6 +2,7 @@ import { dispose, scalar, tensor, tensor1d, type Tensor, type Tensor1D, type Ten
 import type { ModelFunction } from '@alignprop/autograd-ext';
 import { guidedPrediction, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
 import type { Gradients } from '../optim/gradients.js';
+import type { DDPOConfig } from './ddpo-config.js';
 import { clippedLoss, transitionLogProb } from './policy.js';
 import type { Sample } from './samples.js';
 
@@ -31,6 +32,13 @@ export interface PolicyGradientOptions {
   readonly guidanceScale: number;
   readonly clipRange: number;
 }
+
+/** The options of a configuration. */
+export const policyOptions = (config: DDPOConfig): Omit<PolicyGradientOptions, 'latentShape'> => ({
+  eta: config.sample_eta,
+  guidanceScale: config.train_cfg ? config.sample_guidance_scale : 1,
+  clipRange: config.train_clip_range,
+});
 
 /** Computes the gradient of `weight` times the mean clipped loss of steps, each of another sample. */
 export type PolicyGradientFunction = (batch: readonly TakenStep[], weight: number) => Promise<PolicyGradient>;

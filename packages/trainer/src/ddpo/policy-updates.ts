@@ -91,7 +91,7 @@ export class PolicyUpdates {
     const { config, pipeline, generator, collective } = this.#options;
     const { train_batch_size: size, train_gradient_accumulation_steps: rounds } = config;
     const schedule = pipeline.scheduler.timesteps(config.sample_num_steps);
-    const trained = Math.trunc(schedule.length * config.train_timestep_fraction);
+    const trained = trainedSteps(config, schedule.length);
     // Every image takes its own steps, in its own order.
     const images = shuffled(samples, generator).map((image) =>
       shuffled(schedule, generator)
@@ -174,8 +174,12 @@ export class PolicyUpdates {
   }
 }
 
+/** The number of denoising steps of each image that are trained on. @param steps those of its chain */
+export const trainedSteps = ({ train_timestep_fraction: share }: DDPOConfig, steps: number): number =>
+  Math.trunc(steps * share);
+
 /** Optimizer steps of an epoch in which no reward fails. */
-const stepsPerEpoch = (config: DDPOConfig): number =>
+export const stepsPerEpoch = (config: DDPOConfig): number =>
   (config.train_num_inner_epochs * config.sample_batch_size * config.sample_num_batches_per_epoch) /
   (config.train_batch_size * config.train_gradient_accumulation_steps);
 

@@ -1,8 +1,10 @@
 import { scalar, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline, Step } from '@alignprop/diffusion';
+import { className } from '../config/trainable-schedulers.js';
 import type { Trajectory } from '../gradient/walk-up.js';
 import type { GradientInputs } from '../gradient/alignprop-gradient.js';
 import { walkDown, type SamplingOptions } from '../gradient/walk-down.js';
+import type { DDPOConfig } from './ddpo-config.js';
 import { transitionLogProb } from './policy.js';
 import { disposeTensors } from '@alignprop/autograd-ext';
 
@@ -83,4 +85,23 @@ async function rowsOf(tensor: Tensor | undefined): Promise<readonly Float32Array
   const data = await tensor.data<'float32'>();
   const size = tensor.size / tensor.shape[0]!;
   return Array.from({ length: tensor.shape[0]! }, (_, b) => data.slice(b * size, (b + 1) * size));
+}
+
+/** @throws for a step without noise, which has no density; a schedule that ends at ᾱ = 1 has one as well */
+export function checkDensities(
+  { scheduler }: StableDiffusionPipeline,
+  { sample_num_steps, sample_eta }: Pick<DDPOConfig, 'sample_num_steps' | 'sample_eta'>,
+): void {
+  const certain = scheduler
+    .timesteps(sample_num_steps)
+    .find((step) => !(scheduler.coefficients(step, sample_eta).noise > 0));
+  if (!certain) return;
+  const name = className(scheduler);
+  const advice =
+    name === 'DDIMScheduler'
+      ? 'Set sample_eta above 0, and use a scheduler with set_alpha_to_one false.'
+      : "Set scheduler to 'ddim', or train with AlignPropTrainer, which needs no density.";
+  throw new Error(
+    `DDPOTrainer: the step of ${name} at t = ${certain.t} adds no noise, so that it has no density. ${advice}`,
+  );
 }

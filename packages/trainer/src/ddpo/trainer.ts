@@ -26,14 +26,14 @@ import { logSamples } from '../trackers/log-samples.js';
 import { PhaseTimes } from '../trackers/phase-times.js';
 import type { Tracker } from '../trackers/tracker.js';
 import { configuredAdvantages, type Advantages } from './advantages.js';
-import { className } from '../config/trainable-schedulers.js';
 import { parseDDPOConfig, type DDPOConfig, type DDPOConfigInput } from './ddpo-config.js';
 import { EpochProgress } from './epoch-progress.js';
 import { gatherRewards, rewardMetrics, termsOf, type EpochRewards } from './epoch-rewards.js';
-import { policyGradient } from './policy-gradient.js';
+import { policyGradient, policyOptions } from './policy-gradient.js';
 import { PolicyUpdates } from './policy-updates.js';
 import { RewardCalls } from './reward-calls.js';
 import { Rollouts } from './rollouts.js';
+import { checkDensities } from './samples.js';
 
 export interface DDPOTrainerOptions<M> {
   /** In TRL's spelling or in camel case; see `ddpoConfigSchema`. */
@@ -147,12 +147,7 @@ export class DDPOTrainer<M = undefined> {
     const shared = { config, pipeline: this.pipeline, collective, logger };
     this.#rollouts = new Rollouts({ ...shared, batches, generators, reward });
     this.#advantages = configuredAdvantages(config, this.#progress.rewards);
-    const gradient = policyGradient(this.pipeline, {
-      latentShape,
-      eta: config.sample_eta,
-      guidanceScale: config.train_cfg ? config.sample_guidance_scale : 1,
-      clipRange: config.train_clip_range,
-    });
+    const gradient = policyGradient(this.pipeline, { latentShape, ...policyOptions(config) });
     this.#updates = new PolicyUpdates({
       ...{ ...shared, gradient, variables, optimizer, average },
       generator: generators.plan,
@@ -321,21 +316,5 @@ function warnOfConfig({ train_cfg, sample_guidance_scale }: DDPOConfig, logger: 
   logger.warn(
     'train_cfg is false with guidance: importance ratios compare the unguided prediction with the guided one ' +
       'that drew the images, and most are clipped.',
-  );
-}
-
-/** @throws for a step without noise, which has no density; a schedule that ends at ᾱ = 1 has one as well */
-function checkDensities({ scheduler }: StableDiffusionPipeline, { sample_num_steps, sample_eta }: DDPOConfig): void {
-  const certain = scheduler
-    .timesteps(sample_num_steps)
-    .find((step) => !(scheduler.coefficients(step, sample_eta).noise > 0));
-  if (!certain) return;
-  const name = className(scheduler);
-  const advice =
-    name === 'DDIMScheduler'
-      ? 'Set sample_eta above 0, and use a scheduler with set_alpha_to_one false.'
-      : "Set scheduler to 'ddim', or train with AlignPropTrainer, which needs no density.";
-  throw new Error(
-    `DDPOTrainer: the step of ${name} at t = ${certain.t} adds no noise, so that it has no density. ${advice}`,
   );
 }
