@@ -232,6 +232,7 @@ export class AlignPropTrainer<M = undefined> {
     const remark = new ActivationsRemark(this.#logger);
     return new AlignPropGradient(this.pipeline, this.#options.rewardFunction, {
       ...samplingOptions(this.config),
+      clipSkip: this.config.clip_skip,
       klWeight: this.config.kl_weight,
       warn: (message) => this.#logger.warn(message),
       onActivations: (activations) => remark.log(activations),

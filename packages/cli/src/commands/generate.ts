@@ -28,6 +28,7 @@ interface GenerateOptions
   scheduler?: string;
   steps?: number;
   guidanceScale?: number;
+  longPrompts: boolean;
   mixedPrecision: MixedPrecision;
 }
 
@@ -93,6 +94,17 @@ function addSamplingOptions(command: Command): void {
     )
     .option('--eta <n>', 'Noise added at each step of ddim (1: as much as DDPM) and tcd, from 0 to 1.', parseNumber, 0)
     .option('--negative-prompt <text>', 'Negative prompt. (default: none)')
+    .option(
+      '--clip-skip <n>',
+      'Last layers of the text encoder that prompts are encoded without, as "Clip skip" of A1111 less 1.',
+      integerParser(0, 100),
+      0,
+    )
+    .option(
+      '--long-prompts',
+      'Encode prompts of more than 75 tokens in chunks of 75, as A1111 does. By default they are cut off.',
+      false,
+    )
     .option('--num-images <n>', 'Images per prompt.', integerParser(1, 10_000), 1)
     .option('--height <n>', "Height in pixels, a multiple of 8. (default: the model's)", parsePixels)
     .option('--width <n>', "Width in pixels, a multiple of 8. (default: the model's)", parsePixels)
@@ -114,7 +126,7 @@ Examples:
 
 async function generate(texts: readonly string[], options: GenerateOptions): Promise<void> {
   checkOptions(options);
-  const { loraAnneal, eta, scheduler, numImages, height, width } = options;
+  const { loraAnneal, eta, scheduler, numImages, height, width, clipSkip, longPrompts } = options;
   const output = new Output(options);
   const batches = await promptBatches(texts, options, output);
   await prepareFolder(dirname(options.output));
@@ -130,6 +142,8 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
     guidanceScale,
     eta,
     numImagesPerPrompt: numImages,
+    clipSkip,
+    longPrompts,
     height,
     width,
     annealed: annealing(base, loraAnneal),
@@ -159,7 +173,11 @@ async function drawBatches(
       const { images, latents, seed, truncated } = await pipeline.generate(prompts, { ...settings, ...batch, onStep });
       latents.dispose();
       for (const text of truncated)
-        if (text) output.warn(`a prompt is too long for the text encoder: '${text.trim()}' was left out.`);
+        if (text)
+          output.warn(
+            `a prompt is too long for the text encoder: '${text.trim()}' was left out. ` +
+              '--long-prompts encodes all of it.',
+          );
       await writer.write(images, { prompts, seed: seed!, negativePrompt: batch.negativePrompt });
       images.dispose();
     }

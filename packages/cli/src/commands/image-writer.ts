@@ -15,6 +15,7 @@ export interface ImageOptions extends LoraOptions {
   steps: number;
   guidanceScale: number;
   eta: number;
+  clipSkip: number;
   numImages: number;
   height?: number;
   width?: number;
@@ -51,6 +52,7 @@ export class ImageWriter {
     const {
       lora,
       loraAnneal,
+      clipSkip,
       numImages,
       model = embeddedModel.name,
       steps,
@@ -73,6 +75,7 @@ export class ImageWriter {
       const prompt = prompts[Math.floor(i / numImages)]!;
       // The noise of an image depends on its position in the batch.
       const extra = {
+        ...(clipSkip > 0 && { 'Clip skip': clipSkip + 1 }), // A1111 counts the last layer that is used
         ...(lora && { Lora: describeLoras(this.#options) }),
         ...(loraAnneal !== undefined && { 'Lora anneal': loraAnneal }),
         ...(count > 1 && { 'Batch size': count, 'Batch pos': i }),

@@ -13,6 +13,8 @@ const config = parseAlignPropConfig({
   sample_guidance_scale: 4,
   sample_eta: 0.5,
   negative_prompts: 'blurry',
+  clip_skip: 1,
+  long_prompts: true,
   height: 64,
 });
 
@@ -34,7 +36,8 @@ describe('nextCommands', () => {
     expect(commands).toEqual([
       expect.stringMatching(/^\S+ 'my run\/before-after\.png'$/),
       `alignprop generate 'red apple' --lora 'my run/pytorch_lora_weights.safetensors' --model org/name ` +
-        '--revision abc --steps 10 --guidance-scale 4 --eta 0.5 --negative-prompt blurry --height 64',
+        '--revision abc --steps 10 --guidance-scale 4 --eta 0.5 --negative-prompt blurry --clip-skip 1 ' +
+        '--long-prompts --height 64',
       `alignprop resume 'my run' --num-epochs 40`,
     ]);
   });

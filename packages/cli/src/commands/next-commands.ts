@@ -68,6 +68,8 @@ function generateFlags(
     'guidance-scale': config.sample_guidance_scale,
     eta: config.sample_eta,
     'negative-prompt': [negative].flat()[0] || undefined,
+    'clip-skip': config.clip_skip || undefined,
+    'long-prompts': ('long_prompts' in config && config.long_prompts) || undefined,
     height: config.height ?? undefined,
     width: config.width ?? undefined,
   };
@@ -75,7 +77,11 @@ function generateFlags(
 
 function drawCommand(prompt: string, flags: Readonly<Record<string, unknown>>): string {
   const words = Object.entries(flags).flatMap(([name, value]) =>
-    value === undefined ? [] : [value].flat().flatMap((one) => option(name, String(one as string | number))),
+    value === undefined
+      ? []
+      : value === true
+        ? [`--${name}`]
+        : [value].flat().flatMap((one) => option(name, String(one as string | number))),
   );
   return ownCommand('generate', ...(isOption(prompt) ? option('prompt', prompt) : [prompt]), ...words);
 }

@@ -29,7 +29,7 @@ export interface ConfigOption {
 }
 
 const groups: readonly (readonly [RegExp, string])[] = [
-  [/^(scheduler|sample_|negative_|height|width)/, 'Sampling:'],
+  [/^(scheduler|sample_|negative_|clip_|long_|height|width)/, 'Sampling:'],
   [/^train_/, 'Optimization:'],
   [/^estimator/, 'Estimator:'],
   [/^(truncated_|backprop_)/, 'Truncation:'],

@@ -17,15 +17,17 @@ export interface EncodeOptions {
   maxLength?: number;
   /** The id that short prompts are padded with; `padTokenId` of the tokenizer by default. open_clip pads with 0. */
   padTokenId?: number;
+  /** Rows per prompt, each with a start and an end of its own; 1 by default. */
+  chunks?: number;
 }
 
 /** The token ids of a batch of prompts. */
 export interface Encoded {
   /** Row by row: start, tokens, end, padding. */
   readonly inputIds: Int32Array;
-  /** `[prompts, maxLength]` */
+  /** `[prompts · chunks, maxLength]` */
   readonly shape: [number, number];
-  /** For each prompt the text beyond `maxLength`; '' if the prompt fits. */
+  /** For each prompt the text beyond its rows; '' if the prompt fits. */
   readonly truncated: readonly string[];
 }
 
@@ -100,18 +102,29 @@ export class CLIPTokenizer {
    */
   encode(
     prompts: readonly string[],
-    { maxLength = this.modelMaxLength, padTokenId = this.padTokenId, ...others }: EncodeOptions = {},
+    { maxLength = this.modelMaxLength, padTokenId = this.padTokenId, chunks = 1, ...others }: EncodeOptions = {},
   ): Encoded {
-    checkOptions('CLIPTokenizer.encode', others, ['maxLength', 'padTokenId']);
-    checkArguments(prompts, maxLength);
-    const inputIds = new Int32Array(prompts.length * maxLength).fill(padTokenId);
-    const truncated = prompts.map((prompt, row) => {
+    checkOptions('CLIPTokenizer.encode', others, ['maxLength', 'padTokenId', 'chunks']);
+    checkArguments(prompts, maxLength, chunks);
+    const inputIds = new Int32Array(prompts.length * chunks * maxLength).fill(padTokenId);
+    const textLength = maxLength - 2;
+    const truncated = prompts.map((prompt, i) => {
       const ids = this.#ids(prompt);
-      const textLength = maxLength - 2;
-      inputIds.set([this.bosTokenId, ...ids.slice(0, textLength), this.eosTokenId], row * maxLength);
-      return this.#text(ids.slice(textLength));
+      for (let chunk = 0; chunk < chunks; chunk++) {
+        const part = ids.slice(chunk * textLength, (chunk + 1) * textLength);
+        inputIds.set([this.bosTokenId, ...part, this.eosTokenId], (i * chunks + chunk) * maxLength);
+      }
+      return this.#text(ids.slice(chunks * textLength));
     });
-    return { inputIds, shape: [prompts.length, maxLength], truncated };
+    return { inputIds, shape: [prompts.length * chunks, maxLength], truncated };
+  }
+
+  /** The number of rows that hold the longest of the prompts, 1 or more. */
+  chunkCount(prompts: readonly string[]): number {
+    return prompts.reduce(
+      (most, prompt) => Math.max(most, Math.ceil(this.#ids(prompt).length / (this.modelMaxLength - 2))),
+      1,
+    );
   }
 
   /** The number of ids: one more than the highest one. */
@@ -179,11 +192,14 @@ export class CLIPTokenizer {
   }
 }
 
+/** The most rows of a prompt: more tokens than any prompt has, and than memory holds embeddings of. */
+const MAX_CHUNKS = 1000;
+
 /** Normalises a text as CLIP's tokenizer does. JavaScript lower-cases Σ at the end of a word to ς; Rust always to σ. */
 const normalize = (text: string): string =>
   text.normalize('NFC').replace(spaces, ' ').replaceAll('Σ', 'σ').toLowerCase();
 
-function checkArguments(prompts: readonly string[], maxLength: number): void {
+function checkArguments(prompts: readonly string[], maxLength: number, chunks: number): void {
   if (prompts.length === 0)
     throw new Error(
       'CLIPTokenizer.encode: prompts got an empty list, expected at least one. Pass [""] for an empty prompt.',
@@ -193,4 +209,6 @@ function checkArguments(prompts: readonly string[], maxLength: number): void {
     throw new Error(`CLIPTokenizer.encode: prompt ${wrong} got ${JSON.stringify(prompts[wrong])}, expected a string.`);
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > 2 ** 16)
     throw new Error(`CLIPTokenizer.encode: maxLength got ${maxLength}, expected an integer from 2 to ${2 ** 16}.`);
+  if (!Number.isInteger(chunks) || chunks < 1 || chunks > MAX_CHUNKS)
+    throw new Error(`CLIPTokenizer.encode: chunks got ${chunks}, expected an integer from 1 to ${MAX_CHUNKS}.`);
 }

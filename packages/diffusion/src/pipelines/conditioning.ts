@@ -111,9 +111,22 @@ function checkConditioning(
     ...(isXL && guided ? (['negativePooledPromptEmbeds'] as const) : []),
   ];
   const missing = needed.filter((name) => conditioning[name] === undefined);
-  if (missing.length === 0) return;
+  if (missing.length === 0) {
+    if (guided) checkShapes(conditioning);
+    return;
+  }
   throw new Error(
     `denoise: guidanceScale got ${guidanceScale} without ${missing.join(' and ')}. ` +
       "Pass what encodePrompt and timeIds return, for the negative prompt too ('' for none).",
+  );
+}
+
+/** @throws if prompts and negative prompts are not encoded alike */
+function checkShapes({ promptEmbeds: { shape }, negativePromptEmbeds }: Conditioning): void {
+  const { shape: negative } = negativePromptEmbeds!;
+  if (`${negative}` === `${shape}`) return;
+  throw new Error(
+    `denoise: negativePromptEmbeds got [${negative.join(', ')}], expected [${shape.join(', ')}], the shape of ` +
+      'promptEmbeds. Encode both with the same text encoders, in as many chunks.',
   );
 }

@@ -18,6 +18,11 @@ export interface GenerateOptions extends MicroConditions {
   negativePrompt2?: string | readonly string[];
   /** Leaves out the last layers of the text encoder, as A1111's "CLIP skip" less 1 does; 0 by default. */
   clipSkip?: number;
+  /**
+   * Encodes prompts of more than 75 tokens in chunks of 75, each with a start and an end, as A1111 and compel do; false
+   * by default, which cuts them off. The negative prompt is padded to as many chunks.
+   */
+  longPrompts?: boolean;
   /** 50 by default; 4 for latent consistency models, 1 for SD-Turbo and SDXL-Turbo; see `modelKind`. */
   numInferenceSteps?: number;
   /**
@@ -62,6 +67,7 @@ const generateOptionNames = optionNames<GenerateOptions>({
   prompt2: true,
   negativePrompt2: true,
   clipSkip: true,
+  longPrompts: true,
   originalSize: true,
   cropsCoordsTopLeft: true,
   targetSize: true,
@@ -92,7 +98,7 @@ export interface Generated {
   readonly latents: Tensor4D;
   /** The seed of the noise; undefined if a generator was given, or if `latents` was given and no noise is added. */
   readonly seed: number | undefined;
-  /** For each prompt the text beyond the text encoder's maximum length; '' if the prompt fits. */
+  /** For each prompt the text beyond the text encoder's maximum length; '' if it fits, or with `longPrompts`. */
   readonly truncated: readonly string[];
 }
 
@@ -109,7 +115,13 @@ export interface PromptTexts {
 export interface Generation extends Required<
   Pick<
     GenerateOptions,
-    'numInferenceSteps' | 'guidanceScale' | 'guidanceRescale' | 'eta' | 'numImagesPerPrompt' | 'clipSkip'
+    | 'numInferenceSteps'
+    | 'guidanceScale'
+    | 'guidanceRescale'
+    | 'eta'
+    | 'numImagesPerPrompt'
+    | 'clipSkip'
+    | 'longPrompts'
   >
 > {
   /** The number of prompts. */
@@ -142,7 +154,7 @@ export function resolveGeneration(
 ): Generation {
   checkOptions(owner, options, generateOptionNames);
   checkRefused(options, defaults);
-  const { guidanceRescale = 0, eta = 0, numImagesPerPrompt = 1, clipSkip = 0 } = options;
+  const { guidanceRescale = 0, eta = 0, numImagesPerPrompt = 1, clipSkip = 0, longPrompts = false } = options;
   const { numInferenceSteps = defaults.numInferenceSteps, guidanceScale = defaults.guidanceScale } = options;
   checkCount('numImagesPerPrompt', numImagesPerPrompt, 1);
   checkCount('clipSkip', clipSkip, 0);
@@ -161,6 +173,7 @@ export function resolveGeneration(
     eta,
     numImagesPerPrompt,
     clipSkip,
+    longPrompts,
     seed,
     generator: options.generator ?? random(seed ?? 0),
   };

@@ -1,34 +1,42 @@
-import { concat, dispose, tensor2d, zeros, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
-import type { Compiled, Engine, ModelFunction } from '@alignprop/autograd-ext';
 import {
-  clipText,
-  clipTextWithProjection,
-  skippedState,
-  type CLIPTextModel,
-  type CLIPTextModelWithProjection,
-} from '../clip/text-model.js';
-import type { CLIPTokenizer, Encoded } from '../clip/tokenizer.js';
+  concat,
+  dispose,
+  reshape,
+  slice,
+  tidy,
+  zeros,
+  type Tensor,
+  type Tensor2D,
+  type Tensor3D,
+} from '@tensorflow/tfjs-core';
+import type { Compiled, Engine } from '@alignprop/autograd-ext';
+import type { CLIPTextModelWithProjection } from '../clip/text-model.js';
+import type { Encoded } from '../clip/tokenizer.js';
 import type { PromptEncoding } from './conditioning.js';
-import { expandPrompt } from './prompt-expansion.js';
+import { chunksOf, idsFor, tokenizeFor, type TextStage } from './text-stages.js';
 
-/** A tokenizer and its text encoder. */
-export interface TextParts<T> {
-  readonly tokenizer: CLIPTokenizer;
-  readonly textEncoder: T;
+/** Options of `encodePrompt`. */
+export interface EncodePromptOptions {
+  /** The prompts of SDXL's second text encoder; those of the first by default. */
+  readonly prompts2?: readonly string[];
+  /** The number of last layers of the text encoders that are left out; 0 by default. */
+  readonly clipSkip?: number;
+  /**
+   * Encodes prompts in as many chunks of 75 tokens, one after another, see `chunkCount`; 1 by default, which cuts
+   * longer prompts off. The prompts and negative prompts of images have the same number.
+   */
+  readonly chunks?: number;
 }
-
-/** SDXL's second tokenizer and text encoder, whose pooled output conditions the UNet as well. */
-type SecondTextParts = TextParts<CLIPTextModelWithProjection>;
 
 /** The text encoders of a pipeline, compiled. */
 export class PromptEncoder {
-  /** The compiled text encoder, and SDXL's second one, by the number of layers skipped. */
-  readonly #compiled = new Map<number, readonly [Compiled, Compiled?]>();
+  /** The compiled text encoders by the number of layers skipped. */
+  readonly #compiled = new Map<number, readonly Compiled[]>();
 
   constructor(
     readonly engine: Engine,
-    readonly first: TextParts<CLIPTextModel>,
-    readonly second: SecondTextParts | undefined,
+    /** The text encoder, or SDXL's two. */
+    readonly stages: readonly [TextStage, ...TextStage[]],
     /** Whether the encoding of a negative prompt that is not given is zeros, and not that of ''. */
     readonly zeroNegative: boolean,
   ) {}
@@ -38,28 +46,34 @@ export class PromptEncoder {
    * @throws if a token has no embedding in the text encoder
    */
   tokenize(prompts: readonly string[]): Encoded {
-    return tokenizeFor(this.first, prompts);
+    return tokenizeFor(this.stages[0], prompts);
   }
 
-  /**
-   * Encodes prompts. Attends to padding, as diffusers does; truncates long prompts.
-   * @param prompts2 the prompts of SDXL's second text encoder; `prompts` by default
-   * @param clipSkip the number of last layers that are left out
-   */
+  /** The number of chunks that hold the longest of the prompts. */
+  chunkCount(prompts: readonly string[], prompts2: readonly string[] = prompts): number {
+    const [first, second] = this.stages;
+    return Math.max(chunksOf(first, prompts), second ? chunksOf(second, prompts2) : 1);
+  }
+
+  /** Encodes prompts; see `StableDiffusionPipeline.encodePrompt`. */
   async encode(
     prompts: readonly string[],
-    { prompts2 = prompts, clipSkip = 0 }: { prompts2?: readonly string[]; clipSkip?: number } = {},
+    { prompts2 = prompts, clipSkip = 0, chunks = 1 }: EncodePromptOptions = {},
   ): Promise<PromptEncoding> {
-    const [first, second] = this.#compiledFor(clipSkip);
-    const [embeds] = await run(first, this.first, prompts);
-    if (!this.second) return { promptEmbeds: embeds as Tensor3D };
+    const outputs: Tensor[] = [];
     try {
-      const [embeds2, pooled] = await run(second!, this.second, prompts2);
-      const promptEmbeds = concat([embeds!, embeds2!], 2) as Tensor3D;
-      embeds2!.dispose();
-      return { promptEmbeds, pooledPromptEmbeds: pooled as Tensor2D };
+      for (const [i, encode] of this.#compiledFor(clipSkip).entries()) {
+        const stage = this.stages[i]!;
+        const ids = idsFor(stage, i === 0 ? prompts : prompts2, chunks);
+        outputs.push(...(await encode(stage.textEncoder.params, ids).finally(() => dispose(ids))));
+      }
+      const [first, second, pooled] = outputs as [Tensor3D, Tensor3D?, Tensor2D?];
+      return {
+        promptEmbeds: tidy(() => joined(second ? concat([first, second], 2) : first, chunks)),
+        ...(pooled && { pooledPromptEmbeds: tidy(() => firstChunks(pooled, chunks)) }),
+      };
     } finally {
-      embeds!.dispose();
+      dispose(outputs);
     }
   }
 
@@ -67,68 +81,49 @@ export class PromptEncoder {
    * Encodes negative prompts.
    * @param prompts undefined where none is given
    */
-  async encodeNegative(prompts: readonly string[] | undefined, batch: number): Promise<PromptEncoding> {
-    if (prompts) return this.encode(prompts);
-    return this.zeroNegative ? this.#zeros(batch) : this.encode(new Array<string>(batch).fill(''));
+  async encodeNegative(
+    prompts: readonly string[] | undefined,
+    batch: number,
+    options: EncodePromptOptions = {},
+  ): Promise<PromptEncoding> {
+    if (prompts) return this.encode(prompts, options);
+    if (this.zeroNegative) return this.#zeros(batch, options.chunks);
+    return this.encode(new Array<string>(batch).fill(''), options);
   }
 
-  #zeros(batch: number): PromptEncoding {
-    const [{ config }, { config: config2 }] = [this.first.textEncoder, this.second!.textEncoder];
-    const width = config.hidden_size + config2.hidden_size;
+  #zeros(batch: number, chunks = 1): PromptEncoding {
+    const [first, second] = this.stages;
+    const config2 = (second!.textEncoder as CLIPTextModelWithProjection).config;
+    const width = first.textEncoder.config.hidden_size + config2.hidden_size;
     return {
-      promptEmbeds: zeros([batch, this.first.tokenizer.modelMaxLength, width]),
+      promptEmbeds: zeros([batch, first.tokenizer.modelMaxLength * chunks, width]),
       pooledPromptEmbeds: zeros([batch, config2.projection_dim]),
     };
   }
 
-  #compiledFor(clipSkip: number): readonly [Compiled, Compiled?] {
-    const known = this.#compiled.get(clipSkip);
-    if (known) return known;
-    const compiled = [
-      this.engine.compile(this.second ? penultimate(this.first, clipSkip) : lastState(this.first, clipSkip)),
-      this.second && this.engine.compile(pooledPenultimate(this.second, clipSkip)),
-    ] as const;
+  /** @throws if a text encoder has no more layers than are skipped */
+  #compiledFor(clipSkip: number): readonly Compiled[] {
+    const layers = Math.min(...this.stages.map(({ textEncoder }) => textEncoder.config.num_hidden_layers));
+    if (!Number.isInteger(clipSkip) || clipSkip < 0 || clipSkip >= layers)
+      throw new Error(
+        `StableDiffusionPipeline: clipSkip got ${clipSkip}, expected an integer from 0 to ${layers - 1}, below the ` +
+          'number of layers of the text encoder. Pass fewer.',
+      );
+    const compiled =
+      this.#compiled.get(clipSkip) ?? this.stages.map((stage) => this.engine.compile(stage.encode(clipSkip)));
     this.#compiled.set(clipSkip, compiled);
     return compiled;
   }
 }
 
-/** The state after the last layer that is kept, normalised: Stable Diffusion 1.x and 2.x. */
-const lastState =
-  ({ textEncoder: { config } }: TextParts<CLIPTextModel>, clipSkip: number): ModelFunction =>
-  (params, ids) =>
-    clipSkip === 0 ? clipText(config, params, ids!).lastHiddenState : skippedState(config, params, ids!, clipSkip);
-
-/** The state before the last layer that is kept, not normalised: SDXL. */
-const penultimate =
-  ({ textEncoder: { config } }: TextParts<CLIPTextModel>, clipSkip: number): ModelFunction =>
-  (params, ids) =>
-    clipText(config, params, ids!).hiddenStates.at(-2 - clipSkip)!;
-
-const pooledPenultimate =
-  ({ textEncoder: { config } }: SecondTextParts, clipSkip: number): ModelFunction =>
-  (params, ids) => {
-    const { hiddenStates, textEmbeds } = clipTextWithProjection(config, params, ids!);
-    return [hiddenStates.at(-2 - clipSkip)!, textEmbeds];
-  };
-
-async function run(
-  encode: Compiled,
-  parts: TextParts<CLIPTextModel>,
-  prompts: readonly string[],
-): Promise<readonly Tensor[]> {
-  const { inputIds, shape } = tokenizeFor(parts, prompts);
-  const ids = tensor2d(inputIds, shape, 'int32');
-  return encode(parts.textEncoder.params, ids).finally(() => dispose(ids));
+/** Puts the chunks of each prompt one after another: `[B · n, L, D]` → `[B, n · L, D]`. */
+function joined(embeds: Tensor, chunks: number): Tensor3D {
+  const [rows, length, width] = embeds.shape as [number, number, number];
+  return reshape(embeds, [rows / chunks, chunks * length, width]);
 }
 
-function tokenizeFor({ tokenizer, textEncoder }: TextParts<CLIPTextModel>, prompts: readonly string[]): Encoded {
-  const encoded = tokenizer.encode(prompts.map((prompt) => expandPrompt(prompt, tokenizer)));
-  const { vocab_size: rows } = textEncoder.config;
-  const missing = encoded.inputIds.find((id) => id >= rows);
-  if (missing === undefined) return encoded;
-  throw new Error(
-    `StableDiffusionPipeline: token ${JSON.stringify(tokenizer.token(missing))} got id ${missing}, ` +
-      `expected one below ${rows}, as the text encoder has embeddings. Take both from the same model.`,
-  );
+/** The pooled text of the first chunk of each prompt: `[B · n, P]` → `[B, P]`. */
+function firstChunks(pooled: Tensor2D, chunks: number): Tensor2D {
+  const [rows, width] = pooled.shape;
+  return slice(reshape(pooled, [rows / chunks, chunks * width]) as Tensor2D, [0, 0], [-1, width]);
 }

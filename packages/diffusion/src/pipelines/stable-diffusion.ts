@@ -27,8 +27,9 @@ import { loadParts, type FromPretrainedOptions, type StableDiffusionParts } from
 import { modelKind, type ModelKind } from './model-kind.js';
 import { modelParams, withModelParams, type ModelParams } from './model-params.js';
 import { checkParts } from './part-configs.js';
-import { PromptEncoder } from './prompt-encoder.js';
+import { PromptEncoder, type EncodePromptOptions } from './prompt-encoder.js';
 import { encodeForImages, truncatedTexts } from './text-conditioning.js';
+import { textStages } from './text-stages.js';
 import { loadTextualInversion, type TextualInversionOptions, type TokenEmbeddings } from './textual-inversion.js';
 import { negativeConditions, timeIdsOf, type MicroConditions } from './time-ids.js';
 
@@ -85,7 +86,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     this.forceZerosForEmptyPrompt = parts.forceZerosForEmptyPrompt ?? true;
     this.#scheduler = correctedScheduler(parts.scheduler);
     checkParts(parts);
-    this.#prompts = new PromptEncoder(this.engine, this, secondText(parts), this.isXL && this.forceZerosForEmptyPrompt);
+    this.#prompts = new PromptEncoder(this.engine, textStages(this), this.zeroNegative);
     this.#decode = this.engine.compile(decodeImages(this.vae.config));
   }
 
@@ -186,20 +187,37 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return [height * this.vaeScaleFactor, width * this.vaeScaleFactor];
   }
 
+  /** Whether the negative prompt is zeros, and not the encoding of '', where none is given. */
+  get zeroNegative(): boolean {
+    return this.isXL && this.forceZerosForEmptyPrompt;
+  }
+
   /**
    * Encodes prompts, `[B, L, D]`: the last hidden state of the text encoder, or for SDXL those before the last of both,
-   * with the pooled text of the second. Attends to padding, as diffusers does; truncates long prompts.
+   * with the pooled text of the second. Attends to padding, as diffusers does; truncates long prompts unless `chunks`
+   * has room for them: `[B, chunks · L, D]`, with the pooled text of the first chunk.
    */
-  async encodePrompt(prompts: readonly string[]): Promise<PromptEncoding> {
-    return this.#prompts.encode(prompts);
+  async encodePrompt(prompts: readonly string[], options: EncodePromptOptions = {}): Promise<PromptEncoding> {
+    checkOptions('StableDiffusionPipeline.encodePrompt', options, ['prompts2', 'clipSkip', 'chunks']);
+    return this.#prompts.encode(prompts, options);
   }
 
   /**
    * Encodes negative prompts as `encodePrompt` does.
    * @param prompts undefined for none: zeros for SDXL where it takes these, else the encoding of ''
    */
-  async encodeNegativePrompt(prompts: readonly string[] | undefined, batch: number): Promise<PromptEncoding> {
-    return this.#prompts.encodeNegative(prompts, batch);
+  async encodeNegativePrompt(
+    prompts: readonly string[] | undefined,
+    batch: number,
+    options: EncodePromptOptions = {},
+  ): Promise<PromptEncoding> {
+    checkOptions('StableDiffusionPipeline.encodeNegativePrompt', options, ['prompts2', 'clipSkip', 'chunks']);
+    return this.#prompts.encodeNegative(prompts, batch, options);
+  }
+
+  /** The number of chunks of 75 tokens that hold the longest of the prompts, negative ones included. */
+  chunkCount(prompts: readonly string[]): number {
+    return this.#prompts.chunkCount(prompts);
   }
 
   /**
@@ -266,7 +284,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Generated> {
     const generation = resolveGeneration(prompt, options, this.scheduler, {
       ...this.kind,
-      zeroNegative: this.#prompts.zeroNegative,
+      zeroNegative: this.zeroNegative,
       refused: this.isXL ? [] : xlOptions,
     });
     const { height, width } = options;
@@ -366,7 +384,3 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return tidy(() => mul(noise, sigma));
   }
 }
-
-/** SDXL's second text encoder, with its tokenizer. */
-const secondText = ({ tokenizer2: tokenizer, textEncoder2: textEncoder }: StableDiffusionParts) =>
-  tokenizer && textEncoder ? { tokenizer, textEncoder } : undefined;

@@ -9,16 +9,18 @@ import type { PromptEncoder } from './prompt-encoder.js';
  */
 export async function encodeForImages(
   encoder: PromptEncoder,
-  { count, prompt, negativePrompt, numImagesPerPrompt, clipSkip }: Generation,
+  generation: Generation,
   guided: boolean,
   intermediates: Tensor[],
 ): Promise<Conditioning> {
+  const { count, prompt, negativePrompt, numImagesPerPrompt, clipSkip } = generation;
   const own = <T extends PromptEncoding>(encoding: T): T => {
     intermediates.push(...tensorsOf(encoding));
     return encoding;
   };
+  const chunks = chunksFor(encoder, generation, guided);
   const encode = async ({ prompts, prompts2 }: PromptTexts, skip: number) =>
-    own(await encoder.encode(prompts, { prompts2, clipSkip: skip }));
+    own(await encoder.encode(prompts, { prompts2, clipSkip: skip, chunks }));
   const positive = isEncoding(prompt) ? prompt : await encode(prompt, clipSkip);
   const repeated = own(repeatedEncoding(positive, numImagesPerPrompt));
   if (!guided) return repeated;
@@ -26,14 +28,29 @@ export async function encodeForImages(
     ? negativePrompt
     : negativePrompt
       ? await encode(negativePrompt, 0)
-      : own(await encoder.encodeNegative(undefined, count));
+      : own(await encoder.encodeNegative(undefined, count, { chunks }));
   const { promptEmbeds, pooledPromptEmbeds } = own(repeatedEncoding(negative, numImagesPerPrompt));
   return { ...repeated, negativePromptEmbeds: promptEmbeds, negativePooledPromptEmbeds: pooledPromptEmbeds };
 }
 
-/** For each prompt the text beyond the (first) text encoder's maximum length; none for an encoding. */
-export function truncatedTexts({ prompt }: Generation, encoder: PromptEncoder): readonly string[] {
-  return isEncoding(prompt) ? [] : encoder.tokenize(prompt.prompts).truncated;
+/** The number of chunks in which all texts are encoded: as many as the longest needs, and as a given encoding has. */
+function chunksFor(
+  encoder: PromptEncoder,
+  { prompt, negativePrompt, longPrompts }: Generation,
+  guided: boolean,
+): number {
+  const length = encoder.stages[0].tokenizer.modelMaxLength;
+  const counts = [prompt, guided ? negativePrompt : undefined].map((texts) => {
+    if (isEncoding(texts)) return Math.floor(texts.promptEmbeds.shape[1] / length);
+    return longPrompts && texts ? encoder.chunkCount(texts.prompts, texts.prompts2) : 1;
+  });
+  return Math.max(...counts);
+}
+
+/** For each prompt the text beyond the (first) text encoder's maximum length; none for an encoding or long prompts. */
+export function truncatedTexts({ prompt, longPrompts }: Generation, encoder: PromptEncoder): readonly string[] {
+  if (isEncoding(prompt)) return [];
+  return longPrompts ? prompt.prompts.map(() => '') : encoder.tokenize(prompt.prompts).truncated;
 }
 
 const tensorsOf = ({ promptEmbeds, pooledPromptEmbeds }: PromptEncoding): Tensor[] =>

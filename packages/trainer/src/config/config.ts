@@ -143,6 +143,13 @@ const fields = {
     .describe(
       'Negative prompt, or a list from which images take one each in turn. A string is one prompt, commas included.',
     ),
+  clip_skip: from0(100)
+    .default(0)
+    .describe('Last layers of the text encoder that prompts are encoded without, as "Clip skip" of A1111 less 1.'),
+  long_prompts: z
+    .boolean()
+    .default(false)
+    .describe('Encode prompts of more than 75 tokens in chunks of 75. By default they are cut off.'),
   height: pixels()
     .nullable()
     .default(null)
@@ -304,7 +311,9 @@ const fields = {
   train_text_encoder: z
     .boolean()
     .default(false)
-    .describe('Also train a LoRA adapter of the same rank in the attention layers of the text encoder.'),
+    .describe(
+      'Also train a LoRA adapter of the same rank in the attention layers of the text encoder, of SDXL in both.',
+    ),
   lora_kind: z
     .enum(['lora', 'dora'])
     .default('lora')

@@ -63,6 +63,7 @@ const fields = {
   sample_batch_size: positive(4096).default(1).describe('Images drawn at a time, a multiple of train_batch_size.'),
   sample_num_batches_per_epoch: positive(100_000).default(2).describe('Batches of sample_batch_size images per epoch.'),
   negative_prompts: shared.negative_prompts,
+  clip_skip: shared.clip_skip,
   height: shared.height,
   width: shared.width,
   // training

@@ -12,7 +12,7 @@ import { policyGradient, policyOptions } from './policy-gradient.js';
 import { stepsPerEpoch, trainedSteps } from './policy-updates.js';
 import { RewardCalls } from './reward-calls.js';
 import { Rollouts } from './rollouts.js';
-import { checkDensities, type Sample } from './samples.js';
+import { checkPolicy, type Sample } from './samples.js';
 
 /** The work of an epoch of one process, and the memory that a run would need. */
 export interface DDPODryRun extends SimulatedMemory {
@@ -45,7 +45,7 @@ export async function ddpoDryRun<M>(inputs: DDPODryRunInputs<M>): Promise<DDPODr
   let bytes = 0;
   let chain = 0;
   const simulated = await simulateRun({ ...inputs, config }, async (model) => {
-    checkDensities(model.pipeline, config);
+    checkPolicy(model.pipeline, config);
     chain = model.pipeline.scheduler.timesteps(config.sample_num_steps).length;
     bytes = images * bytesOf(await simulateEpoch(inputs, model));
   });

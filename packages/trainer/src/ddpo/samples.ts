@@ -87,11 +87,19 @@ async function rowsOf(tensor: Tensor | undefined): Promise<readonly Float32Array
   return Array.from({ length: tensor.shape[0]! }, (_, b) => data.slice(b * size, (b + 1) * size));
 }
 
-/** @throws for a step without noise, which has no density; a schedule that ends at ᾱ = 1 has one as well */
-export function checkDensities(
-  { scheduler }: StableDiffusionPipeline,
+/**
+ * Checks that a model has a policy that can be differentiated here.
+ * @throws for SDXL, whose pooled text and sizes the gradient does not have; for a step without noise, which has no
+ *   density; a schedule that ends at ᾱ = 1 has one as well
+ */
+export function checkPolicy(
+  { isXL, scheduler }: StableDiffusionPipeline,
   { sample_num_steps, sample_eta }: Pick<DDPOConfig, 'sample_num_steps' | 'sample_eta'>,
 ): void {
+  if (isXL)
+    throw new Error(
+      'DDPOTrainer: the model got SDXL, expected Stable Diffusion 1.x or 2.x. Train SDXL with AlignPropTrainer.',
+    );
   const certain = scheduler
     .timesteps(sample_num_steps)
     .find((step) => !(scheduler.coefficients(step, sample_eta).noise > 0));

@@ -32,10 +32,11 @@ import {
   type StoredTensor,
 } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import { DDIMScheduler, guidedPrediction, toUint8, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { DDIMScheduler, guidedPrediction, StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
 import { loadLora } from '@alignprop/lora';
 import { jpegCompressibility } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { fixturePath } from '../../../../fixtures/index.js';
 import { tinyPipeline } from '../__fixtures__/tiny-run.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
 import { full } from '../estimators/draft.js';
@@ -381,6 +382,12 @@ describe('DDPOTrainer', () => {
     );
     const clipping = pipeline.with({ scheduler: new DDIMScheduler({ set_alpha_to_one: false }) });
     expect(() => trainerOf(clipping)).toThrow(/clip_sample got true/);
+  });
+
+  it('refuses SDXL, whose pooled text and sizes its gradient does not have', async () => {
+    const { engine } = await tinyPipeline();
+    const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath('sdxl-tiny/model'), { engine });
+    expect(() => trainerOf(pipeline)).toThrow(/the model got SDXL, expected Stable Diffusion 1\.x or 2\.x/);
   });
 
   it('ends after a complete optimizer step when it is aborted', async () => {

@@ -33,7 +33,7 @@ import { policyGradient, policyOptions } from './policy-gradient.js';
 import { PolicyUpdates } from './policy-updates.js';
 import { RewardCalls } from './reward-calls.js';
 import { Rollouts } from './rollouts.js';
-import { checkDensities } from './samples.js';
+import { checkPolicy } from './samples.js';
 
 export interface DDPOTrainerOptions<M> {
   /** In TRL's spelling or in camel case; see `ddpoConfigSchema`. */
@@ -135,7 +135,7 @@ export class DDPOTrainer<M = undefined> {
     const generators = (this.#generators = seededGenerators(config.seed, collective.rank));
     const prepared = { ...config, train_text_encoder: false, owner: 'DDPOTrainer' };
     this.#prepared = preparePipeline(pipeline, prepared, generators.adapter);
-    checkDensities(this.pipeline, config);
+    checkPolicy(this.pipeline, config);
     const { weights, created } = this.#prepared;
     const { variables } = weights;
     const optimizer = createOptimizer(variables, config);

@@ -61,7 +61,13 @@ describe('evaluator', () => {
         spying,
       );
     const as = [await evaluate({}), await evaluate({ seed: 7 }), await evaluate({ eval_seed: 7 }), await evaluate(own)];
-    expect(drawn[0]).toMatchObject({ numInferenceSteps: 3, eta: 1, guidanceScale: 5, height: 16, negativePrompt: '' });
+    expect(drawn[0]).toMatchObject({
+      numInferenceSteps: 3,
+      eta: 1,
+      guidanceScale: 5,
+      height: 16,
+      negativePrompt: undefined,
+    });
     expect(drawn[3]).toMatchObject({ numInferenceSteps: 2, eta: 0, guidanceScale: 4, height: 8, width: 24 });
     expect(drawn[3]).toMatchObject({ negativePrompt: 'dull' });
     expect(as[1]!.rewards).not.toEqual(as[0]!.rewards);

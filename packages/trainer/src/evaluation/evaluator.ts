@@ -37,6 +37,7 @@ export type EvaluatorConfig = Pick<
   | 'sample_eta'
   | 'sample_guidance_scale'
   | 'negative_prompts'
+  | 'clip_skip'
   | 'height'
   | 'width'
   | 'eval_images_per_prompt'
@@ -47,7 +48,8 @@ export type EvaluatorConfig = Pick<
   | 'eval_height'
   | 'eval_width'
   | 'eval_seed'
->;
+> &
+  Partial<Pick<AlignPropConfig, 'long_prompts'>>;
 
 /** The options that all pipelines compared with each other share. */
 export interface EvaluatorOptions<M> {
@@ -92,7 +94,7 @@ export function evaluator<M = undefined>(
   const scorer = new RewardScorer(rewardFunction, engine);
   const { eval_images_per_prompt: count } = config;
   const sampling = evaluationSampling(config);
-  const negatives = [config.eval_negative_prompts ?? config.negative_prompts ?? ''].flat();
+  const negatives = [config.eval_negative_prompts ?? config.negative_prompts ?? undefined].flat();
   const times = <T>(value: T) => new Array<T>(count).fill(value);
   return async (pipeline, { context = outsideRun, onImages, signal } = {}) => {
     const generator = random(config.eval_seed ?? config.seed);
@@ -129,6 +131,8 @@ const evaluationSampling = (config: EvaluatorConfig) => ({
     sample_eta: config.eval_eta ?? config.sample_eta,
     sample_guidance_scale: config.eval_guidance_scale ?? config.sample_guidance_scale,
   }),
+  clipSkip: config.clip_skip,
+  longPrompts: config.long_prompts,
   ...imageSize({ height: config.eval_height ?? config.height, width: config.eval_width ?? config.width }),
 });
 

@@ -16,7 +16,7 @@ import { walkUp, type ChainGradients, type Trajectory } from './walk-up.js';
 
 /** Everything that one micro-batch depends on besides the weights: the same inputs give the same gradients. */
 export interface GradientInputs<M> extends WalkInputs, JudgeInputs<M> {
-  /** The texts of `negativePromptEmbeds`; needed where the text encoder is trained. */
+  /** The texts of `negativePromptEmbeds`; needed where a text encoder is trained, unless these are constants. */
   readonly negativePrompts?: readonly string[];
   /** Multiplies the loss: 1 / micro-batches for gradient accumulation. 1 by default. */
   readonly lossScale?: number;
@@ -44,6 +44,8 @@ export interface AlignPropGradients {
 export interface AlignPropGradientOptions extends SamplingOptions {
   /** Adds klWeight · lossScale · (the `kl` of `walkUp`) to the loss; the UNet must have an adapter. 0 by default. */
   klWeight?: number;
+  /** The `clipSkip` that the prompts are encoded with, for the gradients of text encoders; 0 by default. */
+  clipSkip?: number;
   /** Called once per walk whose last step is attached. */
   onActivations?: (activations: SavedActivations) => void;
   /** Called once if the reward cannot run on the engine. */
@@ -77,7 +79,7 @@ export class AlignPropGradient<M> {
     this.unet = new GuidedUNet(pipeline, { reference: (options.klWeight ?? 0) > 0 });
     this.decoder = new DifferentiableDecoder(pipeline);
     this.judge = new RewardJudge(pipeline.engine, rewardFunction, options.warn);
-    this.textEncoder = new TextEncoderGradient(pipeline);
+    this.textEncoder = new TextEncoderGradient(pipeline, options.clipSkip);
   }
 
   /** Starts a micro-batch. Free it with `dispose`; the inputs stay the caller's. */
@@ -168,21 +170,21 @@ export class MicroBatchGradient<M> {
 
   /**
    * Completes the gradients of the micro-batch, which it takes over: adds those of the re-noised copies (DRaFT-LV), and
-   * backpropagates the gradient of the embeddings through the text encoder where that is trained.
+   * backpropagates the gradient of the embeddings through the text encoders that are trained.
    */
   async gather(params: Gradients, trajectory: Trajectory): Promise<Gradients> {
-    const { plan, negativePrompts = [], prompts } = this.#inputs;
+    const { plan, negativePrompts, prompts } = this.#inputs;
     const { textEncoder, options, pipeline } = this.#parts;
     const isGuided = usesGuidance(pipeline.unet.config, options.guidanceScale);
     let total = params;
     try {
       for (let copy = 0; copy < plan.renoised; copy++)
         total = accumulate(total, await this.#renoisedGradients(trajectory));
-      return await textEncoder.backward(total, isGuided ? [...negativePrompts, ...prompts] : prompts);
     } catch (error) {
       disposeTensors(total);
       throw error;
     }
+    return textEncoder.backward(total, { negativePrompts: isGuided ? negativePrompts : undefined, prompts });
   }
 
   dispose(): void {

@@ -1,7 +1,7 @@
 import type { Compiled, CompiledVjp, Params } from '@alignprop/autograd-ext';
 import { guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { removeLora } from '@alignprop/lora';
-import { trainsTextEncoder } from './text-encoder-gradient.js';
+import { encodedInputs, trainsTextEncoder } from './text-encoder-gradient.js';
 
 /**
  * The guided noise prediction of a pipeline's UNet and its gradients, compiled once and shared by all micro-batches.
@@ -16,8 +16,8 @@ export class GuidedUNet {
   readonly predict: Compiled;
   /** The prediction without the adapter, for the KL penalty. */
   readonly reference: { readonly predict: Compiled; readonly params: Params } | undefined;
-  /** Whether the text encoder is trained, so that the gradient of the embeddings is needed. */
-  readonly trainsEmbeds: boolean;
+  /** The paths of the gradients of what trained text encoders gave: of the last inputs that a VJP has. */
+  readonly encodedPaths: readonly string[];
   readonly #latentsVjp: CompiledVjp;
   #vjp: CompiledVjp;
 
@@ -28,16 +28,17 @@ export class GuidedUNet {
   ) {
     const { engine, unet } = pipeline;
     const predict = guidedPrediction(unet.config);
-    this.trainsEmbeds = trainsTextEncoder(pipeline);
-    const embeds = this.trainsEmbeds ? [2] : [];
+    const encoded = trainsTextEncoder(pipeline) ? encodedInputs(pipeline) : [];
+    this.encodedPaths = encoded.map(({ path }) => path);
+    const wrt = encoded.map(({ index }) => index);
     this.predict = engine.compile(predict);
     this.reference = reference ? { predict: engine.compile(predict), params: removeLora(unet.params) } : undefined;
-    this.#latentsVjp = engine.compileVjp(predict, { wrt: [0, ...embeds] });
-    this.#vjp = engine.compileVjp(predict, { wrt: embeds });
+    this.#latentsVjp = engine.compileVjp(predict, { wrt: [0, ...wrt] });
+    this.#vjp = engine.compileVjp(predict, { wrt });
   }
 
   /**
-   * The vector-Jacobian product of the prediction with respect to the weights, and to the embeddings if the text
+   * The vector-Jacobian product of the prediction with respect to the weights, and to the embeddings if a text
    * encoder is trained. The gradient of the latents is included if `withLatents` asks for it, and in all later calls:
    * every compiled VJP maps the weights into memory once more, so a run uses a single one as far as possible.
    */

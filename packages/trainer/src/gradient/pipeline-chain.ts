@@ -10,7 +10,6 @@ import {
 } from '@alignprop/diffusion';
 import type { StepPlan } from '../estimators/plans.js';
 import type { GuidedUNet } from './guided-unet.js';
-import { embedsPath } from './text-encoder-gradient.js';
 import type { Chain } from './walk-up.js';
 
 /** How many attached steps of a walk have saved their activations for backward, and how many are recomputed. */
@@ -128,17 +127,18 @@ export class PipelineChain implements Chain {
   }
 
   /**
-   * Keeps the requested gradients only. That of the embeddings, the last input, is reported with those of the weights,
-   * so that it is summed over the steps as they are.
+   * Keeps the requested gradients only. Those of the embeddings, the last inputs, are reported with those of the
+   * weights, so that they are summed over the steps as they are.
    */
   #requested(
     { params, inputs }: Pick<Vjp, 'params' | 'inputs'>,
     inputGradient: boolean,
   ): Pick<Vjp, 'params' | 'inputs'> {
-    const { trainsEmbeds } = this.#unet;
-    const embeds: Vjp['params'] = trainsEmbeds ? { [embedsPath]: inputs.at(-1)! } : {};
-    const latents = inputs.slice(0, inputs.length - (trainsEmbeds ? 1 : 0));
+    const { encodedPaths } = this.#unet;
+    const first = inputs.length - encodedPaths.length;
+    const encoded = Object.fromEntries(encodedPaths.map((path, i) => [path, inputs[first + i]!]));
+    const latents = inputs.slice(0, first);
     if (!inputGradient) dispose(latents);
-    return { params: { ...params, ...embeds }, inputs: inputGradient ? latents : [] };
+    return { params: { ...params, ...encoded }, inputs: inputGradient ? latents : [] };
   }
 }

@@ -83,17 +83,6 @@ describe('preparePipeline refuses', () => {
       /scheduler got 'ddim' \(DDIMScheduler\) for a latent consistency model .* expected 'lcm' or 'tcd'/,
     );
   });
-
-  it('to train the text encoders of SDXL', async () => {
-    const pipeline = await open(fixturePath('sdxl-tiny/model'));
-    const config = parseAlignPropConfig({ train_text_encoder: true });
-    expect(() => preparePipeline(pipeline, config, random(0))).toThrow(
-      /train_text_encoder got true for SDXL, expected false/,
-    );
-    const { created } = preparePipeline(pipeline, parseAlignPropConfig({}), random(0));
-    expect(Object.keys(created).length).toBeGreaterThan(0);
-    dispose(created);
-  });
 });
 
 const partsOf = ({ tokenizer, textEncoder, unet, vae, engine }: StableDiffusionPipeline) => ({

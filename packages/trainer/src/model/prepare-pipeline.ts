@@ -1,5 +1,6 @@
 import type { Variable } from '@tensorflow/tfjs-core';
 import { trainable, type Params, type TorchGenerator } from '@alignprop/autograd-ext';
+import { record, table } from '@alignprop/autograd-ext/outside';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addLora, loraModules, loraTensors } from '@alignprop/lora';
 import type { AlignPropConfig } from '../config/config.js';
@@ -22,9 +23,9 @@ type PreparationConfig = ChainConfig &
   >;
 
 /**
- * Adds a new adapter to the UNet unless it has a trainable one, likewise to the text encoder with `train_text_encoder`,
- * and replaces the scheduler by the one of the configuration with the same noise schedule: by DDIM by default, as TRL
- * does. With `use_lora` false the UNet stays as it is.
+ * Adds a new adapter to the UNet unless it has a trainable one, likewise to the text encoders with
+ * `train_text_encoder`, and replaces the scheduler by the one of the configuration with the same noise schedule: by
+ * DDIM by default, as TRL does. With `use_lora` false the UNet stays as it is.
  * @throws if the trainable weights of the pipeline are not those that the configuration trains, or the model cannot be
  *   trained through the scheduler
  */
@@ -33,35 +34,25 @@ export function preparePipeline(
   config: PreparationConfig,
   generator: TorchGenerator,
 ): PreparedPipeline {
-  const { unet, textEncoder } = pipeline;
   const scheduler = chainScheduler(pipeline, config);
-  checkTextEncoder(pipeline, config);
-  if (!config.use_lora) checkWholeUNet(unet.params);
-  const adapted = config.use_lora ? adapt(unet.params, config, config.lora_target_modules, generator) : unet.params;
-  const text = config.train_text_encoder
-    ? adapt(textEncoder.params, config, textTargets, generator)
-    : textEncoder.params;
-  if (config.use_lora) checkAdapter('UNet', adapted, config);
-  if (config.train_text_encoder) checkAdapter('text encoder', text, config);
-  else checkFrozen(text);
-  const ready = pipeline.with({
-    unet: unet.withParams(adapted),
-    textEncoder: textEncoder.withParams(text),
-    scheduler,
-  });
-  const created = {
-    ...(adapted !== unet.params && trainable(adapted)),
-    ...(text !== textEncoder.params && prefixed(trainable(text))),
+  const { unet, ...texts } = pipeline.params;
+  if (!config.use_lora) checkWholeUNet(unet);
+  const adapted = record<Params>();
+  if (config.use_lora) adapted.unet = adapt(unet, config, config.lora_target_modules, generator);
+  for (const [name, params] of Object.entries(texts))
+    if (config.train_text_encoder) adapted[name] = adapt(params, config, textTargets, generator);
+    else checkFrozen(name, params);
+  for (const [name, params] of Object.entries(adapted)) checkAdapter(name, params, config);
+  const ready = pipeline.withParams(adapted).with({ scheduler });
+  const given = new Set<Params>(Object.values(pipeline.params));
+  const created = Object.entries(adapted).flatMap(([name, params]) =>
+    given.has(params) ? [] : Object.entries(name === 'unet' ? trainable(params) : prefixed(name, trainable(params))),
+  );
+  return {
+    pipeline: ready,
+    weights: trainedWeights(ready, config.use_lora),
+    created: Object.fromEntries(created),
   };
-  return { pipeline: ready, weights: trainedWeights(ready, config.use_lora), created };
-}
-
-function checkTextEncoder({ isXL }: StableDiffusionPipeline, config: PreparationConfig): void {
-  if (isXL && config.train_text_encoder)
-    throw new Error(
-      'AlignPropTrainer: train_text_encoder got true for SDXL, expected false: the text encoders of SDXL cannot be ' +
-        'trained. Train the UNet alone.',
-    );
 }
 
 function adapt(
@@ -78,13 +69,22 @@ function adapt(
   );
 }
 
-function checkAdapter(model: string, params: Params, { lora_kind: kind }: PreparationConfig): void {
+/** The part of a pipeline in messages. */
+const described = (name: string): string => names[name] ?? name;
+const names = table<string>({
+  unet: 'the UNet',
+  text_encoder: 'the text encoder',
+  text_encoder_2: 'the second text encoder',
+});
+
+function checkAdapter(name: string, params: Params, { lora_kind: kind }: PreparationConfig): void {
+  const model = described(name);
   checkKind(model, params, kind);
   const adapter = new Set(Object.values(loraTensors(params)));
   const others = Object.entries(trainable(params)).filter(([, value]) => !adapter.has(value));
   if (others.length === 0) return;
   throw new Error(
-    `AlignPropTrainer: ${others.length} trainable weights of the ${model} are no part of a LoRA adapter ` +
+    `AlignPropTrainer: ${others.length} trainable weights of ${model} are no part of a LoRA adapter ` +
       `(${others[0]![0]}, …). Freeze them, or set use_lora to false to train the whole UNet.`,
   );
 }
@@ -95,12 +95,12 @@ function checkKind(model: string, params: Params, kind: PreparationConfig['lora_
     const found = dora ? 'dora' : 'lora';
     if (found !== kind)
       throw new Error(
-        `AlignPropTrainer: lora_kind got '${kind}', but the adapter of ${module} in the ${model} is of the kind ` +
+        `AlignPropTrainer: lora_kind got '${kind}', but the adapter of ${module} in ${model} is of the kind ` +
           `'${found}'. Set lora_kind to '${found}', or remove that adapter.`,
       );
     if (dora?.axis === 'input')
       throw new Error(
-        `AlignPropTrainer: the DoRA adapter of ${module} in the ${model} has lengths of columns (LyCORIS), which ` +
+        `AlignPropTrainer: the DoRA adapter of ${module} in ${model} has lengths of columns (LyCORIS), which ` +
           'the files of a run cannot hold. Train one with lengths of rows.',
       );
   }
@@ -118,11 +118,11 @@ function checkWholeUNet(params: Params): void {
   );
 }
 
-function checkFrozen(params: Params): void {
+function checkFrozen(name: string, params: Params): void {
   const [path] = Object.keys(trainable(params));
   if (path)
     throw new Error(
-      `AlignPropTrainer: the text encoder has trainable weights (${path}, …), which nothing would train. ` +
+      `AlignPropTrainer: ${described(name)} has trainable weights (${path}, …), which nothing would train. ` +
         'Set train_text_encoder.',
     );
 }

@@ -28,7 +28,7 @@ export async function trainableUNet(pipeline: StableDiffusionPipeline): Promise<
 }
 
 /**
- * Copies a pipeline, with a new DoRA adapter on its UNet, and with `train_text_encoder` on its text encoder. A part
+ * Copies a pipeline, with a new DoRA adapter on its UNet, and with `train_text_encoder` on its text encoders. A part
  * that has trainable weights stays as it is. The new variables belong to the caller.
  * @throws as `addDora`; nothing stays allocated then
  */
@@ -37,22 +37,18 @@ export async function withDora(
   config: AdapterOptions & Pick<AlignPropConfig, 'train_text_encoder' | 'lora_target_modules'>,
   generator: TorchGenerator,
 ): Promise<StableDiffusionPipeline> {
-  const adapt = async <T extends Adaptable<T>>(model: T, targetModules: readonly string[]): Promise<T> =>
-    Object.keys(trainable(model.params)).length > 0
-      ? model
-      : model.withParams(await addDora(model.params, adapterConfig(config, targetModules), generator));
-  const unet = await adapt(pipeline.unet, config.lora_target_modules);
-  if (!config.train_text_encoder) return pipeline.with({ unet });
+  const { unet, ...texts } = pipeline.params;
+  const parts: [string, Params][] = Object.entries({ unet, ...(config.train_text_encoder && texts) });
+  const adapted = record<Params>();
   try {
-    return pipeline.with({ unet, textEncoder: await adapt(pipeline.textEncoder, textTargets) });
+    for (const [name, params] of parts) {
+      if (Object.keys(trainable(params)).length > 0) continue;
+      const targets = name === 'unet' ? config.lora_target_modules : textTargets;
+      adapted[name] = await addDora(params, adapterConfig(config, targets), generator);
+    }
+    return pipeline.withParams(adapted);
   } catch (error) {
-    if (unet !== pipeline.unet) dispose(trainable(unet.params));
+    for (const params of Object.values(adapted)) dispose(trainable(params));
     throw error;
   }
-}
-
-/** A model of a pipeline. */
-interface Adaptable<T> {
-  readonly params: Params;
-  withParams(params: Params): T;
 }

@@ -6,7 +6,7 @@ import { loadLora, loraModules, saveLora, stateTensors } from '@alignprop/lora';
 
 /** The trained weights of a pipeline and their files. */
 export interface TrainedWeights {
-  /** The variables by parameter path; paths of the text encoder begin with `text_encoder.`. */
+  /** The variables by parameter path; paths of text encoders begin with `text_encoder.` or `text_encoder_2.`. */
   readonly variables: Readonly<Record<string, Variable>>;
   /** Writes the weights for a checkpoint. @returns the names of the files within the folder */
   save(folder: string): Promise<readonly string[]>;
@@ -21,35 +21,33 @@ export const trainedWeights = (pipeline: StableDiffusionPipeline, useLora: boole
   useLora ? adapterWeights(pipeline) : unetWeights(pipeline.unet);
 
 const adapterFile = 'pytorch_lora_weights.safetensors';
-const textPrefix = 'text_encoder';
 
-/** The adapters of the UNet and of the text encoder, if it has one, in one file with diffusers' keys. */
-function adapterWeights({ unet, textEncoder }: StableDiffusionPipeline): TrainedWeights {
-  const text = prefixed(trainable(textEncoder.params));
-  const hasText = Object.keys(text).length > 0;
-  const parts = hasText ? { others: { [textPrefix]: textEncoder.params } } : {};
-  const adapters = Object.values(loraModules(unet.params));
+/** The adapters of the UNet and of the text encoders that have one, in one file with diffusers' keys. */
+function adapterWeights({ params: { unet, ...texts } }: StableDiffusionPipeline): TrainedWeights {
+  const trained = Object.entries(texts).filter(([, params]) => Object.keys(trainable(params)).length > 0);
+  const hasText = trained.length > 0;
+  const parts = hasText ? { others: Object.fromEntries(trained) } : {};
+  const adapters = Object.values(loraModules(unet));
   const hasDora = adapters.some(({ dora }) => dora);
   // TRL's layout holds neither DoRA nor an α other than the rank, and programs differ in how it spells text encoders.
   const isPlain = !hasText && !hasDora && adapters.every(({ scale }) => scale === 1);
-  const variables = { ...trainable(unet.params), ...text };
+  const variables = { ...trainable(unet) };
+  for (const [name, params] of trained) Object.assign(variables, prefixed(name, trainable(params)));
   return {
     variables,
     async save(folder) {
-      await saveLora(`${folder}/${adapterFile}`, unet.params, {
-        format: isPlain ? 'diffusers-old' : 'diffusers',
-        ...parts,
-      });
+      await saveLora(`${folder}/${adapterFile}`, unet, { format: isPlain ? 'diffusers-old' : 'diffusers', ...parts });
       return [adapterFile];
     },
     async open(folder) {
       const load = async (prefix: string) => stateTensors(await loadLora(`${folder}/${adapterFile}`, { prefix }));
-      const stored = { ...(await load('unet')), ...(hasText && prefixed(await load(textPrefix))) };
+      const stored = await load('unet');
+      for (const [name] of trained) Object.assign(stored, prefixed(name, await load(name)));
       checkKind(stored, variables);
       return stored;
     },
     async export(folder) {
-      await saveLora(`${folder}/${adapterFile}`, unet.params, {
+      await saveLora(`${folder}/${adapterFile}`, unet, {
         format: hasText || hasDora ? 'diffusers' : 'diffusers-old',
         ...parts,
       });
@@ -67,9 +65,9 @@ function checkKind(stored: Readonly<Record<string, unknown>>, trained: Readonly<
     throw new Error(`its adapter is of another kind: lora_kind got '${expected}', expected '${found}'`);
 }
 
-/** Prefixes paths of the text encoder's weights, for a record with those of the UNet. */
-export const prefixed = <T>(record: Readonly<Record<string, T>>): Record<string, T> =>
-  Object.fromEntries(Object.entries(record).map(([path, value]) => [`${textPrefix}.${path}`, value]));
+/** Prefixes paths of a text encoder's weights, for a record with those of the UNet. */
+export const prefixed = <T>(name: string, weights: Readonly<Record<string, T>>): Record<string, T> =>
+  Object.fromEntries(Object.entries(weights).map(([path, value]) => [`${name}.${path}`, value]));
 
 /** All weights of the UNet, as the folder `unet` of a diffusers pipeline. */
 function unetWeights(unet: UNet2DConditionModel): TrainedWeights {

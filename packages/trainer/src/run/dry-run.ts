@@ -42,7 +42,11 @@ export async function dryRun<M>(inputs: DryRunInputs<M>): Promise<DryRun> {
     const draw = (): [string, M] => [prompt, promptMetadata as M];
     const batches = new MicroBatches<M>(pipeline, draw, config, plan, generators);
     const sampling = samplingOptions(config);
-    const gradient = new AlignPropGradient(pipeline, rewardFunction, { ...sampling, klWeight: config.kl_weight });
+    const gradient = new AlignPropGradient(pipeline, rewardFunction, {
+      ...sampling,
+      klWeight: config.kl_weight,
+      clipSkip: config.clip_skip,
+    });
     try {
       for (let round = 0; round < 2; round++) await simulateMicroBatch(batches, gradient, generators, heaviest);
     } finally {

@@ -43,6 +43,7 @@ export const resumeRules = table<Rule>({
     ...['eval_num_steps', 'eval_eta', 'eval_guidance_scale', 'eval_negative_prompts', 'eval_height', 'eval_width'],
     'eval_seed',
     ...['sample_num_steps', 'sample_eta', 'sample_guidance_scale', 'negative_prompts', 'height', 'width'],
+    ...['clip_skip', 'long_prompts'],
   ]),
   ...named('refused', ['scheduler', 'lora_alpha', 'model', 'embeddings', 'lora', 'reward', 'reward_decoder']),
   ...named('fixed', [

@@ -55,16 +55,12 @@ export async function simulateRun<M>(
   { config, pipeline: given, evaluation, engine: options }: SimulationInputs<M>,
   steps: (model: SimulatedModel) => Promise<void>,
 ): Promise<SimulatedMemory> {
-  const names = new Map<Params, string>([
-    [given.vae.params, 'decoder'],
-    [given.textEncoder.params, 'text encoder'],
-    [given.unet.params, 'UNet'],
-  ]);
+  const names = new Map<Params, string>([[given.vae.params, 'decoder'], ...namedModels(given)]);
   const engine = new DryRunEngine({ ...options, nameOf: (params) => names.get(params) ?? 'reward' });
   const generators = seededGenerators(config.seed);
   const ready = await trainablePipeline(given, config, generators);
   const { pipeline, weights, created } = preparePipeline(ready.with({ engine }), config, generators.adapter);
-  names.set(pipeline.unet.params, 'UNet').set(pipeline.textEncoder.params, 'text encoder');
+  for (const [params, name] of namedModels(pipeline)) names.set(params, name);
   try {
     await steps({ pipeline, generators });
     if (evaluation) {
@@ -78,7 +74,7 @@ export async function simulateRun<M>(
       optimizer: optimizerBytes(sizes, config, options.engine === 'tfjs' ? engine.peak.activations : 0),
     };
   } finally {
-    dispose([created, ...addedParts(ready, given).map(({ params }) => trainable(params))]);
+    dispose([created, ...addedParams(ready, given).map((params) => trainable(params))]);
   }
 }
 
@@ -91,9 +87,15 @@ async function evaluate<M>(
   await evaluateFirst(pipeline);
 }
 
-/** Returns the parts of a pipeline that another one does not have. */
-const addedParts = (pipeline: StableDiffusionPipeline, other: StableDiffusionPipeline) =>
-  (['unet', 'textEncoder'] as const).flatMap((part) => (pipeline[part] === other[part] ? [] : pipeline[part]));
+/** The weights of the UNet and the text encoders, and their names in the report. */
+const namedModels = ({ params }: StableDiffusionPipeline): [Params, string][] =>
+  Object.entries(params).map(([name, tree]) => [tree, name === 'unet' ? 'UNet' : 'text encoder']);
+
+/** Returns the weights of a pipeline's models that another one does not have. */
+function addedParams({ params }: StableDiffusionPipeline, other: StableDiffusionPipeline): Params[] {
+  const given = new Set<Params>(Object.values(other.params));
+  return Object.values(params).filter((tree) => !given.has(tree));
+}
 
 /** Returns the pipeline with the weights that `preparePipeline` expects in it; those of a whole UNet have no values. */
 async function trainablePipeline(
@@ -101,8 +103,7 @@ async function trainablePipeline(
   config: SimulationConfig,
   { adapter }: Generators,
 ): Promise<StableDiffusionPipeline> {
-  const { unet } = pipeline;
-  if (!config.use_lora) return pipeline.with({ unet: unet.withParams(phantoms(unet.params)) });
+  if (!config.use_lora) return pipeline.withParams({ unet: phantoms(pipeline.params.unet) });
   return config.lora_kind === 'dora' ? withDora(pipeline, config, adapter) : pipeline;
 }
 

@@ -29,7 +29,7 @@ const both: AlignPropConfigInput = { ...config, train_text_encoder: true };
 /** All trained variables, those of the text encoder included. */
 const variablesOf = ({ unet, textEncoder }: StableDiffusionPipeline): Record<string, Variable> => ({
   ...trainable(unet.params),
-  ...prefixed(trainable(textEncoder.params)),
+  ...prefixed('text_encoder', trainable(textEncoder.params)),
 });
 const values = (trained: StableDiffusionPipeline) =>
   Object.fromEntries(Object.entries(variablesOf(trained)).map(([path, x]) => [path, [...x.dataSync()]]));

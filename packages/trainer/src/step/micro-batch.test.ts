@@ -14,7 +14,7 @@ it('frees the prompt embeddings when encoding the negative prompts throws, and e
   expectNoLeaks(async () => {
     let failures = 1;
     const pipeline = {
-      textEncoder: { params: {} },
+      params: { unet: {}, text_encoder: {} },
       unet: { config: { time_cond_proj_dim: null } },
       encodePrompt: async () => ({ promptEmbeds: zeros([1, 2, 3]) }),
       encodeNegativePrompt: async () => {

@@ -23,20 +23,28 @@ export type PromptFunction<M> = (
 
 type DrawConfig = Pick<
   AlignPropConfig,
-  'train_batch_size' | 'sample_guidance_scale' | 'sample_num_steps' | 'negative_prompts' | 'height' | 'width'
->;
+  | 'train_batch_size'
+  | 'sample_guidance_scale'
+  | 'sample_num_steps'
+  | 'negative_prompts'
+  | 'clip_skip'
+  | 'height'
+  | 'width'
+> &
+  Partial<Pick<AlignPropConfig, 'long_prompts'>>;
 
 /** The texts of one micro-batch, one entry per image. */
 export interface DrawnPrompts<M> {
   readonly prompts: readonly string[];
   readonly promptMetadata: readonly M[];
-  /** With guidance only. */
+  /** With guidance only; undefined as well where SDXL takes zeros, since none is given. */
   readonly negativePrompts?: readonly string[];
 }
 
 /** Draws what micro-batches start from: prompts and their embeddings, latents, and plans. */
 export class MicroBatches<M> {
-  #negativeEncoding: Promise<PromptEncoding> | undefined; // one row per negative prompt of the configuration
+  /** The encodings of the negative prompts of the configuration, a row for each, by the number of chunks. */
+  readonly #negativeEncodings = new Map<number, Promise<PromptEncoding>>();
 
   constructor(
     readonly pipeline: StableDiffusionPipeline,
@@ -63,9 +71,13 @@ export class MicroBatches<M> {
 
   /** Encodes prompts and negative prompts. The tensors belong to the caller. */
   async encode({ prompts, negativePrompts }: DrawnPrompts<M>): Promise<Conditioning> {
-    const encoding = await this.pipeline.encodePrompt(prompts);
+    const { unet } = this.pipeline;
+    const { clip_skip: clipSkip, long_prompts: areLong, sample_guidance_scale: guidanceScale } = this.config;
+    const chunks = areLong ? this.pipeline.chunkCount([...prompts, ...(negativePrompts ?? [])]) : 1;
+    const encoding = await this.pipeline.encodePrompt(prompts, { clipSkip, chunks });
     try {
-      const negative = negativePrompts ? await this.#encodeNegative(negativePrompts) : undefined;
+      const isGuided = usesGuidance(unet.config, guidanceScale);
+      const negative = isGuided ? await this.#encodeNegative(negativePrompts, prompts.length, chunks) : undefined;
       const timeIds = this.pipeline.timeIds({ batch: prompts.length, ...imageSize(this.config) });
       return {
         ...encoding,
@@ -94,8 +106,8 @@ export class MicroBatches<M> {
   }
 
   dispose(): void {
-    void this.#negativeEncoding?.then(disposeTensors);
-    this.#negativeEncoding = undefined;
+    for (const encoding of this.#negativeEncodings.values()) void encoding.then(disposeTensors);
+    this.#negativeEncodings.clear();
   }
 
   #drawPrompt(): readonly [string, M, string?] {
@@ -109,8 +121,16 @@ export class MicroBatches<M> {
     );
   }
 
-  /** The images of a run whose prompts have no negative prompt take those of the configuration in turn. */
-  #negativePrompts(drawn: readonly (readonly [string, M, string?])[], firstImage: number): readonly string[] {
+  /**
+   * The images of a run whose prompts have no negative prompt take those of the configuration in turn. Without any,
+   * SDXL takes zeros.
+   */
+  #negativePrompts(
+    drawn: readonly (readonly [string, M, string?])[],
+    firstImage: number,
+  ): readonly string[] | undefined {
+    const isGiven = this.config.negative_prompts !== null || drawn.some(([, , negative]) => negative !== undefined);
+    if (!isGiven && this.pipeline.zeroNegative) return undefined;
     const texts = this.#negativeTexts;
     return drawn.map(([, , negative], i) => negative ?? texts[(firstImage + i) % texts.length]!);
   }
@@ -119,15 +139,16 @@ export class MicroBatches<M> {
     return [this.config.negative_prompts ?? ''].flat();
   }
 
-  /**
-   * Encodes negative prompts. The encodings of those of the configuration are cached unless the text encoder is
-   * trained.
-   */
-  async #encodeNegative(prompts: readonly string[]): Promise<PromptEncoding> {
+  /** Encodes negative prompts. The encodings of those of the configuration are cached unless an encoder is trained. */
+  async #encodeNegative(
+    prompts: readonly string[] | undefined,
+    batch: number,
+    chunks: number,
+  ): Promise<PromptEncoding> {
     const texts = this.#negativeTexts;
-    const areCached = !trainsTextEncoder(this.pipeline) && prompts.every((prompt) => texts.includes(prompt));
-    if (!areCached) return this.pipeline.encodeNegativePrompt(prompts, prompts.length);
-    const encoding = await (this.#negativeEncoding ??= this.#encodeOnce(texts));
+    const areCached = !trainsTextEncoder(this.pipeline) && prompts?.every((prompt) => texts.includes(prompt));
+    if (!prompts || !areCached) return this.pipeline.encodeNegativePrompt(prompts, batch, { chunks });
+    const encoding = await (this.#negativeEncodings.get(chunks) ?? this.#encodeOnce(texts, chunks));
     const rows = prompts.map((prompt) => texts.indexOf(prompt));
     const rowsOf = <T extends Tensor>(tensor: T): T => tidy(() => gather(tensor, rows) as T);
     return {
@@ -137,11 +158,12 @@ export class MicroBatches<M> {
   }
 
   /** Encodes the negative prompts of the configuration. A failure is not cached, and `dispose` does not meet it. */
-  #encodeOnce(texts: readonly string[]): Promise<PromptEncoding> {
-    const given = this.config.negative_prompts === null ? undefined : texts;
-    return this.pipeline.encodeNegativePrompt(given, texts.length).catch((error: unknown) => {
-      this.#negativeEncoding = undefined;
+  #encodeOnce(texts: readonly string[], chunks: number): Promise<PromptEncoding> {
+    const encoding = this.pipeline.encodeNegativePrompt(texts, texts.length, { chunks }).catch((error: unknown) => {
+      this.#negativeEncodings.delete(chunks);
       throw error;
     });
+    this.#negativeEncodings.set(chunks, encoding);
+    return encoding;
   }
 }
