@@ -5,6 +5,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, stat
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkRemedies } from './remedies.js';
 import { checkRewardsBundle } from './rewards-bundle.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -20,6 +21,7 @@ try {
   smokeLibraries(tarballs);
   await smokeRewards(tarballs);
   smokeCommand(tarballs);
+  console.log(checkRemedies(join(folder, 'command'), join(root, 'fixtures/jpeg/image0_q10.jpg')));
   console.log('The packed packages work.');
 } finally {
   rmSync(folder, { recursive: true, force: true });

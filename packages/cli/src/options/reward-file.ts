@@ -44,13 +44,23 @@ export async function openRewardFile(path: string, flag: string): Promise<Reward
   const what = createReward === undefined ? 'the default export' : 'createReward';
   if (typeof maker !== 'function' || isClass(maker))
     throw new UsageError(`${flag}: createReward of '${path}' got ${describeValue(maker)}, expected a function.`);
+  const why = createReward === undefined ? ' has no parameters, so it was called to make the reward, and' : '';
+  const subject = `${flag}: ${what} of '${path}'${why}`;
   const load = async () => {
-    const reward: unknown = await (maker as () => unknown)();
-    const why = createReward === undefined ? ' has no parameters, so it was called to make the reward, and' : '';
-    checkReward(reward, `${flag}: ${what} of '${path}'${why} returned something else: it`, {});
+    const reward = await callMaker(maker as () => unknown, subject);
+    checkReward(reward, `${subject} returned something else: it`, {});
     return reward;
   };
   return { load };
+}
+
+/** @throws the error of the function, after the subject of a sentence about it */
+async function callMaker(maker: () => unknown, subject: string): Promise<unknown> {
+  try {
+    return await maker();
+  } catch (cause) {
+    throw new Error(`${subject} threw: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
 }
 
 /** Whether calling the reward gives a promise: then it has no gradient. */

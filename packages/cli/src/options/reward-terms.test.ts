@@ -292,6 +292,11 @@ describe('a reward file', () => {
       'export default () => 3;',
       /has no parameters, so it was called to make the reward, .* got a number \(3\), expected a function/,
     ],
+    [
+      'throws.mjs',
+      "export default () => { throw new Error('no licence'); };",
+      /^--reward: the default export of '.*throws\.mjs' has no parameters, so it was called .*, and threw: no licence$/,
+    ],
     ['broken.mjs', 'export default (', /--reward: cannot load '.*broken\.mjs': /],
     ['lonely.cjs', "require('no-such-package');", /cannot load '.*lonely\.cjs': .*no-such-package.*that it requires/],
     [
