@@ -61,8 +61,8 @@ async function createFolder(path: string): Promise<void> {
   const { dirname, resolve } = await import('node:path');
   const first = await mkdir(path, { recursive: true });
   if (first === undefined) return;
-  for (let folder = resolve(path); folder.length >= first.length; folder = dirname(folder))
-    await syncFolder(dirname(folder));
+  const top = resolve(first); // mkdir returns a relative path where it was given one
+  for (let folder = resolve(path); folder.startsWith(top); folder = dirname(folder)) await syncFolder(dirname(folder));
 }
 
 /** Removes what killed runs were writing or deleting. */
