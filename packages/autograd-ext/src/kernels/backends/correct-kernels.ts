@@ -7,6 +7,7 @@ import { padPoolsOnTensorflow } from './tensorflow/pools.js';
 import { resizeGradientsOnTensorflow } from './tensorflow/resize.js';
 import { keepNaNWhenClippingOnWasm } from './wasm/clip-by-value.js';
 import { convolveInputGradientOnWasm } from './wasm/conv-backprop.js';
+import { fillEmptyReductionsOnWasm } from './wasm/empty-reductions.js';
 import { correctBatchedGatherOnWasm } from './wasm/gather.js';
 import { shareClonesOnWasm } from './wasm/identity.js';
 import { makePaddingExplicitOnWasm } from './wasm/padding.js';
@@ -16,6 +17,7 @@ export function correctKernels(): void {
   shareClonesOnWasm();
   makePaddingExplicitOnWasm();
   keepNaNWhenClippingOnWasm();
+  fillEmptyReductionsOnWasm();
   correctStridedSlice();
   correctBatchedGatherOnWasm();
   convolveInputGradientOnWasm();
