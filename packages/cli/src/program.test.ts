@@ -293,11 +293,9 @@ describe('exit code 1', () => {
       'file',
       'list.json',
       'options.json',
-      'out',
       'range.yaml',
       'unknown.json',
     ]);
-    expect(readdirSync(path('out'))).toEqual([]);
   });
 
   it.each(['--debug', 'DEBUG=1'])('comes with a stack trace and the cause under %s', async (setting) => {
