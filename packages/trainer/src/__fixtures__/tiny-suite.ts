@@ -1,15 +1,20 @@
-// Imported by a test file, loads the tiny pipeline once for all of its tests and gives each test an empty folder.
 import { useBackend } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
-import { beforeAll } from 'vitest';
+import { afterAll, beforeAll } from 'vitest';
+import { folderPerTest } from '../../../../fixtures/folder-per-test.js';
 import { tinyPipeline } from './tiny-run.js';
 
 export { out } from '../../../../fixtures/folder-per-test.js';
 
-/** The tiny pipeline, on tfjs's wasm backend; shared by the tests of a file. */
+/** The tiny pipeline, on tfjs's wasm backend; shared by the tests of a file that calls `tinySuite`. */
 export let pipeline: StableDiffusionPipeline;
 
-beforeAll(async () => {
-  await useBackend('wasm');
-  pipeline = await tinyPipeline();
-});
+/** Loads the tiny pipeline once for the tests of the file, and gives each of them an empty folder. */
+export function tinySuite(): void {
+  folderPerTest();
+  beforeAll(async () => {
+    await useBackend('wasm');
+    pipeline = await tinyPipeline();
+  });
+  afterAll(() => pipeline.dispose());
+}

@@ -3,8 +3,10 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { trainedValues } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import { DDPOTrainer, type DDPOTrainerOptions } from './trainer.js';
+
+tinySuite();
 
 const shape = { height: 16, width: 16, sample_num_steps: 2, sample_guidance_scale: 1 };
 const config = { ...shape, train_learning_rate: 0.01, per_prompt_stat_tracking: true, reward_retries: 0 };

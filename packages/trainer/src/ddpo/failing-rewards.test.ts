@@ -2,9 +2,11 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { trainedValues } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { DDPOConfigInput } from './ddpo-config.js';
 import { DDPOTrainer, type DDPOMetrics } from './trainer.js';
+
+tinySuite();
 
 const config: DDPOConfigInput = {
   ...{ height: 16, width: 16, sample_num_steps: 2, sample_guidance_scale: 1, num_epochs: 2 },

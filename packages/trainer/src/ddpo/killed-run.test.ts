@@ -6,8 +6,10 @@ import { expect, it } from 'vitest';
 import { filesOf } from '../__fixtures__/eventful-run.js';
 import { crashingDisk, interceptDisk } from '../__fixtures__/failing-disk.js';
 import { brightness } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import { DDPOTrainer } from './trainer.js';
+
+tinySuite();
 
 const shape = { height: 16, width: 16, sample_num_steps: 1, sample_guidance_scale: 1 };
 

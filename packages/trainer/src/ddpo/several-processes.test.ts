@@ -7,10 +7,12 @@ import { describe, expect, it } from 'vitest';
 import { drawnByIndex } from '../__fixtures__/drawn-by-index.js';
 import { lockStep } from '../__fixtures__/lock-step.js';
 import { brightness, trainedValues } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import { singleProcess, type Collective } from '../collective/collective.js';
 import type { DDPOConfigInput } from './ddpo-config.js';
 import { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './trainer.js';
+
+tinySuite();
 
 type Options = Partial<DDPOTrainerOptions<undefined>>;
 

@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { memory } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { collect, oneStepConfig, tinyConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import { parseAlignPropConfig } from '../config/config.js';
 import { checkRunStart } from '../run/run-start.js';
+
+tinySuite();
 
 /** Trains to a number of steps, in `out` by default. @returns trained values, warnings and infos */
 async function run(num_epochs: number, config: object = {}) {

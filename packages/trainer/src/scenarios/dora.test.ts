@@ -6,7 +6,7 @@ import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addDora, addLora, applyLora, loadLora, LoraLayer, loraTensors } from '@alignprop/lora';
 import { describe, expect, it } from 'vitest';
 import { brightness, collect, oneStepConfig, tinyConfig, tinyTrainer } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import type { DDPOConfigInput } from '../ddpo/ddpo-config.js';
 import { DDPOTrainer } from '../ddpo/trainer.js';
@@ -14,6 +14,8 @@ import { prefixed } from '../model/trained-weights.js';
 import { dryRun } from '../run/dry-run.js';
 import { trainableDora } from '../trainable-dora.js';
 import { parseAlignPropConfig } from '../config/config.js';
+
+tinySuite();
 
 const config: AlignPropConfigInput = {
   ...tinyConfig,

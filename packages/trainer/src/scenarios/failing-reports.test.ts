@@ -3,7 +3,9 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { collect, oneStepConfig, tinyTrainer } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
+
+tinySuite();
 
 it('trackers and hooks that throw are reported once for each call, and lose no step and no checkpoint', async () => {
   const warnings: string[] = [];

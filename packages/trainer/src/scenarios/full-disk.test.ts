@@ -5,8 +5,10 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { collect, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import { describeDamage } from '../run/checkpoints.js';
+
+tinySuite();
 
 const cleanups: (() => void)[] = [];
 afterEach(() => cleanups.splice(0).forEach((clean) => clean()));

@@ -5,11 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { loadLora, stateTensors } from '@alignprop/lora';
 import type { RewardFunction } from '@alignprop/rewards';
 import { collect, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { logEvaluationSamples } from '../trackers/log-samples.js';
 import type { EvaluationMetrics } from '../trackers/metrics.js';
 import type { AlignPropTrainerOptions } from '../trainer.js';
+
+tinySuite();
 
 const adapter = 'pytorch_lora_weights.safetensors';
 

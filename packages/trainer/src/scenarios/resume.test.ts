@@ -13,9 +13,11 @@ import {
 } from '@alignprop/rewards';
 import { describe, expect, it } from 'vitest';
 import { brightness, collect, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { writeChecksums } from '../run/checksums.js';
+
+tinySuite();
 
 const checkpoints = async () => (await readdir(join(out, 'checkpoints'))).sort();
 const lines = async () =>

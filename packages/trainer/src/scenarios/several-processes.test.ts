@@ -8,10 +8,12 @@ import { checkCollective } from '../__fixtures__/collective-contract.js';
 import { drawnByIndex, undrawn } from '../__fixtures__/drawn-by-index.js';
 import { lockStep } from '../__fixtures__/lock-step.js';
 import { brightness, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import { singleProcess, type Collective } from '../collective/collective.js';
 import type { StepMetrics } from '../trackers/metrics.js';
 import type { AlignPropTrainer, AlignPropTrainerOptions } from '../trainer.js';
+
+tinySuite();
 
 type Options = Partial<AlignPropTrainerOptions<undefined>>;
 /** How the training of a rank ended. */

@@ -20,12 +20,14 @@ import { addLora, applyLora, loraTensors, openLora } from '@alignprop/lora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import { draftLV, full } from '../estimators/draft.js';
 import { drawPlan, type Plan } from '../estimators/plans.js';
 import { prefixed } from '../model/trained-weights.js';
+
+tinySuite();
 
 const config: AlignPropConfigInput = {
   train_text_encoder: true,

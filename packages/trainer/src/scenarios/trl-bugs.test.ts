@@ -11,13 +11,15 @@ import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraModules, loraTensors, stateTensors } from '@alignprop/lora';
 import { describe, expect, it } from 'vitest';
 import { collect, oneStepConfig, tinyTrainer } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import { alignPropConfigSchema, parseAlignPropConfig, type AlignPropConfigInput } from '../config/config.js';
 import { uniform } from '../estimators/cuts.js';
 import { ddpoConfigSchema } from '../ddpo/ddpo-config.js';
 import { drawPlan, emptyProbability } from '../estimators/plans.js';
 import { perStep } from '../estimators/per-step.js';
 import { AlignPropTrainer } from '../trainer.js';
+
+tinySuite();
 
 const quick: AlignPropConfigInput = { ...oneStepConfig, train_learning_rate: 0.1 };
 

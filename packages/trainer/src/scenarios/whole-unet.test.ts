@@ -17,12 +17,14 @@ import { DDIMScheduler, UNet2DConditionModel, type StableDiffusionPipeline } fro
 import { addLora, loraTensors } from '@alignprop/lora';
 import { describe, expect, it } from 'vitest';
 import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import { trainableUNet } from '../model/trainable-pipeline.js';
 import { drawPlan } from '../estimators/plans.js';
 import { full } from '../estimators/draft.js';
+
+tinySuite();
 
 const variablesOf = ({ unet }: StableDiffusionPipeline) => trainable(unet.params);
 const values = (variables: Readonly<Record<string, Variable>>) =>

@@ -5,10 +5,12 @@ import { trainable } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
-import { out, pipeline } from '../__fixtures__/tiny-suite.js';
+import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { NonFiniteError } from '../optim/non-finite.js';
 import { skipLimit } from './step-attempts.js';
+
+tinySuite();
 
 let warnings: string[];
 beforeEach(() => void (warnings = []));

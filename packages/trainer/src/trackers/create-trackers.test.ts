@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { memory, tensor4d } from '@tensorflow/tfjs-core';
 import { useBackend } from '@alignprop/autograd-ext';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { out } from '../../../../fixtures/folder-per-test.js';
+import { folderPerTest, out } from '../../../../fixtures/folder-per-test.js';
 import { stepMetrics } from '../__fixtures__/metrics.js';
 import { collect, oneStepConfig, tinyPipeline, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { startTrackioServer, writeToken, type TrackioServer } from '../__fixtures__/trackio-server.js';
@@ -11,6 +11,8 @@ import { parseAlignPropConfig, type AlignPropConfigInput } from '../config/confi
 import { createTracker, createTrackers, trackers, type TrackerName } from './create-trackers.js';
 import { jsonlTracker } from './jsonl.js';
 import type { TrackedRun, TrackerKind } from './tracker-kind.js';
+
+folderPerTest();
 
 let server: TrackioServer;
 beforeAll(async () => {

@@ -7,7 +7,7 @@ import { useBackend } from '@alignprop/autograd-ext';
 import { decodePng } from '@alignprop/diffusion';
 import protobuf from 'protobufjs/minimal.js';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { out } from '../../../../../fixtures/folder-per-test.js';
+import { folderPerTest, out } from '../../../../../fixtures/folder-per-test.js';
 import { stepMetrics } from '../../__fixtures__/metrics.js';
 import { crc32c, maskedCrc32c } from './crc32c.js';
 import { tensorboardTracker } from './tracker.js';
@@ -189,3 +189,5 @@ print(json.dumps({
   'ended': content('_hparams_/session_end_info').session_end_info.status == 1,
 }))
 `;
+
+folderPerTest();
