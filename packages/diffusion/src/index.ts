@@ -28,6 +28,7 @@ export {
 export type { Denoised, DenoiseOptions } from './pipelines/denoise.js';
 export type { Generated, GenerateOptions, Prompt } from './pipelines/generation.js';
 export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
+export { noisedTo } from './pipelines/chain-start.js';
 export { decodeImages } from './pipelines/image-decoder.js';
 export { drawNoise } from './pipelines/latents.js';
 export type { FromPretrainedOptions, StableDiffusionParts } from './pipelines/load-parts.js';

@@ -1,8 +1,8 @@
-import { cpSync, readFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { decodePng, schedulerFor, StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
+import { decodePng, encodePng, schedulerFor, StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
 import { captureOutput } from '../../../../fixtures/capture-output.js';
 import { fixturePath } from '../../../../fixtures/index.js';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
@@ -105,5 +105,27 @@ describe('alignprop generate without sampling options', () => {
       .generate('a cat', { seed: 7, height: 16, width: 16, ...(kind !== 'lcm' && { numInferenceSteps: 1 }) });
     expect([...decodePng(readFileSync(path)).data]).toEqual([...(await toUint8(images))[0]!]);
     pipeline.dispose();
+  });
+});
+
+describe('alignprop generate --image', () => {
+  it('draws over an image, in its size rounded down to multiples of 8 or in another', async () => {
+    const start = join(folder, 'start.png');
+    const pixels = Uint8Array.from({ length: 20 * 28 * 3 }, (_, i) => (i * 7) % 256);
+    writeFileSync(start, encodePng(pixels, { height: 20, width: 28 }));
+    const draw = async (name: string, ...args: string[]) => {
+      const path = join(folder, name);
+      const common = ['a cat', ...model, ...'--steps 4 --seed 7 --quiet'.split(' '), '--image', start, '-o', path];
+      expect(await run(['generate', ...common, ...args])).toBe(0);
+      const { data, height, width } = decodePng(readFileSync(path));
+      return { data: [...data], size: [height, width] };
+    };
+    const weak = await draw('weak.png', '--strength', '0.25');
+    const strong = await draw('strong.png', '--strength', '1', '--height', '24', '--width', '16');
+    expect([weak.size, strong.size]).toEqual([
+      [16, 24],
+      [24, 16],
+    ]);
+    expect(weak.data).not.toEqual(strong.data);
   });
 });

@@ -1,5 +1,7 @@
 import { dirname } from 'node:path';
+import { div, tensor4d, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
 import { Option, type Command } from 'commander';
+import { resizeUint8 } from '@alignprop/autograd-ext';
 import {
   modelKind,
   schedulerFor,
@@ -8,6 +10,7 @@ import {
   type StableDiffusionPipeline,
 } from '@alignprop/diffusion';
 import { prepareFolder } from '../images/image-files.js';
+import { readImage } from '../images/read-image.js';
 import { applyAdapters } from '../options/apply-adapters.js';
 import { precisions, type MixedPrecision } from '../options/engine-options.js';
 import { otherNames } from '../options/flags.js';
@@ -29,6 +32,8 @@ interface GenerateOptions
   steps?: number;
   guidanceScale?: number;
   longPrompts: boolean;
+  image?: string;
+  strength?: number;
   mixedPrecision: MixedPrecision;
 }
 
@@ -95,6 +100,16 @@ function addSamplingOptions(command: Command): void {
     .option('--eta <n>', 'Noise added at each step of ddim (1: as much as DDPM) and tcd, from 0 to 1.', parseNumber, 0)
     .option('--negative-prompt <text>', 'Negative prompt. (default: none)')
     .option(
+      '--image <file>',
+      'Image to start from in place of noise. Images have its size, rounded down to multiples of 8, or --height and ' +
+        '--width.',
+    )
+    .option(
+      '--strength <n>',
+      'Share of the steps that are taken from --image, above 0 up to 1. (default: 0.8; 0.3 for SDXL)',
+      parseNumber,
+    )
+    .option(
       '--clip-skip <n>',
       'Last layers of the text encoder that prompts are encoded without, as "Clip skip" of A1111 less 1.',
       integerParser(0, 100),
@@ -126,7 +141,7 @@ Examples:
 
 async function generate(texts: readonly string[], options: GenerateOptions): Promise<void> {
   checkOptions(options);
-  const { loraAnneal, eta, scheduler, numImages, height, width, clipSkip, longPrompts } = options;
+  const { loraAnneal, eta, scheduler, numImages, clipSkip, longPrompts, strength } = options;
   const output = new Output(options);
   const batches = await promptBatches(texts, options, output);
   await prepareFolder(dirname(options.output));
@@ -144,8 +159,8 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
     numImagesPerPrompt: numImages,
     clipSkip,
     longPrompts,
-    height,
-    width,
+    ...(await startingImage(options)),
+    strength,
     annealed: annealing(base, loraAnneal),
   };
   const count = batches.reduce((sum, { prompts }) => sum + prompts.length * numImages, 0);
@@ -154,6 +169,16 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
     (signal) => drawBatches(pipeline, batches, { ...settings, signal }, writer, output),
     () => output.info('Stopping.'),
   );
+}
+
+/** Reads the image to start from, `[1, H, W, 3]`; without one, the size of the images. */
+async function startingImage({ image: path, height, width }: GenerateOptions) {
+  if (path === undefined) return { height, width };
+  const read = await readImage(path);
+  const downTo8 = (size: number): number => Math.max(8, size - (size % 8));
+  const size = [height ?? downTo8(read.height), width ?? downTo8(read.width)] as const;
+  const data = resizeUint8(Uint8Array.from(read.data), [read.height, read.width], size, { mode: 'bicubic' });
+  return { image: tidy((): Tensor4D => div(tensor4d(new Float32Array(data), [1, ...size, 3]), 255)) };
 }
 
 /** Draws the batches one after the other, and writes the images of each before the next. */

@@ -75,6 +75,7 @@ const trainings: readonly (readonly [option: string, flags: string, config: obje
 const others: readonly (readonly [option: string, line: string, problem: RegExp])[] = [
   ['lora-scale', 'generate crab --lora-scale 2', /without --lora\./],
   ['lora-anneal', 'generate crab --lora-anneal 1', /without --lora\./],
+  ['strength', 'generate crab --strength 0.5', /without --image\./],
   ['prompt-column', 'generate crab --prompt-column a', /without --prompts\./],
   ['mixed-precision', 'generate crab --mixed-precision fp16 --device cpu', /got fp16 for cpu, expected no there/],
   ['pretrained-revision', 'train --pretrained-revision v1', /without --model\./],

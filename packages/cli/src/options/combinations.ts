@@ -50,6 +50,7 @@ export const combinations: readonly Combination[] = [
   ),
   ...['mix-coefficient', 'mix-mode'].map((option) => needs(option, 'mix')),
   ...['prompt-column', 'negative-column'].map((option) => needs(option, 'prompts', 'eval-prompts')),
+  needs('strength', 'image'),
   needs('weight-column', 'prompts'),
   ...['eval-freq', 'eval-reward', 'eval-images-per-prompt', 'eval-num-steps', 'eval-eta', 'eval-guidance-scale'].map(
     (option) => needs(option, 'eval-prompts'),

@@ -1,7 +1,7 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import type { Params } from '@alignprop/autograd-ext';
-import { AutoencoderKL, vaeDecode, type AutoencoderKLConfig } from './autoencoder-kl.js';
-import { AutoencoderTiny, tinyDecode, type AutoencoderTinyConfig } from './autoencoder-tiny.js';
+import { AutoencoderKL, vaeDecode, vaeEncode, type AutoencoderKLConfig } from './autoencoder-kl.js';
+import { AutoencoderTiny, tinyDecode, tinyEncode, type AutoencoderTinyConfig } from './autoencoder-tiny.js';
 
 /** A model that decodes latents to images. */
 export type Autoencoder = AutoencoderKL | AutoencoderTiny;
@@ -20,6 +20,21 @@ const isTiny = (config: AutoencoderConfig): config is AutoencoderTinyConfig => '
  */
 export const decodeLatents = (config: AutoencoderConfig, params: Params, latents: Tensor4D): Tensor4D =>
   isTiny(config) ? tinyDecode(config, params, latents) : vaeDecode(config, params, latents);
+
+/**
+ * Encodes images with either class: the mean and log-variance of the posterior, or the latents of the tiny one.
+ * @param images `[B, H, W, 3]` in [-1, 1]
+ * @returns `[B, h, w, C]` each, not yet multiplied by `scaling_factor`
+ */
+export function encodeMoments(
+  config: AutoencoderConfig,
+  params: Params,
+  images: Tensor4D,
+): readonly [Tensor4D, Tensor4D?] {
+  if (isTiny(config)) return [tinyEncode(config, params, images)];
+  const { mean, logvar } = vaeEncode(config, params, images);
+  return [mean, logvar];
+}
 
 /** Pixels per latent along one side. */
 export const pixelsPerLatent = (config: AutoencoderConfig): number =>

@@ -45,7 +45,17 @@ export interface GenerateOptions extends MicroConditions {
   latents?: Tensor4D;
   /** Returns the noise of a step, `[B, h, w, C]`, which is disposed, instead of drawn noise. */
   noise?: (step: Step) => Tensor4D;
-  /** In pixels, divisible by 8; the UNet's sample size by default. */
+  /**
+   * An image to start from in place of noise, `[1, H, W, 3]` in [0, 1], or one per prompt, with sides divisible by 8;
+   * diffusers' `StableDiffusionImg2ImgPipeline`. The images have its size. The caller keeps the tensor.
+   */
+  image?: Tensor4D;
+  /**
+   * The share of the steps that are taken from the image, above 0 up to 1: the more, the less of it is left. 0.8 by
+   * default, 0.3 for SDXL.
+   */
+  strength?: number;
+  /** In pixels, divisible by 8; the image's or the UNet's sample size by default. */
   height?: number;
   width?: number;
   /** SDXL's sizes for the negative prompt; those of the prompt by default, or if one of its sizes is missing. */
@@ -82,6 +92,8 @@ const generateOptionNames = optionNames<GenerateOptions>({
   generator: true,
   latents: true,
   noise: true,
+  image: true,
+  strength: true,
   height: true,
   width: true,
   numImagesPerPrompt: true,
@@ -122,6 +134,7 @@ export interface Generation extends Required<
     | 'numImagesPerPrompt'
     | 'clipSkip'
     | 'longPrompts'
+    | 'strength'
   >
 > {
   /** The number of prompts. */
@@ -129,12 +142,13 @@ export interface Generation extends Required<
   readonly prompt: PromptTexts | PromptEncoding;
   /** Undefined for the zeros that SDXL takes where no negative prompt is given. */
   readonly negativePrompt: PromptTexts | PromptEncoding | undefined;
+  readonly image: Tensor4D | undefined;
   readonly seed: number | undefined;
   readonly generator: TorchGenerator;
 }
 
 /** The defaults of `generate`, which depend on the kind of model. */
-export interface GenerationDefaults extends Pick<Generation, 'numInferenceSteps' | 'guidanceScale'> {
+export interface GenerationDefaults extends Pick<Generation, 'numInferenceSteps' | 'guidanceScale' | 'strength'> {
   /** Whether the negative prompt is zeros, and not the empty text, by default. */
   readonly zeroNegative: boolean;
   /** The names of the options that the model does not have. */
@@ -160,8 +174,11 @@ export function resolveGeneration(
   checkCount('clipSkip', clipSkip, 0);
   const texts = isEncoding(prompt) ? prompt : promptTexts('prompt', prompt, options.prompt2);
   const count = isEncoding(texts) ? texts.promptEmbeds.shape[0] : texts.prompts.length;
+  const { image, strength = defaults.strength } = options;
+  checkImage(options, strength, count);
   const steps = scheduler.timesteps(numInferenceSteps);
-  const drawsNoise = options.latents === undefined || steps.some((step) => scheduler.drawsNoise(step, eta));
+  const drawsNoise =
+    options.latents === undefined || image !== undefined || steps.some((step) => scheduler.drawsNoise(step, eta));
   const seed = options.generator || !drawsNoise ? undefined : (options.seed ?? Math.floor(Math.random() * 2 ** 32));
   return {
     count,
@@ -174,9 +191,38 @@ export function resolveGeneration(
     numImagesPerPrompt,
     clipSkip,
     longPrompts,
+    image,
+    strength,
     seed,
     generator: options.generator ?? random(seed ?? 0),
   };
+}
+
+/** The size of the images in pixels, where the options give it: that of the image that is started from. */
+export function sizeOf({ image, height, width }: GenerateOptions): readonly [height?: number, width?: number] {
+  return image ? [image.shape[1], image.shape[2]] : [height, width];
+}
+
+/** @throws if the image has another shape than the options say, or the strength is out of range */
+function checkImage({ image, strength: given, height, width }: GenerateOptions, strength: number, count: number): void {
+  if (!(strength > 0 && strength <= 1))
+    throw new Error(`${owner}: strength got ${strength}, expected a number above 0 up to 1.`);
+  if (!image) {
+    if (given !== undefined) throw new Error(`${owner}: strength got ${given} without an image. Pass image.`);
+    return;
+  }
+  const { shape } = image;
+  if (shape.length !== 4 || shape[3] !== 3 || ![1, count].includes(shape[0]))
+    throw new Error(
+      `${owner}: image got shape [${shape.join(', ')}], expected [1, height, width, 3]` +
+        `${count > 1 ? `, or ${count} of them, one per prompt` : ''}.`,
+    );
+  for (const [name, value, own] of [
+    ['height', height, shape[1]],
+    ['width', width, shape[2]],
+  ] as const)
+    if (value !== undefined && value !== own)
+      throw new Error(`${owner}: ${name} got ${value} for an image of ${own}, expected the same. Resize the image.`);
 }
 
 /** The options that only SDXL models have. */

@@ -2,7 +2,7 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { gather, reshape, slice, tensor2d, type Tensor } from '@tensorflow/tfjs-core';
+import { gather, reshape, slice, tensor2d, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Engine } from '@alignprop/autograd-ext';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
@@ -138,5 +138,59 @@ describe.each(engineNames)('StableDiffusionPipeline on %s', (name) => {
     const timeIds = pipeline.timeIds({ batch: 2, height: 32, width: 48 }, sizes)!;
     expectClose(timeIds, golden['euler_cfg7.5_negative_wide.time_ids']!, 0, 'time_ids');
     expectClose(pipeline.timeIds({ batch: 1, height: 8, width: 16 })!, tensor2d([[8, 16, 0, 0, 8, 16]]), 0, 'default');
+  });
+});
+
+interface ImageCase {
+  model: string;
+  scheduler: string;
+  seed: number;
+  prompt: string | string[];
+  negative_prompt?: string | string[];
+  num_inference_steps: number;
+  strength: number;
+  guidance_scale: number;
+  num_images_per_prompt?: number;
+  eta?: number;
+}
+
+describe.each(engineNames)('an image to start from on %s', (name) => {
+  const { cases } = fixtureJson<{ cases: Record<string, ImageCase> }>('image-to-image/case.json');
+
+  it.each(Object.entries(cases))('is drawn over as diffusers does: %s', async (label, golden) => {
+    const engine = await startEngine(name);
+    const io = await fixtureTensors('image-to-image/io.safetensors');
+    const base = await StableDiffusionPipeline.fromPretrained(fixturePath(golden.model), { engine });
+    const pipeline = base.with({ scheduler: schedulerFor(golden.scheduler, base.scheduler.config) });
+    const { images } = await pipeline.generate(golden.prompt, {
+      image: toNHWC(io[`${label}.image`]!),
+      strength: golden.strength,
+      seed: golden.seed,
+      numInferenceSteps: golden.num_inference_steps,
+      guidanceScale: golden.guidance_scale,
+      negativePrompt: golden.negative_prompt,
+      numImagesPerPrompt: golden.num_images_per_prompt,
+      eta: golden.eta,
+    });
+    expectClose(toNCHW(images), io[`${label}.result`]!, 1e-3, label);
+    engine.dispose();
+  });
+
+  it('is refused with sizes, strengths and schedulers that do not fit', async () => {
+    const engine = await startEngine(name);
+    const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath('sd2-tiny/model'), { engine });
+    const image = zeros([1, 16, 24, 3]) as Tensor4D;
+    const refusal = (options: GenerateOptions, from = pipeline) =>
+      expect(from.generate('a', { image, numInferenceSteps: 2, ...options })).rejects;
+    await refusal({ height: 32 }).toThrow(/height got 32 for an image of 16, expected the same/);
+    await refusal({ strength: 0 }).toThrow(/strength got 0, expected a number above 0 up to 1/);
+    await refusal({ strength: 0.2 }).toThrow(/strength got 0.2, which leaves none of 2 steps/);
+    await refusal({ image: undefined, strength: 0.5 }).toThrow(/strength got 0.5 without an image/);
+    await refusal({ image: zeros([2, 16, 24, 3]) as Tensor4D }).toThrow(/image got shape \[2, 16, 24, 3\]/);
+    const scheduler = schedulerFor('UniPCMultistepScheduler', pipeline.scheduler.config);
+    await refusal({}, pipeline.with({ scheduler })).toThrow(
+      /scheduler UniPCMultistepScheduler, whose steps depend on earlier ones/,
+    );
+    image.dispose();
   });
 });

@@ -1,4 +1,4 @@
-import { clone, dispose, mul, tidy, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { clone, dispose, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { checkOptions, optionNames, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
 import type { FileSource } from '@alignprop/autograd-ext/weights';
 import type { CLIPTextModel, CLIPTextModelWithProjection } from '../clip/text-model.js';
@@ -9,10 +9,12 @@ import { correctedScheduler } from '../schedulers/create-scheduler.js';
 import type { Scheduler } from '../schedulers/scheduler.js';
 import { openSingleFile, type FromSingleFileOptions } from '../single-file/open-single-file.js';
 import { annealedPrediction, type Annealing } from './annealed.js';
+import { startChain } from './chain-start.js';
 import { usesGuidance, type Conditioning, type PromptEncoding } from './conditioning.js';
 import { denoise, type Denoised, type DenoiseOptions } from './denoise.js';
 import {
   resolveGeneration,
+  sizeOf,
   xlOptions,
   type Generated,
   type GenerateOptions,
@@ -22,6 +24,7 @@ import {
 import { guidedPrediction } from './guidance.js';
 import { decodeImages } from './image-decoder.js';
 import { checkSize } from './image-size.js';
+import { ImageEncoder } from './image-encoder.js';
 import { initialLatents } from './latents.js';
 import { loadParts, type FromPretrainedOptions, type StableDiffusionParts } from './load-parts.js';
 import { modelKind, type ModelKind } from './model-kind.js';
@@ -70,6 +73,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   #scheduler: Scheduler;
   readonly #prompts: PromptEncoder;
   readonly #decode: Compiled;
+  readonly #images: ImageEncoder;
   /** The compiled UNet by guidance rescale. */
   readonly #predictors = new Map<number, Compiled>();
   /** The same for the weights of `annealed.from`: each compiled function serves one tree of weights. */
@@ -88,6 +92,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     checkParts(parts);
     this.#prompts = new PromptEncoder(this.engine, textStages(this), this.zeroNegative);
     this.#decode = this.engine.compile(decodeImages(this.vae.config));
+    this.#images = new ImageEncoder(this.engine, this.vae);
   }
 
   /**
@@ -275,7 +280,16 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   }
 
   /**
-   * Generates images from text. The same seed gives the images that diffusers draws with a generator on the CPU.
+   * Encodes images `[B, H, W, 3]` in [0, 1] to latents `[B, h, w, C]`: a sample of the VAE's posterior, with noise of
+   * the generator.
+   */
+  encodeImage(images: Tensor4D, generator: TorchGenerator): Promise<Tensor4D> {
+    return this.#images.encode(images, generator);
+  }
+
+  /**
+   * Generates images from text, and from an image if one is given. The same seed gives the images that diffusers draws
+   * with a generator on the CPU.
    * Disposes its intermediate tensors, also when it throws.
    * @param prompt one or several prompts, or their encoding, which stays the caller's
    * @throws if the list of prompts is empty, an option is out of range or belongs to another kind of model; the reason
@@ -284,10 +298,11 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Generated> {
     const generation = resolveGeneration(prompt, options, this.scheduler, {
       ...this.kind,
+      strength: this.isXL ? 0.3 : 0.8,
       zeroNegative: this.zeroNegative,
       refused: this.isXL ? [] : xlOptions,
     });
-    const { height, width } = options;
+    const [height, width] = sizeOf(options);
     const size = { batch: generation.count * generation.numImagesPerPrompt, height, width };
     const shape = this.latentShape(size);
     const intermediates: Tensor[] = [];
@@ -329,11 +344,16 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     { latents: start, noise, annealed, onStep, signal }: GenerateOptions,
     intermediates: Tensor[],
   ): Promise<Tensor4D> {
-    const total = this.scheduler.timesteps(generation.numInferenceSteps).length;
-    const predict = annealed && this.#annealedPredictor(generation.guidanceRescale, annealed, total);
-    let latents = this.#startLatents(start, shape, generation);
+    const { scheduler, unet } = this;
+    const imageEncoder = this.#images;
+    const chain = await startChain({ scheduler, unet, imageEncoder, noise: start, shape }, generation);
+    let { latents } = chain;
     intermediates.push(latents);
-    for await (const denoised of this.denoise(latents, { ...generation, ...conditioning, predict, noise, signal })) {
+    const { steps } = chain;
+    const total = steps.length;
+    const predict = annealed && this.#annealedPredictor(generation.guidanceRescale, annealed, total);
+    const options = { ...generation, ...conditioning, steps, predict, noise, signal };
+    for await (const denoised of this.denoise(latents, options)) {
       denoised.modelOutput.dispose();
       latents.dispose();
       latents = denoised.latents;
@@ -366,21 +386,5 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
       predictors.get(guidanceRescale) ?? this.engine.compile(guidedPrediction(this.unet.config, { guidanceRescale }));
     predictors.set(guidanceRescale, predictor);
     return predictor;
-  }
-
-  #startLatents(
-    noise: Tensor4D | undefined,
-    shape: Tensor4D['shape'],
-    { generator, numInferenceSteps }: Generation,
-  ): Tensor4D {
-    const sigma = this.scheduler.initNoiseSigma(numInferenceSteps);
-    if (!noise) return initialLatents(shape, generator, sigma);
-    if (noise.shape.join() !== shape.join()) {
-      throw new Error(
-        `StableDiffusionPipeline.generate: latents got shape [${noise.shape.join(', ')}], ` +
-          `expected [${shape.join(', ')}] (batch, height, width, channels).`,
-      );
-    }
-    return tidy(() => mul(noise, sigma));
   }
 }

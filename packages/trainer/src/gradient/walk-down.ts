@@ -1,12 +1,6 @@
-import { add, clone, dispose, mul, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
+import { clone, dispose, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
-import {
-  drawNoise,
-  type Conditioning,
-  type Scheduler,
-  type StableDiffusionPipeline,
-  type Step,
-} from '@alignprop/diffusion';
+import { drawNoise, noisedTo, type Conditioning, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import type { DrawnPlan } from '../estimators/plans.js';
 import type { Trajectory } from './walk-up.js';
@@ -85,13 +79,6 @@ export async function walkDownRenoised(
   } finally {
     latents.dispose();
   }
-}
-
-/** Noises latents `[B, h, w, C]` to the level before a step, whose timestep may be a fraction between two levels. */
-function noisedTo(scheduler: Scheduler, step: Step, latents: Tensor4D, noise: Tensor4D): Tensor4D {
-  const isScaled = scheduler.inputScale(step) !== 1; // latents are then x_0 + σ · noise
-  if (isScaled) return add(latents, mul(noise, step.sigmas![step.index]!));
-  return scheduler.addNoise(latents, noise, new Array<number>(latents.shape[0]).fill(step.t));
 }
 
 async function walk(
