@@ -31,6 +31,7 @@ export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js'
 export { noisedTo } from './pipelines/chain-start.js';
 export { decodeImages } from './pipelines/image-decoder.js';
 export { drawNoise } from './pipelines/latents.js';
+export { savePipeline } from './pipelines/save-pipeline.js';
 export type { FromPretrainedOptions, StableDiffusionParts } from './pipelines/load-parts.js';
 export { modelKind, readModelConfigs, type ModelConfigs, type ModelKind } from './pipelines/model-kind.js';
 export type { ModelName, ModelParams } from './pipelines/model-params.js';

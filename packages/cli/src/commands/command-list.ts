@@ -18,6 +18,10 @@ export const commandList = table<ListedCommand>({
   reward: { summary: 'check a reward of your own, or start one', load: () => import('./reward.js') },
   setup: { summary: 'build what an optional backend needs', load: () => import('./setup.js') },
   export: { summary: 'convert an adapter to the file format of another program', load: () => import('./export.js') },
+  convert: {
+    summary: "convert a checkpoint in one file to diffusers' layout",
+    load: () => import('./convert.js'),
+  },
   doctor: { summary: 'check engines, memory, the hub and packages on this machine', load: () => import('./doctor.js') },
   demo: { summary: 'try it out: train the embedded model for about two minutes', load: () => import('./demo.js') },
 });

@@ -45,9 +45,10 @@ const hasEstimator = ({ isSet }: MergedOptions): boolean => isSet('estimator') |
 export const combinations: readonly Combination[] = [
   ...['lora-scale', 'lora-anneal', 'lora-freeze'].map((option) => needs(option, 'lora')),
   { ...needs('lora-file', 'lora'), commands: ['train', 'resume', 'generate'] }, // export has it as an argument
-  ...['revision', 'pretrained-revision', 'variant', 'model-config', 'prediction-type'].map((option) =>
-    needs(option, 'model', 'pretrained-model'),
-  ),
+  ...['revision', 'pretrained-revision', 'variant', 'model-config', 'prediction-type'].map((option) => ({
+    ...needs(option, 'model', 'pretrained-model'),
+    commands: ['train', 'resume', 'generate', 'export'], // convert has the model as an argument
+  })),
   ...['mix-coefficient', 'mix-mode'].map((option) => needs(option, 'mix')),
   ...['prompt-column', 'negative-column'].map((option) => needs(option, 'prompts', 'eval-prompts')),
   needs('strength', 'image'),

@@ -36,7 +36,9 @@ export function addPipelineOptions(command: Command): Command {
 }
 
 /** Adds `--model` and the options that say how it is read. */
-export const addModelOptions = (command: Command): Command =>
+export const addModelOptions = (command: Command): Command => addReadingOptions(addLocationOptions(command));
+
+const addLocationOptions = (command: Command): Command =>
   command
     .optionsGroup('Model:')
     .option(
@@ -45,7 +47,11 @@ export const addModelOptions = (command: Command): Command =>
         `(default: the embedded model, ${embeddedModel.name})`,
     )
     .option('--revision <name>', 'Branch, tag or commit of a hub repository. (default: main)')
-    .option('--variant <name>', 'Variant of the weight files, such as fp16.')
+    .option('--variant <name>', 'Variant of the weight files, such as fp16.');
+
+/** Adds `--model-config` and `--prediction-type`. */
+export const addReadingOptions = (command: Command): Command =>
+  command
     .option(
       '--model-config <folder|hub id>',
       "Model in diffusers' layout whose configs, tokenizers and scheduler a checkpoint in one file has. " +

@@ -127,6 +127,11 @@ export class CLIPTokenizer {
     );
   }
 
+  /** The vocabulary, merges and added tokens. */
+  get files(): TokenizerFiles {
+    return this.#files;
+  }
+
   /** The number of ids: one more than the highest one. */
   get size(): number {
     return [...this.#tokens.keys()].reduce((most, id) => Math.max(most, id), -1) + 1;

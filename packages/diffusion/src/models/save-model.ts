@@ -2,12 +2,13 @@ import { flattenTensors } from '@alignprop/autograd-ext';
 import { saveSafetensors, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import type { PretrainedModel } from './pretrained-model.js';
 
-const weightsFile = 'diffusion_pytorch_model.safetensors';
+/** The classes of transformers; all others are those of diffusers. */
+const isOfTransformers = (className: string): boolean => className.startsWith('CLIP');
 
 /**
- * Writes a diffusers model as `save_pretrained` does: config.json and one file of weights, in which weights in memory
- * are float32. Writes each file atomically.
- * @param className diffusers' name of the model, the first entry of config.json
+ * Writes a model of diffusers, or a text encoder of transformers, as `save_pretrained` does: config.json and one file of
+ * weights, in which weights in memory are float32, and those in files keep their format. Writes each file atomically.
+ * @param className diffusers' or transformers' name of the model, for config.json
  * @returns the names of the files
  * @throws if the folder cannot be written, or a matrix has an adapter, whose parts a checkpoint has no names for
  */
@@ -22,7 +23,12 @@ export async function saveModel(
     throw new Error(
       `saveModel: ${className} got an adapter (${adapted}), expected weights alone. Fuse or remove the adapter first.`,
     );
+  const weightsFile = isOfTransformers(className) ? 'model.safetensors' : 'diffusion_pytorch_model.safetensors';
+  const kind = isOfTransformers(className)
+    ? { architectures: [className], model_type: 'clip_text_model' }
+    : { _class_name: className };
+  const { layout: _, ...fields } = config as { layout?: unknown }; // of the file that was read
   await saveSafetensors(`${folder}/${weightsFile}`, tensors, { format: 'pt' });
-  await writeFileAtomic(`${folder}/config.json`, `${JSON.stringify({ _class_name: className, ...config }, null, 2)}\n`);
+  await writeFileAtomic(`${folder}/config.json`, `${JSON.stringify({ ...kind, ...fields }, null, 2)}\n`);
   return [weightsFile, 'config.json'];
 }
