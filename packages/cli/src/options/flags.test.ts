@@ -46,7 +46,10 @@ describe('the options of all commands', () => {
   const longs = new Map<string, Set<string>>();
   const collect = (command: Command): void => {
     longs.set(command.name(), new Set(command.options.map(({ long }) => long!)));
-    for (const { long, flags } of command.options) spellings.set(long!, (spellings.get(long!) ?? new Set()).add(flags));
+    for (const { long, flags } of command.options) {
+      const spelling = flags.replace(' [true|false]', ''); // a switch takes no value beside arguments such as prompts
+      spellings.set(long!, (spellings.get(long!) ?? new Set()).add(spelling));
+    }
     command.commands.forEach(collect);
   };
   beforeAll(async () => {
