@@ -1,3 +1,4 @@
+import { excerpt } from '@alignprop/autograd-ext/outside';
 // Paths of modules in a tree of weights, and their names in targets and messages.
 
 /** Returns the module of a weight: `mid_block.attn.to_q.weight` → `mid_block.attn.to_q`. */
@@ -18,6 +19,9 @@ export const lastName = (module: string): string =>
 
 /** Joins names for a message, the first `limit` of them. */
 export function list(names: readonly string[], limit = 12): string {
-  const shown = names.slice(0, limit).join(', ');
+  const shown = names
+    .slice(0, limit)
+    .map((name) => excerpt(name))
+    .join(', ');
   return names.length > limit ? `${shown} and ${names.length - limit} more` : shown;
 }

@@ -32,9 +32,12 @@ function toJson(value: unknown): string {
   }
 }
 
-/** Returns names from outside for a message: the first ones, and how many there are besides. */
-export function excerptList(names: Iterable<string>, most = 8): string {
+/**
+ * Returns names from outside for a message: the first `most` of them, each with at most `limit` characters, and how
+ * many there are besides.
+ */
+export function excerptList(names: Iterable<string>, most = 8, limit = 60, separator = ', '): string {
   const all = [...names];
-  const shown = all.slice(0, most).map((name) => excerpt(name, 60));
-  return [...shown, ...(all.length > most ? [`and ${all.length - most} more`] : [])].join(', ');
+  const shown = all.slice(0, most).map((name) => excerpt(name, limit));
+  return [...shown, ...(all.length > most ? [`and ${all.length - most} more`] : [])].join(separator);
 }

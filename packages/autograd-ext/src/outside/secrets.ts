@@ -12,7 +12,7 @@ const userInfo = /\b([a-z][a-z\d+.-]*:\/\/)[^\s/?#'"]+@/gi;
 
 /**
  * Replaces secrets in a text, or in all texts of a JSON value: names and passwords in addresses, what is assigned to a
- * key such as `write_token` or `api_key`, and the tokens that environment variables hold.
+ * key such as `write_token` or `api_key`, and the tokens that environment variables hold or `rememberSecret` got.
  */
 export function maskSecrets<T>(value: T): T {
   return mask(value) as T;
@@ -51,9 +51,20 @@ function mask(value: unknown): unknown {
   );
 }
 
+/** Secrets that came from elsewhere than the environment's variables: files and options. */
+const known = new Set<string>();
+
+/** Lets `maskSecrets` replace a secret wherever it stands, such as the token that a server repeats in its error. */
+export function rememberSecret(secret: string): void {
+  if (secret.length >= SHORTEST) known.add(secret);
+}
+
+/** Characters of the shortest secret that is replaced by its value: a shorter one would be a part of words. */
+const SHORTEST = 8;
+
 function maskText(text: string): string {
   const hidden = text.replace(userInfo, `$1${MASK}@`).replace(assignment, `$1${MASK}`);
   const env = typeof process === 'undefined' ? {} : process.env;
-  const tokens = variables.map((name) => env[name]?.trim() ?? '').filter((token) => token.length >= 8);
-  return tokens.reduce((rest, token) => rest.replaceAll(token, MASK), hidden);
+  const tokens = variables.map((name) => env[name]?.trim() ?? '').filter((token) => token.length >= SHORTEST);
+  return [...tokens, ...known].reduce((rest, token) => rest.replaceAll(token, MASK), hidden);
 }

@@ -1,3 +1,4 @@
+import { excerptList } from '../outside/excerpt.js';
 import { directory } from './files/directory.js';
 import { subfolder, type FileSource } from './files/file-source.js';
 import { ifPresent } from '../if-present.js';
@@ -53,7 +54,7 @@ export async function findWeightFile(
     ? `Name one ${present.length ? 'of them' : 'in its folders'} with its path: '${source.location}/${example}'.`
     : 'Check the path and that the download is complete.';
   throw new Error(
-    `${owner}: '${source.location}' got ${present.join(', ') || 'no file of weights'}, ` +
+    `${owner}: '${source.location}' got ${excerptList(present) || 'no file of weights'}, ` +
       `expected one file of weights, or one called ${names.join(' or ')}. ${advice}`,
   );
 }

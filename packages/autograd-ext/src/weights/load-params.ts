@@ -1,3 +1,4 @@
+import { excerpt } from '../outside/excerpt.js';
 import { areFinite } from './dtypes/are-finite.js';
 import type { Leaf, Params, StoredTensor } from '../params.js';
 
@@ -98,7 +99,8 @@ function withFiniteCheck(weight: StoredTensor, path: string, owner: string, loca
     if (bad < 0) return values;
     const file = weight.location?.file ?? location;
     throw new Error(
-      `${owner}: weight '${path}' in '${file}' got ${values[bad]} at position ${bad}, expected finite numbers. ` +
+      `${owner}: weight '${excerpt(path)}' in '${file}' got ${values[bad]} at position ${bad}, ` +
+        'expected finite numbers. ' +
         'The checkpoint is damaged; use another one.',
     );
   };

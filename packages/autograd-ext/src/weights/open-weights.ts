@@ -1,3 +1,4 @@
+import { excerptList } from '../outside/excerpt.js';
 import type { StoredTensor } from '../params.js';
 import { readJson, type FileSource } from './files/file-source.js';
 import { isWeightFile, openWeightFile } from './open-weight-file.js';
@@ -49,7 +50,7 @@ async function openShards(source: FileSource, index: string): Promise<Map<string
   const absent = shards.filter((_, i) => !present[i]);
   if (absent.length)
     throw new Error(
-      `openWeights: '${index}' in '${source.location}' names files that are not there: ${absent.join(', ')}. ` +
+      `openWeights: '${index}' in '${source.location}' names files that are not there: ${excerptList(absent)}. ` +
         'Download them.',
     );
   const opened = new Map(
@@ -64,14 +65,14 @@ async function openShards(source: FileSource, index: string): Promise<Map<string
   }
   if (missing.length)
     throw new Error(
-      `openWeights: '${index}' in '${source.location}' names tensors that their files lack: ${missing.join(', ')}. ` +
+      `openWeights: '${index}' in '${source.location}' names tensors that their files lack: ${excerptList(missing)}. ` +
         'Download the files again.',
     );
   return tensors;
 }
 
 async function readWeightMap(source: FileSource, index: string): Promise<Map<string, string>> {
-  const { weight_map: weightMap } = (await readJson<{ weight_map?: unknown } | null>(source, index)) ?? {};
+  const { weight_map: weightMap } = await readJson<{ weight_map?: unknown }>(source, index);
   const entries = Object.entries((weightMap ?? {}) as Record<string, unknown>);
   const extension = index.includes('.safetensors.') ? '.safetensors' : '.bin';
   // Plain file names only: an index must not name files of other folders.
@@ -96,7 +97,7 @@ async function explainMissing(
   const weights = present.filter((name) => isWeightFile(name) || isOther(name) || formatOf(name) !== undefined);
   return (
     `openWeights: no weights in '${source.location}'. Looked for ${wanted.join(', ')}; ` +
-    `there is ${weights.join(', ') || 'no weight file'}. ${advice(weights, variant)}`
+    `there is ${excerptList(weights) || 'no weight file'}. ${advice(weights, variant)}`
   );
 }
 

@@ -1,3 +1,4 @@
+import { excerptList } from '@alignprop/autograd-ext/outside';
 import { Option, type Command } from 'commander';
 import { ensureBackend, TfjsEngine, type Params } from '@alignprop/autograd-ext';
 import { isWeightFile, resolveSource, type HubAccess } from '@alignprop/autograd-ext/weights';
@@ -128,7 +129,7 @@ function remarkEmbeddings({ location, embeddings }: OpenedAdapter, output: Outpu
   const tokens = Object.keys(embeddings);
   if (tokens.length > 0)
     output.warn(
-      `the embeddings bundled in ${location} are not written: ${tokens.join(', ')}. ` +
+      `the embeddings bundled in ${location} are not written: ${excerptList(tokens)}. ` +
         'Keep that file to use their tokens.',
     );
 }
@@ -139,7 +140,7 @@ function partsOf(...files: readonly (OpenedAdapter | undefined)[]): ModelName[] 
   const unknown = [...found].filter((part) => !Object.hasOwn(models, part));
   if (unknown.length > 0)
     throw new Error(
-      `export: the adapter changes ${unknown.join(', ')}, expected ${Object.keys(models).join(' or ')}. ` +
+      `export: the adapter changes ${excerptList(unknown)}, expected ${Object.keys(models).join(' or ')}. ` +
         'Use an adapter for Stable Diffusion 1.x, 2.x or XL.',
     );
   return (Object.keys(models) as ModelName[]).filter((part) => found.has(part));

@@ -1,3 +1,4 @@
+import { excerpt, excerptJson } from '@alignprop/autograd-ext/outside';
 import type { ColumnOptions, PromptList } from '../options/prompt-columns.js';
 import { joinPrompts, readPrompts } from '../options/prompt-list.js';
 import { refuseColumns } from '../options/prompt-options.js';
@@ -64,7 +65,7 @@ function columnSeed({ prompts, promptMetadata }: PromptList, i: number): number 
   const seed = Number(value);
   if (Number.isSafeInteger(seed) && seed >= 0) return seed;
   throw new UsageError(
-    `--prompts: column 'seed' got ${JSON.stringify(value)} for '${prompts[i]!}', expected an integer from 0. ` +
+    `--prompts: column 'seed' got ${excerptJson(value)} for '${excerpt(prompts[i]!)}', expected an integer from 0. ` +
       'Give --seed to use another.',
   );
 }

@@ -39,6 +39,11 @@ describe('readImage', () => {
     expect(await readImage(path('turned.jpg'))).toMatchObject({ height: width, width: height });
   });
 
+  it('refuses more than 33 megapixels', async () => {
+    writeFileSync(path('large.svg'), '<svg xmlns="http://www.w3.org/2000/svg" width="20000" height="20000"/>');
+    await expect(readImage(path('large.svg'))).rejects.toThrow(/image: '.*large\.svg': .*pixel limit/);
+  });
+
   it('names a file that does not exist, is not an image, or is damaged', async () => {
     await expect(readImage(path('none.png'))).rejects.toThrow(UsageError);
     await expect(readImage(path('none.png'))).rejects.toThrow(/image: cannot read '.*none\.png': ENOENT/);

@@ -4,11 +4,14 @@ import { decodePng } from '@alignprop/diffusion';
 import type { Pixels } from '@alignprop/rewards';
 import { UsageError } from '../terminal/errors.js';
 
+/** The most pixels of an image that is not PNG; `decodePng` reads as many. */
+const MAX_PIXELS = 33_333_333;
 const pngSignature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 
 /**
  * Reads an image file as 8-bit RGB. Decodes PNG itself; JPEG, WebP and other formats need the package sharp.
- * @throws if the file does not exist, is damaged, or needs sharp and sharp is not installed
+ * @throws if the file does not exist, is damaged or has more than 33 megapixels, or needs sharp and sharp is not
+ *   installed
  */
 export async function readImage(path: string): Promise<Pixels> {
   const file = await readFile(path).catch((cause: unknown) => {
@@ -29,7 +32,7 @@ async function decodeWithSharp(file: Uint8Array): Promise<Pixels> {
     );
   });
   // Rotates by the EXIF orientation. Drops the alpha channel, as decodePng does.
-  const { data, info } = await sharp(file)
+  const { data, info } = await sharp(file, { limitInputPixels: MAX_PIXELS })
     .rotate()
     .removeAlpha()
     .toColourspace('srgb')

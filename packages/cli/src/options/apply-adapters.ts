@@ -1,6 +1,6 @@
 import { dispose } from '@tensorflow/tfjs-core';
 import type { Params } from '@alignprop/autograd-ext';
-import { record } from '@alignprop/autograd-ext/outside';
+import { excerpt, excerptList, record } from '@alignprop/autograd-ext/outside';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import {
   applyLora,
@@ -56,7 +56,7 @@ async function applyAdapter(
   const foreign = found.filter((name) => !Object.hasOwn(params, name));
   if (foreign.length > 0 || found.length === 0)
     throw new UsageError(
-      `--lora: ${location} adapts ${foreign.join(', ') || 'nothing'}, expected ${Object.keys(params).join(' or ')}. ` +
+      `--lora: ${location} adapts ${excerptList(foreign) || 'nothing'}, expected ${Object.keys(params).join(' or ')}. ` +
         'Give an adapter made for this model.',
     );
   const adapted = record<Params>();
@@ -90,9 +90,9 @@ async function withEmbeddings(
       if (!vectors) throw new Error('it is for another text encoder.');
       const onWarning = (message: string) => output.warn(message);
       extended = await extended.loadTextualInversion({ [token]: vectors }, { onWarning });
-      output.info(`Loading the embedding of '${token}' in ${location}`);
+      output.info(`Loading the embedding of '${excerpt(token)}' in ${location}`);
     } catch (error) {
-      output.warn(`the embedding of '${token}' in ${location} is left out: ${(error as Error).message}`);
+      output.warn(`the embedding of '${excerpt(token)}' in ${location} is left out: ${(error as Error).message}`);
     }
   }
   return extended;

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, type Command, type Option } from 'commander';
-import { excerpt } from '@alignprop/autograd-ext/outside';
+import { excerpt, excerptJson } from '@alignprop/autograd-ext/outside';
 import { UsageError } from '../terminal/errors.js';
 import { parseConfigText, type ConfigEntry } from './config-text.js';
 import { canonicalEntry } from './flags.js';
@@ -111,7 +111,7 @@ function entryProblem({ name, value }: ConfigEntry, command: Command, isField: b
     return isField ? undefined : wrongType(option, parsed, name);
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
-    return `${name}: got ${JSON.stringify(value)}. ${error.message}`;
+    return `${name}: got ${excerptJson(value)}. ${error.message}`;
   }
 }
 
@@ -121,7 +121,7 @@ const typeNames = { boolean: 'true or false', number: 'a number', string: 'a tex
 function wrongType(option: Option, value: unknown, name: string): string | undefined {
   const key = option.attributeName();
   if (structured.includes(key)) return undefined;
-  const got = `${name}: got ${JSON.stringify(value)}, expected`;
+  const got = `${name}: got ${excerptJson(value)}, expected`;
   if (listed.includes(key)) {
     const areTexts = (value as readonly unknown[]).every((item) => typeof item === 'string');
     return areTexts ? undefined : `${got} a text or a list of texts.`;

@@ -199,7 +199,7 @@ function remarksOf(
     `${list.prompts.length} prompts in column '${prompt}'`,
     ...(negative === undefined ? [] : [`negative prompts in '${negative}'`]),
     ...(weight === undefined ? [] : [`weights in '${weight}'`]),
-    ...(others.length === 0 ? [] : [`metadata for the reward in ${others.map((name) => `'${name}'`).join(', ')}`]),
+    ...(others.length === 0 ? [] : [`metadata for the reward in ${excerptList(others.map((name) => `'${name}'`))}`]),
   ];
   return [...skipped, `${source}: ${parts.join('; ')}.`];
 }

@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import type { TorchGenerator } from '@alignprop/autograd-ext';
 import { UsageError } from '../terminal/errors.js';
 import {
@@ -81,7 +82,7 @@ export async function readPrompts(
   }
   if (Array.isArray(source))
     return takeColumns({ source: 'the list', unit: 'entry', entries: arrayEntries(source) }, flag, options);
-  throw new UsageError(`${flag}: got ${JSON.stringify(source)}, expected a path, or a list of texts or of objects.`);
+  throw new UsageError(`${flag}: got ${excerptJson(source)}, expected a path, or a list of texts or of objects.`);
 }
 
 /** Appends one list of prompts to another. Prompts without metadata have `{}` beside those that have some. */

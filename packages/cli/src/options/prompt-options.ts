@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import { Option, type Command } from 'commander';
 import { UsageError } from '../terminal/errors.js';
 import { collectValues } from './option-parsers.js';
@@ -75,7 +76,7 @@ async function trainingPrompts(options: PromptOptions, defaults: readonly string
   const texts: readonly unknown[] = [prompt ?? []].flat();
   const wrong = texts.find((text) => typeof text !== 'string');
   if (wrong !== undefined)
-    throw new UsageError(`--prompt: got ${JSON.stringify(wrong)}, expected a text or a list of texts.`);
+    throw new UsageError(`--prompt: got ${excerptJson(wrong)}, expected a text or a list of texts.`);
   const given = { prompts: texts as readonly string[] };
   if (prompts === undefined)
     return { list: texts.length > 0 ? given : { prompts: defaults }, remarks: [], warnings: [] };

@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import type { Command } from 'commander';
 import type { Params } from '@alignprop/autograd-ext';
 import { record } from '@alignprop/autograd-ext/outside';
@@ -55,7 +56,7 @@ export async function applyAdapterFields(command: Command, fields: readonly Conf
     const isGiven = command.getOptionValueSource(key) !== 'default' && given !== undefined;
     if (isGiven && given !== value)
       throw new UsageError(
-        `--${field.replaceAll('_', '-')}: got ${JSON.stringify(given)}, but the adapter '${choice.source}' has ` +
+        `--${field.replaceAll('_', '-')}: got ${excerptJson(given)}, but the adapter '${choice.source}' has ` +
           `${String(value)}. Leave it out, or train a new adapter upon that one with --lora-freeze.`,
       );
     command.setOptionValueWithSource(key, value, adapterSource);

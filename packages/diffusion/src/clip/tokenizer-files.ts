@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import { readJson, readText, type FileSource } from '@alignprop/autograd-ext/weights';
 import type { AddedToken } from './added-tokens.js';
 import type { BytePairVocabulary } from './byte-pair-encoder.js';
@@ -103,19 +104,13 @@ function readMerges(text: string, source: FileSource): string[] {
   const malformed = merges.find((line) => !/^\S+ \S+$/.test(line));
   if (malformed === undefined) return merges;
   throw new Error(
-    `CLIPTokenizer: merges.txt in '${source.location}' got the line ${JSON.stringify(malformed.slice(0, 60))}, ` +
+    `CLIPTokenizer: merges.txt in '${source.location}' got the line ${excerptJson(malformed, 60)}, ` +
       'expected two tokens with a space between. Download it again.',
   );
 }
 
 async function readOptional(source: FileSource, path: string): Promise<Settings | undefined> {
-  if (!(await source.has(path))) return undefined;
-  const settings = await readJson(source, path);
-  if (typeof settings === 'object' && settings !== null && !Array.isArray(settings)) return settings as Settings;
-  throw new Error(
-    `CLIPTokenizer: ${path} in '${source.location}' got ${JSON.stringify(settings)?.slice(0, 60)}, ` +
-      'expected an object. Download it again.',
-  );
+  return (await source.has(path)) ? readJson<Settings>(source, path) : undefined;
 }
 
 /** Returns the tokens that the settings name: start, end, padding and so on. Of equal ones, the flags of the last. */
@@ -146,8 +141,8 @@ function addedFile(table: Settings, special: ReadonlySet<string>, source: FileSo
   return Object.entries(table).map(([content, id]) => {
     if (!Number.isInteger(id))
       throw new Error(
-        `CLIPTokenizer: added_tokens.json in '${source.location}' got ${JSON.stringify(id)} for ` +
-          `${JSON.stringify(content)}, expected an integer id. Download it again.`,
+        `CLIPTokenizer: added_tokens.json in '${source.location}' got ${excerptJson(id)} for ` +
+          `${excerptJson(content)}, expected an integer id. Download it again.`,
       );
     return addedToken(content, id as number, special.has(content));
   });
@@ -185,7 +180,7 @@ function maxLengthOf({ model_max_length }: Settings, source: FileSource): number
   if (Number.isInteger(length) && (length as number) >= 2 && (length as number) <= maxModelLength)
     return length as number;
   throw new Error(
-    `CLIPTokenizer: model_max_length in '${source.location}' got ${JSON.stringify(length)}, ` +
+    `CLIPTokenizer: model_max_length in '${source.location}' got ${excerptJson(length)}, ` +
       `expected an integer from 2 to ${maxModelLength}. Correct tokenizer_config.json.`,
   );
 }

@@ -162,7 +162,7 @@ describe('CLIPTokenizer.fromPretrained', () => {
     [
       'a vocabulary that is not a table',
       { 'vocab.json': '[1, 2]'.replace('1', '"a"') },
-      /vocab.json in .* got no table of tokens and integer ids/,
+      /'vocab.json' in .* got \["a",2\], expected an object/,
     ],
     ['a malformed vocabulary', { 'vocab.json': '{"a": 1' }, /'vocab.json' .* is not JSON/],
     [
@@ -188,7 +188,7 @@ describe('CLIPTokenizer.fromPretrained', () => {
     [
       'settings that are not an object',
       { 'tokenizer_config.json': '[]' },
-      /tokenizer_config.json .* expected an object/,
+      /tokenizer_config.json' .* expected an object/,
     ],
   ])('rejects %s', async (_, changed, message) => {
     await expect(load(changed)).rejects.toThrow(message);

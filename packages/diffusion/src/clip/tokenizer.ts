@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import { checkOptions } from '@alignprop/autograd-ext';
 import {
   resolveSource,
@@ -167,7 +168,7 @@ export class CLIPTokenizer {
     const wrong = Object.keys(ids).find((token) => token === '' || this.has(token));
     if (wrong !== undefined)
       throw new Error(
-        `CLIPTokenizer.withTokens: token got ${JSON.stringify(wrong)}, expected a token that is not there yet. ` +
+        `CLIPTokenizer.withTokens: token got ${excerptJson(wrong)}, expected a token that is not there yet. ` +
           'Choose another name.',
       );
     const flags = { single_word: false, lstrip: false, rstrip: false, normalized: true, special: false };
@@ -211,7 +212,7 @@ function checkArguments(prompts: readonly string[], maxLength: number, chunks: n
     );
   const wrong = prompts.findIndex((prompt) => typeof prompt !== 'string');
   if (wrong >= 0)
-    throw new Error(`CLIPTokenizer.encode: prompt ${wrong} got ${JSON.stringify(prompts[wrong])}, expected a string.`);
+    throw new Error(`CLIPTokenizer.encode: prompt ${wrong} got ${excerptJson(prompts[wrong])}, expected a string.`);
   if (!Number.isInteger(maxLength) || maxLength < 2 || maxLength > 2 ** 16)
     throw new Error(`CLIPTokenizer.encode: maxLength got ${maxLength}, expected an integer from 2 to ${2 ** 16}.`);
   if (!Number.isInteger(chunks) || chunks < 1 || chunks > MAX_CHUNKS)

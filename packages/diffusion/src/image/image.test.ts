@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { constants, deflateRawSync } from 'node:zlib';
 import { encode } from 'fast-png';
 import { tensor4d } from '@tensorflow/tfjs-core';
 import { useBackend } from '@alignprop/autograd-ext';
@@ -88,6 +89,36 @@ describe('encodePng and decodePng', () => {
   it('decode files of other writers', () => {
     const { data, height, width } = decodePng(readFileSync(fixturePath('jpeg/image0.png')));
     expect(data).toHaveLength(height * width * 3);
+  });
+
+  it('reject a small file with 1.5 GB of pixels, or with a large image, in less than 2 s and 500 MB', () => {
+    const chunk = (type: string, data: Uint8Array) => {
+      const frame = Buffer.alloc(12 + data.length); // length, type, data, and a checksum that is not reached
+      frame.writeUInt32BE(data.length);
+      frame.write(type, 4, 'latin1');
+      frame.set(data, 8);
+      return frame;
+    };
+    const header = (side: number) => {
+      const data = Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 8, 2, 0, 0, 0]); // 8-bit RGB
+      data.writeUInt32BE(side, 0);
+      data.writeUInt32BE(side, 4);
+      return chunk('IHDR', data);
+    };
+    const zeros = deflateRawSync(new Uint8Array(2 ** 24), { finishFlush: constants.Z_FULL_FLUSH }); // can be repeated
+    const pixels = Buffer.concat([Uint8Array.of(0x78, 0x9c), ...Array.from({ length: 90 }, () => zeros)]);
+    const signature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
+    const file = (side: number) =>
+      Buffer.concat([signature, header(side), chunk('IDAT', pixels), chunk('IEND', new Uint8Array())]);
+    const [start, memory] = [process.cpuUsage(), process.memoryUsage().rss];
+    expect(file(64).length).toBeLessThan(3e6);
+    expect(() => decodePng(file(64))).toThrow('its pixels got more than 12352 bytes, expected 12352');
+    expect(() => decodePng(file(20_000))).toThrow(
+      'it got 20000 × 20000 pixels, 1200000000 bytes, expected at most 1000',
+    );
+    const { user, system } = process.cpuUsage(start);
+    expect((user + system) / 1e6).toBeLessThan(2);
+    expect(process.resourceUsage().maxRSS * 1024 - memory).toBeLessThan(500e6); // the peak
   });
 
   it('reject bytes that are not a PNG file, damaged files, and pixels of another size', () => {

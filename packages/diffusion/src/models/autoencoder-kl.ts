@@ -1,7 +1,7 @@
 import { clipByValue, split, type Tensor4D } from '@tensorflow/tfjs-core';
 import { conv2d, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
-import { table } from '@alignprop/autograd-ext/outside';
+import { excerptJson, table } from '@alignprop/autograd-ext/outside';
 import {
   anything,
   blockLayerCount,
@@ -71,9 +71,7 @@ function autoencoderKLConfig(input: ConfigInput): AutoencoderKLConfig {
   const { length } = config.block_out_channels;
   const problems = (['down_block_types', 'up_block_types'] as const)
     .filter((name) => config[name].length !== length)
-    .map(
-      (name) => `${name} got ${JSON.stringify(config[name])}, expected ${length} entries, as block_out_channels has`,
-    );
+    .map((name) => `${name} got ${excerptJson(config[name])}, expected ${length} entries, as block_out_channels has`);
   const indivisible = config.block_out_channels
     .filter((channels) => channels % config.norm_num_groups)
     .map((channels) => `norm_num_groups got ${config.norm_num_groups}, expected a divisor of ${channels} channels`);

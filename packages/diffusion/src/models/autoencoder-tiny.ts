@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import { add, mul, relu, sub, tanh, type Tensor4D } from '@tensorflow/tfjs-core';
 import { conv2d, gelu, silu, upsampleNearest, type Kernel, type Params } from '@alignprop/autograd-ext';
 import type { FileSource, ParamsSpec } from '@alignprop/autograd-ext/weights';
@@ -69,7 +70,7 @@ function autoencoderTinyConfig(input: ConfigInput): AutoencoderTinyConfig {
         ? []
         : [`num_${half}_blocks got ${blocks.length} entries, expected ${widths.length}, as ${half}_block_out_channels`];
     const differ = widths.some((width) => width !== widths[0])
-      ? [`${half}_block_out_channels got ${JSON.stringify(widths)}, expected equal numbers`]
+      ? [`${half}_block_out_channels got ${excerptJson(widths)}, expected equal numbers`]
       : [];
     return [...uneven, ...differ];
   });

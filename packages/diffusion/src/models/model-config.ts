@@ -1,4 +1,4 @@
-import { excerptJson } from '@alignprop/autograd-ext/outside';
+import { excerptJson, excerptList } from '@alignprop/autograd-ext/outside';
 
 /** A field of a model's config: its default and its supported values. */
 export interface Field<T> {
@@ -39,7 +39,9 @@ export function readConfig<F extends Fields>(owner: string, fields: F, input: Co
 /** @throws if there are problems; lists all of them in one error */
 export function reportConfig(owner: string, problems: readonly string[]): void {
   if (problems.length === 0) return;
-  throw new Error(`${owner}: config field ${problems.join('; ')}. Only models with these values can be loaded.`);
+  throw new Error(
+    `${owner}: config field ${excerptList(problems, 12, 300, '; ')}. Only models with these values can be loaded.`,
+  );
 }
 
 /** A field with one of the given values. */

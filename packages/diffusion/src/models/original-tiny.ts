@@ -1,3 +1,4 @@
+import { excerptList } from '@alignprop/autograd-ext/outside';
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import { openWeights, type FileSource } from '@alignprop/autograd-ext/weights';
 import type { OpenedModel } from './pretrained-model.js';
@@ -32,7 +33,7 @@ async function findDecoder(folder: FileSource): Promise<string> {
   const names = new Set(found.map((name) => decoderPattern.exec(name)![1]));
   if (file !== undefined && names.size === 1) return file;
   throw new Error(
-    `AutoencoderTiny: '${folder.location}' got ${files.join(', ') || 'no file'}, expected config.json and weights, ` +
+    `AutoencoderTiny: '${folder.location}' got ${excerptList(files) || 'no file'}, expected config.json and weights, ` +
       'or one pair of files such as taesd_encoder.safetensors and taesd_decoder.safetensors. Check the path.',
   );
 }

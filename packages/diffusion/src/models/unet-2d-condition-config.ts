@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import {
   anything,
   blockLayersPerLevel,
@@ -121,9 +122,7 @@ export function unet2DConditionConfig(input: ConfigInput): UNet2DConditionConfig
   ] as const;
   const lengths = perLevelFields
     .filter((name) => Array.isArray(config[name]) && (config[name] as readonly unknown[]).length !== levels)
-    .map(
-      (name) => `${name} got ${JSON.stringify(config[name])}, expected ${levels} entries, as block_out_channels has`,
-    );
+    .map((name) => `${name} got ${excerptJson(config[name])}, expected ${levels} entries, as block_out_channels has`);
   reportConfig('UNet2DConditionModel', [...lengths, ...missingWidths(config)]);
   reportConfig(
     'UNet2DConditionModel',

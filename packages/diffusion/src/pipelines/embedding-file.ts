@@ -1,3 +1,4 @@
+import { excerptList } from '@alignprop/autograd-ext/outside';
 import type { StoredTensor } from '@alignprop/autograd-ext';
 import {
   findWeightFile,
@@ -79,9 +80,12 @@ function chooseVectors(
   const [entry, ...others] = tensors;
   if (entry && others.length === 0)
     return entry[0] === 'emb_params' ? { vectors: entry[1] } : { token: entry[0], vectors: entry[1] };
-  const keys = [...tensors.keys()].slice(0, 3).map((key) => `'${key}'`);
+  const keys = excerptList(
+    [...tensors.keys()].map((key) => `'${key}'`),
+    3,
+  );
   throw new Error(
-    `${owner}: '${path}' got ${tensors.size} tensors (${keys.join(', ')}${tensors.size > 3 ? ', …' : ''}), expected ` +
+    `${owner}: '${path}' got ${tensors.size} tensors (${keys}), expected ` +
       'one token with its vectors, string_to_param, emb_params, or clip_l. Check that it is a textual inversion.',
   );
 }

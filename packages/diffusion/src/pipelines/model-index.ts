@@ -1,5 +1,5 @@
 import { readJson, singleFileAdvice, type FileSource } from '@alignprop/autograd-ext/weights';
-import { table } from '@alignprop/autograd-ext/outside';
+import { excerptList, table } from '@alignprop/autograd-ext/outside';
 import { autoencoders, type AutoencoderClass } from '../models/autoencoder.js';
 
 /** `model_index.json`: for each part of the pipeline its library and class, null for parts that it does without. */
@@ -40,24 +40,17 @@ export const autoencoderOf = (index: ModelIndex): AutoencoderClass => classOf(in
  */
 export async function readModelIndex(source: FileSource): Promise<ModelIndex> {
   if (!(await source.has('model_index.json'))) throw new Error(await explainMissing(source));
-  const index = await readJson(source, 'model_index.json');
-  if (typeof index !== 'object' || index === null || Array.isArray(index))
-    throw new Error(
-      `StableDiffusionPipeline: ${source.location}/model_index.json got ${JSON.stringify(index).slice(0, 60)}, ` +
-        'expected an object with the parts of a pipeline. Download it again.',
-    );
-  const problems = Object.entries(isXL(index as ModelIndex) ? stableDiffusionXL : stableDiffusion).flatMap(
-    ([part, classes]) => {
-      const name = classOf(index as ModelIndex, part);
-      if (classes === null ? name === undefined : classes.includes(name!)) return [];
-      return [`${part} got ${name ?? 'nothing'}, expected ${classes?.join(' or ') ?? 'nothing'}`];
-    },
-  );
-  if (problems.length === 0) return index as ModelIndex;
-  const { _class_name: pipeline } = index as ModelIndex;
+  const index = await readJson<ModelIndex>(source, 'model_index.json');
+  const problems = Object.entries(isXL(index) ? stableDiffusionXL : stableDiffusion).flatMap(([part, classes]) => {
+    const name = classOf(index, part);
+    if (classes === null ? name === undefined : classes.includes(name!)) return [];
+    return [`${part} got ${name ?? 'nothing'}, expected ${classes?.join(' or ') ?? 'nothing'}`];
+  });
+  if (problems.length === 0) return index;
+  const { _class_name: pipeline } = index;
   throw new Error(
     `StableDiffusionPipeline: ${source.location}/model_index.json${described(pipeline)}: ${problems.join('; ')}. ` +
-      (otherFormat(index as ModelIndex) ?? 'Only Stable Diffusion 1.x, 2.x and XL pipelines are supported.'),
+      (otherFormat(index) ?? 'Only Stable Diffusion 1.x, 2.x and XL pipelines are supported.'),
   );
 }
 
@@ -95,7 +88,7 @@ async function explainMissing(source: FileSource): Promise<string> {
     );
   const checkpoint = files.find((file) => /\.(safetensors|ckpt)$/.test(file));
   return (
-    `${problem}, expected a pipeline in diffusers' layout; there is ${files.join(', ') || 'no file'}. ` +
+    `${problem}, expected a pipeline in diffusers' layout; there is ${excerptList(files) || 'no file'}. ` +
     (checkpoint === undefined
       ? 'Check the path and that the download is complete.'
       : singleFileAdvice(`${source.location}/${checkpoint}`))

@@ -87,7 +87,7 @@ describe('model_index.json', () => {
     ['a checkpoint', { 'v1-5.safetensors': '' }, /there is v1-5\.safetensors\..*fromSingleFile\('a-folder\/v1-5\.safe/],
     ['other files', { 'a.txt': '' }, /there is a\.txt\. Check the path/],
     ['no file', {}, /there is no file\. Check the path/],
-    ['a list', { 'model_index.json': '[]' }, /model_index\.json got \[\], expected an object/],
+    ['a list', { 'model_index.json': '[]' }, /model_index\.json' in '.*' got \[\], expected an object/],
   ])('is asked for in a folder with %s', async (_, changed, message) => {
     await expect(StableDiffusionPipeline.fromPretrained(memory(changed, 'a-folder'), { engine })).rejects.toThrow(
       message,

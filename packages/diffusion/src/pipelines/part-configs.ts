@@ -1,5 +1,5 @@
 import { readJson, type FileSource } from '@alignprop/autograd-ext/weights';
-import { table } from '@alignprop/autograd-ext/outside';
+import { excerptJson, table } from '@alignprop/autograd-ext/outside';
 import { clipTextConfig } from '../clip/clip-config.js';
 import { autoencoders } from '../models/autoencoder.js';
 import { checkChannels } from '../models/unet-channels.js';
@@ -78,7 +78,7 @@ function checkSizes(subject: string, { unet, vae, textEncoder, textEncoder2 }: S
   const width = textEncoder.hidden_size + (textEncoder2?.hidden_size ?? 0);
   if ([unet.cross_attention_dim].flat().some((dim) => dim !== width))
     throw new Error(
-      `${subject}: cross_attention_dim got ${JSON.stringify(unet.cross_attention_dim)}, ` +
+      `${subject}: cross_attention_dim got ${excerptJson(unet.cross_attention_dim)}, ` +
         `expected ${width}, the hidden_size of the text encoder${textEncoder2 ? 's together' : ''}. ` +
         'Take them from the same model.',
     );
@@ -115,7 +115,7 @@ function checkKind(subject: string, unet: ConfigInput, latents: number): void {
   const [field] = Object.keys(otherKinds).filter((name) => unet[name] !== undefined && unet[name] !== null);
   if (field === undefined) return;
   throw new Error(
-    `${subject}: ${field} got ${JSON.stringify(unet[field])}, expected null: ${otherKinds[field]}. ` +
+    `${subject}: ${field} got ${excerptJson(unet[field])}, expected null: ${otherKinds[field]}. ` +
       'Only text-to-image UNets of Stable Diffusion 1.x, 2.x and XL are supported.',
   );
 }

@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import { tensor2d, type Tensor2D } from '@tensorflow/tfjs-core';
 import type { ModelFunction } from '@alignprop/autograd-ext';
 import {
@@ -84,7 +85,7 @@ export function tokenizeFor({ tokenizer, textEncoder }: TextStage, prompts: read
   const missing = encoded.inputIds.find((id) => id >= rows);
   if (missing === undefined) return encoded;
   throw new Error(
-    `StableDiffusionPipeline: token ${JSON.stringify(tokenizer.token(missing))} got id ${missing}, ` +
+    `StableDiffusionPipeline: token ${excerptJson(tokenizer.token(missing))} got id ${missing}, ` +
       `expected one below ${rows}, as the text encoder has embeddings. Take both from the same model.`,
   );
 }

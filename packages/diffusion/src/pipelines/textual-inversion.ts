@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { CLIPTextModel } from '../clip/text-model.js';
 import type { CLIPTokenizer } from '../clip/tokenizer.js';
 import { hubOptionNames, type FileSource } from '@alignprop/autograd-ext/weights';
-import { record } from '@alignprop/autograd-ext/outside';
+import { excerpt, excerptJson, record } from '@alignprop/autograd-ext/outside';
 import { readEmbedding, type ReadEmbeddingOptions } from './embedding-file.js';
 
 /** The embeddings of new tokens: one vector, `[D]`, or several, `[n, D]`, with D the text encoder's width. */
@@ -49,7 +49,8 @@ function warnOfCapitals(embeddings: TokenEmbeddings, onWarning: TextualInversion
   for (const [token, { shape }] of Object.entries(embeddings))
     if (shape.length === 2 && shape[0]! > 1 && token !== token.toLowerCase())
       onWarning?.(
-        `'${token}' has capital letters and ${shape[0]} vectors, of which prompts use the first alone, as in ` +
+        `'${excerpt(token)}' has capital letters and ${shape[0]} vectors, ` +
+          'of which prompts use the first alone, as in ' +
           `diffusers with transformers 5. Pass the token '${token.toLowerCase()}' to use all.`,
       );
 }
@@ -62,7 +63,7 @@ function renamed(embeddings: TokenEmbeddings, token: string): TokenEmbeddings {
   const [vectors, ...others] = Object.values(embeddings);
   if (vectors && others.length === 0) return { [token]: vectors };
   throw new Error(
-    `${owner}: token got '${token}' for ${Object.keys(embeddings).length} embeddings, expected one. ` +
+    `${owner}: token got '${excerpt(token)}' for ${Object.keys(embeddings).length} embeddings, expected one. ` +
       'Name the tokens in the embeddings.',
   );
 }
@@ -105,7 +106,7 @@ function checkToken(tokenizer: CLIPTokenizer, token: string): void {
   const taken = [token, `${token}_1`].find((name) => tokenizer.has(name));
   if (taken === undefined && token !== '') return;
   throw new Error(
-    `${owner}: token got ${JSON.stringify(taken ?? token)}, which ` +
+    `${owner}: token got ${excerptJson(taken ?? token)}, which ` +
       `${taken ? 'the tokenizer has already' : 'is empty'}, ` +
       'expected a new one. Pass another name as token.',
   );
@@ -115,14 +116,15 @@ async function readVectors(token: string, tensor: Tensor | StoredTensor, width: 
   const { shape } = tensor;
   if (shape.length < 1 || shape.length > 2 || shape.at(-1) !== width || shape[0] === 0)
     throw new Error(
-      `${owner}: the embedding of '${token}' got shape [${shape.join(', ')}], expected [${width}] or [n, ${width}], ` +
+      `${owner}: the embedding of '${excerpt(token)}' got shape [${shape.join(', ')}], ` +
+        `expected [${width}] or [n, ${width}], ` +
         `the text encoder's width. ${advice[shape.at(-1) ?? 0] ?? 'Take one that was trained for this model.'}`,
     );
   const values = Float32Array.from(await readValues(tensor));
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad < 0) return values;
   throw new Error(
-    `${owner}: the embedding of '${token}' got ${values[bad]} at position ${bad}, expected finite numbers. ` +
+    `${owner}: the embedding of '${excerpt(token)}' got ${values[bad]} at position ${bad}, expected finite numbers. ` +
       'The file is damaged; use another one.',
   );
 }

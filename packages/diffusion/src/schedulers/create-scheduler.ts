@@ -1,4 +1,4 @@
-import { table } from '@alignprop/autograd-ext/outside';
+import { excerptJson, table } from '@alignprop/autograd-ext/outside';
 import { DDIMScheduler } from './ddim.js';
 import { DDPMScheduler } from './ddpm.js';
 import { DEISMultistepScheduler } from './deis-multistep.js';
@@ -89,7 +89,7 @@ export function schedulerFor(name: string, config: SchedulerConfig): Scheduler {
   if (isClassName(name)) return schedulers[name].fromConfig(config);
   if (!isSchedulerName(name)) {
     throw new Error(
-      `schedulerFor: name got ${JSON.stringify(name)}, expected one of ${schedulerNames.join(', ')}, ` +
+      `schedulerFor: name got ${excerptJson(name)}, expected one of ${schedulerNames.join(', ')}, ` +
         `or a class: ${Object.keys(schedulers).join(', ')}.`,
     );
   }
@@ -105,7 +105,7 @@ export function schedulerFor(name: string, config: SchedulerConfig): Scheduler {
 export function createScheduler(config: SchedulerConfig, name = config._class_name): Scheduler {
   if (isClassName(name)) return schedulers[name].fromConfig(config);
   throw new Error(
-    `createScheduler: _class_name got ${JSON.stringify(name)}, ` +
+    `createScheduler: _class_name got ${excerptJson(name)}, ` +
       `expected one of ${Object.keys(schedulers).join(', ')}. ` +
       'Most Stable Diffusion files also work with DDIMScheduler.fromConfig(config).',
   );

@@ -1,3 +1,4 @@
+import { excerptList } from '@alignprop/autograd-ext/outside';
 import type { StoredTensor } from '@alignprop/autograd-ext';
 
 /** The weights of a checkpoint, by key. */
@@ -31,7 +32,7 @@ export function checkpointKind(weights: Weights, location: string): CheckpointKi
   if (hasUNet && hasKey('cond_stage_model.model.')) return 'Stable Diffusion 2.x';
   if (hasUNet && hasKey('cond_stage_model.transformer.')) return 'Stable Diffusion 1.x';
   const [, what] = others.find(([pattern]) => keys.some((key) => pattern.test(key))) ?? [];
-  const example = keys.slice(0, 3).join(', ') || 'no weights';
+  const example = excerptList(keys, 3) || 'no weights';
   throw new Error(
     `StableDiffusionPipeline.fromSingleFile: '${location}' got ${what ?? `keys such as ${example}`}, expected a ` +
       'whole checkpoint of Stable Diffusion 1.x, 2.x or XL: UNet, VAE and text encoder in one file. ' +

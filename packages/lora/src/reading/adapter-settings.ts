@@ -1,3 +1,4 @@
+import { excerpt } from '@alignprop/autograd-ext/outside';
 import type { ModuleSettings } from '../kinds/adapter-kind.js';
 import { initialChange } from '../kinds/initial-change.js';
 import { compilePattern, compileWholePattern, type PathMatcher } from './python-pattern.js';
@@ -56,7 +57,9 @@ function readPatterns(fields: Fields, field: string, problems: string[]): Patter
     try {
       return [{ matches: compilePattern(key), value }];
     } catch (error) {
-      problems.push(`${field} got '${key}', expected a regular expression: ${(error as Error).message}`);
+      problems.push(
+        `${field} got '${excerpt(key)}', expected a regular expression: ${excerpt((error as Error).message)}`,
+      );
       return [];
     }
   });

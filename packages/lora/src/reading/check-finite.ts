@@ -1,3 +1,4 @@
+import { excerpt } from '@alignprop/autograd-ext/outside';
 import type { StoredTensor } from '@alignprop/autograd-ext';
 
 /**
@@ -10,7 +11,7 @@ export async function checkFinite(tensors: ReadonlyMap<string, StoredTensor>, lo
     const at = values.findIndex((value) => !Number.isFinite(value));
     if (at >= 0)
       throw new Error(
-        `loadLora: ${location}: ${key} has the value ${values[at]}, expected finite numbers. ` +
+        `loadLora: ${location}: ${excerpt(key)} has the value ${values[at]}, expected finite numbers. ` +
           'Its training diverged: use an earlier checkpoint of it.',
       );
   }

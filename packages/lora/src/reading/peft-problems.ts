@@ -1,4 +1,4 @@
-import { table } from '@alignprop/autograd-ext/outside';
+import { excerpt, excerptJson, table } from '@alignprop/autograd-ext/outside';
 import type { Fields } from './adapter-settings.js';
 
 const convert =
@@ -53,7 +53,7 @@ export function peftProblems(fields: Fields): string[] {
       .filter(
         (name) => /^use_|_config$/.test(name) && !Object.hasOwn(refusedFields, name) && !harmlessFields.test(name),
       )
-      .map((name) => `${name} got ${quote(fields[name])}, which is not known here, expected nothing`),
+      .map((name) => `${excerpt(name)} got ${quote(fields[name])}, which is not known here, expected nothing`),
     ...numberProblems(fields),
   ];
 }
@@ -62,10 +62,13 @@ function initializationProblems(value: unknown): string[] {
   if (typeof value !== 'string') return [];
   const name = value.toLowerCase();
   const [, reason] = refusedInitializations.find(([pattern]) => pattern.test(name)) ?? [];
-  if (reason) return [`init_lora_weights got '${value}': ${reason}`];
+  if (reason) return [`init_lora_weights got '${excerpt(`${value}`)}': ${reason}`];
   return knownInitializations.includes(name)
     ? []
-    : [`init_lora_weights got '${value}', expected true, false or one of ${knownInitializations.join(', ')}`];
+    : [
+        `init_lora_weights got '${excerpt(`${value}`)}', ` +
+          `expected true, false or one of ${knownInitializations.join(', ')}`,
+      ];
 }
 
 function numberProblems(fields: Fields): string[] {
@@ -77,7 +80,7 @@ function numberProblems(fields: Fields): string[] {
   );
   return [...values, ...patterns]
     .filter(([, value]) => typeof value !== 'number' || !Number.isFinite(value))
-    .map(([name, value]) => `${name} got ${JSON.stringify(value)}, expected a number`);
+    .map(([name, value]) => `${excerpt(name)} got ${excerptJson(value)}, expected a number`);
 }
 
 const isEmpty = (value: unknown): boolean =>
@@ -86,4 +89,4 @@ const isEmpty = (value: unknown): boolean =>
   value === false ||
   (typeof value === 'object' && Object.keys(value).length === 0);
 
-const quote = (value: unknown): string => (typeof value === 'string' ? `'${value}'` : JSON.stringify(value));
+const quote = (value: unknown): string => (typeof value === 'string' ? `'${excerpt(value)}'` : excerptJson(value));

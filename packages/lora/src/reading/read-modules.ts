@@ -1,5 +1,5 @@
 import { elementCount, type StoredTensor } from '@alignprop/autograd-ext';
-import { record } from '@alignprop/autograd-ext/outside';
+import { excerpt, record } from '@alignprop/autograd-ext/outside';
 import { adapterKinds } from '../kinds/adapter-kinds.js';
 import type { AdapterKind } from '../kinds/adapter-kind.js';
 import type { AdapterPart, AdapterParts } from '../kinds/adapter-part.js';
@@ -28,7 +28,9 @@ export function sortTensors(tensors: Tensors, wanted: string, location: string):
   for (const [key, tensor] of tensors) {
     const refused = refusedKey(key);
     if (refused)
-      throw new Error(`loadLora: ${location} has ${refused.kind} (${key}), which is not read. ${refused.advice}`);
+      throw new Error(
+        `loadLora: ${location} has ${refused.kind} (${excerpt(key)}), which is not read. ${refused.advice}`,
+      );
     const meaning = readKey(key) ?? readFactorKey(key, tensors);
     if (!meaning) {
       unknown.push(key);

@@ -1,3 +1,4 @@
+import { excerptList } from '@alignprop/autograd-ext/outside';
 import type { RewardMemory } from '../reward.js';
 
 /** A part of a combination, with its memory if it has one. */
@@ -57,7 +58,7 @@ function checkState(owner: string, state: unknown, names: readonly string[], has
     hasOwn === 'own' in (state as object);
   if (fits) return state as JoinedState;
   throw new Error(
-    `${owner}: state got one of the parts [${found.join(', ')}], expected [${names.join(', ')}]. ` +
+    `${owner}: state got one of the parts [${excerptList(found)}], expected [${names.join(', ')}]. ` +
       'It was written for another reward.',
   );
 }

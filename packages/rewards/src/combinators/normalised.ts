@@ -1,3 +1,4 @@
+import { excerptJson } from '@alignprop/autograd-ext/outside';
 import { mul, scalar, sub, type Tensor1D } from '@tensorflow/tfjs-core';
 import type { DetailedReward, ModelReward, RewardFunction, RewardMemory } from '../reward.js';
 import { combine } from './combine.js';
@@ -47,7 +48,7 @@ const memoryOf = (statistics: RunningStatistics): RewardMemory => ({
   restore: (state) => {
     if (!isStatisticsState(state))
       throw new Error(
-        `normalised: state got ${JSON.stringify(state)}, expected { count, mean, squares }. ` +
+        `normalised: state got ${excerptJson(state)}, expected { count, mean, squares }. ` +
           'It was written for another reward.',
       );
     statistics.restore(state);

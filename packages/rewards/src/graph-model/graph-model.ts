@@ -16,6 +16,7 @@ import { checkImages, defineReward, loadReward, type ModelReward } from '../rewa
 import { fitInput, type Transform } from './fit-input.js';
 import type { FunctionalModel, Output } from './functional-model.js';
 import { openModelFile } from './model-file.js';
+import { checkInputShape } from './model-limits.js';
 import { openGraph } from './open-graph.js';
 import { openLayers } from './open-layers.js';
 
@@ -82,6 +83,7 @@ export async function graphModel({
     'graph' in topology
       ? await openGraph(location, topology, weights, outputs)
       : await openLayers(location, topology, weights, outputs);
+  checkInputShape(location, net.inputShape.slice(1));
   const fixed = net.inputShape[0] ?? -1;
   if (fixed > 1)
     throw new Error(`graphModel: '${location}' takes batches of ${fixed} images, expected any number, or 1.`);

@@ -207,6 +207,32 @@ it.each<[string, Parameters<typeof source>[0], Partial<GraphModelOptions>, strin
     {},
     'takes batches of 3 images',
   ],
+  [
+    'images with more pixels than any has',
+    (json) => (json.modelTopology.node[0].attr.shape = dim(-1, 1e9, 6, 3)),
+    {},
+    "'memory/model.json' takes the shape [1000000000,6,3], expected sizes from 1 to 16384",
+  ],
+  [
+    'a weight of a negative size',
+    (json) => (json.weightsManifest[0].weights[1].shape = [-4]),
+    {},
+    'weightsManifest of \'memory/model.json\' got {"paths":["one.bin","two.bin"]',
+  ],
+  ['a node without a name', (json) => delete json.modelTopology.node[3].name, {}, "node of 'memory/model.json' got {"],
+  ...['BroadcastTo', 'MirrorPad', 'OneHot', 'Pad', 'Range', 'ResizeBilinear', 'Tile'].map(
+    (op): [string, Parameters<typeof source>[0], Partial<GraphModelOptions>, string] => [
+      `an operation ${op} whose output would be too large`,
+      (json, files) => {
+        const [two] = [Buffer.from(files['two.bin'] as Uint8Array)];
+        two.writeInt32LE(1e9, two.length - 16); // the constant `shape`
+        files['two.bin'] = new Uint8Array(two);
+        json.modelTopology.node.find(({ name }: GraphNode) => name === 'flat').op = op;
+      },
+      {},
+      "'flat' of 'memory/model.json' got the sizes [1000000000,4], expected at most 268435456 numbers",
+    ],
+  ),
   ['control flow', undefined, { output: 'loop' }, 'got While, expected no control flow'],
   [
     'two inputs',

@@ -1,7 +1,9 @@
+import { excerpt, excerptList } from '@alignprop/autograd-ext/outside';
 import { type Params, type StoredTensor, elementCount } from '@alignprop/autograd-ext';
 import { tensor, type DataType, type Tensor } from '@tensorflow/tfjs-core';
-import { importTfjs, type FunctionalModel, type Output } from './functional-model.js';
-import { finalNodes, neededNodes, type GraphDef, type GraphNode, type Signature } from './topology.js';
+import { importTfjs, opened, type FunctionalModel, type Output } from './functional-model.js';
+import { isWithin, refuseSize, sizeInputs } from './model-limits.js';
+import { finalNodes, neededNodes, nodeOf, type GraphDef, type GraphNode, type Signature } from './topology.js';
 import { unfuse } from './unfuse.js';
 
 /** A value that tfjs reads at run time, such as a size or an axis. */
@@ -15,7 +17,8 @@ interface Constant {
 /**
  * Opens a GraphModel without loading its weights: they become further inputs of each run, so that they can stay in
  * their files, belong to an engine, and be recorded. Removes the nodes that the outputs do not need.
- * @throws if tfjs-converter is not installed, or the outputs are not a function of one float input
+ * @throws if tfjs-converter is not installed, the outputs are not a function of one float input, or a value is too
+ *   large to compute
  */
 export async function openGraph(
   location: string,
@@ -27,17 +30,24 @@ export async function openGraph(
   const nodes = neededNodes(location, graph.node, outputs);
   const input = findInput(location, nodes);
   const { params, constants } = await readWeights(location, nodes, stored);
+  checkSizes(location, nodes, constants);
   const { loadGraphModel } = await importTfjs(
     () => import('@tensorflow/tfjs-converter'),
     '@tensorflow/tfjs-converter',
     `'${location}'`,
   );
-  const topology = { versions: { producer: 0, minConsumer: 0, ...graph.versions }, node: nodes.flatMap(unfuse) };
-  const model = await loadGraphModel({
-    load: () => Promise.resolve({ modelTopology: topology, weightSpecs: [], weightData: new ArrayBuffer(0) }),
+  const inputShape = await opened(location, () => shapeOf(input));
+  const model = await opened(location, () => {
+    const versions = { producer: 0, minConsumer: 0, ...graph.versions };
+    const artifacts = {
+      modelTopology: { versions, node: nodes.flatMap(unfuse) },
+      weightSpecs: [],
+      weightData: new ArrayBuffer(0),
+    };
+    return loadGraphModel({ load: () => Promise.resolve(artifacts) });
   });
   return {
-    inputShape: shapeOf(input),
+    inputShape,
     params,
     run: (weights, x) => {
       const inputs: Record<string, Tensor> = { ...(weights as Record<string, Tensor>), [input.name]: x };
@@ -53,7 +63,7 @@ function resolveOutput(location: string, graph: GraphDef, { outputs }: Signature
   if (name === undefined)
     throw new Error(
       `graphModel: output got ${requested}, expected less than ${names.length}: ` +
-        `'${location}' has ${names.join(', ')}.`,
+        `'${location}' has ${excerptList(names)}.`,
     );
   return name;
 }
@@ -63,20 +73,21 @@ function findInput(location: string, nodes: readonly GraphNode[]): GraphNode {
   if (inputs.length !== 1)
     throw new Error(
       `graphModel: '${location}' got ${inputs.length} inputs for these outputs ` +
-        `(${inputs.map(({ name }) => name).join(', ')}), expected 1. Choose other outputs.`,
+        `(${excerptList(inputs.map(({ name }) => name))}), expected 1. Choose other outputs.`,
     );
   const type = inputs[0]!.attr?.['dtype']?.type ?? 'DT_FLOAT';
   if (type !== 'DT_FLOAT' && type !== 1)
     throw new Error(
-      `graphModel: '${location}' takes ${type}, expected DT_FLOAT: there is no gradient through integers. ` +
+      `graphModel: '${location}' takes ${excerpt(`${type}`)}, expected DT_FLOAT: ` +
+        'there is no gradient through integers. ' +
         'Use a model that takes floats.',
     );
   const dynamic = nodes.filter(({ op }) => dynamicOps.test(op));
   if (dynamic.length)
     throw new Error(
-      `graphModel: '${location}' got ${[...new Set(dynamic.map(({ op }) => op))].join(', ')}, ` +
+      `graphModel: '${location}' got ${excerptList(new Set(dynamic.map(({ op }) => op)))}, ` +
         'expected no control flow and no shapes that depend on values. ' +
-        `Choose an output before '${dynamic[0]!.name}'.`,
+        `Choose an output before '${excerpt(dynamic[0]!.name)}'.`,
     );
   return inputs[0]!;
 }
@@ -91,6 +102,14 @@ function shapeOf({ attr }: GraphNode): number[] {
   return (attr?.['shape']?.shape?.dim ?? []).map(({ size }) => Number(size));
 }
 
+/** @throws if a constant is the size of a value that is too large to compute */
+function checkSizes(location: string, nodes: readonly GraphNode[], constants: readonly Constant[]): void {
+  for (const { name, op, input = [] } of nodes) {
+    const sizes = constants.find((constant) => constant.name === nodeOf(input[sizeInputs[op] ?? input.length] ?? ''));
+    if (sizes && !isWithin([...sizes.values])) refuseSize(location, name, [...sizes.values]);
+  }
+}
+
 /**
  * Splits the weights into params, which stay stored, and constants, which are read now: integers, and float scalars,
  * which may be the limits of a clip or an exponent.
@@ -103,7 +122,7 @@ async function readWeights(
   const names = nodes.filter(({ op }) => op === 'Const').map(({ name }) => name);
   const missing = names.filter((name) => !stored.has(name));
   if (missing.length)
-    throw new Error(`graphModel: '${location}' lacks weights: ${missing.join(', ')}. Download the model again.`);
+    throw new Error(`graphModel: '${location}' lacks weights: ${excerptList(missing)}. Download the model again.`);
   const isWeight = (name: string) => isFloat(stored.get(name)!) && elementCount(stored.get(name)!.shape) > 1;
   const constants = names
     .filter((name) => !isWeight(name))

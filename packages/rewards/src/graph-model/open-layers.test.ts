@@ -120,6 +120,52 @@ describe('a LayersModel', () => {
     );
   });
 
+  const many = 1e9;
+  const padding = (pixels: number) => ({
+    class_name: 'ZeroPadding2D',
+    config: {
+      padding: [
+        [pixels, 0],
+        [0, 0],
+      ],
+    },
+  });
+  it.each<[layer: string, changes: object, message: RegExp]>([
+    ['classes', { units: many }, /weights of more than 260 numbers, such as the shape \[3,1000000000\]/],
+    ['classes', { units: many, kernel_initializer: undefined, bias_initializer: null }, /weights of more than/],
+    ['classes', { units: 2 ** 40 }, /weights of more than/],
+    ['first', { filters: many }, /weights of more than/],
+    ['first', { kernel_size: [many, many] }, /weights of more than/],
+    ['third', { depth_multiplier: many }, /weights of more than/],
+    ['first', { batch_input_shape: [null, many, many, 3] }, /'first' of 'memory\/model.json' got the sizes \[null,5/],
+    [
+      'first',
+      { batch_input_shape: [null, 2 ** 15, 8, 3] },
+      /takes the shape \[32768,8,3\], expected sizes from 1 to 16384/,
+    ],
+    [
+      'norm',
+      padding(many),
+      /padding of a layer of 'memory\/model.json' got \[\[1000000000,0\],\[0,0\]\], expected 0 to 1024/,
+    ],
+    ['norm', padding(-1), /padding of a layer .* expected 0 to 1024/],
+    ['norm', { class_name: 'UpSampling2D', config: { size: [1, many] } }, /size of a layer .* expected 0 to 64/],
+    ['pool', { class_name: 'RepeatVector', config: { n: many } }, /n of a layer .* expected 0 to 65536/],
+    [
+      'pool',
+      { class_name: 'Reshape', config: { target_shape: [many, many] } },
+      /weights of more than 260 numbers, such as the shape \[1000000000,1\]/,
+    ],
+  ])('is rejected if the layer %s has %j', async (layer, { class_name, config, ...changes }: any, message) => {
+    const source = await saved(smallModel(), ({ modelTopology }) => {
+      const all = (modelTopology as any).config.layers as { class_name: string; config: { name: string } }[];
+      const found = all.find((one) => one.config.name === layer)!;
+      Object.assign(found.config, changes);
+      if (class_name) Object.assign(found, { class_name, config: { name: layer, ...config } });
+    });
+    await expect(graphModel({ model: source, score: flat, load: false })).rejects.toThrow(message);
+  });
+
   it('is rejected if the output does not exist', async () => {
     await expect(graphModel({ model: await saved(smallModel()), output: 'nothing', score: flat })).rejects.toThrow(
       'output got "nothing", expected the name of a layer',

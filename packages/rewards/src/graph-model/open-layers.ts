@@ -1,7 +1,10 @@
-import { ensureBackend, type Params, type StoredTensor } from '@alignprop/autograd-ext';
+import { excerptJson, excerptList } from '@alignprop/autograd-ext/outside';
+import { elementCount, ensureBackend, type Params, type StoredTensor } from '@alignprop/autograd-ext';
 import { add, conv2d, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
-import { importTfjs, type FunctionalModel, type Output } from './functional-model.js';
+import { importTfjs, opened, type FunctionalModel, type Output } from './functional-model.js';
+import { checkLayerNumbers, isWithin, refuseSize } from './model-limits.js';
+import { withStoredInitializers } from './stored-initializer.js';
 
 type Layer = LayersModel['layers'][number];
 type LayerWeight = Layer['weights'][number];
@@ -9,7 +12,7 @@ type LayerWeight = Layer['weights'][number];
 /**
  * Opens a LayersModel without loading its weights: its layers read the weights passed to each run, so that they can
  * stay in their files, belong to an engine, and be recorded.
- * @throws if tfjs-layers is not installed, or layers, outputs and weights do not match
+ * @throws if tfjs-layers is not installed, layers, outputs and weights do not match, or a layer is too large to compute
  */
 export async function openLayers(
   location: string,
@@ -23,13 +26,13 @@ export async function openLayers(
     `'${location}'`,
   );
   await ensureBackend();
-  const whole = await loadLayersModel({
-    load: () => Promise.resolve({ modelTopology: withoutInitializers(topology) as object }),
-  });
-  const model = subModel({
-    inputs: whole.inputs,
-    outputs: requested.map((output) => resolveOutput(location, whole, output)),
-  });
+  checkLayerNumbers(location, topology);
+  const total = [...stored.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const load = (modelTopology: object) => loadLayersModel({ load: () => Promise.resolve({ modelTopology }) });
+  const whole = await opened(location, () => withStoredInitializers(location, topology, total, load));
+  checkActivations(location, whole);
+  const outputs = requested.map((output) => resolveOutput(location, whole, output));
+  const model = await opened(location, () => subModel({ inputs: whole.inputs, outputs }));
   if (model.inputs.length !== 1)
     throw new Error(`graphModel: '${location}' got ${model.inputs.length} inputs for these outputs, expected 1.`);
   const named = nameWeights(location, model, stored);
@@ -48,17 +51,11 @@ export async function openLayers(
   };
 }
 
-/** Initialises all weights with zeros: they are never used, and random ones take long. */
-function withoutInitializers(config: unknown): unknown {
-  if (Array.isArray(config)) return config.map(withoutInitializers);
-  if (typeof config !== 'object' || config === null) return config;
-  const zeros = { class_name: 'Zeros', config: {} };
-  return Object.fromEntries(
-    Object.entries(config).map(([key, value]) => [
-      key,
-      key.endsWith('_initializer') && value ? zeros : withoutInitializers(value),
-    ]),
-  );
+/** @throws if the output of a layer has too many numbers */
+function checkActivations(location: string, { layers }: LayersModel): void {
+  for (const { name, outputShape } of layers)
+    for (const shape of (Array.isArray(outputShape[0]) ? outputShape : [outputShape]) as (number | null)[][])
+      if (!isWithin(shape)) refuseSize(location, name, shape);
 }
 
 function resolveOutput(
@@ -73,8 +70,8 @@ function resolveOutput(
         ([layers.find(({ name }) => name === requested)?.output].flat()[0] as SymbolicTensor | undefined));
   if (found) return found;
   throw new Error(
-    `graphModel: output got ${JSON.stringify(requested)}, expected the name of a layer of '${location}', ` +
-      `or the index of one of its outputs: ${outputNames.join(', ')}.`,
+    `graphModel: output got ${excerptJson(requested)}, expected the name of a layer of '${location}', ` +
+      `or the index of one of its outputs: ${excerptList(outputNames)}.`,
   );
 }
 
@@ -93,7 +90,8 @@ function nameWeights(
       `expected [${shape.join(', ')}]`,
   );
   throw new Error(
-    `graphModel: weights of '${location}' do not match its layers: ${got.join('; ')}. Save the model again with tfjs.`,
+    `graphModel: weights of '${location}' do not match its layers: ` +
+      `${excerptList(got, 8, 200, '; ')}. Save the model again with tfjs.`,
   );
 }
 

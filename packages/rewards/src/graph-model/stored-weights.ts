@@ -1,3 +1,4 @@
+import { excerptList } from '@alignprop/autograd-ext/outside';
 import { type StoredTensor, elementCount } from '@alignprop/autograd-ext';
 import { widen, type FileSource } from '@alignprop/autograd-ext/weights';
 
@@ -51,7 +52,7 @@ export async function storedWeights(
   if (unknown.length)
     throw new Error(
       `graphModel: weights of '${location}' got ` +
-        unknown.map((spec) => `'${spec.name}' of ${storedDtype(spec)}`).join(', ') +
+        excerptList(unknown.map((spec) => `'${spec.name}' of ${storedDtype(spec)}`)) +
         `, expected ${[...dtypes.keys()].join(', ')}.`,
     );
   for (const { paths, weights } of groups) {
@@ -65,7 +66,7 @@ export async function storedWeights(
     }
     if (begin !== size)
       throw new Error(
-        `graphModel: ${paths.join(', ')} beside '${location}' got ${size} bytes, expected ${begin}. ` +
+        `graphModel: ${excerptList(paths)} beside '${location}' got ${size} bytes, expected ${begin}. ` +
           'Download the model again.',
       );
   }

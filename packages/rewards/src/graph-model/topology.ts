@@ -1,3 +1,4 @@
+import { excerpt, excerptList } from '@alignprop/autograd-ext/outside';
 /** A GraphModel's nodes, in TensorFlow's GraphDef as JSON. */
 export interface GraphDef {
   readonly node: readonly GraphNode[];
@@ -33,7 +34,7 @@ export interface Signature {
 }
 
 /** Returns the name of the node that an input refers to. */
-const nodeOf = (input: string): string => input.replace(/^\^/, '').replace(/:\d+$/, '');
+export const nodeOf = (input: string): string => input.replace(/^\^/, '').replace(/:\d+$/, '');
 
 /**
  * Returns the nodes that the outputs depend on, in the order of the graph.
@@ -48,7 +49,9 @@ export function neededNodes(location: string, nodes: readonly GraphNode[], outpu
     if (needed.has(name)) continue;
     const node = byName.get(name);
     if (!node)
-      throw new Error(`graphModel: '${location}' has no node '${name}'. Outputs are ${finalNodes(nodes).join(', ')}.`);
+      throw new Error(
+        `graphModel: '${location}' has no node '${excerpt(name)}'. Outputs are ${excerptList(finalNodes(nodes))}.`,
+      );
     needed.add(name);
     waiting.push(...(node.input ?? []).map(nodeOf));
   }

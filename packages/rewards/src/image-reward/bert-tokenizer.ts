@@ -1,4 +1,5 @@
 import { Tokenizer } from '@huggingface/tokenizers';
+import { record } from '@alignprop/autograd-ext/outside';
 import { readText, resolveSource, type FileSource, type HubAccess } from '@alignprop/autograd-ext/weights';
 
 /** Token ids of prompts, row by row: start, tokens, end, padding. */
@@ -12,6 +13,8 @@ export interface BertEncoded {
 
 /** Options of `BertTokenizer`. */
 export interface BertTokenizerOptions {
+  /** The place of the vocabulary, for messages. */
+  readonly location?: string;
   /** Tokens beyond the vocabulary; their ids follow its last id. */
   readonly additionalTokens?: readonly string[];
 }
@@ -35,12 +38,13 @@ export class BertTokenizer {
    * @param vocab the tokens in order of their ids, as in `vocab.txt`
    * @throws if a special token is missing
    */
-  constructor(vocab: readonly string[], { additionalTokens = [] }: BertTokenizerOptions = {}) {
+  constructor(vocab: readonly string[], { additionalTokens = [], location }: BertTokenizerOptions = {}) {
     this.#vocab = new Map(vocab.map((token, id) => [token, id]));
     const missing = Object.values(special).filter((token) => !this.#vocab.has(token));
     if (missing.length)
       throw new Error(
-        `BertTokenizer: vocab got ${vocab.length} tokens without ${missing.join(', ')}, ` +
+        `BertTokenizer: vocab${location ? ` of '${location}'` : ''} got ${vocab.length} tokens without ` +
+          `${missing.join(', ')}, ` +
           "expected BERT's vocab.txt, one token a line.",
       );
     this.size = vocab.length + additionalTokens.length;
@@ -57,10 +61,12 @@ export class BertTokenizer {
    */
   static async fromPretrained(
     source: string | FileSource,
-    { additionalTokens, ...access }: BertTokenizerOptions & HubAccess = {},
+    { additionalTokens, ...access }: Omit<BertTokenizerOptions, 'location'> & HubAccess = {},
   ): Promise<BertTokenizer> {
-    const text = await readText(await resolveSource(source, access), 'vocab.txt');
-    return new BertTokenizer(text.replace(/\r?\n$/, '').split(/\r?\n/), { additionalTokens });
+    const folder = await resolveSource(source, access);
+    const text = await readText(folder, 'vocab.txt');
+    const vocab = text.replace(/\r?\n$/, '').split(/\r?\n/);
+    return new BertTokenizer(vocab, { additionalTokens, location: folder.location });
   }
 
   /** Encodes prompts to `maxLength` tokens each: pads short prompts and truncates long ones. */
@@ -110,7 +116,7 @@ function template(vocab: ReadonlyMap<string, number>, added: readonly object[]):
       unk_token: special.unknown,
       continuing_subword_prefix: '##',
       max_input_chars_per_word: 100,
-      vocab: Object.fromEntries(vocab),
+      vocab: record(vocab),
     },
   };
 }

@@ -1,3 +1,4 @@
+import { excerptJson, excerptList } from '@alignprop/autograd-ext/outside';
 import {
   anything,
   count,
@@ -46,7 +47,7 @@ export function yolosConfig(input: ConfigInput): YolosConfig {
     problems.push(`num_attention_heads got ${num_attention_heads}, expected a divisor of hidden_size ${hidden_size}`);
   if (image_size.length !== 2) problems.push(`image_size got [${image_size}], expected [height, width]`);
   if (typeof id2label !== 'object' || !id2label || !Object.keys(id2label).length)
-    problems.push(`id2label got ${JSON.stringify(id2label)}, expected a label for each class`);
+    problems.push(`id2label got ${excerptJson(id2label)}, expected a label for each class`);
   reportConfig('YolosForObjectDetection', problems);
   return config;
 }
@@ -59,5 +60,7 @@ export function classOf(owner: string, { id2label }: YolosConfig, label: string)
   const entry = Object.entries(id2label).find(([, name]) => name === label);
   if (entry) return Number(entry[0]);
   const labels = [...new Set(Object.values(id2label))].filter((name) => name !== 'N/A');
-  throw new Error(`${owner}: target got '${label}', expected a label that the detector knows: ${labels.join(', ')}.`);
+  throw new Error(
+    `${owner}: target got '${label}', expected a label that the detector knows: ${excerptList(labels, 100)}.`,
+  );
 }

@@ -10,7 +10,7 @@ import {
   syncFolder,
   writeFileAtomic,
 } from '@alignprop/autograd-ext/weights';
-import { parseJson } from '@alignprop/autograd-ext/outside';
+import { excerpt, excerptList, parseJson } from '@alignprop/autograd-ext/outside';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { TrainedWeights } from '../model/trained-weights.js';
 import { listCheckpoints, partialPath } from './checkpoint-folder.js';
@@ -198,10 +198,10 @@ async function named<T>(path: string, file: string, read: () => T | Promise<T>):
   try {
     return await read();
   } catch (cause) {
-    throw new Error(
-      `Checkpoint: cannot resume from ${path}/${file}: ${(cause as Error).message}. Resume from another checkpoint.`,
-      { cause },
-    );
+    const why = excerpt((cause as Error).message, 600);
+    throw new Error(`Checkpoint: cannot resume from ${path}/${file}: ${why}. Resume from another checkpoint.`, {
+      cause,
+    });
   }
 }
 
@@ -209,7 +209,8 @@ async function readState(path: string): Promise<State> {
   const { readFile } = await import('node:fs/promises');
   const result = stateSchema.safeParse(parseJson(await readFile(path, 'utf8')));
   if (result.success) return result.data;
-  throw new Error(result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  const problems = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  throw new Error(excerptList(problems, 5, 120, '; '));
 }
 
 type Shapes = Readonly<Record<string, { readonly shape: readonly number[] }>>;

@@ -1,3 +1,4 @@
+import { excerptList } from '@alignprop/autograd-ext/outside';
 import { directory, ifPresent, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 
 /** The file with the hashes of the other files of a checkpoint; `sha256sum -c SHA256SUMS` checks them, too. */
@@ -27,7 +28,7 @@ export async function findDamage(folder: string, required: readonly string[]): P
     if (!(await directory(folder).has(file))) problems.push(`${file} is missing`);
     else if ((await fileHash(folder, file)) !== hash) problems.push(`${file} is not what was written (sha256 differs)`);
   }
-  return problems.length > 0 ? problems.join(', ') : undefined;
+  return problems.length > 0 ? excerptList(problems, 8, 200) : undefined;
 }
 
 /** Returns hashes by file; undefined if a line is none of a hash and a file. */

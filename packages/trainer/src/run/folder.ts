@@ -1,3 +1,4 @@
+import { excerptList } from '@alignprop/autograd-ext/outside';
 import { ifPresent, isTemporaryName, syncFolder, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import type { AlignPropConfig } from '../config/config.js';
 import type { Logger } from '../logger.js';
@@ -125,7 +126,7 @@ export async function checkRunFolder(folder: RunFolder, start: RunStart): Promis
         `expected '${manifest.kind}'. Choose another output_dir, or move that run away.`,
     );
   if (earlier.strangers.length === 0) return;
-  const names = earlier.strangers.slice(0, 5).join(', ') + (earlier.strangers.length > 5 ? ', …' : '');
+  const names = excerptList(earlier.strangers, 5);
   throw new Error(
     `overwrite_output_dir: ${path} holds ${names}, expected the files of a run alone. ` +
       'Choose another output_dir, or move these files away.',

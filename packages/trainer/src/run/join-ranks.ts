@@ -1,3 +1,4 @@
+import { excerpt } from '@alignprop/autograd-ext/outside';
 import type { Variable } from '@tensorflow/tfjs-core';
 import type { Collective } from '../collective/collective.js';
 import { exchange, shared } from '../collective/exchange.js';
@@ -125,7 +126,7 @@ const longestValue = 80;
 
 function shorten(json: string): string {
   if (/^"[\da-f]{64}"$/.test(json)) return `sha256 ${shortHash(json.slice(1))}`;
-  return json.length > longestValue ? `${json.slice(0, longestValue)}…` : json;
+  return excerpt(json, longestValue);
 }
 
 const shortHash = (hash: string): string => `${hash.slice(0, 8)}…`;

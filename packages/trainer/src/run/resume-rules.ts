@@ -1,4 +1,4 @@
-import { table } from '@alignprop/autograd-ext/outside';
+import { excerpt, table } from '@alignprop/autograd-ext/outside';
 import type { Logger } from '../logger.js';
 import { canonicalJson } from './canonical-json.js';
 import type { RunManifest } from './manifest.js';
@@ -64,7 +64,7 @@ interface Difference {
 function differences(stored: RunManifest, current: RunManifest): readonly Difference[] {
   const found: Difference[] = [];
   const add = (name: string, before: string, after: string): void => {
-    found.push({ name, rule: resumeRules[name] ?? 'refused', stored: before, current: after });
+    found.push({ name, rule: resumeRules[name] ?? 'refused', stored: excerpt(before), current: excerpt(after) });
   };
   if (stored.algorithm !== current.algorithm) add('algorithm', stored.algorithm, current.algorithm);
   for (const [name, value] of Object.entries(current.config)) {

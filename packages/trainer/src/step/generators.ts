@@ -1,3 +1,4 @@
+import { excerptList } from '@alignprop/autograd-ext/outside';
 import { random, type GeneratorState, type TorchGenerator } from '@alignprop/autograd-ext';
 
 const names = ['adapter', 'prompts', 'noise', 'plan'] as const;
@@ -28,7 +29,7 @@ export const saveGenerators = (generators: Generators): GeneratorStates =>
 export function restoreGenerators(generators: Generators, states: GeneratorStates): void {
   for (const [name, generator] of Object.entries(generators)) {
     if (!states[name])
-      throw new Error(`restoreGenerators: no state for '${name}', got ${Object.keys(states).join(', ') || 'none'}.`);
+      throw new Error(`restoreGenerators: no state for '${name}', got ${excerptList(Object.keys(states)) || 'none'}.`);
     generator.setState(states[name]);
   }
 }

@@ -1,3 +1,4 @@
+import { excerpt } from '../../outside/excerpt.js';
 import { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from './float16.js';
 import { fromFloat8 } from './float8.js';
 
@@ -64,7 +65,7 @@ export function widen(dtype: string, bytes: Uint8Array): Values {
   const read = readers.get(dtype);
   if (!read)
     throw new Error(
-      `dtype got '${dtype}', expected one of ${[...readers.keys()].join(', ')}. ` +
+      `dtype got '${excerpt(dtype)}', expected one of ${[...readers.keys()].join(', ')}. ` +
         'Convert the file to float16 or float32.',
     );
   return read(bytes);

@@ -100,6 +100,12 @@ describe('readJson', () => {
     await expect(readJson(memory({ 'config.json': text }), 'config.json')).rejects.toThrow(message);
   });
 
+  it.each(['null', '[{}]', '3', '"text"', 'NaN'])('refuses %s, which is no object', async (text) => {
+    await expect(readJson(memory({ 'config.json': text }), 'config.json')).rejects.toThrow(
+      `readJson: 'config.json' in 'memory' got ${text}, expected an object.`,
+    );
+  });
+
   it('refuses bytes that are not UTF-8', async () => {
     await expect(readJson(memory({ 'config.json': Uint8Array.of(0xff, 0xfe) }), 'config.json')).rejects.toThrow(
       /cannot read 'memory\/config\.json' as UTF-8 text/,

@@ -1,3 +1,4 @@
+import { excerptJson } from '../../outside/excerpt.js';
 import { parsePythonJson } from '../../outside/python-json.js';
 import { joinPath } from './paths.js';
 
@@ -61,14 +62,26 @@ export async function readText(source: FileSource, path: string): Promise<string
   }
 }
 
-/** Reads a JSON file, as Python writes them: `-Infinity` is a number. @throws if it is missing or not JSON */
+/**
+ * Reads an object from a JSON file, as Python writes them: `-Infinity` is a number.
+ * @throws if it is missing, not JSON, or holds another value than an object
+ */
 export async function readJson<T = unknown>(source: FileSource, path: string): Promise<T> {
   const text = await readText(source, path);
+  const value = parsed(text, `'${path}' in '${source.location}'`);
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as T;
+  throw new Error(
+    `readJson: '${path}' in '${source.location}' got ${excerptJson(value, 60)}, expected an object. ` +
+      'Correct it or download it again.',
+  );
+}
+
+function parsed(text: string, file: string): unknown {
   try {
-    return parsePythonJson(text) as T;
+    return parsePythonJson(text);
   } catch (cause) {
     const hint = describeForeignText(text) ?? 'Correct it or download it again.';
-    throw new Error(`readJson: '${path}' in '${source.location}' is not JSON. ${hint}`, { cause });
+    throw new Error(`readJson: ${file} is not JSON. ${hint}`, { cause });
   }
 }
 

@@ -1,3 +1,4 @@
+import { excerptList } from '../../outside/excerpt.js';
 import type { FileSource, RandomAccessFile } from './file-source.js';
 import { filesIn, joinPath } from './paths.js';
 
@@ -18,7 +19,7 @@ export function memory(files: Readonly<Record<string, Uint8Array | string>>, loc
       const name = `${location}/${joinPath(path)}`;
       if (data) return Promise.resolve(openBytes(name, data));
       return Promise.reject(
-        new Error(`memory: there is no file '${name}'. Known: ${[...contents.keys()].join(', ') || 'none'}.`),
+        new Error(`memory: there is no file '${name}'. Known: ${excerptList(contents.keys()) || 'none'}.`),
       );
     },
   };

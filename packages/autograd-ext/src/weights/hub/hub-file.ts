@@ -1,3 +1,4 @@
+import { excerpt } from '../../outside/excerpt.js';
 import { hubRequest, type HubTarget } from './hub-request.js';
 import type { HubSettings } from './hub-settings.js';
 
@@ -41,7 +42,8 @@ export async function describeFile(url: string, settings: HubSettings, target: F
     if (etag && /^\w[\w.-]*$/.test(etag) && isSize)
       return { url, etag, size: size === null ? undefined : Number(size) };
     throw new Error(
-      `hub: '${target.path}' of '${target.id}' got ETag ${etag} and length ${size}, expected both. ` +
+      `hub: '${target.path}' of '${target.id}' got ETag ${excerpt(`${etag}`)} ` +
+        `and length ${excerpt(`${size}`)}, expected both. ` +
         'Check that HF_ENDPOINT is a Hugging Face hub.',
     );
   }

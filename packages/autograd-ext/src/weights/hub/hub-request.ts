@@ -1,3 +1,4 @@
+import { excerpt } from '../../outside/excerpt.js';
 import { hubFetch } from './hub-fetch.js';
 import type { HubSettings } from './hub-settings.js';
 
@@ -103,5 +104,5 @@ function describe(response: Response, { id, revision, path }: HubTarget, setting
     );
   const advice =
     response.status === 429 ? 'Wait, or set HF_TOKEN: the limit is higher for known users.' : 'Try again later.';
-  return `${what} ${got}: ${response.headers.get('x-error-message') ?? response.statusText}. ${advice}`;
+  return `${what} ${got}: ${excerpt(response.headers.get('x-error-message') ?? response.statusText, 300)}. ${advice}`;
 }

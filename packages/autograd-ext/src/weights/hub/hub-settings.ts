@@ -1,4 +1,4 @@
-import { splitCredentials } from '../../outside/secrets.js';
+import { rememberSecret, splitCredentials } from '../../outside/secrets.js';
 import { optionNames } from '../../check-options.js';
 import { ifPresent } from '../../if-present.js';
 
@@ -113,10 +113,12 @@ export async function hubSettings({
     endpoint ?? (env.HF_ENDPOINT || 'https://huggingface.co'),
   );
   const home = await expand(env.HF_HOME || join(env.XDG_CACHE_HOME || '~/.cache', 'huggingface'));
+  const usedToken = (token === false ? undefined : (token ?? (await implicitToken(home))))?.trim() || undefined;
+  if (usedToken !== undefined) rememberSecret(usedToken);
   return {
     repoType,
     revision,
-    token: (token === false ? undefined : (token ?? (await implicitToken(home))))?.trim() || undefined,
+    token: usedToken,
     cacheDir: await expand(cacheDir ?? (env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(home, 'hub'))),
     localFilesOnly: localFilesOnly ?? isTrue(env.HF_HUB_OFFLINE || env.TRANSFORMERS_OFFLINE),
     endpoint: address.replace(/\/+$/, ''),

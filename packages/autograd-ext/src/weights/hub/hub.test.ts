@@ -3,9 +3,10 @@ import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
+import { maskSecrets } from '../../outside/secrets.js';
 import { readText, subfolder } from '../files/file-source.js';
 import { resolveSource } from '../resolve-source.js';
-import { commit, etag, large, read, sha1, sha256, useFaultyHub, weights } from './__fixtures__/faulty-hub.js';
+import { commit, etag, large, read, refuse, sha1, sha256, useFaultyHub, weights } from './__fixtures__/faulty-hub.js';
 import type { DownloadProgress } from './hub-settings.js';
 import { hub } from './hub.js';
 
@@ -99,6 +100,43 @@ describe('hub', () => {
     vi.stubEnv('HF_TOKEN', '');
     await hub('org/name').list();
     expect(mock().authorized.at(-1)).toBeUndefined();
+  });
+
+  it.each([
+    ['https', 'http'],
+    ['http', 'https'],
+  ])('is not sent along a redirect from %s to %s', async (from, to) => {
+    const sent: (readonly [string, string | null])[] = [];
+    vi.stubGlobal('fetch', (url: string, { headers }: RequestInit) => {
+      sent.push([new URL(url).protocol, new Headers(headers).get('authorization')]);
+      if (url.includes('/api/'))
+        return Promise.resolve(Response.json({ sha: commit, siblings: [{ rfilename: 'config.json' }] }));
+      const isFirst = url.startsWith(`${from}:`);
+      const answer: Record<string, string> = isFirst
+        ? { location: `${to}://hub.test/x` }
+        : { 'x-error-code': 'EntryNotFound' };
+      return Promise.resolve(new Response(null, { status: isFirst ? 302 : 404, headers: answer }));
+    });
+    const source = mock().open({ endpoint: `${from}://hub.test`, token: 'secret' });
+    await expect(read(source, 'config.json')).rejects.toThrow('got 404');
+    vi.unstubAllGlobals();
+    const bearer = [`${from}:`, 'Bearer secret'];
+    expect(sent).toEqual([bearer, bearer, [`${to}:`, null]]);
+  });
+
+  it.each(['HF_HOME', 'HF_TOKEN_PATH'])('of a file in %s is masked where a hub repeats it', async (variable) => {
+    const path = join(mock().cacheDir, 'token');
+    await writeFile(path, `hf_${variable}_planted\n`);
+    vi.stubEnv('HF_TOKEN_PATH', '');
+    vi.stubEnv(variable, variable === 'HF_HOME' ? mock().cacheDir : path);
+    mock().misbehave = ({ headers }, response) =>
+      refuse(response, 400, '', { 'x-error-message': `no ${headers.authorization}` });
+    const error = await mock()
+      .open()
+      .list()
+      .catch((cause: unknown) => cause as Error);
+    expect((error as Error).message).toContain(`Bearer hf_${variable}_planted`);
+    expect(maskSecrets((error as Error).message)).toContain('no Bearer <secret>');
   });
 
   it('sends the token to the hub and not to the store', async () => {

@@ -1,3 +1,4 @@
+import { excerpt } from '../../outside/excerpt.js';
 import type { StoredTensor } from '../../params.js';
 import { widen } from '../dtypes/dtype.js';
 import { describeForeignText, readPieces, type FileSource, type RandomAccessFile } from '../files/file-source.js';
@@ -66,7 +67,9 @@ function storedTensor({ name, info, dataStart, ...opened }: Stored): StoredTenso
       try {
         return widen(info.dtype, bytes);
       } catch (cause) {
-        throw new Error(`openSafetensors: tensor '${name}' of '${file.name}': ${(cause as Error).message}`, { cause });
+        throw new Error(`openSafetensors: tensor '${excerpt(name)}' of '${file.name}': ${(cause as Error).message}`, {
+          cause,
+        });
       }
     },
   };

@@ -1,3 +1,4 @@
+import { excerptList } from '../../outside/excerpt.js';
 import { readPieces, type RandomAccessFile } from '../files/file-source.js';
 import { reopen, type OpenedFile } from '../files/opened-file.js';
 import { crc32 } from './crc32.js';
@@ -41,7 +42,7 @@ function findFolder(members: ReadonlyMap<string, ZipMember>): string {
   const folders = [...members.keys()].flatMap((name) => /^([^/]+)\/data\.pkl$/.exec(name)?.[1] ?? []);
   const [folder] = folders;
   if (folder === undefined || folders.length > 1) {
-    const names = [...members.keys()].slice(0, 5).join(', ') || 'nothing';
+    const names = excerptList(members.keys(), 5) || 'nothing';
     throw new TorchFileError(
       `the archive got ${names}, expected one file 'NAME/data.pkl' as torch.save writes.`,
       ADVICE.checkFile,
