@@ -1,134 +1,152 @@
-// tsx tools/bench/random-stable-diffusion.ts FOLDER Writes a pipeline with Stable Diffusion 1.5's shapes and random
-// float32 weights (4.3 GB), for measurements of speed and memory.
-import { copyFileSync, mkdirSync, openSync, writeFileSync, writeSync, closeSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+// node --conditions=@alignprop/source --import tsx --import ./tools/run-sources/register.mjs \
+//   tools/bench/random-stable-diffusion.ts FOLDER [sd15|sd-turbo|sdxl]
+// Writes a pipeline with the shapes of a published model and random weights, for measurements of speed and memory:
+// Stable Diffusion 1.5 (float32, 4.3 GB), SD-Turbo (float16, 2.6 GB) or SDXL (float16, 6.9 GB). One tensor at a time is
+// in memory.
 import { fileURLToPath } from 'node:url';
-import { random } from '@alignprop/autograd-ext';
-import type { ParamsSpec } from '@alignprop/autograd-ext/weights';
-import { AutoencoderKL, UNet2DConditionModel } from '@alignprop/diffusion';
-import { CLIPTextModel } from '@alignprop/diffusion/clip';
+import { elementCount, ensureBackend, random, TfjsEngine, type StoredTensor } from '@alignprop/autograd-ext';
+import { initParams } from '@alignprop/autograd-ext/weights';
+import {
+  AutoencoderKL,
+  CLIPTextModel,
+  CLIPTextModelWithProjection,
+  CLIPTokenizer,
+  createScheduler,
+  savePipeline,
+  UNet2DConditionModel,
+} from '@alignprop/diffusion';
 
+const crossed = (count: number, side: string): string[] => Array<string>(count).fill(`CrossAttn${side}Block2D`);
+
+/** The UNet of Stable Diffusion 1.5. */
 const unet = {
-  _class_name: 'UNet2DConditionModel',
   sample_size: 64,
-  in_channels: 4,
-  out_channels: 4,
   layers_per_block: 2,
   block_out_channels: [320, 640, 1280, 1280],
-  down_block_types: ['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D'],
-  up_block_types: ['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D'],
+  down_block_types: [...crossed(3, 'Down'), 'DownBlock2D'],
+  up_block_types: ['UpBlock2D', ...crossed(3, 'Up')],
   cross_attention_dim: 768,
-  attention_head_dim: 8,
-  norm_num_groups: 32,
-  norm_eps: 1e-5,
-  act_fn: 'silu',
-  flip_sin_to_cos: true,
-  freq_shift: 0,
+  attention_head_dim: 8 as number | number[],
 };
-const vae = {
-  _class_name: 'AutoencoderKL',
-  sample_size: 512,
-  in_channels: 3,
-  out_channels: 3,
-  latent_channels: 4,
-  layers_per_block: 2,
-  block_out_channels: [128, 256, 512, 512],
-  down_block_types: Array<string>(4).fill('DownEncoderBlock2D'),
-  up_block_types: Array<string>(4).fill('UpDecoderBlock2D'),
-  norm_num_groups: 32,
-  act_fn: 'silu',
-};
-const textEncoder = {
-  architectures: ['CLIPTextModel'],
+/** CLIP ViT-L/14. */
+const textL = {
   vocab_size: 49408,
   hidden_size: 768,
   intermediate_size: 3072,
   num_hidden_layers: 12,
   num_attention_heads: 12,
-  max_position_embeddings: 77,
   hidden_act: 'quick_gelu',
-  layer_norm_eps: 1e-5,
-  bos_token_id: 0,
   eos_token_id: 2,
-  pad_token_id: 1,
   projection_dim: 768,
 };
-const scheduler = {
-  _class_name: 'PNDMScheduler',
+const vae = {
+  latent_channels: 4,
+  layers_per_block: 2,
+  block_out_channels: [128, 256, 512, 512],
+  down_block_types: Array<string>(4).fill('DownEncoderBlock2D'),
+  up_block_types: Array<string>(4).fill('UpDecoderBlock2D'),
+};
+const noiseSchedule = {
   beta_start: 0.00085,
   beta_end: 0.012,
   beta_schedule: 'scaled_linear',
   num_train_timesteps: 1000,
-  clip_sample: false,
-  set_alpha_to_one: false,
-  skip_prk_steps: true,
   steps_offset: 1,
 };
-const index = {
-  _class_name: 'StableDiffusionPipeline',
-  scheduler: ['diffusers', 'PNDMScheduler'],
-  text_encoder: ['transformers', 'CLIPTextModel'],
-  tokenizer: ['transformers', 'CLIPTokenizer'],
-  unet: ['diffusers', 'UNet2DConditionModel'],
-  vae: ['diffusers', 'AutoencoderKL'],
-};
 
-/** Repeats a block of normal numbers: the values do not matter as long as activations stay finite. */
+const models = {
+  sd15: {
+    dtype: 'F32',
+    unet,
+    vae,
+    text: textL,
+    scheduler: {
+      ...noiseSchedule,
+      ...{ _class_name: 'PNDMScheduler', clip_sample: false, set_alpha_to_one: false, skip_prk_steps: true },
+    },
+  },
+  'sd-turbo': {
+    dtype: 'F16',
+    unet: { ...unet, attention_head_dim: [5, 10, 20, 20], cross_attention_dim: 1024, use_linear_projection: true },
+    vae,
+    text: {
+      ...textL,
+      ...{ hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 23, num_attention_heads: 16 },
+      ...{ hidden_act: 'gelu', projection_dim: 512 },
+    },
+    scheduler: { ...noiseSchedule, _class_name: 'EulerDiscreteScheduler', timestep_spacing: 'trailing' },
+  },
+  sdxl: {
+    dtype: 'F16',
+    unet: {
+      ...unet,
+      sample_size: 128,
+      block_out_channels: [320, 640, 1280],
+      down_block_types: ['DownBlock2D', ...crossed(2, 'Down')],
+      up_block_types: [...crossed(2, 'Up'), 'UpBlock2D'],
+      transformer_layers_per_block: [1, 2, 10],
+      attention_head_dim: [5, 10, 20],
+      cross_attention_dim: 2048,
+      use_linear_projection: true,
+      addition_embed_type: 'text_time',
+      addition_time_embed_dim: 256,
+      projection_class_embeddings_input_dim: 2816,
+    },
+    vae: { ...vae, scaling_factor: 0.13025 },
+    text: textL,
+    text2: {
+      ...textL,
+      ...{ hidden_size: 1280, intermediate_size: 5120, num_hidden_layers: 32, num_attention_heads: 20 },
+      ...{ hidden_act: 'gelu', projection_dim: 1280 },
+    },
+    scheduler: { ...noiseSchedule, _class_name: 'EulerDiscreteScheduler', timestep_spacing: 'leading' },
+  },
+} as const;
+
+/** Normal numbers that are repeated: the values do not matter as long as activations stay finite. */
 const noise = random(0).randn(1 << 20);
 
-writePipeline(process.argv[2] ?? 'random-sd15');
-
-function writePipeline(folder: string): void {
-  const write = (path: string, value: unknown) => writeFileSync(join(folder, path), JSON.stringify(value, null, 2));
-  for (const part of ['unet', 'vae', 'text_encoder', 'tokenizer', 'scheduler'])
-    mkdirSync(join(folder, part), { recursive: true });
-  write('model_index.json', index);
-  write('scheduler/scheduler_config.json', scheduler);
-  const tokenizer = fileURLToPath(new URL('../../fixtures/sd15-tiny/model/tokenizer', import.meta.url));
-  for (const file of readdirSync(tokenizer)) copyFileSync(join(tokenizer, file), join(folder, 'tokenizer', file));
-  const models = [
-    ['unet', unet, UNet2DConditionModel.spec(unet), 'diffusion_pytorch_model'],
-    ['vae', vae, AutoencoderKL.spec(vae), 'diffusion_pytorch_model'],
-    ['text_encoder', textEncoder, CLIPTextModel.spec(textEncoder), 'model'],
-  ] as const;
-  for (const [part, config, spec, file] of models) {
-    write(`${part}/config.json`, config);
-    writeWeights(join(folder, part, `${file}.safetensors`), [...shapesOf(spec)]);
-  }
-}
-
-function* shapesOf(spec: ParamsSpec, path = ''): Generator<readonly [string, readonly number[]]> {
-  const { shape } = spec as { shape?: readonly number[] };
-  if (Array.isArray(shape) && typeof (shape as unknown[])[0] !== 'object') yield [path, shape as readonly number[]];
-  else
-    for (const [key, child] of Object.entries(spec))
-      yield* shapesOf(child as ParamsSpec, path ? `${path}.${key}` : key);
-}
-
-function writeWeights(path: string, shapes: readonly (readonly [string, readonly number[]])[]): void {
-  let end = 0;
-  const bytes = (shape: readonly number[]) => 4 * shape.reduce((a, b) => a * b, 1);
-  const header = Object.fromEntries(
-    shapes.map(([name, shape]) => [name, { dtype: 'F32', shape, data_offsets: [end, (end += bytes(shape))] }]),
-  );
-  const text = JSON.stringify(header);
-  const padded = text.padEnd(Math.ceil(text.length / 8) * 8);
-  const prefix = Buffer.alloc(8);
-  prefix.writeBigUInt64LE(BigInt(padded.length));
-  const file = openSync(path, 'w');
-  writeSync(file, prefix);
-  writeSync(file, padded);
-  for (const [name, shape] of shapes) writeSync(file, Buffer.from(valuesOf(name, shape).buffer));
-  closeSync(file);
-}
-
 /** Fills norms with ones and biases with zeros; matrices preserve the variance of their input. */
-function valuesOf(name: string, shape: readonly number[]): Float32Array {
-  const size = shape.reduce((a, b) => a * b, 1);
-  if (shape.length === 1) return new Float32Array(size).fill(name.endsWith('bias') ? 0 : 1);
-  const scale = 1 / Math.sqrt(shape.slice(1).reduce((a, b) => a * b, 1));
+function valuesOf(path: string, shape: readonly number[]): Float32Array {
+  const size = elementCount(shape);
+  if (shape.length === 1) return new Float32Array(size).fill(path.endsWith('bias') ? 0 : 1);
+  const scale = 1 / Math.sqrt(elementCount(shape.slice(1)));
   const block = noise.map((value) => value * scale);
   const values = new Float32Array(size);
   for (let at = 0; at < size; at += block.length) values.set(block.subarray(0, Math.min(block.length, size - at)), at);
   return values;
 }
+
+async function writePipeline(folder: string, name: keyof typeof models): Promise<void> {
+  await ensureBackend();
+  const { dtype, scheduler, ...configs } = models[name];
+  const leaf = (path: string, shape: readonly number[]): StoredTensor => ({
+    shape,
+    dtype,
+    read: async () => valuesOf(path, shape),
+  });
+  const model = <C, M>(kind: { new (config: C, params: never): M; spec(config: C): never }, config: C): M =>
+    new kind(config, initParams(kind.spec(config), leaf) as never);
+  const tokenizer = await CLIPTokenizer.fromPretrained(
+    fileURLToPath(new URL('../../fixtures/sd15-tiny/model/tokenizer', import.meta.url)),
+  );
+  const { files } = tokenizer;
+  const paddedWith0 = new CLIPTokenizer({ ...files, ids: { ...files.ids, pad: 0 } });
+  await savePipeline(folder, {
+    tokenizer: name === 'sd-turbo' ? paddedWith0 : tokenizer,
+    textEncoder: model(CLIPTextModel as never, configs.text as never),
+    ...('text2' in configs && {
+      tokenizer2: paddedWith0,
+      textEncoder2: model(CLIPTextModelWithProjection as never, configs.text2 as never),
+    }),
+    unet: model(UNet2DConditionModel as never, configs.unet as never),
+    vae: model(AutoencoderKL as never, configs.vae as never),
+    scheduler: createScheduler(scheduler),
+    engine: new TfjsEngine(),
+  });
+}
+
+const [folder = 'random-sd15', name = 'sd15'] = process.argv.slice(2);
+if (!Object.hasOwn(models, name))
+  throw new Error(`random-stable-diffusion: model got '${name}', expected ${Object.keys(models).join(' or ')}.`);
+await writePipeline(folder, name as keyof typeof models);

@@ -6,7 +6,7 @@ import type { PretrainedModel } from './pretrained-model.js';
 const isOfTransformers = (className: string): boolean => className.startsWith('CLIP');
 
 /**
- * Writes a model of diffusers, or a text encoder of transformers, as `save_pretrained` does: config.json and one file of
+ * Writes a model of diffusers, or a text encoder of transformers, as `save_pretrained` does: config.json and a file of
  * weights, in which weights in memory are float32, and those in files keep their format. Writes each file atomically.
  * @param className diffusers' or transformers' name of the model, for config.json
  * @returns the names of the files
