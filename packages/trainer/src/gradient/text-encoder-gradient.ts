@@ -5,9 +5,9 @@ import { prefixed } from '../model/trained-weights.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
 
 /** The path under which the walk up sums the gradient of the embeddings, `[2B, L, D]`; `[B, L, D]` without guidance. */
-export const embedsPath = 'prompt_embeds';
+const embedsPath = 'prompt_embeds';
 /** The same of SDXL's pooled text, `[2B, P]` or `[B, P]`. */
-export const pooledPath = 'pooled_prompt_embeds';
+const pooledPath = 'pooled_prompt_embeds';
 
 /** The inputs of the guided UNet that are outputs of text encoders: their places, and paths of their gradients. */
 export const encodedInputs = ({ isXL }: Pick<StableDiffusionPipeline, 'isXL'>): readonly EncodedInput[] => [
