@@ -230,8 +230,7 @@ function checkShapes(stored: Shapes, expected: Shapes, what: string): void {
       .map((key) => `${key} belongs to nothing that is trained`),
   );
   if (problems.length === 0) return;
-  const rest = problems.length > 5 ? ` and ${problems.length - 5} more` : '';
-  throw new Error(`it was written for another ${what}: ${problems.slice(0, 5).join('; ')}${rest}`);
+  throw new Error(`it was written for another ${what}: ${excerptList(problems, 3, 150, '; ')}`);
 }
 
 /** Reads the entries that `shapes` names into tensors. */

@@ -54,9 +54,12 @@ async function editState(edit: (state: Record<string, any>) => object): Promise<
   await writeChecksums(folder, ['state.json', 'optimizer.safetensors', 'pytorch_lora_weights.safetensors']);
 }
 
-/** Makes checkpoint_1 one of a version without manifests and with fewer options. */
-const forgetManifest = () =>
-  editState(({ manifest: _, ...state }) => ({ ...state, config: { resume_from: '', num_epochs: 1 } }));
+/** Makes checkpoint_1 say that its run had other options. */
+const claim = (options: AlignPropConfigInput) =>
+  editState(({ manifest, ...state }) => ({
+    ...state,
+    manifest: { ...manifest, config: { ...manifest.config, ...options } },
+  }));
 
 describe('resuming', () => {
   it('T2, T3: three steps and three resumed ones equal six steps bit for bit', async () => {
@@ -183,13 +186,14 @@ describe('resuming', () => {
     await expect(run({ ...resume, lora_rank: 2, lora_alpha: 2, lora_target_modules: ['to_q'] })).rejects.toThrow(
       /^resume_from: lora_rank got 2, expected 4; lora_alpha got 2, expected 4; lora_target_modules got \["to_q"\], /,
     );
-    await forgetManifest();
+    await claim({ lora_rank: 2 });
     await expect(run({ ...resume, lora_rank: 2 })).rejects.toThrow(
       new RegExp(
         'pytorch_lora_weights\\.safetensors: it was written for another adapter or model: ' +
           '.* has shape \\[4, 16\\], expected \\[2, 16\\].* and \\d+ more',
       ),
     );
+    await claim({ lora_rank: 4, lora_target_modules: ['to_q'] });
     await expect(run({ ...resume, lora_target_modules: ['to_q'] })).rejects.toThrow(
       /belongs to nothing that is trained/,
     );

@@ -183,7 +183,15 @@ describe('T6: an example and the documentation of TRL use a method and a flag th
     const text = await readme();
     const read = (name: string) => readFile(new URL(`../../../cli/src/${name}.ts`, import.meta.url), 'utf8');
     const command = (
-      await Promise.all(['commands/train', 'commands/generate', 'commands/export', 'options/engine-options'].map(read))
+      await Promise.all(
+        [
+          'commands/train',
+          'commands/generate',
+          'commands/export',
+          'options/engine-options',
+          'options/starting-adapter',
+        ].map(read),
+      )
     ).join('\n');
     const flags = [...text.matchAll(/--(?:no-)?([a-z][a-z0-9-]+)/g)].map(([, flag]) => flag!);
     expect(flags.length).toBeGreaterThan(3);
