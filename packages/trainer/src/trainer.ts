@@ -1,6 +1,6 @@
 import { checkOptions, optionNames } from '@alignprop/autograd-ext';
 import { dispose } from '@tensorflow/tfjs-core';
-import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { Autoencoder, StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { DetailedReward, RewardFunction } from '@alignprop/rewards';
 import { singleProcess, type Collective } from './collective/collective.js';
 import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config/config.js';
@@ -39,6 +39,11 @@ export interface AlignPropTrainerOptions<M> {
   promptFunction: PromptFunction<M>;
   rewardFunction: RewardFunction<M>;
   /**
+   * Decodes what the reward judges in training, such as an `AutoencoderTiny` (TAESD): a small decoder takes less time
+   * and memory. Pictures and evaluations always come from the pipeline's own decoder, which also judges by default.
+   */
+  rewardDecoder?: Autoencoder;
+  /**
    * Called on rank 0 every `log_image_freq` steps, from the first. By default the trackers get the images
    * (`logSamples`).
    */
@@ -71,6 +76,7 @@ const trainerOptionNames = optionNames<AlignPropTrainerOptions<unknown>>({
   pipeline: true,
   promptFunction: true,
   rewardFunction: true,
+  rewardDecoder: true,
   imageSamplesHook: true,
   evaluationSamplesHook: true,
   trackers: true,
@@ -234,6 +240,7 @@ export class AlignPropTrainer<M = undefined> {
       ...samplingOptions(this.config),
       clipSkip: this.config.clip_skip,
       klWeight: this.config.kl_weight,
+      rewardDecoder: this.#options.rewardDecoder,
       warn: (message) => this.#logger.warn(message),
       onActivations: (activations) => remark.log(activations),
     });

@@ -23,18 +23,23 @@ type Metadata = PromptMetadata | undefined;
 export type Trainer = AlignPropTrainer<Metadata> | DDPOTrainer<Metadata>;
 
 /** The inputs of both trainers. */
-type SharedOptions = Omit<AlignPropTrainerOptions<Metadata>, 'config' | 'rewardFunction' | 'plan'> &
+type SharedOptions = Omit<AlignPropTrainerOptions<Metadata>, 'config' | 'rewardFunction' | 'rewardDecoder' | 'plan'> &
   Omit<DDPOTrainerOptions<Metadata>, 'config' | 'rewardFunction'>;
 
 /** Creates the trainer of a job, which writes sheets of its images into the folder of the run. */
 export function createTrainer(job: TrainingJob, pipeline: StableDiffusionPipeline, output: Output): Trainer {
-  const { algorithm, config, reward } = job;
+  const { algorithm, config, reward, rewardDecoder } = job;
   const options = sharedOptions(job, pipeline, output);
   if (algorithm === 'ddpo')
     return new DDPOTrainer<Metadata>({ ...options, config: config as DDPOConfigInput, rewardFunction: reward });
   // Its options were checked: they name a reward with a gradient, or the first step refuses it.
   const rewardFunction = reward as RewardFunction;
-  return new AlignPropTrainer<Metadata>({ ...options, config: config as AlignPropConfigInput, rewardFunction });
+  return new AlignPropTrainer<Metadata>({
+    ...options,
+    config: config as AlignPropConfigInput,
+    rewardFunction,
+    rewardDecoder,
+  });
 }
 
 function sharedOptions(job: TrainingJob, pipeline: StableDiffusionPipeline, output: Output): SharedOptions {

@@ -19,7 +19,7 @@ import type { TrainingJob } from './training-run.js';
 /** A training job that is described and not run. */
 export interface DryRunJob extends Pick<
   TrainingJob,
-  'config' | 'pipeline' | 'prompts' | 'reward' | 'evalReward' | 'evalPrompts'
+  'config' | 'pipeline' | 'prompts' | 'reward' | 'evalReward' | 'evalPrompts' | 'rewardDecoder'
 > {
   /** Whether a flag or the configuration file has set a field: 'flag' or 'file' by the name of the field. */
   sources: Readonly<Record<string, string>>;
@@ -98,7 +98,12 @@ async function simulate(
     return { run, plan: ddpoPlan(run, config) };
   }
   // Its options were checked: they name a reward with a gradient.
-  const run = await dryRun({ ...inputs, config, rewardFunction: reward as RewardFunction });
+  const run = await dryRun({
+    ...inputs,
+    config,
+    rewardFunction: reward as RewardFunction,
+    rewardDecoder: job.rewardDecoder,
+  });
   return { run, plan: alignPropPlan(run, config) };
 }
 
@@ -157,13 +162,14 @@ const silently = (reward: UserReward): UserReward =>
   'model' in reward ? reward : (images) => new Float32Array(images.shape[0]);
 
 function reportText(
-  { config, sources }: DryRunJob,
+  { config, sources, rewardDecoder }: DryRunJob,
   { run, plan, writes, memory }: { run: AnyDryRun; plan: Plan; writes: readonly string[]; memory: MemoryReport },
 ): string {
   const { running } = run.memory;
   return [
     configText(config, sources),
     ...plan.lines,
+    ...(rewardDecoder ? [decoderText] : []),
     `Trains      ${run.trainableParameters.toLocaleString('en')} parameters`,
     `Writes      ${writes.join('\n            ')}`,
     `Memory      at its peak, ${running === 'nothing' ? 'while no function runs' : `in ${running}`}:`,
@@ -173,6 +179,10 @@ function reportText(
     advice(run, plan, config, memory),
   ].join('\n');
 }
+
+const decoderText =
+  'Decoder     the reward judges what the reward decoder makes of latents; pictures and evaluations are drawn by\n' +
+  "            the model's own decoder";
 
 /** Returns the parts of the estimated peak memory in bytes. */
 function memoryParts({ memory, optimizer }: AnyDryRun): Record<string, number> {

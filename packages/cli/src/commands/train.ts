@@ -22,6 +22,12 @@ import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/
 import { collectValues, integerParser } from '../options/option-parsers.js';
 import { simpleAnimals } from '../options/prompt-list.js';
 import { addPromptOptions, readPromptOptions, type PromptOptions } from '../options/prompt-options.js';
+import {
+  addRewardDecoder,
+  applyImageFrequency,
+  loadRewardDecoder,
+  type RewardDecoderOptions,
+} from '../options/reward-decoder.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
 import { runConfig, sourcesOf } from '../options/run-config.js';
 import { applyManifest, promptFiles } from '../options/run-manifest.js';
@@ -40,7 +46,8 @@ import { reportPrompts } from './prompt-report.js';
 import { manifestParts } from './manifest-parts.js';
 import { trainingRun } from './training-run.js';
 
-interface TrainOptions extends ModelOptions, RewardTermOptions, PromptOptions, OutputOptions, StartingAdapterOptions {
+interface TrainOptions
+  extends ModelOptions, RewardTermOptions, PromptOptions, OutputOptions, StartingAdapterOptions, RewardDecoderOptions {
   algorithm: Algorithm;
   evalReward?: string | readonly string[];
   config?: string;
@@ -77,7 +84,7 @@ export function addTrainingOptions(command: Command): readonly ConfigOption[] {
 
 function addTaskOptions(command: Command): void {
   const task = addAlgorithm(command.optionsGroup('Task:'));
-  addPromptOptions(addRewardOptions(task, 'Reward to maximise', defaultReward))
+  addPromptOptions(addRewardDecoder(addRewardOptions(task, 'Reward to maximise', defaultReward)))
     .option(
       '--eval-reward <name[:weight]>',
       'Reward for the evaluation and for early stopping, written like --reward. By default --reward itself, ' +
@@ -156,6 +163,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const { algorithm } = options;
   const named = namedModel(options);
   const chosen = resumed ? undefined : await applyModelDefaults(command, fields, named);
+  applyImageFrequency(command, fields);
   const config = runConfig(command, fields, configFile.places, defaultFolder);
   const advice = ddpoAdvice(command, fields);
   const rewards = runRewards(options, advice);
@@ -181,6 +189,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
       ...(await startFromAdapter(await loadPipeline(modelOptions, output), options, output)),
       reward: await rewards.training.load((text) => output.info(text)),
       evalReward: await rewards.evaluation?.load((text) => output.info(text)),
+      rewardDecoder: await loadRewardDecoder(options, output),
     });
     const { training, evaluation } = prompts;
     const loaded = await loadInTurn(collective, load);
@@ -228,12 +237,14 @@ const namedInputs = ({
   rewardOption = [],
   lora = [],
   loraFreeze,
+  rewardDecoder,
 }: TrainOptions) => ({
   reward: [reward].flat(),
   evalReward: [evalReward].flat(),
   rewardOption,
   lora: [lora].flat(),
   loraFreeze,
+  rewardDecoder,
 });
 
 /** Checks on rank 0 that the run may start in its folder, and creates that. @throws on all processes, if it may not */

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { concat, dispose } from '@tensorflow/tfjs-core';
 import { trainable, type Engine, type Params } from '@alignprop/autograd-ext';
-import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { Autoencoder, StableDiffusionPipeline } from '@alignprop/diffusion';
 import {
   evaluator,
   metricsRecord,
@@ -47,6 +47,8 @@ export interface TrainingJob {
   before?: StableDiffusionPipeline;
   /** For AlignProp, a reward with a gradient. */
   reward: UserReward;
+  /** Decodes what `reward` judges in training; the pipeline's decoder by default. */
+  rewardDecoder?: Autoencoder;
   /** The reward for `evalPrompts`; `reward` by default. */
   evalReward?: UserReward;
   prompts: PromptList;

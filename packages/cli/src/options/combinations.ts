@@ -53,6 +53,7 @@ export const combinations: readonly Combination[] = [
   ...['prompt-column', 'negative-column'].map((option) => needs(option, 'prompts', 'eval-prompts')),
   needs('strength', 'image'),
   needs('weight-column', 'prompts'),
+  excludes('reward-decoder', '--algorithm ddpo', ({ value }) => value('algorithm') === 'ddpo'),
   ...['eval-freq', 'eval-reward', 'eval-images-per-prompt', 'eval-num-steps', 'eval-eta', 'eval-guidance-scale'].map(
     (option) => needs(option, 'eval-prompts'),
   ),

@@ -6,6 +6,7 @@ import { embeddedModel } from '../embedded-model.js';
 import { fingerprint, hashText } from './fingerprint.js';
 import { collectLora, type LoraChoice } from './lora-options.js';
 import type { ModelOptions } from './model-options.js';
+import { decoderLocation } from './reward-decoder.js';
 import { pathExists } from '../path-exists.js';
 import type { PromptList } from './prompt-columns.js';
 import type { RunPrompts } from './prompt-options.js';
@@ -26,6 +27,8 @@ export interface RunInputs {
   /** Terms of the reward for held-out prompts; empty where that is the reward itself. */
   readonly evalReward: readonly string[];
   readonly rewardOption: RewardOptions;
+  /** The tiny decoder of what the reward judges in training. */
+  readonly rewardDecoder?: string;
   readonly prompts: RunPrompts;
 }
 
@@ -42,6 +45,7 @@ export async function runIdentity(inputs: RunInputs, access: HubAccess = {}): Pr
     ...(model.embedding?.length && { embeddings: await listIdentity(model.embedding) }),
     ...(inputs.lora.length > 0 && { lora: await adapterIdentity(inputs) }),
     reward: await rewardPart(reward),
+    ...(inputs.rewardDecoder && { reward_decoder: await decoderIdentity(inputs.rewardDecoder) }),
     ...(evalReward.length > 0 && { eval_reward: await rewardPart(evalReward) }),
     prompts: promptIdentity(training.list),
     ...(evaluation && { eval_prompts: promptIdentity(evaluation.list) }),
@@ -115,6 +119,12 @@ const contentOf = async (value: unknown): Promise<unknown> =>
 
 async function listIdentity(values: readonly string[]): Promise<IdentityPart> {
   return { name: values.join(', '), sha256: hashText(JSON.stringify(await Promise.all(values.map(contentOf)))) };
+}
+
+async function decoderIdentity(name: string): Promise<IdentityPart> {
+  const location = decoderLocation(name);
+  const found = await fingerprint(location);
+  return { name, ...found, sha256: found?.sha256 ?? hashText(location) };
 }
 
 async function adapterIdentity({ lora, loraFreeze = false }: RunInputs): Promise<IdentityPart> {

@@ -161,7 +161,8 @@ function absolute(key: string, value: unknown): unknown {
 function pathIn(key: string, value: string): string | undefined {
   if (['reward', 'evalReward'].includes(key)) return sourceOfTerm(value);
   if (key === 'rewardOption') return value.slice(value.indexOf('=') + 1);
-  if (['model', 'pretrainedModel', 'modelConfig', 'prompts', 'evalPrompts'].includes(key)) return value;
+  if (['model', 'pretrainedModel', 'modelConfig', 'rewardDecoder', 'prompts', 'evalPrompts'].includes(key))
+    return value;
   if (!['embedding', 'lora'].includes(key)) return undefined;
   return pathExists(value) ? value : value.replace(/:[^:/\\]+$/, '');
 }

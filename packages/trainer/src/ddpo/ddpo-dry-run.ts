@@ -92,6 +92,6 @@ async function simulateEpoch<M>(
   }
 }
 
-const bytesOf = ({ latents, promptEmbeds, negativePromptEmbeds, logProbs }: Sample): number =>
-  [...latents, promptEmbeds, negativePromptEmbeds].reduce((sum, array) => sum + (array?.byteLength ?? 0), 0) +
+const bytesOf = ({ latents, conditioning, logProbs }: Sample): number =>
+  [...latents, ...Object.values(conditioning)].reduce((sum, { byteLength }) => sum + byteLength, 0) +
   8 * logProbs.length;

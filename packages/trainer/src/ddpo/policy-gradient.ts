@@ -1,10 +1,16 @@
 import { dispose, scalar, tensor, tensor1d, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
-import type { ModelFunction } from '@alignprop/autograd-ext';
-import { guidedPrediction, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
+import { disposeTensors, type ModelFunction } from '@alignprop/autograd-ext';
+import {
+  guidedInputs,
+  guidedPrediction,
+  type Conditioning,
+  type StableDiffusionPipeline,
+  type Step,
+} from '@alignprop/diffusion';
 import type { Gradients } from '../optim/gradients.js';
 import type { DDPOConfig } from './ddpo-config.js';
 import { clippedLoss, transitionLogProb } from './policy.js';
-import type { Sample } from './samples.js';
+import { conditioningNames, type Sample } from './samples.js';
 
 /** A denoising step of a sample. */
 export interface TakenStep {
@@ -70,55 +76,72 @@ export function policyGradient(
 /** The loss `[]` and the log-probabilities `[B]`, as a function of the inputs of `policyInputs`. */
 const policyLoss =
   (predict: ModelFunction, clipRange: number): ModelFunction =>
-  (params, latents, timesteps, embeds, guidanceScale, nextLatents, oldLogProbs, advantages, ...factors) => {
-    const prediction = predict(params, latents!, timesteps!, embeds!, guidanceScale!) as Tensor4D;
-    const [sample, modelOutput, noise] = factors as [Tensor, Tensor, Tensor];
+  (params, latents, nextLatents, oldLogProbs, advantages, sample, modelOutput, noise, ...conditions) => {
+    const prediction = predict(params, latents!, ...conditions) as Tensor4D;
     const logProbs = transitionLogProb(prediction, latents as Tensor4D, nextLatents as Tensor4D, {
-      sample,
-      modelOutput,
-      noise,
+      sample: sample!,
+      modelOutput: modelOutput!,
+      noise: noise!,
     });
     return [clippedLoss(logProbs, oldLogProbs as Tensor1D, advantages as Tensor1D, clipRange), logProbs];
   };
 
 /** The inputs of `policyLoss` for a micro-batch. */
 function policyInputs(
-  { scheduler, textEncoder }: StableDiffusionPipeline,
+  { scheduler, unet }: StableDiffusionPipeline,
   batch: readonly TakenStep[],
   { latentShape, eta, guidanceScale }: PolicyGradientOptions,
 ): Tensor[] {
-  const guided = guidanceScale > 1;
-  const stack = (rows: readonly Float32Array[], shape: readonly number[]) =>
-    tensor(concatenated(rows), [rows.length, ...shape]);
   const numbers = (value: (taken: TakenStep) => number) => tensor1d(batch.map(value));
+  const latents = (offset: 0 | 1) =>
+    stacked(
+      batch.map(({ sample, step }) => sample.latents[step.index + offset]!),
+      latentShape,
+    );
   const factor = (name: 'sample' | 'modelOutput' | 'noise') =>
     tensor(
       batch.map(({ step }) => scheduler.coefficients(step, eta)[name]),
       [batch.length, 1, 1, 1],
     );
-  const embeds = batch.map(({ sample }) => sample.promptEmbeds);
-  const negatives = guided ? batch.map(({ sample }) => sample.negativePromptEmbeds!) : [];
-  const width = textEncoder.config.hidden_size;
+  const conditioning = conditioningOf(batch, [unet.config.cross_attention_dim].flat()[0]!);
+  const { embeds, guidanceScale: scale, added } = guidedInputs(unet.config, conditioning, guidanceScale);
+  disposeTensors(conditioning);
   const times = batch.map(({ step }) => step.t);
   return [
-    stack(
-      batch.map(({ sample, step }) => sample.latents[step.index]!),
-      latentShape,
-    ),
-    tensor1d(guided ? [...times, ...times] : times), // one per row of the embeddings
-    stack([...negatives, ...embeds], [embeds[0]!.length / width, width]),
-    scalar(guidanceScale),
-    stack(
-      batch.map(({ sample, step }) => sample.latents[step.index + 1]!),
-      latentShape,
-    ),
+    latents(0),
+    latents(1),
     numbers(({ sample, step }) => sample.logProbs[step.index]!),
     numbers(({ advantage }) => advantage),
     factor('sample'),
     factor('modelOutput'),
     factor('noise'),
+    tensor1d(embeds.shape[0] > batch.length ? [...times, ...times] : times), // one per row of the embeddings
+    embeds,
+    scale,
+    // Steps with a density have no scaled input.
+    ...(added.length > 0 ? [scalar(1), ...added] : []),
   ];
 }
+
+/**
+ * Stacks the conditioning of samples.
+ * @param width D of the embeddings, `[B, L, D]`
+ */
+function conditioningOf(batch: readonly TakenStep[], width: number): Conditioning {
+  const rows = batch.map(({ sample }) => sample.conditioning);
+  const entries = conditioningNames
+    .filter((name) => rows[0]![name] !== undefined)
+    .map((name) => {
+      const values = rows.map((row) => row[name]!);
+      const { length } = values[0]!;
+      const isSequence = name === 'promptEmbeds' || name === 'negativePromptEmbeds';
+      return [name, stacked(values, isSequence ? [length / width, width] : [length])] as const;
+    });
+  return Object.fromEntries(entries) as unknown as Conditioning;
+}
+
+const stacked = (rows: readonly Float32Array[], shape: readonly number[]): Tensor =>
+  tensor(concatenated(rows), [rows.length, ...shape]);
 
 function concatenated(rows: readonly Float32Array[]): Float32Array {
   const all = new Float32Array(rows.length * rows[0]!.length);

@@ -1,5 +1,6 @@
 import { scalar, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import type { StableDiffusionPipeline, Step } from '@alignprop/diffusion';
+import { record } from '@alignprop/autograd-ext/outside';
+import type { Conditioning, StableDiffusionPipeline, Step } from '@alignprop/diffusion';
 import { className } from '../config/trainable-schedulers.js';
 import type { Trajectory } from '../gradient/walk-up.js';
 import type { GradientInputs } from '../gradient/alignprop-gradient.js';
@@ -15,11 +16,18 @@ export interface Sample {
   readonly latents: readonly Float32Array[];
   /** The log-probability of each step, under the weights that drew the sample. */
   readonly logProbs: readonly number[];
-  /** `[L, D]` */
-  readonly promptEmbeds: Float32Array;
-  /** `[L, D]`; only with guidance. */
-  readonly negativePromptEmbeds?: Float32Array;
+  /** The conditioning of the image: its row of each tensor that the batch has. */
+  readonly conditioning: ConditioningRow;
 }
+
+/** One image's row of a conditioning, by name: `[L, D]` of embeddings, `[P]` of pooled text, `[6]` of sizes. */
+export type ConditioningRow = Readonly<Partial<Record<keyof Conditioning, Float32Array>>>;
+
+/** The names of the tensors of a conditioning. */
+export const conditioningNames = [
+  ...['promptEmbeds', 'pooledPromptEmbeds', 'timeIds'],
+  ...['negativePromptEmbeds', 'negativePooledPromptEmbeds', 'negativeTimeIds'],
+] as const satisfies readonly (keyof Conditioning)[];
 
 /** Tensors belong to the caller. */
 export interface SampledBatch {
@@ -43,17 +51,13 @@ export async function drawSamples(
     const logProbs = await Promise.all(
       steps.map((step, i) => stepLogProbs(pipeline, trajectory, step, i, options.eta)),
     );
-    const rows = {
-      latents: await Promise.all(latents.map(rowsOf)),
-      prompt: await rowsOf(inputs.promptEmbeds),
-      negative: await rowsOf(inputs.negativePromptEmbeds),
-    };
+    const rows = await Promise.all(latents.map(rowsOf));
+    const conditioning = await conditioningRows(inputs);
     const samples = inputs.prompts.map((prompt, b) => ({
       prompt,
-      latents: rows.latents.map((x) => x[b]!),
+      latents: rows.map((x) => x[b]!),
       logProbs: logProbs.map((values) => values[b]!),
-      promptEmbeds: rows.prompt[b]!,
-      negativePromptEmbeds: rows.negative[b],
+      conditioning: conditioning[b]!,
     }));
     return { samples, images: await pipeline.decode(latents.at(-1)!) };
   } finally {
@@ -79,9 +83,18 @@ async function stepLogProbs(
   return logProbs.data<'float32'>().finally(() => logProbs.dispose());
 }
 
+/** Splits a conditioning into the rows of its images. */
+async function conditioningRows(conditioning: Conditioning): Promise<readonly ConditioningRow[]> {
+  const rows = Array.from({ length: conditioning.promptEmbeds.shape[0] }, () => record<Float32Array>());
+  for (const name of conditioningNames) {
+    const tensor = conditioning[name];
+    if (tensor) (await rowsOf(tensor)).forEach((values, b) => (rows[b]![name] = values));
+  }
+  return rows;
+}
+
 /** The values of each member of the batch. */
-async function rowsOf(tensor: Tensor | undefined): Promise<readonly Float32Array[]> {
-  if (!tensor) return [];
+async function rowsOf(tensor: Tensor): Promise<readonly Float32Array[]> {
   const data = await tensor.data<'float32'>();
   const size = tensor.size / tensor.shape[0]!;
   return Array.from({ length: tensor.shape[0]! }, (_, b) => data.slice(b * size, (b + 1) * size));
@@ -89,17 +102,12 @@ async function rowsOf(tensor: Tensor | undefined): Promise<readonly Float32Array
 
 /**
  * Checks that a model has a policy that can be differentiated here.
- * @throws for SDXL, whose pooled text and sizes the gradient does not have; for a step without noise, which has no
- *   density; a schedule that ends at ᾱ = 1 has one as well
+ * @throws for a step without noise, which has no density; a schedule that ends at ᾱ = 1 has one as well
  */
 export function checkPolicy(
-  { isXL, scheduler }: StableDiffusionPipeline,
+  { scheduler }: StableDiffusionPipeline,
   { sample_num_steps, sample_eta }: Pick<DDPOConfig, 'sample_num_steps' | 'sample_eta'>,
 ): void {
-  if (isXL)
-    throw new Error(
-      'DDPOTrainer: the model got SDXL, expected Stable Diffusion 1.x or 2.x. Train SDXL with AlignPropTrainer.',
-    );
   const certain = scheduler
     .timesteps(sample_num_steps)
     .find((step) => !(scheduler.coefficients(step, sample_eta).noise > 0));

@@ -1,10 +1,10 @@
-import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
+import { clone, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { disposeTensors } from '@alignprop/autograd-ext';
-import { usesGuidance, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { usesGuidance, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { StepPlan } from '../estimators/plans.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
-import { DifferentiableDecoder, type DecodedImages } from './differentiable-decoder.js';
+import { DifferentiableDecoder, judgedBy, type DecodedImages } from './differentiable-decoder.js';
 import { checkGradients, checkLatents, checkRewards } from './finite-checks.js';
 import { GuidedUNet } from './guided-unet.js';
 import { PipelineChain, type SavedActivations } from './pipeline-chain.js';
@@ -30,7 +30,7 @@ export interface AlignPropGradients {
   readonly rewards: Tensor1D;
   /** The named terms of the rewards, one value per image. */
   readonly terms: Readonly<Record<string, Float32Array>>;
-  /** The decoded end of the chain, `[B, H, W, 3]` in [0, 1]. */
+  /** The end of the chain as the reward judged it, `[B, H, W, 3]` in [0, 1]. */
   readonly images: Tensor4D;
   readonly trajectory: Trajectory;
   /** dL/dimages, `[B, H, W, 3]`. */
@@ -46,6 +46,8 @@ export interface AlignPropGradientOptions extends SamplingOptions {
   klWeight?: number;
   /** The `clipSkip` that the prompts are encoded with, for the gradients of text encoders; 0 by default. */
   clipSkip?: number;
+  /** Decodes what the reward judges; the pipeline's own decoder by default. */
+  rewardDecoder?: Autoencoder;
   /** Called once per walk whose last step is attached. */
   onActivations?: (activations: SavedActivations) => void;
   /** Called once if the reward cannot run on the engine. */
@@ -77,7 +79,7 @@ export class AlignPropGradient<M> {
     readonly options: AlignPropGradientOptions,
   ) {
     this.unet = new GuidedUNet(pipeline, { reference: (options.klWeight ?? 0) > 0 });
-    this.decoder = new DifferentiableDecoder(pipeline);
+    this.decoder = new DifferentiableDecoder(judgedBy(pipeline, options.rewardDecoder));
     this.judge = new RewardJudge(pipeline.engine, rewardFunction, options.warn);
     this.textEncoder = new TextEncoderGradient(pipeline, options.clipSkip);
   }
@@ -154,6 +156,15 @@ export class MicroBatchGradient<M> {
     } finally {
       decoded?.release();
     }
+  }
+
+  /**
+   * Returns the pictures of the end of the chain, [B, H, W, 3]: what the reward judged, or with a reward decoder what
+   * the model's own decoder makes of the same latents.
+   */
+  async pictures({ latents }: Trajectory, { images }: Judgement): Promise<Tensor4D> {
+    const { pipeline, options } = this.#parts;
+    return options.rewardDecoder ? pipeline.decode(latents.at(-1)!) : clone(images);
   }
 
   /** Backpropagates dL/dx_0 [B, h, w, C] through the chain. */

@@ -1,6 +1,6 @@
 import { dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { CompiledVjp, SavedForward } from '@alignprop/autograd-ext';
-import { decodeImages, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { decodeImages, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 
 /**
  * Decodes latents to images, and backpropagates through the decoder: from activations saved for backward if the engine
@@ -26,6 +26,29 @@ export class DifferentiableDecoder {
     dispose(value);
     return inputs[0] as Tensor4D;
   }
+}
+
+/**
+ * Returns the pipeline whose decoder makes the images that the reward judges.
+ * @throws if the decoder is for other latents, or makes images of another size
+ */
+export function judgedBy(pipeline: StableDiffusionPipeline, decoder: Autoencoder | undefined): StableDiffusionPipeline {
+  if (!decoder) return pipeline;
+  const advice =
+    'Take the tiny decoder of this kind of model: taesd for Stable Diffusion 1.x and 2.x, taesdxl for SDXL.';
+  const [channels, expected] = [decoder.config.latent_channels, pipeline.vae.config.latent_channels];
+  if (channels !== expected)
+    throw new Error(
+      `AlignPropTrainer: rewardDecoder got latent_channels ${channels}, expected ${expected}, as the model's own ` +
+        `decoder has. ${advice}`,
+    );
+  const decoding = pipeline.with({ vae: decoder });
+  if (decoding.vaeScaleFactor !== pipeline.vaeScaleFactor)
+    throw new Error(
+      `AlignPropTrainer: rewardDecoder got ${decoding.vaeScaleFactor} pixels per latent, expected ` +
+        `${pipeline.vaeScaleFactor}, as the model's own decoder has. ${advice}`,
+    );
+  return decoding;
 }
 
 /** Decoded images and the way back to their latents. */

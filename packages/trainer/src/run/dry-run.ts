@@ -33,7 +33,7 @@ export interface DryRunInputs<M> extends SimulationInputs<M> {
  * reports their peak memory. Needs tfjs's cpu backend, on which zeros take no memory.
  */
 export async function dryRun<M>(inputs: DryRunInputs<M>): Promise<DryRun> {
-  const { config, rewardFunction, prompt = '', promptMetadata } = inputs;
+  const { config, rewardFunction, rewardDecoder, prompt = '', promptMetadata } = inputs;
   const plan = backpropPlan(config);
   let mostAttached = 0;
   const simulated = await simulateRun(inputs, async ({ pipeline, generators }) => {
@@ -46,6 +46,7 @@ export async function dryRun<M>(inputs: DryRunInputs<M>): Promise<DryRun> {
       ...sampling,
       klWeight: config.kl_weight,
       clipSkip: config.clip_skip,
+      rewardDecoder,
     });
     try {
       for (let round = 0; round < 2; round++) await simulateMicroBatch(batches, gradient, generators, heaviest);

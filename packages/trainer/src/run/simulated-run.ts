@@ -8,7 +8,7 @@ import {
   type EngineMemory,
   type Params,
 } from '@alignprop/autograd-ext';
-import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { Autoencoder, StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { evaluator, type EvaluatorConfig } from '../evaluation/evaluator.js';
@@ -38,6 +38,8 @@ export interface SimulationInputs<M> {
     promptMetadata?: readonly M[];
     rewardFunction: RewardFunction<M> | BlackBoxReward<M>;
   };
+  /** As `AlignPropTrainerOptions.rewardDecoder`. */
+  rewardDecoder?: Autoencoder;
   engine: Omit<DryRunOptions, 'nameOf'>;
 }
 
@@ -52,10 +54,11 @@ export interface SimulatedModel {
  * on which zeros take no memory.
  */
 export async function simulateRun<M>(
-  { config, pipeline: given, evaluation, engine: options }: SimulationInputs<M>,
+  { config, pipeline: given, evaluation, rewardDecoder, engine: options }: SimulationInputs<M>,
   steps: (model: SimulatedModel) => Promise<void>,
 ): Promise<SimulatedMemory> {
   const names = new Map<Params, string>([[given.vae.params, 'decoder'], ...namedModels(given)]);
+  if (rewardDecoder) names.set(rewardDecoder.params, 'reward decoder');
   const engine = new DryRunEngine({ ...options, nameOf: (params) => names.get(params) ?? 'reward' });
   const generators = seededGenerators(config.seed);
   const ready = await trainablePipeline(given, config, generators);

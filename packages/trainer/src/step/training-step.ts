@@ -88,7 +88,9 @@ export class TrainingStep<M> {
           await times.during('gradient', async () => {
             const judged = scope.own(await microBatch.judge(trajectory)); // 6 judge: rewards [B], dL/dx_0 [B, h, w, C]
             const up = scope.own(await microBatch.walkUp(trajectory, judged)); // 7 walk up: dL/dθ, over attached steps
-            await totals.add(await microBatch.gather(up.params, trajectory), judged, texts, up.kl); // 8 gather
+            const isPictured = round === rounds - 1 && this.#isShown(globalStep);
+            const images = isPictured ? scope.own(await microBatch.pictures(trajectory, judged)) : judged.images;
+            await totals.add(await microBatch.gather(up.params, trajectory), { ...judged, images }, texts, up.kl); // 8 gather
           });
         }
         const mean = await totals.mean(collective, stepName(globalStep), signal); // 8 … over processes
