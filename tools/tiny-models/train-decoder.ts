@@ -1,7 +1,7 @@
-// npm run tiny-decoder -w tools -- --emoji FOLDER [--minutes 20 --from FOLDER --output FOLDER] Trains a tiny
-// autoencoder (AutoencoderTiny) for the embedded model: its decoder learns what the model's own decoder makes of latents, its
-// encoder what the model's own encoder makes of pictures. FOLDER is the unpacked npm package emoji-datasource-google;
-// --minutes are CPU time, and --from goes on with a model.
+// npm run tiny-decoder -w tools -- --emoji FOLDER [--minutes 20 --from FOLDER --output FOLDER]
+// Trains a tiny autoencoder (AutoencoderTiny) for the embedded model: its decoder learns what the model's own decoder
+// makes of latents, its encoder what the model's own encoder makes of pictures. FOLDER is the unpacked npm package
+// emoji-datasource-google; --minutes are CPU time, and --from goes on with a model.
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { add, dispose, mean, square, sub, tensor, variable, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';

@@ -151,10 +151,8 @@ Files in the output folder:
  * manifest where neither flags nor a configuration file set them.
  */
 export async function train(command: Command, fields: readonly ConfigOption[]): Promise<void> {
-  const configFile = await applyConfigFile(
-    command,
-    fields.map(({ key }) => key),
-  );
+  const keys = fields.map(({ key }) => key);
+  const configFile = await applyConfigFile(command, keys);
   const { resumeFrom } = command.opts<TrainOptions>();
   const resumed = resumeFrom ? await applyManifest(command, fields, resumeFrom) : undefined;
   const remarks = checkCombinations(command, configFile.places, resumed?.options);
@@ -162,9 +160,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const options = command.opts<TrainOptions>();
   const { algorithm } = options;
   const named = namedModel(options);
-  const chosen = resumed ? undefined : await applyModelDefaults(command, fields, named);
   applyImageFrequency(command, fields);
-  const config = runConfig(command, fields, configFile.places, defaultFolder);
   const advice = ddpoAdvice(command, fields);
   const rewards = runRewards(options, advice);
   const prompts = await readPromptOptions(options, named.model === undefined ? embeddedModel.prompts : simpleAnimals);
@@ -172,12 +168,16 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   if (options.dryRun) announceCode([...rewards.training.files, ...(rewards.evaluation?.files ?? [])], options);
   await rewards.training.check();
   await rewards.evaluation?.check();
-  const precision = precisionOf(config.mixed_precision, options);
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
+    const { chosen, config } = await together(collective, 'the configuration', async () => ({
+      chosen: resumed ? undefined : await applyModelDefaults(command, fields, named),
+      config: runConfig(command, fields, configFile.places, defaultFolder),
+    }));
     for (const warning of [...configFile.warnings, ...(resumed?.warnings ?? []), ...remarks]) output.warn(warning);
     if (chosen) output.info(chosen);
     const localSize = launched(process.env)?.localSize ?? 1;
+    const precision = precisionOf(config.mixed_precision, options);
     const modelOptions = { ...modelOptionsOf(options, localSize), precision };
     const inputs = { ...namedInputs(options), model: modelOptions, prompts };
     const start = await together(collective, 'the inputs', async () => {
