@@ -14,7 +14,7 @@ export function checkRemedies(project: string, image: string): string {
   return `remedies: ${commands.join(', ')}`;
 }
 
-/** Where the command is installed. */
+/** The place where the command is installed. */
 interface Place {
   /** The folder it is run in. */
   readonly cwd: string;

@@ -9,7 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 /** Ports that Slurm's default installation does not use. */
 const ports = { slurmctld: 26817, slurmd: 26818 };
 
-/** How a job ended, and what its processes printed. */
+/** The end of a job: its status, and the output of its processes. */
 export interface JobResult {
   readonly code: number | null;
   readonly stdout: string;

@@ -1,4 +1,4 @@
-// What both tasks of a job of slurm-check run: ranks.ts <trains | throws | dies>. Trains the embedded model for two
+// The program of both tasks of a job of slurm-check: ranks.ts <trains | throws | dies>. Trains the embedded model for two
 // steps and prints a hash of the trained weights. In the second step the reward of rank 1 throws, or kills its process.
 import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';

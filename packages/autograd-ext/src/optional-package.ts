@@ -72,7 +72,7 @@ export async function installCommand(...packages: readonly string[]): Promise<st
   return `${(await managerOf(root)).add} ${names}`;
 }
 
-/** Where a module is installed. */
+/** The place of an installed module. */
 interface Installation {
   /** The file: URL of the folder around the outermost node_modules. */
   readonly root: string;

@@ -11,9 +11,9 @@ export const isSafetensors = (path: string): boolean => /\.safetensors$/i.test(p
 
 /** The contents of a file of weights. */
 export interface WeightFile {
-  /** Of a training checkpoint with a `state_dict`, the tensors of that only. */
+  /** The tensors; those of its `state_dict` alone in a training checkpoint. */
   readonly tensors: Map<string, StoredTensor>;
-  /** What else it holds, such as `global_step`, by name. */
+  /** The other values that it holds, such as `global_step`, by name. */
   readonly metadata: ReadonlyMap<string, string | number | bigint | boolean>;
 }
 

@@ -40,7 +40,7 @@ interface MemoryReport {
   free: number;
 }
 
-/** What an algorithm would do, as a record for --json and as lines, and its options that reduce memory. */
+/** The work of an algorithm, as a record for --json and as lines, and its options that reduce memory. */
 interface Plan {
   readonly record: Readonly<Record<string, unknown>>;
   readonly lines: readonly string[];

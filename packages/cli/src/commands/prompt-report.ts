@@ -6,7 +6,7 @@ import type { Output } from '../terminal/output.js';
 /** How many prompts of a list are checked for their length: 10⁴ take a second. */
 const checkedCount = 10_000;
 
-/** How many prompts that are cut are named, and how much of each text is shown. */
+/** The number of cut prompts that are named, and of characters shown of each. */
 const shownCount = 3;
 const shownLength = 60;
 

@@ -18,7 +18,7 @@ export interface Check {
 interface CheckedReward {
   readonly reward: UserReward;
   readonly engine: Engine;
-  /** Of the images, in pixels. */
+  /** Sizes of the images, in pixels. */
   readonly height: number;
   readonly width: number;
   /** One an image. */

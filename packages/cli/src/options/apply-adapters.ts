@@ -56,8 +56,8 @@ async function applyAdapter(
   const foreign = found.filter((name) => !Object.hasOwn(params, name));
   if (foreign.length > 0 || found.length === 0)
     throw new UsageError(
-      `--lora: ${location} adapts ${excerptList(foreign) || 'nothing'}, expected ${Object.keys(params).join(' or ')}. ` +
-        'Give an adapter made for this model.',
+      `--lora: ${location} adapts ${excerptList(foreign) || 'nothing'}, ` +
+        `expected ${Object.keys(params).join(' or ')}. Give an adapter made for this model.`,
     );
   const adapted = record<Params>();
   for (const [name, state] of Object.entries(components))

@@ -17,7 +17,7 @@ export interface ModelOptions extends EngineOptions {
   variant?: string;
   /** A folder or hub id whose configs and tokenizers replace those that a checkpoint in one file is taken for. */
   modelConfig?: string;
-  /** What the UNet of a checkpoint in one file predicts. */
+  /** The prediction type of the UNet of a checkpoint in one file. */
   predictionType?: PredictionType;
   token?: string;
   /** Textual inversions: locations, each with a token after a colon or without. */

@@ -17,7 +17,7 @@ const unstored = new Set([
   ...['config', 'dryRun', 'json', 'quiet', 'hfUserAccessToken', 'force', 'maxMemory', 'threads', 'rankTimeout'],
 ]);
 
-/** How a model is read. */
+/** The options by which a model is read. */
 const reading = ['revision', 'pretrainedRevision', 'variant', 'modelConfig', 'predictionType'];
 
 /** The options of the manifest that do not hold once another option is given. */

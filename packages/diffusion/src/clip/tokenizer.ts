@@ -28,7 +28,7 @@ export interface Encoded {
   readonly inputIds: Int32Array;
   /** `[prompts · chunks, maxLength]` */
   readonly shape: [number, number];
-  /** For each prompt the text beyond its rows; '' if the prompt fits. */
+  /** The text of each prompt beyond its rows; '' if the prompt fits. */
   readonly truncated: readonly string[];
 }
 

@@ -5,7 +5,7 @@ import type { Generation } from './generation.js';
 import type { ImageEncoder } from './image-encoder.js';
 import { drawNoise, initialLatents } from './latents.js';
 
-/** Where a denoising chain starts, and the steps that it takes from there. */
+/** The start of a denoising chain, and the steps that it takes from there. */
 export interface ChainStart {
   /** `[B, h, w, C]` */
   readonly latents: Tensor4D;

@@ -110,7 +110,7 @@ export interface Generated {
   readonly latents: Tensor4D;
   /** The seed of the noise; undefined if a generator was given, or if `latents` was given and no noise is added. */
   readonly seed: number | undefined;
-  /** For each prompt the text beyond the text encoder's maximum length; '' if it fits, or with `longPrompts`. */
+  /** The text of each prompt beyond the text encoder's maximum length; '' if it fits, or with `longPrompts`. */
   readonly truncated: readonly string[];
 }
 

@@ -47,7 +47,7 @@ function chunksFor(
   return Math.max(...counts);
 }
 
-/** For each prompt the text beyond the (first) text encoder's maximum length; none for an encoding or long prompts. */
+/** The text of each prompt beyond the (first) text encoder's maximum length; none for encodings or long prompts. */
 export function truncatedTexts({ prompt, longPrompts }: Generation, encoder: PromptEncoder): readonly string[] {
   if (isEncoding(prompt)) return [];
   return longPrompts ? prompt.prompts.map(() => '') : encoder.tokenize(prompt.prompts).truncated;

@@ -36,7 +36,7 @@ const schedulers: Readonly<Record<CheckpointKind, ConfigInput>> = {
 /** The number of training steps of Stable Diffusion 2.x's base model, which predicts noise. */
 const BASE_STEPS = 875_000;
 
-/** What tells the prediction of a model besides the keys of its file. */
+/** Signs of the prediction type of a model besides the keys of its file. */
 interface SchedulerHints {
   /** The prediction that the caller names. */
   readonly predictionType: string | undefined;

@@ -16,7 +16,7 @@ import { preparePipeline } from '../model/prepare-pipeline.js';
 import { withDora } from '../model/trainable-pipeline.js';
 import { seededGenerators, type Generators } from '../step/generators.js';
 
-/** What a run would need in memory. */
+/** The memory that a run would need. */
 export interface SimulatedMemory {
   readonly trainableParameters: number;
   readonly memory: EngineMemory;

@@ -37,7 +37,7 @@ type DrawConfig = Pick<
 export interface DrawnPrompts<M> {
   readonly prompts: readonly string[];
   readonly promptMetadata: readonly M[];
-  /** With guidance only; undefined as well where SDXL takes zeros, since none is given. */
+  /** Present with guidance only; undefined as well where SDXL takes zeros, since none is given. */
   readonly negativePrompts?: readonly string[];
 }
 

@@ -90,7 +90,8 @@ export class TrainingStep<M> {
             const up = scope.own(await microBatch.walkUp(trajectory, judged)); // 7 walk up: dL/dθ, over attached steps
             const isPictured = round === rounds - 1 && this.#isShown(globalStep);
             const images = isPictured ? scope.own(await microBatch.pictures(trajectory, judged)) : judged.images;
-            await totals.add(await microBatch.gather(up.params, trajectory), { ...judged, images }, texts, up.kl); // 8 gather
+            const gradients = await microBatch.gather(up.params, trajectory); // 8 gather
+            await totals.add(gradients, { ...judged, images }, texts, up.kl);
           });
         }
         const mean = await totals.mean(collective, stepName(globalStep), signal); // 8 … over processes
