@@ -57,6 +57,12 @@ const trainings: readonly (readonly [option: string, flags: string, config: obje
     { use_lora: false, lora_init: 'kaiming-uniform' },
     /with --no-use-lora\./,
   ],
+  [
+    'reward-decoder',
+    '--algorithm ddpo --reward-decoder a',
+    { algorithm: 'ddpo', reward_decoder: 'a' },
+    /with --algorithm ddpo\./,
+  ],
   ['lora', '--no-use-lora --lora a', { use_lora: false, lora: 'a' }, /with --no-use-lora\./],
   [
     'truncated-backprop-timestep',
