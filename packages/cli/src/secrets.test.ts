@@ -39,17 +39,21 @@ afterAll(async () => {
 });
 
 /** The planted secrets, also as they are sent in headers. */
-const secrets = ['planted-hub', 'planted-token', 'planted-reward', 'planted-bearer', 'planted-write', 'planted-option'];
+const secrets = ['hub', 'token', 'reward', 'bearer', 'write', 'option', 'proxy'].map((place) => `planted-${place}`);
 const basic = (password: string) => Buffer.from(`me:${password}`).toString('base64');
 const planted = [...secrets, ...secrets.map(basic)];
 
-function alignprop(...args: readonly string[]): Promise<ProgramResult> {
+const alignprop = (...args: readonly string[]) => alignpropUnder({}, args);
+
+/** Runs the command under further variables of the environment. */
+function alignpropUnder(variables: Record<string, string>, args: readonly string[]): Promise<ProgramResult> {
   const env = {
     DEBUG: '',
     HF_HUB_CACHE: cache,
     HF_ENDPOINT: hub.endpoint.replace('://', '://me:planted-hub@'),
     HF_TOKEN: 'planted-token',
     ALIGNPROP_REWARD_TOKEN: 'planted-bearer',
+    ...variables,
   };
   return runProgram(program, args, { cwd: folder, isBundled: true, env });
 }
@@ -121,6 +125,15 @@ describe('a run with secrets', () => {
     const failed = await alignprop('--debug', 'train', ...short, ...args(), '--output-dir', `failed-${Math.random()}`);
     expect(failed.stderr).toMatch(message);
     expect(failed.code).not.toBe(0);
+    expect(leaks(failed)).toEqual([]);
+  });
+
+  it('prints none when a proxy with a password does not answer', async () => {
+    const HTTP_PROXY = 'http://me:planted-proxy@127.0.0.1:9';
+    const args = ['--debug', 'generate', 'crab', '--model', 'org/uncached', '-o', 'none.png'];
+    const failed = await alignpropUnder({ HTTP_PROXY }, args);
+    expect(failed.stderr).toMatch(/no answer from http:.*Check the network connection, a proxy/s);
+    expect(failed.code).toBe(1);
     expect(leaks(failed)).toEqual([]);
   });
 });
