@@ -4,6 +4,7 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { dispose, mean, neg, randomNormal, type Tensor1D } from '@tensorflow/tfjs-core';
 import { random, trainable } from '@alignprop/autograd-ext';
 import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
@@ -181,16 +182,13 @@ describe('T6: an example and the documentation of TRL use a method and a flag th
 
   it('the flags and options that the README names exist, in both spellings', async () => {
     const text = await readme();
-    const read = (name: string) => readFile(new URL(`../../../cli/src/${name}.ts`, import.meta.url), 'utf8');
+    const sources = fileURLToPath(new URL('../../../cli/src', import.meta.url));
+    const files = await readdir(sources, { recursive: true });
     const command = (
       await Promise.all(
-        [
-          'commands/train',
-          'commands/generate',
-          'commands/export',
-          'options/engine-options',
-          'options/starting-adapter',
-        ].map(read),
+        files
+          .filter((file) => /^(commands|options)/.test(file) && file.endsWith('.ts') && !file.endsWith('.test.ts'))
+          .map((file) => readFile(join(sources, file), 'utf8')),
       )
     ).join('\n');
     const flags = [...text.matchAll(/--(?:no-)?([a-z][a-z0-9-]+)/g)].map(([, flag]) => flag!);
