@@ -1,5 +1,6 @@
-// The program of both tasks of a job of slurm-check: ranks.ts <trains | throws | dies>. Trains the embedded model for two
-// steps and prints a hash of the trained weights. In the second step the reward of rank 1 throws, or kills its process.
+// The program of both tasks of a job of slurm-check: ranks.ts <trains | throws | dies>. Trains the embedded model for
+// two steps and prints a hash of the trained weights. In the second step the reward of rank 1 throws, or kills its
+// process.
 import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { mean } from '@tensorflow/tfjs-core';

@@ -20,6 +20,7 @@ import { initParams, saveSafetensors, writeFileAtomic } from '@alignprop/autogra
 import { AutoencoderTiny, StableDiffusionPipeline, tinyDecode, tinyEncode } from '@alignprop/diffusion';
 import { parseAlignPropConfig } from '@alignprop/trainer';
 import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
+// eslint-disable-next-line @nx/enforce-module-boundaries -- the optimizer is no part of the trainer's interface
 import { createOptimizer } from '../../packages/trainer/src/optim/create-optimizer.js';
 import { decoderPairs, stacked, type Pair } from './decoder-pairs.js';
 import { emojiPictures } from './emoji-pictures.js';

@@ -62,11 +62,11 @@ function initializationProblems(value: unknown): string[] {
   if (typeof value !== 'string') return [];
   const name = value.toLowerCase();
   const [, reason] = refusedInitializations.find(([pattern]) => pattern.test(name)) ?? [];
-  if (reason) return [`init_lora_weights got '${excerpt(`${value}`)}': ${reason}`];
+  if (reason) return [`init_lora_weights got '${excerpt(value)}': ${reason}`];
   return knownInitializations.includes(name)
     ? []
     : [
-        `init_lora_weights got '${excerpt(`${value}`)}', ` +
+        `init_lora_weights got '${excerpt(value)}', ` +
           `expected true, false or one of ${knownInitializations.join(', ')}`,
       ];
 }
