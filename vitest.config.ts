@@ -20,7 +20,7 @@ export default defineConfig({
     testTimeout: 600_000,
     hookTimeout: 600_000,
     pool: 'forks',
-    maxWorkers: 2,
+    maxWorkers: 3, // on the 2 cores of CI: some tests wait for locks, hubs and other processes
     isolate: false,
   },
 });
