@@ -92,6 +92,9 @@ function interceptReads(handle: FileHandle, path: string, fate: Fate): void {
 /** Errors of file systems: a bad sector, a missing permission, a stale network handle, a full disk, too many files. */
 export const faultCodes = ['EIO', 'EACCES', 'ESTALE', 'ENOSPC', 'EMFILE'] as const;
 
+/** The errors that EVERY_FAULT names for a complete test: one by its code, all by 1; none where it is not set. */
+export const requestedFaults = faultCodes.filter((code) => ['1', code].includes(process.env.EVERY_FAULT ?? ''));
+
 /**
  * Simulates one fault: the n-th operation (from 1), reads included, fails with a code; a write is done by half.
  * @returns `operation`, the one that failed, and `end`, which lets the disk work again

@@ -1,10 +1,10 @@
 // Every operation on files of the start of a run fails once: no file of an earlier run is lost, and the next start
-// succeeds. Each fails with one error by default, with all of them where EVERY_FAULT is set.
+// succeeds. Each fails with one error by default, with all that EVERY_FAULT names otherwise.
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
-import { listOperations, faultCodes, faultyDisk } from '../__fixtures__/failing-disk.js';
+import { faultCodes, faultyDisk, listOperations, requestedFaults } from '../__fixtures__/failing-disk.js';
 import { silent } from '../logger.js';
 import { claimRunFolder, prepareRunFolder, runFolder, type RunStart } from '../run/folder.js';
 import { createManifest } from '../run/manifest.js';
@@ -110,7 +110,7 @@ it.each(cases)('a start $name loses no file, whichever operation fails', async (
   const kept = before.filter((file) => !isResumed || !['config.json', 'run.json'].includes(file));
   let [points, failed] = [0, 0];
   for (let n = 1; n <= operations; n++)
-    for (const code of process.env.EVERY_FAULT ? faultCodes : [faultCodes[n % faultCodes.length]!]) {
+    for (const code of requestedFaults.length > 0 ? requestedFaults : [faultCodes[n % faultCodes.length]!]) {
       points++;
       const path = await create();
       const first = await startOf(tested, path);
