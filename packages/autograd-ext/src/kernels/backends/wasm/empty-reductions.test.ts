@@ -23,4 +23,14 @@ describe.each(testBackends.filter((name) => name !== 'tensorflow'))('on %s', (ba
       expect([...tf[name](empty).dataSync()]).toEqual([value]);
     });
   });
+
+  it.each([
+    ['matMul', () => tf.matMul(tf.zeros([2, 0]), tf.zeros([0, 3]))],
+    ['einsum', () => tf.einsum('ij,jk->ik', tf.zeros([2, 0]), tf.zeros([0, 3]))],
+  ])('%s over no values is 0', (_, product) => {
+    tf.tidy(() => {
+      tf.dispose(tf.fill([6], 7)); // values in the memory that the result gets
+      expect([...product().dataSync()]).toEqual([0, 0, 0, 0, 0, 0]);
+    });
+  });
 });
