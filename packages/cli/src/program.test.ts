@@ -286,6 +286,11 @@ describe('exit code 1', () => {
     expect(printed.stdout).toBe('');
   });
 
+  it('is 2 for an image to start from that cannot be read, before the model is loaded', async () => {
+    expect(await run(['generate', 'crab', '--image', path('none.png'), '-o', path('crab.png')])).toBe(2);
+    expect(printed.stderr).toMatch(/^error: image: cannot read/);
+  });
+
   it('is returned before anything is written', () => {
     expect(readdirSync(folder).sort()).toEqual([
       'broken.json',

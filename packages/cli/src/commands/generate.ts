@@ -144,6 +144,7 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
   const { loraAnneal, eta, scheduler, numImages, clipSkip, longPrompts, strength } = options;
   const output = new Output(options);
   const batches = await promptBatches(texts, options, output);
+  const start = options.image === undefined ? undefined : await readImage(options.image);
   await prepareFolder(dirname(options.output));
   const loaded = await loadPipeline({ ...options, precision: precisions[options.mixedPrecision] }, output);
   const kind = modelKind(loaded, scheduler);
@@ -159,7 +160,7 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
     numImagesPerPrompt: numImages,
     clipSkip,
     longPrompts,
-    ...(await startingImage(options)),
+    ...startingImage(start, options),
     strength,
     annealed: annealing(base, loraAnneal),
   };
@@ -171,10 +172,12 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
   );
 }
 
-/** Reads the image to start from, `[1, H, W, 3]`; without one, the size of the images. */
-async function startingImage({ image: path, height, width }: GenerateOptions) {
-  if (path === undefined) return { height, width };
-  const read = await readImage(path);
+/** Returns the image to start from, `[1, H, W, 3]`; without one, the size of the images. */
+function startingImage(
+  read: Awaited<ReturnType<typeof readImage>> | undefined,
+  { height, width }: Pick<GenerateOptions, 'height' | 'width'>,
+) {
+  if (!read) return { height, width };
   const downTo8 = (size: number): number => Math.max(8, size - (size % 8));
   const size = [height ?? downTo8(read.height), width ?? downTo8(read.width)] as const;
   const data = resizeUint8(Uint8Array.from(read.data), [read.height, read.width], size, { mode: 'bicubic' });
