@@ -19,6 +19,7 @@ export {
 } from './hub/hub-settings.js';
 export { hubState, type HubState } from './hub/hub-state.js';
 export { hub } from './hub/hub.js';
+export { checkPush, pushToHub, type Pushed, type PushedFiles, type PushOptions } from './hub/push.js';
 export { initParams, loadParams, type ParamsSpec } from './load-params.js';
 export {
   isSafetensors,

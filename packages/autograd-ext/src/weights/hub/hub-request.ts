@@ -70,7 +70,7 @@ export async function hubRequest(
 }
 
 /** Returns the seconds that the hub asks to wait: of Retry-After, or of the limit that is used up. */
-function waitOf(headers: Headers): number | undefined {
+export function waitOf(headers: Headers): number | undefined {
   const retryAfter = headers.get('retry-after')?.trim() ?? '';
   if (/^\d+$/.test(retryAfter)) return Number(retryAfter);
   if (retryAfter) return Math.max(0, (Date.parse(retryAfter) - Date.now()) / 1000) || undefined;

@@ -30,12 +30,13 @@ export class Retries {
 
   /**
    * Waits before the next attempt: as long as the hub asks, else `retryDelay`, doubled after each failure.
+   * @param mayRetry whether another attempt may succeed
    * @throws `error` if there is to be no other attempt, or the reason of the signal
    */
-  async afterFailure(error: unknown): Promise<void> {
+  async afterFailure(error: unknown, mayRetry = isTransient(error)): Promise<void> {
     const { retryDelay, signal } = this.#settings;
     const asked = error instanceof HubRefusal ? error.wait : undefined;
-    if (++this.#failures === ATTEMPTS || !isTransient(error) || (asked ?? 0) > LONGEST_WAIT) throw error;
+    if (++this.#failures === ATTEMPTS || !mayRetry || (asked ?? 0) > LONGEST_WAIT) throw error;
     await pause(asked ?? Math.min(LONGEST_PAUSE, retryDelay * 2 ** (this.#failures - 1)), signal);
   }
 }
