@@ -20,7 +20,7 @@ export { devices, type Device } from './engine/onnxruntime/runtime/session.js';
 export { precisions, type Precision } from './precision.js';
 export { TfjsEngine, type TfjsEngineOptions } from './engine/tfjs.js';
 export { disposeFrozen, readFrozen } from './frozen.js';
-export { importOptional, installCommand, programCommand } from './optional-package.js';
+export { importOptional, installCommand, programCommand, rebuildCommand } from './optional-package.js';
 export { conv2d, type Kernel } from './ops/conv2d.js';
 export { geglu } from './ops/geglu.js';
 export { gelu } from './ops/gelu.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
-import { importOptional, installCommand, programCommand } from './optional-package.js';
+import { importOptional, installCommand, programCommand, rebuildCommand } from './optional-package.js';
 
 const folder = temporaryFolder();
 
@@ -45,6 +45,19 @@ describe('importOptional', () => {
 describe('installCommand', () => {
   it('installs into the project of the sources', async () => {
     expect(await installCommand('a', 'b')).toBe('npm install a b');
+  });
+});
+
+describe('rebuildCommand', () => {
+  it.each([
+    ['global', 'globally', [], 'npm rebuild -g x'],
+    ['in a project', 'with-npm', ['package.json'], 'npm rebuild x'],
+    ['in a project of pnpm', 'with-pnpm', ['package.json', 'pnpm-lock.yaml'], 'pnpm rebuild x'],
+  ])('runs the script of a package that is installed %s', async (_, home, files, command) => {
+    mkdirSync(join(folder, home), { recursive: true });
+    for (const file of files) writeFileSync(join(folder, home, file), '{}');
+    const module = `${pathToFileURL(join(folder, home)).href}/node_modules/@scope/it/main.js`;
+    expect(await rebuildCommand('x', { module })).toBe(command);
   });
 });
 

@@ -72,6 +72,16 @@ export async function installCommand(...packages: readonly string[]): Promise<st
   return `${(await managerOf(root)).add} ${names}`;
 }
 
+/**
+ * Returns the command that runs the install script of a package again where this library finds it: globally, if it is
+ * installed so itself, else with the package manager whose lockfile the project has.
+ */
+export async function rebuildCommand(name: string, { module = import.meta.url }: CommandPlace = {}): Promise<string> {
+  const found = await installation(module);
+  if (found?.kind === 'global') return `npm rebuild -g ${name}`;
+  return `${found?.kind === 'project' ? (await managerOf(found.root)).rebuild : 'npm rebuild'} ${name}`;
+}
+
 /** The place of an installed module. */
 interface Installation {
   /** The file: URL of the folder around the outermost node_modules. */
@@ -103,12 +113,15 @@ export async function programCommand(
   return isInside ? [...(await managerOf(found.root)).run, program] : ['node', process.argv[1]!];
 }
 
-/** Package managers by their lockfiles, with the words that add a package and that run a program of one. */
+/**
+ * Package managers by their lockfiles, with the words that add a package, that run a program of one, and that run its
+ * install script again: yarn 1 and bun have none, and npm does it in their folders.
+ */
 const packageManagers = table({
-  'pnpm-lock.yaml': { add: 'pnpm add', run: ['pnpm', 'exec'] },
-  'yarn.lock': { add: 'yarn add', run: ['yarn', 'run'] },
-  'bun.lock': { add: 'bun add', run: ['bunx'] },
-  'package-lock.json': { add: 'npm install', run: ['npx'] },
+  'pnpm-lock.yaml': { add: 'pnpm add', run: ['pnpm', 'exec'], rebuild: 'pnpm rebuild' },
+  'yarn.lock': { add: 'yarn add', run: ['yarn', 'run'], rebuild: 'npm rebuild' },
+  'bun.lock': { add: 'bun add', run: ['bunx'], rebuild: 'npm rebuild' },
+  'package-lock.json': { add: 'npm install', run: ['npx'], rebuild: 'npm rebuild' },
 });
 
 /** The package manager of a project; npm, if it has no lockfile. @param root a file: URL */

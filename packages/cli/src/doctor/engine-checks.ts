@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { parseJson } from '@alignprop/autograd-ext/outside';
-import { findRuntime } from '@alignprop/autograd-ext';
+import { findRuntime, rebuildCommand } from '@alignprop/autograd-ext';
 import type { Finding } from './finding.js';
 import { probeNames, type ProbeName, type ProbeResult } from './engine-probe.js';
 
@@ -49,12 +49,14 @@ async function checkEngine(probe: ProbeName): Promise<Finding> {
   } catch (error) {
     const status = defaults.includes(probe) ? 'problem' : 'note';
     const text = `does not work: ${reasonOf(error as Error)}`;
-    const fix = device === 'cuda' && process.platform === 'linux' ? cudaFix : undefined;
+    const fix = device === 'cuda' && process.platform === 'linux' ? await cudaFix() : undefined;
     return { name, status, text, ...(fix && { fix }), values: { engine, device } };
   }
 }
 
-const cudaFix = 'with an NVIDIA GPU, CUDA 12 and cuDNN 9: ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node';
+const cudaFix = async (): Promise<string> =>
+  'with an NVIDIA GPU, CUDA 12 and cuDNN 9: ONNXRUNTIME_NODE_INSTALL=cuda12 ' +
+  (await rebuildCommand('onnxruntime-node'));
 
 /** Leaves out what only matters for large models, and the places in ONNX Runtime's sources. */
 const reasonOf = ({ message }: Error): string =>

@@ -14,7 +14,7 @@ const installers = table<(name: string) => Promise<string>>({
 /** Packages that users may install, and their purposes. */
 const optional = table({
   'onnxruntime-node': 'the fast engine',
-  sharp: 'reading JPEG and WebP',
+  sharp: 'reading and writing JPEG and WebP',
   koffi: 'training in several processes with Open MPI',
   nsfwjs: 'the reward nsfw-safety',
   '@tensorflow/tfjs-converter': 'rewards that are GraphModels',
