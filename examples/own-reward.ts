@@ -1,9 +1,8 @@
 // Trains an adapter on a reward of your own, how close an image's mean colour is to a target, and draws with it. Writes
 // the adapter and the metrics to out/own-reward, the picture to out/apple.png.
-import { mkdir, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { mean, neg, square, sub, tensor } from '@tensorflow/tfjs-core';
-import { encodePng, StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
+import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import { AlignPropTrainer } from '@alignprop/trainer';
 
@@ -36,9 +35,6 @@ const trainer = new AlignPropTrainer<Colour>({
 });
 for await (const { globalStep, rewardMean } of trainer.train()) console.log(`step ${globalStep}: reward ${rewardMean}`);
 
-const { images } = await trainer.pipeline.generate('red apple', { numInferenceSteps: 4, seed: 7 });
-await mkdir('out', { recursive: true });
-const [pixels] = await toUint8(images);
-await writeFile('out/apple.png', encodePng(pixels!, { height: images.shape[1], width: images.shape[2] }));
-images.dispose();
+const [image] = await trainer.pipeline.generate({ prompt: 'red apple', numInferenceSteps: 4, seed: 7 });
+await image.save('out/apple.png');
 trainer.dispose();

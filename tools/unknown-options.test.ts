@@ -48,7 +48,7 @@ const calls: readonly (readonly [name: string, call: Call, wrong: string, meant:
     'safety_checker',
     undefined,
   ],
-  ['StableDiffusionPipeline.generate', (o) => pipeline.generate('a', o), 'num_inference_steps', 'numInferenceSteps'],
+  ['StableDiffusionPipeline.generate', (o) => pipeline.generate('a', o), 'num_inference_step', 'numInferenceSteps'],
   ['StableDiffusionPipeline.generate', (o) => pipeline.generate('a', o), 'negativePrompts', 'negativePrompt'],
   ['StableDiffusionPipeline.with', (o) => pipeline.with(o), 'text_encoder', 'textEncoder'],
   [

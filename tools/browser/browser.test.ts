@@ -76,7 +76,7 @@ describe('the packages in a browser', () => {
     skip(!chromium, 'Chromium is not installed: install it (apt-get install chromium) or set CHROMIUM to its path');
     await useBackend('wasm');
     const pipeline = await StableDiffusionPipeline.fromPretrained(model, { engine: new TfjsEngine() });
-    const { images } = await pipeline.generate(drawing.prompt, drawing.options);
+    const { images } = await pipeline.generate(drawing.prompt, { ...drawing.options, outputType: 'tensor' });
     const rewards = jpegCompressibility()(images, [drawing.prompt], []);
     const expected = [...rewards.dataSync(), ...images.dataSync()];
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;

@@ -7,9 +7,13 @@ export {
 } from './clip/text-model.js';
 export { CLIPTokenizer, type Encoded, type EncodeOptions } from './clip/tokenizer.js';
 export type { CLIPTextConfig } from './clip/clip-config.js';
+export type { Canvas } from './image/canvas.js';
+export type { ImageEncoding, ImageType } from './image/encode-image.js';
+export { GeneratedImage } from './image/generated-image.js';
 export { imageGrid, type ImageGridOptions } from './image/image-grid.js';
 export { formatParameters, type GenerationSettings } from './image/parameters.js';
 export { decodePng, encodePng, type EncodePngOptions, type RgbImage } from './image/png.js';
+export type { SharpImage } from './image/sharp.js';
 export { toUint8 } from './image/to-uint8.js';
 export { AutoencoderKL, vaeDecode, vaeEncode, type AutoencoderKLConfig } from './models/autoencoder-kl.js';
 export type { Autoencoder, AutoencoderConfig } from './models/autoencoder.js';
@@ -26,11 +30,20 @@ export {
   type PromptEncoding,
 } from './pipelines/conditioning.js';
 export type { Denoised, DenoiseOptions } from './pipelines/denoise.js';
-export type { Generated, GenerateOptions, Prompt } from './pipelines/generation.js';
+export type { GeneratedImages, GeneratedTensors } from './pipelines/generated.js';
+export type {
+  GenerateInput,
+  GenerateOptions,
+  ImageOutput,
+  Prompt,
+  Spelled,
+  StepProgress,
+  TensorOutput,
+} from './pipelines/generate-options.js';
 export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
 export { noisedTo } from './pipelines/chain-start.js';
 export { decodeImages } from './pipelines/image-decoder.js';
-export { drawNoise } from './pipelines/latents.js';
+export { drawNoise, type NoiseGenerator } from './pipelines/latents.js';
 export { savePipeline } from './pipelines/save-pipeline.js';
 export type { FromPretrainedOptions, StableDiffusionParts } from './pipelines/load-parts.js';
 export { modelKind, readModelConfigs, type ModelConfigs, type ModelKind } from './pipelines/model-kind.js';

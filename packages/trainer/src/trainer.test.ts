@@ -55,6 +55,7 @@ describe('AlignPropTrainer', () => {
     });
     const judge = async () => {
       const { images, latents } = await trainer.pipeline.generate(['snail', 'zebra'], {
+        outputType: 'tensor',
         seed: 99,
         numInferenceSteps: 2,
         guidanceScale: 5,

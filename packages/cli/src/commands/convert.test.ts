@@ -36,7 +36,8 @@ describe('alignprop convert', () => {
     ];
     const draw = async (pipeline: StableDiffusionPipeline) => {
       const size = { seed: 3, numInferenceSteps: 2, height: 16, width: 16 };
-      return [...(await pipeline.generate('a cat', { ...size, negativePrompt: 'bad' })).images.dataSync()];
+      const { images } = await pipeline.generate('a cat', { ...size, negativePrompt: 'bad', outputType: 'tensor' });
+      return [...images.dataSync()];
     };
     expect(actual.unet.config).toEqual(expected.unet.config);
     expect(actual.scheduler.config.prediction_type).toBe('epsilon');

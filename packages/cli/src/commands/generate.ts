@@ -1,5 +1,4 @@
 import { dirname } from 'node:path';
-import { div, tensor4d, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
 import { Option, type Command } from 'commander';
 import { resizeUint8 } from '@alignprop/autograd-ext';
 import {
@@ -7,7 +6,9 @@ import {
   schedulerFor,
   schedulerNames,
   type Annealing,
+  type GenerateOptions as DrawOptions,
   type StableDiffusionPipeline,
+  type StepProgress,
 } from '@alignprop/diffusion';
 import { prepareFolder } from '../images/image-files.js';
 import { readImage } from '../images/read-image.js';
@@ -25,12 +26,16 @@ import { addOutputOptions, Output, type OutputOptions } from '../terminal/output
 import { ImageWriter, type ImageOptions } from './image-writer.js';
 import { promptBatches, type BatchOptions, type PromptBatch } from './prompt-batches.js';
 
-interface GenerateOptions
-  extends ModelOptions, LoraOptions, BatchOptions, Omit<ImageOptions, 'steps' | 'guidanceScale'>, OutputOptions {
+interface GenerateOptions extends ModelOptions, LoraOptions, BatchOptions, ImageOptions, OutputOptions {
   prompt?: readonly string[];
   scheduler?: string;
   steps?: number;
   guidanceScale?: number;
+  eta: number;
+  clipSkip: number;
+  numImages: number;
+  height?: number;
+  width?: number;
   longPrompts: boolean;
   image?: string;
   strength?: number;
@@ -165,14 +170,14 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
     annealed: annealing(base, loraAnneal),
   };
   const count = batches.reduce((sum, { prompts }) => sum + prompts.length * numImages, 0);
-  const writer = new ImageWriter({ ...options, steps, guidanceScale, count, sampler }, output);
+  const writer = new ImageWriter({ ...options, count }, output);
   await interruptible(
     (signal) => drawBatches(pipeline, batches, { ...settings, signal }, writer, output),
     () => output.info('Stopping.'),
   );
 }
 
-/** Returns the image to start from, `[1, H, W, 3]`; without one, the size of the images. */
+/** Returns the image to start from, in the size of the images; without one, their size. */
 function startingImage(
   read: Awaited<ReturnType<typeof readImage>> | undefined,
   { height, width }: Pick<GenerateOptions, 'height' | 'width'>,
@@ -181,14 +186,14 @@ function startingImage(
   const downTo8 = (size: number): number => Math.max(8, size - (size % 8));
   const size = [height ?? downTo8(read.height), width ?? downTo8(read.width)] as const;
   const data = resizeUint8(Uint8Array.from(read.data), [read.height, read.width], size, { mode: 'bicubic' });
-  return { image: tidy((): Tensor4D => div(tensor4d(new Float32Array(data), [1, ...size, 3]), 255)) };
+  return { image: { data, height: size[0], width: size[1] } };
 }
 
 /** Draws the batches one after the other, and writes the images of each before the next. */
 async function drawBatches(
   pipeline: StableDiffusionPipeline,
   batches: readonly PromptBatch[],
-  settings: NonNullable<Parameters<StableDiffusionPipeline['generate']>[1]>,
+  settings: DrawOptions,
   writer: ImageWriter,
   output: Output,
 ): Promise<void> {
@@ -197,17 +202,15 @@ async function drawBatches(
   const progress = output.progress('Generating', steps * batches.length, { format });
   try {
     for (const [i, { prompts, ...batch }] of batches.entries()) {
-      const onStep = ({ step }: { step: { index: number } }) => progress.update(steps * i + step.index + 1);
-      const { images, latents, seed, truncated } = await pipeline.generate(prompts, { ...settings, ...batch, onStep });
-      latents.dispose();
+      const onStep = ({ step }: StepProgress) => progress.update(steps * i + step.index + 1);
+      const { images, truncated } = await pipeline.generate(prompts, { ...settings, ...batch, onStep });
       for (const text of truncated)
         if (text)
           output.warn(
             `a prompt is too long for the text encoder: '${text.trim()}' was left out. ` +
               '--long-prompts encodes all of it.',
           );
-      await writer.write(images, { prompts, seed: seed!, negativePrompt: batch.negativePrompt });
-      images.dispose();
+      await writer.write(images);
     }
   } finally {
     progress.stop();

@@ -1,13 +1,15 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
-import { elementCount } from '@alignprop/autograd-ext';
+import { elementCount, isTensor } from '@alignprop/autograd-ext';
 import { roundHalfEven } from '../round-half-even.js';
+import type { GeneratedImage } from './generated-image.js';
 
 /**
  * Converts images `[B, H, W, C]` in [0, 1] to bytes, one array of H·W·C per image. Clips to [0, 1], multiplies by 255
- * in float32 and rounds halves to even, as diffusers' `numpy_to_pil` does.
- * @throws if an image contains NaN
+ * in float32 and rounds halves to even, as diffusers' `numpy_to_pil` does. Returns the bytes of images that have them.
+ * @throws if an image contains NaN, or was disposed
  */
-export async function toUint8(images: Tensor4D): Promise<Uint8Array[]> {
+export async function toUint8(images: Tensor4D | readonly GeneratedImage[]): Promise<Uint8Array[]> {
+  if (!isTensor(images)) return Promise.all(images.map((image) => image.toUint8()));
   const [batch, ...shape] = images.shape;
   const size = elementCount(shape);
   const values = await images.data();

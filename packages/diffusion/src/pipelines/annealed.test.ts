@@ -45,6 +45,7 @@ describe('generate with annealed', () => {
     const draw = async (drawing: StableDiffusionPipeline, share?: (progress: number) => number, from = shifted) => {
       const { images, latents } = await drawing.generate('a cat', {
         ...settings,
+        outputType: 'tensor',
         ...(share && { annealed: { from, share } }),
       });
       images.dispose();

@@ -1,9 +1,9 @@
 import { clone, dispose, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
-import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
+import type { Compiled } from '@alignprop/autograd-ext';
 import type { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import type { ModelCall, Scheduler, Step } from '../schedulers/scheduler.js';
 import { guidedInputs, predictionInputs, type Conditioning } from './conditioning.js';
-import { drawNoise } from './latents.js';
+import { drawNoise, type NoiseGenerator } from './latents.js';
 
 /** Options of a denoising chain. */
 export interface DenoiseOptions extends Conditioning {
@@ -17,7 +17,7 @@ export interface DenoiseOptions extends Conditioning {
   /** η of DDIM and TCD in [0, 1], 0 by default: 0 adds no noise. Other schedulers ignore it. */
   eta?: number;
   /** Draws the noise of the steps that add some, if `noise` is not given. */
-  generator?: TorchGenerator;
+  generator?: NoiseGenerator;
   /** Replaces the pipeline's guided prediction: a function of the same arguments, called once per model call. */
   predict?: Compiled;
   /** Returns the noise z of a step, `[B, h, w, C]`; the chain disposes it. */

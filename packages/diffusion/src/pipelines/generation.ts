@@ -1,121 +1,8 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
-import { checkOptions, optionNames, random, type TorchGenerator } from '@alignprop/autograd-ext';
-import type { Scheduler, Step } from '../schedulers/scheduler.js';
-import type { Annealing } from './annealed.js';
+import { random, type TorchGenerator } from '@alignprop/autograd-ext';
+import type { Scheduler } from '../schedulers/scheduler.js';
 import type { PromptEncoding } from './conditioning.js';
-import type { MicroConditions } from './time-ids.js';
-
-/** Options of `StableDiffusionPipeline.generate`. */
-export interface GenerateOptions extends MicroConditions {
-  /**
-   * One text for all prompts, a list with one text per prompt, or the encoding of such texts; '' by default. SDXL
-   * models that force zeros for an empty prompt take zeros by default.
-   */
-  negativePrompt?: string | readonly string[] | PromptEncoding;
-  /** The prompts of SDXL's second text encoder, in the form of the prompt; those of the first by default. */
-  prompt2?: string | readonly string[];
-  /** The same for the negative prompt. */
-  negativePrompt2?: string | readonly string[];
-  /** Leaves out the last layers of the text encoder, as A1111's "CLIP skip" less 1 does; 0 by default. */
-  clipSkip?: number;
-  /**
-   * Encodes prompts of more than 75 tokens in chunks of 75, each with a start and an end, as A1111 and compel do; false
-   * by default, which cuts them off. The negative prompt is padded to as many chunks.
-   */
-  longPrompts?: boolean;
-  /** 50 by default; 4 for latent consistency models, 1 for SD-Turbo and SDXL-Turbo; see `modelKind`. */
-  numInferenceSteps?: number;
-  /**
-   * 7.5 by default, 5 for SDXL, and that of the `modelKind` for few-step models; classifier-free guidance is off at 1
-   * and below.
-   */
-  guidanceScale?: number;
-  /** In [0, 1], 0 by default; see `GuidanceOptions`. */
-  guidanceRescale?: number;
-  /** η of DDIM and TCD in [0, 1], 0 by default. Other schedulers ignore it. */
-  eta?: number;
-  /**
-   * Seeds the noise as `torch.Generator().manual_seed(seed)` does. Drawn at random, and returned, if neither `seed` nor
-   * `generator` is given.
-   */
-  seed?: number;
-  /** Draws the noise; takes precedence over `seed`. */
-  generator?: TorchGenerator;
-  /** Standard normal noise to start from, `[B, h, w, C]`, instead of drawn noise. The caller keeps the tensor. */
-  latents?: Tensor4D;
-  /** Returns the noise of a step, `[B, h, w, C]`, which is disposed, instead of drawn noise. */
-  noise?: (step: Step) => Tensor4D;
-  /**
-   * An image to start from in place of noise, `[1, H, W, 3]` in [0, 1], or one per prompt, with sides divisible by 8;
-   * diffusers' `StableDiffusionImg2ImgPipeline`. The images have its size. The caller keeps the tensor.
-   */
-  image?: Tensor4D;
-  /**
-   * The share of the steps that are taken from the image, above 0 up to 1: the more, the less of it is left. 0.8 by
-   * default, 0.3 for SDXL.
-   */
-  strength?: number;
-  /** In pixels, divisible by 8; the image's or the UNet's sample size by default. */
-  height?: number;
-  width?: number;
-  /** SDXL's sizes for the negative prompt; those of the prompt by default, or if one of its sizes is missing. */
-  negativeOriginalSize?: MicroConditions['originalSize'];
-  negativeCropsCoordsTopLeft?: MicroConditions['cropsCoordsTopLeft'];
-  negativeTargetSize?: MicroConditions['targetSize'];
-  /** 1 by default. */
-  numImagesPerPrompt?: number;
-  /** Starts from the predictions of other UNet weights, such as the weights without an adapter; see `Annealing`. */
-  annealed?: Annealing;
-  /** Called after every step. */
-  onStep?: (progress: { readonly step: Step; readonly total: number }) => void;
-  /** Stops the generation between two steps. */
-  signal?: AbortSignal;
-}
-
-const generateOptionNames = optionNames<GenerateOptions>({
-  negativePrompt: true,
-  prompt2: true,
-  negativePrompt2: true,
-  clipSkip: true,
-  longPrompts: true,
-  originalSize: true,
-  cropsCoordsTopLeft: true,
-  targetSize: true,
-  negativeOriginalSize: true,
-  negativeCropsCoordsTopLeft: true,
-  negativeTargetSize: true,
-  numInferenceSteps: true,
-  guidanceScale: true,
-  guidanceRescale: true,
-  eta: true,
-  seed: true,
-  generator: true,
-  latents: true,
-  noise: true,
-  image: true,
-  strength: true,
-  height: true,
-  width: true,
-  numImagesPerPrompt: true,
-  annealed: true,
-  onStep: true,
-  signal: true,
-});
-
-/** The images of one `generate` call. The caller disposes the tensors. */
-export interface Generated {
-  /** `[B, H, W, 3]` in [0, 1]; images of the same prompt are adjacent. */
-  readonly images: Tensor4D;
-  /** x_0, `[B, h, w, C]`. */
-  readonly latents: Tensor4D;
-  /** The seed of the noise; undefined if a generator was given, or if `latents` was given and no noise is added. */
-  readonly seed: number | undefined;
-  /** The text of each prompt beyond the text encoder's maximum length; '' if it fits, or with `longPrompts`. */
-  readonly truncated: readonly string[];
-}
-
-/** Prompts to draw, or their encoding, such as one with weighted words. */
-export type Prompt = string | readonly string[] | PromptEncoding;
+import { isEncoding, type GenerateOptions, type Prompt } from './generate-options.js';
 
 /** The texts of a batch, one per prompt, for each text encoder. */
 export interface PromptTexts {
@@ -143,9 +30,13 @@ export interface Generation extends Required<
   /** Undefined for the zeros that SDXL takes where no negative prompt is given. */
   readonly negativePrompt: PromptTexts | PromptEncoding | undefined;
   readonly image: Tensor4D | undefined;
-  readonly seed: number | undefined;
-  readonly generator: TorchGenerator;
+  /** One for the batch, or one per image; undefined where a generator was given, or nothing is drawn. */
+  readonly seed: number | readonly number[] | undefined;
+  readonly generator: TorchGenerator | readonly TorchGenerator[];
 }
+
+/** The options with the image to start from as a tensor. */
+export type TensorOptions = Omit<GenerateOptions, 'image'> & { image?: Tensor4D };
 
 /** The defaults of `generate`, which depend on the kind of model. */
 export interface GenerationDefaults extends Pick<Generation, 'numInferenceSteps' | 'guidanceScale' | 'strength'> {
@@ -157,16 +48,16 @@ export interface GenerationDefaults extends Pick<Generation, 'numInferenceSteps'
 
 /**
  * Validates the options of `generate` and fills in defaults; draws a seed if one is needed.
- * @throws if an option is unknown or the model does not have it, the list of prompts is empty, `numImagesPerPrompt` is
- *   not a positive integer, the negative prompts do not match the prompts, or the scheduler has no chain of this length
+ * @throws if the model does not have an option, the list of prompts is empty, `numImagesPerPrompt` is not a positive
+ *   integer, the negative prompts do not match the prompts, seeds or generators do not match the images, or the
+ *   scheduler has no chain of this length
  */
 export function resolveGeneration(
   prompt: Prompt,
-  options: GenerateOptions,
+  options: TensorOptions,
   scheduler: Scheduler,
   defaults: GenerationDefaults,
 ): Generation {
-  checkOptions(owner, options, generateOptionNames);
   checkRefused(options, defaults);
   const { guidanceRescale = 0, eta = 0, numImagesPerPrompt = 1, clipSkip = 0, longPrompts = false } = options;
   const { numInferenceSteps = defaults.numInferenceSteps, guidanceScale = defaults.guidanceScale } = options;
@@ -179,6 +70,9 @@ export function resolveGeneration(
   const steps = scheduler.timesteps(numInferenceSteps);
   const drawsNoise =
     options.latents === undefined || image !== undefined || steps.some((step) => scheduler.drawsNoise(step, eta));
+  const perImage = count * numImagesPerPrompt;
+  checkPerImage('seed', options.seed, perImage);
+  checkPerImage('generator', options.generator, perImage);
   const seed = options.generator || !drawsNoise ? undefined : (options.seed ?? Math.floor(Math.random() * 2 ** 32));
   return {
     count,
@@ -194,17 +88,17 @@ export function resolveGeneration(
     image,
     strength,
     seed,
-    generator: options.generator ?? random(seed ?? 0),
+    generator: options.generator ?? (typeof seed === 'object' ? seed.map(random) : random(seed ?? 0)),
   };
 }
 
 /** The size of the images in pixels, where the options give it: that of the image that is started from. */
-export function sizeOf({ image, height, width }: GenerateOptions): readonly [height?: number, width?: number] {
+export function sizeOf({ image, height, width }: TensorOptions): readonly [height?: number, width?: number] {
   return image ? [image.shape[1], image.shape[2]] : [height, width];
 }
 
 /** @throws if the image has another shape than the options say, or the strength is out of range */
-function checkImage({ image, strength: given, height, width }: GenerateOptions, strength: number, count: number): void {
+function checkImage({ image, strength: given, height, width }: TensorOptions, strength: number, count: number): void {
   if (!(strength > 0 && strength <= 1))
     throw new Error(`${owner}: strength got ${strength}, expected a number above 0 up to 1.`);
   if (!image) {
@@ -239,11 +133,7 @@ export const xlOptions = [
 
 const owner = 'StableDiffusionPipeline.generate';
 
-/** Whether a prompt was encoded before. */
-export const isEncoding = (prompt: Prompt | PromptTexts | undefined): prompt is PromptEncoding =>
-  typeof prompt === 'object' && 'promptEmbeds' in prompt;
-
-function checkRefused(options: GenerateOptions, { refused }: GenerationDefaults): void {
+function checkRefused(options: TensorOptions, { refused }: GenerationDefaults): void {
   const given = refused.filter((name) => options[name] !== undefined);
   if (given.length === 0) return;
   throw new Error(`${owner}: got ${given.join(', ')}, which only SDXL models have. Leave ${given.join(', ')} out.`);
@@ -258,6 +148,15 @@ function checkCount(name: string, value: number, least: number): void {
   throw new Error(`${owner}: ${name} got ${value}, expected ${expected}, at most ${MAX_COUNT}.`);
 }
 
+/** @throws if there is a list, and it does not have as many elements as there are images */
+function checkPerImage(name: 'seed' | 'generator', value: object | number | undefined, images: number): void {
+  if (!Array.isArray(value) || value.length === images) return;
+  throw new Error(
+    `${owner}: ${name} got a list of ${value.length} for ${images} image${images === 1 ? '' : 's'}, ` +
+      `expected one ${name}, or ${images} of them. Pass one ${name} per image: of each prompt, numImagesPerPrompt.`,
+  );
+}
+
 function promptTexts(
   name: string,
   prompt: string | readonly string[],
@@ -269,7 +168,7 @@ function promptTexts(
 }
 
 function negativeOf(
-  { negativePrompt, negativePrompt2 }: GenerateOptions,
+  { negativePrompt, negativePrompt2 }: TensorOptions,
   count: number,
   { zeroNegative }: GenerationDefaults,
 ): Generation['negativePrompt'] {

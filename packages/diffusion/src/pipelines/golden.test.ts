@@ -8,7 +8,7 @@ import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { schedulerFor } from '../schedulers/create-scheduler.js';
-import type { GenerateOptions } from './generation.js';
+import type { GenerateOptions } from './generate-options.js';
 import { StableDiffusionPipeline } from './stable-diffusion.js';
 
 interface Run {
@@ -62,7 +62,10 @@ async function draw(pipeline: StableDiffusionPipeline, run: Run, golden: (name: 
     clipSkip: run.clip_skip,
   };
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const { images, latents } = await pipeline.generate(run.prompts, given as GenerateOptions);
+  const { images, latents } = await pipeline.generate(run.prompts, {
+    ...(given as GenerateOptions),
+    outputType: 'tensor',
+  });
   const expected = golden('latents')!;
   expectClose(latents, toNHWC(row(expected, expected.shape[0]! - 1)), 1e-3, 'latents');
   expectClose(toNCHW(images), golden('image')!, 1e-3, 'images');
@@ -163,6 +166,7 @@ describe.each(engineNames)('an image to start from on %s', (name) => {
     const base = await StableDiffusionPipeline.fromPretrained(fixturePath(golden.model), { engine });
     const pipeline = base.with({ scheduler: schedulerFor(golden.scheduler, base.scheduler.config) });
     const { images } = await pipeline.generate(golden.prompt, {
+      outputType: 'tensor',
       image: toNHWC(io[`${label}.image`]!),
       strength: golden.strength,
       seed: golden.seed,

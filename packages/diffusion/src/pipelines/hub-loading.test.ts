@@ -39,7 +39,7 @@ const load = (location: string, more: FromPretrainedOptions = {}) =>
 async function draw(location: string, more: HubOptions = {}): Promise<ArrayLike<number>> {
   const pipeline = await load(location, more);
   const generation = { numInferenceSteps: 1, guidanceScale: 1, height: 8, width: 8, seed: 0 };
-  const { images } = await pipeline.generate('a cat', generation);
+  const { images } = await pipeline.generate('a cat', { ...generation, outputType: 'tensor' });
   const pixels = await images.data();
   pipeline.dispose();
   return pixels;

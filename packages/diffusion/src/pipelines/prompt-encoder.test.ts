@@ -3,6 +3,7 @@ import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixturePath } from '../../../../fixtures/index.js';
+import type { GenerateOptions, Prompt } from './generate-options.js';
 import { StableDiffusionPipeline } from './stable-diffusion.js';
 
 // Single letters are one token each: 75 fill a chunk.
@@ -19,12 +20,9 @@ describe.each(['sd2-tiny', 'sdxl-tiny'])('long prompts of %s', (model) => {
       engine: new TfjsEngine(),
     });
   });
-  const draw = async (
-    prompt: Parameters<StableDiffusionPipeline['generate']>[0],
-    options: Parameters<StableDiffusionPipeline['generate']>[1] = {},
-  ) => {
+  const draw = async (prompt: Prompt, options: GenerateOptions = {}) => {
     const size = { seed: 1, numInferenceSteps: 1, height: 16, width: 16 };
-    const { images, truncated } = await pipeline.generate(prompt, { ...size, ...options });
+    const { images, truncated } = await pipeline.generate(prompt, { ...size, ...options, outputType: 'tensor' });
     return { pixels: [...images.dataSync()], truncated };
   };
 

@@ -87,6 +87,7 @@ describe.each(engineNames)('StableDiffusionPipeline.denoise on %s', (name) => {
     const vae = await AutoencoderTiny.fromPretrained(fixturePath('autoencoder-tiny/model'));
     const pipeline = given.with({ vae });
     const { images, latents } = await pipeline.generate('a photo of a cat', {
+      outputType: 'tensor',
       latents: toNHWC(golden['pipeline.latents0']!),
       numInferenceSteps: 3,
       guidanceScale: 5,
@@ -105,7 +106,7 @@ describe('StableDiffusionPipeline.generate', () => {
     await useBackend('wasm');
     pipeline = await StableDiffusionPipeline.fromPretrained(modelPath('sd15-tiny'), { engine: new TfjsEngine() });
   });
-  const settings = { numInferenceSteps: 3, seed: 7, height: 16, width: 24 };
+  const settings = { numInferenceSteps: 3, seed: 7, height: 16, width: 24, outputType: 'tensor' as const };
   const numbers = ({ images }: { images: Tensor }) => [...images.dataSync()];
 
   it('returns images of the requested size with values in [0, 1]', async () => {
@@ -162,8 +163,8 @@ describe('StableDiffusionPipeline.generate', () => {
       .then(({ images, latents }) => [images, latents].forEach((t) => t.dispose()));
     const before = memory().numTensors;
     const steps: number[] = [];
-    const done = await pipeline.generate('a cat', { ...settings, onStep: ({ step }) => steps.push(step.index) });
-    expect(steps).toEqual(pipeline.scheduler.timesteps(3).map(({ index }) => index));
+    const done = await pipeline.generate('a cat', { ...settings, onStep: ({ t }) => steps.push(t) });
+    expect(steps).toEqual(pipeline.scheduler.timesteps(3).map(({ t }) => t));
     [done.images, done.latents].forEach((tensor) => tensor.dispose());
     expect(memory().numTensors).toBe(before);
 

@@ -1,8 +1,9 @@
 import { clone, dispose, type Tensor, type Tensor2D, type Tensor4D } from '@tensorflow/tfjs-core';
-import { checkOptions, optionNames, type Compiled, type Engine, type TorchGenerator } from '@alignprop/autograd-ext';
+import { checkOptions, optionNames, type Compiled, type Engine, type Precision } from '@alignprop/autograd-ext';
 import type { FileSource } from '@alignprop/autograd-ext/weights';
 import type { CLIPTextModel, CLIPTextModelWithProjection } from '../clip/text-model.js';
 import type { CLIPTokenizer, Encoded } from '../clip/tokenizer.js';
+import { toUint8 } from '../image/to-uint8.js';
 import { pixelsPerLatent, type Autoencoder } from '../models/autoencoder.js';
 import type { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import { correctedScheduler } from '../schedulers/create-scheduler.js';
@@ -12,25 +13,29 @@ import { annealedPrediction, type Annealing } from './annealed.js';
 import { startChain } from './chain-start.js';
 import { usesGuidance, type Conditioning, type PromptEncoding } from './conditioning.js';
 import { denoise, type Denoised, type DenoiseOptions } from './denoise.js';
+import { followChain } from './follow-chain.js';
 import {
-  resolveGeneration,
-  sizeOf,
-  xlOptions,
-  type Generated,
+  readOptions,
+  type GenerateInput,
   type GenerateOptions,
-  type Generation,
+  type ImageOutput,
   type Prompt,
-} from './generation.js';
+  type Spelled,
+  type TensorOutput,
+} from './generate-options.js';
+import { imagesOf, type GeneratedImages, type GeneratedTensors } from './generated.js';
+import { resolveGeneration, sizeOf, xlOptions, type Generation, type TensorOptions } from './generation.js';
 import { guidedPrediction } from './guidance.js';
 import { decodeImages } from './image-decoder.js';
 import { checkSize } from './image-size.js';
 import { ImageEncoder } from './image-encoder.js';
-import { initialLatents } from './latents.js';
+import { initialLatents, type NoiseGenerator } from './latents.js';
 import { loadParts, type FromPretrainedOptions, type StableDiffusionParts } from './load-parts.js';
 import { modelKind, type ModelKind } from './model-kind.js';
 import { modelParams, withModelParams, type ModelParams } from './model-params.js';
 import { checkParts } from './part-configs.js';
 import { PromptEncoder, type EncodePromptOptions } from './prompt-encoder.js';
+import { startImage } from './start-image.js';
 import { encodeForImages, truncatedTexts } from './text-conditioning.js';
 import { textStages } from './text-stages.js';
 import { loadTextualInversion, type TextualInversionOptions, type TokenEmbeddings } from './textual-inversion.js';
@@ -148,6 +153,16 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return this.#scheduler;
   }
 
+  /** The processor or library that computes, as the engine names it: `cpu` of ONNX Runtime, a tfjs backend. */
+  get device(): string {
+    return this.engine.device;
+  }
+
+  /** The number format of the engine's matrix products and convolutions; all else is float32, images included. */
+  get dtype(): Precision {
+    return this.engine.precision;
+  }
+
   /** Whether this is a model of the kind of SDXL. */
   get isXL(): boolean {
     return this.textEncoder2 !== undefined;
@@ -253,7 +268,7 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     generator,
     numInferenceSteps,
     ...size
-  }: BatchSize & { generator: TorchGenerator; numInferenceSteps: number }): Tensor4D {
+  }: BatchSize & { generator: NoiseGenerator; numInferenceSteps: number }): Tensor4D {
     return initialLatents(this.latentShape(size), generator, this.scheduler.initNoiseSigma(numInferenceSteps));
   }
 
@@ -281,43 +296,42 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
 
   /**
    * Encodes images `[B, H, W, 3]` in [0, 1] to latents `[B, h, w, C]`: a sample of the VAE's posterior, with noise of
-   * the generator.
+   * the generator, or as many samples as there are generators, of the images in turn.
    */
-  encodeImage(images: Tensor4D, generator: TorchGenerator): Promise<Tensor4D> {
+  encodeImage(images: Tensor4D, generator: NoiseGenerator): Promise<Tensor4D> {
     return this.#images.encode(images, generator);
   }
 
   /**
    * Generates images from text, and from an image if one is given. The same seed gives the images that diffusers draws
-   * with a generator on the CPU.
-   * Disposes its intermediate tensors, also when it throws.
-   * @param prompt one or several prompts, or their encoding, which stays the caller's
-   * @throws if the list of prompts is empty, an option is out of range or belongs to another kind of model; the reason
-   *   of the signal once it is aborted
+   * with a generator on the CPU. Returns a list of images that hold their bytes; with `outputType: 'tensor'` returns
+   * tensors, which the caller disposes. Disposes its intermediate tensors, also when it throws.
+   * @param options the prompt and all other options, under our names or those of diffusers
+   * @throws if there is no prompt, an option is unknown, out of range, given in two spellings or belongs to another
+   *   kind of model; the reason of the signal once it is aborted
    */
-  async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Generated> {
-    const generation = resolveGeneration(prompt, options, this.scheduler, {
-      ...this.kind,
-      strength: this.isXL ? 0.3 : 0.8,
-      zeroNegative: this.zeroNegative,
-      refused: this.isXL ? [] : xlOptions,
-    });
-    const [height, width] = sizeOf(options);
-    const size = { batch: generation.count * generation.numImagesPerPrompt, height, width };
-    const shape = this.latentShape(size);
+  generate(options: Spelled<GenerateInput> & TensorOutput): Promise<GeneratedTensors>;
+  generate(options: Spelled<GenerateInput> & ImageOutput): Promise<GeneratedImages>;
+  /** @param prompt one or several prompts, or their encoding, which stays the caller's */
+  generate(prompt: Prompt, options: Spelled<GenerateOptions> & TensorOutput): Promise<GeneratedTensors>;
+  generate(prompt: Prompt, options?: Spelled<GenerateOptions> & ImageOutput): Promise<GeneratedImages>;
+  async generate(
+    first: Prompt | Spelled<GenerateInput>,
+    more?: Spelled<GenerateOptions>,
+  ): Promise<GeneratedTensors | GeneratedImages> {
+    const { prompt, options: given, outputType } = readOptions(first, more);
     const intermediates: Tensor[] = [];
     try {
-      const guided = usesGuidance(this.unet.config, generation.guidanceScale);
-      const encoded = await encodeForImages(this.#prompts, generation, guided, intermediates);
-      const conditioning = { ...encoded, ...this.#timeIds(size, options, intermediates) };
-      const latents = await this.#generateLatents(shape, conditioning, generation, options, intermediates);
+      const options = { ...given, image: startImage(given.image, intermediates) };
+      const generation = this.#resolve(prompt, options);
+      const latents = await this.#drawLatents(generation, options, intermediates);
       const images = await this.decode(latents);
-      return {
-        images,
-        latents: clone(latents),
-        seed: generation.seed,
-        truncated: truncatedTexts(generation, this.#prompts),
-      };
+      const truncated = truncatedTexts(generation, this.#prompts);
+      if (outputType === 'tensor') return { images, latents: clone(latents), seed: generation.seed, truncated };
+      intermediates.push(images);
+      const [, height, width] = images.shape;
+      const sampler = this.scheduler.config._class_name as string;
+      return imagesOf(await toUint8(images), generation, { sampler, height, width }, truncated);
     } finally {
       dispose(intermediates);
     }
@@ -334,39 +348,38 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
     return { tokenizer, textEncoder, tokenizer2, textEncoder2, unet, vae, scheduler, engine, forceZerosForEmptyPrompt };
   }
 
-  /**
-   * Runs the chain from x_T to x_0 and keeps only the newest latents. Adds every tensor to `intermediates`.
-   */
-  async #generateLatents(
-    shape: Tensor4D['shape'],
-    conditioning: Conditioning,
-    generation: Generation,
-    { latents: start, noise, annealed, onStep, signal }: GenerateOptions,
-    intermediates: Tensor[],
-  ): Promise<Tensor4D> {
+  #resolve(prompt: Prompt, options: TensorOptions): Generation {
+    return resolveGeneration(prompt, options, this.scheduler, {
+      ...this.kind,
+      strength: this.isXL ? 0.3 : 0.8,
+      zeroNegative: this.zeroNegative,
+      refused: this.isXL ? [] : xlOptions,
+    });
+  }
+
+  /** Encodes the prompts and runs the chain. Adds every tensor to `intermediates`. */
+  async #drawLatents(generation: Generation, options: TensorOptions, intermediates: Tensor[]): Promise<Tensor4D> {
     const { scheduler, unet } = this;
-    const imageEncoder = this.#images;
-    const chain = await startChain({ scheduler, unet, imageEncoder, noise: start, shape }, generation);
-    let { latents } = chain;
-    intermediates.push(latents);
-    const { steps } = chain;
-    const total = steps.length;
-    const predict = annealed && this.#annealedPredictor(generation.guidanceRescale, annealed, total);
-    const options = { ...generation, ...conditioning, steps, predict, noise, signal };
-    for await (const denoised of this.denoise(latents, options)) {
-      denoised.modelOutput.dispose();
-      latents.dispose();
-      latents = denoised.latents;
-      intermediates.push(latents);
-      onStep?.({ step: denoised.step, total });
-    }
-    return latents;
+    const [height, width] = sizeOf(options);
+    const size = { batch: generation.count * generation.numImagesPerPrompt, height, width };
+    const shape = this.latentShape(size);
+    const guided = usesGuidance(unet.config, generation.guidanceScale);
+    const encoded = await encodeForImages(this.#prompts, generation, guided, intermediates);
+    const conditioning = { ...encoded, ...this.#timeIds(size, options, intermediates) };
+    const { latents, noise, annealed, onStep, signal } = options;
+    const inputs = { scheduler, unet, imageEncoder: this.#images, noise: latents, shape };
+    const start = await startChain(inputs, generation);
+    intermediates.push(start.latents);
+    const { steps } = start;
+    const predict = annealed && this.#annealedPredictor(generation.guidanceRescale, annealed, steps.length);
+    const chain = this.denoise(start.latents, { ...generation, ...conditioning, steps, predict, noise, signal });
+    return followChain(start, chain, onStep, intermediates);
   }
 
   /** The sizes that SDXL is conditioned on. Adds every tensor to `intermediates`. */
   #timeIds(
     size: BatchSize,
-    options: GenerateOptions,
+    options: TensorOptions,
     intermediates: Tensor[],
   ): Pick<Conditioning, 'timeIds' | 'negativeTimeIds'> {
     const timeIds = this.timeIds(size, options);

@@ -1,6 +1,7 @@
 import { reshape, tidy, tile, type Tensor } from '@tensorflow/tfjs-core';
 import type { Conditioning, PromptEncoding } from './conditioning.js';
-import { isEncoding, type Generation, type PromptTexts } from './generation.js';
+import { isEncoding } from './generate-options.js';
+import type { Generation, PromptTexts } from './generation.js';
 import type { PromptEncoder } from './prompt-encoder.js';
 
 /**

@@ -102,6 +102,7 @@ describe('fromSingleFile', () => {
       kind
     ]!;
     const { images } = await pipeline.generate(prompts[0]!, {
+      outputType: 'tensor',
       latents: toNHWC(start),
       numInferenceSteps: 2,
       guidanceScale: 3,

@@ -2,12 +2,14 @@ import { fill, memory, zeros } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '@alignprop/autograd-ext';
 import { expectNoLeaks } from '@alignprop/autograd-ext/testing';
-import type { StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { GenerateOptions, GeneratedTensors, Prompt, StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import { brightness, tinyConfig, tinyPipeline } from '../__fixtures__/tiny-run.js';
 import { parseAlignPropConfig } from '../config/config.js';
 import { evaluator, type EvaluatedImages } from './evaluator.js';
 import { ShownImages } from './shown-images.js';
+
+type Draw = (prompt: Prompt, options: GenerateOptions & { outputType: 'tensor' }) => Promise<GeneratedTensors>;
 
 describe('evaluator', () => {
   let pipeline: StableDiffusionPipeline;
@@ -50,8 +52,8 @@ describe('evaluator', () => {
   it('draws with the settings of its own that the configuration has, and is as training otherwise', async () => {
     const drawn: unknown[] = [];
     const spying = pipeline.with({});
-    const generate = spying.generate.bind(spying);
-    spying.generate = (prompts, options) => (drawn.push(options), generate(prompts, options));
+    const generate = spying.generate.bind(spying) as Draw;
+    spying.generate = ((prompt, options) => (drawn.push(options), generate(prompt, options))) as Draw as never;
     const own = {
       ...{ eval_num_steps: 2, eval_eta: 0, eval_guidance_scale: 4, eval_negative_prompts: 'dull' },
       ...{ eval_height: 8, eval_width: 24, eval_seed: 7 },
@@ -97,11 +99,11 @@ describe('evaluator', () => {
     expectNoLeaks(async () => {
       const drawn: unknown[] = [];
       const spying = pipeline.with({});
-      const generate = spying.generate.bind(spying);
-      spying.generate = (prompts, options) => (
-        drawn.push([prompts, options?.negativePrompt]),
-        generate(prompts, options)
-      );
+      const generate = spying.generate.bind(spying) as Draw;
+      spying.generate = ((prompt, options) => (
+        drawn.push([prompt, options.negativePrompt]),
+        generate(prompt, options)
+      )) as Draw as never;
       const evaluate = evaluator(pipeline.engine, {
         config: { ...config, negative_prompts: ['dull', 'striped'] },
         prompts: ['crab', 'fox', 'owl'],

@@ -103,7 +103,7 @@ export function evaluator<M = undefined>(
     for (const [i, prompt] of prompts.entries()) {
       const negativePrompt = negativePrompts?.[i] ?? negatives[i % negatives.length];
       const options = { ...sampling, negativePrompt, numImagesPerPrompt: count, generator, signal };
-      const { images, latents } = await pipeline.generate(prompt, options);
+      const { images, latents } = await pipeline.generate(prompt, { ...options, outputType: 'tensor' });
       latents.dispose();
       try {
         const metadata = times(promptMetadata?.[i] as M);

@@ -52,7 +52,13 @@ async function run(options: AlignPropConfigInput, lastStep = Infinity) {
 }
 
 const draw = async (from: StableDiffusionPipeline) => {
-  const { images, latents } = await from.generate('cat', { seed: 1, numInferenceSteps: 2, height: 16, width: 16 });
+  const { images, latents } = await from.generate('cat', {
+    seed: 1,
+    numInferenceSteps: 2,
+    height: 16,
+    width: 16,
+    outputType: 'tensor',
+  });
   const pixels = [...images.dataSync()];
   dispose([images, latents]);
   return pixels;

@@ -57,6 +57,7 @@ describe.each(engineNames)('an LCM-LoRA on %s', (name) => {
     const pipeline = await adapted(run.lora_scale);
     const noises = unstack(io[`${label}.noise`]!);
     const drawn = await pipeline.generate(run.prompt, {
+      outputType: 'tensor',
       negativePrompt: run.negative_prompt ?? undefined,
       numInferenceSteps: run.steps,
       guidanceScale: run.guidance_scale,

@@ -241,7 +241,13 @@ describe('the run folder', () => {
     const trainer = tinyTrainer({ pipeline, config: { ...oneStepConfig, output_dir: out, train_learning_rate: 0.1 } });
     await collect(trainer);
     const draw = async (from: StableDiffusionPipeline) => {
-      const { images, latents } = await from.generate('cat', { seed: 1, numInferenceSteps: 2, height: 16, width: 16 });
+      const { images, latents } = await from.generate('cat', {
+        seed: 1,
+        numInferenceSteps: 2,
+        height: 16,
+        width: 16,
+        outputType: 'tensor',
+      });
       const values = [...images.dataSync()];
       dispose([images, latents]);
       return values;

@@ -70,6 +70,7 @@ describe.each(engineNames)('an adapter of SDXL on %s', (engineName) => {
     expect(Object.fromEntries(counts)).toEqual({ unet, ...(file !== unetOnly && texts) });
     const pipeline = await adapted(base, opened, { scale });
     const drawn = await pipeline.generate(golden.prompt, {
+      outputType: 'tensor',
       negativePrompt: golden.negative_prompt,
       numInferenceSteps: golden.steps,
       guidanceScale: golden.guidance_scale,

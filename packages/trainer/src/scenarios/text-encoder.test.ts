@@ -174,6 +174,7 @@ describe('training the text encoder', () => {
       for (const [name, state] of Object.entries(components)) params[name] = await applyLora(trees[name]!, state);
       const draw = async (from: StableDiffusionPipeline) => {
         const { images, latents } = await from.generate('cat', {
+          outputType: 'tensor',
           seed: 1,
           numInferenceSteps: 2,
           height: 16,
