@@ -3,6 +3,7 @@ import type { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import type { Scheduler, Step } from '../schedulers/scheduler.js';
 import type { Generation } from './generation.js';
 import type { ImageEncoder } from './image-encoder.js';
+import { distilledTimesteps, type DistillationConfig } from '../schedulers/distillation.js';
 import { drawNoise, initialLatents } from './latents.js';
 
 /** The start of a denoising chain, and the steps that it takes from there. */
@@ -37,26 +38,18 @@ export async function startChain(inputs: ChainInputs, generation: Generation): P
       `${owner}: latents got shape [${noise.shape.join(', ')}], ` +
         `expected [${shape.join(', ')}] (batch, height, width, channels).`,
     );
+  if (image) return startFromImage(inputs, image, generation, stepsFromImage(inputs, generation));
   const steps = scheduler.timesteps(numInferenceSteps);
-  if (image) return startFromImage(inputs, generation, image, steps);
   const sigma = scheduler.initNoiseSigma(numInferenceSteps);
   return { latents: noise ? tidy(() => mul(noise, sigma)) : initialLatents(shape, generator, sigma), steps };
 }
 
 async function startFromImage(
-  { scheduler, unet, imageEncoder, noise: given, shape }: ChainInputs,
-  { generator, strength, numInferenceSteps }: Generation,
+  { scheduler, imageEncoder, noise: given, shape }: ChainInputs,
   image: Tensor4D,
-  schedule: readonly Step[],
+  { generator }: Generation,
+  steps: readonly Step[],
 ): Promise<ChainStart> {
-  checkChain(scheduler, unet);
-  const count = Math.min(Math.trunc(numInferenceSteps * strength), numInferenceSteps);
-  if (count < 1)
-    throw new Error(
-      `${owner}: strength got ${strength}, which leaves none of ${numInferenceSteps} steps, expected one or more. ` +
-        `Pass at least ${1 / numInferenceSteps}.`,
-    );
-  const steps = schedule.slice(schedule.length - count);
   const original = await imageEncoder.encode(image, generator);
   const noise = given ?? drawNoise(shape, generator);
   try {
@@ -69,23 +62,41 @@ async function startFromImage(
   }
 }
 
-/** @throws for chains that cannot start in the middle */
-function checkChain(scheduler: Scheduler, unet: UNet2DConditionModel): void {
-  if (scheduler.historyLength > 0)
+/**
+ * Returns the steps from an image: the last `strength` of a chain, or for latent consistency models, as diffusers'
+ * `LatentConsistencyModelImg2ImgPipeline` takes them, all steps of a chain through the last `strength` of the noise.
+ * @throws if there are none
+ */
+function stepsFromImage(
+  { scheduler, unet }: ChainInputs,
+  { strength, numInferenceSteps }: Generation,
+): readonly Step[] {
+  if (unet.config.time_cond_proj_dim !== null) return consistencySteps(scheduler, numInferenceSteps, strength);
+  const count = Math.min(Math.trunc(numInferenceSteps * strength), numInferenceSteps);
+  if (count < 1)
     throw new Error(
-      `${owner}: image got the scheduler ${String(scheduler.config._class_name)}, whose steps depend on earlier ` +
-        'ones, expected another. Take DDIM, Euler or Euler ancestral.',
+      `${owner}: strength got ${strength}, which leaves none of ${numInferenceSteps} steps, expected one or more. ` +
+        `Pass at least ${1 / numInferenceSteps}.`,
     );
-  if (unet.config.time_cond_proj_dim !== null)
-    throw new Error(
-      `${owner}: image got a latent consistency model, which starts from noise, expected another model. ` +
-        'Leave the image out.',
-    );
+  return scheduler.lastSteps(numInferenceSteps, count);
+}
+
+/** @throws if the scheduler is not that of latent consistency models: diffusers passes it the strength */
+function consistencySteps({ config }: Scheduler, count: number, strength: number): readonly Step[] {
+  const name = config._class_name as string;
+  if (name === 'LCMScheduler')
+    return distilledTimesteps(`${name}.timesteps`, config as DistillationConfig, count, strength);
+  throw new Error(
+    `${owner}: image got a latent consistency model with ${name}, expected LCMScheduler, whose steps depend on the ` +
+      "strength. Take the model's own scheduler.",
+  );
 }
 
 /** Noises latents `[B, h, w, C]` to the level before a step, whose timestep may be a fraction between two levels. */
 export function noisedTo(scheduler: Scheduler, step: Step, latents: Tensor4D, noise: Tensor4D): Tensor4D {
-  const isScaled = scheduler.inputScale(step) !== 1; // latents are then x_0 + σ · noise
-  if (isScaled) return add(latents, mul(noise, step.sigmas![step.index]!));
+  const scale = scheduler.inputScale(step);
+  if (scale !== 1) return add(latents, mul(noise, Math.sqrt(1 / scale ** 2 - 1))); // x_0 + σ · noise
+  const sigma = step.sigmas?.[step.index];
+  if (sigma !== undefined) return mul(add(latents, mul(noise, sigma)), 1 / Math.sqrt(sigma ** 2 + 1));
   return scheduler.addNoise(latents, noise, new Array<number>(latents.shape[0]).fill(step.t));
 }

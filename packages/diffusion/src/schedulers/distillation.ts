@@ -32,17 +32,24 @@ export const distillationChecks = {
 
 /**
  * Returns the steps of a chain whose timesteps are among those that a consistency model was distilled at.
- * @throws if the count is not an integer from 1 to `original_inference_steps`
+ * @param strength takes them from the last share of those timesteps
+ * @throws if the count is not an integer from 1 to `original_inference_steps`, or to the share of it
  */
-export function distilledTimesteps(owner: string, config: DistillationConfig, count: number): readonly Step[] {
-  const { num_train_timesteps: total, original_inference_steps: original } = config;
+export function distilledTimesteps(
+  owner: string,
+  config: DistillationConfig,
+  count: number,
+  strength = 1,
+): readonly Step[] {
+  const { num_train_timesteps: total, original_inference_steps: distilled } = config;
+  const original = Math.trunc(distilled * strength);
   const largest = Math.min(original, total);
   if (!Number.isInteger(count) || count < 1 || count > largest) {
     throw new Error(
-      `${owner}: numInferenceSteps got ${count}, expected an integer from 1 to original_inference_steps = ${largest}.`,
+      `${owner}: numInferenceSteps got ${count}, expected an integer from 1 to original_inference_steps${strength === 1 ? '' : ` · strength ${strength}`} = ${largest}.`,
     );
   }
-  const stride = Math.floor(total / original);
+  const stride = Math.floor(total / distilled);
   const timesteps = Array.from(
     { length: count },
     (_, i) => (original - Math.floor(i * (original / count))) * stride - 1,

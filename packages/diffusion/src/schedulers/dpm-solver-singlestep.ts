@@ -9,7 +9,7 @@ import {
   unclippedTimesteps,
   type DPMSolverConfig,
 } from './dpm-solver.js';
-import { newestCalls, noCoefficients, schedulerClass } from './scheduler-class.js';
+import { callsBefore, newestCalls, noCoefficients, schedulerClass } from './scheduler-class.js';
 import { solverSchedule } from './sigma-schedules.js';
 import { checkCurves, sigmaSteps, trainingSigmas } from './sigmas.js';
 
@@ -41,7 +41,8 @@ export const DPMSolverSinglestepScheduler = schedulerClass<DPMSolverConfig>({
       drawsNoise: () => isStochastic(config),
       coefficients: noCoefficients(name),
       step: (modelOutput, step, sample, { history, noise }) => {
-        const order = singlestepOrder(config, step.sigmas!.length - 1, step.index);
+        const grouped = singlestepOrder(config, step.sigmas!.length - 1, step.index);
+        const order = Math.min(grouped, callsBefore(step) + 1);
         const earlier = newestCalls(name, step, history, order - 1);
         const calls = [...earlier, { modelOutput, sample }].reverse();
         return solverStep({ config, step, calls, base: order - 1, noise: isStochastic(config) ? noise : undefined });

@@ -6,7 +6,7 @@ import type { ModelCall } from './scheduler.js';
 import { derivativeSchedule } from './sigma-schedules.js';
 import { checkCurves, sigmaDefaults, trainingSigmas, type SigmaConfig } from './sigmas.js';
 import { timestepSpacings, type SpacingConfig } from './spacing.js';
-import { placeOf, twoCallSteps } from './two-call-steps.js';
+import { placeOf, twoCallsAfter, twoCallSteps } from './two-call-steps.js';
 
 const name = 'HeunDiscreteScheduler';
 
@@ -44,6 +44,7 @@ export const HeunDiscreteScheduler = schedulerClass<HeunConfig>({
       predictOriginal(config.prediction_type, { signal: 1, noise: sigma }, call, bound);
     return {
       historyLength: 1,
+      callsAfter: twoCallsAfter,
       timesteps: (count) => {
         const schedule = derivativeSchedule(`${name}.timesteps`, config, sigmas, count);
         return twoCallSteps(schedule, schedule.timesteps.slice(1));

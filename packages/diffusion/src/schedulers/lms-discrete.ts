@@ -1,7 +1,7 @@
 import { betaChecks, betaDefaults, type BetaConfig } from './betas.js';
 import { combine, type Term } from './combination.js';
 import { predictOriginal, predictionTypes, type PredictionType } from './prediction.js';
-import { newestCalls, noCoefficients, schedulerClass } from './scheduler-class.js';
+import { callsBefore, newestCalls, noCoefficients, schedulerClass } from './scheduler-class.js';
 import { derivativeSchedule } from './sigma-schedules.js';
 import { checkCurves, sigmaDefaults, sigmaSteps, trainingSigmas, type SigmaConfig } from './sigmas.js';
 import { timestepSpacings, type SpacingConfig } from './spacing.js';
@@ -33,7 +33,8 @@ export const LMSDiscreteScheduler = schedulerClass<LMSConfig>({
       coefficients: noCoefficients(name),
       step: (modelOutput, step, sample, { history }) => {
         const order = Math.min(step.index + 1, largestOrder);
-        const earlier = newestCalls(name, step, history, order - 1);
+        // A chain from the middle lacks earlier calls: diffusers leaves their terms out, and keeps the order.
+        const earlier = newestCalls(name, step, history, Math.min(order - 1, callsBefore(step)));
         const calls = [...earlier, { modelOutput, sample }].reverse();
         const terms: Term[] = [[1, sample]];
         const originals = calls.map((call, i) => {

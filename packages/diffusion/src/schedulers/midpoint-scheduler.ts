@@ -16,7 +16,7 @@ import {
   type SigmaSchedule,
 } from './sigmas.js';
 import { timestepSpacings, type SpacingConfig } from './spacing.js';
-import { placeOf, twoCallSteps } from './two-call-steps.js';
+import { placeOf, twoCallsAfter, twoCallSteps } from './two-call-steps.js';
 
 const predictionTypes = ['epsilon', 'v_prediction'] as const;
 
@@ -69,6 +69,7 @@ export function midpointScheduler(name: string, rule: MidpointRule, { isAncestra
       const sigmas = trainingSigmas(alphas);
       return {
         historyLength: 1,
+        callsAfter: twoCallsAfter,
         timesteps: (count) => midpointSteps(`${name}.timesteps`, config, sigmas, count, rule),
         inputSigma: (step) => midpointInput(step, rule),
         drawsNoise: (step) => isAncestral && placeOf(step).isSecond,

@@ -1,3 +1,4 @@
+import { callsBefore } from './scheduler-class.js';
 import type { Step } from './scheduler.js';
 
 /** The options that choose the order of a multistep solver. */
@@ -12,9 +13,10 @@ export type OrderConfig = {
  * short chain.
  * @param endsInFirstOrder whether the last step is of order 1 in any case
  */
-export function multistepOrder(config: OrderConfig, { index, sigmas }: Step, endsInFirstOrder: boolean): number {
+export function multistepOrder(config: OrderConfig, step: Step, endsInFirstOrder: boolean): number {
+  const { index, sigmas } = step;
   const remaining = sigmas!.length - 1 - index;
   const isShort = config.lower_order_final && sigmas!.length - 1 < 15;
   if (remaining === 1 && (isShort || endsInFirstOrder)) return 1;
-  return Math.min(config.solver_order, index + 1, isShort ? remaining : Infinity);
+  return Math.min(config.solver_order, callsBefore(step) + 1, isShort ? remaining : Infinity);
 }

@@ -47,6 +47,7 @@ export const PNDMScheduler = schedulerClass<PNDMConfig>({
   rule: (config, alphas) => ({
     historyLength: config.skip_prk_steps ? 4 : rungeKuttaCalls,
     timesteps: (count) => (config.skip_prk_steps ? multistepChain(config, count) : rungeKuttaChain(config, count)),
+    callsAfter: (calls, steps) => (steps === 0 ? calls : counted(config, calls.slice(steps))),
     coefficients: noCoefficients(name),
     step: (modelOutput, step, sample, { history = [] }) => {
       const calls = relevantCalls(config, step, history, { modelOutput, sample });
@@ -106,6 +107,22 @@ function rungeKuttaChain(config: PNDMConfig, count: number): readonly Step[] {
   });
   const multistep = spaced.slice(rungeKuttaSteps).map((t) => ({ t, prev: t - stride }));
   return [...calls, ...multistep].map((step, index) => ({ index, ...step }));
+}
+
+/**
+ * Numbers the calls of a chain that starts in the middle. diffusers counts them from there, so that the second one
+ * repeats the first step, or what it takes for it, whichever calls these are.
+ */
+function counted({ skip_prk_steps }: PNDMConfig, calls: readonly Step[]): readonly Step[] {
+  if (!skip_prk_steps)
+    throw new Error(
+      `${name}: skip_prk_steps got false for a chain that starts in the middle, expected true: diffusers runs the ` +
+        'Runge-Kutta steps of the start of the chain there. Set skip_prk_steps to true, or take another scheduler.',
+    );
+  const stride = Math.abs(calls.at(-1)!.t - calls.at(-1)!.prev);
+  return calls.map(({ t }, index) =>
+    index === 1 ? { index, t, prev: t, from: t + stride } : { index, t, prev: t - stride },
+  );
 }
 
 interface WeightedCall extends ModelCall {

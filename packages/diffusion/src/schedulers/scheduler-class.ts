@@ -11,6 +11,8 @@ export interface SchedulerRule<Options extends StepOptions> {
   /** 0 by default. */
   readonly historyLength?: number;
   readonly timesteps: (numInferenceSteps: number) => readonly Step[];
+  /** Returns the calls after a number of steps; by default a step is one call. */
+  readonly callsAfter?: (calls: readonly Step[], steps: number) => readonly Step[];
   /**
    * The noise level of the model's input at a step, for rules whose samples are x_0 + σ · ε: their samples start at
    * the chain's largest noise level, and the model's input is the sample divided by √(σ² + 1).
@@ -76,6 +78,11 @@ export function schedulerClass<Config extends BetaConfig, Options extends StepOp
       return this.#rule.timesteps(numInferenceSteps);
     }
 
+    lastSteps(numInferenceSteps: number, count: number): readonly Step[] {
+      const calls = this.timesteps(numInferenceSteps);
+      return (this.#rule.callsAfter ?? startedAt)(calls, numInferenceSteps - count);
+    }
+
     initNoiseSigma(numInferenceSteps: number): number {
       if (!this.#rule.inputSigma) return 1;
       return startSigma(this.timesteps(numInferenceSteps)[0]!.sigmas!, this.config.timestep_spacing as string);
@@ -123,6 +130,13 @@ export function schedulerClass<Config extends BetaConfig, Options extends StepOp
     }
   };
 }
+
+/** Returns the calls from an index on. */
+export const startedAt = (calls: readonly Step[], first: number): readonly Step[] =>
+  first === 0 ? calls : calls.slice(first).map((call) => ({ ...call, first }));
+
+/** The number of calls that a chain has made before a step. */
+export const callsBefore = ({ index, first = 0 }: Step): number => index - first;
 
 /** Rescales to a terminal SNR of 0 in classes that have the option: others ignore it in files, as in diffusers. */
 function alphasOf({ name, defaults, terminalAlpha }: SchedulerDefinition<BetaConfig, never>, config: BetaConfig) {

@@ -4,6 +4,8 @@ import type { Tensor4D } from '@tensorflow/tfjs-core';
 export interface Step {
   /** Position in the chain; 0 is the noisiest step. */
   readonly index: number;
+  /** The position that a chain from the middle starts at; 0 by default. Earlier calls have not been made. */
+  readonly first?: number;
   /** The training timestep to pass to the model, in [0, num_train_timesteps); some schedulers take fractions. */
   readonly t: number;
   /** The training timestep of the sample after the step; below 0, or at 0, for the last step of the chain. */
@@ -67,6 +69,11 @@ export interface Scheduler<Options extends StepOptions = StepOptions> {
    * @throws if the count is not an integer in [1, num_train_timesteps], or the class has no chain of this length
    */
   timesteps(numInferenceSteps: number): readonly Step[];
+  /**
+   * Returns the model calls of the last `count` of these steps, as diffusers' image-to-image pipelines take them.
+   * @throws as `timesteps`
+   */
+  lastSteps(numInferenceSteps: number, count: number): readonly Step[];
   /** Returns the standard deviation of the sample that a chain of this length starts from. */
   initNoiseSigma(numInferenceSteps: number): number;
   /** Returns the factor that takes the sample before a step to the model's input. */

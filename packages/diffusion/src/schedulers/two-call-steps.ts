@@ -1,3 +1,4 @@
+import { startedAt } from './scheduler-class.js';
 import type { Step } from './scheduler.js';
 import type { SigmaSchedule } from './sigmas.js';
 
@@ -11,6 +12,9 @@ export interface TwoCallPlace {
 
 /** Returns the place of a step. */
 export const placeOf = ({ index }: Step): TwoCallPlace => ({ level: Math.floor(index / 2), isSecond: index % 2 === 1 });
+
+/** Returns the calls after a number of steps. */
+export const twoCallsAfter = (calls: readonly Step[], steps: number): readonly Step[] => startedAt(calls, 2 * steps);
 
 /**
  * Returns the steps of a chain of two model calls a level; the last level has one.

@@ -1,7 +1,7 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { combine, type Term } from './combination.js';
 import { epsilonOf, mix, predictOriginal, thresholdBound, unitLevels, type Bound } from './prediction.js';
-import { newestCalls, noCoefficients, schedulerClass } from './scheduler-class.js';
+import { callsBefore, newestCalls, noCoefficients, schedulerClass } from './scheduler-class.js';
 import { numberList, numberOrNull } from './scheduler-config.js';
 import type { ModelCall, Step } from './scheduler.js';
 import { solverSchedule } from './sigma-schedules.js';
@@ -77,8 +77,8 @@ export const UniPCMultistepScheduler = schedulerClass<UniPCConfig>({
       coefficients: noCoefficients(name),
       step: (modelOutput, step, sample, { history }) => {
         const isCorrected = correctsBefore(config, step);
-        const order = orderOf(config, step, step.index);
-        const orderBefore = isCorrected ? orderOf(config, step, step.index - 1) : 0;
+        const order = orderOf(config, step);
+        const orderBefore = isCorrected ? orderOf(config, { ...step, index: step.index - 1 }) : 0;
         const earlier = newestCalls(name, step, history, Math.max(order - 1, orderBefore));
         const calls = [...earlier, { modelOutput, sample }].reverse();
         const converted = calls.map((call, i) => convert(config, bound, step.sigmas![step.index - i]!, call));
@@ -108,13 +108,13 @@ function checkConfig(config: UniPCConfig): void {
 }
 
 /** Whether the sample that a step starts from is corrected. */
-const correctsBefore = ({ disable_corrector }: UniPCConfig, { index }: Step) =>
-  index > 0 && !disable_corrector.includes(index - 1);
+const correctsBefore = ({ disable_corrector }: UniPCConfig, step: Step) =>
+  callsBefore(step) > 0 && !disable_corrector.includes(step.index - 1);
 
-/** The order of the predictor at an index of the chain. */
-function orderOf({ solver_order, lower_order_final }: UniPCConfig, { sigmas }: Step, index: number): number {
-  const remaining = sigmas!.length - 1 - index;
-  return Math.min(solver_order, index + 1, lower_order_final ? remaining : Infinity);
+/** The order of the predictor at a step. */
+function orderOf({ solver_order, lower_order_final }: UniPCConfig, step: Step): number {
+  const remaining = step.sigmas!.length - 1 - step.index;
+  return Math.min(solver_order, callsBefore(step) + 1, lower_order_final ? remaining : Infinity);
 }
 
 /** The predicted x_0 of a call. */

@@ -17,6 +17,7 @@ export function unusableScheduler(config: SchedulerConfig, reason: Error): Sched
     config,
     historyLength: 0,
     timesteps: refuse,
+    lastSteps: refuse,
     initNoiseSigma: refuse,
     inputScale: refuse,
     drawsNoise: refuse,
