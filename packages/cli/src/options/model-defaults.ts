@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { isWeightFile } from '@alignprop/autograd-ext/weights';
 import { modelKind, readModelConfigs } from '@alignprop/diffusion';
 import { modelDefaults } from '@alignprop/trainer';
 import { withDownloads } from '../terminal/downloads.js';
@@ -9,22 +8,24 @@ import { givenFields, type ConfigOption } from './config-options.js';
 import type { ModelOptions } from './model-options.js';
 import { modelSource } from './option-sources.js';
 
+type ModelLocation = Pick<ModelOptions, 'model' | 'revision' | 'token' | 'modelConfig' | 'predictionType'>;
+
 /**
  * Sets the fields of the configuration that fit a few-step model, where nothing else sets them. Reads the configs of
- * the model, not its weights; a checkpoint in one file has none.
+ * the model, not its weights.
  * @returns what was chosen and why; undefined for models that are trained as in TRL
  * @throws if the folder is no model
  */
 export async function applyModelDefaults(
   command: Command,
   fields: readonly ConfigOption[],
-  { model, revision, token }: Pick<ModelOptions, 'model' | 'revision' | 'token'>,
+  { model, revision, token, modelConfig: config, predictionType }: ModelLocation,
 ): Promise<string | undefined> {
-  if (model === undefined || isWeightFile(model)) return undefined;
+  if (model === undefined) return undefined;
   // DDPO needs steps with noise, which the schedulers of few-step models do not have at the end.
   if ((command.getOptionValue('algorithm') as Algorithm) === 'ddpo') return undefined;
   const configs = await withDownloads(new Output({ silent: true }), (access) =>
-    readModelConfigs(model, { ...access, revision, token }),
+    readModelConfigs(model, { ...access, revision, token, config, predictionType }),
   );
   const given = givenFields(command, fields);
   const defaults = modelDefaults(configs, given);

@@ -1,5 +1,12 @@
-import { readJson, resolveSource, subfolder as openSubfolder, type FileSource } from '@alignprop/autograd-ext/weights';
+import {
+  isWeightFile,
+  readJson,
+  resolveSource,
+  subfolder as openSubfolder,
+  type FileSource,
+} from '@alignprop/autograd-ext/weights';
 import { schedulerFor } from '../schedulers/create-scheduler.js';
+import { readSingleFileConfigs, type FromSingleFileOptions } from '../single-file/open-single-file.js';
 import type { SchedulerConfig } from '../schedulers/scheduler.js';
 import type { FromPretrainedOptions } from './load-parts.js';
 import { classOf, isXL, readModelIndex } from './model-index.js';
@@ -61,15 +68,21 @@ export function modelKind(model: ModelConfigs, scheduler = 'config'): ModelKind 
   return kindOf({ ...pickConfigs(model), scheduler: schedulerFor(scheduler, model.scheduler.config) });
 }
 
+type ModelConfigOptions = Omit<FromPretrainedOptions, 'engine' | 'scheduler' | 'variant'> &
+  Pick<FromSingleFileOptions, 'config' | 'predictionType'>;
+
 /**
- * Reads the configs of a diffusers folder that its kind is known by; no weights.
- * @param location a directory, a hub id (`org/name`), or any `FileSource`
- * @throws if the folder is no pipeline, as `StableDiffusionPipeline.fromPretrained` does
+ * Reads the configs that the kind of a model is known by; no weights.
+ * @param location a diffusers folder: a directory, a hub id (`org/name`), or any `FileSource`; or the path of a
+ *   checkpoint in one file, for which `config` and `predictionType` are as in `fromSingleFile`
+ * @throws if it is no model, as `StableDiffusionPipeline.fromPretrained` and `fromSingleFile` do
  */
 export async function readModelConfigs(
   location: string | FileSource,
-  { subfolder, ...options }: Omit<FromPretrainedOptions, 'engine' | 'scheduler' | 'variant'> = {},
+  { subfolder, config, predictionType, ...options }: ModelConfigOptions = {},
 ): Promise<ModelConfigs> {
+  if (typeof location === 'string' && isWeightFile(location))
+    return readSingleFileConfigs(location, { config, predictionType, ...options });
   const root = await resolveSource(location, options);
   const source = subfolder ? openSubfolder(root, subfolder) : root;
   const index = await readModelIndex(source);

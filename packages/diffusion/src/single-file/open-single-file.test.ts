@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises';
+import { copyFile, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { cast, clipByValue, concat, tensor1d, type Tensor, type Tensor3D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
@@ -12,11 +13,13 @@ import {
   type RawTensor,
 } from '@alignprop/autograd-ext/weights';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
+import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
 import { clipText, clipTextWithProjection } from '../clip/text-model.js';
 import { CLIPTokenizer } from '../clip/tokenizer.js';
 import { addedConditions, unet2DCondition } from '../models/unet-2d-condition.js';
 import { vaeDecode, vaeEncode, type AutoencoderKL } from '../models/autoencoder-kl.js';
+import { modelKind, readModelConfigs } from '../pipelines/model-kind.js';
 import { StableDiffusionPipeline } from '../pipelines/stable-diffusion.js';
 import { checkpointKind, type CheckpointKind } from './checkpoint-kind.js';
 import { schedulerConfig } from './scheduler-layout.js';
@@ -31,6 +34,7 @@ const files = [
   { kind: 'sd2', file: 'sd2-fp16.safetensors', dtype: 'fp16' },
   { kind: 'sdxl', file: 'sdxl-fp16.safetensors', dtype: 'fp16' },
 ] as const;
+const folder = temporaryFolder();
 const path = (kind: string, file: string) => fixturePath(`single-file/${kind}/${file}`);
 const config = (kind: string) => path(kind, 'config');
 
@@ -199,6 +203,23 @@ describe('fromSingleFile', () => {
     expect(warnings).toEqual([]);
     expect(predictionOf('Stable Diffusion 2.x', undefined)).toBe('v_prediction');
     expect(warnings).toHaveLength(1);
+  });
+
+  it.each([
+    ['sd2', 'sd_turbo.safetensors', 'sd-turbo'],
+    ['sdxl', 'sd_xl_turbo_1.0_fp16.safetensors', 'sdxl-turbo'],
+  ] as const)('takes a checkpoint with the published name of a distilled model for it: %s, %s', async (...names) => {
+    const [kind, name, published] = names;
+    const own = path(kind, `${kind}-fp16.safetensors`);
+    const copy = join(folder, name);
+    await copyFile(own, copy);
+    const configs = await readModelConfigs(copy);
+    const expected = fixtureJson<object>(`sdxl-tiny/turbo/${published}/scheduler/scheduler_config.json`);
+    expect(expected).toMatchObject(configs.scheduler.config);
+    expect(modelKind(configs)).toMatchObject({ isFewStep: true, numInferenceSteps: 1, guidanceScale: 0 });
+    expect(modelKind(await readModelConfigs(own)).isFewStep).toBe(false);
+    // A folder of configs says more than a name.
+    expect(modelKind(await readModelConfigs(copy, { config: config(kind) })).isFewStep).toBe(false);
   });
 
   it('names the parts that a file lacks', async () => {

@@ -19,7 +19,7 @@ import { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import { folderScheduler } from '../schedulers/create-scheduler.js';
 import type { Scheduler } from '../schedulers/scheduler.js';
 import { checkpointKind, type CheckpointKind, type Weights } from './checkpoint-kind.js';
-import { schedulerConfig } from './scheduler-layout.js';
+import { schedulerConfig, type SchedulerHints } from './scheduler-layout.js';
 import { standardTokenizer } from './standard-tokenizer.js';
 import { textLayouts, type TextLayout } from './text-layout.js';
 import { unetConfig, unetWeights } from './unet-layout.js';
@@ -85,18 +85,33 @@ export async function openSingleFile(
   const kind = checkpointKind(weights, path);
   const configs = config === undefined ? undefined : await resolveSource(config, hubOptions);
   const opened = openModels(weights, kind, path, await configReader(configs));
-  const defaults = schedulerConfig(weights, kind, {
-    predictionType,
-    globalStep: metadata.get('global_step'),
-    onWarning: hubOptions.onWarning,
-  });
+  const hints = { predictionType, globalStep: metadata.get('global_step'), file, ...warningsOf(hubOptions) };
   return {
     ...opened,
     ...(await tokenizersFor(kind, configs)),
-    scheduler: scheduler ?? folderScheduler(configs ? await readScheduler(configs, predictionType) : defaults),
-    engine: engine ?? (await createEngine({ ...(hubOptions.onWarning && { onWarning: hubOptions.onWarning }) })),
+    scheduler: scheduler ?? folderScheduler(await readScheduler(configs, weights, kind, hints)),
+    engine: engine ?? (await createEngine(warningsOf(hubOptions))),
   };
 }
+
+/** Reads what the kind of a checkpoint is known by: names and shapes of its weights, no values. */
+export async function readSingleFileConfigs(
+  location: string | FileSource,
+  { config, predictionType, ...hubOptions }: Omit<FromSingleFileOptions, 'engine' | 'scheduler'>,
+) {
+  const { source, file } = await findWeightFile(location, { owner, names: [], ...hubOptions });
+  const { tensors: weights, metadata } = await openCheckpointFile(source, file);
+  const kind = checkpointKind(weights, `${source.location}/${file}`);
+  const configs = config === undefined ? undefined : await resolveSource(config, hubOptions);
+  const hints = { predictionType, globalStep: metadata.get('global_step'), file };
+  return {
+    isXL: kind === 'SDXL',
+    unet: { config: (await configReader(configs))('unet') ?? {} },
+    scheduler: { config: await readScheduler(configs, weights, kind, hints) },
+  };
+}
+
+const warningsOf = ({ onWarning }: HubOptions) => (onWarning ? { onWarning } : {});
 
 /** Reads the config of a part in a folder of configs. */
 type ConfigReader = (part: string) => ConfigInput | undefined;
@@ -111,8 +126,15 @@ async function configReader(configs: FileSource | undefined): Promise<ConfigRead
   return (part) => read.get(part);
 }
 
-/** Reads the scheduler of a folder of configs. */
-async function readScheduler(configs: FileSource, predictionType: string | undefined): Promise<ConfigInput> {
+/** Returns the config of the scheduler: that of a folder of configs, or else what the checkpoint tells. */
+async function readScheduler(
+  configs: FileSource | undefined,
+  weights: Weights,
+  kind: CheckpointKind,
+  hints: SchedulerHints,
+): Promise<ConfigInput> {
+  if (!configs) return schedulerConfig(weights, kind, hints);
+  const { predictionType } = hints;
   const config = (await readJson(configs, 'scheduler/scheduler_config.json')) as ConfigInput;
   return predictionType === undefined ? config : { ...config, prediction_type: predictionType };
 }

@@ -33,15 +33,41 @@ const schedulers: Readonly<Record<CheckpointKind, ConfigInput>> = {
   },
 };
 
+/** The schedulers of the published models that were distilled to one step. */
+const turboSchedulers: Readonly<Partial<Record<CheckpointKind, ConfigInput>>> = {
+  'Stable Diffusion 2.x': {
+    ...noise,
+    _class_name: 'EulerDiscreteScheduler',
+    timestep_spacing: 'trailing',
+    steps_offset: 1,
+    prediction_type: 'epsilon',
+  },
+  SDXL: {
+    ...noise,
+    _class_name: 'EulerAncestralDiscreteScheduler',
+    timestep_spacing: 'trailing',
+    steps_offset: 1,
+    prediction_type: 'epsilon',
+  },
+};
+
+/**
+ * The names of the files of SD-Turbo and SDXL-Turbo, as published: `sd_turbo.safetensors` and
+ * `sd_xl_turbo_1.0_fp16.safetensors`. Nothing in the files tells them from the models that they were distilled from.
+ */
+const turboName = /^sd_(?:xl_)?turbo(?=[_.])/i;
+
 /** The number of training steps of Stable Diffusion 2.x's base model, which predicts noise. */
 const BASE_STEPS = 875_000;
 
 /** Signs of the prediction type of a model besides the keys of its file. */
-interface SchedulerHints {
+export interface SchedulerHints {
   /** The prediction that the caller names. */
   readonly predictionType: string | undefined;
   /** `global_step` of the checkpoint, where the file has it. */
   readonly globalStep: unknown;
+  /** The name of the file. */
+  readonly file?: string;
   readonly onWarning?: (message: string) => void;
 }
 
@@ -49,13 +75,16 @@ interface SchedulerHints {
  * The scheduler's config for a checkpoint. Files of models that predict the velocity mark it by the key `v_pred`, and
  * a schedule that ends in pure noise by `ztsnr`. Those of Stable Diffusion 2.x predict noise after 875000 steps, as
  * diffusers' `from_single_file` has it, and the velocity otherwise; a file without the number of steps is taken for
- * one that predicts the velocity, with a warning.
+ * one that predicts the velocity, with a warning. SD-Turbo and SDXL-Turbo are known by the published names of their
+ * files.
  */
 export function schedulerConfig(
   weights: Weights,
   kind: CheckpointKind,
-  { predictionType, globalStep, onWarning }: SchedulerHints,
+  { predictionType, globalStep, file = '', onWarning }: SchedulerHints,
 ): ConfigInput {
+  const turbo = turboName.test(file) ? turboSchedulers[kind] : undefined;
+  if (turbo) return { ...turbo, ...(predictionType && { prediction_type: predictionType }) };
   const config = schedulers[kind];
   if (kind === 'Stable Diffusion 2.x' && predictionType === undefined && globalStep === undefined)
     onWarning?.(
