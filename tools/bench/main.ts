@@ -1,5 +1,5 @@
 // npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2
-// --runs 5 --only unet,image,train] Measures seconds and memory of UNet calls, images and training steps. Each row of
+// --runs 5 --only unet,image,train --scheduler ddim --guidance 5 --reward-decoder DIR] Measures seconds and memory of UNet calls, images and training steps. Each row of
 // the table runs in its own process, so that its peak memory is not that of another.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { memory, version_core as tfjs } from '@tensorflow/tfjs-core';
-import { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { AutoencoderTiny, StableDiffusionPipeline } from '@alignprop/diffusion';
 import { engines } from './engines.js';
 import { measurements, type BenchOptions } from './measurements.js';
 import { formatTable, type Row, type WatchedRow } from './table.js';
@@ -24,6 +24,9 @@ const { values: flags } = parseArgs({
     batch: { type: 'string', default: '1' },
     steps: { type: 'string', default: '20' },
     runs: { type: 'string', default: '5' },
+    scheduler: { type: 'string', default: 'ddim' }, // of training steps
+    guidance: { type: 'string', default: '5' },
+    'reward-decoder': { type: 'string' },
     only: { type: 'string', default: Object.keys(measurements).join() },
     row: { type: 'string' }, // set in the child process that measures this row
   },
@@ -34,6 +37,9 @@ const options: BenchOptions = {
   steps: Number(flags.steps),
   attached: flags.attached === 'all' ? Number(flags.steps) : Number(flags.attached),
   runs: Number(flags.runs),
+  scheduler: flags.scheduler,
+  guidanceScale: Number(flags.guidance),
+  rewardDecoder: undefined,
 };
 
 if (flags.row) console.log(JSON.stringify(await measureRow(flags.row)));
@@ -47,9 +53,12 @@ async function measureRow(name: string): Promise<Row> {
   )(flags.threads ? Number(flags.threads) : undefined);
   const pipeline = await StableDiffusionPipeline.fromPretrained(flags.model, { engine });
   const { label, measure } = known(measurements, name, 'row');
-  const [first, ...seconds] = await measure(pipeline, options);
+  const decoder = flags['reward-decoder'];
+  const rewardDecoder = decoder === undefined ? undefined : await AutoencoderTiny.fromPretrained(decoder);
+  const all = { ...options, rewardDecoder };
+  const [first, ...seconds] = await measure(pipeline, all);
   return {
-    label: label(options),
+    label: label(all),
     first: first!,
     seconds,
     peakResident: process.resourceUsage().maxRSS * 1024,

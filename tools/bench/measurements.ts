@@ -1,8 +1,8 @@
 import { dispose, scalar, tensor1d, type Tensor } from '@tensorflow/tfjs-core';
 import { randn, random } from '@alignprop/autograd-ext';
-import { DDIMScheduler, guidedPrediction, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { DDIMScheduler, guidedPrediction, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { jpegCompressibility } from '@alignprop/rewards';
-import { AlignPropTrainer } from '@alignprop/trainer';
+import { AlignPropTrainer, type AlignPropConfig } from '@alignprop/trainer';
 
 export interface BenchOptions {
   readonly batch: number;
@@ -13,12 +13,16 @@ export interface BenchOptions {
   readonly attached: number;
   /** Measured runs; one warm-up run comes first, which loads the weights. */
   readonly runs: number;
+  /** The scheduler of training steps, as in their configuration. */
+  readonly scheduler: string;
+  readonly guidanceScale: number;
+  /** The tiny decoder of training steps. */
+  readonly rewardDecoder: Autoencoder | undefined;
 }
 
 /** Returns the seconds of each run, the warm-up included. */
 export type Measurement = (pipeline: StableDiffusionPipeline, options: BenchOptions) => Promise<number[]>;
 
-const guidanceScale = 5;
 const prompt = 'crab';
 
 /** The rows of the table, in order. */
@@ -31,7 +35,8 @@ export const measurements: Readonly<
     measure: images,
   },
   train: {
-    label: ({ batch, steps, attached }) => `training step, batch ${batch}, ${attached} of ${steps} attached`,
+    label: ({ batch, steps, attached, rewardDecoder }) =>
+      `training step, batch ${batch}, ${attached} of ${steps} attached${rewardDecoder ? ', tiny decoder' : ''}`,
     measure: trainingSteps,
   },
 };
@@ -40,7 +45,10 @@ export const measurements: Readonly<
  * Measures the guided prediction at one timestep: the UNet on twice the batch. The text embeddings are random, so that
  * the text encoder takes no memory.
  */
-async function unetCalls(pipeline: StableDiffusionPipeline, { batch, size, runs }: BenchOptions): Promise<number[]> {
+async function unetCalls(
+  pipeline: StableDiffusionPipeline,
+  { batch, size, runs, guidanceScale }: BenchOptions,
+): Promise<number[]> {
   const predict = pipeline.engine.compile(guidedPrediction(pipeline.unet.config));
   const latents = pipeline.prepareLatents({
     batch,
@@ -62,7 +70,10 @@ async function unetCalls(pipeline: StableDiffusionPipeline, { batch, size, runs 
 }
 
 /** Measures text to image: text encoder, DDIM chain (one UNet call a step), decoder, reading the pixels. */
-async function images(base: StableDiffusionPipeline, { batch, size, steps, runs }: BenchOptions): Promise<number[]> {
+async function images(
+  base: StableDiffusionPipeline,
+  { batch, size, steps, runs, guidanceScale }: BenchOptions,
+): Promise<number[]> {
   const pipeline = base.with({ scheduler: DDIMScheduler.fromConfig(base.scheduler.config) });
   return repeat(runs, async () => {
     await pipeline.generate(prompt, {
@@ -79,16 +90,18 @@ async function images(base: StableDiffusionPipeline, { batch, size, steps, runs 
 /** Measures an optimizer step of AlignProp with the last `attached` denoising steps attached. */
 async function trainingSteps(
   pipeline: StableDiffusionPipeline,
-  { batch, size, steps, attached, runs }: BenchOptions,
+  { batch, size, steps, attached, runs, scheduler, guidanceScale, rewardDecoder }: BenchOptions,
 ): Promise<number[]> {
   const trainer = new AlignPropTrainer({
     pipeline,
     promptFunction: () => [prompt, undefined],
     rewardFunction: jpegCompressibility(),
+    rewardDecoder,
     config: {
       num_epochs: runs + 1,
       train_batch_size: batch,
       train_gradient_accumulation_steps: 1,
+      scheduler: scheduler as AlignPropConfig['scheduler'],
       sample_num_steps: steps,
       sample_guidance_scale: guidanceScale,
       backprop_strategy: 'fixed',

@@ -1,17 +1,19 @@
 // node --conditions=@alignprop/source --import tsx --import ./tools/run-sources/register.mjs \
-//   tools/bench/random-stable-diffusion.ts FOLDER [sd15|sd-turbo|sdxl]
+//   tools/bench/random-stable-diffusion.ts FOLDER [sd15|sd-turbo|sdxl|taesd]
 // Writes a pipeline with the shapes of a published model and random weights, for measurements of speed and memory:
-// Stable Diffusion 1.5 (float32, 4.3 GB), SD-Turbo (float16, 2.6 GB) or SDXL (float16, 6.9 GB). One tensor at a time is
-// in memory.
+// Stable Diffusion 1.5 (float32, 4.3 GB), SD-Turbo (float16, 2.6 GB) or SDXL (float16, 6.9 GB); or TAESD, a tiny
+// autoencoder (float32, 10 MB). One tensor at a time is in memory.
 import { fileURLToPath } from 'node:url';
 import { elementCount, ensureBackend, random, TfjsEngine, type StoredTensor } from '@alignprop/autograd-ext';
 import { initParams } from '@alignprop/autograd-ext/weights';
 import {
   AutoencoderKL,
+  AutoencoderTiny,
   CLIPTextModel,
   CLIPTextModelWithProjection,
   CLIPTokenizer,
   createScheduler,
+  saveModel,
   savePipeline,
   UNet2DConditionModel,
 } from '@alignprop/diffusion';
@@ -117,6 +119,18 @@ function valuesOf(path: string, shape: readonly number[]): Float32Array {
   return values;
 }
 
+/** Makes TAESD with random weights: the fields of its config have these defaults. */
+async function writeTinyAutoencoder(folder: string): Promise<void> {
+  await ensureBackend();
+  const spec = AutoencoderTiny.spec({});
+  const leaf = (path: string, shape: readonly number[]): StoredTensor => ({
+    shape,
+    dtype: 'F32',
+    read: async () => valuesOf(path, shape),
+  });
+  await saveModel(folder, 'AutoencoderTiny', new AutoencoderTiny({}, initParams(spec, leaf)));
+}
+
 async function writePipeline(folder: string, name: keyof typeof models): Promise<void> {
   await ensureBackend();
   const { dtype, scheduler, ...configs } = models[name];
@@ -147,6 +161,7 @@ async function writePipeline(folder: string, name: keyof typeof models): Promise
 }
 
 const [folder = 'random-sd15', name = 'sd15'] = process.argv.slice(2);
-if (!Object.hasOwn(models, name))
-  throw new Error(`random-stable-diffusion: model got '${name}', expected ${Object.keys(models).join(' or ')}.`);
-await writePipeline(folder, name as keyof typeof models);
+if (name === 'taesd') await writeTinyAutoencoder(folder);
+else if (Object.hasOwn(models, name)) await writePipeline(folder, name as keyof typeof models);
+else
+  throw new Error(`random-stable-diffusion: model got '${name}', expected ${Object.keys(models).join(', ')} or taesd.`);
