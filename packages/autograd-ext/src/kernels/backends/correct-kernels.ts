@@ -1,3 +1,4 @@
+import { broadcastFasterOnCpu } from './cpu/broadcast.js';
 import { correctStridedSlice } from './strided-slice.js';
 import { correctArgumentsOnTensorflow } from './tensorflow/arguments.js';
 import { convolveOnTensorflow } from './tensorflow/convolutions.js';
@@ -18,6 +19,7 @@ export function correctKernels(): void {
   makePaddingExplicitOnWasm();
   keepNaNWhenClippingOnWasm();
   fillEmptyReductionsOnWasm();
+  broadcastFasterOnCpu();
   correctStridedSlice();
   correctBatchedGatherOnWasm();
   convolveInputGradientOnWasm();
