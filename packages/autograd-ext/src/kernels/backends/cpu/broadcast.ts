@@ -33,7 +33,7 @@ const binaryKernels = [
 
 /**
  * Makes broadcasting on cpu several times faster: expands the smaller input by copying runs of values, then calls tfjs's
- * kernel with equal shapes. tfjs computes the index of every element by allocating arrays of coordinates.
+ * kernel with equal shapes. tfjs allocates arrays of coordinates for every element, unless an input only lacks axes.
  */
 export function broadcastFasterOnCpu(): void {
   for (const name of binaryKernels) wrapKernel(name, 'cpu', callWithEqualShapes);
@@ -41,9 +41,10 @@ export function broadcastFasterOnCpu(): void {
 
 function callWithEqualShapes(call: Parameters<KernelFunc>[0], original: KernelFunc): ReturnType<KernelFunc> {
   const { a, b } = call.inputs as { a: TensorInfo; b: TensorInfo };
-  if (util.arraysEqual(a.shape, b.shape) || ![a, b].every(hasNumbers)) return original(call);
-  const backend = call.backend as CpuBackend;
   const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
+  const isFast = [a, b].every((input) => backend_util.getBroadcastDims(input.shape, shape).length === 0);
+  if (isFast || ![a, b].every(hasNumbers)) return original(call);
+  const backend = call.backend as CpuBackend;
   const expanded = [a, b].map((input) => {
     if (util.arraysEqual(input.shape, shape)) return input;
     return backend.makeTensorInfo(
