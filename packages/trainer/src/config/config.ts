@@ -52,7 +52,7 @@ const fields = {
     .nullable()
     .default(null)
     .describe(
-      `Where metrics go besides metrics.jsonl, which every run with a folder has. ${trackerHelp}. "wandb" is refused.`,
+      `Where metrics go besides metrics.jsonl, which every run with a folder has. ${trackerHelp}.`,
     ),
   log_image_freq: positive()
     .default(1)

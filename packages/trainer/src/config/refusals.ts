@@ -1,4 +1,3 @@
-import { trackerRefusal } from '../trackers/create-trackers.js';
 
 /** The options whose combinations are refused alike by both trainers. */
 interface SharedOptions {
@@ -32,8 +31,6 @@ export function refuseShared(config: SharedOptions, refuse: (key: keyof SharedOp
       `got ${config.early_stopping_patience}, expected null without eval_freq. Set eval_freq.`,
     );
   if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not implemented.');
-  const trackerProblem = trackerRefusal(config.log_with);
-  if (trackerProblem) refuse('log_with', trackerProblem);
   const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
   if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here reads it.`);
 }

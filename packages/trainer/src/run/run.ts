@@ -181,6 +181,7 @@ export class Run {
       fromStep: this.#globalStep,
       fromEvaluation: this.#globalStep + (isEvaluated ? 1 : 0),
       warn: (message) => this.#logger.warn(message),
+      info: (message) => this.#logger.info(message),
     });
     const guard: Tracker = { log: () => this.#lock?.check(), close: () => {} };
     return allTrackers([guard, ...trackers, callersTrackers]);

@@ -44,6 +44,7 @@ interface Contract {
 const contracts: Readonly<Record<TrackerName, Contract>> = {
   jsonl: { output: () => textOf(out) },
   tensorboard: { output: () => textOf(join(out, 'trl')) },
+  wandb: { output: () => textOf(join(out, 'wandb')) },
   trackio: {
     output: () => Promise.resolve(JSON.stringify(server.posted('/api/bulk_log'))),
     kwargs: () => ({ trackio: { url: `${server.url}?write_token=${writeToken}` } }),
@@ -56,6 +57,7 @@ const trackedRun = (name: TrackerName, folder: string, kwargs: AlignPropConfigIn
   folder: { path: folder, metrics: join(folder, 'metrics.jsonl') },
   fromStep: 0,
   warn: () => {},
+  info: () => {},
 });
 
 describe.each(Object.keys(trackers) as TrackerName[])('the tracker %s', (name) => {
@@ -119,7 +121,7 @@ describe('createTrackers', () => {
 
   it('creates nothing without a folder and log_with', async () => {
     const config = parseAlignPropConfig();
-    expect(await createTrackers(config, undefined, { fromStep: 0, warn: () => {} })).toEqual([]);
+    expect(await createTrackers(config, undefined, { fromStep: 0, warn: () => {}, info: () => {} })).toEqual([]);
   });
 });
 

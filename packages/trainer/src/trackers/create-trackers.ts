@@ -7,28 +7,15 @@ import { tensorboard } from './tensorboard.js';
 import type { TrackedRun, TrackerKind } from './tracker-kind.js';
 import type { Tracker } from './tracker.js';
 import { trackio } from './trackio.js';
+import { wandb } from './wandb.js';
 
 /** The trackers that `log_with` can name. A new one is a file beside this one and a line here. */
-export const trackers = { jsonl, tensorboard, trackio } satisfies Readonly<Record<string, TrackerKind>>;
-
-/** Trackers that TRL has and that are refused here: this package has no client for them. */
-const refused = ['wandb'] as const;
+export const trackers = { jsonl, tensorboard, trackio, wandb } satisfies Readonly<Record<string, TrackerKind>>;
 
 export type TrackerName = keyof typeof trackers;
-const names = Object.keys(trackers) as TrackerName[];
 
-/** The values of `log_with`, refused ones included. */
-export const trackerNames: readonly (TrackerName | (typeof refused)[number])[] = [...names, ...refused];
-
-/** Why `log_with` cannot be this; undefined where it can. */
-export function trackerRefusal(name: string | null): string | undefined {
-  if (name === null || Object.hasOwn(trackers, name)) return undefined;
-  const choices = names.toReversed().map((choice) => `'${choice}'`);
-  return (
-    `got '${name}', expected ${choices.join(', ')} or null. ` +
-    'Choose one of these, or pass a tracker of your own to the trainer.'
-  );
-}
+/** The values of `log_with`. */
+export const trackerNames = Object.keys(trackers) as TrackerName[];
 
 /** The trackers' own descriptions, for the help of `log_with`. */
 export const trackerHelp = describeEach(({ description }) => [description]);
@@ -66,7 +53,7 @@ export const trackerOptions = z.strictObject(
 export async function createTrackers(
   config: TrackedRun['config'] & { readonly log_with: string | null },
   folder: TrackedRun['folder'],
-  start: Pick<TrackedRun, 'fromStep' | 'fromEvaluation' | 'warn'>,
+  start: Pick<TrackedRun, 'fromStep' | 'fromEvaluation' | 'warn' | 'info'>,
 ): Promise<readonly Tracker[]> {
   const created: Tracker[] = [];
   const failures = new FailureReports(start.warn);

@@ -1,5 +1,5 @@
 import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
-import type { Tracker } from './tracker.js';
+import type { SampleDetails, Tracker } from './tracker.js';
 
 /** Images with their prompts and rewards. */
 interface Samples {
@@ -13,15 +13,20 @@ interface Samples {
  * `imageSamplesHook` is given.
  */
 export async function logSamples(samples: Samples, globalStep: number, tracker: Tracker): Promise<void> {
-  await tracker.logImages?.(samples.images, await captionsOf(samples), globalStep);
+  await tracker.logImages?.(samples.images, ...(await labelsOf(samples, globalStep)));
 }
 
 /** The same for images of an evaluation, where no `evaluationSamplesHook` is given. */
 export async function logEvaluationSamples(samples: Samples, globalStep: number, tracker: Tracker): Promise<void> {
-  await tracker.logEvaluationImages?.(samples.images, await captionsOf(samples), globalStep);
+  await tracker.logEvaluationImages?.(samples.images, ...(await labelsOf(samples, globalStep)));
 }
 
-async function captionsOf({ prompts, rewards }: Samples): Promise<readonly string[]> {
-  const values = await rewards.data();
-  return prompts.map((prompt, i) => `${prompt} | ${values[i]!.toFixed(2)}`);
+/** The arguments of `logImages` after the images. */
+async function labelsOf(
+  { prompts, rewards }: Samples,
+  globalStep: number,
+): Promise<[readonly string[], number, SampleDetails]> {
+  const values = [...(await rewards.data<'float32'>())];
+  const captions = prompts.map((prompt, i) => `${prompt} | ${values[i]!.toFixed(2)}`);
+  return [captions, globalStep, { prompts, rewards: values }];
 }

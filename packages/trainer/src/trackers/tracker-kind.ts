@@ -35,4 +35,6 @@ export interface TrackedRun {
   readonly fromEvaluation?: number;
   /** Called with a message when something could not be logged; training continues. */
   readonly warn: (message: string) => void;
+  /** Called with a message for the user, such as where to look at the run. */
+  readonly info: (message: string) => void;
 }

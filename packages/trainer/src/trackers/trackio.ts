@@ -117,8 +117,8 @@ export async function trackioTracker({
       return sendRecord(record);
     },
     logEvaluation: (metrics) => sendRecord(evaluationRecord(metrics)),
-    logImages: (...logged) => sendImages('images', ...logged),
-    logEvaluationImages: (...logged) => sendImages('evaluation', ...logged),
+    logImages: (images, captions, step) => sendImages('images', images, captions, step),
+    logEvaluationImages: (images, captions, step) => sendImages('evaluation', images, captions, step),
     close: flush,
   };
 }

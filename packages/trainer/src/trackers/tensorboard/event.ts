@@ -1,7 +1,4 @@
-import protobuf from 'protobufjs/minimal.js';
-
-type Writer = ReturnType<typeof protobuf.Writer.create>;
-type Fields = (writer: Writer) => void;
+import { encodeMessage, field, message, type Fields, type Writer } from '../protobuf.js';
 
 // Field numbers of tensorflow's event.proto, summary.proto and tensor.proto, and of the HParams plugin's
 // plugin_data.proto and api.proto.
@@ -20,22 +17,22 @@ export interface Summary {
 
 /** Encodes an event as a protocol buffer. @param wallTime seconds since 1970 */
 export function encodeEvent(content: Content, wallTime: number): Uint8Array {
-  const writer = protobuf.Writer.create();
-  writer.uint32(field(1, 1)).double(wallTime);
-  if ('fileVersion' in content) writer.uint32(field(3, 2)).string(content.fileVersion);
-  if ('restartAt' in content) {
-    writer.uint32(field(2, 0)).int64(content.restartAt);
-    message(writer, 7, (log) => log.uint32(field(1, 0)).int32(1)); // SessionLog.START
-  }
-  if ('summaries' in content) {
-    writer.uint32(field(2, 0)).int64(content.step);
-    message(writer, 5, (summary) =>
-      content.summaries.forEach(({ tag, write }) =>
-        message(summary, 1, (value) => write(value.uint32(field(1, 2)).string(tag))),
-      ),
-    );
-  }
-  return writer.finish();
+  return encodeMessage((writer) => {
+    writer.uint32(field(1, 1)).double(wallTime);
+    if ('fileVersion' in content) writer.uint32(field(3, 2)).string(content.fileVersion);
+    if ('restartAt' in content) {
+      writer.uint32(field(2, 0)).int64(content.restartAt);
+      message(writer, 7, (log) => log.uint32(field(1, 0)).int32(1)); // SessionLog.START
+    }
+    if ('summaries' in content) {
+      writer.uint32(field(2, 0)).int64(content.step);
+      message(writer, 5, (summary) =>
+        content.summaries.forEach(({ tag, write }) =>
+          message(summary, 1, (value) => write(value.uint32(field(1, 2)).string(tag))),
+        ),
+      );
+    }
+  });
 }
 
 /** A scalar. */
@@ -127,11 +124,7 @@ const hparamsSummary = (tag: string, content: Uint8Array): Summary => ({
   write: (writer) => pluginData(writer, 'hparams', content),
 });
 
-function pluginMessage(id: number, write: Fields): Uint8Array {
-  const writer = protobuf.Writer.create();
-  message(writer, id, write);
-  return writer.finish();
-}
+const pluginMessage = (id: number, write: Fields): Uint8Array => encodeMessage((writer) => message(writer, id, write));
 
 function pluginData(writer: Writer, plugin: string, content: Uint8Array): void {
   message(writer, 9, (metadata) =>
@@ -141,12 +134,3 @@ function pluginData(writer: Writer, plugin: string, content: Uint8Array): void {
     }),
   );
 }
-
-function message(writer: Writer, id: number, write: Fields): void {
-  writer.uint32(field(id, 2)).fork();
-  write(writer);
-  writer.ldelim();
-}
-
-/** The key of a field. Wire types: 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes. */
-const field = (id: number, type: number): number => (id << 3) | type;
