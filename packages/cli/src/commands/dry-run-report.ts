@@ -242,6 +242,7 @@ function outputFiles(config: RunConfig, hasEvalPrompts: boolean): readonly strin
     ...(hasEvalPrompts ? ['before-after.png'] : []),
     ...(config.eval_freq === null ? [] : ['evaluations.jsonl', 'best/']),
     ...(config.log_with === 'tensorboard' ? [`${config.tracker_project_name}/`] : []),
+    ...(config.log_with === 'wandb' ? ['wandb/'] : []),
   ];
   return names.map((name) => `${config.output_dir}/${name}`);
 }

@@ -102,7 +102,6 @@ describe('parseAlignPropConfig', () => {
     ['kl_weight', { kl_weight: 1, use_lora: false }],
     ['kl_weight', { kl_weight: 1, train_text_encoder: true }],
     ['push_to_hub', { push_to_hub: true }],
-    ['log_with', { log_with: 'wandb' }],
     ['accelerator_kwargs', { accelerator_kwargs: { even_batches: true } }],
   ])('refuses %s where it would have no effect', (key, input) => {
     expect(refusal(input)).toMatch(new RegExp(`${key}: got .*expected`));

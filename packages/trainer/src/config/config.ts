@@ -51,9 +51,7 @@ const fields = {
     .enum(trackerNames)
     .nullable()
     .default(null)
-    .describe(
-      `Where metrics go besides metrics.jsonl, which every run with a folder has. ${trackerHelp}.`,
-    ),
+    .describe(`Where metrics go besides metrics.jsonl, which every run with a folder has. ${trackerHelp}.`),
   log_image_freq: positive()
     .default(1)
     .describe('Optimizer steps between two calls of the image samples hook, or between images that trackers get.'),

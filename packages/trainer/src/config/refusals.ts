@@ -1,4 +1,3 @@
-
 /** The options whose combinations are refused alike by both trainers. */
 interface SharedOptions {
   readonly use_lora: boolean;

@@ -57,7 +57,7 @@ describe('DDPOConfig', () => {
       train_batch_size: 3,
       train_timestep_fraction: 0.01,
       trainClipRnge: 1,
-      log_with: 'wandb',
+      accelerator_kwargs: { even_batches: true },
     };
     const problems = [
       /trainClipRnge: unknown option\. Did you mean 'trainClipRange'\?/,
@@ -67,7 +67,7 @@ describe('DDPOConfig', () => {
           'expected a divisor of the 8 images of an epoch',
       ),
       /train_timestep_fraction: got 0\.01, expected at least 1\/50/,
-      /log_with/,
+      /accelerator_kwargs/,
     ];
     const inOrder = problems.map(({ source }) => source).join('(.|\\n)*');
     expect(() => parseDDPOConfig(wrong)).toThrow(new RegExp(inOrder));

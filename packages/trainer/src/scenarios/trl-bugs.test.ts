@@ -278,9 +278,7 @@ describe('T9: TRL has options that nothing reads, and does not notice a reward w
       expect(occurs(field, code), `${field} is read`).toBe(false);
     const refused: Record<string, unknown> = {
       accelerator_kwargs: { even_batches: true },
-      tracker_kwargs: { wandb: {} },
       push_to_hub: true,
-      log_with: 'wandb',
     };
     for (const [field, schema] of Object.entries(alignPropConfigSchema.shape)) {
       if (occurs(field, code) || /Accepted so that|kept in config\.json/.test(schema.description ?? '')) continue;

@@ -18,7 +18,7 @@ beforeAll(() => useBackend('cpu'));
 
 const run = promisify(execFile);
 const python = process.env.PYTHON ?? 'python3';
-const hasWandb = await run(python, ['-c', 'import wandb']).then(
+const hasWandb = await run(python, ['-c', 'import wandb.proto.wandb_internal_pb2']).then(
   () => true,
   () => false,
 );
