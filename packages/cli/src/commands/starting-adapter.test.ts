@@ -57,7 +57,7 @@ it.each<[problem: string, words: readonly string[], message: RegExp]>([
 });
 
 it('trains a new adapter upon a frozen one, and resumes with it alone', async () => {
-  expect(await train('upon', '--lora', `${file('first')}:1`, '--lora-freeze', '--lora-rank', '1')).toBe(0);
+  expect(await train('upon', ...lora, '--lora-scale', '1', '--lora-freeze', '--lora-rank', '1')).toBe(0);
   expect(evaluations('upon')[0]).toBeCloseTo(evaluations('first')[1]!, 4);
   expect(await run(['resume', file('upon'), '--num-epochs', '2', '--quiet'])).toBe(0);
   const { components } = await openLora(file(`upon/${weights}`));

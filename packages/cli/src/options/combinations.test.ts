@@ -18,6 +18,7 @@ const file = join(folder, 'config.yaml');
 const trainings: readonly (readonly [option: string, flags: string, config: object, problem: RegExp])[] = [
   ['lora-file', '--lora-file a', { lora_file: 'a' }, /without --lora\. Give --lora, or leave it out/],
   ['lora-freeze', '--lora-freeze', { lora_freeze: true }, /without --lora\./],
+  ['lora-scale', '--lora a --lora-scale 2', { lora: 'a', lora_scale: 2 }, /without --lora-freeze\./],
   ['revision', '--revision v1', { revision: 'v1' }, /without --model\./],
   ['variant', '--variant fp16', { variant: 'fp16' }, /without --model\./],
   ['model-config', '--model-config a', { model_config: 'a' }, /without --model\./],
@@ -80,6 +81,7 @@ const trainings: readonly (readonly [option: string, flags: string, config: obje
 
 const others: readonly (readonly [option: string, line: string, problem: RegExp])[] = [
   ['lora-scale', 'generate crab --lora-scale 2', /without --lora\./],
+  ['lora-scale', 'generate crab --lora a:1 --lora-scale 2', /no effect: every adapter of --lora has a weight\./],
   ['lora-anneal', 'generate crab --lora-anneal 1', /without --lora\./],
   ['strength', 'generate crab --strength 0.5', /without --image\./],
   ['prompt-column', 'generate crab --prompt-column a', /without --prompts\./],

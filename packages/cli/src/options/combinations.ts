@@ -2,6 +2,7 @@ import { resolve, sep } from 'node:path';
 import type { Command, Option } from 'commander';
 import type { BackendName, Device, EngineName } from '@alignprop/autograd-ext';
 import { UsageError } from '../terminal/errors.js';
+import { collectLora, type LoraChoice } from './lora-options.js';
 import { precisionOf, precisions, type MixedPrecision } from './engine-options.js';
 import { manifestSource } from './option-sources.js';
 
@@ -36,6 +37,13 @@ const excludes = (option: string, other: string, isExcluded: (options: MergedOpt
 
 const isTfjs = ({ value }: MergedOptions): boolean => value('engine') === 'tfjs';
 const isTfjsByBackend = ({ isSet }: MergedOptions): boolean => isSet('backend') && !isSet('engine') && !isSet('device');
+/** Whether an adapter has no weight of its own. @param lora adapters as text, or parsed; none, or unset */
+const hasUnweighted = (lora: unknown): boolean => {
+  const all = [lora ?? []].flat() as unknown as readonly (string | LoraChoice)[];
+  return (
+    all.length === 0 || all.some((one) => (typeof one === 'string' ? collectLora(one)[0]! : one).weight === undefined)
+  );
+};
 /** Whether a path is a folder or in it. */
 const isInside = (folder: unknown, path: unknown): boolean =>
   `${resolve(String(path))}${sep}`.startsWith(`${resolve(String(folder))}${sep}`);
@@ -44,6 +52,15 @@ const hasEstimator = ({ isSet }: MergedOptions): boolean => isSet('estimator') |
 /** All combinations that are refused. Those of fields of the configuration alone are refused by its schema. */
 export const combinations: readonly Combination[] = [
   ...['lora-scale', 'lora-anneal', 'lora-freeze'].map((option) => needs(option, 'lora')),
+  {
+    option: 'lora-scale',
+    problem: ({ value }) =>
+      hasUnweighted(value('lora')) ? undefined : 'has no effect: every adapter of --lora has a weight. Leave it out.',
+  },
+  {
+    ...needs('lora-scale', 'lora-freeze'), // an adapter that goes on training is as strong as it is
+    commands: ['train', 'resume'],
+  },
   { ...needs('lora-file', 'lora'), commands: ['train', 'resume', 'generate'] }, // export has it as an argument
   ...['revision', 'pretrained-revision', 'variant', 'model-config', 'prediction-type'].map((option) => ({
     ...needs(option, 'model', 'pretrained-model'),

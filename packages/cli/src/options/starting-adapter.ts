@@ -11,17 +11,18 @@ import { absorbed, applyAdapters } from './apply-adapters.js';
 import type { ConfigOption } from './config-options.js';
 import { collectLora, type LoraChoice } from './lora-options.js';
 import { adapterSource } from './option-sources.js';
-import { collectValues } from './option-parsers.js';
+import { collectValues, parseNumber } from './option-parsers.js';
 
 /** Values of the options that name the adapter that a run starts from. */
 export interface StartingAdapterOptions {
   lora?: string | readonly string[];
   loraFile?: string;
   loraFreeze?: boolean;
+  loraScale?: number;
   hfUserAccessToken?: string;
 }
 
-/** Adds `--lora`, `--lora-file` and `--lora-freeze`. */
+/** Adds `--lora`, `--lora-file`, `--lora-freeze` and `--lora-scale`. */
 export const addStartingAdapter = (command: Command): Command =>
   command
     .option(
@@ -31,7 +32,12 @@ export const addStartingAdapter = (command: Command): Command =>
       collectValues,
     )
     .option('--lora-file <name>', 'Name of the file in a folder or repository with several.')
-    .option('--lora-freeze', 'Make the adapter of --lora part of the model, and train a new one upon it.');
+    .option('--lora-freeze', 'Make the adapter of --lora part of the model, and train a new one upon it.')
+    .option(
+      '--lora-scale <n>',
+      'With --lora-freeze, the strength of adapters that are given without a weight. (default: 1)',
+      parseNumber,
+    );
 
 const choices = ({ lora = [] }: StartingAdapterOptions): readonly LoraChoice[] =>
   [lora].flat().reduce<readonly LoraChoice[]>((all, text) => collectLora(text, all), []);
@@ -42,6 +48,7 @@ const choices = ({ lora = [] }: StartingAdapterOptions): readonly LoraChoice[] =
  *   weight, or if none is given to freeze
  */
 export async function applyAdapterFields(command: Command, fields: readonly ConfigOption[]): Promise<void> {
+  applyScale(command);
   const options = command.opts<StartingAdapterOptions>();
   const [choice, ...others] = choices(options);
   if (!choice || options.loraFreeze) return;
@@ -61,6 +68,18 @@ export async function applyAdapterFields(command: Command, fields: readonly Conf
       );
     command.setOptionValueWithSource(key, value, adapterSource);
   }
+}
+
+/**
+ * Writes the strength of `--lora-scale` behind the adapters that have none, so that the run's manifest and its next
+ * commands have it.
+ */
+function applyScale(command: Command): void {
+  const { loraScale, ...options } = command.opts<StartingAdapterOptions>();
+  if (loraScale === undefined) return;
+  const weighted = choices(options).map(({ source, weight = loraScale }) => `${source}:${weight}`);
+  command.setOptionValueWithSource('lora', weighted, command.getOptionValueSource('lora'));
+  command.setOptionValueWithSource('loraScale', undefined, undefined);
 }
 
 /** Reads the fields of the configuration that a file determines. Where ranks differ, that of the first module. */
