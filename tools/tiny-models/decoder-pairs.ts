@@ -1,6 +1,7 @@
 import { add, concat, dispose, mul, tensor4d, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
 import { randn, type TorchGenerator } from '@alignprop/autograd-ext';
 import { vaeDecode, vaeEncode, type AutoencoderKLConfig, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { rowsOf, stacked } from './rows.js';
 
 /** The largest standard deviation of the noise on latents: the chain's ends are no encodings of pictures. */
 const largestNoise = 0.6;
@@ -29,7 +30,7 @@ export async function decoderPairs(
   const pairs: Pair[] = [];
   for (let first = 0; first < pictures.length; first += batchSize) {
     const batch = pictures.slice(first, first + batchSize);
-    const images = stacked(batch, [64, 64, 3]);
+    const images = stacked<Tensor4D>(batch, [64, 64, 3]);
     const [clean] = await encode(vae.params, images);
     const noisy = withNoise(clean as Tensor4D, generator);
     const both = concat([clean as Tensor4D, noisy]);
@@ -42,16 +43,6 @@ export async function decoderPairs(
   return pairs;
 }
 
-/** Stacks rows `[height, width, channels]` to a batch. */
-export const stacked = (
-  rows: readonly Float32Array[],
-  [height, width, channels]: readonly [number, number, number],
-): Tensor4D => {
-  const values = new Float32Array(rows.length * rows[0]!.length);
-  rows.forEach((row, i) => values.set(row, i * row.length));
-  return tensor4d(values, [rows.length, height, width, channels]);
-};
-
 /** Adds noise whose standard deviation is another for each member of the batch. */
 const withNoise = (latents: Tensor4D, generator: TorchGenerator): Tensor4D =>
   tidy(() => {
@@ -59,9 +50,3 @@ const withNoise = (latents: Tensor4D, generator: TorchGenerator): Tensor4D =>
     const deviations = Array.from({ length: batch }, () => (generator.randint(0, 1001, 1)[0]! / 1000) * largestNoise);
     return add(latents, mul(randn(generator, latents.shape), tensor4d(deviations, [batch, 1, 1, 1])) as Tensor4D);
   });
-
-async function rowsOf(batch: Tensor4D): Promise<readonly Float32Array[]> {
-  const values = await batch.data<'float32'>();
-  const size = values.length / batch.shape[0];
-  return Array.from({ length: batch.shape[0] }, (_, i) => values.slice(i * size, (i + 1) * size));
-}

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
+import type { TorchGenerator } from '@alignprop/autograd-ext';
 
 /** Files of skin tones, which repeat a picture five times. */
 const skinTone = /1f3f[b-f]/;
@@ -25,4 +26,10 @@ async function readPicture(path: string): Promise<Float32Array> {
     .raw()
     .toBuffer();
   return Float32Array.from(bytes, (byte) => byte / 127.5 - 1);
+}
+
+/** Returns values in a random order. */
+export function shuffled<T>(values: readonly T[], source: TorchGenerator): readonly T[] {
+  const order = [...source.randn(values.length)].map((key, index) => ({ key, index })).sort((a, b) => a.key - b.key);
+  return order.map(({ index }) => values[index]!);
 }

@@ -1,34 +1,34 @@
-// npm run tiny-decoder -w tools -- --emoji FOLDER [--minutes 20 --from FOLDER --output FOLDER]
+// npm run tiny-decoder -w tools -- --emoji FOLDER [--minutes 20 --pictures 2000 --from FOLDER --output FOLDER]
 // Trains a tiny autoencoder (AutoencoderTiny) for the embedded model: its decoder learns what the model's own decoder
 // makes of latents, its encoder what the model's own encoder makes of pictures. FOLDER is the unpacked npm package
 // emoji-datasource-google; --minutes are CPU time, and --from goes on with a model.
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { add, dispose, mean, square, sub, tensor, variable, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { dispose, mean, square, sub, tensor, variable, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import {
   flattenTensors,
   mapTensors,
   OnnxRuntimeEngine,
   random,
   readValues,
-  trainable,
   useBackend,
   type Params,
   type TorchGenerator,
 } from '@alignprop/autograd-ext';
-import { initParams, saveSafetensors, writeFileAtomic } from '@alignprop/autograd-ext/weights';
+import { initParams, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import { AutoencoderTiny, StableDiffusionPipeline, tinyDecode, tinyEncode } from '@alignprop/diffusion';
-import { parseAlignPropConfig } from '@alignprop/trainer';
 import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
-// eslint-disable-next-line @nx/enforce-module-boundaries -- the optimizer is no part of the trainer's interface
-import { createOptimizer } from '../../packages/trainer/src/optim/create-optimizer.js';
-import { decoderPairs, stacked, type Pair } from './decoder-pairs.js';
-import { emojiPictures } from './emoji-pictures.js';
+import { decoderPairs, type Pair } from './decoder-pairs.js';
+import { emojiPictures, shuffled } from './emoji-pictures.js';
+import { saveHalf } from './half-file.js';
+import { stacked } from './rows.js';
+import { cosineRate, trainedLoss } from './trained-loss.js';
 
 const { values: flags } = parseArgs({
   options: {
     emoji: { type: 'string' },
     minutes: { type: 'string', default: '20' },
+    pictures: { type: 'string', default: '2000' },
     from: { type: 'string' },
     threads: { type: 'string', default: '1' },
     output: { type: 'string', default: join(embeddedModel.path, 'tiny-vae') },
@@ -45,71 +45,76 @@ const config = {
   num_encoder_blocks: [1, 1, 1],
   scaling_factor: 1,
 };
-const batchSize = 8;
+const batchSize = 4;
+/** Steps to one of the encoder, which nothing but the format of the file needs. */
+const encoderInterval = 4;
 const heldOut = 64;
-const [highestRate, lowestRate] = [2e-3, 1e-4];
+const latentShape = [16, 16, 4] as const;
+const imageShape = [64, 64, 3] as const;
+const rates = [2e-3, 1e-4] as const;
 
 await useBackend('wasm');
 const engine = new OnnxRuntimeEngine({ threads: Number(flags.threads) });
 const pipeline = await StableDiffusionPipeline.fromPretrained(embeddedModel.path, { engine });
 const generator = random(0);
-const pictures = shuffled(await emojiPictures(flags.emoji), generator);
+const pictures = shuffled(await emojiPictures(flags.emoji), generator).slice(0, Number(flags.pictures));
 const pairs = await decoderPairs(pipeline, pictures, generator);
 console.log(`${pairs.length} pictures, of which ${heldOut} are held out`);
 const model = new AutoencoderTiny(config, flags.from ? await readParams(flags.from) : initialParams(generator));
 await trainModel(model, pairs.slice(heldOut), Number(flags.minutes) * 60_000);
-await saveHalf(flags.output);
+await saveModel(flags.output);
 
 async function trainModel({ params }: AutoencoderTiny, training: readonly Pair[], duration: number): Promise<void> {
-  const variables = trainable(params);
-  const optimizer = createOptimizer(variables, parseAlignPropConfig({ train_adam_weight_decay: 0 }));
-  const lossVjp = engine.compileVjp(loss);
+  const { decoder, encoder } = params as Record<'decoder' | 'encoder', Params>;
+  const trainers = {
+    decoder: trainedLoss(engine, { decoder }, decoderLoss),
+    encoder: trainedLoss(engine, { encoder }, encoderLoss),
+  };
   const started = process.cpuUsage();
-  let sum = 0;
-  for (let step = 1, share = 0; share < 1; step++) {
+  for (let step = 1, share = 0, sum = 0; share < 1; step++) {
     const batch = Array.from({ length: batchSize }, () => training[generator.randint(0, training.length, 1)[0]!]!);
-    const inputs = batchInputs(batch, step);
-    const { value, params: gradients } = await lossVjp(params, inputs);
-    sum += (await value.data())[0]!;
+    const rate = cosineRate(share, rates);
+    sum += await trainers.decoder(decoderBatch(batch, step % 2 === 0 ? 0 : 1), rate);
+    if (step % encoderInterval === 0) await trainers.encoder(encoderBatch(batch), rate);
     const { user, system } = process.cpuUsage(started);
     share = (user + system) / 1000 / duration;
-    optimizer.step(gradients, lowestRate + ((highestRate - lowestRate) * (1 + Math.cos(Math.PI * share))) / 2);
-    dispose([value, gradients, inputs]);
     if (step % 100 > 0 && share < 1) continue;
-    const held = await heldOutLoss();
-    console.log(
-      `step ${step}: loss ${(sum / 100).toFixed(5)}, held out ${held.toFixed(5)}, ${(100 * share).toFixed(0)} %`,
-    );
+    const held = (await heldOutLoss()).toFixed(5);
+    console.log(`step ${step}: loss ${(sum / 100).toFixed(5)}, held out ${held}, ${(100 * share).toFixed(0)} %`);
     sum = 0;
   }
 }
 
-/** The squared errors of decoder and encoder. */
-function loss(params: Params, latents?: Tensor, decoded?: Tensor, picture?: Tensor, encoded?: Tensor): Tensor {
-  const { config: full } = model;
-  const error = mean(square(sub(tinyDecode(full, params, latents as Tensor4D), decoded!)));
-  return add(error, mean(square(sub(tinyEncode(full, params, picture as Tensor4D), encoded!))));
+/** The squared error of images. */
+function decoderLoss(params: Params, latents?: Tensor, decoded?: Tensor): Tensor {
+  return mean(square(sub(tinyDecode(model.config, params, latents as Tensor4D), decoded!)));
 }
 
-/** The inputs of `loss`: latents without noise in every other step. */
-function batchInputs(batch: readonly Pair[], step: number): Tensor[] {
-  const kind = (step % 2) as 0 | 1;
+/** The squared error of latents. */
+function encoderLoss(params: Params, pictures?: Tensor, latents?: Tensor): Tensor {
+  return mean(square(sub(tinyEncode(model.config, params, pictures as Tensor4D), latents!)));
+}
+
+/** The inputs of `decoderLoss`: latents without noise (0) or with it (1). */
+function decoderBatch(batch: readonly Pair[], kind: 0 | 1): Tensor[] {
+  const latents = batch.map((pair) => pair.latents[kind]);
   return [
-    stacked(
-      batch.map(({ latents }) => latents[kind]),
-      [16, 16, 4],
-    ),
+    stacked(latents, latentShape),
     stacked(
       batch.map(({ decoded }) => decoded[kind]),
-      [64, 64, 3],
+      imageShape,
     ),
-    stacked(
-      batch.map(({ picture }) => picture),
-      [64, 64, 3],
-    ),
+  ];
+}
+
+/** The inputs of `encoderLoss`. */
+function encoderBatch(batch: readonly Pair[]): Tensor[] {
+  const pictures = batch.map(({ picture }) => picture);
+  return [
+    stacked(pictures, imageShape),
     stacked(
       batch.map(({ latents }) => latents[0]),
-      [16, 16, 4],
+      latentShape,
     ),
   ];
 }
@@ -158,19 +163,11 @@ async function readParams(folder: string): Promise<Params> {
 }
 
 /** Writes the model in float16. */
-async function saveHalf(folder: string): Promise<void> {
-  const halves = await Promise.all(
-    Object.entries(flattenTensors(model.params)).map(async ([path, weight]) => {
-      const data = await (weight as Tensor).data<'float32'>();
-      return [path, { dtype: 'F16', shape: weight.shape, data }] as const;
-    }),
+async function saveModel(folder: string): Promise<void> {
+  await saveHalf(
+    `${folder}/diffusion_pytorch_model.safetensors`,
+    flattenTensors(model.params) as Record<string, Tensor>,
   );
-  await saveSafetensors(`${folder}/diffusion_pytorch_model.safetensors`, Object.fromEntries(halves), { format: 'pt' });
   const json = { _class_name: 'AutoencoderTiny', ...model.config };
   await writeFileAtomic(`${folder}/config.json`, `${JSON.stringify(json, null, 2)}\n`);
-}
-
-function shuffled<T>(values: readonly T[], source: TorchGenerator): readonly T[] {
-  const order = [...source.randn(values.length)].map((key, index) => ({ key, index })).sort((a, b) => a.key - b.key);
-  return order.map(({ index }) => values[index]!);
 }

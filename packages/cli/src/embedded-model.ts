@@ -1,12 +1,14 @@
 import { fileURLToPath } from 'node:url';
 
+const pathOf = (name: string) => fileURLToPath(new URL(`../models/${name}`, import.meta.url));
+
 /**
  * The small model that is part of this package; it draws 64×64 emoji. Its path is relative to this module and holds in
  * src/ and in dist/, so this file must stay at the top of src/.
  */
 export const embeddedModel = {
   name: 'tiny-emoji',
-  path: fileURLToPath(new URL('../models/tiny-emoji', import.meta.url)),
+  path: pathOf('tiny-emoji'),
   /** Subjects that it draws well, to train on. */
   prompts: [
     'sunflower',
@@ -39,3 +41,9 @@ export const embeddedModel = {
   /** Held-out subjects for evaluation; none is in `prompts`. */
   evalPrompts: ['crab', 'red apple', 'panda face', 'hamburger', 'mushroom', 'tiger face'],
 } as const;
+
+/** The tiny decoder of the embedded model, for `--reward-decoder`. */
+export const embeddedDecoder = { name: 'tiny-emoji-decoder', path: pathOf('tiny-emoji-decoder') } as const;
+
+/** The adapter that draws with the embedded model in four steps without guidance, for `--lora`. */
+export const embeddedAdapter = { name: 'tiny-emoji-tcd', path: pathOf('tiny-emoji-tcd') } as const;

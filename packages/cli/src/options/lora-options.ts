@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../terminal/errors.js';
+import { embeddedAdapter } from '../embedded-model.js';
 import { parseNumber } from './option-parsers.js';
 import { pathExists } from '../path-exists.js';
 
@@ -42,8 +43,13 @@ export function collectLora(text: string, previous: readonly LoraChoice[] = []):
     ? []
     : (/^(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i.exec(text) ?? []);
   if (!source) checkWeight(text);
-  return [...previous, source && weight ? { source, weight: Number(weight) } : { source: text }];
+  const choice = source && weight ? { source, weight: Number(weight) } : { source: text };
+  return [...previous, { ...choice, source: adapterLocation(choice.source) }];
 }
+
+/** The path of an adapter that the package has, for its name; any other source itself. */
+const adapterLocation = (source: string): string =>
+  source === embeddedAdapter.name && !pathExists(source) ? embeddedAdapter.path : source;
 
 /** @throws UsageError if a text is the path of a file, a colon and something else than a number */
 function checkWeight(text: string): void {

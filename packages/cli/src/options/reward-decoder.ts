@@ -5,6 +5,7 @@ import { withDownloads } from '../terminal/downloads.js';
 import type { Output } from '../terminal/output.js';
 import type { ConfigOption } from './config-options.js';
 import { modelSource } from './option-sources.js';
+import { embeddedDecoder } from '../embedded-model.js';
 import { pathExists } from '../path-exists.js';
 
 /** Values of the option that names the decoder of the reward. */
@@ -13,10 +14,11 @@ export interface RewardDecoderOptions {
   hfUserAccessToken?: string;
 }
 
-/** The published decoders by short names. */
+/** The published decoders by short names, and that of the embedded model. */
 const decoders = table<string>({
   taesd: 'madebyollin/taesd',
   taesdxl: 'madebyollin/taesdxl',
+  [embeddedDecoder.name]: embeddedDecoder.path,
 });
 
 /** Steps between two sheets of images, which the model's own decoder has to draw in addition. */
