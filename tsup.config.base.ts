@@ -1,24 +1,83 @@
 import { existsSync } from 'node:fs';
-import { defineConfig } from 'tsup';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { defineConfig, type Options } from 'tsup';
 
-/** One ESM build per package: types, source maps, shared chunks between its entries so that a class exists once. */
-export function packageConfig(entry: string[]) {
+/** The parts of a package's build. */
+export interface PackageBuild {
+  /** The files behind the package's exports. */
+  readonly entry: readonly string[];
+  /** Whether to build again for browsers, without the imports of Node's modules, into dist/browser. */
+  readonly browser?: boolean;
+}
+
+/** The ESM builds of a package: dist for Node, with types and source maps, and dist/browser. */
+export function packageConfig({ entry, browser = false }: PackageBuild) {
   const missing = entry.filter((file) => !existsSync(file)); // tsup leaves out what it does not find
   if (missing.length > 0)
     throw new Error(`packageConfig: entry got ${missing.join(', ')}, expected files that exist in ${process.cwd()}.`);
-  return defineConfig({
-    entry,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    splitting: true,
-    removeNodeProtocol: false, // bundlers for browsers know what to leave out by it
-    external: ['onnxruntime-node', 'koffi'], // optional: found when they are asked for
-    sourcemap: true,
-    clean: true,
-    // tfjs-core's gradients are an ES module inside a CommonJS package: Node cannot load it, so it is bundled. Nothing
-    // here may shake it out again: no `treeshake`, and autograd-ext lists the files with side effects.
-    noExternal: ['@tensorflow/tfjs-core/dist/register_all_gradients.js'],
-    dts: { compilerOptions: { ignoreDeprecations: '6.0', composite: false } },
-  });
+  return defineConfig(browser ? [forNode(entry), forBrowsers] : [forNode(entry)]);
 }
+
+/** Shared chunks between the entries, so that a class exists once, and fewer files for Node to read. */
+const forNode = (entry: readonly string[]): Options => ({
+  entry: [...entry],
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  splitting: true,
+  removeNodeProtocol: false,
+  sourcemap: true,
+  clean: ['!browser/**'],
+  // tfjs-core's gradients are an ES module inside a CommonJS package: Node cannot load it, so it is bundled. Nothing
+  // here may shake it out again: no `treeshake`, and autograd-ext lists the files with side effects.
+  noExternal: ['@tensorflow/tfjs-core/dist/register_all_gradients.js'],
+  esbuildPlugins: [wasmFile],
+  dts: { compilerOptions: { ignoreDeprecations: '6.0', composite: false } },
+});
+
+/** A file for each source, so that bundlers leave out those that a program does not use. */
+const forBrowsers: Options = {
+  entry: ['src/**/*.ts', '!src/**/*.test.ts', '!src/**/__fixtures__/**'],
+  outDir: 'dist/browser',
+  format: 'esm',
+  platform: 'browser',
+  target: 'es2022',
+  bundle: false,
+  clean: true,
+  get esbuildPlugins() {
+    return [wasmFile, withoutNode];
+  },
+};
+
+type Plugin = NonNullable<Options['esbuildPlugins']>[number];
+
+/** Puts tfjs's .wasm file into autograd-ext's wasm-binary.ts: as text, which gets no source map. */
+const wasmFile: Plugin = {
+  name: 'wasm-file',
+  setup(build) {
+    build.onLoad({ filter: /[\\/]autograd-ext[\\/]src[\\/]wasm-binary\.ts$/ }, async () => {
+      const path = '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm';
+      const contents = await readFile(createRequire(import.meta.url).resolve(path), 'base64');
+      return { contents, loader: 'text' };
+    });
+  },
+};
+
+/** Replaces each import of a module of Node by an error: bundlers for browsers refuse such imports. */
+const withoutNode: Plugin = {
+  name: 'without-node',
+  setup(build) {
+    build.onLoad({ filter: /[\\/]packages[\\/][^\\/]+[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
+      if (/wasm-binary\.ts$/.test(path)) return undefined;
+      const source = await readFile(path, 'utf8');
+      return {
+        loader: 'ts',
+        contents: source.replace(/(?<!typeof )import\('(node:[\w/]+|undici|@huggingface\/hub)'\)/g, refuse),
+      };
+    });
+  },
+};
+
+const refuse = (_: string, name: string): string =>
+  `Promise.reject(new Error("'${name}' is needed, which browsers lack. Run this part in Node."))`;

@@ -1,3 +1,6 @@
 import { packageConfig } from '../../tsup.config.base.js';
 
-export default packageConfig(['src/index.ts', 'src/weights/index.ts', 'src/outside/index.ts', 'src/testing/index.ts']);
+export default packageConfig({
+  entry: ['src/index.ts', 'src/weights/index.ts', 'src/outside/index.ts', 'src/testing/index.ts'],
+  browser: true,
+});

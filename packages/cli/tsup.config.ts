@@ -1,3 +1,3 @@
 import { packageConfig } from '../../tsup.config.base.js';
 
-export default packageConfig(['src/main.ts']);
+export default packageConfig({ entry: ['src/main.ts'] });

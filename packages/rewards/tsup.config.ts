@@ -1,3 +1,3 @@
 import { packageConfig } from '../../tsup.config.base.js';
 
-export default packageConfig(['src/index.ts', 'src/interface.ts', 'src/testing/index.ts']);
+export default packageConfig({ entry: ['src/index.ts', 'src/interface.ts', 'src/testing/index.ts'] });

@@ -16,11 +16,16 @@ export function findChromium(): string | undefined {
 }
 
 /** Opens a page in headless Chromium and closes it when `until` settles. */
-export async function openPage<T>(chromium: string, url: string, until: Promise<T>): Promise<T> {
+export async function openPage<T>(
+  chromium: string,
+  url: string,
+  until: Promise<T>,
+  flags: readonly string[] = ['--disable-gpu'],
+): Promise<T> {
   const profile = await mkdtemp(join(tmpdir(), 'alignprop-chromium-'));
   const child = spawn(
     chromium,
-    ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', `--user-data-dir=${profile}`, url],
+    ['--headless=new', '--no-sandbox', '--disable-dev-shm-usage', `--user-data-dir=${profile}`, ...flags, url],
     { stdio: 'ignore' },
   );
   const ended = once(child, 'exit').then(() => {

@@ -5,8 +5,9 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, stat
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { pack } from '../consumers/pack.js';
 import { checkRemedies } from './remedies.js';
-import { checkRewardsBundle } from './rewards-bundle.js';
+import { checkBundles } from './bundles.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const programs = fileURLToPath(new URL('programs', import.meta.url));
@@ -17,7 +18,7 @@ const pngSignature = '89504e470d0a1a0a';
 
 const folder = mkdtempSync(join(tmpdir(), 'alignprop-smoke-'));
 try {
-  const tarballs = pack();
+  const tarballs = pack(folder);
   smokeLibraries(tarballs);
   await smokeRewards(tarballs);
   smokeCommand(tarballs);
@@ -25,22 +26,6 @@ try {
   console.log('The packed packages work.');
 } finally {
   rmSync(folder, { recursive: true, force: true });
-}
-
-/** Packs all packages. Returns the paths of the tarballs by package name without scope. */
-function pack(): Record<string, string> {
-  const names = readdirSync(join(root, 'packages'));
-  return Object.fromEntries(
-    names.map((name) => {
-      const output = run('npm', ['pack', '--json', '--pack-destination', folder], join(root, 'packages', name));
-      const [{ filename, files }] = JSON.parse(output) as [{ filename: string; files: { path: string }[] }];
-      const paths = files.map(({ path }) => path);
-      for (const file of ['LICENSE', 'NOTICE', 'README.md', 'package.json'])
-        check(paths.includes(file), `${name} lacks ${file}`);
-      check(!paths.some((path) => path.includes('.test.') || path.includes('__fixtures__')), `${name} contains tests`);
-      return [name, join(folder, filename)];
-    }),
-  );
 }
 
 /** Computes one gradient, and draws one image with the diffusion package alone. */
@@ -62,7 +47,7 @@ async function smokeRewards(tarballs: Record<string, string>): Promise<void> {
     `@tensorflow/tfjs-core@${tfjs}`,
   ]);
   console.log(run('node', ['score.mjs'], home).trim());
-  console.log(await checkRewardsBundle(home));
+  console.log(await checkBundles(home));
 }
 
 /** Runs the command: help, one training step, a picture drawn with the adapter it wrote, and its score. */

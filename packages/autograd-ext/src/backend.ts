@@ -1,9 +1,10 @@
 import { enableProdMode, engine, findBackend, getBackend, ready, setBackend } from '@tensorflow/tfjs-core';
 import { correctTfjs } from './register-gradients.js';
 import { loadTensorflow } from './tensorflow.js';
+import { loadWasmBackend, wasmAdvice } from './wasm-backend.js';
 
 const loaders = {
-  wasm: () => import('@tensorflow/tfjs-backend-wasm'),
+  wasm: loadWasmBackend,
   cpu: () => import('@tensorflow/tfjs-backend-cpu'),
   tensorflow: loadTensorflow,
 };
@@ -52,9 +53,11 @@ async function activate(name: BackendName): Promise<void> {
   enableProdMode();
   if (!findBackend(name)) await load();
   correctTfjs();
-  if (!(await setBackend(name)))
-    throw new Error(`useBackend: the '${name}' backend did not start. Try another of ${backendNames.join(', ')}.`);
+  if (!(await setBackend(name))) throw new Error(`useBackend: the '${name}' backend did not start. ${advice(name)}`);
 }
+
+const advice = (name: BackendName): string =>
+  name === 'wasm' ? wasmAdvice : `Try another of ${backendNames.join(', ')}.`;
 
 const events = ['uncaughtException', 'unhandledRejection'] as const;
 

@@ -1,3 +1,5 @@
+import './register-gradients.js'; // bundlers keep it, also for programs that use a single op
+
 export { backendNames, ensureBackend, useBackend, type BackendName } from './backend.js';
 export { checkpoint } from './checkpoint.js';
 export { defineOp, type OpDefinition } from './define-op.js';
@@ -7,7 +9,8 @@ export { checkOptions, nearestName, optionNames, suggestName } from './check-opt
 export { createEngine, engineNames, type EngineName, type EngineOptions } from './engine/create-engine.js';
 export type { Compiled, CompiledVjp, Engine, SavedForward } from './engine/engine.js';
 export { DryRunEngine, type DryRunOptions, type EngineMemory } from './engine/memory-estimate.js';
-export { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine/onnxruntime/engine.js';
+export { OnnxRuntimeEngine } from './engine/onnxruntime/engine.js';
+export type { OnnxRuntimeEngineOptions } from './engine/onnxruntime/options.js';
 export { RecordingError } from './engine/onnxruntime/recorder/recorder.js';
 export type { CompileProgress } from './engine/onnxruntime/runtime/program.js';
 export {

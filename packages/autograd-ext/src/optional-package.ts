@@ -149,6 +149,8 @@ async function importFromWorkingFolder<T>(specifier: string): Promise<T> {
   const { createRequire } = await import('node:module');
   const { pathToFileURL } = await import('node:url');
   const path = createRequire(`${process.cwd()}/package.json`).resolve(specifier);
-  const module = (await import(/* @vite-ignore */ pathToFileURL(path).href)) as { readonly default?: object };
+  const module = (await import(/* webpackIgnore: true */ /* @vite-ignore */ pathToFileURL(path).href)) as {
+    readonly default?: object;
+  };
   return { ...module.default, ...module } as T; // of CommonJS, not every export has a name
 }

@@ -2,7 +2,7 @@ import { ensureBackend, useBackend, type BackendName } from '../backend.js';
 import type { Engine } from './engine.js';
 import type { Precision } from '../precision.js';
 import { checkOptions } from '../check-options.js';
-import { OnnxRuntimeEngine, onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './onnxruntime/engine.js';
+import { onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './onnxruntime/options.js';
 import { findRuntime, type RuntimeProblem } from './onnxruntime/runtime/onnx-runtime.js';
 import { TfjsEngine } from './tfjs.js';
 
@@ -43,8 +43,10 @@ export async function createEngine({
   await (backend ? useBackend(backend) : ensureBackend());
   if (engine === 'tfjs' || (engine === undefined && backend !== undefined)) return new TfjsEngine({ precision });
   const { problem } = await findRuntime();
-  if (!problem)
+  if (!problem) {
+    const { OnnxRuntimeEngine } = await import('./onnxruntime/engine.js'); // browsers never load it
     return new OnnxRuntimeEngine({ ...options, precision: precision as OnnxRuntimeEngineOptions['precision'] });
+  }
   if (engine === 'onnxruntime')
     throw new Error(`createEngine: engine got 'onnxruntime', but ${problem.reason}. ${problem.remedy}\nOr use 'tfjs'.`);
   const tfjs = new TfjsEngine();

@@ -53,7 +53,8 @@ export async function nsfwSafety({ model, load = true, ...access }: NsfwSafetyOp
 async function installedModel(): Promise<NsfwModel> {
   // Typed as string, so that neither bundlers nor the compiler resolve it.
   const path: string = 'nsfwjs/models/mobilenet_v2';
-  const load = () => import(path) as Promise<{ MobileNetV2Model: NsfwModel }>;
+  const load = () =>
+    import(/* webpackIgnore: true */ /* @vite-ignore */ path) as Promise<{ MobileNetV2Model: NsfwModel }>;
   // Reading the model needs tfjs-layers, which a global installation of nsfwjs has only for itself.
   const module = await importOptional(path, load, ['@tensorflow/tfjs-layers']).catch((cause: unknown) => {
     throw new Error(`nsfwSafety: ${(cause as Error).message}, or pass a model.`, { cause });

@@ -31,11 +31,7 @@ export async function openGraph(
   const input = findInput(location, nodes);
   const { params, constants } = await readWeights(location, nodes, stored);
   checkSizes(location, nodes, constants);
-  const { loadGraphModel } = await importTfjs(
-    () => import('@tensorflow/tfjs-converter'),
-    '@tensorflow/tfjs-converter',
-    `'${location}'`,
-  );
+  const { loadGraphModel } = await importTfjs(loadConverter, '@tensorflow/tfjs-converter', `'${location}'`);
   const inputShape = await opened(location, () => shapeOf(input));
   const model = await opened(location, () => {
     const versions = { producer: 0, minConsumer: 0, ...graph.versions };
@@ -55,6 +51,15 @@ export async function openGraph(
       return [model.execute(inputs, outputs)].flat();
     },
   };
+}
+
+/** Bundlers accept a package that is missing if its import stands in a try block. */
+async function loadConverter() {
+  try {
+    return await import('@tensorflow/tfjs-converter');
+  } catch (error) {
+    return Promise.reject(error as Error);
+  }
 }
 
 function resolveOutput(location: string, graph: GraphDef, { outputs }: Signature, requested: Output): string {

@@ -20,11 +20,7 @@ export async function openLayers(
   stored: ReadonlyMap<string, StoredTensor>,
   requested: readonly Output[],
 ): Promise<FunctionalModel> {
-  const { loadLayersModel, model: subModel } = await importTfjs(
-    () => import('@tensorflow/tfjs-layers'),
-    '@tensorflow/tfjs-layers',
-    `'${location}'`,
-  );
+  const { loadLayersModel, model: subModel } = await importTfjs(loadLayers, '@tensorflow/tfjs-layers', `'${location}'`);
   await ensureBackend();
   checkLayerNumbers(location, topology);
   const total = [...stored.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
@@ -49,6 +45,15 @@ export async function openLayers(
       return [model.apply(x)].flat() as Tensor[];
     },
   };
+}
+
+/** Bundlers accept a package that is missing if its import stands in a try block. */
+async function loadLayers() {
+  try {
+    return await import('@tensorflow/tfjs-layers');
+  } catch (error) {
+    return Promise.reject(error as Error);
+  }
 }
 
 /** @throws if the output of a layer has too many numbers */

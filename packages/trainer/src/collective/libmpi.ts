@@ -1,4 +1,5 @@
 import { importOptional } from '@alignprop/autograd-ext';
+import type * as Koffi from 'koffi';
 
 /** The functions of Open MPI's C library that this package calls, by koffi. */
 export interface LibMpi {
@@ -88,7 +89,7 @@ export async function loadLibMpi(): Promise<LibMpi> {
  */
 async function openLibrary() {
   const name = process.platform === 'darwin' ? 'libmpi.40.dylib' : 'libmpi.so.40';
-  const { default: koffi } = await importOptional('koffi', () => import('koffi')).catch((cause: unknown) => {
+  const { default: koffi } = await importOptional(koffiName, loadKoffi).catch((cause: unknown) => {
     throw new Error(`openMpi: ${(cause as Error).message}. It calls Open MPI. ${install}`, { cause });
   });
   try {
@@ -99,6 +100,10 @@ async function openLibrary() {
     throw new Error(`openMpi: ${name} cannot be loaded: ${(cause as Error).message}. ${install}`, { cause });
   }
 }
+
+/** Typed as string, so that bundlers leave it to Node: they cannot bundle its library. */
+const koffiName: string = 'koffi';
+const loadKoffi = () => import(/* webpackIgnore: true */ /* @vite-ignore */ koffiName) as Promise<typeof Koffi>;
 
 /** Throws for an error code. By default Open MPI ends the process on most errors instead of returning a code. */
 function check(name: string, code: unknown): void {

@@ -21,7 +21,8 @@ import type { Params } from '../../params.js';
 import { expectNoLeaks } from '../../testing/index.js';
 import { vjp, type ModelFunction } from '../../vjp.js';
 import { createEngine } from '../create-engine.js';
-import { OnnxRuntimeEngine, type OnnxRuntimeEngineOptions } from './engine.js';
+import { OnnxRuntimeEngine } from './engine.js';
+import type { OnnxRuntimeEngineOptions } from './options.js';
 import type { CompileProgress } from './runtime/program.js';
 
 const compiled: CompileProgress[] = [];

@@ -1,42 +1,16 @@
-import { checkOptions, optionNames } from '../../check-options.js';
+import { checkOptions } from '../../check-options.js';
 import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isTrainable, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, SavedForward } from '../engine.js';
 import type { Precision } from '../../precision.js';
+import { onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './options.js';
 import { checkAttention } from './runtime/device-faults.js';
-import { Program, type CompileProgress } from './runtime/program.js';
+import { Program } from './runtime/program.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './recording/record-function.js';
 import { ResidualMemory } from './runtime/residual-memory.js';
-import { freeMemory, type Device, type SessionOptions } from './runtime/session.js';
+import { freeMemory, type Device } from './runtime/session.js';
 import { WeightFiles } from './runtime/weight-files.js';
-
-/** Options of `OnnxRuntimeEngine`; the device is 'cpu' by default. */
-export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
-  /**
-   * Limit for the activations saved for backward, in bytes. By default 70 % of the memory that is free at the first
-   * call of `forward`.
-   */
-  readonly maxMemory?: number;
-  /**
-   * The number format of matrix products and convolutions, 'float32' by default. The CPU has no float16 arithmetic: it
-   * rounds to float16, slowly.
-   */
-  readonly precision?: Exclude<Precision, 'bfloat16'>;
-  /** Called before and after each compilation of a graph. */
-  readonly onCompile?: (progress: CompileProgress) => void;
-}
-
-/** The names of `OnnxRuntimeEngineOptions`. */
-export const onnxRuntimeOptionNames = optionNames<OnnxRuntimeEngineOptions>({
-  device: true,
-  threads: true,
-  relayout: true,
-  profile: true,
-  maxMemory: true,
-  precision: true,
-  onCompile: true,
-});
 
 /** A function to compile, and its programs by shapes and weights. */
 interface Source {

@@ -104,7 +104,7 @@ async function openTarget(id: string, { timeout, ...options }: PushOptions): Pro
       `hub: got no token for '${id}', expected one that may write. Make one at ${endpoint}/settings/tokens, ` +
         "then set HF_TOKEN to it, or run 'hf auth login'.",
     );
-  const library = await importOptional('@huggingface/hub', () => import('@huggingface/hub')).catch((cause: unknown) => {
+  const library = await importOptional('@huggingface/hub', loadHub).catch((cause: unknown) => {
     throw new Error(`hub: pushing needs a package: ${(cause as Error).message}.`, { cause });
   });
   const target = new PushTarget(id, library, settings, { ...options, timeout });
@@ -113,6 +113,15 @@ async function openTarget(id: string, { timeout, ...options }: PushOptions): Pro
 }
 
 type Library = typeof huggingfaceHub;
+
+/** Bundlers accept a package that is missing if its import stands in a try block. */
+async function loadHub() {
+  try {
+    return await import('@huggingface/hub');
+  } catch (error) {
+    return Promise.reject(error as Error);
+  }
+}
 
 /** A revision of a repository on the hub that may not exist yet. */
 class PushTarget {

@@ -43,8 +43,11 @@ async function search(): Promise<RuntimeSearch> {
   if (typeof process === 'undefined' || process.versions?.node === undefined)
     return { problem: { reason: 'ONNX Runtime runs in Node', remedy: 'Use the tfjs engine.', isExpected: true } };
   process.env.ORT_DISABLE_TELEMETRY ??= '1';
-  const load = () => import('onnxruntime-node') as Promise<Runtime & { default?: Runtime }>;
-  const found = await findOptional('onnxruntime-node', load);
+  // Typed as string, so that bundlers leave it to Node: they cannot bundle its libraries.
+  const name: string = 'onnxruntime-node';
+  const load = () =>
+    import(/* webpackIgnore: true */ /* @vite-ignore */ name) as Promise<Runtime & { default?: Runtime }>;
+  const found = await findOptional(name, load);
   if (found.error) return { problem: await runtimeProblem(found) };
   return { runtime: found.module.default ?? found.module };
 }

@@ -1,0 +1,31 @@
+import { optionNames } from '../../check-options.js';
+import type { Precision } from '../../precision.js';
+import type { CompileProgress } from './runtime/program.js';
+import type { SessionOptions } from './runtime/session.js';
+
+/** Options of `OnnxRuntimeEngine`; the device is 'cpu' by default. */
+export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
+  /**
+   * Limit for the activations saved for backward, in bytes. By default 70 % of the memory that is free at the first
+   * call of `forward`.
+   */
+  readonly maxMemory?: number;
+  /**
+   * The number format of matrix products and convolutions, 'float32' by default. The CPU has no float16 arithmetic: it
+   * rounds to float16, slowly.
+   */
+  readonly precision?: Exclude<Precision, 'bfloat16'>;
+  /** Called before and after each compilation of a graph. */
+  readonly onCompile?: (progress: CompileProgress) => void;
+}
+
+/** The names of `OnnxRuntimeEngineOptions`. */
+export const onnxRuntimeOptionNames = optionNames<OnnxRuntimeEngineOptions>({
+  device: true,
+  threads: true,
+  relayout: true,
+  profile: true,
+  maxMemory: true,
+  precision: true,
+  onCompile: true,
+});

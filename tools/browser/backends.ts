@@ -1,0 +1,37 @@
+// Computes an image and a training step in Chromium on tfjs's wasm, webgl and webgpu backends, and compares them with
+// Node's wasm. Without a GPU, Chromium computes on SwiftShader, a software adapter.
+//   npm run browser-backends [-- --only webgl|webgpu|wasm]
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+import { useBackend } from '@alignprop/autograd-ext';
+import { findChromium } from './chromium.js';
+import { compute, describeDifference, type Computed } from './computation.js';
+import { servePage } from './page-server.js';
+
+const model = fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url));
+const { only } = parseArgs({ options: { only: { type: 'string' } } }).values;
+const chromium = findChromium();
+if (!chromium) throw new Error('browser-backends: Chromium is not installed. Install it, or set CHROMIUM to its path.');
+
+await useBackend('wasm');
+const expected = await compute(model);
+const { outputFiles } = await build({
+  entryPoints: [fileURLToPath(new URL('backend-page.ts', import.meta.url))],
+  bundle: true,
+  write: false,
+  format: 'esm',
+  platform: 'browser',
+  conditions: ['@alignprop/source'],
+  external: ['onnxruntime-*', 'nsfwjs/*', 'undici', 'node:*', 'fs', 'path', 'os', 'util', 'crypto'],
+  logLevel: 'silent',
+});
+for (const backend of ['wasm', 'webgl', 'webgpu'].filter((name) => !only || name === only)) {
+  const report = await servePage({ chromium, program: outputFiles[0]!.text, model, query: `backend=${backend}` });
+  if (report.startsWith('error:')) {
+    console.log(`${backend}: ${report}`);
+    continue;
+  }
+  const { computed, milliseconds } = JSON.parse(report) as { computed: Computed; milliseconds: number };
+  console.log(`${backend}: ${describeDifference(computed, expected)} in ${(milliseconds / 1000).toFixed(1)} s`);
+}

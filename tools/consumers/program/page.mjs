@@ -1,0 +1,3 @@
+import { report } from './client.mjs';
+
+report(new URLSearchParams(location.search).get('home'));
