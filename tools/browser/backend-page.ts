@@ -1,7 +1,4 @@
 // Runs in a browser: computes with the model that the server provides on the backend that the address names.
-import '@tensorflow/tfjs-backend-wasm';
-import '@tensorflow/tfjs-backend-webgl';
-import '@tensorflow/tfjs-backend-webgpu';
 import { memory } from '@alignprop/autograd-ext/weights';
 import { env, setBackend } from '@tensorflow/tfjs-core';
 import { compute } from './computation.js';

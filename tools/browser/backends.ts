@@ -1,5 +1,6 @@
 // Computes an image and a training step in Chromium on tfjs's wasm, webgl and webgpu backends, and compares them with
 // Node's wasm. Without a GPU, Chromium computes on SwiftShader, a software adapter.
+//   npm install --no-save @tensorflow/tfjs-backend-webgpu@4.22.0
 //   npm run browser-backends [-- --only webgl|webgpu|wasm]
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -11,13 +12,18 @@ import { servePage } from './page-server.js';
 
 const model = fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url));
 const { only } = parseArgs({ options: { only: { type: 'string' } } }).values;
+/** The backends register themselves before the page computes. */
+const program = ['wasm', 'webgl', 'webgpu']
+  .map((name) => `import '@tensorflow/tfjs-backend-${name}';\n`)
+  .concat("import './backend-page.ts';")
+  .join('');
 const chromium = findChromium();
 if (!chromium) throw new Error('browser-backends: Chromium is not installed. Install it, or set CHROMIUM to its path.');
 
 await useBackend('wasm');
 const expected = await compute(model);
 const { outputFiles } = await build({
-  entryPoints: [fileURLToPath(new URL('backend-page.ts', import.meta.url))],
+  stdin: { contents: program, resolveDir: fileURLToPath(new URL('.', import.meta.url)) },
   bundle: true,
   write: false,
   format: 'esm',

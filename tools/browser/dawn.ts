@@ -1,5 +1,6 @@
 // Computes an image and a training step on WebGPU in Node, by Dawn (the npm package webgpu), and compares them with
 // wasm. Needs a Vulkan driver; without a GPU, that of Chromium is one:
+//   npm install --no-save webgpu@0.6.2 @tensorflow/tfjs-backend-webgpu@4.22.0
 //   LD_LIBRARY_PATH=/usr/lib/chromium VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json npm run dawn
 import { fileURLToPath } from 'node:url';
 import { useBackend } from '@alignprop/autograd-ext';

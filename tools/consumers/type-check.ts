@@ -22,7 +22,7 @@ export async function checkTypes(project: Project): Promise<Record<string, Error
     writeFileSync(join(project.home, file), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }));
     const output = await project
       .run(['tsc', '--pretty', 'false', '-p', file])
-      .catch((error: { stdout: string }) => error.stdout);
+      .catch((error: unknown) => (error as { stdout: string }).stdout);
     results[`${module}, ${moduleResolution}`] = byPackage(output);
   }
   return results;

@@ -1,4 +1,4 @@
-// Checks bundles for browsers: esbuild makes them without settings, they are small, and hold only what the program uses.
+// Checks bundles for browsers: esbuild makes them without settings, they are small, and hold only what is used.
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
@@ -50,8 +50,8 @@ const cases: readonly Case[] = [
 ];
 
 /**
- * Not counted: tfjs, and what loads on demand, tfjs's .wasm file and CLIP's vocabulary. Nothing else is external: imports
- * of Node's modules would fail.
+ * Not counted: tfjs, and what loads on demand, tfjs's .wasm file and CLIP's vocabulary. Nothing else is external:
+ * imports of Node's modules would fail.
  */
 const external = ['@tensorflow/*', './wasm-binary.js', './packed-merges-*'];
 

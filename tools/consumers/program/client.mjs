@@ -1,3 +1,4 @@
+/* global fetch */
 // For browsers: takes the model from the address that the page is given, and reports to it.
 import { memory } from '@alignprop/autograd-ext/weights';
 import { drawAndTrain } from './draw-and-train.mjs';

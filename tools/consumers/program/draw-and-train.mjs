@@ -1,5 +1,5 @@
-// What each bundler bundles and each runtime runs: an image, its score, and one training step. tfjs computes it, so that
-// all results are equal.
+// Draws an image, scores it, and takes one training step: each bundler bundles this, and each runtime runs it. tfjs
+// computes it, so that all results are equal.
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { loraModules } from '@alignprop/lora';

@@ -1,3 +1,4 @@
+/* global Response */
 import { createEngine } from '@alignprop/autograd-ext';
 import { drawAndTrain } from '../../draw-and-train.mjs';
 
