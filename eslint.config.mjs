@@ -20,7 +20,7 @@ const nodeSeams = [
   'packages/autograd-ext/src/engine/onnxruntime/runtime/{onnx-runtime,session,temporary-folder,weight-files}.ts',
   'packages/autograd-ext/src/weights/**/*.ts',
   'packages/trainer/src/collective/launcher.ts',
-  'packages/trainer/src/run/{check*,earlier-run,folder,join-ranks,lock,manifest,run-start}.ts',
+  'packages/trainer/src/run/{check*,earlier-run,folder,join-ranks,lock,manifest,published-files,run-start}.ts',
   'packages/trainer/src/trackers/**/*.ts',
 ];
 
@@ -92,7 +92,7 @@ const rooms = {
     ['embedded-model.ts', 'path-exists.ts', 'version.ts', 'terminal'],
     ['images', 'tensorflow'],
     ['options'],
-    ['doctor'],
+    ['card', 'doctor'],
     ['commands'],
     ['program.ts'],
     ['main.ts'],

@@ -8,6 +8,7 @@ const pathOf = (name: string) => fileURLToPath(new URL(`../models/${name}`, impo
  */
 export const embeddedModel = {
   name: 'tiny-emoji',
+  license: 'apache-2.0',
   path: pathOf('tiny-emoji'),
   /** Subjects that it draws well, to train on. */
   prompts: [

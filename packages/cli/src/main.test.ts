@@ -63,11 +63,13 @@ describe('alignprop train', () => {
   it('writes the files that its help lists', async () => {
     expect(trained).toMatchObject({ code: 0 });
     expect(readdirSync(file('run')).sort()).toEqual([
+      'README.md',
       'before-after.png',
       'checkpoints',
       'config.json',
       'eval-prompts.txt',
       'metrics.jsonl',
+      'pictures',
       'prompts.csv',
       'pytorch_lora_weights.safetensors',
       'run.json',

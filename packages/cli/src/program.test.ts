@@ -61,6 +61,10 @@ describe('help', () => {
       ['export', '--help'],
       ['--format <name>', '"kohya"', 'Examples:'],
     ],
+    [
+      ['push', '--help'],
+      ['--hub-model-id <id>', '--dry-run', 'Examples:'],
+    ],
     [['demo', '--help'], ['--output-dir <folder>']],
   ])('is printed to stdout by %j, with flags in kebab case', async (args, parts) => {
     expect(await run(args)).toBe(0);
@@ -115,7 +119,7 @@ describe('exit code 2', () => {
     [['train', '--num_epochs', '0'], /num_epochs: .*>=1/],
     [['train', '--sample-num-steps', '4'], /truncated_rand_backprop_minmax: .*81\.7 %.*Try \[0, 4\]/],
     [['train', '--height', '60'], /height: .*multiple of 8/],
-    [['train', '--push-to-hub'], /error: --push-to-hub: got true, expected false/],
+    [['train', '--push-to-hub'], /error: --push-to-hub: got no repository, expected one\. Give --hub-model-id/],
     [
       ['train', '--reward', 'beauty'],
       /--reward: got 'beauty', expected a \.js, \.mjs or \.ts file, .* or one of aesthetic, /,

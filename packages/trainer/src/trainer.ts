@@ -1,4 +1,5 @@
 import { checkOptions, optionNames } from '@alignprop/autograd-ext';
+import { pushToHub, type Pushed, type PushOptions } from '@alignprop/autograd-ext/weights';
 import { dispose } from '@tensorflow/tfjs-core';
 import type { Autoencoder, StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { DetailedReward, RewardFunction } from '@alignprop/rewards';
@@ -18,6 +19,7 @@ import { createOptimizer } from './optim/create-optimizer.js';
 import { createManifest, type ManifestParts } from './run/manifest.js';
 import { ActivationsRemark, warnOfConfig } from './run/remarks.js';
 import { ResumableState } from './run/resumable-state.js';
+import { publishedFiles } from './run/published-files.js';
 import { Run } from './run/run.js';
 import { seededGenerators } from './step/generators.js';
 import type { ImageSamples } from './step/image-samples.js';
@@ -197,6 +199,15 @@ export class AlignPropTrainer<M = undefined> {
     if (!this.#run.folder)
       throw new Error('AlignPropTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
     return this.#run.saveCheckpoint();
+  }
+
+  /**
+   * Uploads the files of the run, once it has ended, to a model repository of the Hugging Face hub; see
+   * `publishedFiles` and `pushToHub`. Of several processes rank 0 calls it.
+   * @throws if the run has no folder or no weights there, and as `pushToHub`
+   */
+  async pushToHub(id: string, options?: PushOptions): Promise<Pushed> {
+    return pushToHub(id, await publishedFiles(this.#run.publishableFolder('AlignPropTrainer')), options);
   }
 
   /** Calls a function while the pipeline has the moving average of the weights (`ema_decay`), if there is one. */

@@ -16,6 +16,7 @@ export const commandList = table<ListedCommand>({
   generate: { summary: 'generate images from prompts', load: () => import('./generate.js') },
   score: { summary: 'score images with rewards', load: () => import('./score.js') },
   reward: { summary: 'check a reward of your own, or start one', load: () => import('./reward.js') },
+  push: { summary: 'upload a run to the Hugging Face hub', load: () => import('./push.js') },
   setup: { summary: 'build what an optional backend needs', load: () => import('./setup.js') },
   export: { summary: 'convert an adapter to the file format of another program', load: () => import('./export.js') },
   convert: {

@@ -13,6 +13,7 @@ export function ddpoAdvice(command: Command, fields: readonly ConfigOption[]): s
     return `Train it by DDPO, in a new --output-dir: ${ownCommand('train', '--algorithm', 'ddpo')}`;
   const aligned = fields.filter(({ algorithms }) => !algorithms.includes('ddpo'));
   const unwanted = new Set(aligned.map(({ key }) => key));
+  unwanted.add('token'); // a secret
   if (command.getOptionValue('sampleEta') === 0) unwanted.add('sampleEta'); // DDPO needs noise
   const inFile = aligned.filter(({ key }) => command.getOptionValueSource(key) === 'config');
   const names = inFile.map(({ field }) => field).join(', ');

@@ -236,10 +236,11 @@ function outputFiles(config: RunConfig, hasEvalPrompts: boolean): readonly strin
   const names = [
     config.use_lora ? 'pytorch_lora_weights.safetensors' : 'unet/',
     'config.json',
+    'README.md',
     'metrics.jsonl',
     'samples/',
     'checkpoints/',
-    ...(hasEvalPrompts ? ['before-after.png'] : []),
+    ...(hasEvalPrompts ? ['before-after.png', 'pictures/'] : []),
     ...(config.eval_freq === null ? [] : ['evaluations.jsonl', 'best/']),
     ...(config.log_with === 'tensorboard' ? [`${config.tracker_project_name}/`] : []),
     ...(config.log_with === 'wandb' ? ['wandb/'] : []),

@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 import { ensureBackend, useBackend } from '@alignprop/autograd-ext';
+import { rememberSecret } from '@alignprop/autograd-ext/outside';
 import { checkRunStart, type PlannedRun } from '@alignprop/trainer';
 import {
   acrossProcesses,
@@ -16,6 +17,7 @@ import { applyConfigFile } from '../options/config-file.js';
 import { configOptions, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-options.js';
 import { otherNames } from '../options/flags.js';
+import { addHubTarget, addToken, checkHubTarget, type HubTargetOptions } from '../options/hub-options.js';
 import { addMoreHelp } from '../options/help.js';
 import { applyModelDefaults } from '../options/model-defaults.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
@@ -29,7 +31,7 @@ import {
   type RewardDecoderOptions,
 } from '../options/reward-decoder.js';
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
-import { runConfig, sourcesOf } from '../options/run-config.js';
+import { runConfig, sourcesOf, type RunConfig } from '../options/run-config.js';
 import { applyManifest, promptFiles } from '../options/run-manifest.js';
 import { defaultReward, runRewards } from '../options/run-rewards.js';
 import {
@@ -44,10 +46,18 @@ import { ddpoAdvice, suggestDdpo } from './ddpo-command.js';
 import { reportDryRun } from './dry-run-report.js';
 import { reportPrompts } from './prompt-report.js';
 import { manifestParts } from './manifest-parts.js';
+import { pushRun } from './push-run.js';
 import { trainingRun } from './training-run.js';
 
 interface TrainOptions
-  extends ModelOptions, RewardTermOptions, PromptOptions, OutputOptions, StartingAdapterOptions, RewardDecoderOptions {
+  extends
+    ModelOptions,
+    RewardTermOptions,
+    PromptOptions,
+    OutputOptions,
+    StartingAdapterOptions,
+    RewardDecoderOptions,
+    HubTargetOptions {
   algorithm: Algorithm;
   evalReward?: string | readonly string[];
   config?: string;
@@ -71,13 +81,14 @@ export function defineCommand(command: Command): void {
 export function addTrainingOptions(command: Command): readonly ConfigOption[] {
   const fields = configOptions();
   addTaskOptions(addStartingAdapter(addPipelineOptions(command)));
-  for (const name of ['pretrained-model', 'pretrained-revision', 'hf-user-access-token'])
+  for (const name of ['pretrained-model', 'pretrained-revision'])
     command.addOption(new Option(`--${name} <text>`).hideHelp());
   for (const group of new Set(fields.map((field) => field.group)))
     addGroup(
       command.optionsGroup(group),
       fields.filter((field) => field.group === group),
     );
+  addToken(addHubTarget(command.optionsGroup('Hub:')));
   addOutputOptions(command);
   return fields;
 }
@@ -144,7 +155,8 @@ supports it.
 
 Files in the output folder:
   pytorch_lora_weights.safetensors, run.json, config.json, metrics.jsonl, samples/, checkpoints/,
-  the files of the prompts, before-after.png with --eval-prompts, evaluations.jsonl and best/ with --eval-freq`;
+  the files of the prompts, README.md (a model card), before-after.png and pictures/ with --eval-prompts,
+  evaluations.jsonl and best/ with --eval-freq`;
 
 /**
  * Runs `alignprop train` with the options that the command has parsed. A run that is resumed has the options of its
@@ -158,7 +170,8 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const remarks = checkCombinations(command, configFile.places, resumed?.options);
   await applyAdapterFields(command, fields);
   const options = command.opts<TrainOptions>();
-  const { algorithm } = options;
+  const { algorithm, token } = options;
+  rememberSecret(token ?? '');
   const named = namedModel(options);
   applyImageFrequency(command, fields);
   const advice = ddpoAdvice(command, fields);
@@ -184,6 +197,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
       const manifest = { ...(await manifestParts(command, fields, inputs, output)), kind: resumed?.manifest.kind };
       return { manifest, force: options.force, files: await promptFiles(command.opts()) };
     });
+    const repository = await pushTarget(collective, config, options, output);
     if (!options.dryRun) await claimFolder(collective, { config, algorithm, ...start });
     const load = async () => ({
       ...(await startFromAdapter(await loadPipeline(modelOptions, output), options, output)),
@@ -191,19 +205,17 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
       evalReward: await rewards.evaluation?.load((text) => output.info(text)),
       rewardDecoder: await loadRewardDecoder(options, output),
     });
-    const { training, evaluation } = prompts;
     const loaded = await loadInTurn(collective, load);
     reportPrompts(prompts, config, loaded.pipeline.tokenizer, output);
-    const job = { algorithm, config, prompts: training.list, evalPrompts: evaluation?.list, ...loaded };
+    const job = { algorithm, config, prompts: prompts.training.list, evalPrompts: prompts.evaluation?.list, ...loaded };
     if (options.dryRun) {
-      const sources = sourcesOf(command, fields);
-      const { maxMemory } = options;
-      if (collective.rank === 0) await reportDryRun({ ...job, sources, maxMemory }, output);
+      const dry = { ...job, sources: sourcesOf(command, fields), maxMemory: options.maxMemory };
+      if (collective.rank === 0) await reportDryRun(dry, output);
       return;
     }
-    const warning = options.threads === undefined && collective.size > 1 && bindingWarning(localSize);
-    if (warning) output.warn(warning);
-    await trainingRun({ ...job, ...start, collective }, output).catch(suggestDdpo(advice));
+    warnOfBinding(options, collective, localSize, output);
+    await trainingRun({ ...job, ...start, collective, repository, token }, output).catch(suggestDdpo(advice));
+    if (repository !== undefined) await pushRun(config.output_dir, repository, options, output);
   };
   const describe = (error: unknown) => `error: ${errorMessage(error, isDebugging(command.optsWithGlobals()))}`;
   await acrossProcesses(run, { describe, timeout: options.rankTimeout }).catch((error: unknown) => {
@@ -221,8 +233,24 @@ const modelOptionsOf = (options: TrainOptions, localSize: number) => ({
 const namedModel = (options: TrainOptions) => ({
   model: options.model ?? options.pretrainedModel,
   revision: options.revision ?? options.pretrainedRevision,
-  token: options.hfUserAccessToken,
+  token: options.token,
 });
+
+/** Checks on rank 0 where the run is to be pushed. @returns the repository there; undefined on other ranks */
+const pushTarget = (
+  collective: Collective,
+  { push_to_hub }: RunConfig,
+  options: TrainOptions,
+  output: Output,
+): Promise<string | undefined> =>
+  together(collective, 'the repository of the hub', async () =>
+    push_to_hub && collective.rank === 0 ? checkHubTarget(options, output) : undefined,
+  );
+
+function warnOfBinding({ threads }: TrainOptions, { size }: Collective, localSize: number, output: Output): void {
+  const warning = threads === undefined && size > 1 && bindingWarning(localSize);
+  if (warning) output.warn(warning);
+}
 
 /** Says which files of the user a dry run executes: it computes nothing else. */
 function announceCode(files: readonly string[], options: TrainOptions): void {

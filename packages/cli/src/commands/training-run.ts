@@ -1,16 +1,12 @@
 import { readdir } from 'node:fs/promises';
-import { concat, dispose } from '@tensorflow/tfjs-core';
+import { dispose } from '@tensorflow/tfjs-core';
 import { trainable, type Engine, type Params } from '@alignprop/autograd-ext';
 import type { Autoencoder, StableDiffusionPipeline } from '@alignprop/diffusion';
 import {
-  evaluator,
   metricsRecord,
   trainableDora,
   trainableUNet,
-  ShownImages,
   type AlignPropConfigInput,
-  type EvaluatedImages,
-  type EvaluationSamples,
   type ManifestParts,
   type Phase,
   type StepMetrics,
@@ -23,7 +19,6 @@ import {
   singleProcess,
   type Collective,
 } from '@alignprop/trainer/distributed';
-import { writeSheet } from '../images/image-files.js';
 import type { Algorithm } from '../options/algorithm.js';
 import { hashText } from '../options/fingerprint.js';
 import type { PromptList } from '../options/prompt-columns.js';
@@ -33,7 +28,9 @@ import { Interrupted } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
 import type { Output } from '../terminal/output.js';
 import { clock, type Progress } from '../terminal/progress.js';
+import { compareWithBefore, type Comparison } from './comparison.js';
 import { createTrainer, type Trainer } from './create-trainer.js';
+import { describeRun } from './describe-run.js';
 import { nextCommands, resumeCommand } from './next-commands.js';
 import { engineVersions } from './run-versions.js';
 
@@ -62,6 +59,10 @@ export interface TrainingJob {
   files?: Readonly<Record<string, Uint8Array>>;
   /** Names of options that a resumed run may change although that is refused. */
   force?: readonly string[];
+  /** The repository of the hub that the run is pushed to, for its model card. */
+  repository?: string;
+  /** The token for the model card of the model that is trained. */
+  token?: string;
 }
 
 /**
@@ -77,7 +78,11 @@ export async function trainingRun(job: TrainingJob, output: Output): Promise<voi
       async (signal) => {
         await train(trainer, signal, output);
         await stopIfInterrupted(job, trainer, signal, output);
-        const compare = () => compareWithBefore(job, trainer, signal, output);
+        const compare = async (): Promise<Comparison> => {
+          const compared = await compareWithBefore(job, trainer, signal, output);
+          if (!signal.aborted) await describeRun(job, compared, output);
+          return compared;
+        };
         const comparison = await byRankZero(collective, 'the comparison', undefined, () =>
           trainer.times.during('evaluation', compare),
         );
@@ -164,7 +169,7 @@ async function reportDone(
       global_step: globalStep,
       [kind]: last,
       ...(record && { best: record }),
-      ...comparison,
+      ...{ ...comparison, pictures: undefined },
       seconds,
     },
     [`${label}     ${last}`, ...(line ? [line] : []), `Time     ${describeTimes(seconds)}`].join('\n'),
@@ -214,86 +219,3 @@ async function train(trainer: Trainer, signal: AbortSignal, output: Output): Pro
 const describe = ({ rewardMean, loss, gradNorm, seconds, approxKl }: StepMetrics): string =>
   `reward ${rewardMean.toFixed(3)}, loss ${loss.toFixed(3)}, grad ${gradNorm.toFixed(3)}, ` +
   `${seconds.toFixed(1)} s/${approxKl === undefined ? 'step' : 'epoch'}`;
-
-/** Mean rewards of the held-out prompts, and the file with the images. Empty if there are no such prompts. */
-type Comparison = Partial<Record<'reward_before' | 'reward_after', number>> & { images?: string };
-
-/**
- * Runs `compare` if there are held-out prompts, with the averaged weights if these are exported. An abort during the
- * evaluation does not throw here: `interruptionOf` throws it on all processes.
- */
-async function compareWithBefore(
-  job: TrainingJob,
-  trainer: Trainer,
-  signal: AbortSignal,
-  output: Output,
-): Promise<Comparison> {
-  const { config, evalPrompts } = job;
-  if (!evalPrompts) return {};
-  const compareWeights = () =>
-    compare({ ...job, evalPrompts }, trainer.pipeline, signal, output).catch((error: unknown): Comparison => {
-      if (signal.aborted && error === signal.reason) return {};
-      throw error;
-    });
-  return config.ema_export ? trainer.averaged(compareWeights) : compareWeights();
-}
-
-/**
- * Evaluates the held-out prompts without the adapter and with it, from the same noise, and writes the images of each to
- * a row of before-after.png.
- */
-async function compare(
-  job: TrainingJob & { evalPrompts: PromptList },
-  trained: StableDiffusionPipeline,
-  signal: AbortSignal,
-  output: Output,
-): Promise<Comparison> {
-  const { config, evalReward = job.reward, evalPrompts, before = job.pipeline } = job;
-  const { prompts } = evalPrompts;
-  const progress = output.progress('Evaluating', 2 * prompts.length);
-  let done = 0;
-  const evaluate = evaluator(trained.engine, { config, ...evalPrompts, rewardFunction: evalReward });
-  const rows = [new ShownImages(), new ShownImages()] as const;
-  const judge = (pipeline: StableDiffusionPipeline, row: ShownImages) =>
-    evaluate(pipeline, {
-      signal,
-      onImages: (drawn: EvaluatedImages) => {
-        row.add(drawn);
-        progress.update(++done);
-      },
-    });
-  try {
-    const first = await judge(before.with({ scheduler: trained.scheduler }), rows[0]);
-    const after = await judge(trained, rows[1]);
-    progress.stop();
-    const sheet = `${config.output_dir}/before-after.png`;
-    await rows[0].show((upper) => rows[1].show((lower) => writeComparison(sheet, upper, lower)));
-    output.result(
-      { event: 'judged', prompts, before: first.rewards, after: after.rewards },
-      [
-        `Reward   ${first.mean.toFixed(3)} before training, ${after.mean.toFixed(3)} after, ` +
-          `on held-out prompts: ${abbreviated(prompts)}`,
-        `Images   ${sheet}: upper row before training, lower row after`,
-      ].join('\n'),
-    );
-    return { reward_before: first.mean, reward_after: after.mean, images: sheet };
-  } finally {
-    progress.stop();
-    rows.forEach((row) => row.dispose());
-  }
-}
-
-/** The first prompts, and how many more there are. */
-function abbreviated(prompts: readonly string[]): string {
-  const more = prompts.length - 16;
-  return [...prompts.slice(0, 16), ...(more > 0 ? [`and ${more} more`] : [])].join(', ');
-}
-
-async function writeComparison(path: string, upper: EvaluationSamples, lower: EvaluationSamples): Promise<void> {
-  const images = concat([upper.images, lower.images]);
-  await writeSheet(path, images, {
-    columns: upper.prompts.length,
-    parameters: `${upper.prompts.join(', ')}\nupper row before training, lower row after`,
-  });
-  images.dispose();
-}

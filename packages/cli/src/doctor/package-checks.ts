@@ -15,6 +15,7 @@ const installers = table<(name: string) => Promise<string>>({
 const optional = table({
   'onnxruntime-node': 'the fast engine',
   sharp: 'reading and writing JPEG and WebP',
+  '@huggingface/hub': 'pushing to the hub',
   koffi: 'training in several processes with Open MPI',
   nsfwjs: 'the reward nsfw-safety',
   '@tensorflow/tfjs-converter': 'rewards that are GraphModels',

@@ -30,6 +30,7 @@ export interface ConfigOption {
 
 const groups: readonly (readonly [RegExp, string])[] = [
   [/^(scheduler|sample_|negative_|clip_|long_|height|width)/, 'Sampling:'],
+  [/^push_/, 'Hub:'],
   [/^train_/, 'Optimization:'],
   [/^estimator/, 'Estimator:'],
   [/^(truncated_|backprop_)/, 'Truncation:'],

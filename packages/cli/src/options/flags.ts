@@ -32,6 +32,9 @@ export const sharedOptions: readonly SharedOption[] = [
   },
   { names: { '--model': ['generate', 'export'] }, others: ['--pretrained-model'] },
   { names: { '--revision': ['generate', 'export'] }, others: ['--pretrained-revision'] },
+  { names: { '--token': [...training, 'push'] }, others: ['--hf-user-access-token', '--hub-token'] },
+  { names: { '--hub-model-id': [...training, 'push'] }, others: ['--hf-hub-model-id'] },
+  { names: { '--hub-private': [...training, 'push'] }, others: ['--hub-private-repo'] },
 ];
 
 const namesOf = ({ names, others = [] }: SharedOption): readonly string[] => [...Object.keys(names), ...others];

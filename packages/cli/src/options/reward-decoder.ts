@@ -11,7 +11,7 @@ import { pathExists } from '../path-exists.js';
 /** Values of the option that names the decoder of the reward. */
 export interface RewardDecoderOptions {
   rewardDecoder?: string;
-  hfUserAccessToken?: string;
+  token?: string;
 }
 
 /** The published decoders by short names, and that of the embedded model. */
@@ -47,7 +47,7 @@ export function applyImageFrequency(command: Command, fields: readonly ConfigOpt
 
 /** Loads the decoder that is given, and says what it is for. @throws if it is no AutoencoderTiny */
 export async function loadRewardDecoder(
-  { rewardDecoder: name, hfUserAccessToken: token }: RewardDecoderOptions,
+  { rewardDecoder: name, token }: RewardDecoderOptions,
   output: Output,
 ): Promise<AutoencoderTiny | undefined> {
   if (name === undefined) return undefined;

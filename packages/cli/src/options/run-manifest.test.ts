@@ -49,7 +49,7 @@ describe('storedOptions', () => {
         '--max-memory',
         '8GB',
       ],
-      ...['--hf-user-access-token', 'secret', '--engine', 'tfjs', '--prompt-column', 'text'],
+      ...['--token', 'secret', '--engine', 'tfjs', '--prompt-column', 'text'],
     );
     expect(storedOptions(command, fields)).toEqual({
       model: 'some/model',

@@ -14,7 +14,7 @@ import { defaultReward, type RunRewardOptions } from './run-rewards.js';
 
 /** Options that a manifest does not have: they hold for one start, are secret, or say how output is printed. */
 const unstored = new Set([
-  ...['config', 'dryRun', 'json', 'quiet', 'hfUserAccessToken', 'force', 'maxMemory', 'threads', 'rankTimeout'],
+  ...['config', 'dryRun', 'json', 'quiet', 'token', 'force', 'maxMemory', 'threads', 'rankTimeout'],
 ]);
 
 /** The options by which a model is read. */

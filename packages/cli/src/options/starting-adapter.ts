@@ -19,7 +19,7 @@ export interface StartingAdapterOptions {
   loraFile?: string;
   loraFreeze?: boolean;
   loraScale?: number;
-  hfUserAccessToken?: string;
+  token?: string;
 }
 
 /** Adds `--lora`, `--lora-file`, `--lora-freeze` and `--lora-scale`. */
@@ -85,7 +85,7 @@ function applyScale(command: Command): void {
 /** Reads the fields of the configuration that a file determines. Where ranks differ, that of the first module. */
 async function readFields(
   source: string,
-  { loraFile: file, hfUserAccessToken: token }: StartingAdapterOptions,
+  { loraFile: file, token }: StartingAdapterOptions,
 ): Promise<Readonly<Record<string, unknown>>> {
   const opened = await withDownloads(new Output({ silent: true }), (access) =>
     openLora(source, { ...access, file, token }),
@@ -122,7 +122,7 @@ export async function startFromAdapter(
 ): Promise<StartingPipeline> {
   const lora = choices(options);
   if (lora.length === 0) return { pipeline, before: pipeline };
-  const given = { lora, loraFile: options.loraFile, loraScale: 1, token: options.hfUserAccessToken };
+  const given = { lora, loraFile: options.loraFile, loraScale: 1, token: options.token };
   const before = await applyAdapters(pipeline, given, output);
   if (!options.loraFreeze)
     return { pipeline: await applyAdapters(pipeline, { ...given, trainable: true }, output), before };

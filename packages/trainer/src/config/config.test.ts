@@ -101,7 +101,6 @@ describe('parseAlignPropConfig', () => {
     ['early_stopping_patience', { early_stopping_patience: 2 }],
     ['kl_weight', { kl_weight: 1, use_lora: false }],
     ['kl_weight', { kl_weight: 1, train_text_encoder: true }],
-    ['push_to_hub', { push_to_hub: true }],
     ['accelerator_kwargs', { accelerator_kwargs: { even_batches: true } }],
   ])('refuses %s where it would have no effect', (key, input) => {
     expect(refusal(input)).toMatch(new RegExp(`${key}: got .*expected`));

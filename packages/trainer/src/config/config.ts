@@ -105,7 +105,10 @@ const fields = {
   push_to_hub: z
     .boolean()
     .default(false)
-    .describe('Upload the adapter after training. Not implemented: true is refused.'),
+    .describe(
+      'Upload the run to the Hugging Face hub after training, as the command does to --hub-model-id; ' +
+        'kept in config.json. In a program, call pushToHub of the trainer.',
+    ),
   // numbers
   mixed_precision: z
     .enum(['no', 'none', 'fp16', 'bf16'])

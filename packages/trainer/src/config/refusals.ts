@@ -8,7 +8,6 @@ interface SharedOptions {
   readonly ema_decay: number;
   readonly early_stopping_patience: number | null;
   readonly eval_freq: number | null;
-  readonly push_to_hub: boolean;
   readonly log_with: string | null;
   readonly accelerator_kwargs: Readonly<Record<string, unknown>>;
 }
@@ -29,7 +28,6 @@ export function refuseShared(config: SharedOptions, refuse: (key: keyof SharedOp
       'early_stopping_patience',
       `got ${config.early_stopping_patience}, expected null without eval_freq. Set eval_freq.`,
     );
-  if (config.push_to_hub) refuse('push_to_hub', 'got true, expected false. Uploading is not implemented.');
   const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
   if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here reads it.`);
 }

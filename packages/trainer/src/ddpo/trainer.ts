@@ -1,5 +1,6 @@
 import { dispose } from '@tensorflow/tfjs-core';
 import { checkOptions, optionNames } from '@alignprop/autograd-ext';
+import { pushToHub, type Pushed, type PushOptions } from '@alignprop/autograd-ext/weights';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, DetailedReward, RewardFunction } from '@alignprop/rewards';
 import { RewardScorer } from '@alignprop/rewards/interface';
@@ -15,6 +16,7 @@ import { createOptimizer } from '../optim/create-optimizer.js';
 import { NonFiniteError } from '../optim/non-finite.js';
 import { createManifest, type ManifestParts } from '../run/manifest.js';
 import { ResumableState } from '../run/resumable-state.js';
+import { publishedFiles } from '../run/published-files.js';
 import { Run } from '../run/run.js';
 import { restoreGenerators, saveGenerators, seededGenerators, type Generators } from '../step/generators.js';
 import type { ImageSamples } from '../step/image-samples.js';
@@ -218,6 +220,15 @@ export class DDPOTrainer<M = undefined> {
     if (!this.#run.folder)
       throw new Error('DDPOTrainer.saveCheckpoint: output_dir got nothing, expected a folder. Set output_dir.');
     return this.#run.saveCheckpoint();
+  }
+
+  /**
+   * Uploads the files of the run, once it has ended, to a model repository of the Hugging Face hub; see
+   * `publishedFiles` and `pushToHub`. Of several processes rank 0 calls it.
+   * @throws if the run has no folder or no weights there, and as `pushToHub`
+   */
+  async pushToHub(id: string, options?: PushOptions): Promise<Pushed> {
+    return pushToHub(id, await publishedFiles(this.#run.publishableFolder('DDPOTrainer')), options);
   }
 
   /** Calls a function while the pipeline has the moving average of the weights (`ema_decay`), if there is one. */

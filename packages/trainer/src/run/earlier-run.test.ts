@@ -5,6 +5,7 @@ import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import { silent } from '../logger.js';
 import { checkRunFolder, prepareRunFolder, runFolder, type RunStart } from './folder.js';
 import { createManifest } from './manifest.js';
+import { cardMark } from './published-files.js';
 
 const parent = temporaryFolder();
 let out: string;
@@ -74,6 +75,7 @@ describe('the folder of an earlier run', () => {
     ['evaluations/step-1.png'],
     ['my-project/events.out.tfevents.1.host.1.0'],
     ['before-after.png'],
+    ['pictures/1.png'],
     ['checkpoints/checkpoint_1.damaged/state.json'],
   ])('is refused if it holds %s; a run that begins anew moves that aside and keeps its settings', async (file) => {
     const settings = start(false).manifest;
@@ -86,6 +88,15 @@ describe('the folder of an earlier run', () => {
     expect((await readdir(out)).sort()).toEqual(['checkpoints', 'config.json', 'run.json']);
     expect(await readFile(join(`${out}.old-1`, file), 'utf8')).toBe(file);
     expect(JSON.parse(await readFile(`${out}.old-1/run.json`, 'utf8'))).toEqual(settings);
+  });
+
+  it('with a model card is moved aside with it; another README.md is refused, and stays', async () => {
+    await lay(...finished);
+    await writeFile(join(out, 'README.md'), `---\n---\n${cardMark} for me/x. -->\n`);
+    await prepare(start(true));
+    expect(await readdir(`${out}.old-1`)).toContain('README.md');
+    await lay('checkpoints/checkpoint_1/state.json', 'README.md');
+    await expect(prepare(start(true))).rejects.toThrow(/holds README\.md, expected the files of a run alone/);
   });
 
   it('is refused if it holds the weights of an ended run without checkpoint, also if a run begins anew', async () => {

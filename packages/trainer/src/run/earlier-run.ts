@@ -1,11 +1,14 @@
 import { ifPresent, isTemporaryName, syncFolder } from '@alignprop/autograd-ext/weights';
 import { isUnfinished, listFolder } from './checkpoint-folder.js';
 import { manifestFile, readManifestFile, type RunManifest } from './manifest.js';
+import { hasCardMark, modelCardFile } from './published-files.js';
 
 /** The trained weights of a run that has ended. */
 const weightNames = ['pytorch_lora_weights.safetensors', 'unet'];
 /** Files and folders that a run writes while it trains, besides checkpoints; they may be empty. */
-const recordNames = ['metrics.jsonl', 'evaluations.jsonl', 'before-after.png', 'samples', 'evaluations', 'best'];
+const recordNames = [
+  ...['metrics.jsonl', 'evaluations.jsonl', 'before-after.png', 'pictures', 'samples', 'evaluations', 'best'],
+];
 const isSettings = (name: string): boolean =>
   [manifestFile, 'config.json'].includes(name) || /^(eval-)?prompts\.\w+$/.test(name);
 
@@ -36,7 +39,7 @@ export async function findEarlierRun(path: string): Promise<EarlierRun> {
   for (const name of names) {
     if (recordNames.includes(name)) ((await isEmpty(`${path}/${name}`)) ? empty : filled).push(name);
     else if (!weightNames.includes(name) && name !== 'checkpoints' && !isSettings(name))
-      ((await hasEvents(`${path}/${name}`)) ? filled : strangers).push(name);
+      ((await isRecord(path, name)) ? filled : strangers).push(name);
   }
   const weights = weightNames.filter((name) => names.includes(name));
   return {
@@ -56,6 +59,10 @@ async function isEmpty(path: string): Promise<boolean> {
   if (!entry?.isDirectory()) return entry?.size === 0;
   return (await listFolder(path)).every(isTemporaryName);
 }
+
+/** Whether a file or folder that does not have a name of its own is a run's: a model card, or event files. */
+const isRecord = async (path: string, name: string): Promise<boolean> =>
+  name === modelCardFile ? hasCardMark(path) : hasEvents(`${path}/${name}`);
 
 /** Whether a folder holds event files of TensorBoard. */
 async function hasEvents(path: string): Promise<boolean> {

@@ -69,7 +69,15 @@ async function createFolder(path: string): Promise<void> {
 /** Removes what killed runs were writing or deleting. */
 async function removeLeftovers({ path, checkpoints }: RunFolder): Promise<void> {
   const { readdir, rm } = await import('node:fs/promises');
-  const folders = [path, `${path}/unet`, `${path}/best`, `${path}/best/unet`, `${path}/samples`, `${path}/evaluations`];
+  const folders = [
+    path,
+    `${path}/unet`,
+    `${path}/best`,
+    `${path}/best/unet`,
+    `${path}/samples`,
+    `${path}/evaluations`,
+    `${path}/pictures`,
+  ];
   for (const folder of [checkpoints, ...folders]) {
     const names = (await ifPresent(readdir(folder))) ?? [];
     const isLeftover = (name: string) => isTemporaryName(name) || (folder === checkpoints && isUnfinished(name));

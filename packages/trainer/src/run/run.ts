@@ -96,6 +96,12 @@ export class Run {
     }
   }
 
+  /** The folder that files are published from. @throws if the run writes none */
+  publishableFolder(owner: string): string {
+    if (this.folder) return this.folder.path;
+    throw new Error(`${owner}.pushToHub: output_dir got nothing, expected a folder. Set output_dir.`);
+  }
+
   /** Calls a function that moves the weights, and counts the step. `complete` ends the step. */
   update(move: () => void): void {
     this.#isConsistent = false;

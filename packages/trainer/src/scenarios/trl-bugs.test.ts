@@ -278,7 +278,6 @@ describe('T9: TRL has options that nothing reads, and does not notice a reward w
       expect(occurs(field, code), `${field} is read`).toBe(false);
     const refused: Record<string, unknown> = {
       accelerator_kwargs: { even_batches: true },
-      push_to_hub: true,
     };
     for (const [field, schema] of Object.entries(alignPropConfigSchema.shape)) {
       if (occurs(field, code) || /Accepted so that|kept in config\.json/.test(schema.description ?? '')) continue;

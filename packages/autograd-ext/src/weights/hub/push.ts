@@ -130,6 +130,7 @@ class PushTarget {
   readonly #settings: HubSettings;
   readonly #options: PushOptions;
   readonly #title: string;
+  #known: ReturnType<Library['whoAmI']> | undefined;
 
   constructor(id: string, library: Library, settings: HubSettings, options: PushOptions) {
     this.#id = id;
@@ -146,14 +147,19 @@ class PushTarget {
   /** Puts the token's owner in front of a name that has none. */
   async addOwner(): Promise<void> {
     if (this.#id.includes('/')) return;
-    const { name } = await this.#library.whoAmI(this.#access());
+    const { name } = await this.#owner();
     this.#id = `${name}/${this.#id}`;
     checkId(this.#id);
   }
 
+  /** The owner of the token, and what it may do; asked for once. */
+  #owner(): ReturnType<Library['whoAmI']> {
+    return (this.#known ??= this.#library.whoAmI(this.#access()));
+  }
+
   /** @throws if the token may only read, or is not accepted */
   async checkToken(): Promise<void> {
-    const { auth } = await this.#library.whoAmI(this.#access());
+    const { auth } = await this.#owner();
     if (auth?.accessToken?.role !== 'read') return;
     throw new Error(
       `hub: the token got the role 'read', expected one that may write to '${this.#id}'. ` +
