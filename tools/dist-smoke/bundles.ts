@@ -44,7 +44,7 @@ const cases: readonly Case[] = [
   {
     title: 'StableDiffusionPipeline',
     program: "export { StableDiffusionPipeline } from '@alignprop/diffusion';",
-    limit: 150,
+    limit: 165,
     foreign: ['AlignPropTrainer', 'loraAlpha', 'aestheticScore'],
   },
 ];

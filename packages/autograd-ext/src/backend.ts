@@ -5,7 +5,8 @@ import { loadWasmBackend, wasmAdvice } from './wasm-backend.js';
 
 const loaders = {
   wasm: loadWasmBackend,
-  cpu: () => import('@tensorflow/tfjs-backend-cpu'),
+  // Typed as unknown: the type of the module has imports that `module: node16` does not resolve.
+  cpu: (): Promise<unknown> => import('@tensorflow/tfjs-backend-cpu'),
   tensorflow: loadTensorflow,
 };
 /** A tfjs backend that this package can load. */
