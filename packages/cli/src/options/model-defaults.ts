@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { modelKind, readModelConfigs } from '@alignprop/diffusion';
 import { modelDefaults } from '@alignprop/trainer';
+import { embeddedModel } from '../embedded-model.js';
 import { withDownloads } from '../terminal/downloads.js';
 import { Output } from '../terminal/output.js';
 import type { Algorithm } from './algorithm.js';
@@ -21,11 +22,10 @@ export async function applyModelDefaults(
   fields: readonly ConfigOption[],
   { model, revision, token, modelConfig: config, predictionType }: ModelLocation,
 ): Promise<string | undefined> {
-  if (model === undefined) return undefined;
   // DDPO needs steps with noise, which the schedulers of few-step models do not have at the end.
   if ((command.getOptionValue('algorithm') as Algorithm) === 'ddpo') return undefined;
   const configs = await withDownloads(new Output({ silent: true }), (access) =>
-    readModelConfigs(model, { ...access, revision, token, config, predictionType }),
+    readModelConfigs(model ?? embeddedModel.path, { ...access, revision, token, config, predictionType }),
   );
   const given = givenFields(command, fields);
   const defaults = modelDefaults(configs, given);
