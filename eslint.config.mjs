@@ -66,7 +66,7 @@ const rooms = {
     ['reading'],
     ['add-lora.ts', 'fuse-lora.ts'],
     ['adapters.ts', 'apply-lora.ts', 'load-lora.ts', 'mix-lora.ts'],
-    ['save-lora.ts'],
+    ['save-lora.ts', 'lora-pipeline.ts'],
   ],
   rewards: [
     ['returned-scores.ts'],

@@ -5,6 +5,7 @@ export { applyLora } from './apply-lora.js';
 export type { LoraConfig } from './lora-config.js';
 export { fuseLora, unfuseLora } from './fuse-lora.js';
 export { loraFormats, type LoraFormat } from './layouts/lora-layouts.js';
+export { withLora, type AdaptablePipeline, type LoadLoraWeightsOptions, type LoraMethods } from './lora-pipeline.js';
 export { loadLora, openLora, type LoadLoraOptions, type OpenedAdapter } from './load-lora.js';
 export type { BundledEmbedding } from './reading/bundled-embeddings.js';
 export { LoraLayer, type Dora, type LoraLayerParts } from './lora-layer.js';
