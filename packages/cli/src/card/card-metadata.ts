@@ -57,7 +57,7 @@ function modelIndex({ repository, rewards }: RunFacts, { before, after }: { befo
 }
 
 /** Four decimals, without an exponent, which YAML 1.1 takes for a text. */
-export const rounded = (value: number): number => Number(value.toFixed(4));
+const rounded = (value: number): number => Number(value.toFixed(4));
 
 /** A text without the characters that YAML forbids or breaks lines at; line ends of prompts stay. */
 const plainText = (text: string): string =>

@@ -43,7 +43,7 @@ function introduction({ manifest, base, repository, rewards, epochs, best, files
 const origin = (isEmbedded = false): string => (isEmbedded ? ', the small model in `@alignprop/cli`' : '');
 
 /** Whether the published weights are an adapter rather than a whole UNet. */
-export const isAdapter = (files: readonly string[]): boolean => !files.some((path) => path.startsWith('unet/'));
+const isAdapter = (files: readonly string[]): boolean => !files.some((path) => path.startsWith('unet/'));
 
 type Term = RunFacts['rewards'][number];
 
