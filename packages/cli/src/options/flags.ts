@@ -1,4 +1,5 @@
 import { table } from '@alignprop/autograd-ext/outside';
+import { trlRewardFlags } from './trl-reward-flags.js';
 
 /** A command line with the flags in the spelling of the help. */
 export interface CanonicalFlags {
@@ -67,7 +68,8 @@ function translation(flag: string, command: string): { own: string; values: Shar
  * `generate --sample-num-steps` become the command's own name. Leaves other values, and everything after `--`, as they
  * are.
  */
-export function canonicalFlags(args: readonly string[]): CanonicalFlags {
+export function canonicalFlags(given: readonly string[]): CanonicalFlags {
+  const args = trlRewardFlags(given);
   const end = args.includes('--') ? args.indexOf('--') : args.length;
   const command = args.find((arg) => !arg.startsWith('-')) ?? '';
   const typed = new Map<string, string>();

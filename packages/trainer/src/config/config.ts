@@ -65,11 +65,13 @@ const fields = {
       project_dir: z.string().optional(),
       total_limit: positive().optional(),
       automatic_checkpoint_naming: z.literal(true).optional(),
+      logging_dir: z.string().optional(),
     })
     .default({})
     .describe(
       'Project options of accelerate: project_dir is used where output_dir is empty, ' +
-        'total_limit replaces num_checkpoint_limit.',
+        'total_limit replaces num_checkpoint_limit, ' +
+        'and logging_dir is the parent of the folder of TensorBoard.',
     ),
   tracker_project_name: z.string().default('trl').describe('Name of the project in trackers.'),
   logdir: z.string().default('logs').describe('Parent folder of runs that have a run_name and no output_dir.'),

@@ -1,3 +1,4 @@
+import { acceleratorProblem } from './accelerator-options.js';
 /** The options whose combinations are refused alike by both trainers. */
 interface SharedOptions {
   readonly use_lora: boolean;
@@ -28,6 +29,6 @@ export function refuseShared(config: SharedOptions, refuse: (key: keyof SharedOp
       'early_stopping_patience',
       `got ${config.early_stopping_patience}, expected null without eval_freq. Set eval_freq.`,
     );
-  const accelerator = Object.keys(config.accelerator_kwargs).join(', ');
-  if (accelerator) refuse('accelerator_kwargs', `got ${accelerator}, expected {}. Nothing here reads it.`);
+  const problem = acceleratorProblem(config.accelerator_kwargs);
+  if (problem) refuse('accelerator_kwargs', problem);
 }

@@ -13,7 +13,7 @@ export const tensorboard = {
   async create({ folder, config, fromStep }, given) {
     const { logging_dir } = options.parse(given ?? {});
     const { tensorboardTracker } = await import('./tensorboard/tracker.js');
-    const parent = logging_dir ?? folder?.path ?? config.logdir;
+    const parent = logging_dir ?? config.project_kwargs.logging_dir ?? folder?.path ?? config.logdir;
     return tensorboardTracker(`${parent}/${config.tracker_project_name}`, { config, fromStep });
   },
 } satisfies TrackerKind;

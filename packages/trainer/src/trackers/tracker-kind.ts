@@ -25,6 +25,7 @@ export interface TrackedRun {
   readonly config: Readonly<Record<string, unknown>> & {
     readonly exp_name: string;
     readonly logdir: string;
+    readonly project_kwargs: { readonly logging_dir?: string };
     readonly run_name: string;
     readonly tracker_kwargs: Readonly<Record<string, unknown>>;
     readonly tracker_project_name: string;
