@@ -16,6 +16,17 @@ const hubIds = ['stable-diffusion-v1-5/stable-diffusion-v1-5', 'sd2-community/st
 const libraries = readdirSync(join(root, 'packages')).filter((name) => name !== 'cli');
 const readmes = ['README.md', ...readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`)];
 const examples = readdirSync(join(root, 'examples')).filter((name) => name.endsWith('.ts'));
+/** The arguments of examples that need some: without them, TRL's script downloads Stable Diffusion 1.5. */
+const clip = join(root, 'fixtures/reward-aesthetic');
+const exampleArguments: Readonly<Record<string, readonly string[]>> = {
+  'alignprop.ts': [
+    ...['--pretrained_model', tinyEmoji, '--clip_model', join(clip, 'clip'), '--hf_hub_aesthetic_model_id', clip],
+    ...['--hf_hub_aesthetic_model_filename=sac+logos+ava1-l14-linearMSE.pth', '--use_lora=true', '--num_epochs=1'],
+    ...['--sample_num_steps', '2', '--truncated_rand_backprop_minmax=[0,2]', '--train_batch_size=1'],
+    ...['--train_gradient_accumulation_steps=1', '--tracker_project_name=stable_diffusion_training'],
+    ...['--log_with=wandb', '--log_image_freq=1'],
+  ],
+};
 const programs = readmes.filter((readme) => existsSync(join(root, readme))).flatMap(extractPrograms);
 
 interface Program {
@@ -87,12 +98,13 @@ describe('README programs', () => {
   });
 
   it.each(examples)('examples/%s runs', { timeout: 600_000 }, async (example) => {
-    await execute(join(root, 'examples', example), mkdtempSync(join(folder, 'example-')));
+    const args = exampleArguments[example];
+    await execute(join(root, 'examples', example), mkdtempSync(join(folder, 'example-')), args);
   });
 
-  async function execute(program: string, home: string): Promise<void> {
+  async function execute(program: string, home: string, args: readonly string[] = []): Promise<void> {
     const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: join(home, 'hf') };
-    const { code, stderr } = await runProgram(program, [], { cwd: home, env });
+    const { code, stderr } = await runProgram(program, args, { cwd: home, env });
     expect(code, stderr).toBe(0);
   }
 });
