@@ -1,6 +1,7 @@
 // npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2
-// --runs 5 --only unet,image,train --scheduler ddim --guidance 5 --reward-decoder DIR] Measures seconds and memory of UNet calls, images and training steps. Each row of
-// the table runs in its own process, so that its peak memory is not that of another.
+// --runs 5 --only unet,image,train --scheduler ddim --guidance 5 --reward-decoder DIR]
+// Measures seconds and memory of UNet calls, images and training steps. Each row of the table runs in its own process,
+// so that its peak memory is not that of another.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpus, totalmem } from 'node:os';

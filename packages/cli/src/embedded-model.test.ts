@@ -9,7 +9,7 @@ import { decoderLocation } from './options/reward-decoder.js';
 
 const engine = new OnnxRuntimeEngine();
 let model: StableDiffusionPipeline;
-/** What the model draws in 20 steps with guidance. */
+/** Pictures that the model draws in 20 steps with guidance. */
 let drawn: { images: Tensor4D; latents: Tensor4D };
 
 const prompts = ['crab', 'red apple'];

@@ -20,11 +20,11 @@ export interface AdaptablePipeline<P> {
 export interface LoadLoraWeightsOptions extends HubOptions {
   /** The path of the file within a folder or repository. */
   readonly weightName?: string;
-  /** By default `default_0`, `default_1`, … */
+  /** The name for `setAdapters`; by default `default_0`, `default_1`, … */
   readonly adapterName?: string;
 }
 
-/** What `withLora` adds to a pipeline: diffusers' methods of the same names. */
+/** The methods that `withLora` adds to a pipeline, named as diffusers' own. */
 export interface LoraMethods {
   /**
    * Loads an adapter, which then is the only active one, with weight 1.
@@ -90,7 +90,7 @@ const methodNames: ReadonlySet<string | symbol> = new Set<keyof LoraMethods>([
 type Weights = ReadonlyMap<string, number>;
 
 class PipelineAdapters<P extends AdaptablePipeline<P>> implements LoraMethods {
-  /** With the active adapters. */
+  /** The pipeline with the active adapters. */
   pipeline: P;
   #base: P;
   #fused: { readonly base: P; readonly active: Weights } | undefined;

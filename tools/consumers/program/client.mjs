@@ -1,5 +1,5 @@
 /* global fetch */
-// For browsers: takes the model from the address that the page is given, and reports to it.
+// Runs in browsers: takes the model from the address that the page is given, and reports to it.
 import { memory } from '@alignprop/autograd-ext/weights';
 import { drawAndTrain } from './draw-and-train.mjs';
 

@@ -1,4 +1,4 @@
-// For Node and its kin: takes the model's folder as its argument, and prints the results. Says on which engine a
+// Runs in Node and its kin: takes the model's folder as its argument, and prints the results. Says on which engine a
 // pipeline runs by default.
 import { createEngine } from '@alignprop/autograd-ext';
 import { drawAndTrain } from './draw-and-train.mjs';

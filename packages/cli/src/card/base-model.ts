@@ -21,7 +21,7 @@ export interface License {
 
 /** The model that was trained. */
 export interface BaseModel {
-  /** For people: the id on the hub, or the name of the folder or file. */
+  /** The name for people: the id on the hub, or the name of the folder or file. */
   readonly name: string;
   /** The id on the hub; undefined for a model of this machine. */
   readonly id?: string;

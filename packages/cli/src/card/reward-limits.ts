@@ -1,6 +1,6 @@
 import { table } from '@alignprop/autograd-ext/outside';
 
-/** What each listed reward cannot see, and what pictures come to look like that are trained for it for too long. */
+/** Names what each listed reward cannot see, and how pictures look that are trained for it for too long. */
 export const rewardLimits = table<string>({
   aesthetic:
     'It rates beauty on 224×224 pixels and never sees the prompt: a picture may lose its subject, details and ' +

@@ -13,7 +13,7 @@ export interface ComparedRewards {
   readonly pictures: Readonly<Record<string, string>>;
 }
 
-/** What a model card tells of a run. */
+/** Facts that a model card tells of a run. */
 export interface RunFacts {
   readonly manifest: RunManifest;
   readonly base: BaseModel;

@@ -4,7 +4,7 @@ import { hasCardMark, modelCardFile, type RunManifest } from '@alignprop/trainer
 import { modelCard } from './model-card.js';
 import { readRecords, type RunFacts } from './run-facts.js';
 
-/** What the folder of a run does not tell. */
+/** Facts that the folder of a run does not tell. */
 export type CardParts = Pick<RunFacts, 'base' | 'repository' | 'prompts' | 'compared' | 'isXL'>;
 
 /**

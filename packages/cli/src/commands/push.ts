@@ -54,7 +54,7 @@ async function manifestOf(folder: string): Promise<RunManifest> {
   throw new UsageError(`push: got '${folder}', expected the folder of a run, with run.json. Check the path.`);
 }
 
-/** Where the run was to be pushed to. */
+/** The repository that the run was to be pushed to. */
 function storedTarget({ options = {} }: RunManifest): HubTargetOptions {
   const { hubModelId, hubPrivate, hubRevision, hubCreatePr } = options as HubTargetOptions;
   return { hubModelId, hubPrivate, hubRevision, hubCreatePr };

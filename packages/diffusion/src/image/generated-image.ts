@@ -13,7 +13,7 @@ export class GeneratedImage implements RgbImage {
   /** In pixels. */
   readonly height: number;
   readonly width: number;
-  /** What it was drawn with. */
+  /** The options that it was drawn with. */
   readonly settings: GenerationSettings;
   #data: Uint8Array | undefined;
 

@@ -90,7 +90,7 @@ export interface GenerateInput extends GenerateOptions {
   pooledPromptEmbeds?: Tensor2D;
 }
 
-/** What `onStep` is told. */
+/** The argument of `onStep`. */
 export interface StepProgress {
   /** The number of the step in this chain, from 0 to `total - 1`. */
   readonly index: number;

@@ -4,7 +4,7 @@ import type { GenerationSettings } from '../image/parameters.js';
 import { isEncoding } from './generate-options.js';
 import type { Generation } from './generation.js';
 
-/** What `generate` returns besides images. */
+/** The properties of the result of `generate` besides images. */
 interface Drawn {
   /**
    * The seed of the noise, or the seeds, one per image; undefined if a generator was given, or if `latents` was given

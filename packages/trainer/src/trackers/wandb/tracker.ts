@@ -28,7 +28,7 @@ export interface WandbRun {
   readonly job_type?: string;
   readonly notes?: string;
   readonly tags?: readonly string[];
-  /** By default the id in `idFile`, or a new one. */
+  /** The id of the run; by default the one in `idFile`, or a new one. */
   readonly id?: string;
 }
 
