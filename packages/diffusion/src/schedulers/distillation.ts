@@ -45,8 +45,10 @@ export function distilledTimesteps(
   const original = Math.trunc(distilled * strength);
   const largest = Math.min(original, total);
   if (!Number.isInteger(count) || count < 1 || count > largest) {
+    const share = strength === 1 ? '' : ` · strength ${strength}`;
     throw new Error(
-      `${owner}: numInferenceSteps got ${count}, expected an integer from 1 to original_inference_steps${strength === 1 ? '' : ` · strength ${strength}`} = ${largest}.`,
+      `${owner}: numInferenceSteps got ${count}, ` +
+        `expected an integer from 1 to original_inference_steps${share} = ${largest}.`,
     );
   }
   const stride = Math.floor(total / distilled);

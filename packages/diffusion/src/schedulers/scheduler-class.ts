@@ -103,11 +103,7 @@ export function schedulerClass<Config extends BetaConfig, Options extends StepOp
 
     step(modelOutput: Tensor4D, step: Step, sample: Tensor4D, options = {} as Options): StepOutput {
       const { eta = 0, noise } = options;
-      if (this.drawsNoise(step, eta) && !noise)
-        throw new Error(
-          `${name}.step: step ${step.index} (eta ${eta}) got no noise, expected some. ` +
-            "Pass noise of the sample's shape.",
-        );
+      if (this.drawsNoise(step, eta) && !noise) throw missingNoise(name, step, eta);
       return this.#rule.step(modelOutput, step, sample, options);
     }
 
@@ -187,3 +183,8 @@ function replaced(
   });
   return { ...config, ...Object.fromEntries(changes) };
 }
+
+const missingNoise = (name: string, step: Step, eta: number): Error =>
+  new Error(
+    `${name}.step: step ${step.index} (eta ${eta}) got no noise, expected some. Pass noise of the sample's shape.`,
+  );
