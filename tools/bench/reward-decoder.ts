@@ -1,4 +1,5 @@
-// npm run reward-decoder -w tools [-- --decoder FOLDER --seeds 3 --epochs 20 --only cosine,seconds,held-out --threads 1]
+// npm run reward-decoder -w tools
+// [-- --decoder FOLDER --seeds 3 --epochs 20 --only cosine,seconds,held-out --threads 1]
 // Compares a tiny decoder of the reward with the embedded model's own decoder: the angle between the gradients of the
 // latents, seconds of a step, and the reward of held-out prompts after as many steps. Memory is measured by
 // `npm run bench -- --only train --reward-decoder FOLDER`.

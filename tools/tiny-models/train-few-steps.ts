@@ -1,7 +1,7 @@
 // npm run few-steps -w tools -- --emoji FOLDER [--minutes 20 --chains 1200 --output FILE]
-// Distils the embedded model to four steps without guidance: an adapter of its UNet learns to pass, from the same noise,
-// through the latents of the model's own chain of 20 steps with guidance. The loss is the squared error of the latents
-// after every step, and its gradient goes through the whole chain. FOLDER is the unpacked npm package
+// Distils the embedded model to four steps without guidance: an adapter of its UNet learns to pass, from the same
+// noise, through the latents of the model's own chain of 20 steps with guidance. The loss is the squared error of the
+// latents after every step, and its gradient goes through the whole chain. FOLDER is the unpacked npm package
 // emoji-datasource-google, whose names of animals and food are the prompts; --minutes are CPU time of the training.
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';

@@ -129,7 +129,7 @@ class PipelineAdapters<P extends AdaptablePipeline<P>> implements LoraMethods {
     this.#checkNames('setAdapters', list);
     if (scales.length !== list.length || !scales.every(Number.isFinite))
       throw new Error(
-        `setAdapters: weights got [${scales.join(', ')}], expected ${list.length} finite numbers, one for each adapter.`,
+        `setAdapters: weights got [${scales.join(', ')}], expected ${list.length} finite numbers, one an adapter.`,
       );
     await this.#activate(new Map(list.map((name, i) => [name, scales[i]!])));
   }

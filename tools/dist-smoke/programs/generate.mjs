@@ -1,4 +1,5 @@
 // One image with @alignprop/diffusion alone, from the model folder given: its file and its pixels as a tensor.
+import { Buffer } from 'node:buffer';
 import { readFile, rm } from 'node:fs/promises';
 import { decodePng, StableDiffusionPipeline } from '@alignprop/diffusion';
 

@@ -2,7 +2,7 @@ import { ifPresent } from '@alignprop/autograd-ext/weights';
 import { parseJson } from '@alignprop/autograd-ext/outside';
 import { evaluationRecord, metricsRecord } from '../metrics.js';
 import type { SampleDetails, Tracker } from '../tracker.js';
-import { randomId, writeImages, writeTable, type Media } from './media.js';
+import { randomId, writeImages, writeTable } from './media.js';
 import {
   encodeRecord,
   environmentRecord,
@@ -47,9 +47,8 @@ export interface WandbTracker extends Tracker {
 }
 
 /**
- * Writes a run in W&B's offline format: a folder that `wandb sync` uploads, with the configuration, metrics, images with
- * captions, tables of prompts and rewards, a summary, and the machine. Python is needed only to upload it. All that is
- * logged of one step becomes one row, written when the next step begins or the tracker closes.
+ * Writes a run in W&B's offline format: a folder that `wandb sync` uploads, with the configuration, metrics, images
+ * with captions, tables of prompts and rewards, a summary, and the machine. Python is needed only to upload it.
  * @throws if the files cannot be written
  */
 export async function wandbTracker(
@@ -69,8 +68,39 @@ export async function wandbTracker(
   let number = 0;
   const write = (...contents: RecordContent[]) =>
     log.append(contents.map((content) => encodeRecord(++number, content)));
-  let row: { step: number; values: Record<string, unknown> } | undefined;
+  const history = createHistory(write, startTime);
+  const addSamples =
+    (key: string): NonNullable<Tracker['logImages']> =>
+    async (images, captions, step, details) => {
+      const pictures = await writeImages(files, key, step, images, captions);
+      const table = await writeTable(files, `${key}_table`, step, run, tableColumns(captions, details));
+      await write(...pictures.records, ...table.records);
+      await history.add({ [key]: pictures.value, [`${key}_table`]: table.value }, step);
+    };
 
+  await write(headerRecord(), runRecord(run), environmentRecord(await machine(startTime)));
+  return {
+    folder,
+    log(metrics) {
+      const { global_step, ...values } = metricsRecord(metrics);
+      return history.add(values, global_step!);
+    },
+    logEvaluation(metrics) {
+      const { global_step, ...values } = evaluationRecord(metrics);
+      return history.add(values, global_step!);
+    },
+    logImages: addSamples('images'),
+    logEvaluationImages: addSamples('evaluation'),
+    async close() {
+      await history.flush();
+      await write(exitRecord(now() - startTime), footerRecord());
+    },
+  };
+}
+
+/** Joins all that is logged of one step into one row, which is written when the next step begins. */
+function createHistory(write: (...contents: RecordContent[]) => Promise<void>, startTime: number) {
+  let row: { step: number; values: Record<string, unknown> } | undefined;
   async function flush(): Promise<void> {
     if (!row) return;
     const values = { ...row.values, _timestamp: now(), _runtime: now() - startTime };
@@ -82,39 +112,7 @@ export async function wandbTracker(
     if (row?.step !== step) await flush();
     row = { step, values: { ...row?.values, ...values } };
   }
-  async function addMedia(media: Readonly<Record<string, Media>>, step: number): Promise<void> {
-    await write(...Object.values(media).flatMap(({ records }) => records));
-    await add(Object.fromEntries(Object.entries(media).map(([key, { value }]) => [key, value])), step);
-  }
-  const addSamples =
-    (key: string): NonNullable<Tracker['logImages']> =>
-    async (images, captions, step, details) =>
-      addMedia(
-        {
-          [key]: await writeImages(files, key, step, images, captions),
-          [`${key}_table`]: await writeTable(files, `${key}_table`, step, run, tableColumns(captions, details)),
-        },
-        step,
-      );
-
-  await write(headerRecord(), runRecord(run), environmentRecord(await machine(startTime)));
-  return {
-    folder,
-    log(metrics) {
-      const { global_step, ...values } = metricsRecord(metrics);
-      return add(values, global_step!);
-    },
-    logEvaluation(metrics) {
-      const { global_step, ...values } = evaluationRecord(metrics);
-      return add(values, global_step!);
-    },
-    logImages: addSamples('images'),
-    logEvaluationImages: addSamples('evaluation'),
-    async close() {
-      await flush();
-      await write(exitRecord(now() - startTime), footerRecord());
-    },
-  };
+  return { add, flush };
 }
 
 const tableColumns = (

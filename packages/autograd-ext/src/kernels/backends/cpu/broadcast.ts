@@ -32,8 +32,9 @@ const binaryKernels = [
 ];
 
 /**
- * Makes broadcasting on cpu several times faster: expands the smaller input by copying runs of values, then calls tfjs's
- * kernel with equal shapes. tfjs allocates arrays of coordinates for every element, unless an input only lacks axes.
+ * Makes broadcasting on cpu several times faster: expands the smaller input by copying runs of values, then calls the
+ * kernel of tfjs with equal shapes. tfjs allocates arrays of coordinates for every element, unless an input only lacks
+ * axes.
  */
 export function broadcastFasterOnCpu(): void {
   for (const name of binaryKernels) wrapKernel(name, 'cpu', callWithEqualShapes);
