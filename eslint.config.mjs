@@ -351,6 +351,7 @@ export default tseslint.config(
             '{projectRoot}/src/**/*.test.ts',
             '{projectRoot}/src/**/__fixtures__/**',
           ],
+          ignoredDependencies: ['sharp'], // diffusion loads it by a name that bundlers do not follow
         },
       ],
     },
