@@ -1,4 +1,4 @@
-import { broadcastFasterOnCpu } from './cpu/broadcast.js';
+import { computeSoftmaxOnCpu } from './cpu/softmax.js';
 import { correctStridedSlice } from './strided-slice.js';
 import { correctArgumentsOnTensorflow } from './tensorflow/arguments.js';
 import { convolveOnTensorflow } from './tensorflow/convolutions.js';
@@ -19,7 +19,7 @@ export function correctKernels(): void {
   makePaddingExplicitOnWasm();
   keepNaNWhenClippingOnWasm();
   fillEmptyReductionsOnWasm();
-  broadcastFasterOnCpu();
+  computeSoftmaxOnCpu();
   correctStridedSlice();
   correctBatchedGatherOnWasm();
   convolveInputGradientOnWasm();
