@@ -12,6 +12,8 @@ import { servePage } from './page-server.js';
 
 const model = fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url));
 const { only } = parseArgs({ options: { only: { type: 'string' } } }).values;
+/** Lets Chromium compute WebGL and WebGPU on SwiftShader where there is no GPU. */
+const softwareAdapters = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
 /** The backends register themselves before the page computes. */
 const program = ['wasm', 'webgl', 'webgpu']
   .map((name) => `import '@tensorflow/tfjs-backend-${name}';\n`)
@@ -33,11 +35,12 @@ const { outputFiles } = await build({
   logLevel: 'silent',
 });
 for (const backend of ['wasm', 'webgl', 'webgpu'].filter((name) => !only || name === only)) {
-  const report = await servePage({ chromium, program: outputFiles[0]!.text, model, query: `backend=${backend}` });
-  if (report.startsWith('error:')) {
-    console.log(`${backend}: ${report}`);
+  const page = { chromium, program: outputFiles[0]!.text, model, query: `backend=${backend}`, flags: softwareAdapters };
+  const report = await servePage(page).catch((error: unknown) => error as Error);
+  if (report instanceof Error) {
+    console.log(`${backend}: ${report.message}`);
     continue;
   }
-  const { computed, milliseconds } = JSON.parse(report) as { computed: Computed; milliseconds: number };
+  const { computed, milliseconds } = JSON.parse(report.toString()) as { computed: Computed; milliseconds: number };
   console.log(`${backend}: ${describeDifference(computed, expected)} in ${(milliseconds / 1000).toFixed(1)} s`);
 }

@@ -4,16 +4,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { text } from 'node:stream/consumers';
+import { buffer } from 'node:stream/consumers';
 import { openPage } from './chromium.js';
 
 const wasm = join(
   dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json')),
   'dist',
 );
-
-/** Lets Chromium compute WebGL and WebGPU on SwiftShader where there is no GPU. */
-const softwareAdapters = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
 
 /** A page to open. */
 export interface ServedPage {
@@ -22,13 +19,19 @@ export interface ServedPage {
   readonly program: string;
   /** The folder of the model that it fetches: /model.json lists the files, /model/… has them. */
   readonly model: string;
-  readonly query: string;
+  /** What follows `?` in the page's address. */
+  readonly query?: string;
+  /** Flags of Chromium; by default it uses no GPU. */
+  readonly flags?: readonly string[];
 }
 
-/** Serves a page, opens it in headless Chromium, and returns what it posts to /result. */
-export async function servePage({ chromium, program, model, query }: ServedPage): Promise<string> {
-  let finish: (body: string) => void = () => {};
-  const report = new Promise<string>((resolve) => (finish = resolve));
+/**
+ * Serves a page, opens it in headless Chromium, and returns what it posts to /result.
+ * @throws what it posts to /error
+ */
+export async function servePage({ chromium, program, model, query = '', flags }: ServedPage): Promise<Buffer> {
+  let [finish, fail]: [(body: Buffer) => void, (error: Error) => void] = [() => {}, () => {}];
+  const report = new Promise<Buffer>((...both) => ([finish, fail] = both));
   const files = readdirSync(model, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(model.length + 1));
@@ -43,7 +46,9 @@ export async function servePage({ chromium, program, model, query }: ServedPage)
   };
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url!, 'http://localhost');
-    if (pathname === '/result') void text(request).then(finish);
+    if (pathname === '/result') void buffer(request).then(finish);
+    if (pathname === '/error')
+      void buffer(request).then((body) => fail(new Error(`the page says: ${body.toString()}`)));
     answer(pathname).then(
       ([type, body]) => response.writeHead(200, { 'content-type': type }).end(body),
       (error: unknown) => response.writeHead(404).end(String(error)),
@@ -52,7 +57,7 @@ export async function servePage({ chromium, program, model, query }: ServedPage)
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   const { port } = server.address() as AddressInfo;
   try {
-    return await openPage(chromium, `http://127.0.0.1:${port}/?${query}`, report, softwareAdapters);
+    return await openPage(chromium, `http://127.0.0.1:${port}/?${query}`, report, flags);
   } finally {
     server.close();
     server.closeAllConnections();
