@@ -1,5 +1,5 @@
 // TRL's page on AlignProp, "Using the finetuned model": loads an adapter into a pipeline and draws a list of prompts.
-// By default the embedded model with its adapter for four steps. Arguments: a model, an adapter.
+// Arguments: a model and an adapter; the embedded model and its adapter for four steps by default.
 import { mkdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { StableDiffusionPipeline, TCDScheduler } from '@alignprop/diffusion';

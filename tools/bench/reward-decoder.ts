@@ -8,13 +8,8 @@ import { add, dispose, grad, mean, mul, sub, sum, unstack, type Tensor, type Ten
 import { OnnxRuntimeEngine, useBackend } from '@alignprop/autograd-ext';
 import { AutoencoderTiny, decodeImages, StableDiffusionPipeline, type Autoencoder } from '@alignprop/diffusion';
 import { jpegCompressibility } from '@alignprop/rewards';
-import {
-  AlignPropTrainer,
-  evaluator,
-  parseAlignPropConfig,
-  type AlignPropConfigInput,
-  type PromptFunction,
-} from '@alignprop/trainer';
+import { AlignPropTrainer, evaluator, parseAlignPropConfig, type PromptFunction } from '@alignprop/trainer';
+import { demoSteps } from '../../packages/cli/src/commands/demo.js';
 import { embeddedDecoder, embeddedModel } from '../../packages/cli/src/embedded-model.js';
 
 const { values: flags } = parseArgs({
@@ -39,17 +34,6 @@ const rewards: Readonly<Record<string, Reward>> = {
     return mean(sub(red!, mul(add(green!, blue!), 0.5)), [1, 2]);
   },
 };
-
-/** As `alignprop demo`: the last two of ten denoising steps are attached. */
-const settings = {
-  train_batch_size: 2,
-  train_learning_rate: 1.3e-3,
-  sample_num_steps: 10,
-  sample_guidance_scale: 4,
-  sample_eta: 0,
-  truncated_backprop_rand: false,
-  truncated_backprop_timestep: 8,
-} as const satisfies AlignPropConfigInput;
 
 await useBackend('wasm');
 const engine = new OnnxRuntimeEngine({ threads: Number(flags.threads) });
@@ -121,7 +105,7 @@ async function secondsOfSteps(): Promise<void> {
 async function heldOutRewards(): Promise<void> {
   const epochs = Number(flags.epochs);
   for (let seed = 1; seed <= Number(flags.seeds); seed++) {
-    const config = parseAlignPropConfig({ ...settings, eval_images_per_prompt: 2, eval_seed: 20_000 });
+    const config = parseAlignPropConfig({ ...demoSteps, eval_images_per_prompt: 2, eval_seed: 20_000 });
     const [prompts, rewardFunction] = [embeddedModel.evalPrompts, smallFiles];
     const evaluate = evaluator(engine, { config, prompts, rewardFunction });
     const means = [(await evaluate(pipeline)).mean];
@@ -140,7 +124,7 @@ function trainerOf(seed: number, num_epochs: number, rewardDecoder?: Autoencoder
   const { prompts } = embeddedModel;
   const promptFunction: PromptFunction<undefined> = (generator) =>
     prompts[generator.randint(0, prompts.length, 1)[0]!]!;
-  const config = { ...settings, seed, num_epochs };
+  const config = { ...demoSteps, seed, num_epochs };
   return new AlignPropTrainer({
     pipeline,
     promptFunction,

@@ -2,7 +2,8 @@
 
   python tools/bench/torch_step.py --model DIR|sd15 [--size 64] [--steps 50] [--attach last:1|all|mask:i,j,...] [--batch 1] [--dtype fp32|bf16] [--no-checkpoint] [--reps 1]
       [--guidance 5] [--scheduler ddim|euler] [--tiny-decoder]
-Few-step models: --scheduler euler (trailing timesteps) --steps 1 --guidance 0 (one UNet row); --tiny-decoder is a TAESD of random weights.
+Few-step models: --scheduler euler (trailing timesteps) --steps 1 --guidance 0 (one UNet row).
+--tiny-decoder is a TAESD of random weights.
 Needs torch, diffusers, transformers and peft. OMP_NUM_THREADS sets the threads.
 Prints one JSON line: seconds per step (min), seconds of one no-grad UNet call (CFG batch), of an image of --steps steps, peak RSS in GB, reward.
 Follows TRL: all T denoise steps in grad mode, UNet checkpointed as one segment (use_reentrant=False), noise_pred detached where
@@ -14,10 +15,12 @@ ap = argparse.ArgumentParser()
 ap.add_argument("--model", required=True); ap.add_argument("--size", type=int, default=0); ap.add_argument("--steps", type=int, default=50)
 ap.add_argument("--attach", default="last:1"); ap.add_argument("--batch", type=int, default=1); ap.add_argument("--dtype", default="fp32")
 ap.add_argument("--no-checkpoint", action="store_true"); ap.add_argument("--reps", type=int, default=1); ap.add_argument("--guidance", type=float, default=5.0)
-ap.add_argument("--scheduler", choices=["ddim", "euler"], default="ddim"); ap.add_argument("--tiny-decoder", action="store_true")
+ap.add_argument("--scheduler", choices=["ddim", "euler"], default="ddim")
+ap.add_argument("--tiny-decoder", action="store_true")
 ap.add_argument("--only", choices=["unet", "image", "step"], default="step")
 a = ap.parse_args()
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel, StableDiffusionPipeline
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel, StableDiffusionPipeline
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from peft import LoraConfig
 dt = {"fp32": torch.float32, "bf16": torch.bfloat16}[a.dtype]
 torch.manual_seed(0)
@@ -50,7 +53,8 @@ def guide(e):
     u, c = e.chunk(2); return u + w * (c - u)
 sched.set_timesteps(T); gap = sched.config.num_train_timesteps // T
 with torch.no_grad():
-    z = torch.randn(rows * B, 4, S, S).to(dt); unet(z, 500, emb); t0 = time.perf_counter(); unet(z, 500, emb); fwd = time.perf_counter() - t0
+    z = torch.randn(rows * B, 4, S, S).to(dt); unet(z, 500, emb)
+    t0 = time.perf_counter(); unet(z, 500, emb); fwd = time.perf_counter() - t0
 def image():
     sched.set_timesteps(T); x = (torch.randn(B, 4, S, S) * sched.init_noise_sigma).to(dt)
     with torch.no_grad():
@@ -79,4 +83,6 @@ def step():
     opt.zero_grad(); loss.backward(); torch.nn.utils.clip_grad_norm_(lora, 1.0); opt.step(); return r.mean().item()
 best = 1e9
 for _ in range(a.reps): t0 = time.perf_counter(); r = step(); best = min(best, time.perf_counter() - t0)
-print(json.dumps(dict(model=a.model, size=S, steps=T, attached=len(att), batch=B, dtype=a.dtype, scheduler=a.scheduler, guidance=w, tiny_decoder=a.tiny_decoder, checkpoint=not a.no_checkpoint, step_s=round(best, 3), unet_fwd_s=round(fwd, 4), peak_rss_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2), reward=r)))
+print(json.dumps(dict(model=a.model, size=S, steps=T, attached=len(att), batch=B, dtype=a.dtype, scheduler=a.scheduler,
+    guidance=w, tiny_decoder=a.tiny_decoder, checkpoint=not a.no_checkpoint, step_s=round(best, 3), unet_fwd_s=round(fwd, 4),
+    peak_rss_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2), reward=r)))

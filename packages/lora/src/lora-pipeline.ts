@@ -27,7 +27,8 @@ export interface LoadLoraWeightsOptions extends HubOptions {
 /** The methods that `withLora` adds to a pipeline, named as diffusers' own. */
 export interface LoraMethods {
   /**
-   * Loads an adapter, which then is the only active one, with weight 1.
+   * Loads an adapter, which then is the only active one, with weight 1. Embeddings of tokens in its file are left out:
+   * `openLora` returns them, and `loadTextualInversion` of the pipeline takes them.
    * @param source a file of safetensors or torch, a folder, a hub id, `org/name/path`, or a `FileSource`
    * @throws if it cannot be read, is for another model, or the name is taken; the pipeline stays as it was
    */

@@ -42,7 +42,7 @@ export type { EvaluatorConfig } from './evaluation/evaluator.js';
 export type { Logger } from './logger.js';
 export { trainableUNet } from './model/trainable-pipeline.js';
 export type { IdentityPart, ManifestParts, RunIdentity, RunManifest } from './run/manifest.js';
-export { cardMark, hasCardMark, modelCardFile, publishedFiles } from './run/published-files.js';
+export { cardMark, modelCardFile, publishedFiles } from './run/published-files.js';
 export { checkRunStart, findManifest, type FoundManifest, type PlannedRun } from './run/run-start.js';
 export { dryRun, type DryRun, type DryRunInputs } from './run/dry-run.js';
 export { evaluationRecord, metricsRecord, type EvaluationMetrics, type StepMetrics } from './trackers/metrics.js';

@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import type { RunFacts } from './run-facts.js';
+import { nameOf, type RunFacts } from './run-facts.js';
 
 /**
  * Writes the block of metadata at the beginning of a model card, in the hub's names. All texts are in double quotes, so
@@ -42,7 +42,7 @@ function modelIndex({ repository, rewards }: RunFacts, { before, after }: { befo
   const reward = rewards.map(({ name }) => name).join(' + ') || 'reward';
   const metric = (type: string, name: string, value: number) => ({ type, name, value: rounded(value) });
   return {
-    name: repository.replace(/^.*\//, ''),
+    name: nameOf(repository),
     results: [
       {
         task: { type: 'text-to-image', name: 'Text to image' },

@@ -1,7 +1,7 @@
 import { table } from '@alignprop/autograd-ext/outside';
 import { commandLine } from '../terminal/shell.js';
 import { codeBlock } from './markdown.js';
-import type { RunFacts } from './run-facts.js';
+import { isAdapter, nameOf, type RunFacts } from './run-facts.js';
 
 /** The classes of diffusers that draw as the run did. */
 const schedulerClasses = table<string>({
@@ -15,7 +15,7 @@ const schedulerClasses = table<string>({
 
 /** Says how to draw with the published weights in diffusers, here, and in ComfyUI and A1111. */
 export function howToUse(facts: RunFacts): string {
-  const isUNet = facts.files.some((path) => path.startsWith('unet/'));
+  const isUNet = !isAdapter(facts);
   return ['## How to use it', inDiffusers(facts, isUNet), ...(isUNet ? [] : [here(facts), elsewhere(facts)])].join(
     '\n\n',
   );
@@ -84,7 +84,7 @@ const modelWords = ({ id, name, isEmbedded }: RunFacts['base']): readonly string
 
 /** Names the file format of each program. */
 function elsewhere({ base, repository }: RunFacts): string {
-  const file = `${repository.replace(/^.*\//, '')}.safetensors`;
+  const file = `${nameOf(repository)}.safetensors`;
   const words = ['npx', '@alignprop/cli', 'export', `${repository}/${adapter}`, ...modelWords(base), '-o', file];
   return [
     '### ComfyUI and A1111',

@@ -3,7 +3,7 @@ import { cardMetadata } from './card-metadata.js';
 import { howToUse } from './card-usage.js';
 import { codeSpan, tableCell } from './markdown.js';
 import { rewardLimits, unknownLimits } from './reward-limits.js';
-import type { RunFacts } from './run-facts.js';
+import { isAdapter, nameOf, type RunFacts } from './run-facts.js';
 
 /** Stands in the place of a repository that is not known yet. */
 export const unnamedRepository = 'organisation/name';
@@ -28,22 +28,20 @@ const algorithms = {
   ddpo: '[DDPO](https://arxiv.org/abs/2305.13301), by rewards alone',
 } as const;
 
-function introduction({ manifest, base, repository, rewards, epochs, best, files }: RunFacts): string {
+function introduction(facts: RunFacts): string {
+  const { manifest, base, repository, rewards, epochs, best } = facts;
   const kind = manifest.config.lora_kind === 'dora' ? 'DoRA' : 'LoRA';
-  const what = isAdapter(files) ? `A ${kind} adapter for` : 'A UNet trained from that of';
+  const what = isAdapter(facts) ? `A ${kind} adapter for` : 'A UNet trained from that of';
   const model = base.id ? `[${base.id}](https://huggingface.co/${base.id})` : `${base.name}${origin(base.isEmbedded)}`;
   const aim = rewards.length > 0 ? `, to maximise ${rewards.map(describeTerm).join(' + ')}` : '';
   const chosen = best && ` These are the weights after ${best.step} steps, the best on held-out prompts.`;
   return (
-    `# ${repository.replace(/^.*\//, '')}\n\n${what} ${model}. It was trained with ` +
+    `# ${nameOf(repository)}\n\n${what} ${model}. It was trained with ` +
     `${algorithms[manifest.algorithm]}${aim}, for ${epochs} epochs.${chosen ?? ''}`
   );
 }
 
 const origin = (isEmbedded = false): string => (isEmbedded ? ', the small model in `@alignprop/cli`' : '');
-
-/** Whether the published weights are an adapter rather than a whole UNet. */
-const isAdapter = (files: readonly string[]): boolean => !files.some((path) => path.startsWith('unet/'));
 
 type Term = RunFacts['rewards'][number];
 

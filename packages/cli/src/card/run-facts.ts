@@ -35,6 +35,12 @@ export interface RunFacts {
   readonly isXL?: boolean;
 }
 
+/** The name of a repository without its owner. */
+export const nameOf = (repository: string): string => repository.replace(/^.*\//, '');
+
+/** Whether the published weights are an adapter rather than a whole UNet. */
+export const isAdapter = ({ files }: RunFacts): boolean => !files.some((path) => path.startsWith('unet/'));
+
 /** Reads what the records in a run's folder tell. */
 export async function readRecords(
   folder: string,

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { ifPresent, writeFileAtomic } from '@alignprop/autograd-ext/weights';
-import { hasCardMark, modelCardFile, type RunManifest } from '@alignprop/trainer';
+import { cardMark, modelCardFile, type RunManifest } from '@alignprop/trainer';
 import { modelCard } from './model-card.js';
-import { readRecords, type RunFacts } from './run-facts.js';
+import { nameOf, readRecords, type RunFacts } from './run-facts.js';
 
 /** Facts that the folder of a run does not tell. */
 export type CardParts = Pick<RunFacts, 'base' | 'repository' | 'prompts' | 'compared' | 'isXL'>;
@@ -13,17 +13,17 @@ export type CardParts = Pick<RunFacts, 'base' | 'repository' | 'prompts' | 'comp
  */
 export async function writeCard(folder: string, manifest: RunManifest, parts: CardParts): Promise<boolean> {
   const path = `${folder}/${modelCardFile}`;
-  const earlier = await ifPresent(readFile(path));
-  if (earlier !== undefined && !(await hasCardMark(folder))) return false;
+  const earlier = await ifPresent(readFile(path, 'utf8'));
+  if (earlier !== undefined && !earlier.includes(cardMark)) return false;
   await writeFileAtomic(path, modelCard({ manifest, ...parts, ...(await readRecords(folder, manifest)) }));
   return true;
 }
 
 /** Returns a model card for a repository in place of the one that it was written for; other cards as they are. */
 export function forRepository(card: string, id: string): string {
-  const [, before] = /^<!-- Written by alignprop for (\S+)\. Remove/m.exec(card) ?? [];
+  const [, before] = new RegExp(`^${cardMark} for (\\S+)\\. Remove`, 'm').exec(card) ?? [];
   if (before === undefined) return card;
-  const [old, name] = [before, id].map((full) => full.replace(/^.*\//, '')) as [string, string];
+  const [old, name] = [nameOf(before), nameOf(id)];
   const places = new RegExp(`(^# |^ +- name: "|(?<![\\w.-])|<lora:)${escaped(old)}(?=$|"$|\\.safetensors|:1>)`, 'gm');
   return card.replaceAll(before, id).replace(places, (_, start: string) => `${start}${name}`);
 }

@@ -15,11 +15,11 @@ interface DemoOptions extends EngineOptions, OutputOptions {
   outputDir: string;
 }
 
-// Two images a step, with the last two of ten denoising steps attached: the reward rises within two minutes on two
-// cores, and the images keep their subjects. At twice this learning rate they fade to white, which compresses best.
-const settings = {
-  seed: 1,
-  num_epochs: 20,
+/**
+ * Two images a step, with the last two of ten denoising steps attached: the reward rises within two minutes on two
+ * cores, and the images keep their subjects. At twice this learning rate they fade to white, which compresses best.
+ */
+export const demoSteps = {
   train_batch_size: 2,
   train_learning_rate: 1.3e-3,
   sample_num_steps: 10,
@@ -27,6 +27,12 @@ const settings = {
   sample_eta: 0,
   truncated_backprop_rand: false,
   truncated_backprop_timestep: 8,
+} as const;
+
+const settings = {
+  seed: 1,
+  num_epochs: 20,
+  ...demoSteps,
   save_freq: 20,
   log_image_freq: 5,
   overwrite_output_dir: true,

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { findManifest, modelCardFile, publishedFiles, type RunManifest } from '@alignprop/trainer';
 import { ifPresent } from '@alignprop/autograd-ext/weights';
 import { findBaseModel } from '../card/base-model.js';
+import { unnamedRepository } from '../card/model-card.js';
 import { writeCard } from '../card/write-card.js';
 import { addHubTarget, addToken, type HubTargetOptions } from '../options/hub-options.js';
 import { UsageError } from '../terminal/errors.js';
@@ -43,7 +44,7 @@ async function push(folder: string, options: PushCommandOptions): Promise<void> 
   if (id === undefined && !options.dryRun)
     throw new UsageError('push: got no repository, expected one. Give --hub-model-id organisation/name.');
   await addMissingCard(folder, manifest, target);
-  if (options.dryRun) return list(folder, id ?? 'organisation/name', output);
+  if (options.dryRun) return list(folder, id ?? unnamedRepository, output);
   await pushRun(folder, id!, target, output);
 }
 
@@ -69,7 +70,7 @@ async function addMissingCard(folder: string, manifest: RunManifest, target: Hub
   const { prompt } = manifest.options ?? {};
   const prompts = Array.isArray(prompt) ? (prompt as readonly string[]) : [];
   const base = await findBaseModel(manifest, { token: target.token });
-  await writeCard(folder, manifest, { base, prompts, repository: target.hubModelId ?? 'organisation/name' });
+  await writeCard(folder, manifest, { base, prompts, repository: target.hubModelId ?? unnamedRepository });
 }
 
 async function list(folder: string, id: string, output: Output): Promise<void> {

@@ -69,9 +69,9 @@ function translation(flag: string, command: string): { own: string; values: Shar
  * are.
  */
 export function canonicalFlags(given: readonly string[]): CanonicalFlags {
-  const args = trlRewardFlags(given);
+  const command = given.find((arg) => !arg.startsWith('-')) ?? '';
+  const args = training.includes(command) ? trlRewardFlags(given) : given;
   const end = args.includes('--') ? args.indexOf('--') : args.length;
-  const command = args.find((arg) => !arg.startsWith('-')) ?? '';
   const typed = new Map<string, string>();
   let values: SharedOption['values'];
   const rewritten = args.map((arg, i) => {

@@ -37,7 +37,10 @@ export const addToken = (command: Command): Command =>
 
 /** The options of `pushToHub` that a command has got. */
 export const pushOptions = ({ hubPrivate, hubRevision, hubCreatePr, token }: HubTargetOptions): PushOptions => ({
-  ...{ private: hubPrivate, revision: hubRevision, createPr: hubCreatePr, token },
+  private: hubPrivate,
+  revision: hubRevision,
+  createPr: hubCreatePr,
+  token,
 });
 
 /**

@@ -18,6 +18,7 @@ describe("the reward flags of TRL's example script", () => {
       'train --reward aesthetic --reward-option aesthetic.head=trl-lib/ddpo-aesthetic-predictor/model.pth -- x',
     ],
     ['train --seed 1', 'train --seed 1'],
+    ['generate --hf_hub_aesthetic_model_id x', 'generate --hf-hub-aesthetic-model-id x'],
     ['train --hf_hub_aesthetic_model_id', 'train --hf-hub-aesthetic-model-id'],
   ])('reads %s', (typed, meant) => expect(rewritten(...typed.split(' '))).toBe(meant));
 });

@@ -208,11 +208,13 @@ const owner = 'StableDiffusionPipeline.generate';
 
 type Given = GenerateInput & { outputType?: unknown };
 
+/** Our names of options by either spelling. */
+const ownNames = new Map<string, string>(
+  Object.entries(spellings).flatMap(([name, other]) => [[name, name], ...(other ? [[other, name] as const] : [])]),
+);
+
 /** @throws if an option is unknown, or given in both spellings */
 function inOneSpelling(options: object | null | undefined): Given {
-  const ownNames = new Map<string, string>(
-    Object.entries(spellings).flatMap(([name, other]) => [[name, name], ...(other ? [[other, name] as const] : [])]),
-  );
   const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined);
   const renamed = given.map(([written, value]) => [ownNames.get(written) ?? written, value] as const);
   const entries = record(renamed);

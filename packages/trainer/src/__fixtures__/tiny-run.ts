@@ -1,4 +1,4 @@
-import { mean, mul } from '@tensorflow/tfjs-core';
+import { dispose, mean, mul } from '@tensorflow/tfjs-core';
 import { TfjsEngine, trainable, type Engine } from '@alignprop/autograd-ext';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
@@ -54,6 +54,20 @@ export async function collect<M>(
   const all: Omit<StepMetrics, 'seconds'>[] = [];
   for await (const { seconds: _, ...metrics } of trainer.train({ signal })) all.push(metrics);
   return all;
+}
+
+/** The values of a small image that a pipeline draws in two steps. */
+export async function drawnValues(pipeline: StableDiffusionPipeline): Promise<number[]> {
+  const size = { height: 16, width: 16 };
+  const { images, latents } = await pipeline.generate('cat', {
+    ...size,
+    seed: 1,
+    numInferenceSteps: 2,
+    outputType: 'tensor',
+  });
+  const values = [...images.dataSync()];
+  dispose([images, latents]);
+  return values;
 }
 
 /** All values that are trained of a UNet, in one list. */

@@ -4,7 +4,7 @@ const noLoader = 'prompts come from a function, not from a data loader';
 const notSharded = 'weights are not sharded: frozen ones are mapped from their files, adapters are small';
 
 /** Why the options of accelerate's `Accelerator` are not here, or what to use in their place. */
-const explanations = table({
+const explanations = table<string>({
   cpu: 'the engine decides: pass one to the pipeline, or give the command --device cpu',
   device_placement: 'the engine places tensors',
   mixed_precision: 'set mixed_precision itself',
@@ -35,9 +35,6 @@ const explanations = table({
 export function acceleratorProblem(options: Readonly<Record<string, unknown>>): string | undefined {
   const names = Object.keys(options);
   if (names.length === 0) return undefined;
-  const reasons = names.map(
-    (name) =>
-      `${name}: ${(Object.hasOwn(explanations, name) && explanations[name]) || 'accelerate has no such option'}`,
-  );
+  const reasons = names.map((name) => `${name}: ${explanations[name] ?? 'accelerate has no such option'}`);
   return `got ${excerptList(names)}, expected {}. ${excerptList(reasons, 8, 200, '; ')}.`;
 }

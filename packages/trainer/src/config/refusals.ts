@@ -1,4 +1,5 @@
 import { acceleratorProblem } from './accelerator-options.js';
+
 /** The options whose combinations are refused alike by both trainers. */
 interface SharedOptions {
   readonly use_lora: boolean;
@@ -9,7 +10,6 @@ interface SharedOptions {
   readonly ema_decay: number;
   readonly early_stopping_patience: number | null;
   readonly eval_freq: number | null;
-  readonly log_with: string | null;
   readonly accelerator_kwargs: Readonly<Record<string, unknown>>;
 }
 

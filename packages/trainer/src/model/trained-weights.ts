@@ -20,7 +20,8 @@ export interface TrainedWeights {
 export const trainedWeights = (pipeline: StableDiffusionPipeline, useLora: boolean): TrainedWeights =>
   useLora ? adapterWeights(pipeline) : unetWeights(pipeline.unet);
 
-const adapterFile = 'pytorch_lora_weights.safetensors';
+/** The file of the trained adapter, as TRL names it. */
+export const adapterFile = 'pytorch_lora_weights.safetensors';
 
 /** The adapters of the UNet and of the text encoders that have one, in one file with diffusers' keys. */
 function adapterWeights({ params: { unet, ...texts } }: StableDiffusionPipeline): TrainedWeights {

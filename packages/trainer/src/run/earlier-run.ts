@@ -1,10 +1,11 @@
 import { ifPresent, isTemporaryName, syncFolder } from '@alignprop/autograd-ext/weights';
+import { adapterFile } from '../model/trained-weights.js';
 import { isUnfinished, listFolder } from './checkpoint-folder.js';
 import { manifestFile, readManifestFile, type RunManifest } from './manifest.js';
 import { hasCardMark, modelCardFile } from './published-files.js';
 
 /** The trained weights of a run that has ended. */
-const weightNames = ['pytorch_lora_weights.safetensors', 'unet'];
+const weightNames = [adapterFile, 'unet'];
 /** Files and folders that a run writes while it trains, besides checkpoints; they may be empty. */
 const recordNames = [
   ...['metrics.jsonl', 'evaluations.jsonl', 'before-after.png', 'pictures', 'samples', 'evaluations', 'best'],

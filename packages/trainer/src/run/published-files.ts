@@ -1,11 +1,11 @@
 import { parseJson } from '@alignprop/autograd-ext/outside';
 import { ifPresent, isTemporaryName, type PushedFiles } from '@alignprop/autograd-ext/weights';
+import { adapterFile } from '../model/trained-weights.js';
 
 /** The name of the model card in a run's folder. */
 export const modelCardFile = 'README.md';
 /** The beginning of the line by which a model card of ours is known: others are left as they are. */
 export const cardMark = '<!-- Written by alignprop';
-const adapterFile = 'pytorch_lora_weights.safetensors';
 
 /** Whether the model card in a folder is one of ours, whose users have not removed the mark. */
 export async function hasCardMark(folder: string): Promise<boolean> {

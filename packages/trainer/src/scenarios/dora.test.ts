@@ -5,7 +5,7 @@ import { directory, openSafetensors } from '@alignprop/autograd-ext/weights';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addDora, addLora, applyLora, loadLora, LoraLayer, loraTensors } from '@alignprop/lora';
 import { describe, expect, it } from 'vitest';
-import { brightness, collect, oneStepConfig, tinyConfig, tinyTrainer } from '../__fixtures__/tiny-run.js';
+import { brightness, collect, drawnValues, oneStepConfig, tinyConfig, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import type { DDPOConfigInput } from '../ddpo/ddpo-config.js';
@@ -51,19 +51,6 @@ async function run(options: AlignPropConfigInput, lastStep = Infinity) {
   return result;
 }
 
-const draw = async (from: StableDiffusionPipeline) => {
-  const { images, latents } = await from.generate('cat', {
-    seed: 1,
-    numInferenceSteps: 2,
-    height: 16,
-    width: 16,
-    outputType: 'tensor',
-  });
-  const pixels = [...images.dataSync()];
-  dispose([images, latents]);
-  return pixels;
-};
-
 describe('training DoRA', () => {
   it('moves A, B and m of linear layers and convolutions, and resumes bit for bit', async () => {
     const fresh = await trainableDora(pipeline, both);
@@ -102,8 +89,8 @@ describe('training DoRA', () => {
       unet: pipeline.unet.withParams(unet),
       textEncoder: pipeline.textEncoder.withParams(text),
     });
-    expect(await draw(loaded)).toEqual(await draw(trainer.pipeline));
-    expect(await draw(loaded)).not.toEqual(await draw(trainer.pipeline.with({ unet: pipeline.unet })));
+    expect(await drawnValues(loaded)).toEqual(await drawnValues(trainer.pipeline));
+    expect(await drawnValues(loaded)).not.toEqual(await drawnValues(trainer.pipeline.with({ unet: pipeline.unet })));
     trainer.dispose();
     dispose([variablesOf(given), loraTensors(unet), loraTensors(text)]);
   });

@@ -1,7 +1,6 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dispose, memory } from '@tensorflow/tfjs-core';
-import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { applyLora, loadLora, loraTensors } from '@alignprop/lora';
 import {
   capped,
@@ -12,7 +11,14 @@ import {
   type RewardFunction,
 } from '@alignprop/rewards';
 import { describe, expect, it } from 'vitest';
-import { brightness, collect, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
+import {
+  brightness,
+  collect,
+  drawnValues,
+  oneStepConfig,
+  tinyTrainer,
+  trainedValues,
+} from '../__fixtures__/tiny-run.js';
 import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { writeChecksums } from '../run/checksums.js';
@@ -240,22 +246,10 @@ describe('the run folder', () => {
   it('T5: has an adapter that loads, and draws what the trainer draws', async () => {
     const trainer = tinyTrainer({ pipeline, config: { ...oneStepConfig, output_dir: out, train_learning_rate: 0.1 } });
     await collect(trainer);
-    const draw = async (from: StableDiffusionPipeline) => {
-      const { images, latents } = await from.generate('cat', {
-        seed: 1,
-        numInferenceSteps: 2,
-        height: 16,
-        width: 16,
-        outputType: 'tensor',
-      });
-      const values = [...images.dataSync()];
-      dispose([images, latents]);
-      return values;
-    };
     const params = await applyLora(pipeline.unet.params, await loadLora(join(out, 'pytorch_lora_weights.safetensors')));
     const loaded = trainer.pipeline.with({ unet: pipeline.unet.withParams(params) });
-    expect(await draw(loaded)).toEqual(await draw(trainer.pipeline));
-    expect(await draw(loaded)).not.toEqual(await draw(trainer.pipeline.with({ unet: pipeline.unet })));
+    expect(await drawnValues(loaded)).toEqual(await drawnValues(trainer.pipeline));
+    expect(await drawnValues(loaded)).not.toEqual(await drawnValues(trainer.pipeline.with({ unet: pipeline.unet })));
     dispose(loraTensors(params));
     trainer.dispose();
   });

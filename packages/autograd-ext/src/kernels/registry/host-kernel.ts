@@ -1,6 +1,7 @@
-import { registerKernel, type DataType, type KernelBackend, type TensorInfo } from '@tensorflow/tfjs-core';
+import { registerKernel, type KernelBackend, type TensorInfo } from '@tensorflow/tfjs-core';
 import { elementCount } from '../../params.js';
 import { simdOn, type Simd } from '../simd/instance.js';
+import type { CpuBackend } from './cpu-backend.js';
 import type { WasmBackend } from './wasm-backend.js';
 
 /** A tensor inside a host kernel: a view of its float32 values in the backend's memory. */
@@ -95,11 +96,6 @@ interface Memory<B> {
   /** Valid until the next allocation, which may move the memory. */
   view(backend: B, tensor: TensorInfo): Float32Array;
 }
-
-type CpuBackend = KernelBackend & {
-  data: { get(dataId: object): { values: Float32Array } };
-  makeTensorInfo(shape: number[], dtype: DataType, values: Float32Array): TensorInfo;
-};
 
 const memories: {
   wasm: Memory<WasmBackend>;

@@ -23,7 +23,7 @@ export async function writeImages(
   const [, height, width] = images.shape;
   const paths: string[] = [];
   for (const pixels of await toUint8(images))
-    paths.push(await writeMedia(files, `images/${key}_${step}`, 'png', encodePng(pixels, { height, width })));
+    paths.push((await writeMedia(files, `images/${key}_${step}`, 'png', encodePng(pixels, { height, width }))).path);
   return {
     value: {
       _type: 'images/separated',
@@ -56,7 +56,7 @@ export async function writeTable(
   const sizes = { ncols: names.length, nrows: data.length };
   const table = { _type: 'table', column_types: columnTypes(columns), columns: names, data, ...sizes };
   const content = new TextEncoder().encode(JSON.stringify(table));
-  const path = await writeMedia(files, `table/${key}_${step}`, 'table.json', content);
+  const { path, sha256 } = await writeMedia(files, `table/${key}_${step}`, 'table.json', content);
   const name = `${key}.table.json`;
   const md5 = createHash('md5').update(content).digest('base64');
   const clientId = randomId(128);
@@ -73,7 +73,7 @@ export async function writeTable(
       _type: 'table-file',
       ...sizes,
       path,
-      sha256: await sha256(content),
+      sha256,
       size: content.length,
       artifact_path: `wandb-client-artifact://${clientId}/${name}`,
     },
@@ -85,19 +85,21 @@ export async function writeTable(
 export const randomId = (length: number): string =>
   Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => (byte % 36).toString(36)).join('');
 
-/** Writes a file whose name ends with its checksum. @returns its path below `files` */
-async function writeMedia(files: string, name: string, extension: string, content: Uint8Array): Promise<string> {
+/** Writes a file whose name ends with its checksum. @returns its path below `files`, and the whole checksum */
+async function writeMedia(
+  files: string,
+  name: string,
+  extension: string,
+  content: Uint8Array,
+): Promise<{ readonly path: string; readonly sha256: string }> {
+  const { createHash } = await import('node:crypto');
   const { mkdir, writeFile } = await import('node:fs/promises');
   const { dirname } = await import('node:path');
-  const path = `media/${name}_${(await sha256(content)).slice(0, 20)}.${extension}`;
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  const path = `media/${name}_${sha256.slice(0, 20)}.${extension}`;
   await mkdir(dirname(`${files}/${path}`), { recursive: true });
   await writeFile(`${files}/${path}`, content);
-  return path;
-}
-
-async function sha256(content: Uint8Array): Promise<string> {
-  const { createHash } = await import('node:crypto');
-  return createHash('sha256').update(content).digest('hex');
+  return { path, sha256 };
 }
 
 /** The types of columns, in the words of W&B's tables. */

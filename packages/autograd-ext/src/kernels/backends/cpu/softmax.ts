@@ -1,10 +1,6 @@
-import type { KernelBackend, TensorInfo } from '@tensorflow/tfjs-core';
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { CpuBackend } from '../../registry/cpu-backend.js';
 import { wrapKernel } from '../../registry/wrap-kernel.js';
-
-type CpuBackend = KernelBackend & {
-  data: { get(dataId: object): { values: Float32Array } };
-  makeTensorInfo(shape: readonly number[], dtype: string, values: Float32Array): TensorInfo;
-};
 
 /**
  * Computes the softmax over the last axis on cpu in two passes over the values, with the same results bit by bit. tfjs
