@@ -9,8 +9,7 @@ import { OnnxRuntimeEngine, useBackend } from '@alignprop/autograd-ext';
 import { AutoencoderTiny, decodeImages, StableDiffusionPipeline, type Autoencoder } from '@alignprop/diffusion';
 import { jpegCompressibility } from '@alignprop/rewards';
 import { AlignPropTrainer, evaluator, parseAlignPropConfig, type PromptFunction } from '@alignprop/trainer';
-import { demoSteps } from '../../packages/cli/src/commands/demo.js';
-import { embeddedDecoder, embeddedModel } from '../../packages/cli/src/embedded-model.js';
+import { demoSteps, embeddedDecoder, embeddedModel } from '../../packages/cli/src/embedded-model.js';
 
 const { values: flags } = parseArgs({
   options: {

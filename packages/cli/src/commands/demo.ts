@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { checkRunStart, parseAlignPropConfig, type ManifestParts } from '@alignprop/trainer';
-import { embeddedModel } from '../embedded-model.js';
+import { demoSteps, embeddedModel } from '../embedded-model.js';
 import { prepareFolder } from '../images/image-files.js';
 import { addEngineOptions, type EngineOptions } from '../options/engine-options.js';
 import { loadPipeline } from '../options/model-options.js';
@@ -14,20 +14,6 @@ import { trainingRun } from './training-run.js';
 interface DemoOptions extends EngineOptions, OutputOptions {
   outputDir: string;
 }
-
-/**
- * Two images a step, with the last two of ten denoising steps attached: the reward rises within two minutes on two
- * cores, and the images keep their subjects. At twice this learning rate they fade to white, which compresses best.
- */
-export const demoSteps = {
-  train_batch_size: 2,
-  train_learning_rate: 1.3e-3,
-  sample_num_steps: 10,
-  sample_guidance_scale: 4,
-  sample_eta: 0,
-  truncated_backprop_rand: false,
-  truncated_backprop_timestep: 8,
-} as const;
 
 const settings = {
   seed: 1,
