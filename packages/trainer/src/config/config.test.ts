@@ -183,6 +183,11 @@ describe('T1: a truncation that attaches no step', () => {
 
   it('refuses bounds in the wrong order', () => {
     expect(refusal({ truncated_rand_backprop_minmax: [6, 2] })).toMatch(/expected min <= max/);
+    expect(refusal({ truncated_rand_backprop_minmax: [0, 61], sample_num_steps: 60 })).toMatch(
+      /at most .* 60.*\[0, 60\]/,
+    );
+    expect(refusal({ truncated_rand_backprop_minmax: [0, 60], sample_num_steps: 60 })).toBe('accepted');
+    expect(refusal({ truncated_rand_backprop_minmax: [0, 50], sample_num_steps: 20 })).toBe('accepted');
     expect(refusal({ backprop_strategy: 'uniform', backprop_kwargs: { uniform: { min: 6, max: 6 } } })).toMatch(
       /expected min < max/,
     );

@@ -64,6 +64,9 @@ describe('T1: TRL does not check the truncation, and backward fails when no step
         sample_num_steps: 20,
       }),
     ).toThrow(/backprop_kwargs/); // the authors' code draws forever
+    expect(() => parseAlignPropConfig({ truncated_rand_backprop_minmax: [0, 60] })).toThrow(
+      /truncated_rand_backprop_minmax: got \[0, 60\], expected a maximum of at most sample_num_steps, 50.*Try \[0, 50\]/,
+    );
     expect(
       parseAlignPropConfig({ truncated_backprop_rand: false, truncated_backprop_timestep: 0 })
         .truncated_backprop_timestep,
