@@ -41,6 +41,7 @@ export type {
   TensorOutput,
 } from './pipelines/generate-options.js';
 export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
+export { roundHalfEven } from './round-half-even.js';
 export { noisedTo } from './pipelines/chain-start.js';
 export { decodeImages } from './pipelines/image-decoder.js';
 export { drawNoise, type NoiseGenerator } from './pipelines/latents.js';

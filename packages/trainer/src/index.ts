@@ -17,12 +17,25 @@ export {
 export { ddpoDryRun, type DDPODryRun, type DDPODryRunInputs } from './ddpo/ddpo-dry-run.js';
 export { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './ddpo/trainer.js';
 export { fixed, gaussian, uniform, type Cut } from './estimators/cuts.js';
-export { attachProbabilities, emptyProbability, type Plan } from './estimators/plans.js';
+export {
+  attachProbabilities,
+  emptyProbability,
+  type DrawnPlan,
+  type Leap,
+  type Plan,
+  type PlannedChain,
+  type Shown,
+  type StepPlan,
+} from './estimators/plans.js';
 export { draftLV, full, lastK } from './estimators/draft.js';
-export { drTune } from './estimators/drtune.js';
+export { drTune, drTuneEnd } from './estimators/drtune.js';
 export { perStep } from './estimators/per-step.js';
 export { perTrajectory } from './estimators/per-trajectory.js';
-export { refl } from './estimators/refl.js';
+export { FlowBPBridge, type BridgeOptions } from './estimators/flowbp-bridge.js';
+export { FlowBPLagrange, type LagrangeOptions } from './estimators/flowbp-lagrange.js';
+export { FlowBPSparse, type SparseOptions } from './estimators/flowbp-sparse.js';
+export { LeapAlign } from './estimators/leapalign.js';
+export { refl, reflEnd } from './estimators/refl.js';
 export { pixelDiversity } from './evaluation/diversity.js';
 export {
   evaluator,

@@ -6,6 +6,7 @@ import {
   type AlignPropConfigInput,
 } from './config.js';
 import { backpropPlan } from '../estimators/config-plan.js';
+import { chainOf } from '../estimators/__fixtures__/chains.js';
 import { attachProbabilities, emptyProbability } from '../estimators/plans.js';
 import { draftLV, full, lastK } from '../estimators/draft.js';
 import { drTune } from '../estimators/drtune.js';
@@ -200,9 +201,11 @@ describe('estimators', () => {
   it("are TRL's by default, chosen by truncated_backprop_rand", () => {
     expect(planOf({}).name).toBe('per-step');
     expect(planOf({ truncated_backprop_rand: false }).name).toBe('fixed');
-    expect(attachProbabilities(planOf({ estimator: 'per-step' }), 50)).toEqual(attachProbabilities(planOf({}), 50));
-    expect(attachProbabilities(planOf({ estimator: 'gaussian' }), 50)).toEqual(
-      attachProbabilities(planOf({ backprop_strategy: 'gaussian' }), 50),
+    expect(attachProbabilities(planOf({ estimator: 'per-step' }), chainOf(50))).toEqual(
+      attachProbabilities(planOf({}), chainOf(50)),
+    );
+    expect(attachProbabilities(planOf({ estimator: 'gaussian' }), chainOf(50))).toEqual(
+      attachProbabilities(planOf({ backprop_strategy: 'gaussian' }), chainOf(50)),
     );
   });
 

@@ -214,8 +214,8 @@ const fields = {
     .nullable()
     .default(null)
     .describe(
-      'K, the number of denoising steps that train: the last K for "draft-k" (default 1), ' +
-        'K equally spaced ones for "drtune" (default 3).',
+      'K, the number of denoising steps that train: the last K for "draft-k" (default 1), equally spaced ones for ' +
+        '"drtune" and "drtune-end" (3), drawn ones for "flowbp-sparse" (4) and "flowbp-bridge" (5).',
     ),
   estimator_copies: positive(MAX_STEPS)
     .nullable()
@@ -225,8 +225,47 @@ const fields = {
     .nullable()
     .default(null)
     .describe(
-      'm of "refl" and "drtune": the reward judges the x_0 predicted at one of the last m denoising steps. ' +
-        'By default a quarter of the steps for "refl", four tenths for "drtune".',
+      'm: "refl", "refl-end", "drtune" and "drtune-end" train up to one of the last m denoising steps, where "refl" ' +
+        'and "drtune" show the reward the x_0 predicted there. "flowbp-lagrange" leaps to one of them. ' +
+        'By default a quarter of the steps for "refl" and "refl-end", four tenths for the others.',
+    ),
+  estimator_late_bias: factor()
+    .min(0)
+    .max(16)
+    .nullable()
+    .default(null)
+    .describe(
+      'The power with which "flowbp-sparse" (default 1) and "flowbp-bridge" (4) prefer later denoising steps; ' +
+        '0 draws all alike.',
+    ),
+  estimator_rescale: factor()
+    .min(0)
+    .max(1)
+    .nullable()
+    .default(null)
+    .describe(
+      'γ of "flowbp-sparse" (default 0.5) and "flowbp-bridge" (0): how far the weights of the steps that train ' +
+        'make up for those that do not.',
+    ),
+  estimator_coupling: factor()
+    .min(0)
+    .max(1)
+    .nullable()
+    .default(null)
+    .describe(
+      "α: the share of the gradient that passes through the UNet's input between the two halves of the chain, in " +
+        '"flowbp-bridge" (default 0.5), "flowbp-lagrange" (0.1) and "leapalign" (0.3).',
+    ),
+  estimator_order: positive(8)
+    .nullable()
+    .default(null)
+    .describe('How many predictions a leap of "flowbp-lagrange" is interpolated from (default 3).'),
+  estimator_floor: factor()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe(
+      'τ of "flowbp-lagrange" (default 0.2) and "leapalign" (0.1): images whose leaps miss the chain by more count less.',
     ),
   // truncation
   truncated_backprop_rand: z

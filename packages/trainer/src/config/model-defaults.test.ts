@@ -49,6 +49,8 @@ describe('the defaults of a configuration', () => {
       const inSteps = (sampleNumSteps: number) => () => parseAlignPropConfig({ estimator, sampleNumSteps }, turbo);
       expect(inSteps(4), estimator).not.toThrow();
       if (['uniform', 'gaussian'].includes(estimator)) expect(inSteps(1)).toThrow(/Try backprop_strategy 'fixed'/);
+      else if (['flowbp-bridge', 'flowbp-lagrange', 'leapalign'].includes(estimator))
+        expect(inSteps(1)).toThrow(/sample_num_steps: got 1, expected [23] or more .* Use 'draft-k'/);
       else expect(inSteps(1), estimator).not.toThrow();
     }
   });

@@ -40,6 +40,7 @@ import { fixturePath } from '../../../../fixtures/index.js';
 import { tinyPipeline } from '../__fixtures__/tiny-run.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
 import { full } from '../estimators/draft.js';
+import { chainOf } from '../estimators/__fixtures__/chains.js';
 import { drawPlan } from '../estimators/plans.js';
 import { preparePipeline } from '../model/prepare-pipeline.js';
 import { parseDDPOConfig } from './ddpo-config.js';
@@ -81,7 +82,7 @@ async function twoSamples(pipeline: StableDiffusionPipeline): Promise<readonly S
     negativePromptEmbeds,
     prompts,
     noise: random(3),
-    plan: drawPlan(full(), steps, random(0)),
+    plan: drawPlan(full(), chainOf(steps), random(0)),
   });
   dispose([promptEmbeds, negativePromptEmbeds, latents, images]);
   return samples;

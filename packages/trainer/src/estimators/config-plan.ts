@@ -1,4 +1,4 @@
-import type { BackpropOptions, Estimator, OptionProblem } from './estimator.js';
+import { estimatorParameters, type BackpropOptions, type Estimator, type OptionProblem } from './estimator.js';
 import { estimators, type EstimatorName } from './estimators.js';
 import { emptyProbability, type Plan } from './plans.js';
 
@@ -41,7 +41,7 @@ function contradictions(options: BackpropOptions): readonly OptionProblem[] {
     problems.push({ key: 'backprop_strategy', message });
   }
   const { parameters } = chosenEstimator(options);
-  for (const key of ['estimator_steps', 'estimator_copies', 'estimator_last'] as const) {
+  for (const key of estimatorParameters) {
     if (typeof options[key] !== 'number' || parameters.includes(key)) continue;
     const message = `got ${options[key]}, which the estimator '${chosenName(options)}' does not read. Leave it out.`;
     problems.push({ key, message });

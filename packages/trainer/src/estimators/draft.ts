@@ -1,18 +1,20 @@
+import { AttachmentPlan } from './attachment-plan.js';
 import { LastSteps } from './attachments.js';
 import type { Estimator } from './estimator.js';
 import type { Plan } from './plans.js';
 
 /** DRaFT (arXiv 2309.17400): attaches all steps. */
-export const full = (): Plan => ({ name: 'full', attached: new LastSteps(Infinity) });
+export const full = (): Plan => new AttachmentPlan({ name: 'full', attached: new LastSteps(Infinity) });
 
 /** DRaFT-K: attaches the last K steps. */
-export const lastK = (count: number): Plan => ({ name: 'draft-k', attached: new LastSteps(count) });
+export const lastK = (count: number): Plan => new AttachmentPlan({ name: 'draft-k', attached: new LastSteps(count) });
 
 /**
  * DRaFT-LV: attaches the last step of the chain, and of n chains of one step that start from x_0 noised again; the mean
  * of their gradients has less variance.
  */
-export const draftLV = (renoised: number): Plan => ({ name: 'draft-lv', attached: new LastSteps(1), renoised });
+export const draftLV = (renoised: number): Plan =>
+  new AttachmentPlan({ name: 'draft-lv', attached: new LastSteps(1), renoised });
 
 export const fullEstimator: Estimator = { parameters: [], plan: full };
 

@@ -7,6 +7,11 @@ export interface BackpropOptions {
   readonly estimator_steps?: number | null | undefined;
   readonly estimator_copies?: number | null | undefined;
   readonly estimator_last?: number | null | undefined;
+  readonly estimator_late_bias?: number | null | undefined;
+  readonly estimator_rescale?: number | null | undefined;
+  readonly estimator_coupling?: number | null | undefined;
+  readonly estimator_order?: number | null | undefined;
+  readonly estimator_floor?: number | null | undefined;
   readonly truncated_backprop_rand: boolean;
   readonly truncated_backprop_timestep: number;
   readonly truncated_rand_backprop_minmax: readonly [number, number];
@@ -20,6 +25,20 @@ export interface BackpropOptions {
 
 export type BackpropOption = keyof BackpropOptions;
 
+/** The options that some estimators read. */
+export const estimatorParameters = [
+  'estimator_steps',
+  'estimator_copies',
+  'estimator_last',
+  'estimator_late_bias',
+  'estimator_rescale',
+  'estimator_coupling',
+  'estimator_order',
+  'estimator_floor',
+] as const satisfies readonly BackpropOption[];
+
+export type EstimatorParameter = (typeof estimatorParameters)[number];
+
 /** Why an option is refused. */
 export interface OptionProblem {
   readonly key: BackpropOption;
@@ -28,8 +47,8 @@ export interface OptionProblem {
 
 /** A way to estimate the gradient of the reward, as the options of a configuration describe it. */
 export interface Estimator {
-  /** The options that it reads, among `estimator_steps`, `estimator_copies` and `estimator_last`. */
-  readonly parameters: readonly BackpropOption[];
+  /** The options that it reads, of `estimatorParameters`. */
+  readonly parameters: readonly EstimatorParameter[];
   plan(options: BackpropOptions): Plan;
   /** Checks options beyond what their schema does; none by default. */
   problems?(options: BackpropOptions): readonly OptionProblem[];
@@ -40,4 +59,15 @@ export interface Estimator {
     /** Options that attach a step more often, as a sentence. */
     advice(steps: number): string;
   };
+}
+
+/** Refuses chains of fewer steps than an estimator needs. */
+export function needsSteps(
+  name: string,
+  least: number,
+  { sample_num_steps: steps }: BackpropOptions,
+): readonly OptionProblem[] {
+  if (steps >= least) return [];
+  const message = `got ${steps}, expected ${least} or more for the estimator '${name}'. Use 'draft-k', or more steps.`;
+  return [{ key: 'sample_num_steps', message }];
 }

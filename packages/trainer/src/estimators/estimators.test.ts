@@ -8,13 +8,16 @@ import { expectClose } from '../../../../fixtures/index.js';
 import { collect, tinyPipeline, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import { adaptedPipeline, expectNestedGradient, newInputs, reward, sampling } from './__fixtures__/nested-graph.js';
+import { AttachmentPlan } from './attachment-plan.js';
+import { EquallySpacedSteps } from './attachments.js';
+import { chainOf } from './__fixtures__/chains.js';
 import { gaussian, uniform } from './cuts.js';
 import { draftLV, full, lastK } from './draft.js';
-import { drTune } from './drtune.js';
+import { drTune, drTuneEnd } from './drtune.js';
 import { perStep } from './per-step.js';
 import { perTrajectory } from './per-trajectory.js';
 import { drawPlan, type Plan } from './plans.js';
-import { refl } from './refl.js';
+import { refl, reflEnd } from './refl.js';
 
 let pipeline: StableDiffusionPipeline;
 beforeAll(async () => {
@@ -31,19 +34,28 @@ const plans: readonly (readonly [Plan, eta: number])[] = [
   [draftLV(1), 0.6],
   [refl(2), 0.6],
   [drTune(2, 2), 0.6],
-  [{ ...drTune(2, 2), name: 'drtune, re-noised', renoised: 1 }, 0],
+  [drTuneEnd(2, 2), 0.6],
+  [reflEnd(2), 0.6],
+  [
+    new AttachmentPlan({
+      name: 'drtune, re-noised',
+      attached: new EquallySpacedSteps(2),
+      ...{ detachInput: true, within: 2, showPredicted: true, renoised: 1 },
+    }),
+    0,
+  ],
 ];
 
 describe('the gradient of a UNet', () => {
   it.each(plans.map(([plan, eta]) => [plan.name, eta, plan] as const))(
     'equals that of one graph for %s at eta %d',
     async (_, eta, plan) => {
-      await expectNestedGradient(pipeline, drawPlan(plan, sampling.numInferenceSteps, random(3)), eta);
+      await expectNestedGradient(pipeline, drawPlan(plan, chainOf(sampling.numInferenceSteps), random(3)), eta);
     },
   );
 
   it('divides the loss by micro-batches and by re-noised copies', async () => {
-    const drawn = drawPlan(draftLV(2), 4, random(0));
+    const drawn = drawPlan(draftLV(2), chainOf(4), random(0));
     const gradient = new AlignPropGradient(pipeline, reward, sampling);
     const [one, half] = [
       await gradient.compute(await newInputs(pipeline, drawn)),
@@ -61,7 +73,7 @@ describe('the gradient of a UNet', () => {
 
 describe('AlignPropGradient', () => {
   it('runs the UNet no further than the step that is judged, and differentiates attached steps only', async () => {
-    const inputs = await newInputs(pipeline, drawPlan(refl(1), 4, random(0)));
+    const inputs = await newInputs(pipeline, drawPlan(refl(1), chainOf(4), random(0)));
     const walked: number[] = [];
     const spying = pipeline.with({});
     spying.denoise = (latents, options) => (walked.push(options.steps!.length), pipeline.denoise(latents, options));
@@ -73,7 +85,7 @@ describe('AlignPropGradient', () => {
   });
 
   it('frees everything when a re-noised copy fails, and everything but the result otherwise', async () => {
-    const inputs = await newInputs(pipeline, drawPlan(draftLV(2), 4, random(0)));
+    const inputs = await newInputs(pipeline, drawPlan(draftLV(2), chainOf(4), random(0)));
     let calls = 0;
     const failing: RewardFunction = (images, ...rest) => {
       if (++calls === 3) throw new Error('no reward');
@@ -88,18 +100,18 @@ describe('AlignPropGradient', () => {
   });
 
   it('refuses a plan that does not fit the schedule', async () => {
-    const inputs = await newInputs(pipeline, drawPlan(full(), 3, random(0)));
+    const inputs = await newInputs(pipeline, drawPlan(full(), chainOf(3), random(0)));
     await expect(new AlignPropGradient(pipeline, reward, sampling).compute(inputs)).rejects.toThrow(
       /plan got 3 entries and shows x_0, expected 4 entries\./,
     );
-    const long = await newInputs(pipeline, drawPlan(refl(1), 5, random(0)));
+    const long = await newInputs(pipeline, drawPlan(refl(1), chainOf(5), random(0)));
     await expect(new AlignPropGradient(pipeline, reward, sampling).compute(long)).rejects.toThrow(
       /plan got 5 entries and shows predicted-x_0, expected 4 entries or fewer\./,
     );
   });
 });
 
-it.each(['full', 'draft-k', 'draft-lv', 'refl', 'drtune'] as const)(
+it.each(['full', 'draft-lv', 'drtune', 'flowbp-bridge', 'leapalign'] as const)(
   'AlignPropTrainer trains with %s, and repeats itself from the same seed',
   async (estimator) => {
     const base = await tinyPipeline();

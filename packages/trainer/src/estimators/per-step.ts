@@ -1,10 +1,11 @@
+import { AttachmentPlan } from './attachment-plan.js';
 import { CutPerStep } from './attachments.js';
 import { uniform, type Cut } from './cuts.js';
 import type { Estimator } from './estimator.js';
 import type { Plan } from './plans.js';
 
 /** Draws a cut for every step, as TRL's `AlignPropTrainer` and the AlignProp paper's code do. */
-export const perStep = (cut: Cut): Plan => ({ name: 'per-step', attached: new CutPerStep(cut) });
+export const perStep = (cut: Cut): Plan => new AttachmentPlan({ name: 'per-step', attached: new CutPerStep(cut) });
 
 /** The default of the option, which stays valid for a run of fewer steps. */
 const defaultMaximum = 50;

@@ -1,13 +1,12 @@
+import { AttachmentPlan } from './attachment-plan.js';
 import { CutPerTrajectory } from './attachments.js';
 import { fixed, gaussian, uniform, type Cut } from './cuts.js';
 import type { Estimator } from './estimator.js';
 import type { Plan } from './plans.js';
 
 /** Draws one cut for the whole chain, as the authors' later code does: the last T - cut steps are attached. */
-export const perTrajectory = (name: string, cut: Cut, lowest?: number): Plan => ({
-  name,
-  attached: new CutPerTrajectory(cut, lowest),
-});
+export const perTrajectory = (name: string, cut: Cut, lowest?: number): Plan =>
+  new AttachmentPlan({ name, attached: new CutPerTrajectory(cut, lowest) });
 
 /** TRL's `truncated_backprop_rand: false`: always the same cut. */
 export const fixedEstimator: Estimator = {

@@ -1,8 +1,10 @@
 import { random } from '@alignprop/autograd-ext';
 import { describe, expect, it } from 'vitest';
-import { EquallySpacedSteps } from './attachments.js';
+import { AttachmentPlan } from './attachment-plan.js';
+import { CutPerStep, CutPerTrajectory, EquallySpacedSteps } from './attachments.js';
 import { fixed, gaussian, uniform } from './cuts.js';
-import { attachProbabilities, drawPlan, emptyProbability, type Plan } from './plans.js';
+import { chainOf } from './__fixtures__/chains.js';
+import { attachProbabilities, drawPlan, emptyProbability, trains, type Plan } from './plans.js';
 import { draftLV, full, lastK } from './draft.js';
 import { drTune } from './drtune.js';
 import { perStep } from './per-step.js';
@@ -29,13 +31,17 @@ const plans: [string, Plan, number][] = [
   ['DRTune on more steps than there are', drTune(5, 2), 4],
   [
     'one random step with a detached input, on the whole chain',
-    { name: 'custom', attached: new EquallySpacedSteps(1), detachInput: true },
+    new AttachmentPlan({ name: 'custom', attached: new EquallySpacedSteps(1), detachInput: true }),
     7,
   ],
-  ["TRL's draws, and a chain that ends early", { ...perStep(uniform(2, 7)), predictedWithin: 4 }, 6],
+  [
+    "TRL's draws, and a chain that ends early",
+    new AttachmentPlan({ name: 'custom', attached: new CutPerStep(uniform(2, 7)), within: 4, showPredicted: true }),
+    6,
+  ],
   [
     "the authors' draws, and a chain that ends early",
-    { ...perTrajectory('uniform', uniform(0, 6), 1), predictedWithin: 4 },
+    new AttachmentPlan({ name: 'custom', attached: new CutPerTrajectory(uniform(0, 6), 1), within: 4 }),
     6,
   ],
 ];
@@ -46,8 +52,8 @@ describe.each(plans)('%s', (_, plan, steps) => {
     const draws = 4000;
     const counts = new Array<number>(steps).fill(0);
     for (let n = 0; n < draws; n++)
-      drawPlan(plan, steps, generator).steps.forEach(({ attached }, i) => (counts[i]! += Number(attached)));
-    const expected = attachProbabilities(plan, steps);
+      drawPlan(plan, chainOf(steps), generator).steps.forEach((step, i) => (counts[i]! += Number(trains(step))));
+    const expected = attachProbabilities(plan, chainOf(steps));
     counts.forEach((count, i) => {
       const deviation = Math.sqrt((expected[i]! * (1 - expected[i]!)) / draws);
       expect(Math.abs(count / draws - expected[i]!), `step ${i}`).toBeLessThanOrEqual(4.5 * deviation + 1e-6);
@@ -58,31 +64,31 @@ describe.each(plans)('%s', (_, plan, steps) => {
 describe('drawPlan', () => {
   it("has TRL's probabilities (i + 1) / 51, apart from empty draws", () => {
     const plan = perStep(uniform(0, 51));
-    const probabilities = attachProbabilities(plan, 50);
+    const probabilities = attachProbabilities(plan, chainOf(50));
     probabilities.forEach((p, i) => expect(p).toBeCloseTo((i + 1) / 51, 12));
     expect(probabilities.reduce((a, b) => a + b)).toBeCloseTo(25, 10);
   });
 
   it("has the mean truncation of the authors' gaussian, 9.09 steps", () => {
-    const probabilities = attachProbabilities(perTrajectory('gaussian', gaussian(42, 5), 1), 50);
+    const probabilities = attachProbabilities(perTrajectory('gaussian', gaussian(42, 5), 1), chainOf(50));
     expect(probabilities.reduce((a, b) => a + b)).toBeCloseTo(9.0887, 3);
   });
 
   it('never draws a plan that attaches nothing, and refuses one that cannot attach', () => {
     const generator = random(1);
     for (let n = 0; n < 200; n++)
-      expect(drawPlan(perStep(uniform(0, 51)), 4, generator).steps.some(({ attached }) => attached)).toBe(true);
+      expect(drawPlan(perStep(uniform(0, 51)), chainOf(4), generator).steps.some(trains)).toBe(true);
     const none = perTrajectory('fixed', fixed(49));
     expect(emptyProbability(none, 49)).toBe(1);
-    expect(attachProbabilities(none, 49)).toEqual(new Array(49).fill(0));
-    expect(() => drawPlan(none, 49, generator)).toThrow(/attaches none of 49 steps/);
+    expect(attachProbabilities(none, chainOf(49))).toEqual(new Array(49).fill(0));
+    expect(() => drawPlan(none, chainOf(49), generator)).toThrow(/attaches none of 49 steps/);
   });
 
   it('leaves gaps between attached steps per step, but not per trajectory', () => {
     const generator = random(3);
     const hasHole = (plan: Plan) =>
-      drawPlan(plan, 20, generator)
-        .steps.map(({ attached }) => Number(attached))
+      drawPlan(plan, chainOf(20), generator)
+        .steps.map((step) => Number(trains(step)))
         .join('')
         .includes('10');
     expect(Array.from({ length: 50 }, () => hasHole(perStep(uniform(0, 20)))).some(Boolean)).toBe(true);
@@ -93,14 +99,14 @@ describe('drawPlan', () => {
 
   it('is deterministic for a generator', () => {
     const plan = perStep(uniform(0, 51));
-    expect(drawPlan(plan, 50, random(5))).toEqual(drawPlan(plan, 50, random(5)));
+    expect(drawPlan(plan, chainOf(50), random(5))).toEqual(drawPlan(plan, chainOf(50), random(5)));
   });
 });
 
 /** A digit per step, 1 where it is attached. */
 const mask = (plan: Plan, steps: number, seed: number) =>
-  drawPlan(plan, steps, random(seed))
-    .steps.map(({ attached }) => Number(attached))
+  drawPlan(plan, chainOf(steps), random(seed))
+    .steps.map((step) => Number(trains(step)))
     .join('');
 /** Counts how often every mask is drawn. */
 function masks(plan: Plan, steps: number, draws: number): Map<string, number> {
@@ -124,21 +130,21 @@ function expectUniform(counts: Map<string, number>, expected: readonly string[])
 
 describe('the estimators', () => {
   it.each([
-    [full(), '111111'],
-    [lastK(1), '000001'],
-    [lastK(4), '001111'],
-    [lastK(20), '111111'],
-    [draftLV(2), '000001'],
-  ] as const)('always attaches the same of six steps: $name', (plan, expected) => {
+    [full(), '111111', 0],
+    [lastK(1), '000001', 0],
+    [lastK(4), '001111', 0],
+    [lastK(20), '111111', 0],
+    [draftLV(2), '000001', 2],
+  ] as const)('always attaches the same of six steps: $name', (plan, expected, renoised) => {
     expect([...masks(plan, 6, 20).keys()]).toEqual([expected]);
-    expect(drawPlan(plan, 6, random(0))).toMatchObject({ shown: 'x_0', renoised: plan.renoised ?? 0 });
+    expect(drawPlan(plan, chainOf(6), random(0))).toMatchObject({ shown: 'x_0', renoised });
   });
 
   it('attaches with ReFL the last step of a chain that ends within its last 10: randint(30, 39) of 40', () => {
     const expected = Array.from({ length: 10 }, (_, i) => `${'0'.repeat(30 + i)}1`);
     expectUniform(masks(refl(10), 40, 2000), expected);
-    expect(drawPlan(refl(10), 40, random(0))).toMatchObject({ shown: 'predicted-x_0', renoised: 0 });
-    attachProbabilities(refl(10), 40).forEach((p, i) => expect(p).toBeCloseTo(i < 30 ? 0 : 0.1, 12));
+    expect(drawPlan(refl(10), chainOf(40), random(0))).toMatchObject({ shown: 'predicted-x_0', renoised: 0 });
+    attachProbabilities(refl(10), chainOf(40)).forEach((p, i) => expect(p).toBeCloseTo(i < 30 ? 0 : 0.1, 12));
   });
 
   it('attaches with DRTune K equally spaced steps at every offset, of a chain that ends within its last m', () => {
@@ -154,11 +160,11 @@ describe('the estimators', () => {
       expectUniform(new Map(ofLength), expected);
       expect(ofLength.reduce((sum, [, count]) => sum + count, 0) / 3000).toBeCloseTo(0.5, 1);
     }
-    const { steps, shown } = drawPlan(drTune(2, 2), 7, random(0));
-    expect(steps.every(({ inputDetached }) => inputDetached)).toBe(true);
+    const { steps, shown } = drawPlan(drTune(2, 2), chainOf(7), random(0));
+    expect(steps.every(({ coupling }) => coupling === 0)).toBe(true);
     expect(shown).toBe('predicted-x_0');
     // By hand: step 0 is attached in 1 of 4 and 1 of 3, step 6 in 1 of 4 of half of the draws.
-    const probabilities = attachProbabilities(drTune(2, 2), 7);
+    const probabilities = attachProbabilities(drTune(2, 2), chainOf(7));
     expect(probabilities[0]).toBeCloseTo((1 / 4 + 1 / 3) / 2, 12);
     expect(probabilities[6]).toBeCloseTo(1 / 8, 12);
     expect(probabilities.reduce((a, b) => a + b)).toBeCloseTo(2, 12);
@@ -166,17 +172,17 @@ describe('the estimators', () => {
 
   it("detaches no input and shows x_0 in TRL's and the authors' plans", () => {
     for (const plan of [perStep(uniform(0, 6)), perTrajectory('uniform', uniform(0, 6), 1)]) {
-      const drawn = drawPlan(plan, 6, random(2));
+      const drawn = drawPlan(plan, chainOf(6), random(2));
       expect(drawn).toMatchObject({ shown: 'x_0', renoised: 0 });
       expect(drawn.steps).toHaveLength(6);
-      expect(drawn.steps.some(({ inputDetached }) => inputDetached)).toBe(false);
+      expect(drawn.steps.some((step) => trains(step) && step.coupling !== 1)).toBe(false);
     }
   });
 
   it('draws nothing from the generator where there is no choice, so that resumed runs draw the same', () => {
     for (const plan of [full(), lastK(2), draftLV(2), refl(1)]) {
       const generator = random(4);
-      drawPlan(plan, 6, generator);
+      drawPlan(plan, chainOf(6), generator);
       expect(generator.getState()).toEqual(random(4).getState());
     }
   });

@@ -1,21 +1,45 @@
-import type { TorchGenerator } from '@alignprop/autograd-ext';
-import type { Attachment } from './attachments.js';
+import { random, type TorchGenerator } from '@alignprop/autograd-ext';
+import type { StepCoefficients } from '@alignprop/diffusion';
 
-/** The part of a plan for one denoising step: whether the gradient enters it, and how. */
+/**
+ * The part of a plan for one denoising step: two factors of the gradient that enters the model there. Both may be any
+ * finite numbers; where both are 0, the gradient follows the scheduler's own path only, and the model is not called.
+ */
 export interface StepPlan {
-  /** Whether the gradient enters the model; where it does not, it follows the scheduler's own path only. */
-  readonly attached: boolean;
-  /**
-   * Whether the model's input is detached: an attached step then trains the weights but passes no gradient through the
-   * model to earlier steps.
-   */
-  readonly inputDetached: boolean;
+  /** Multiplies the gradient of the weights: 0 detaches the step, 1 attaches it. */
+  readonly weight: number;
+  /** Multiplies the gradient that passes through the model to its input: 0 detaches the input, 1 attaches it. */
+  readonly coupling: number;
 }
+
+/** A step that the gradient does not enter. */
+export const detachedStep: StepPlan = { weight: 0, coupling: 0 };
+
+/** A step as an autograd tape has it. */
+export const attachedStep: StepPlan = { weight: 1, coupling: 1 };
+
+/** Whether the weights get a gradient at a step. */
+export const trains = ({ weight }: StepPlan): boolean => weight !== 0;
+
+/** Whether the gradient enters the model at a step. */
+export const isEntered = ({ weight, coupling }: StepPlan): boolean => weight !== 0 || coupling !== 0;
 
 /**
  * The latents that the reward judges: the chain's end, or the x_0 that the prediction at the last step walked implies.
  */
 export type Shown = 'x_0' | 'predicted-x_0';
+
+/**
+ * A jump over several steps, which predicts the latents at its end from those at its start and from predictions on the
+ * way: ŷ_end = y_start + Σ weight_m · ε_m, in the coordinates of `increments`.
+ */
+export interface Leap {
+  /** Index of the latents at the start, of `Trajectory.latents`. */
+  readonly start: number;
+  readonly end: number;
+  /** The weights of the predictions, by the index of their step. */
+  readonly weights: readonly (readonly [step: number, weight: number])[];
+}
 
 /** One draw of a plan: what is done with one chain. */
 export interface DrawnPlan {
@@ -24,74 +48,75 @@ export interface DrawnPlan {
   readonly shown: Shown;
   /** How many copies of the chain's end are noised to the level of the last step, denoised by that step, and judged. */
   readonly renoised: number;
+  /**
+   * Divides each image's part of the loss by Σ max(floor, d) over the leaps, where d is the mean absolute difference
+   * between the latents that a leap predicts and those of the chain; without it all images count alike.
+   */
+  readonly distances?: { readonly leaps: readonly Leap[]; readonly floor: number };
+}
+
+/** The chain that a plan is drawn for. */
+export interface PlannedChain {
+  /** The steps of the schedule, T. */
+  readonly steps: number;
+  /**
+   * Returns the steps of the scheduler as linear maps, the noisiest first.
+   * @throws where a step is not linear: where x_0 is clipped, for example
+   */
+  coefficients(): readonly StepCoefficients[];
 }
 
 /**
- * How the gradient of the reward is estimated: which steps of the chain are attached, whether the model's input is
- * detached there, and what the reward judges.
+ * How the gradient of the reward is estimated: which steps the gradient enters and with which factors, and what the
+ * reward judges.
  */
 export interface Plan {
   readonly name: string;
-  /** Draws the attached steps. */
-  readonly attached: Attachment;
-  /** See `StepPlan.inputDetached`; false by default. */
-  readonly detachInput?: boolean;
+  /** Draws what is done with one chain; undefined for a draw that is to be drawn again. */
+  draw(chain: PlannedChain, generator: TorchGenerator): DrawnPlan | undefined;
   /**
-   * Ends the chain at a step drawn from the last `predictedWithin`, and shows the reward the x_0 predicted there;
-   * without it the reward judges x_0.
+   * For each of `steps` steps, the probability that one draw is accepted and trains it. Without it,
+   * `attachProbabilities` counts draws.
    */
-  readonly predictedWithin?: number;
-  /** See `DrawnPlan.renoised`; 0 by default. */
-  readonly renoised?: number;
+  probabilities?(steps: number): readonly number[];
+  /** The probability that one draw trains nothing, or is to be drawn again; 0 by default. */
+  emptyProbability?(steps: number): number;
 }
 
 /**
- * Draws a plan for one chain. A draw that would attach nothing has no gradient (TRL crashes on it) and is drawn again.
- * @param steps the steps of the schedule, T
- * @throws if no draw can attach a step
+ * Draws a plan for one chain. A draw that would train nothing has no gradient (TRL crashes on it) and is drawn again.
+ * @throws if no draw can train a step
  */
-export function drawPlan(plan: Plan, steps: number, generator: TorchGenerator): DrawnPlan {
-  if (emptyProbability(plan, steps) === 1) {
-    throw new Error(`drawPlan: the plan '${plan.name}' attaches none of ${steps} steps. Use a cut below ${steps}.`);
+export function drawPlan(plan: Plan, chain: PlannedChain, generator: TorchGenerator): DrawnPlan {
+  if (emptyProbability(plan, chain.steps) === 1) {
+    throw new Error(
+      `drawPlan: the plan '${plan.name}' attaches none of ${chain.steps} steps. Use a cut below ${chain.steps}.`,
+    );
   }
-  const { detachInput = false, predictedWithin, renoised = 0 } = plan;
   for (;;) {
-    const length = drawLength(plan, steps, generator);
-    const attached = plan.attached.draw(length, generator);
-    if (!attached?.includes(true)) continue;
-    return {
-      steps: attached.map((value) => ({ attached: value, inputDetached: detachInput })),
-      shown: predictedWithin === undefined ? 'x_0' : 'predicted-x_0',
-      renoised,
-    };
+    const drawn = plan.draw(chain, generator);
+    if (drawn?.steps.some(trains)) return drawn;
   }
 }
 
-/** The probability, for each of `steps` steps, that `drawPlan` attaches it. Zeros if no draw can attach a step. */
-export function attachProbabilities(plan: Plan, steps: number): readonly number[] {
-  const lengths = possibleLengths(plan, steps);
-  const accepted = 1 - emptyProbability(plan, steps);
-  if (accepted === 0) return Array.from({ length: steps }, () => 0);
-  const byLength = lengths.map((length) => plan.attached.probabilities(length));
-  return Array.from(
-    { length: steps },
-    (_, i) => byLength.reduce((sum, probabilities) => sum + (probabilities[i] ?? 0), 0) / lengths.length / accepted,
-  );
+/** The probability, for each step of a chain, that `drawPlan` trains it. Zeros if no draw can train a step. */
+export function attachProbabilities(plan: Plan, chain: PlannedChain): readonly number[] {
+  const accepted = 1 - emptyProbability(plan, chain.steps);
+  if (accepted === 0) return Array.from({ length: chain.steps }, () => 0);
+  const probabilities = plan.probabilities?.(chain.steps);
+  return probabilities?.map((probability) => probability / accepted) ?? countedProbabilities(plan, chain);
 }
 
-/** The probability that one draw attaches nothing or is refused, so that `drawPlan` draws again. */
-export function emptyProbability(plan: Plan, steps: number): number {
-  const lengths = possibleLengths(plan, steps);
-  return lengths.reduce((sum, length) => sum + plan.attached.emptyProbability(length), 0) / lengths.length;
-}
+/** The probability that one draw trains nothing or is refused, so that `drawPlan` draws again. */
+export const emptyProbability = (plan: Plan, steps: number): number => plan.emptyProbability?.(steps) ?? 0;
 
-/** How many steps are walked. Nothing is drawn from the generator where there is no choice. */
-function drawLength(plan: Plan, steps: number, generator: TorchGenerator): number {
-  const lengths = possibleLengths(plan, steps);
-  return lengths.length === 1 ? lengths[0]! : lengths[generator.randint(0, lengths.length, 1)[0]!]!;
-}
+const countedDraws = 4096;
 
-/** The numbers of steps that may be walked, all equally likely. */
-function possibleLengths({ predictedWithin }: Plan, steps: number): readonly number[] {
-  return Array.from({ length: Math.min(predictedWithin ?? 1, steps) }, (_, i) => steps - i);
+/** How often each step is trained in draws from a generator of their own. */
+function countedProbabilities(plan: Plan, chain: PlannedChain): readonly number[] {
+  const counts = new Array<number>(chain.steps).fill(0);
+  const generator = random(0);
+  for (let draw = 0; draw < countedDraws; draw++)
+    drawPlan(plan, chain, generator).steps.forEach((step, i) => (counts[i]! += Number(trains(step))));
+  return counts.map((count) => count / countedDraws);
 }

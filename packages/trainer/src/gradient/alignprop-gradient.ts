@@ -2,11 +2,14 @@ import { clone, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { disposeTensors } from '@alignprop/autograd-ext';
 import { usesGuidance, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import type { StepPlan } from '../estimators/plans.js';
+import { plannedChain } from '../estimators/planned-chain.js';
+import { attachedStep, type PlannedChain, type StepPlan } from '../estimators/plans.js';
+import { straightPath } from '../estimators/straight-path.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
 import { DifferentiableDecoder, judgedBy, type DecodedImages } from './differentiable-decoder.js';
 import { checkGradients, checkLatents, checkRewards } from './finite-checks.js';
 import { GuidedUNet } from './guided-unet.js';
+import { leapWeights } from './leap-weights.js';
 import { PipelineChain, type SavedActivations } from './pipeline-chain.js';
 import { RewardJudge, type JudgeInputs, type RewardGradient } from './reward-judge.js';
 import { checked, TensorScope } from './tensor-scope.js';
@@ -24,7 +27,7 @@ export interface GradientInputs<M> extends WalkInputs, JudgeInputs<M> {
 
 /** The gradients of one micro-batch and what they were computed from. Tensors belong to the caller. */
 export interface AlignPropGradients {
-  /** dL/dθ by parameter path, where L = -lossScale · mean(reward). */
+  /** dL/dθ by parameter path, where L = -lossScale · mean(reward), weighted where the plan has distances. */
   readonly params: Gradients;
   /** The rewards of `images`, `[B]`. Rewards of chains that the plan re-noises enter the gradient only. */
   readonly rewards: Tensor1D;
@@ -48,7 +51,7 @@ export interface AlignPropGradientOptions extends SamplingOptions {
   clipSkip?: number;
   /** Decodes what the reward judges; the pipeline's own decoder by default. */
   rewardDecoder?: Autoencoder;
-  /** Called once per walk whose last step is attached. */
+  /** Called once per walk. */
   onActivations?: (activations: SavedActivations) => void;
   /** Called once if the reward cannot run on the engine. */
   warn?: (message: string) => void;
@@ -72,6 +75,7 @@ export class AlignPropGradient<M> {
   readonly decoder: DifferentiableDecoder;
   readonly judge: RewardJudge<M>;
   readonly textEncoder: TextEncoderGradient;
+  readonly chain: PlannedChain;
 
   constructor(
     readonly pipeline: StableDiffusionPipeline,
@@ -82,6 +86,7 @@ export class AlignPropGradient<M> {
     this.decoder = new DifferentiableDecoder(judgedBy(pipeline, options.rewardDecoder));
     this.judge = new RewardJudge(pipeline.engine, rewardFunction, options.warn);
     this.textEncoder = new TextEncoderGradient(pipeline, options.clipSkip);
+    this.chain = plannedChain(pipeline.scheduler, options);
   }
 
   /** Starts a micro-batch. Free it with `dispose`; the inputs stay the caller's. */
@@ -140,14 +145,21 @@ export class MicroBatchGradient<M> {
   }
 
   /** Decodes the end of the chain [B, h, w, C] to images [B, H, W, 3], rewards them [B], and returns dL/dx_0. */
-  async judge({ latents }: Trajectory): Promise<Judgement> {
+  async judge(trajectory: Trajectory): Promise<Judgement> {
+    const { distances } = this.#inputs.plan;
+    if (!distances) return this.#judge(trajectory);
+    const weights = leapWeights(distances, trajectory, straightPath(this.#parts.chain));
+    return this.#judge(trajectory, weights).finally(() => weights.dispose());
+  }
+
+  async #judge({ latents }: Trajectory, weights?: Tensor1D): Promise<Judgement> {
     const { decoder, judge } = this.#parts;
     const scope = new TensorScope();
     let decoded: DecodedImages | undefined;
     try {
       decoded = await decoder.decode(latents.at(-1)!);
       const images = scope.own(decoded.images);
-      const judged = scope.own(await judge.judge(images, { ...this.#inputs, lossScale: this.#lossScale }));
+      const judged = scope.own(await judge.judge(images, { ...this.#inputs, weights, lossScale: this.#lossScale }));
       await checkRewards(await judged.rewards.data(), this.#inputs.prompts, images, judge.name);
       return { ...judged, images, latentGradient: await decoded.backward(judged.imageGradients) };
     } catch (error) {
@@ -211,7 +223,7 @@ export class MicroBatchGradient<M> {
       const predict = this.#chain.savingPrediction(lastStepAlone);
       const walked = await walkDownRenoised(pipeline, options, { ...this.#inputs, predict }, original);
       const trajectory = scope.own(await this.#checkedWalk(walked));
-      const judged = scope.own(await this.judge(trajectory));
+      const judged = scope.own(await this.#judge(trajectory));
       const { params, latents } = await this.walkUp(trajectory, judged, lastStepAlone);
       scope.own(latents);
       return params;
@@ -225,4 +237,4 @@ export class MicroBatchGradient<M> {
   }
 }
 
-const lastStepAlone: readonly StepPlan[] = [{ attached: true, inputDetached: true }];
+const lastStepAlone: readonly StepPlan[] = [attachedStep];

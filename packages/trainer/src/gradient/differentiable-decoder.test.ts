@@ -3,6 +3,7 @@ import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { AutoencoderTiny, decodeImages, StableDiffusionPipeline } from '@alignprop/diffusion';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixturePath } from '../../../../fixtures/index.js';
+import { attachedStep } from '../estimators/plans.js';
 import { AlignPropGradient } from './alignprop-gradient.js';
 import { judgedBy } from './differentiable-decoder.js';
 
@@ -23,7 +24,7 @@ describe('a reward decoder', () => {
     ];
     const options = { numInferenceSteps: 1, guidanceScale: 1, eta: 0, rewardDecoder: tiny };
     const gradient = new AlignPropGradient(pipeline, (images) => mul(mean(images, [1, 2, 3]), 7) as never, options);
-    const plan = { steps: [{ attached: true, inputDetached: false }], shown: 'x_0', renoised: 0 } as const;
+    const plan = { steps: [attachedStep], shown: 'x_0', renoised: 0 } as const;
     const noise = () => latents;
     const step = gradient.begin({ promptEmbeds, latents, noise, plan, prompts: ['crab'], promptMetadata: [] });
     const end = randomNormal([1, 4, 4, 4], 0, 1, 'float32', 3) as Tensor4D;

@@ -8,11 +8,11 @@ import {
   type Scheduler,
   type Step,
 } from '@alignprop/diffusion';
-import type { StepPlan } from '../estimators/plans.js';
+import { isEntered, trains, type StepPlan } from '../estimators/plans.js';
 import type { GuidedUNet } from './guided-unet.js';
 import type { Chain } from './walk-up.js';
 
-/** How many attached steps of a walk have saved their activations for backward, and how many are recomputed. */
+/** How many steps that the gradient enters have saved their activations for it, and how many are recomputed. */
 export interface SavedActivations {
   readonly saved: number;
   readonly recomputed: number;
@@ -24,7 +24,7 @@ export interface PipelineChainOptions {
   readonly guidanceScale: number;
   /** DDIM's η. */
   readonly eta: number;
-  /** Called at the end of every walk down whose last step is attached. */
+  /** Called at the end of every walk down. */
   readonly onActivations?: (activations: SavedActivations) => void;
 }
 
@@ -87,15 +87,16 @@ export class PipelineChain implements Chain {
   }
 
   /**
-   * The prediction for one walk down, to be called once per step. At attached steps it saves the activations for
-   * backward while the engine has memory for them; it makes no difference which of the attached steps are saved.
+   * The prediction for one walk down, to be called once per step. Where the gradient enters, it saves the activations
+   * for it while the engine has memory for them; it makes no difference which of these steps are saved.
    */
   savingPrediction(plan: readonly StepPlan[]): Compiled {
-    const earliest = plan.findIndex(({ attached }) => attached);
-    const withLatents = plan.some(({ attached, inputDetached }, i) => attached && !inputDetached && i > earliest);
+    const earliest = plan.findIndex(trains);
+    const withLatents = plan.some(({ coupling }, i) => coupling !== 0 && i > earliest);
     if (withLatents) this.#unet.vjp({ withLatents });
+    const entered = plan.map((step, i) => i >= earliest && isEntered(step));
     let index = 0;
-    return (params, ...inputs) => this.#predictAndSave(index++, plan, params, inputs);
+    return (params, ...inputs) => this.#predictAndSave(index++, entered, params, inputs);
   }
 
   /** Frees the activations that a walk down has saved. */
@@ -111,17 +112,17 @@ export class PipelineChain implements Chain {
 
   async #predictAndSave(
     index: number,
-    plan: readonly StepPlan[],
+    entered: readonly boolean[],
     params: Params,
     inputs: readonly Tensor[],
   ): Promise<readonly Tensor[]> {
-    const { attached } = plan[index]!;
-    const activations = attached ? await this.#unet.vjp({ withLatents: false }).forward?.(params, inputs) : undefined;
+    const isSaved = entered[index]!;
+    const activations = isSaved ? await this.#unet.vjp({ withLatents: false }).forward?.(params, inputs) : undefined;
     if (activations) this.#activations.set(index, activations);
-    if (attached && index === plan.length - 1) {
-      const saved = this.#activations.size;
-      const recomputed = plan.filter((step) => step.attached).length - saved;
-      this.#onActivations?.({ saved, recomputed, bytes: activations?.bytes ?? 0 });
+    if (index === entered.length - 1) {
+      const saved = [...this.#activations.values()];
+      const recomputed = entered.filter(Boolean).length - saved.length;
+      this.#onActivations?.({ saved: saved.length, recomputed, bytes: saved[0]?.bytes ?? 0 });
     }
     return activations ? activations.outputs : this.#unet.predict(params, ...inputs);
   }

@@ -1,4 +1,4 @@
-import { dispose, fill, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { dispose, fill, mul, type Tensor, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import {
   isDifferentiable,
   RecordingError,
@@ -30,6 +30,8 @@ export interface JudgeInputs<M> {
   readonly promptMetadata: readonly M[];
   /** Multiplies the loss; 1 by default. */
   readonly lossScale?: number;
+  /** Multiply each image's part of the loss, `[B]`; 1 by default. */
+  readonly weights?: Tensor1D;
   /** The step and the epoch of the run; step 0 by default. */
   readonly context?: RewardContext;
 }
@@ -40,7 +42,7 @@ export interface RewardGradient {
   readonly rewards: Tensor1D;
   /** The named terms of the rewards, one value per image. */
   readonly terms: Readonly<Record<string, Float32Array>>;
-  /** The gradient of -lossScale · mean(rewards), `[B, H, W, 3]`. */
+  /** The gradient of -lossScale · mean(weights · rewards), `[B, H, W, 3]`. */
   readonly imageGradients: Tensor4D;
 }
 
@@ -86,10 +88,10 @@ export class RewardJudge<M> {
    */
   async judge(
     images: Tensor4D,
-    { prompts, promptMetadata, lossScale = 1, context = outsideRun }: JudgeInputs<M>,
+    { prompts, promptMetadata, lossScale = 1, weights, context = outsideRun }: JudgeInputs<M>,
   ): Promise<RewardGradient> {
     const [batch] = images.shape;
-    const dy = fill([batch], -lossScale / batch);
+    const dy = weights ? mul(weights, -lossScale / batch) : fill([batch], -lossScale / batch);
     const { value, aux, inputs } = await this.#run(images, dy, prompts, promptMetadata, context)
       .catch(explainGradient(this.name))
       .finally(() => dy.dispose());

@@ -29,7 +29,8 @@ import { testBackends } from '../../../../fixtures/engines.js';
 import { trainableSchedulers } from '../config/trainable-schedulers.js';
 import { walkUp, type Chain, type Trajectory } from './walk-up.js';
 import { stopGradient } from '../__fixtures__/stop-gradient.js';
-import type { Shown, StepPlan } from '../estimators/plans.js';
+import { withFactors } from '../estimators/__fixtures__/with-factors.js';
+import { attachedStep, detachedStep, trains, type Shown, type StepPlan } from '../estimators/plans.js';
 
 /** A small nonlinear model of latents and time, with two trainable matrices. */
 const model: ModelFunction = (params, x, t) => {
@@ -67,16 +68,21 @@ function nested(
   return (params, start) => {
     let x = start as Tensor4D;
     for (const [i, step] of steps.entries()) {
-      const input = plan[i]!.inputDetached ? stopGradient(x) : x;
-      const output = modelAt(scheduler, step)(params, input, tensor([step.t])) as Tensor4D;
-      predictions.push([input, output]);
-      const next = scheduler.step(plan[i]!.attached ? output : stopGradient(output), step, x, { eta, noise: noise[i] });
+      const predict: ModelFunction = (weights, input) =>
+        modelAt(scheduler, step)(weights, input!, tensor([step.t])) as Tensor4D;
+      const output = withFactors(predict, plan[i]!)(params, x) as Tensor4D;
+      predictions.push([plan[i]!.coupling === 0 ? stopGradient(x) : x, output]);
+      const next = scheduler.step(output, step, x, { eta, noise: noise[i] });
       if (shown === 'predicted-x_0' && i === plan.length - 1) return next.predOriginalSample;
       x = next.prevSample;
     }
     return x;
   };
 }
+
+/** The plan of a digit per step, 1 where it is attached. */
+const planOf = (mask: string, inputDetached = false): StepPlan[] =>
+  [...mask].map((digit) => (digit === '0' ? detachedStep : inputDetached ? { weight: 1, coupling: 0 } : attachedStep));
 
 const newChain = (scheduler: Scheduler, eta: number, params: Params): Chain => ({
   scheduler,
@@ -148,7 +154,7 @@ describe.each(testBackends)('walkUp on %s', (backend) => {
     it.each(
       cases.filter(([mask, inputDetached]) => name.startsWith('ddim') || fewMasks.has(`${mask} ${inputDetached}`)),
     )('equals the nested graph for mask %s, input detached %s, showing %s', async (mask, inputDetached, shown) => {
-      const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
+      const plan = planOf(mask, inputDetached);
       const scheduler = schedulerFor(name.split(',')[0]!, config);
       const steps = scheduler.timesteps(6).slice(0, mask.length);
       const params = newParams();
@@ -173,7 +179,7 @@ describe.each(testBackends)('walkUp on %s', (backend) => {
   ] as const)(
     'equals the nested graph with a KL penalty, for mask %s, input detached %s, showing %s',
     async (mask, inputDetached, shown) => {
-      const plan = [...mask].map((digit) => ({ attached: digit === '1', inputDetached }));
+      const plan = planOf(mask, inputDetached);
       const scheduler = new DDIMScheduler({ clip_sample: false });
       const steps = scheduler.timesteps(6).slice(0, mask.length);
       const [params, reference] = [
@@ -191,7 +197,7 @@ describe.each(testBackends)('walkUp on %s', (backend) => {
         const differences = predictions.map(([input, output], i) =>
           sub(output, stopGradient(model(reference, input, tensor([steps[i]!.t])) as Tensor)),
         );
-        kl = keep(mean(square(stack(differences.filter((_, i) => plan[i]!.attached)))));
+        kl = keep(mean(square(stack(differences.filter((_, i) => trains(plan[i]!))))));
         return add(sum(mul(image, dy)), mul(kl, klWeight));
       };
       const whole = vjp(loss, params, [start], scalar(1), []);
@@ -216,7 +222,7 @@ describe.each(testBackends)('walkUp on %s', (backend) => {
     const params = newParams();
     const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
     const noise = steps.map((): Tensor4D => zerosLike(start));
-    const plan = [...'1101'].map((digit) => ({ attached: digit === '1', inputDetached: false }));
+    const plan = planOf('1101');
     const trajectory = walkDown(scheduler, 0, steps, start, noise, params);
     const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
     const { latents } = await walkUp(newChain(scheduler, 0, params), trajectory, plan, dy);
@@ -244,7 +250,7 @@ describe.each(testBackends)('walkUp on %s', (backend) => {
       steps.map(() => zerosLike(start)),
       params,
     );
-    const plan = [...'010010'].map((digit) => ({ attached: digit === '1', inputDetached: false }));
+    const plan = planOf('010010');
     const chain = newChain(scheduler, 0, params);
     const controller = new AbortController();
     const calls: number[] = [];

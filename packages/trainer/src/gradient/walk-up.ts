@@ -12,9 +12,9 @@ import {
   type Tensor,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import { vjp } from '@alignprop/autograd-ext';
+import { disposeTensors, vjp } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '@alignprop/diffusion';
-import type { Shown, StepPlan } from '../estimators/plans.js';
+import { isEntered, trains, type Shown, type StepPlan } from '../estimators/plans.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
 
 /** A walk down a denoising chain: no tape, only the latents and predictions that the walk up needs. */
@@ -51,22 +51,20 @@ export interface Chain {
 
 /** The gradients of a walk up. Tensors belong to the caller. */
 export interface ChainGradients {
-  /** Sums over the attached steps, by parameter path. */
+  /** Weighted sums over the steps that train, by parameter path. */
   readonly params: Gradients;
   /**
-   * dL/dx_T … dL/dx_0, parallel to `Trajectory.latents`; undefined for the input of the earliest attached step and all
-   * noisier latents.
+   * dL/dx_T … dL/dx_0, parallel to `Trajectory.latents`; undefined for the input of the earliest step that trains and
+   * all noisier latents.
    */
   readonly latents: readonly (Tensor4D | undefined)[];
-  /** With a `klWeight`: the mean squared difference from the reference predictions over attached steps and elements. */
+  /** With a `klWeight`: the mean squared difference from the reference predictions over trained steps and elements. */
   readonly kl?: number;
 }
 
 /** Options of the walk up at one step. */
 interface StepOptions {
-  readonly attached: boolean;
-  /** Whether the gradient passes through the model to its input. */
-  readonly inputGradient: boolean;
+  readonly plan: StepPlan;
   readonly klWeight: number;
 }
 
@@ -74,17 +72,17 @@ interface StepOptions {
  * Backpropagates through a denoising chain as a reverse loop of one-step vector-Jacobian products. With x' = S(ε, x)
  * the scheduler's step and ε = E(x) the prediction, at every step
  *
- *   dL/dx = (∂S/∂x)ᵀ g + a·d·(∂E/∂x)ᵀ (∂S/∂ε)ᵀ g,   dL/dθ += a·(∂E/∂θ)ᵀ (∂S/∂ε)ᵀ g,
+ *   dL/dx = (∂S/∂x)ᵀ g + c·(∂E/∂x)ᵀ (∂S/∂ε)ᵀ g,   dL/dθ += w·(∂E/∂θ)ᵀ (∂S/∂ε)ᵀ g,
  *
- * where a is 1 at attached steps and d is 0 where the model's input is detached. A detached step therefore costs only
+ * where w and c are the weight and the coupling that the plan has for the step. Where both are 0 the step costs only
  * the scheduler's own path, never the model. Where the reward is shown a predicted x_0, S is that prediction at the
- * last step. The loop ends at the earliest attached step. Memory: one model call and T latents.
+ * last step. The loop ends at the earliest step that trains. Memory: one model call and T latents.
  *
- * A `klWeight` λ adds λ·mean(ε - ε_ref)² to the loss, a mean over attached steps and elements (DRaFT+); its gradient is
- * added to (∂S/∂ε)ᵀ g. As in torch under `no_grad`, ε_ref counts as a constant, also where the gradient of the latents
- * goes through ε.
+ * A `klWeight` λ adds λ·mean(ε - ε_ref)² to the loss, a mean over trained steps and elements (DRaFT+), whatever their
+ * weights; its gradient is added to w·(∂S/∂ε)ᵀ g, and passes to the latents by c / w. As in torch under `no_grad`,
+ * ε_ref counts as a constant, also where the gradient of the latents goes through ε.
  * @param gradient dL/dx_0, that of the last latents `[B, h, w, C]`; stays the caller's
- * @throws if the plan does not fit the trajectory or attaches nothing; the signal's reason, between steps; nothing
+ * @throws if the plan does not fit the trajectory or trains nothing; the signal's reason, between steps; nothing
  *   stays allocated then
  */
 export async function walkUp(
@@ -95,26 +93,24 @@ export async function walkUp(
   { signal, klWeight = 0 }: { signal?: AbortSignal; klWeight?: number } = {},
 ): Promise<ChainGradients> {
   const { steps } = trajectory;
-  const earliest = plan.findIndex(({ attached }) => attached);
+  const earliest = plan.findIndex(trains);
   if (plan.length !== steps.length || earliest < 0) {
     throw new Error(
-      `walkUp: plan got ${plan.length} entries with the first attached at ${earliest}, ` +
-        `expected ${steps.length} entries with at least one attached.`,
+      `walkUp: plan got ${plan.length} entries with the first that trains at ${earliest}, ` +
+        `expected ${steps.length} entries with at least one that trains.`,
     );
   }
   const latents: (Tensor4D | undefined)[] = steps.map(() => undefined);
-  const share = 1 / plan.filter(({ attached }) => attached).length;
+  const share = 1 / plan.filter(trains).length;
   let params: Gradients = {};
   let kl = 0;
   try {
     latents.push(clone(gradient));
     for (let i = steps.length - 1; i >= earliest; i--) {
       signal?.throwIfAborted();
-      const { attached, inputDetached } = plan[i]!;
-      const inputGradient = i > earliest && !inputDetached;
+      const { weight, coupling } = plan[i]!;
       const up = await stepUp(chain, trajectory, i, latents[i + 1]!, {
-        attached,
-        inputGradient,
+        plan: { weight, coupling: i > earliest ? coupling : 0 },
         klWeight: klWeight * share,
       });
       params = accumulate(params, up.params);
@@ -130,40 +126,54 @@ export async function walkUp(
 }
 
 /**
- * One step of the loop: takes dL/dx_{t-1} `[B, h, w, C]` to dL/dx_t of the same shape, and to dL/dθ where the step is
- * attached.
+ * One step of the loop: takes dL/dx_{t-1} `[B, h, w, C]` to dL/dx_t of the same shape, and to dL/dθ where the step
+ * trains.
  */
 async function stepUp(
   chain: Chain,
   trajectory: Trajectory,
   i: number,
   gradient: Tensor4D,
-  { attached, inputGradient, klWeight }: StepOptions,
+  { plan, klWeight }: StepOptions,
 ): Promise<{ params: Gradients; latents: Tensor4D; kl: number }> {
   const { steps, latents, modelOutputs } = trajectory;
-  const [direct, dy] = schedulerVjp(chain, trajectory, i, gradient, attached); // (∂S/∂x)ᵀ g, (∂S/∂ε)ᵀ g
-  if (!attached) return { params: {}, latents: direct, kl: 0 };
-  const owned: Tensor[] = [direct, dy!];
+  const [direct, ofPrediction] = schedulerVjp(chain, trajectory, i, gradient, plan); // (∂S/∂x)ᵀ g, (∂S/∂ε)ᵀ g
+  if (!ofPrediction) return { params: {}, latents: direct, kl: 0 };
+  const { weight, coupling } = plan;
+  const dy = trains(plan) ? times(ofPrediction, weight) : ofPrediction;
+  const owned: Tensor[] = [direct, dy];
   try {
-    const reference = klWeight > 0 ? await chain.referencePrediction!(latents[i]!, steps[i]!) : undefined;
-    const penalty = reference && klPenalty(dy!, modelOutputs[i]!, reference, klWeight);
+    const isCompared = klWeight > 0 && trains(plan);
+    const reference = isCompared ? await chain.referencePrediction!(latents[i]!, steps[i]!) : undefined;
+    const penalty = reference && klPenalty(dy, modelOutputs[i]!, reference, klWeight);
     if (penalty) owned.push(reference, penalty.dy, penalty.kl);
-    const through = await chain.predictionVjp(latents[i]!, steps[i]!, penalty?.dy ?? dy!, inputGradient, i);
-    const sum = through.inputs[0] ? (add(direct, through.inputs[0]) as Tensor4D) : clone(direct);
-    dispose([...through.inputs]);
-    return { params: through.params, latents: sum, kl: penalty ? (await penalty.kl.data())[0]! : 0 };
+    const through = await chain.predictionVjp(latents[i]!, steps[i]!, penalty?.dy ?? dy, coupling !== 0, i);
+    if (!trains(plan)) disposeTensors(through.params);
+    const [passed] = through.inputs.map((input) => times(input, trains(plan) ? coupling / weight : coupling));
+    const sum = passed ? (add(direct, passed) as Tensor4D) : clone(direct);
+    passed?.dispose();
+    const params = trains(plan) ? through.params : {};
+    return { params, latents: sum, kl: penalty ? (await penalty.kl.data())[0]! : 0 };
   } finally {
     dispose(owned);
   }
 }
 
-/** The VJP of the scheduler's step: the gradients of its sample and, at attached steps, of the prediction. */
+/** Multiplies a tensor, which it takes over, with a number. */
+function times<T extends Tensor>(x: T, factor: number): T {
+  if (factor === 1) return x;
+  const product: T = mul(x, factor);
+  x.dispose();
+  return product;
+}
+
+/** The VJP of the scheduler's step: the gradients of its sample and, where the model is entered, of the prediction. */
 function schedulerVjp(
   { scheduler, eta }: Chain,
   { steps, shown, latents, modelOutputs }: Trajectory,
   i: number,
   gradient: Tensor4D,
-  attached: boolean,
+  plan: StepPlan,
 ): [sample: Tensor4D, modelOutput?: Tensor4D] {
   const sample = latents[i]!;
   const output = shown === 'predicted-x_0' && i === steps.length - 1 ? 'predOriginalSample' : 'prevSample';
@@ -175,7 +185,7 @@ function schedulerVjp(
     {},
     [sample, modelOutputs[i]!],
     gradient,
-    attached ? [0, 1] : [0],
+    isEntered(plan) ? [0, 1] : [0],
   );
   value.dispose();
   return inputs as [Tensor4D, Tensor4D?];

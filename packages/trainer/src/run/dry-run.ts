@@ -2,7 +2,15 @@ import { disposeTensors } from '@alignprop/autograd-ext';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { backpropPlan } from '../estimators/config-plan.js';
-import { attachProbabilities, drawPlan, type DrawnPlan } from '../estimators/plans.js';
+import { plannedChain } from '../estimators/planned-chain.js';
+import {
+  attachProbabilities,
+  drawPlan,
+  trains,
+  type DrawnPlan,
+  type Plan,
+  type PlannedChain,
+} from '../estimators/plans.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import { TensorScope } from '../gradient/tensor-scope.js';
 import { samplingOptions } from '../gradient/walk-down.js';
@@ -36,9 +44,12 @@ export async function dryRun<M>(inputs: DryRunInputs<M>): Promise<DryRun> {
   const { config, rewardFunction, rewardDecoder, prompt = '', promptMetadata } = inputs;
   const plan = backpropPlan(config);
   let mostAttached = 0;
+  let probabilities: readonly number[] = [];
   const simulated = await simulateRun(inputs, async ({ pipeline, generators }) => {
-    const heaviest = heaviestPlan(config, generators);
-    mostAttached = attachedSteps(heaviest);
+    const chain = plannedChain(pipeline.scheduler, samplingOptions(config));
+    const heaviest = heaviestPlan(config, plan, chain, generators);
+    mostAttached = trainedSteps(heaviest);
+    probabilities = attachProbabilities(plan, chain);
     const draw = (): [string, M] => [prompt, promptMetadata as M];
     const batches = new MicroBatches<M>(pipeline, draw, config, plan, generators);
     const sampling = samplingOptions(config);
@@ -56,7 +67,7 @@ export async function dryRun<M>(inputs: DryRunInputs<M>): Promise<DryRun> {
   });
   return {
     ...simulated,
-    attachProbabilities: attachProbabilities(plan, config.sample_num_steps),
+    attachProbabilities: probabilities,
     mostAttached,
     effectiveBatch: config.train_batch_size * config.train_gradient_accumulation_steps,
   };
@@ -79,14 +90,17 @@ async function simulateMicroBatch<M>(
   }
 }
 
-/** Returns the plan that attaches the most steps, among the first 1000 that the run draws. */
-function heaviestPlan(config: AlignPropConfig, generators: Generators): DrawnPlan {
-  const { num_epochs, train_gradient_accumulation_steps: rounds, sample_num_steps } = config;
-  const plan = backpropPlan(config);
+/** Returns the plan that trains the most steps, among the first 1000 that the run draws. */
+function heaviestPlan(
+  { num_epochs, train_gradient_accumulation_steps: rounds }: AlignPropConfig,
+  plan: Plan,
+  chain: PlannedChain,
+  generators: Generators,
+): DrawnPlan {
   const draws = Array.from({ length: Math.min(num_epochs * rounds, 1000) }, () =>
-    drawPlan(plan, sample_num_steps, generators.plan),
+    drawPlan(plan, chain, generators.plan),
   );
-  return draws.reduce((heaviest, draw) => (attachedSteps(draw) > attachedSteps(heaviest) ? draw : heaviest));
+  return draws.reduce((heaviest, draw) => (trainedSteps(draw) > trainedSteps(heaviest) ? draw : heaviest));
 }
 
-const attachedSteps = ({ steps }: DrawnPlan): number => steps.filter(({ attached }) => attached).length;
+const trainedSteps = ({ steps }: DrawnPlan): number => steps.filter(trains).length;

@@ -10,7 +10,7 @@ import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
 import { AlignPropGradient, type AlignPropGradients } from '../gradient/alignprop-gradient.js';
 import { AdamW } from '../optim/adamw.js';
 import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
-import type { DrawnPlan } from '../estimators/plans.js';
+import { attachedStep, detachedStep, type DrawnPlan } from '../estimators/plans.js';
 
 interface GoldenCase {
   base: string;
@@ -74,7 +74,7 @@ async function goldenReward({ reward, scale = 40 }: GoldenCase, common: Golden):
 const goldenPlan = ({ trunc, steps }: GoldenCase, io: Golden, batch: number): DrawnPlan => ({
   steps: Array.from({ length: steps }, (_, i) => {
     const cut = trunc[0] === 'fixed' ? trunc[1] : io.randint!.dataSync()[batch * steps + i]!;
-    return { attached: i >= cut, inputDetached: false };
+    return i >= cut ? attachedStep : detachedStep;
   }),
   shown: 'x_0',
   renoised: 0,

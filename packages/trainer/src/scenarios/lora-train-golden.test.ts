@@ -6,6 +6,7 @@ import type { RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { attachedStep, detachedStep } from '../estimators/plans.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import type { Trajectory } from '../gradient/walk-up.js';
 import { AdamW } from '../optim/adamw.js';
@@ -86,7 +87,7 @@ async function gradientsOf(
     promptEmbeds: (await pipeline.encodePrompt(prompts)).promptEmbeds,
     negativePromptEmbeds: (await pipeline.encodePrompt(prompts.map(() => negative))).promptEmbeds,
     plan: {
-      steps: Array.from({ length: steps }, (_, i) => ({ attached: attached.includes(i), inputDetached: false })),
+      steps: Array.from({ length: steps }, (_, i) => (attached.includes(i) ? attachedStep : detachedStep)),
       shown: 'x_0',
       renoised: 0,
     },

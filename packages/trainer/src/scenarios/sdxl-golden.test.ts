@@ -6,6 +6,7 @@ import type { RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNCHW, toNHWC } from '../../../../fixtures/index.js';
+import { attachedStep, detachedStep } from '../estimators/plans.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import { globalNorm } from '../optim/gradients.js';
 
@@ -73,10 +74,9 @@ describe.each(engineNames)('One AlignProp step of SDXL on %s', (engineName) => {
       negativePooledPromptEmbeds: negative.pooledPromptEmbeds,
       timeIds: pipeline.timeIds({ batch, height, width })!,
       plan: {
-        steps: Array.from({ length: golden.steps }, (_, i) => ({
-          attached: i >= golden.steps - golden.k,
-          inputDetached: false,
-        })),
+        steps: Array.from({ length: golden.steps }, (_, i) =>
+          i >= golden.steps - golden.k ? attachedStep : detachedStep,
+        ),
         shown: 'x_0',
         renoised: 0,
       },

@@ -7,6 +7,7 @@ import { applyLora, loraTensors } from '@alignprop/lora';
 import { describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
+import { attachedStep } from '../estimators/plans.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 
 interface GoldenCase {
@@ -65,7 +66,7 @@ describe.each(engineNames.filter((name) => name !== 'cpu'))('training both text 
       timeIds: pipeline.timeIds({ batch: prompts.length, height, width }),
       negativePrompts,
       noise: () => clone(zeros(latents.shape)),
-      plan: { steps: Array(steps).fill({ attached: true, inputDetached: false }), shown: 'x_0', renoised: 0 },
+      plan: { steps: Array(steps).fill(attachedStep), shown: 'x_0', renoised: 0 },
       prompts,
       promptMetadata: prompts.map(() => undefined),
     });

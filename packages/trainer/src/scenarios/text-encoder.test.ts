@@ -23,6 +23,7 @@ import { brightness, collect, tinyTrainer } from '../__fixtures__/tiny-run.js';
 import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
+import { chainOf } from '../estimators/__fixtures__/chains.js';
 import { draftLV, full } from '../estimators/draft.js';
 import { drawPlan, type Plan } from '../estimators/plans.js';
 import { prefixed } from '../model/trained-weights.js';
@@ -101,7 +102,7 @@ describe('training the text encoder', () => {
     const gradients = async () => {
       const encoding = await text.encodePrompt(prompts, { clipSkip, chunks });
       const negative = await text.encodeNegativePrompt(negativePrompts, 2, { chunks });
-      const drawn = drawPlan(plan(), 2, random(1));
+      const drawn = drawPlan(plan(), chainOf(2), random(1));
       return gradient.compute({
         latents,
         ...encoding,

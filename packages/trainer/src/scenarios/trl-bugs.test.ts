@@ -16,7 +16,8 @@ import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import { alignPropConfigSchema, parseAlignPropConfig, type AlignPropConfigInput } from '../config/config.js';
 import { uniform } from '../estimators/cuts.js';
 import { ddpoConfigSchema } from '../ddpo/ddpo-config.js';
-import { drawPlan, emptyProbability } from '../estimators/plans.js';
+import { chainOf } from '../estimators/__fixtures__/chains.js';
+import { drawPlan, emptyProbability, trains } from '../estimators/plans.js';
 import { perStep } from '../estimators/per-step.js';
 import { AlignPropTrainer } from '../trainer.js';
 
@@ -77,8 +78,7 @@ describe('T1: TRL does not check the truncation, and backward fails when no step
     const plan = perStep(uniform(0, 51));
     expect(emptyProbability(plan, 8)).toBeCloseTo(0.473, 3);
     const generator = random(0);
-    for (let n = 0; n < 300; n++)
-      expect(drawPlan(plan, 8, generator).steps.some(({ attached }) => attached)).toBe(true);
+    for (let n = 0; n < 300; n++) expect(drawPlan(plan, chainOf(8), generator).steps.some(trains)).toBe(true);
   });
 });
 

@@ -21,6 +21,7 @@ import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import type { AlignPropConfigInput } from '../config/config.js';
 import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import { trainableUNet } from '../model/trainable-pipeline.js';
+import { chainOf } from '../estimators/__fixtures__/chains.js';
 import { drawPlan } from '../estimators/plans.js';
 import { full } from '../estimators/draft.js';
 
@@ -56,7 +57,7 @@ describe('training the whole UNet', () => {
       promptEmbeds: (await whole.encodePrompt(prompts)).promptEmbeds,
       negativePromptEmbeds: (await whole.encodePrompt([''])).promptEmbeds,
       noise: random(1),
-      plan: drawPlan(full(), 2, random(1)),
+      plan: drawPlan(full(), chainOf(2), random(1)),
       prompts,
       promptMetadata: [undefined],
     };

@@ -7,8 +7,10 @@ import {
   type StableDiffusionPipeline,
 } from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
-import { drawPlan, type DrawnPlan, type Plan } from '../estimators/plans.js';
+import { plannedChain } from '../estimators/planned-chain.js';
+import { drawPlan, type DrawnPlan, type Plan, type PlannedChain } from '../estimators/plans.js';
 import { trainsTextEncoder } from '../gradient/text-encoder-gradient.js';
+import { samplingOptions } from '../gradient/walk-down.js';
 import { imageSize } from '../model/image-size.js';
 import type { Generators } from './generators.js';
 
@@ -26,6 +28,7 @@ type DrawConfig = Pick<
   | 'train_batch_size'
   | 'sample_guidance_scale'
   | 'sample_num_steps'
+  | 'sample_eta'
   | 'negative_prompts'
   | 'clip_skip'
   | 'height'
@@ -45,6 +48,7 @@ export interface DrawnPrompts<M> {
 export class MicroBatches<M> {
   /** The encodings of the negative prompts of the configuration, a row for each, by the number of chunks. */
   readonly #negativeEncodings = new Map<number, Promise<PromptEncoding>>();
+  readonly #chain: PlannedChain;
 
   constructor(
     readonly pipeline: StableDiffusionPipeline,
@@ -52,7 +56,9 @@ export class MicroBatches<M> {
     readonly config: DrawConfig,
     readonly plan: Plan,
     readonly generators: Generators,
-  ) {}
+  ) {
+    this.#chain = plannedChain(pipeline.scheduler, samplingOptions(config));
+  }
 
   /**
    * Draws B prompts.
@@ -100,9 +106,9 @@ export class MicroBatches<M> {
     return this.pipeline.prepareLatents({ batch, numInferenceSteps, ...imageSize(this.config), generator });
   }
 
-  /** Draws which steps of the chain are attached. */
+  /** Draws which steps of the chain the gradient enters. */
   drawPlan(): DrawnPlan {
-    return drawPlan(this.plan, this.config.sample_num_steps, this.generators.plan);
+    return drawPlan(this.plan, this.#chain, this.generators.plan);
   }
 
   dispose(): void {

@@ -10,6 +10,8 @@ import {
   sub,
   tensor1d,
   tidy,
+  type Tensor,
+  type Tensor1D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { disposeTensors, random, trainable, type ModelFunction, type Params } from '@alignprop/autograd-ext';
@@ -28,7 +30,11 @@ import { expectClose } from '../../../../../fixtures/index.js';
 import { stopGradient } from '../../__fixtures__/stop-gradient.js';
 import { tinyPipeline } from '../../__fixtures__/tiny-run.js';
 import { AlignPropGradient, type GradientInputs } from '../../gradient/alignprop-gradient.js';
-import type { DrawnPlan, StepPlan } from '../plans.js';
+import { leapWeights } from '../../gradient/leap-weights.js';
+import { plannedChain } from '../planned-chain.js';
+import { straightPath } from '../straight-path.js';
+import { attachedStep, type DrawnPlan, type StepPlan } from '../plans.js';
+import { withFactors } from './with-factors.js';
 
 export const sampling = { numInferenceSteps: 4, guidanceScale: 3, eta: 0.6 };
 const size = { height: 16, width: 16 };
@@ -75,7 +81,9 @@ export async function expectNestedGradient(
   const inputs = await newInputs(pipeline, drawn);
   const actual = await new AlignPropGradient(pipeline, reward, { ...sampling, eta }).compute(inputs);
   const { embeds, guidanceScale } = guidedInputs(pipeline.unet.config, inputs, sampling.guidanceScale);
-  const whole = pipeline.engine.compileVjp(nestedGraph(pipeline, drawn, eta));
+  const path = () => straightPath(plannedChain(pipeline.scheduler, { ...sampling, eta }));
+  const weights = drawn.distances && leapWeights(drawn.distances, actual.trajectory, path());
+  const whole = pipeline.engine.compileVjp(nestedGraph(pipeline, drawn, eta, weights));
   const params = { unet: pipeline.unet.params, vae: pipeline.vae.params };
   const expected = await whole(params, [inputs.latents, embeds, guidanceScale], scalar(1));
   const paths = Object.keys(actual.params);
@@ -84,7 +92,7 @@ export async function expectNestedGradient(
   for (const path of paths) expectClose(actual.params[path]!, expected.params[`unet.${path}`]!, 1e-4, path);
   if (drawn.renoised === 0)
     expectClose(
-      tidy(() => neg(mean(actual.rewards))),
+      tidy(() => neg(mean(weights ? mul(actual.rewards, weights) : actual.rewards))),
       expected.value,
       1e-5,
       'loss',
@@ -102,29 +110,24 @@ function nestedGraph(
   { scheduler, unet, vae }: StableDiffusionPipeline,
   { steps: planned, shown, renoised }: DrawnPlan,
   eta: number,
+  imageWeights?: Tensor1D,
 ): ModelFunction {
   const predict = guidedPrediction(unet.config);
   const schedule = scheduler.timesteps(sampling.numInferenceSteps).slice(0, planned.length);
   return (params, start, embeds, scale) => {
     const weights = params as { unet: Params; vae: Params };
     let call = 0;
-    const denoise = (x: Tensor4D, step: Step, { attached, inputDetached }: StepPlan) => {
-      const output = predict(
-        weights.unet,
-        inputDetached ? stopGradient(x) : x,
-        tensor1d([step.t]),
-        embeds!,
-        scale!,
-      ) as Tensor4D;
-      return scheduler.step(attached ? output : stopGradient(output), step, x, {
-        eta,
-        noise: eta > 0 ? noiseOf(call++) : undefined,
-      });
+    const denoise = (x: Tensor4D, step: Step, factors: StepPlan) => {
+      const output = withFactors(predict, factors)(weights.unet, x, tensor1d([step.t]), embeds!, scale!) as Tensor4D;
+      return scheduler.step(output, step, x, { eta, noise: eta > 0 ? noiseOf(call++) : undefined });
     };
     const last = schedule.at(-1)!;
     const end = (x: Tensor4D, step: StepPlan) =>
       denoise(x, last, step)[shown === 'x_0' ? 'prevSample' : 'predOriginalSample'];
-    const score = (x: Tensor4D) => mean(reward(decodeImages(vae.config)(weights.vae, x) as Tensor4D, prompts, []));
+    const score = (x: Tensor4D) => {
+      const rewards = reward(decodeImages(vae.config)(weights.vae, x) as Tensor4D, prompts, []) as Tensor;
+      return mean(imageWeights ? mul(rewards, imageWeights) : rewards);
+    };
     const before = schedule
       .slice(0, -1)
       .reduce((x, step, i) => denoise(x, step, planned[i]!).prevSample, start as Tensor4D);
@@ -132,7 +135,7 @@ function nestedGraph(
     let total = score(judged);
     for (let copy = 0; copy < renoised; copy++) {
       const noised = scheduler.addNoise(stopGradient(judged), noiseOf(call++), [last.t, last.t]);
-      total = add(total, score(end(noised, { attached: true, inputDetached: false })));
+      total = add(total, score(end(noised, attachedStep)));
     }
     return neg(div(total, 1 + renoised));
   };
