@@ -29,6 +29,7 @@ export {
 } from './estimators/plans.js';
 export { draftLV, full, lastK } from './estimators/draft.js';
 export { drTune, drTuneEnd } from './estimators/drtune.js';
+export { plannedChain } from './estimators/planned-chain.js';
 export { perStep } from './estimators/per-step.js';
 export { perTrajectory } from './estimators/per-trajectory.js';
 export { FlowBPBridge, type BridgeOptions } from './estimators/flowbp-bridge.js';

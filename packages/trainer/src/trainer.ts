@@ -129,6 +129,7 @@ export class AlignPropTrainer<M = undefined> {
     const { weights, created } = this.#prepared;
     const optimizer = createOptimizer(weights.variables, config);
     const batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, generators);
+    batches.checkPlan();
     const average = config.ema_decay > 0 ? new WeightsAverage(weights.variables, config.ema_decay) : undefined;
     this.#average = average;
     this.#evaluations = new Evaluations({

@@ -1,4 +1,5 @@
 import { random } from '@alignprop/autograd-ext';
+import { DDIMScheduler, type SchedulerConfig } from '@alignprop/diffusion';
 import { describe, expect, it } from 'vitest';
 import { AttachmentPlan } from './attachment-plan.js';
 import { CutPerStep, CutPerTrajectory, EquallySpacedSteps } from './attachments.js';
@@ -9,7 +10,11 @@ import { draftLV, full, lastK } from './draft.js';
 import { drTune } from './drtune.js';
 import { perStep } from './per-step.js';
 import { perTrajectory } from './per-trajectory.js';
+import { FlowBPBridge } from './flowbp-bridge.js';
+import { LeapAlign } from './leapalign.js';
+import { plannedChain } from './planned-chain.js';
 import { refl } from './refl.js';
+import { straightPath } from './straight-path.js';
 
 const plans: [string, Plan, number][] = [
   ["TRL's default at 50 steps", perStep(uniform(0, 51)), 50],
@@ -185,5 +190,46 @@ describe('the estimators', () => {
       drawPlan(plan, chainOf(6), generator);
       expect(generator.getState()).toEqual(random(4).getState());
     }
+  });
+});
+
+describe('the estimators with leaps and anchors', () => {
+  it('always train the anchor of the bridge, both sides of it, and K steps', () => {
+    const plan = new FlowBPBridge({ count: 5, lateBias: 4, rescale: 0, coupling: 0.5 });
+    const generator = random(9);
+    for (let draw = 0; draw < 200; draw++) {
+      const { steps } = drawPlan(plan, chainOf(12), generator);
+      const anchor = steps.findIndex(({ coupling }) => coupling !== 0);
+      const trained = steps.flatMap((step, i) => (trains(step) ? [i] : []));
+      expect(trained).toHaveLength(5);
+      expect(trained).toContain(anchor);
+      expect(trained[0]).toBeLessThan(anchor);
+      expect(steps[anchor]).toEqual({ weight: 1, coupling: 0.5 });
+    }
+  });
+
+  it('train two steps with LeapAlign, whose weights make up for the steps between', () => {
+    const { steps, distances } = drawPlan(new LeapAlign({ coupling: 0.3, floor: 0.1 }), chainOf(10), random(2));
+    const [k, j] = steps.flatMap((step, i) => (trains(step) ? [i] : []));
+    const { increments } = straightPath(chainOf(10));
+    const length = (from: number, to: number) => increments.slice(from, to).reduce((a, b) => a + b);
+    expect(steps[k!]!.weight).toBeCloseTo(length(k!, j!) / increments[k!]!, 10);
+    expect(steps[j!]!.weight).toBeCloseTo(length(j!, 10) / increments[j!]!, 10);
+    expect(steps[j!]!.coupling).toBeCloseTo(0.3 * steps[j!]!.weight, 10);
+    expect(distances!.leaps.map(({ start, end }) => [start, end])).toEqual([
+      [k, j],
+      [j, 10],
+    ]);
+  });
+
+  it('are refused for a scheduler that clips, or whose step forgets its input', () => {
+    const chain = (config: SchedulerConfig) =>
+      plannedChain(new DDIMScheduler(config), { numInferenceSteps: 5, eta: 0 });
+    const plan = new LeapAlign({ coupling: 0.3, floor: 0.1 });
+    expect(() => drawPlan(plan, chain({ clip_sample: true }), random(0))).toThrow(/clip_sample/);
+    const forgetting = { clip_sample: false, prediction_type: 'sample', set_alpha_to_one: true };
+    expect(() => drawPlan(plan, chain(forgetting), random(0))).toThrow(
+      /step 4 of 5 got the factors 0 of the latents .* Use an estimator without leaps: 'drtune'/,
+    );
   });
 });

@@ -32,6 +32,7 @@ export const resumeRules = table<Rule>({
     ...['train_lr_warmup_steps', 'train_adam_beta1', 'train_adam_beta2', 'train_adam_weight_decay'],
     ...['train_adam_epsilon', 'train_max_grad_norm', 'kl_weight', 'lora_init'],
     ...['estimator', 'estimator_steps', 'estimator_copies', 'estimator_last', 'backprop_strategy', 'backprop_kwargs'],
+    ...['estimator_late_bias', 'estimator_rescale', 'estimator_coupling', 'estimator_order', 'estimator_floor'],
     ...['truncated_backprop_rand', 'truncated_backprop_timestep', 'truncated_rand_backprop_minmax'],
     ...['sample_batch_size', 'sample_num_batches_per_epoch', 'train_num_inner_epochs', 'train_timestep_fraction'],
     ...['train_cfg', 'train_adv_clip_max', 'train_clip_range', 'per_prompt_stat_tracking'],

@@ -66,7 +66,7 @@ describe('T1: TRL does not check the truncation, and backward fails when no step
       }),
     ).toThrow(/backprop_kwargs/); // the authors' code draws forever
     expect(() => parseAlignPropConfig({ truncated_rand_backprop_minmax: [0, 60] })).toThrow(
-      /truncated_rand_backprop_minmax: got \[0, 60\], expected a maximum of at most sample_num_steps, 50.*Try \[0, 50\]/,
+      /truncated_rand_backprop_minmax: got \[0, 60\], .* at most sample_num_steps, 50.*Try \[0, 50\]/,
     );
     expect(
       parseAlignPropConfig({ truncated_backprop_rand: false, truncated_backprop_timestep: 0 })

@@ -1,5 +1,5 @@
 import { gather, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { disposeTensors, type TorchGenerator } from '@alignprop/autograd-ext';
+import { disposeTensors, random, type TorchGenerator } from '@alignprop/autograd-ext';
 import {
   usesGuidance,
   type Conditioning,
@@ -104,6 +104,11 @@ export class MicroBatches<M> {
     const { train_batch_size: batch, sample_num_steps: numInferenceSteps } = this.config;
     const { noise: generator } = this.generators;
     return this.pipeline.prepareLatents({ batch, numInferenceSteps, ...imageSize(this.config), generator });
+  }
+
+  /** @throws if the plan trains no step of this chain, or needs a scheduler whose steps are linear */
+  checkPlan(): void {
+    drawPlan(this.plan, this.#chain, random(0));
   }
 
   /** Draws which steps of the chain the gradient enters. */

@@ -1,0 +1,139 @@
+import { add, gather, mean, mul, reshape, square, sub, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { disposeTensors, type Engine } from '@alignprop/autograd-ext';
+import { DDIMScheduler, StableDiffusionPipeline } from '@alignprop/diffusion';
+import { applyLora } from '@alignprop/lora';
+import type { RewardFunction } from '@alignprop/rewards';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
+import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
+import { bridgePlan } from '../estimators/flowbp-bridge.js';
+import { chainPlan, sparsePlan } from '../estimators/flowbp-sparse.js';
+import { leapPlan } from '../estimators/leaps.js';
+import { attachedStep, isEntered, type DrawnPlan, type PlannedChain, type StepPlan } from '../estimators/plans.js';
+import { AlignPropGradient, type GradientInputs } from '../gradient/alignprop-gradient.js';
+import type { Trajectory } from '../gradient/walk-up.js';
+
+/** One draw of an estimator, by the names of the papers. */
+interface Method {
+  /** The weight and the coupling of each step. */
+  w: number[];
+  c: number[];
+  S?: number[];
+  m?: number;
+  gamma?: number;
+  pre?: number[];
+  post?: number[];
+  k?: number;
+  j?: number;
+  alpha?: number;
+  order?: number;
+  nonstart?: number;
+  tau?: number;
+}
+interface GoldenFile {
+  lora: { lora_alpha: number };
+  prompts: string[];
+  negative_prompt: string;
+  cfg: number;
+  cases: Record<string, { eta: number; steps: number; methods: Record<string, Method> }>;
+}
+type Golden = Record<string, Tensor>;
+
+const golden = fixtureJson<GoldenFile>('estimators/case.json');
+
+/** The plan of a method, by the code of its estimator; the tables of random numbers are plans of their own. */
+function planOf(name: string, chain: PlannedChain, method: Method): DrawnPlan {
+  const { S, gamma = 0, pre, post, k, j, alpha = 0, order = 1, nonstart = 0, tau } = method;
+  if (pre && post)
+    return bridgePlan(chain, { anchor: j!, active: [...pre, ...post] }, { coupling: alpha, rescale: gamma });
+  if (k !== undefined) {
+    const plan = leapPlan(chain, [k, j!], { order, coupling: alpha, otherWeight: nonstart, floor: tau ?? 0 });
+    return name.endsWith('unweighted') ? { ...plan, distances: undefined } : plan;
+  }
+  if (S) return sparsePlan(chain, S, gamma);
+  return chainPlan(chain, new Map(tableOf(method).entries()));
+}
+
+const tableOf = ({ w, c }: Method): readonly StepPlan[] => w.map((weight, i) => ({ weight, coupling: c[i]! }));
+
+async function goldenPipeline(engine: Engine, common: Golden): Promise<StableDiffusionPipeline> {
+  const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath('sd15-tiny/model'), { engine });
+  const modules = Object.fromEntries(
+    Object.keys(common)
+      .flatMap((name) => /^(.*)\.lora_A\.weight$/.exec(name)?.[1] ?? [])
+      .map((module) => {
+        const [a, b] = [common[`${module}.lora_A.weight`]!, common[`${module}.lora_B.weight`]!];
+        return [module, { kind: 'lora', a, b, alpha: golden.lora.lora_alpha } as const];
+      }),
+  );
+  return pipeline.with({
+    unet: pipeline.unet.withParams(await applyLora(pipeline.unet.params, { modules }, { trainable: true })),
+    scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config),
+  });
+}
+
+/** 60 · mean(image · pattern) - 8 · mean((image - target)²). */
+function goldenReward(common: Golden): RewardFunction {
+  const [pattern, target] = [toNHWC(common.pattern!), toNHWC(common.target!)];
+  return (images) =>
+    add(mul(mean(mul(images, pattern), [1, 2, 3]), 60), mul(mean(square(sub(images, target)), [1, 2, 3]), -8));
+}
+
+/** The entries of a batch, `[B, h, w, C]`, of noise that torch has as `[N, B, C, h, w]`. */
+const rowOf = (x: Tensor, i: number): Tensor4D => tidy(() => toNHWC(reshape(gather(x, [i]), x.shape.slice(1))));
+
+describe.each(engineNames)('The estimators on %s', (engineName) => {
+  describe.each(Object.entries(golden.cases))('at %s', (run, { eta, steps, methods }) => {
+    let gradient: AlignPropGradient<unknown>;
+    let inputs: GradientInputs<unknown>;
+    let trajectory: Trajectory;
+
+    beforeAll(async () => {
+      const engine = await startEngine(engineName);
+      const [common, chain] = [
+        await fixtureTensors('estimators/common.safetensors'),
+        await fixtureTensors(`estimators/${run}.common.safetensors`),
+      ];
+      const pipeline = await goldenPipeline(engine, common);
+      const { prompts, negative_prompt: negative, cfg } = golden;
+      gradient = new AlignPropGradient(pipeline, goldenReward(common), {
+        ...{ numInferenceSteps: steps, guidanceScale: cfg, eta },
+      });
+      inputs = {
+        latents: toNHWC(chain.initial_latents!),
+        noise: ({ index }) => rowOf(chain.noise!, index),
+        promptEmbeds: (await pipeline.encodePrompt(prompts)).promptEmbeds,
+        negativePromptEmbeds: (await pipeline.encodePrompt(prompts.map(() => negative))).promptEmbeds,
+        plan: chainPlan(gradient.chain, new Map([[steps - 1, attachedStep]])),
+        prompts,
+        promptMetadata: [],
+      };
+      const walk = gradient.begin(inputs);
+      trajectory = await walk.walkDown();
+      walk.dispose();
+      trajectory.latents.forEach((x, i) => expectClose(x, rowOf(chain.latents!, i), 1e-3, `latents ${i}`));
+    });
+
+    // The factors of a step are no concern of a backend: the slowest takes the methods that call the model least.
+    const few = (method: Method) => tableOf(method).filter(isEntered).length <= 2;
+    const taken = Object.entries(methods).filter(([, method]) => engineName !== 'cpu' || few(method));
+
+    it.each(taken)("%s has the papers' factors, rewards, weights of images and gradient", async (name, method) => {
+      const io = await fixtureTensors(`estimators/${run}.${name}.safetensors`);
+      const plan = planOf(name, gradient.chain, method);
+      tableOf(method).forEach(({ weight, coupling }, i) => {
+        expect(plan.steps[i]!.weight, `weight ${i}`).toBeCloseTo(weight, 6);
+        expect(plan.steps[i]!.coupling, `coupling ${i}`).toBeCloseTo(coupling, 6);
+      });
+      const microBatch = gradient.begin({ ...inputs, plan });
+      const judged = await microBatch.judge(trajectory);
+      expectClose(judged.rewards, reshape(io.rewards!, [2]), 1e-4, 'rewards');
+      const up = await microBatch.walkUp(trajectory, judged);
+      const wanted = Object.entries(io).filter(([key]) => key.startsWith('grad.'));
+      expect(wanted.length).toBeGreaterThan(60);
+      for (const [key, expected] of wanted) expectClose(up.params[key.slice('grad.'.length)]!, expected, 1e-3, key);
+      microBatch.dispose();
+      disposeTensors([judged, up]);
+    });
+  });
+});
