@@ -265,7 +265,8 @@ const fields = {
     .nullable()
     .default(null)
     .describe(
-      'τ of "flowbp-lagrange" (default 0.2) and "leapalign" (0.1): images whose leaps miss the chain by more count less.',
+      'τ of "flowbp-lagrange" (default 0.2) and "leapalign" (0.1): images whose leaps miss the chain by more ' +
+        'count less.',
     ),
   // truncation
   truncated_backprop_rand: z

@@ -5,8 +5,8 @@ import { leapPlan, type LeapOptions } from './leaps.js';
 import type { DrawnPlan, Plan, PlannedChain } from './plans.js';
 
 /**
- * LeapAlign (arXiv 2604.15311): two straight leaps k → j → end between steps drawn at random, both of which train. Meant
- * for deterministic chains (η = 0).
+ * LeapAlign (arXiv 2604.15311): two straight leaps k → j → end between steps drawn at random, both of which train.
+ * Meant for deterministic chains (η = 0).
  */
 export class LeapAlign implements Plan {
   readonly name = 'leapalign';

@@ -1,11 +1,10 @@
 import type { Scheduler, StepCoefficients } from '@alignprop/diffusion';
-import type { SamplingOptions } from '../gradient/walk-down.js';
 import type { PlannedChain } from './plans.js';
 
 /** Describes the chain of a scheduler to plans. */
 export function plannedChain(
   scheduler: Scheduler,
-  { numInferenceSteps: steps, eta }: Pick<SamplingOptions, 'numInferenceSteps' | 'eta'>,
+  { numInferenceSteps: steps, eta }: { numInferenceSteps: number; eta: number },
 ): PlannedChain {
   let coefficients: readonly StepCoefficients[] | undefined;
   return {

@@ -21,8 +21,8 @@ export function straightPath(chain: PlannedChain): StraightPath {
     const increment = modelOutput / scale;
     if (!Number.isFinite(increment) || increment === 0) {
       throw new Error(
-        `straightPath: step ${i} of ${chain.steps} got the factors ${sample} of the latents and ${modelOutput} of the ` +
-          "prediction, expected two other than 0. Use an estimator without leaps: 'drtune', for example.",
+        `straightPath: step ${i} of ${chain.steps} got the factors ${sample} of the latents and ${modelOutput} of ` +
+          "the prediction, expected two other than 0. Use an estimator without leaps: 'drtune', for example.",
       );
     }
     scales.push(scale);
