@@ -66,6 +66,7 @@ const rooms = {
     ['reading'],
     ['add-lora.ts', 'fuse-lora.ts'],
     ['adapters.ts', 'apply-lora.ts', 'load-lora.ts', 'mix-lora.ts'],
+    ['encode-lora.ts'],
     ['save-lora.ts', 'lora-pipeline.ts'],
   ],
   rewards: [
@@ -263,6 +264,11 @@ export default tseslint.config(
       'prefer-const': 'error',
       'no-console': 'error',
     },
+  },
+
+  {
+    files: ['examples/browser/*.ts'], // with the types of browsers
+    languageOptions: { parserOptions: { project: './examples/browser/tsconfig.json' } },
   },
 
   {

@@ -2,6 +2,7 @@ export { loraModules, loraTensors, removeLora, scaleLora } from './adapters.js';
 export { addDora } from './add-dora.js';
 export { addLora } from './add-lora.js';
 export { applyLora } from './apply-lora.js';
+export { encodeLora, type SaveLoraOptions } from './encode-lora.js';
 export type { LoraConfig } from './lora-config.js';
 export { fuseLora, unfuseLora } from './fuse-lora.js';
 export { loraFormats, type LoraFormat } from './layouts/lora-layouts.js';

@@ -1,4 +1,3 @@
-import { saveSafetensors } from '@alignprop/autograd-ext/weights';
 import { joinComponent } from './lora-key.js';
 import type { LoraLayout } from './lora-layout.js';
 
@@ -16,9 +15,8 @@ export const diffusersOld = {
       ? undefined
       : `${joinComponent(component, module)}.${adapterName(component)}.${endings[part]}`,
   writer: {
-    isFolder: false,
     alpha: 'nowhere',
-    write: (path, tensors) => saveSafetensors(path, tensors, { format: 'pt' }),
+    header: () => ({ format: 'pt' }),
   },
 } as const satisfies LoraLayout;
 

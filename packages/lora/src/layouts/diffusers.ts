@@ -1,4 +1,3 @@
-import { saveSafetensors } from '@alignprop/autograd-ext/weights';
 import { encodeFields, peftConfig, peftDora, peftFields } from './peft-config.js';
 import { joinComponent, peftEndings, type LoraPart } from './lora-key.js';
 import type { AdaptedComponent, LoraLayout } from './lora-layout.js';
@@ -9,11 +8,9 @@ export const diffusers = {
   encodeKey: ({ component, module, part }) =>
     `${joinComponent(component, module)}.${peftEndings[part]}${isTextMagnitude(component, part) ? '.weight' : ''}`,
   writer: {
-    isFolder: false,
     alpha: 'config',
     dora: peftDora,
-    write: (path, tensors, components) =>
-      saveSafetensors(path, tensors, { format: 'pt', lora_adapter_metadata: metadataOf(components) }),
+    header: (_, components) => ({ format: 'pt', lora_adapter_metadata: metadataOf(components) }),
   },
 } as const satisfies LoraLayout;
 

@@ -1,4 +1,3 @@
-import { saveSafetensors } from '@alignprop/autograd-ext/weights';
 import { table } from '@alignprop/autograd-ext/outside';
 import type { DoraAxis } from '../dora.js';
 import type { LoraLayout } from './lora-layout.js';
@@ -27,17 +26,16 @@ export const kohya = {
   encodeKey: ({ component = '', module, part, isXL = component === 'text_encoder_2' }) =>
     `lora_${(isXL ? namesOfTwo : names)[component] ?? component}_${underscoredPath(module)}.${endings[part]}`,
   writer: {
-    isFolder: false,
     alpha: 'tensor',
     dora: { axes: ['output', 'input'], perModule: true, shape: kohyaShape },
-    write: (path, tensors, [component]) => {
+    header: (tensors, [component]) => {
       const { r } = Object.values(component!.adapters)[0]!;
       const [, alpha] = Object.entries(tensors).find(([key]) => key.endsWith('.alpha'))!;
-      return saveSafetensors(path, tensors, {
+      return {
         ss_network_dim: `${r}`,
         ss_network_alpha: `${alpha.data[0]}`,
         ss_network_module: 'networks.lora',
-      });
+      };
     },
   },
 } as const satisfies LoraLayout;

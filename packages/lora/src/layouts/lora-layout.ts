@@ -16,8 +16,6 @@ export interface LoraLayout {
 
 /** How `saveLora` writes a layout. */
 export interface LoraWriter {
-  /** Whether it writes a folder, for one part of a pipeline, in place of one .safetensors file. */
-  readonly isFolder: boolean;
   /**
    * The place where α is stored: a tensor of each module, a configuration, or nowhere. If it is not stored, readers
    * take α = r, and `saveLora` multiplies B so that this is right. Tensors get one α for all modules of a part, B again
@@ -26,12 +24,16 @@ export interface LoraWriter {
   readonly alpha: 'tensor' | 'config' | 'nowhere';
   /** How DoRA's m is stored; undefined where the layout has no key for it. */
   readonly dora?: DoraWriting;
-  /** Writes the tensors, which are named and sorted, and the configuration of the adapters if the layout has one. */
-  write(
-    path: string,
+  /** Returns the texts in the header of the .safetensors file. */
+  header(
     tensors: Readonly<Record<string, RawTensor>>,
     components: readonly AdaptedComponent[],
-  ): Promise<void>;
+  ): Readonly<Record<string, string>>;
+  /**
+   * Returns the configuration, a JSON text, that lies beside the .safetensors file. A layout that has one is a folder,
+   * for one part of a pipeline; the others are one file.
+   */
+  config?(component: AdaptedComponent): string;
 }
 
 /** How a layout stores DoRA's m. */

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { useBackend, type Params, type StoredTensor } from '@alignprop/autograd-ext';
@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { applyLora } from '../apply-lora.js';
 import { loraModules } from '../adapters.js';
 import { loadLora } from '../load-lora.js';
+import { encodeLora } from '../encode-lora.js';
 import { LoraLayer } from '../lora-layer.js';
 import { saveLora } from '../save-lora.js';
 import type { LoraPart } from './lora-key.js';
@@ -113,7 +114,7 @@ describe.each(loraLayouts.map((layout) => [layout.name, layout] as const))(
 describe.each(loraLayouts.map(({ name, writer }) => [name as LoraFormat, writer] as const))(
   'LoRA writer %s',
   (format, writer) => {
-    const path = () => join(folder, writer.isFolder ? format : `${format}.safetensors`);
+    const path = () => join(folder, writer.config ? format : `${format}.safetensors`);
     const adapted = () =>
       treeOf(
         () =>
@@ -131,19 +132,27 @@ describe.each(loraLayouts.map(({ name, writer }) => [name as LoraFormat, writer]
       expect(await adaptersOf(path())).toEqual(expected);
     });
 
+    it('encodes in memory the bytes that it writes, or refuses a folder', async () => {
+      const encoding = encodeLora(adapted(), { format });
+      if (writer.config)
+        return expect(encoding).rejects.toThrow(`encodeLora: format got '${format}', which is a folder`);
+      await saveLora(path(), adapted(), { format });
+      expect(Buffer.from(await encoding)).toEqual(await readFile(path()));
+    });
+
     it('writes several parts of a pipeline to one file, or refuses', async () => {
       const others = { text_encoder: adapted(), text_encoder_2: adapted() };
       const save = saveLora(path(), adapted(), { format, others });
-      if (writer.isFolder) return expect(save).rejects.toThrow(`format got '${format}' for several parts`);
+      if (writer.config) return expect(save).rejects.toThrow(`format got '${format}' for several parts`);
       await save;
       for (const prefix of components) expect(await adaptersOf(path(), prefix)).toEqual(expected);
     });
 
     it('refuses a path of the other kind and writes nothing', async () => {
       const before = await readdir(folder);
-      const wrong = join(folder, writer.isFolder ? 'wrong.safetensors' : 'wrong');
+      const wrong = join(folder, writer.config ? 'wrong.safetensors' : 'wrong');
       await expect(saveLora(wrong, adapted(), { format })).rejects.toThrow(
-        writer.isFolder ? 'expected a folder' : 'expected a file that ends in .safetensors',
+        writer.config ? 'expected a folder' : 'expected a file that ends in .safetensors',
       );
       expect(await readdir(folder)).toEqual(before);
     });

@@ -1,4 +1,3 @@
-import { saveSafetensors, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import { encodeFields, peftConfig, peftDora, peftFields } from './peft-config.js';
 import { peftEndings } from './lora-key.js';
 import type { LoraLayout } from './lora-layout.js';
@@ -10,13 +9,9 @@ export const peft = {
   name: 'peft',
   encodeKey: ({ module, part }) => `base_model.model.${module}.${peftEndings[part]}`,
   writer: {
-    isFolder: true,
     alpha: 'config',
     dora: peftDora,
-    write: async (path, tensors, [component]) => {
-      const config = encodeFields(peftFields(peftConfig(component!), { inferenceMode: true }));
-      await saveSafetensors(`${path}/adapter_model.safetensors`, tensors, { format: 'pt' });
-      await writeFileAtomic(`${path}/adapter_config.json`, new TextEncoder().encode(config));
-    },
+    header: () => ({ format: 'pt' }),
+    config: (component) => encodeFields(peftFields(peftConfig(component), { inferenceMode: true })),
   },
 } as const satisfies LoraLayout;
