@@ -230,8 +230,13 @@ export default tseslint.config(
       '@nx/enforce-module-boundaries': [
         'error',
         {
-          // fixtures are for tests only, see below; the embedded model is no API, and benchmarks train it
-          allow: ['^(\\.\\./)+fixtures/[a-z-]+\\.js$', '^(\\.\\./)+packages/cli/src/embedded-model\\.js$'],
+          // fixtures are for tests only, see below; the embedded model is no API, and benchmarks train it; the settings
+          // of the example page are compared with Node's
+          allow: [
+            '^(\\.\\./)+fixtures/[a-z-]+\\.js$',
+            '^(\\.\\./)+packages/cli/src/embedded-model\\.js$',
+            '^(\\.\\./)+examples/browser/settings\\.js$',
+          ],
           banTransitiveDependencies: false,
           enforceBuildableLibDependency: false,
           depConstraints: Object.entries(scopes).map(([name, may]) => ({

@@ -56,28 +56,35 @@ type Plugin = NonNullable<Options['esbuildPlugins']>[number];
 const wasmFile: Plugin = {
   name: 'wasm-file',
   setup(build) {
-    build.onLoad({ filter: /[\\/]autograd-ext[\\/]src[\\/]wasm-binary\.ts$/ }, async () => {
-      const path = '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm';
-      const contents = await readFile(createRequire(import.meta.url).resolve(path), 'base64');
-      return { contents, loader: 'text' };
-    });
+    build.onLoad({ filter: wasmModule }, async () => ({ contents: await wasmBinary(), loader: 'text' }));
   },
 };
+
+/** The path of the module whose default export is tfjs's .wasm file, in base64. */
+export const wasmModule = /[\\/]autograd-ext[\\/]src[\\/]wasm-binary\.ts$/;
+
+/** Returns tfjs's .wasm file with SIMD, in base64. */
+export async function wasmBinary(): Promise<string> {
+  const path = '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm';
+  return readFile(createRequire(import.meta.url).resolve(path), 'base64');
+}
 
 /** Replaces each import of a module of Node by an error: bundlers for browsers refuse such imports. */
 const withoutNode: Plugin = {
   name: 'without-node',
   setup(build) {
-    build.onLoad({ filter: /[\\/]packages[\\/][^\\/]+[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
-      if (/wasm-binary\.ts$/.test(path)) return undefined;
-      const source = await readFile(path, 'utf8');
-      return {
-        loader: 'ts',
-        contents: source.replace(/(?<!typeof )import\('(node:[\w/]+|undici|@huggingface\/hub)'\)/g, refuse),
-      };
-    });
+    build.onLoad({ filter: sources }, async ({ path }) =>
+      wasmModule.test(path) ? undefined : { loader: 'ts', contents: refuseNode(await readFile(path, 'utf8')) },
+    );
   },
 };
+
+/** The paths of the packages' sources. */
+export const sources = /[\\/]packages[\\/][^\\/]+[\\/]src[\\/].*\.ts$/;
+
+/** Replaces each import of a module of Node in a source by an error. */
+export const refuseNode = (source: string): string =>
+  source.replace(/(?<!typeof )import\('(node:[\w/]+|undici|@huggingface\/hub)'\)/g, refuse);
 
 const refuse = (_: string, name: string): string =>
   `Promise.reject(new Error("'${name}' is needed, which browsers lack. Run this part in Node."))`;

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -16,23 +16,31 @@ export function findChromium(): string | undefined {
 }
 
 /** Opens a page in headless Chromium and closes it when `until` settles. */
-export async function openPage<T>(
+export const openPage = <T>(
   chromium: string,
   url: string,
   until: Promise<T>,
   flags: readonly string[] = ['--disable-gpu'],
+): Promise<T> => withChromium(chromium, [...flags, url], 'ignore', () => until);
+
+/** Starts headless Chromium and ends it when `use` settles. @throws as `use`, and if Chromium ends before */
+export async function withChromium<T>(
+  chromium: string,
+  args: readonly string[],
+  stdio: StdioOptions,
+  use: (child: ChildProcess) => Promise<T>,
 ): Promise<T> {
   const profile = await mkdtemp(join(tmpdir(), 'alignprop-chromium-'));
   const child = spawn(
     chromium,
-    ['--headless=new', '--no-sandbox', '--disable-dev-shm-usage', `--user-data-dir=${profile}`, ...flags, url],
-    { stdio: 'ignore' },
+    ['--headless=new', '--no-sandbox', '--disable-dev-shm-usage', `--user-data-dir=${profile}`, ...args],
+    { stdio },
   );
   const ended = once(child, 'exit').then(() => {
-    throw new Error(`openPage: ${chromium} ended before the page was done.`);
+    throw new Error(`withChromium: ${chromium} ended before the page was done.`);
   });
   try {
-    return await Promise.race([until, ended]);
+    return await Promise.race([use(child), ended]);
   } finally {
     ended.catch(() => {});
     child.kill();
