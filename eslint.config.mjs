@@ -90,10 +90,11 @@ const rooms = {
     ['trainable-dora.ts'],
   ],
   cli: [
-    ['embedded-model.ts', 'path-exists.ts', 'version.ts', 'terminal'],
+    ['embedded-model.ts', 'path-exists.ts', 'report-files.ts', 'run-records.ts', 'version.ts', 'terminal'],
     ['images', 'tensorflow'],
     ['options'],
     ['card', 'doctor'],
+    ['report'],
     ['commands'],
     ['program.ts'],
     ['main.ts'],
@@ -346,6 +347,19 @@ export default tseslint.config(
   },
   // read by tsup, not part of the package
   { files: ['packages/*/tsup.config.ts'], rules: { '@nx/enforce-module-boundaries': 'off' } },
+  {
+    files: ['packages/cli/page/*.js'],
+    languageOptions: {
+      sourceType: 'script',
+      globals: Object.fromEntries(
+        ['document', 'fetch', 'getComputedStyle', 'matchMedia', 'ResizeObserver', 'setTimeout', 'uPlot'].map((name) => [
+          name,
+          'readonly',
+        ]),
+      ),
+    },
+    rules: { 'max-len': ['error', { code: 120 }], 'max-lines': ['error', 400] },
+  },
   { files: ['**/*.mjs'], languageOptions: { globals: { process: 'readonly', URL: 'readonly', console: 'readonly' } } },
 
   {
@@ -362,7 +376,8 @@ export default tseslint.config(
             '{projectRoot}/src/**/*.test.ts',
             '{projectRoot}/src/**/__fixtures__/**',
           ],
-          ignoredDependencies: ['sharp'], // diffusion loads it by a name that bundlers do not follow
+          // diffusion loads sharp by a name that bundlers do not follow; the command reads uplot's files
+          ignoredDependencies: ['sharp', 'uplot'],
         },
       ],
     },

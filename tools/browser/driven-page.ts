@@ -8,10 +8,14 @@ interface Answer {
   readonly id?: number;
   readonly result?: any;
   readonly error?: { readonly message: string };
+  readonly method?: string;
+  readonly params?: any;
 }
 
 /** A page in headless Chromium that a test drives, by the DevTools protocol over pipes. */
 export class DrivenPage {
+  /** Errors that the page has thrown or logged, and requests that failed. */
+  readonly errors: string[] = [];
   readonly #pipe: Writable;
   readonly #waiting = new Map<number, (answer: Answer) => void>();
   #session: string | undefined;
@@ -35,7 +39,7 @@ export class DrivenPage {
       const { targetId } = await page.send('Target.createTarget', { url: 'about:blank' });
       const { sessionId } = await page.send('Target.attachToTarget', { targetId, flatten: true });
       page.#session = sessionId as string;
-      await page.send('Page.enable');
+      for (const domain of ['Page', 'Runtime', 'Log']) await page.send(`${domain}.enable`);
       return use(page);
     });
   }
@@ -48,6 +52,21 @@ export class DrivenPage {
     const { result, error } = await answer;
     if (error) throw new Error(`${method}: ${error.message}`);
     return result;
+  }
+
+  /** Sets the size in CSS pixels, and the colour scheme. */
+  async show({
+    width,
+    height = 900,
+    isDark = false,
+  }: {
+    width: number;
+    height?: number;
+    isDark?: boolean;
+  }): Promise<void> {
+    await this.send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 500 });
+    const value = isDark ? 'dark' : 'light';
+    await this.send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value }] });
   }
 
   /** Evaluates an expression in the page, awaits it, and returns its value as JSON holds it. @throws what it throws */
@@ -81,8 +100,17 @@ export class DrivenPage {
   }
 
   #receive(answer: Answer): void {
-    if (answer.id === undefined) return; // an event
+    if (answer.id === undefined) return this.#notice(answer);
     this.#waiting.get(answer.id)?.(answer);
     this.#waiting.delete(answer.id);
+  }
+
+  /** Keeps the errors among the events. */
+  #notice({ method, params }: Answer): void {
+    const isError =
+      method === 'Runtime.exceptionThrown' ||
+      (method === 'Runtime.consoleAPICalled' && params.type === 'error') ||
+      (method === 'Log.entryAdded' && params.entry.level === 'error');
+    if (isError) this.errors.push(JSON.stringify(params));
   }
 }

@@ -1,8 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { parseJson } from '@alignprop/autograd-ext/outside';
-import { ifPresent } from '@alignprop/autograd-ext/weights';
 import { publishedFiles, type RunManifest } from '@alignprop/trainer';
 import { parseTerm, type Term } from '../options/reward-term.js';
+import { readRecords } from '../run-records.js';
 import type { BaseModel } from './base-model.js';
 
 /** Mean rewards of held-out prompts, from the same noise. */
@@ -42,12 +40,12 @@ export const nameOf = (repository: string): string => repository.replace(/^.*\//
 export const isAdapter = ({ files }: RunFacts): boolean => !files.some((path) => path.startsWith('unet/'));
 
 /** Reads what the records in a run's folder tell. */
-export async function readRecords(
+export async function readFacts(
   folder: string,
   manifest: RunManifest,
 ): Promise<Pick<RunFacts, 'epochs' | 'trained' | 'best' | 'rewards' | 'files'>> {
-  const steps = await records(`${folder}/metrics.jsonl`);
-  const evaluations = await records(`${folder}/evaluations.jsonl`);
+  const { records: steps } = await readRecords(`${folder}/metrics.jsonl`);
+  const { records: evaluations } = await readRecords(`${folder}/evaluations.jsonl`);
   const [first, last] = [steps[0]?.reward_mean, steps.at(-1)?.reward_mean];
   const bestStep = evaluations.at(-1)?.eval_best_step;
   const best = evaluations.find((record) => record.global_step === bestStep)?.eval_reward_mean;
@@ -60,18 +58,8 @@ export async function readRecords(
   };
 }
 
-async function records(path: string): Promise<readonly Readonly<Record<string, number>>[]> {
-  const text = (await ifPresent(readFile(path, 'utf8'))) ?? '';
-  return text.split('\n').flatMap((line) => {
-    try {
-      return [parseJson(line) as Record<string, number>];
-    } catch {
-      return []; // the empty last line, and damaged ones
-    }
-  });
-}
-
-function rewardsOf({ identity }: RunManifest): readonly Term[] {
+/** The terms of a run's reward; none where the manifest does not say. */
+export function rewardsOf({ identity }: RunManifest): readonly Term[] {
   const terms = (identity?.reward?.terms ?? []) as readonly { readonly name: string }[];
   return terms.map(({ name }) => parseTerm(name, 'reward'));
 }

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { ifPresent, writeFileAtomic } from '@alignprop/autograd-ext/weights';
 import { cardMark, modelCardFile, type RunManifest } from '@alignprop/trainer';
 import { modelCard } from './model-card.js';
-import { nameOf, readRecords, type RunFacts } from './run-facts.js';
+import { nameOf, readFacts, type RunFacts } from './run-facts.js';
 
 /** Facts that the folder of a run does not tell. */
 export type CardParts = Pick<RunFacts, 'base' | 'repository' | 'prompts' | 'compared' | 'isXL'>;
@@ -15,7 +15,7 @@ export async function writeCard(folder: string, manifest: RunManifest, parts: Ca
   const path = `${folder}/${modelCardFile}`;
   const earlier = await ifPresent(readFile(path, 'utf8'));
   if (earlier !== undefined && !earlier.includes(cardMark)) return false;
-  await writeFileAtomic(path, modelCard({ manifest, ...parts, ...(await readRecords(folder, manifest)) }));
+  await writeFileAtomic(path, modelCard({ manifest, ...parts, ...(await readFacts(folder, manifest)) }));
   return true;
 }
 

@@ -2,6 +2,7 @@ import { concat, slice, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { evaluator, ShownImages, type EvaluatedImages, type EvaluationSamples } from '@alignprop/trainer';
 import { writeSheet } from '../images/image-files.js';
+import { writeScoredSheet } from '../images/sheet.js';
 import type { PromptList } from '../options/prompt-columns.js';
 import type { Output } from '../terminal/output.js';
 import type { Trainer } from './create-trainer.js';
@@ -96,10 +97,10 @@ function abbreviated(prompts: readonly string[]): string {
 
 async function writeComparison(path: string, upper: EvaluationSamples, lower: EvaluationSamples): Promise<void> {
   const images = concat([upper.images, lower.images]);
-  await writeSheet(path, images, {
-    columns: upper.prompts.length,
-    parameters: `${upper.prompts.join(', ')}\nupper row before training, lower row after`,
-  });
+  const rewards = [...(await upper.rewards.data()), ...(await lower.rewards.data())];
+  const both = { images, prompts: [...upper.prompts, ...lower.prompts], rewards };
+  const remark = 'upper row before training, lower row after';
+  await writeScoredSheet(path, both, { columns: upper.prompts.length, remark });
   images.dispose();
 }
 

@@ -12,7 +12,7 @@ import {
 } from '@alignprop/trainer';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
-import { writeSheet } from '../images/image-files.js';
+import { writeScoredSheet } from '../images/sheet.js';
 import type { PromptMetadata } from '../options/prompt-columns.js';
 import { promptDrawer } from '../options/prompt-list.js';
 import type { Output } from '../terminal/output.js';
@@ -71,8 +71,5 @@ function sharedOptions(job: TrainingJob, pipeline: StableDiffusionPipeline, outp
 const stepName = (step: number): string => `step_${`${step}`.padStart(6, '0')}`;
 
 async function writeSamples(path: string, { images, prompts, rewards }: EvaluationSamples): Promise<void> {
-  const scores = await rewards.data();
-  await writeSheet(path, images, {
-    parameters: prompts.map((prompt, i) => `${prompt} (reward ${scores[i]!.toFixed(4)})`).join('\n'),
-  });
+  await writeScoredSheet(path, { images, prompts, rewards: await rewards.data() });
 }

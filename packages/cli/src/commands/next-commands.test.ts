@@ -32,13 +32,14 @@ describe('nextCommands', () => {
   const options = { model: 'org/name', revision: 'abc', reward: ['aesthetic'] };
   const commands = nextCommands({ config, adapter, prompt: 'red apple', options, images: 'my run/before-after.png' });
 
-  it('look at the images, draw with the settings of the training, and train on', () => {
+  it('look at the images, draw with the settings of the training, train on, and report', () => {
     expect(commands).toEqual([
       expect.stringMatching(/^\S+ 'my run\/before-after\.png'$/),
       `alignprop generate 'red apple' --lora 'my run/pytorch_lora_weights.safetensors' --model org/name ` +
         '--revision abc --steps 10 --guidance-scale 4 --eta 0.5 --negative-prompt blurry --clip-skip 1 ' +
         '--long-prompts --height 64',
       `alignprop resume 'my run' --num-epochs 40`,
+      `alignprop report 'my run'`,
     ]);
   });
 
@@ -71,7 +72,10 @@ describe('nextCommands', () => {
   });
 
   it('leave out what a run does not have: images, an adapter, a model of its own', () => {
-    expect(nextCommands({ config, prompt: 'crab' })).toEqual([`alignprop resume 'my run' --num-epochs 40`]);
+    expect(nextCommands({ config, prompt: 'crab' })).toEqual([
+      `alignprop resume 'my run' --num-epochs 40`,
+      `alignprop report 'my run'`,
+    ]);
     expect(nextCommands({ config, adapter: 'a', prompt: 'crab' })[0]).toMatch(
       /^alignprop generate crab --lora a --steps/,
     );

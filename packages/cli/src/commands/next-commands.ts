@@ -29,7 +29,7 @@ export interface EndedRun {
 
 /**
  * Returns the commands that are likely to come next: to look at images, to draw with the adapter and the settings that
- * it was trained with, and to train on.
+ * it was trained with, to train on, and to see how it went.
  */
 export function nextCommands(run: EndedRun): readonly string[] {
   const { config, adapter, prompt, launcher, images } = run;
@@ -37,6 +37,7 @@ export function nextCommands(run: EndedRun): readonly string[] {
     ...(images ? [commandLine([...opener(), asPath(images)])] : []),
     ...(adapter ? [drawCommand(prompt, generateFlags(run, adapter))] : []),
     resumeCommand(config.output_dir, launcher, '--num-epochs', `${2 * config.num_epochs}`),
+    ownCommand('report', asPath(config.output_dir)),
   ];
 }
 

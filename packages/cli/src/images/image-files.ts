@@ -7,6 +7,9 @@ import { encodePng, imageGrid, toUint8 } from '@alignprop/diffusion';
 /** Minimum height of an image on a sheet, in pixels. Smaller images are enlarged by an integer factor. */
 const sheetHeight = 128;
 
+/** The distance between the images of a sheet and around them, in pixels. */
+export const sheetGutter = 4;
+
 /**
  * Creates a folder for output, so that a problem with it shows before a long computation.
  * @throws if it cannot be created or written to
@@ -39,7 +42,7 @@ export async function writeSheet(
   );
   const pixels = await toUint8(enlarged);
   enlarged.dispose();
-  const sheet = imageGrid(pixels, { height: height * scale, width: width * scale, columns, gutter: 4 });
+  const sheet = imageGrid(pixels, { height: height * scale, width: width * scale, columns, gutter: sheetGutter });
   await writeFileAtomic(path, encodePng(sheet.data, { ...sheet, parameters }));
 }
 

@@ -6,9 +6,10 @@ import { hasCardMark, modelCardFile } from './published-files.js';
 
 /** The trained weights of a run that has ended. */
 const weightNames = [adapterFile, 'unet'];
-/** Files and folders that a run writes while it trains, besides checkpoints; they may be empty. */
+/** Files and folders that a run writes while it trains, besides checkpoints, and its report; they may be empty. */
 const recordNames = [
   ...['metrics.jsonl', 'evaluations.jsonl', 'before-after.png', 'pictures', 'samples', 'evaluations', 'best'],
+  'report.html',
 ];
 const isSettings = (name: string): boolean =>
   [manifestFile, 'config.json'].includes(name) || /^(eval-)?prompts\.\w+$/.test(name);
