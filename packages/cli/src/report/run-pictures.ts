@@ -38,7 +38,7 @@ export interface RunPictures {
 }
 
 /** The most pixels of a side; larger pictures are averaged down. */
-const MAX_SIDE = 256;
+const MAX_SIDE = 192;
 
 /** Reads the pictures of runs. Sheets that have not changed since they were read last are not read again. */
 export class PictureReader {
