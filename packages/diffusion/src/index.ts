@@ -22,10 +22,15 @@ export { saveModel } from './models/save-model.js';
 export { unet2DCondition, UNet2DConditionModel, type UNet2DConditionConfig } from './models/unet-2d-condition.js';
 export type { Annealing } from './pipelines/annealed.js';
 export {
+  ChainInputs,
+  checkInterval,
+  disposeInputs,
   guidedInputs,
   predictionInputs,
   usesGuidance,
+  type ChainGuidance,
   type Conditioning,
+  type GuidanceInterval,
   type GuidedInputs,
   type PromptEncoding,
 } from './pipelines/conditioning.js';
@@ -40,7 +45,12 @@ export type {
   StepProgress,
   TensorOutput,
 } from './pipelines/generate-options.js';
-export { guidedPrediction, type GuidanceOptions } from './pipelines/guidance.js';
+export {
+  guidedPrediction,
+  predictionWithFeatures,
+  shallowPrediction,
+  type GuidanceOptions,
+} from './pipelines/guidance.js';
 export { roundHalfEven } from './round-half-even.js';
 export { noisedTo } from './pipelines/chain-start.js';
 export { decodeImages } from './pipelines/image-decoder.js';

@@ -9,8 +9,7 @@ import { backpropPlan } from './estimators/config-plan.js';
 import type { Plan } from './estimators/plans.js';
 import { Evaluations, type EvaluationSamplesHook } from './evaluation/evaluations.js';
 import type { HeldOutOptions } from './evaluation/held-out.js';
-import { AlignPropGradient } from './gradient/alignprop-gradient.js';
-import { samplingOptions } from './gradient/walk-down.js';
+import { AlignPropGradient, gradientOptions } from './gradient/alignprop-gradient.js';
 import { silent, type Logger } from './logger.js';
 import { imageSize } from './model/image-size.js';
 import { preparePipeline, type PreparedPipeline } from './model/prepare-pipeline.js';
@@ -249,9 +248,7 @@ export class AlignPropTrainer<M = undefined> {
   #createGradient(): AlignPropGradient<M> {
     const remark = new ActivationsRemark(this.#logger);
     return new AlignPropGradient(this.pipeline, this.#options.rewardFunction, {
-      ...samplingOptions(this.config),
-      clipSkip: this.config.clip_skip,
-      klWeight: this.config.kl_weight,
+      ...gradientOptions(this.config),
       rewardDecoder: this.#options.rewardDecoder,
       warn: (message) => this.#logger.warn(message),
       onActivations: (activations) => remark.log(activations),

@@ -7,6 +7,7 @@ import {
   schedulerNames,
   type Annealing,
   type GenerateOptions as DrawOptions,
+  type GuidanceInterval,
   type StableDiffusionPipeline,
   type StepProgress,
 } from '@alignprop/diffusion';
@@ -18,7 +19,14 @@ import { otherNames } from '../options/flags.js';
 import { addMoreHelp } from '../options/help.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { addLoraOptions, type LoraOptions } from '../options/lora-options.js';
-import { collectValues, integerParser, parseNumber, parsePixels, parseScheduler } from '../options/option-parsers.js';
+import {
+  collectValues,
+  integerParser,
+  parseInterval,
+  parseNumber,
+  parsePixels,
+  parseScheduler,
+} from '../options/option-parsers.js';
 import { addColumnOptions, promptFormats } from '../options/prompt-options.js';
 import { UsageError } from '../terminal/errors.js';
 import { interruptible } from '../terminal/interrupt.js';
@@ -31,6 +39,7 @@ interface GenerateOptions extends ModelOptions, LoraOptions, BatchOptions, Image
   scheduler?: string;
   steps?: number;
   guidanceScale?: number;
+  guidanceInterval?: GuidanceInterval;
   eta: number;
   clipSkip: number;
   numImages: number;
@@ -102,6 +111,12 @@ function addSamplingOptions(command: Command): void {
         'SDXL-Turbo, 8.5 for latent consistency models, 1 with their scheduler)',
       parseNumber,
     )
+    .option(
+      '--guidance-interval <first,end>',
+      'The part of the denoising steps that is guided, as two fractions such as 0.2,0.8; the others call the UNet ' +
+        'for the prompt alone. (default: all)',
+      parseInterval,
+    )
     .option('--eta <n>', 'Noise added at each step of ddim (1: as much as DDPM) and tcd, from 0 to 1.', parseNumber, 0)
     .option('--negative-prompt <text>', 'Negative prompt. (default: none)')
     .option(
@@ -161,6 +176,7 @@ async function generate(texts: readonly string[], options: GenerateOptions): Pro
   const settings = {
     numInferenceSteps: steps,
     guidanceScale,
+    guidanceInterval: options.guidanceInterval,
     eta,
     numImagesPerPrompt: numImages,
     clipSkip,

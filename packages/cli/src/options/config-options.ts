@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseJson } from '@alignprop/autograd-ext/outside';
 import { alignPropJsonSchema, ddpoJsonSchema } from '@alignprop/trainer';
 import { algorithms, type Algorithm } from './algorithm.js';
-import { parseNumber } from './option-parsers.js';
+import { parseInterval, parseNumber } from './option-parsers.js';
 
 /** The part of JSON Schema that zod emits for the fields of the configuration. */
 interface FieldSchema {
@@ -99,6 +99,8 @@ function makeOptions(flag: string, schema: FieldSchema): Option[] {
         .argParser(parseChoice(choices, has('null'))),
     ];
   if (has('array') && has('string')) return [option('<text...>').argParser(collectTexts)];
+  if (types.some((type) => type.prefixItems) && has('null'))
+    return [option('<first,end>').argParser(orNull(parseInterval))];
   if (types.some((type) => type.prefixItems)) return [option('<min max...>').argParser(collectNumbers)];
   if (has('array')) return [option('<names...>').argParser(collectNames)];
   if (has('object')) return [option('<json>').argParser(parseJsonValue)];

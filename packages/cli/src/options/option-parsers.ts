@@ -2,7 +2,7 @@
 // option's name and the rejected value.
 import { totalmem } from 'node:os';
 import { InvalidArgumentError } from 'commander';
-import { isSchedulerName, schedulerNames } from '@alignprop/diffusion';
+import { isSchedulerName, schedulerNames, type GuidanceInterval } from '@alignprop/diffusion';
 
 /** Parses a finite number. */
 export function parseNumber(text: string): number {
@@ -26,6 +26,14 @@ export function parsePixels(text: string): number {
   const value = integerParser(8, 2 ** 14)(text);
   if (value % 8 === 0) return value;
   throw new InvalidArgumentError(`Expected a multiple of 8, such as ${Math.round(value / 8) * 8}.`);
+}
+
+/** Parses two fractions with a comma between them. */
+export function parseInterval(text: string): GuidanceInterval {
+  const numbers = text.split(',').map(parseNumber);
+  const [first, end] = numbers;
+  if (numbers.length === 2 && first! >= 0 && first! <= end! && end! <= 1) return [first!, end!];
+  throw new InvalidArgumentError('Expected two fractions, the smaller one first, such as 0.2,0.8.');
 }
 
 /** Parses the name of a scheduler, or `config`. */

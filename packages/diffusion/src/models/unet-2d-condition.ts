@@ -100,14 +100,41 @@ export const addedConditions = (
  * @param added the inputs that the config asks for in addition
  * @returns `[B, h, w, C]`
  */
-export function unet2DCondition(
+export const unet2DCondition = (
   config: UNet2DConditionConfig,
   params: Params,
   sample: Tensor4D,
   timestep: Tensor,
   encoderHiddenStates: Tensor3D,
   added: AddedConditions = {},
-): Tensor4D {
+): Tensor4D => unetPass(config, params, { sample, timestep, encoderHiddenStates, added }).output;
+
+/** The inputs of one pass of a UNet, as `unet2DCondition` takes them. */
+export interface UNetInputs {
+  readonly sample: Tensor4D;
+  readonly timestep: Tensor;
+  readonly encoderHiddenStates: Tensor3D;
+  readonly added: AddedConditions;
+}
+
+/** Features of an earlier pass, in place of the deep part of a UNet. */
+export interface ReusedFeatures {
+  /** The index of the up block whose output they are; not the last one. */
+  readonly block: number;
+  readonly features: Tensor4D;
+}
+
+/**
+ * Runs a UNet, or with `reused` features (DeepCache, arXiv 2312.00858) only its shallow part: of L levels the first
+ * L - 1 - block down blocks, without the last one's downsampler, and the up blocks after `block`.
+ * @returns the prediction `[B, h, w, C]`, and the output of each up block that ran
+ */
+export function unetPass(
+  config: UNet2DConditionConfig,
+  params: Params,
+  { sample, timestep, encoderHiddenStates, added }: UNetInputs,
+  reused?: ReusedFeatures,
+): { output: Tensor4D; features: ReadonlyMap<number, Tensor4D> } {
   const { conv_in, down_blocks, mid_block, up_blocks, conv_norm_out, conv_out } =
     params as unknown as UNet2DConditionParams;
   const levels = unetLevels(config);
@@ -118,24 +145,38 @@ export function unet2DCondition(
     padding: 1,
   });
   const skips = [x];
-  down_blocks.forEach((block, i) => {
+  shallowBlocks(down_blocks, reused).forEach((block, i) => {
     const down = downBlock2D(block, x, time, encoderHiddenStates, blockOptions[i]!);
     x = down.output;
     skips.push(...down.skips);
   });
 
-  if (mid_block) x = unetMidBlock2D(mid_block, x, time, encoderHiddenStates, options(config, midLevel(levels)));
+  if (reused) x = reused.features;
+  else if (mid_block) x = unetMidBlock2D(mid_block, x, time, encoderHiddenStates, options(config, midLevel(levels)));
 
+  const features = new Map<number, Tensor4D>();
   up_blocks.forEach((block, i) => {
+    if (reused && i <= reused.block) return;
     const blockSkips = skips.splice(-block.resnets.length).reverse();
     const nextSkip = skips.at(-1);
     const size = nextSkip && heightAndWidth(nextSkip);
     x = upBlock2D(block, x, blockSkips, time, encoderHiddenStates, blockOptions.at(-1 - i)!, size);
+    features.set(i, x);
   });
 
   const { groups, eps } = blockOptions[0]!.resnet;
   x = silu(groupNorm(x, conv_norm_out.weight, conv_norm_out.bias, { groups, eps })) as Tensor4D;
-  return conv2d(x, conv_out.weight, conv_out.bias, { padding: 1 });
+  return { output: conv2d(x, conv_out.weight, conv_out.bias, { padding: 1 }), features };
+}
+
+/** The down blocks that give skip connections to the up blocks after `reused.block`; all without reused features. */
+function shallowBlocks(
+  blocks: readonly DownBlock2DParams[],
+  reused: ReusedFeatures | undefined,
+): readonly DownBlock2DParams[] {
+  if (!reused) return blocks;
+  const shallow = blocks.slice(0, -1 - reused.block);
+  return shallow.map((block, i) => (i < shallow.length - 1 ? block : { ...block, downsamplers: undefined }));
 }
 
 /** Embeds time, and for SDXL pooled text and sizes: `[B, timeChannels]`, or `[1, timeChannels]` for all samples. */

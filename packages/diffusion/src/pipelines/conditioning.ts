@@ -1,6 +1,7 @@
 import {
   clone,
   concat,
+  dispose,
   scalar,
   tensor1d,
   type Scalar,
@@ -41,6 +42,22 @@ export interface GuidedInputs {
   readonly added: readonly Tensor[];
 }
 
+/** How the prompts guide a chain. */
+export interface ChainGuidance {
+  /** The steps of the whole chain, also where fewer are run. */
+  readonly numInferenceSteps: number;
+  /** w of u + w (c - u); at 1 and below there is no guidance. */
+  readonly guidanceScale: number;
+  /**
+   * The part of the chain that is guided, as fractions of its model calls in [0, 1]: call i of T is if
+   * floor(first · T) <= i < floor(end · T). The others take the prediction for the prompt alone, at half the cost.
+   * The whole chain by default.
+   */
+  readonly guidanceInterval?: GuidanceInterval;
+}
+
+export type GuidanceInterval = readonly [first: number, end: number];
+
 type GuidanceConfig = Pick<UNet2DConditionConfig, 'time_cond_proj_dim' | 'addition_embed_type'>;
 
 /**
@@ -73,6 +90,53 @@ export function guidedInputs(config: GuidanceConfig, conditioning: Conditioning,
       ...(width === null ? [] : [guidanceEmbedding(guidanceScale, promptEmbeds.shape[0], width)]),
     ],
   };
+}
+
+/** The conditioning of a whole chain: inside the interval of its guidance, and outside. It owns its tensors. */
+export class ChainInputs {
+  /** The conditioning inside the interval. */
+  readonly guided: GuidedInputs;
+  readonly #conditional: GuidedInputs | undefined;
+  readonly #bounds: readonly [first: number, end: number] = [0, Infinity];
+
+  /** @throws if something is missing that the UNet needs */
+  constructor(config: GuidanceConfig, scheduler: Scheduler, options: Conditioning & ChainGuidance) {
+    const { guidanceScale, guidanceInterval, numInferenceSteps } = options;
+    this.guided = guidedInputs(config, options, guidanceScale);
+    if (!guidanceInterval || !usesGuidance(config, guidanceScale)) return;
+    this.#conditional = guidedInputs(config, options, 1);
+    const calls = scheduler.timesteps(numInferenceSteps).length;
+    this.#bounds = [Math.floor(guidanceInterval[0] * calls), Math.floor(guidanceInterval[1] * calls)];
+  }
+
+  /** Returns the conditioning of a call; it stays the chain's. */
+  at(step: Step): GuidedInputs {
+    return this.#conditional && !this.isGuided(step) ? this.#conditional : this.guided;
+  }
+
+  /** Whether a call is inside the interval. */
+  isGuided({ index }: Step): boolean {
+    return index >= this.#bounds[0] && index < this.#bounds[1];
+  }
+
+  dispose(): void {
+    for (const inputs of [this.guided, this.#conditional]) if (inputs) disposeInputs(inputs);
+  }
+}
+
+/** Frees the tensors of the inputs of a prediction. */
+export const disposeInputs = ({ embeds, guidanceScale, added }: GuidedInputs): void =>
+  dispose([embeds, guidanceScale, ...added]);
+
+/** @throws if the interval is not one in [0, 1] */
+export function checkInterval(interval: GuidanceInterval | undefined): void {
+  if (!interval) return;
+  const [first, end] = interval;
+  if (first >= 0 && first <= end && end <= 1) return;
+  throw new Error(
+    `guidanceInterval: got [${interval.join(', ')}], expected two fractions of the chain with ` +
+      '0 <= first <= end <= 1. Try [0.2, 0.8].',
+  );
 }
 
 /**

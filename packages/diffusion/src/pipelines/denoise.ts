@@ -2,16 +2,13 @@ import { clone, dispose, tidy, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled } from '@alignprop/autograd-ext';
 import type { UNet2DConditionModel } from '../models/unet-2d-condition.js';
 import type { ModelCall, Scheduler, Step } from '../schedulers/scheduler.js';
-import { guidedInputs, predictionInputs, type Conditioning } from './conditioning.js';
+import { ChainInputs, predictionInputs, type ChainGuidance, type Conditioning } from './conditioning.js';
 import { drawNoise, type NoiseGenerator } from './latents.js';
 
 /** Options of a denoising chain. */
-export interface DenoiseOptions extends Conditioning {
-  numInferenceSteps: number;
+export interface DenoiseOptions extends Conditioning, ChainGuidance {
   /** Runs these steps, such as a part of the schedule, instead of the whole schedule. */
   steps?: readonly Step[];
-  /** w of u + w (c - u); at 1 and below there is no guidance, as in diffusers. */
-  guidanceScale: number;
   /** In [0, 1]; see `guidedPrediction`. */
   guidanceRescale?: number;
   /** η of DDIM and TCD in [0, 1], 0 by default: 0 adds no noise. Other schedulers ignore it. */
@@ -46,13 +43,13 @@ export async function* denoise(
   unet: UNet2DConditionModel,
   scheduler: Scheduler,
   latents: Tensor4D,
-  { guidanceScale, eta = 0, signal, ...options }: DenoiseOptions,
+  { eta = 0, signal, ...options }: DenoiseOptions,
 ): AsyncGenerator<Denoised, void, void> {
-  const guided = guidedInputs(unet.config, options, guidanceScale);
+  const conditioning = new ChainInputs(unet.config, scheduler, options);
   const history: ModelCall[] = [];
   let sample = clone(latents);
   const predictAt = async (step: Step) => {
-    const { inputs, created } = predictionInputs(guided, scheduler, step);
+    const { inputs, created } = predictionInputs(conditioning.at(step), scheduler, step);
     const [prediction] = await predict(unet.params, sample, ...inputs).finally(() => dispose(created));
     return prediction as Tensor4D;
   };
@@ -80,7 +77,8 @@ export async function* denoise(
       yield { step, latents: next, modelOutput };
     }
   } finally {
-    dispose([guided.embeds, guided.guidanceScale, ...guided.added, sample]);
+    conditioning.dispose();
+    sample.dispose();
     history.forEach(disposeCall);
   }
 }

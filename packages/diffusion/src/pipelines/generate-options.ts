@@ -4,7 +4,7 @@ import { excerptJson, record } from '@alignprop/autograd-ext/outside';
 import type { RgbImage } from '../image/png.js';
 import type { Step } from '../schedulers/scheduler.js';
 import type { Annealing } from './annealed.js';
-import type { PromptEncoding } from './conditioning.js';
+import type { GuidanceInterval, PromptEncoding } from './conditioning.js';
 import type { MicroConditions } from './time-ids.js';
 
 /** Options of `StableDiffusionPipeline.generate`. */
@@ -38,6 +38,8 @@ export interface GenerateOptions extends MicroConditions {
   guidanceScale?: number;
   /** In [0, 1], 0 by default; see `GuidanceOptions`. */
   guidanceRescale?: number;
+  /** The part of the chain that is guided; see `ChainGuidance`. The whole chain by default. */
+  guidanceInterval?: GuidanceInterval;
   /** η of DDIM and TCD in [0, 1], 0 by default. Other schedulers ignore it. */
   eta?: number;
   /**
@@ -133,6 +135,7 @@ const spellings = {
   numInferenceSteps: 'num_inference_steps',
   guidanceScale: 'guidance_scale',
   guidanceRescale: 'guidance_rescale',
+  guidanceInterval: undefined,
   eta: undefined,
   seed: undefined,
   generator: undefined,

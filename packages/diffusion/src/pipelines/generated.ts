@@ -50,7 +50,7 @@ function settingsOf(
   batch: number,
 ): Omit<GenerationSettings, 'sampler' | 'height' | 'width'> {
   const { prompt, negativePrompt, numImagesPerPrompt, numInferenceSteps: steps, clipSkip, seed } = generation;
-  const { guidanceScale, guidanceRescale, eta } = generation;
+  const { guidanceScale, guidanceRescale, guidanceInterval, eta } = generation;
   const textOf = (texts: typeof negativePrompt) =>
     texts && !isEncoding(texts) ? texts.prompts[Math.floor(image / numImagesPerPrompt)] : undefined;
   const isAlone = batch === 1 || typeof seed === 'object';
@@ -63,6 +63,7 @@ function settingsOf(
     eta,
     seed: typeof seed === 'object' ? seed[image] : seed,
     extra: {
+      ...(guidanceInterval && { 'Guidance interval': guidanceInterval.join(' to ') }),
       ...(clipSkip > 0 && { 'Clip skip': clipSkip + 1 }), // A1111 counts the last layer that is used
       // The noise of an image depends on its position in the batch.
       ...(!isAlone && { 'Batch size': batch, 'Batch pos': image }),

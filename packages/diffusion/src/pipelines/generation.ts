@@ -1,7 +1,7 @@
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { random, type TorchGenerator } from '@alignprop/autograd-ext';
 import type { Scheduler } from '../schedulers/scheduler.js';
-import type { PromptEncoding } from './conditioning.js';
+import { checkInterval, type GuidanceInterval, type PromptEncoding } from './conditioning.js';
 import { isEncoding, type GenerateOptions, type Prompt } from './generate-options.js';
 
 /** The texts of a batch, one per prompt, for each text encoder. */
@@ -24,6 +24,7 @@ export interface Generation extends Required<
     | 'strength'
   >
 > {
+  readonly guidanceInterval: GuidanceInterval | undefined;
   /** The number of prompts. */
   readonly count: number;
   readonly prompt: PromptTexts | PromptEncoding;
@@ -63,6 +64,7 @@ export function resolveGeneration(
   const { numInferenceSteps = defaults.numInferenceSteps, guidanceScale = defaults.guidanceScale } = options;
   checkCount('numImagesPerPrompt', numImagesPerPrompt, 1);
   checkCount('clipSkip', clipSkip, 0);
+  checkInterval(options.guidanceInterval);
   const texts = isEncoding(prompt) ? prompt : promptTexts('prompt', prompt, options.prompt2);
   const count = isEncoding(texts) ? texts.promptEmbeds.shape[0] : texts.prompts.length;
   const { image, strength = defaults.strength } = options;
@@ -81,6 +83,7 @@ export function resolveGeneration(
     numInferenceSteps,
     guidanceScale,
     guidanceRescale,
+    guidanceInterval: options.guidanceInterval,
     eta,
     numImagesPerPrompt,
     clipSkip,

@@ -11,8 +11,8 @@ import {
   type Tensor3D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import type { ModelFunction } from '@alignprop/autograd-ext';
-import { addedConditions, unet2DCondition, type UNet2DConditionConfig } from '../models/unet-2d-condition.js';
+import type { ModelFunction, Params } from '@alignprop/autograd-ext';
+import { addedConditions, unetPass, type UNet2DConditionConfig, type UNetInputs } from '../models/unet-2d-condition.js';
 
 /** Options of classifier-free guidance. */
 export interface GuidanceOptions {
@@ -30,22 +30,49 @@ export interface GuidanceOptions {
  * `[B, L, D]` gives c without guidance. The UNet sees the latents times `inputScale`, which may be left out where it
  * is 1 and no added conditions follow; see `predictionInputs`.
  */
-export function guidedPrediction(
+export const guidedPrediction = (
   config: UNet2DConditionConfig,
   { guidanceRescale = 0 }: GuidanceOptions = {},
-): ModelFunction {
+): ModelFunction => guidedPass(config, (params, inputs) => [unetPass(config, params, inputs).output], guidanceRescale);
+
+/**
+ * The guided prediction that also returns the features which enter the shallow part of the UNet, for
+ * `shallowPrediction`: `[prediction, features]`, with as many rows of features as of `promptEmbeds`.
+ * @param block the index of the up block whose output they are; not the last one
+ */
+export const predictionWithFeatures = (config: UNet2DConditionConfig, block: number): ModelFunction =>
+  guidedPass(config, (params, inputs) => {
+    const { output, features } = unetPass(config, params, inputs);
+    return [output, features.get(block)!];
+  });
+
+/**
+ * The guided prediction from features of an earlier step (DeepCache, arXiv 2312.00858): a function of
+ * `(params, features, latents, …)`, with the arguments of `guidedPrediction` from the latents on.
+ */
+export const shallowPrediction =
+  (config: UNet2DConditionConfig, block: number): ModelFunction =>
+  (params, features, ...inputs) => {
+    const reused = { block, features: features as Tensor4D };
+    return guidedPass(config, (weights, pass) => [unetPass(config, weights, pass, reused).output])(params, ...inputs);
+  };
+
+/** A pass of the UNet over all rows: the prediction, and what else it returns. */
+type Pass = (params: Params, inputs: UNetInputs) => readonly [prediction: Tensor4D, ...rest: Tensor4D[]];
+
+function guidedPass(config: UNet2DConditionConfig, pass: Pass, guidanceRescale = 0): ModelFunction {
   return function guidedUNet(params, latents, timestep, promptEmbeds, guidanceScale, inputScale, ...inputs) {
     const sample = (inputScale ? mul(latents!, inputScale) : latents) as Tensor4D;
-    const embeds = promptEmbeds as Tensor3D;
+    const encoderHiddenStates = promptEmbeds as Tensor3D;
     const [batch] = sample.shape;
     const added = addedConditions(config, inputs);
-    const predictFor = (x: Tensor4D) => unet2DCondition(config, params, x, timestep!, embeds, added);
-    if (embeds.shape[0] === batch) return predictFor(sample);
-    const predictions = predictFor(concat([sample, sample])); // [2B, h, w, C]
+    const passFor = (x: Tensor4D) => pass(params, { sample: x, timestep: timestep!, encoderHiddenStates, added });
+    if (encoderHiddenStates.shape[0] === batch) return passFor(sample);
+    const [predictions, ...rest] = passFor(concat([sample, sample])); // [2B, h, w, C]
     const unconditional = slice(predictions, 0, batch);
     const conditional = slice(predictions, batch, batch);
     const guided = add(unconditional, mul(sub(conditional, unconditional), guidanceScale!));
-    return guidanceRescale === 0 ? guided : rescaleNoiseCfg(guided, conditional, guidanceRescale);
+    return [guidanceRescale === 0 ? guided : rescaleNoiseCfg(guided, conditional, guidanceRescale), ...rest];
   };
 }
 

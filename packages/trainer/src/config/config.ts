@@ -1,35 +1,14 @@
 import { z } from 'zod';
 import type { ModelConfigs } from '@alignprop/diffusion';
-import { backpropStrategies, estimatorNames } from '../estimators/estimators.js';
 import { checkBackpropPlan } from '../estimators/config-plan.js';
 import { trackerHelp, trackerNames, trackerOptions, trackerOptionsHelp } from '../trackers/create-trackers.js';
 import { parseOptions } from './config-keys.js';
+import { asInTraining, batch, decay, factor, from0, MAX_STEPS, pixels, positive, seed } from './field-types.js';
+import { gradientFields } from './gradient-fields.js';
 import { modelDefaults } from './model-defaults.js';
 import { refuseShared } from './refusals.js';
 import { trainableSchedulers } from './trainable-schedulers.js';
 import { learningRateSchedules } from '../optim/learning-rate.js';
-
-/** A count: of epochs, steps, images. None of a run reaches a billion, and numbers beyond it are typing errors. */
-const positive = (max = 1_000_000_000) => z.int().min(1).max(max);
-/** A count that may be 0, or the index of a step. */
-const from0 = (max = 1_000_000_000) => z.int().min(0).max(max);
-/** The most denoising steps: as many as models are trained with. */
-const MAX_STEPS = 1000;
-/** The largest number of a truncation: beyond the steps it only makes them rarer. */
-const MAX_DRAWN = 10_000;
-/** A seed of a generator: any integer that a number holds. */
-const seed = () => z.int().min(0);
-/** Images of a batch, which take memory at once. */
-const batch = () => positive(4096);
-/** A side of an image in pixels: attention over more would take terabytes. */
-const pixels = () => positive(2 ** 14).multipleOf(8);
-/** A number that multiplies others: beyond a billion float32 has no precision left for what is added to it. */
-const factor = () => z.number().max(1e9);
-/** An option of evaluations that is that of training where it is null. */
-const asInTraining = <S extends z.ZodType>(schema: S, description: string) =>
-  schema.nullable().default(null).describe(`${description} By default as in training.`);
-/** A decay rate: 0 to below 1. */
-const decay = () => z.number().min(0).lt(1);
 
 const fields = {
   // run
@@ -139,6 +118,15 @@ const fields = {
     .min(0)
     .default(5)
     .describe('Weight of classifier-free guidance. 1 or less turns guidance off.'),
+  guidance_interval: z
+    .tuple([z.number().min(0).max(1), z.number().min(0).max(1)])
+    .nullable()
+    .default(null)
+    .describe(
+      'The part of the denoising chain that is guided, as two fractions of its steps, such as 0.2,0.8 ' +
+        '(arXiv 2404.07724); the other steps call the UNet for the prompt alone, at half the cost. ' +
+        'By default the whole chain. Evaluations have it too.',
+    ),
   negative_prompts: z
     .union([z.string(), z.array(z.string()).min(1)])
     .nullable()
@@ -201,109 +189,7 @@ const fields = {
     .positive()
     .default(1)
     .describe('Largest L2 norm of all gradients together. Gradients beyond it are scaled down to it.'),
-  // estimator
-  estimator: z
-    .enum(estimatorNames)
-    .optional()
-    .describe(
-      'How the gradient of the reward is estimated. "refl" and "drtune" are recommended; ' +
-        'the default is "per-step", as in TRL. ' +
-        '"per-step", "fixed", "uniform" and "gaussian" read the options of truncation.',
-    ),
-  estimator_steps: positive(MAX_STEPS)
-    .nullable()
-    .default(null)
-    .describe(
-      'K, the number of denoising steps that train: the last K for "draft-k" (default 1), equally spaced ones for ' +
-        '"drtune" and "drtune-end" (3), drawn ones for "flowbp-sparse" (4) and "flowbp-bridge" (5).',
-    ),
-  estimator_copies: positive(MAX_STEPS)
-    .nullable()
-    .default(null)
-    .describe('n of "draft-lv": how many times x_0 is noised again and denoised (default 2).'),
-  estimator_last: positive(MAX_STEPS)
-    .nullable()
-    .default(null)
-    .describe(
-      'm: "refl", "refl-end", "drtune" and "drtune-end" train up to one of the last m denoising steps, where "refl" ' +
-        'and "drtune" show the reward the x_0 predicted there. "flowbp-lagrange" leaps to one of them. ' +
-        'By default a quarter of the steps for "refl" and "refl-end", four tenths for the others.',
-    ),
-  estimator_late_bias: factor()
-    .min(0)
-    .max(16)
-    .nullable()
-    .default(null)
-    .describe(
-      'The power with which "flowbp-sparse" (default 1) and "flowbp-bridge" (4) prefer later denoising steps; ' +
-        '0 draws all alike.',
-    ),
-  estimator_rescale: factor()
-    .min(0)
-    .max(1)
-    .nullable()
-    .default(null)
-    .describe(
-      'γ of "flowbp-sparse" (default 0.5) and "flowbp-bridge" (0): how far the weights of the steps that train ' +
-        'make up for those that do not.',
-    ),
-  estimator_coupling: factor()
-    .min(0)
-    .max(1)
-    .nullable()
-    .default(null)
-    .describe(
-      "α: the share of the gradient that passes through the UNet's input between the two halves of the chain, in " +
-        '"flowbp-bridge" (default 0.5), "flowbp-lagrange" (0.1) and "leapalign" (0.3).',
-    ),
-  estimator_order: positive(8)
-    .nullable()
-    .default(null)
-    .describe('How many predictions a leap of "flowbp-lagrange" is interpolated from (default 3).'),
-  estimator_floor: factor()
-    .positive()
-    .nullable()
-    .default(null)
-    .describe(
-      'τ of "flowbp-lagrange" (default 0.2) and "leapalign" (0.1): images whose leaps miss the chain by more ' +
-        'count less.',
-    ),
-  // truncation
-  truncated_backprop_rand: z
-    .boolean()
-    .default(true)
-    .describe(
-      'Truncate at random: each denoising step i draws an integer of truncated_rand_backprop_minmax, ' +
-        'and the gradient enters the UNet there if i is not below it. false truncates at truncated_backprop_timestep.',
-    ),
-  truncated_backprop_timestep: from0(MAX_DRAWN)
-    .default(49)
-    .describe(
-      'With truncated_backprop_rand false, the first denoising step at which the gradient enters the UNet, ' +
-        'counted from 0. 0 is all steps.',
-    ),
-  truncated_rand_backprop_minmax: z
-    .tuple([from0(MAX_DRAWN), from0(MAX_DRAWN)])
-    .default([0, 50])
-    .describe('Smallest and largest integer that truncated_backprop_rand draws, both included.'),
-  backprop_strategy: z
-    .enum(backpropStrategies)
-    .optional()
-    .describe(
-      'Another name for estimator. "per-step" and "fixed" are truncated_backprop_rand true and false; ' +
-        '"uniform" and "gaussian" draw one truncation for each trajectory, with backprop_kwargs.',
-    ),
-  backprop_kwargs: z
-    .strictObject({
-      gaussian: z.strictObject({ mean: factor().min(-1e9), std: factor().positive() }).default({ mean: 42, std: 5 }),
-      uniform: z.strictObject({ min: from0(MAX_DRAWN), max: positive(MAX_DRAWN) }).default({ min: 0, max: 50 }),
-      fixed: z.strictObject({ value: from0(MAX_DRAWN) }).optional(),
-    })
-    .prefault({})
-    .describe(
-      'Parameters of truncations: {gaussian: {mean, std}, uniform: {min, max}, fixed: {value}}. ' +
-        'The max of uniform is excluded; the value of fixed is truncated_backprop_timestep by default.',
-    ),
+  ...gradientFields,
   // guards
   ema_decay: decay()
     .default(0)
@@ -397,6 +283,19 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
       'kl_weight',
       `got ${config.kl_weight}, expected 0 without use_lora, and with train_text_encoder: ` +
         'the reference is the UNet without its adapter.',
+    );
+  const { guidance_interval: interval, cfg_gradient: cfgGradient } = config;
+  if (interval && interval[0] > interval[1])
+    refuse('guidance_interval', `got [${interval.join(', ')}], expected first <= end. Try [0.2, 0.8].`);
+  if (cfgGradient === 'both' && config.cfg_gradient_compensation !== 'none')
+    refuse(
+      'cfg_gradient_compensation',
+      `got '${config.cfg_gradient_compensation}' with cfg_gradient 'both'. Set cfg_gradient to 'conditional'.`,
+    );
+  if (config.reuse_features === 1 && config.reuse_features_block !== null)
+    refuse(
+      'reuse_features_block',
+      `got ${config.reuse_features_block} with reuse_features 1, which reuses none. Set reuse_features to 2 or more.`,
     );
   refuseShared(config, refuse);
   // Values out of range do not get there: it takes memory for each step.

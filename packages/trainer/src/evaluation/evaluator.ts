@@ -49,7 +49,7 @@ export type EvaluatorConfig = Pick<
   | 'eval_width'
   | 'eval_seed'
 > &
-  Partial<Pick<AlignPropConfig, 'long_prompts'>>;
+  Partial<Pick<AlignPropConfig, 'long_prompts' | 'guidance_interval'>>;
 
 /** The options that all pipelines compared with each other share. */
 export interface EvaluatorOptions<M> {
@@ -130,6 +130,7 @@ const evaluationSampling = (config: EvaluatorConfig) => ({
     sample_num_steps: config.eval_num_steps ?? config.sample_num_steps,
     sample_eta: config.eval_eta ?? config.sample_eta,
     sample_guidance_scale: config.eval_guidance_scale ?? config.sample_guidance_scale,
+    guidance_interval: config.guidance_interval,
   }),
   clipSkip: config.clip_skip,
   longPrompts: config.long_prompts,

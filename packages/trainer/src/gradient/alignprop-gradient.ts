@@ -2,25 +2,29 @@ import { clone, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { disposeTensors } from '@alignprop/autograd-ext';
 import { usesGuidance, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
+import type { AlignPropConfig } from '../config/config.js';
 import { plannedChain } from '../estimators/planned-chain.js';
 import { attachedStep, type PlannedChain, type StepPlan } from '../estimators/plans.js';
 import { straightPath } from '../estimators/straight-path.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
-import { DifferentiableDecoder, judgedBy, type DecodedImages } from './differentiable-decoder.js';
+import { DifferentiableDecoder, judgedBy, type DecodedImages, type LatentWindow } from './differentiable-decoder.js';
 import { checkGradients, checkLatents, checkRewards } from './finite-checks.js';
+import type { GuidanceGradientOptions } from './guided-gradient.js';
 import { GuidedUNet } from './guided-unet.js';
 import { leapWeights } from './leap-weights.js';
 import { PipelineChain, type SavedActivations } from './pipeline-chain.js';
 import { RewardJudge, type JudgeInputs, type RewardGradient } from './reward-judge.js';
 import { checked, TensorScope } from './tensor-scope.js';
 import { TextEncoderGradient } from './text-encoder-gradient.js';
-import { walkDown, walkDownRenoised, type SamplingOptions, type WalkInputs } from './walk-down.js';
+import { samplingOptions, walkDown, walkDownRenoised, type SamplingOptions, type WalkInputs } from './walk-down.js';
 import { walkUp, type ChainGradients, type Trajectory } from './walk-up.js';
 
 /** Everything that one micro-batch depends on besides the weights: the same inputs give the same gradients. */
 export interface GradientInputs<M> extends WalkInputs, JudgeInputs<M> {
   /** The texts of `negativePromptEmbeds`; needed where a text encoder is trained, unless these are constants. */
   readonly negativePrompts?: readonly string[];
+  /** The part of the images that the reward judges; the whole by default. */
+  readonly window?: LatentWindow;
   /** Multiplies the loss: 1 / micro-batches for gradient accumulation. 1 by default. */
   readonly lossScale?: number;
 }
@@ -44,11 +48,14 @@ export interface AlignPropGradients {
   readonly latentGradients: ChainGradients['latents'];
 }
 
-export interface AlignPropGradientOptions extends SamplingOptions {
+export interface AlignPropGradientOptions extends SamplingOptions, GuidanceGradientOptions {
   /** Adds klWeight · lossScale · (the `kl` of `walkUp`) to the loss; the UNet must have an adapter. 0 by default. */
   klWeight?: number;
   /** The `clipSkip` that the prompts are encoded with, for the gradients of text encoders; 0 by default. */
   clipSkip?: number;
+  /** See `GuidedUNetOptions`; 1 by default. */
+  reuseFeatures?: number;
+  reuseFeaturesBlock?: number | null;
   /** Decodes what the reward judges; the pipeline's own decoder by default. */
   rewardDecoder?: Autoencoder;
   /** Called once per walk. */
@@ -56,6 +63,17 @@ export interface AlignPropGradientOptions extends SamplingOptions {
   /** Called once if the reward cannot run on the engine. */
   warn?: (message: string) => void;
 }
+
+/** The options of a configuration that the gradient depends on. */
+export const gradientOptions = (config: AlignPropConfig) => ({
+  ...samplingOptions(config),
+  clipSkip: config.clip_skip,
+  klWeight: config.kl_weight,
+  cfgGradient: config.cfg_gradient,
+  cfgGradientCompensation: config.cfg_gradient_compensation,
+  reuseFeatures: config.reuse_features,
+  reuseFeaturesBlock: config.reuse_features_block,
+});
 
 /** The rewards of a chain's end, and the gradient where the walk up starts. Tensors belong to the caller. */
 export interface Judgement extends RewardGradient {
@@ -82,7 +100,7 @@ export class AlignPropGradient<M> {
     rewardFunction: RewardFunction<M>,
     readonly options: AlignPropGradientOptions,
   ) {
-    this.unet = new GuidedUNet(pipeline, { reference: (options.klWeight ?? 0) > 0 });
+    this.unet = new GuidedUNet(pipeline, { ...options, reference: (options.klWeight ?? 0) > 0 });
     this.decoder = new DifferentiableDecoder(judgedBy(pipeline, options.rewardDecoder));
     this.judge = new RewardJudge(pipeline.engine, rewardFunction, options.warn);
     this.textEncoder = new TextEncoderGradient(pipeline, options.clipSkip);
@@ -134,7 +152,9 @@ export class MicroBatchGradient<M> {
     this.#parts = parts;
     this.#inputs = inputs;
     this.#chain = new PipelineChain(parts.unet, inputs, parts.options);
-    this.#lossScale = (inputs.lossScale ?? 1) / (1 + inputs.plan.renoised);
+    const { guidanceScale, cfgGradientCompensation } = parts.options;
+    const compensation = cfgGradientCompensation === 'loss' ? guidanceScale : 1;
+    this.#lossScale = (inputs.lossScale ?? 1) / (1 + inputs.plan.renoised) / compensation;
   }
 
   /** Denoises x_T [B, h, w, C] without a tape, as many steps as the plan has. */
@@ -157,7 +177,7 @@ export class MicroBatchGradient<M> {
     const scope = new TensorScope();
     let decoded: DecodedImages | undefined;
     try {
-      decoded = await decoder.decode(latents.at(-1)!);
+      decoded = await decoder.decode(latents.at(-1)!, this.#inputs.window);
       const images = scope.own(decoded.images);
       const judged = scope.own(await judge.judge(images, { ...this.#inputs, weights, lossScale: this.#lossScale }));
       await checkRewards(await judged.rewards.data(), this.#inputs.prompts, images, judge.name);
@@ -171,12 +191,12 @@ export class MicroBatchGradient<M> {
   }
 
   /**
-   * Returns the pictures of the end of the chain, [B, H, W, 3]: what the reward judged, or with a reward decoder what
-   * the model's own decoder makes of the same latents.
+   * Returns the pictures of the end of the chain, [B, H, W, 3]: what the reward judged, or with a reward decoder or a
+   * window what the model's own decoder makes of the same latents.
    */
   async pictures({ latents }: Trajectory, { images }: Judgement): Promise<Tensor4D> {
     const { pipeline, options } = this.#parts;
-    return options.rewardDecoder ? pipeline.decode(latents.at(-1)!) : clone(images);
+    return options.rewardDecoder || this.#inputs.window ? pipeline.decode(latents.at(-1)!) : clone(images);
   }
 
   /** Backpropagates dL/dx_0 [B, h, w, C] through the chain. */
@@ -198,7 +218,7 @@ export class MicroBatchGradient<M> {
   async gather(params: Gradients, trajectory: Trajectory): Promise<Gradients> {
     const { plan, negativePrompts, prompts } = this.#inputs;
     const { textEncoder, options, pipeline } = this.#parts;
-    const isGuided = usesGuidance(pipeline.unet.config, options.guidanceScale);
+    const isGuided = usesGuidance(pipeline.unet.config, options.guidanceScale) && options.cfgGradient !== 'conditional';
     let total = params;
     try {
       for (let copy = 0; copy < plan.renoised; copy++)

@@ -1,11 +1,11 @@
-import { dispose, mean, mul, randomNormal, type Tensor4D } from '@tensorflow/tfjs-core';
+import { abs, dispose, mean, mul, randomNormal, slice, sum, type Tensor4D } from '@tensorflow/tfjs-core';
 import { TfjsEngine, useBackend } from '@alignprop/autograd-ext';
 import { AutoencoderTiny, decodeImages, StableDiffusionPipeline } from '@alignprop/diffusion';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixturePath } from '../../../../fixtures/index.js';
 import { attachedStep } from '../estimators/plans.js';
 import { AlignPropGradient } from './alignprop-gradient.js';
-import { judgedBy } from './differentiable-decoder.js';
+import { DifferentiableDecoder, judgedBy } from './differentiable-decoder.js';
 
 describe('a reward decoder', () => {
   let pipeline: StableDiffusionPipeline;
@@ -41,11 +41,36 @@ describe('a reward decoder', () => {
     dispose([latents, end]);
   });
 
-  it('is refused for other latents, or another size of images', () => {
+  it('decodes a window of the latents alone, and has no gradient outside it', async () => {
+    const [latents, dy]: Tensor4D[] = [
+      randomNormal([1, 4, 6, 4], 0, 1, 'float32', 2),
+      randomNormal([1, 16, 24, 3], 0, 1, 'float32', 4),
+    ];
+    const decoder = new DifferentiableDecoder(pipeline);
+    const part: Tensor4D = slice(latents!, [0, 1, 2, 0], [-1, 2, 3, -1]);
+    const [whole, alone] = [
+      await decoder.decode(latents!, { top: 1, left: 2, height: 2, width: 3 }),
+      await decoder.decode(part),
+    ];
+    expectClose(whole.images, alone.images, 1e-6, 'images');
+    const [gradient, wanted] = [await whole.backward(dy!), await alone.backward(dy!)];
+    expectClose(slice(gradient, [0, 1, 2, 0], [-1, 2, 3, -1]), wanted, 1e-6, 'gradient');
+    expect(sum(abs(gradient)).dataSync()[0]).toBeCloseTo(sum(abs(wanted)).dataSync()[0]!, 3);
+    expect(gradient.shape).toEqual(latents!.shape);
+    whole.release();
+    alone.release();
+    dispose([latents!, dy!, part, gradient, wanted, whole.images, alone.images]);
+  });
+
+  it('is refused for other latents, or larger images', () => {
     const config = fixtureJson<Record<string, unknown>>('autoencoder-tiny/model/config.json');
     const other = (changes: object) => () => judgedBy(pipeline, new AutoencoderTiny({ ...config, ...changes }, {}));
     expect(other({ latent_channels: 16 })).toThrow(/rewardDecoder got latent_channels 16, expected 4/);
-    const small = { decoder_block_out_channels: [8, 8, 8], num_decoder_blocks: [1, 1, 1] };
-    expect(other(small)).toThrow(/rewardDecoder got 4 pixels per latent, expected 8/);
+    const ofLevels = (levels: number) => ({
+      decoder_block_out_channels: Array<number>(levels).fill(8),
+      num_decoder_blocks: Array<number>(levels).fill(1),
+    });
+    expect(other(ofLevels(5))).toThrow(/rewardDecoder got 16 pixels per latent, expected at most 8/);
+    expect(other(ofLevels(3))).not.toThrow();
   });
 });

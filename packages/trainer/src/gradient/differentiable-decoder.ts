@@ -1,6 +1,14 @@
-import { dispose, type Tensor4D } from '@tensorflow/tfjs-core';
+import { dispose, pad, slice, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { CompiledVjp, SavedForward } from '@alignprop/autograd-ext';
 import { decodeImages, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
+
+/** A part of the latents that is decoded alone, in latent pixels. */
+export interface LatentWindow {
+  readonly top: number;
+  readonly left: number;
+  readonly height: number;
+  readonly width: number;
+}
 
 /**
  * Decodes latents to images, and backpropagates through the decoder: from activations saved for backward if the engine
@@ -13,8 +21,29 @@ export class DifferentiableDecoder {
     this.#vjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
   }
 
-  /** @param latents `[B, h, w, C]`; they stay the caller's and must outlive the result */
-  async decode(latents: Tensor4D): Promise<DecodedImages> {
+  /**
+   * @param whole `[B, h, w, C]`; they stay the caller's and must outlive the result
+   * @param window the part of them that is decoded; all by default
+   */
+  async decode(whole: Tensor4D, window?: LatentWindow): Promise<DecodedImages> {
+    if (!window) return this.#decode(whole);
+    const { top, left, height, width } = window;
+    const cropped: Tensor4D = slice(whole, [0, top, left, 0], [-1, height, width, -1]);
+    const decoded = await this.#decode(cropped).catch((error: unknown) => {
+      cropped.dispose();
+      throw error;
+    });
+    const [, h, w] = whole.shape;
+    const rest = [
+      [0, 0],
+      [top, h - top - height],
+      [left, w - left - width],
+      [0, 0],
+    ] as [number, number][];
+    return decoded.within(rest);
+  }
+
+  async #decode(latents: Tensor4D): Promise<DecodedImages> {
     const activations = await this.#vjp.forward?.(this.pipeline.vae.params, [latents]);
     const images = (activations ? activations.outputs[0] : await this.pipeline.decode(latents)) as Tensor4D;
     return new DecodedImages(images, latents, this, activations);
@@ -30,7 +59,7 @@ export class DifferentiableDecoder {
 
 /**
  * Returns the pipeline whose decoder makes the images that the reward judges.
- * @throws if the decoder is for other latents, or makes images of another size
+ * @throws if the decoder is for other latents, or makes larger images; smaller ones cost less
  */
 export function judgedBy(pipeline: StableDiffusionPipeline, decoder: Autoencoder | undefined): StableDiffusionPipeline {
   if (!decoder) return pipeline;
@@ -43,32 +72,57 @@ export function judgedBy(pipeline: StableDiffusionPipeline, decoder: Autoencoder
         `decoder has. ${advice}`,
     );
   const decoding = pipeline.with({ vae: decoder });
-  if (decoding.vaeScaleFactor !== pipeline.vaeScaleFactor)
+  if (decoding.vaeScaleFactor > pipeline.vaeScaleFactor)
     throw new Error(
-      `AlignPropTrainer: rewardDecoder got ${decoding.vaeScaleFactor} pixels per latent, expected ` +
-        `${pipeline.vaeScaleFactor}, as the model's own decoder has. ${advice}`,
+      `AlignPropTrainer: rewardDecoder got ${decoding.vaeScaleFactor} pixels per latent, expected at most ` +
+        `${pipeline.vaeScaleFactor}, which the model's own decoder has. ${advice}`,
     );
   return decoding;
 }
 
+/** The rows and columns around a window, for each axis before and after it. */
+type Border = readonly (readonly [before: number, after: number])[];
+
 /** Decoded images and the way back to their latents. */
 export class DecodedImages {
-  /** @param images `[B, H, W, 3]` in [0, 1]; they belong to the caller */
+  /**
+   * @param images `[B, H, W, 3]` in [0, 1]; they belong to the caller
+   * @param latents what was decoded
+   * @param border what is around it; then the latents belong to this object
+   */
   constructor(
     readonly images: Tensor4D,
     readonly latents: Tensor4D,
     readonly decoder: DifferentiableDecoder,
     readonly activations: SavedForward | undefined,
+    readonly border?: Border,
   ) {}
 
-  /** The gradient of the latents, `[B, h, w, C]`, from that of the images, `[B, H, W, 3]`; it belongs to the caller. */
-  async backward(imageGradients: Tensor4D): Promise<Tensor4D> {
-    if (!this.activations) return this.decoder.backward(this.latents, imageGradients);
-    return (await this.activations.backward(imageGradients)).inputs[0] as Tensor4D;
+  /** The same images as those of a window of larger latents. */
+  within(border: Border): DecodedImages {
+    return new DecodedImages(this.images, this.latents, this.decoder, this.activations, border);
   }
 
-  /** Frees the saved activations; the images stay. */
+  /**
+   * The gradient of the latents, `[B, h, w, C]`, from that of the images, `[B, H, W, 3]`: 0 outside a window. It
+   * belongs to the caller.
+   */
+  async backward(imageGradients: Tensor4D): Promise<Tensor4D> {
+    const gradient = await this.#backward(imageGradients);
+    if (!this.border) return gradient;
+    const whole: Tensor4D = pad(gradient, this.border as [number, number][]);
+    gradient.dispose();
+    return whole;
+  }
+
+  /** Frees the saved activations, and the latents of a window; the images stay. */
   release(): void {
     this.activations?.release();
+    if (this.border) this.latents.dispose();
+  }
+
+  async #backward(imageGradients: Tensor4D): Promise<Tensor4D> {
+    if (!this.activations) return this.decoder.backward(this.latents, imageGradients);
+    return (await this.activations.backward(imageGradients)).inputs[0] as Tensor4D;
   }
 }

@@ -19,7 +19,7 @@ it('frees the timestep when a prediction or its VJP throws', () =>
     } as unknown as GuidedUNet;
     const promptEmbeds: Tensor3D = zeros([1, 2, 3]);
     const latents: Tensor4D = zeros([1, 2, 2, 4]);
-    const chain = new PipelineChain(unet, { promptEmbeds }, { guidanceScale: 1, eta: 0 });
+    const chain = new PipelineChain(unet, { promptEmbeds }, { numInferenceSteps: 1, guidanceScale: 1, eta: 0 });
     const step = { t: 500, prevT: 250 } as never;
     await expect(chain.predictionVjp(latents, step, latents, true, 0)).rejects.toThrow('out of memory');
     await expect(chain.referencePrediction(latents, step)).rejects.toThrow('out of memory');

@@ -1,14 +1,9 @@
-import { dispose, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import { concat, dispose, mul, tidy, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, SavedForward, Params, Vjp } from '@alignprop/autograd-ext';
-import {
-  guidedInputs,
-  predictionInputs,
-  type Conditioning,
-  type GuidedInputs,
-  type Scheduler,
-  type Step,
-} from '@alignprop/diffusion';
+import { predictionInputs, type Conditioning, type Scheduler, type Step } from '@alignprop/diffusion';
 import { isEntered, trains, type StepPlan } from '../estimators/plans.js';
+import { FeatureReuse } from './feature-reuse.js';
+import { GuidedGradient, type GuidanceGradientOptions } from './guided-gradient.js';
 import type { GuidedUNet } from './guided-unet.js';
 import type { Chain } from './walk-up.js';
 
@@ -20,8 +15,7 @@ export interface SavedActivations {
   readonly bytes: number;
 }
 
-export interface PipelineChainOptions {
-  readonly guidanceScale: number;
+export interface PipelineChainOptions extends GuidanceGradientOptions {
   /** DDIM's η. */
   readonly eta: number;
   /** Called at the end of every walk down. */
@@ -34,20 +28,18 @@ export class PipelineChain implements Chain {
   readonly eta: number;
   readonly #unet: GuidedUNet;
   readonly #onActivations: PipelineChainOptions['onActivations'];
-  readonly #inputs: GuidedInputs;
+  readonly #guidance: GuidedGradient;
+  readonly #features: FeatureReuse;
   readonly #activations = new Map<number, SavedForward>(); // by index of the step in the walk
 
   /** @throws if something is missing in the conditioning that the UNet needs */
-  constructor(
-    unet: GuidedUNet,
-    conditioning: Conditioning,
-    { guidanceScale, eta, onActivations }: PipelineChainOptions,
-  ) {
+  constructor(unet: GuidedUNet, conditioning: Conditioning, options: PipelineChainOptions) {
     this.scheduler = unet.pipeline.scheduler;
-    this.eta = eta;
+    this.eta = options.eta;
     this.#unet = unet;
-    this.#onActivations = onActivations;
-    this.#inputs = guidedInputs(unet.pipeline.unet.config, conditioning, guidanceScale);
+    this.#onActivations = options.onActivations;
+    this.#guidance = new GuidedGradient(unet, conditioning, options);
+    this.#features = new FeatureReuse(unet);
   }
 
   /**
@@ -61,27 +53,24 @@ export class PipelineChain implements Chain {
     inputGradient: boolean,
     index: number,
   ): Promise<Pick<Vjp, 'params' | 'inputs'>> {
+    const scaled: Tensor4D = mul(dy, this.#guidance.factor(step));
     const activations = this.#activations.get(index);
-    if (activations) {
-      try {
-        return this.#requested(await activations.backward(dy), inputGradient);
-      } finally {
-        this.#activations.delete(index);
-        activations.release();
-      }
+    try {
+      const gradients = activations
+        ? await activations.backward(scaled)
+        : await this.#recomputed(latents, step, scaled, inputGradient);
+      return this.#requested(gradients, inputGradient);
+    } finally {
+      scaled.dispose();
+      this.#activations.delete(index);
+      activations?.release();
     }
-    const vjp = this.#unet.vjp({ withLatents: inputGradient });
-    const { inputs, created } = predictionInputs(this.#inputs, this.scheduler, step);
-    const { params } = this.#unet.pipeline.unet;
-    const { value, ...gradients } = await vjp(params, [latents, ...inputs], dy).finally(() => dispose(created));
-    dispose(value);
-    return this.#requested(gradients, inputGradient);
   }
 
   /** Predicts without the adapter, [B, h, w, C]; for a `GuidedUNet` with a reference. */
   async referencePrediction(latents: Tensor4D, step: Step): Promise<Tensor4D> {
     const { predict, params } = this.#unet.reference!;
-    const { inputs, created } = predictionInputs(this.#inputs, this.scheduler, step);
+    const { inputs, created } = predictionInputs(this.#guidance.predicted(step), this.scheduler, step);
     const [prediction] = await predict(params, latents, ...inputs).finally(() => dispose(created));
     return prediction as Tensor4D;
   }
@@ -107,7 +96,23 @@ export class PipelineChain implements Chain {
 
   dispose(): void {
     this.freeActivations();
-    dispose([this.#inputs.embeds, this.#inputs.guidanceScale, ...this.#inputs.added]);
+    this.#features.forget();
+    this.#guidance.dispose();
+  }
+
+  /** Runs the step again for its gradient. */
+  async #recomputed(
+    latents: Tensor4D,
+    step: Step,
+    dy: Tensor4D,
+    inputGradient: boolean,
+  ): Promise<Pick<Vjp, 'params' | 'inputs'>> {
+    const vjp = this.#unet.vjp({ withLatents: inputGradient });
+    const { inputs, created } = predictionInputs(this.#guidance.differentiated(step), this.scheduler, step);
+    const { params } = this.#unet.pipeline.unet;
+    const { value, ...gradients } = await vjp(params, [latents, ...inputs], dy).finally(() => dispose(created));
+    dispose(value);
+    return gradients;
   }
 
   async #predictAndSave(
@@ -116,15 +121,17 @@ export class PipelineChain implements Chain {
     params: Params,
     inputs: readonly Tensor[],
   ): Promise<readonly Tensor[]> {
-    const isSaved = entered[index]!;
-    const activations = isSaved ? await this.#unet.vjp({ withLatents: false }).forward?.(params, inputs) : undefined;
+    const isEntered = entered[index]!;
+    const activations = isEntered ? await this.#guidance.forward(params, inputs) : undefined;
     if (activations) this.#activations.set(index, activations);
+    if (isEntered) this.#features.forget();
     if (index === entered.length - 1) {
       const saved = [...this.#activations.values()];
       const recomputed = entered.filter(Boolean).length - saved.length;
       this.#onActivations?.({ saved: saved.length, recomputed, bytes: saved[0]?.bytes ?? 0 });
     }
-    return activations ? activations.outputs : this.#unet.predict(params, ...inputs);
+    if (activations) return activations.outputs;
+    return isEntered ? this.#unet.predict(params, ...inputs) : this.#features.predict(index, params, inputs);
   }
 
   /**
@@ -137,9 +144,20 @@ export class PipelineChain implements Chain {
   ): Pick<Vjp, 'params' | 'inputs'> {
     const { encodedPaths } = this.#unet;
     const first = inputs.length - encodedPaths.length;
-    const encoded = Object.fromEntries(encodedPaths.map((path, i) => [path, inputs[first + i]!]));
+    const encoded = Object.fromEntries(
+      encodedPaths.map((path, i) => [path, withRows(inputs[first + i]!, this.#guidance.rows)]),
+    );
     const latents = inputs.slice(0, first);
     if (!inputGradient) dispose(latents);
     return { params: { ...params, ...encoded }, inputs: inputGradient ? latents : [] };
   }
+}
+
+/** Adds the rows of the unconditional branch, zeros, where only the others have a gradient; takes it over. */
+function withRows(gradient: Tensor, rows: number): Tensor {
+  const [own, ...rest] = gradient.shape as [number, ...number[]];
+  if (own === rows) return gradient;
+  const padded = tidy(() => concat([zeros([rows - own, ...rest]), gradient]));
+  gradient.dispose();
+  return padded;
 }

@@ -1,24 +1,31 @@
 import { clone, dispose, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
-import { drawNoise, noisedTo, type Conditioning, type StableDiffusionPipeline, type Step } from '@alignprop/diffusion';
+import {
+  drawNoise,
+  noisedTo,
+  type ChainGuidance,
+  type Conditioning,
+  type StableDiffusionPipeline,
+  type Step,
+} from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import type { DrawnPlan } from '../estimators/plans.js';
 import type { Trajectory } from './walk-up.js';
 
 /** How the chain is sampled; the same for all steps of a run. */
-export interface SamplingOptions {
-  numInferenceSteps: number;
-  guidanceScale: number;
+export interface SamplingOptions extends ChainGuidance {
   /** DDIM's η. */
-  eta: number;
+  readonly eta: number;
 }
 
 /** The sampling options of a configuration. */
 export const samplingOptions = (
-  config: Pick<AlignPropConfig, 'sample_num_steps' | 'sample_guidance_scale' | 'sample_eta'>,
+  config: Pick<AlignPropConfig, 'sample_num_steps' | 'sample_guidance_scale' | 'sample_eta'> &
+    Partial<Pick<AlignPropConfig, 'guidance_interval'>>,
 ): SamplingOptions => ({
   numInferenceSteps: config.sample_num_steps,
   guidanceScale: config.sample_guidance_scale,
+  ...(config.guidance_interval && { guidanceInterval: config.guidance_interval }),
   eta: config.sample_eta,
 });
 

@@ -11,7 +11,7 @@ import {
   type Plan,
   type PlannedChain,
 } from '../estimators/plans.js';
-import { AlignPropGradient } from '../gradient/alignprop-gradient.js';
+import { AlignPropGradient, gradientOptions } from '../gradient/alignprop-gradient.js';
 import { TensorScope } from '../gradient/tensor-scope.js';
 import { samplingOptions } from '../gradient/walk-down.js';
 import type { Generators } from '../step/generators.js';
@@ -52,13 +52,7 @@ export async function dryRun<M>(inputs: DryRunInputs<M>): Promise<DryRun> {
     probabilities = attachProbabilities(plan, chain);
     const draw = (): [string, M] => [prompt, promptMetadata as M];
     const batches = new MicroBatches<M>(pipeline, draw, config, plan, generators);
-    const sampling = samplingOptions(config);
-    const gradient = new AlignPropGradient(pipeline, rewardFunction, {
-      ...sampling,
-      klWeight: config.kl_weight,
-      clipSkip: config.clip_skip,
-      rewardDecoder,
-    });
+    const gradient = new AlignPropGradient(pipeline, rewardFunction, { ...gradientOptions(config), rewardDecoder });
     try {
       for (let round = 0; round < 2; round++) await simulateMicroBatch(batches, gradient, generators, heaviest);
     } finally {
@@ -84,7 +78,8 @@ async function simulateMicroBatch<M>(
     const texts = batches.drawPrompts(0);
     const embeds = scope.own(await batches.encode(texts));
     const latents = scope.own(batches.drawLatents());
-    disposeTensors(await gradient.compute({ ...texts, ...embeds, latents, plan, noise }));
+    const window = batches.drawWindow();
+    disposeTensors(await gradient.compute({ ...texts, ...embeds, latents, plan, window, noise }));
   } finally {
     scope.dispose();
   }

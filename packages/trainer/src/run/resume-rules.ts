@@ -32,6 +32,7 @@ export const resumeRules = table<Rule>({
     ...['train_lr_warmup_steps', 'train_adam_beta1', 'train_adam_beta2', 'train_adam_weight_decay'],
     ...['train_adam_epsilon', 'train_max_grad_norm', 'kl_weight', 'lora_init'],
     ...['estimator', 'estimator_steps', 'estimator_copies', 'estimator_last', 'backprop_strategy', 'backprop_kwargs'],
+    ...['cfg_gradient', 'cfg_gradient_compensation', 'reuse_features', 'reuse_features_block', 'reward_crop'],
     ...['estimator_late_bias', 'estimator_rescale', 'estimator_coupling', 'estimator_order', 'estimator_floor'],
     ...['truncated_backprop_rand', 'truncated_backprop_timestep', 'truncated_rand_backprop_minmax'],
     ...['sample_batch_size', 'sample_num_batches_per_epoch', 'train_num_inner_epochs', 'train_timestep_fraction'],
@@ -44,7 +45,7 @@ export const resumeRules = table<Rule>({
     ...['eval_num_steps', 'eval_eta', 'eval_guidance_scale', 'eval_negative_prompts', 'eval_height', 'eval_width'],
     'eval_seed',
     ...['sample_num_steps', 'sample_eta', 'sample_guidance_scale', 'negative_prompts', 'height', 'width'],
-    ...['clip_skip', 'long_prompts'],
+    ...['guidance_interval', 'clip_skip', 'long_prompts'],
   ]),
   ...named('refused', ['scheduler', 'lora_alpha', 'model', 'embeddings', 'lora', 'reward', 'reward_decoder']),
   ...named('fixed', [

@@ -9,6 +9,7 @@ import {
 import type { AlignPropConfig } from '../config/config.js';
 import { plannedChain } from '../estimators/planned-chain.js';
 import { drawPlan, type DrawnPlan, type Plan, type PlannedChain } from '../estimators/plans.js';
+import type { LatentWindow } from '../gradient/differentiable-decoder.js';
 import { trainsTextEncoder } from '../gradient/text-encoder-gradient.js';
 import { samplingOptions } from '../gradient/walk-down.js';
 import { imageSize } from '../model/image-size.js';
@@ -34,7 +35,7 @@ type DrawConfig = Pick<
   | 'height'
   | 'width'
 > &
-  Partial<Pick<AlignPropConfig, 'long_prompts'>>;
+  Partial<Pick<AlignPropConfig, 'long_prompts' | 'reward_crop'>>;
 
 /** The texts of one micro-batch, one entry per image. */
 export interface DrawnPrompts<M> {
@@ -109,11 +110,29 @@ export class MicroBatches<M> {
   /** @throws if the plan trains no step of this chain, or needs a scheduler whose steps are linear */
   checkPlan(): void {
     drawPlan(this.plan, this.#chain, random(0));
+    const { reward_crop: crop, train_batch_size: batch } = this.config;
+    const { vaeScaleFactor } = this.pipeline;
+    const [, ...sides] = this.pipeline.latentShape({ batch, ...imageSize(this.config) });
+    const largest = Math.min(sides[0], sides[1]) * vaeScaleFactor;
+    if (!crop || (crop % vaeScaleFactor === 0 && crop <= largest)) return;
+    throw new Error(
+      `AlignPropTrainer: reward_crop got ${crop}, expected a multiple of ${vaeScaleFactor} pixels up to ${largest}.`,
+    );
   }
 
   /** Draws which steps of the chain the gradient enters. */
   drawPlan(): DrawnPlan {
     return drawPlan(this.plan, this.#chain, this.generators.plan);
+  }
+
+  /** Draws the square of the latents that the reward judges; undefined where it judges whole images. */
+  drawWindow(): LatentWindow | undefined {
+    const { reward_crop: crop, train_batch_size: batch } = this.config;
+    if (!crop) return undefined;
+    const [, height, width] = this.pipeline.latentShape({ batch, ...imageSize(this.config) });
+    const size = crop / this.pipeline.vaeScaleFactor;
+    const offset = (length: number) => this.generators.plan.randint(0, length - size + 1, 1)[0]!;
+    return { top: offset(height), left: offset(width), height: size, width: size };
   }
 
   dispose(): void {

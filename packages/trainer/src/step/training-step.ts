@@ -81,7 +81,8 @@ export class TrainingStep<M> {
           const latents = scope.own(batches.drawLatents()); // 3 start: x_T [B, h, w, C]
           const plan = batches.drawPlan(); // 4 plan: one entry per denoising step
           const call = { context: { step: globalStep, epoch: globalStep }, lossScale: 1 / rounds, signal };
-          const inputs = { ...texts, ...embeds, ...call, latents, plan, noise: generators.noise };
+          const window = batches.drawWindow();
+          const inputs = { ...texts, ...embeds, ...call, latents, plan, window, noise: generators.noise };
           const microBatch = scope.own(gradient.begin(inputs));
           const walked = await times.during('sampling', () => microBatch.walkDown()); // 5 walk down: x_T … x_0
           const trajectory = scope.own(walked); // each [B, h, w, C]

@@ -1,0 +1,101 @@
+import { gather, mean, mul, reshape, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
+import type { Engine } from '@alignprop/autograd-ext';
+import { AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline } from '@alignprop/diffusion';
+import { applyLora } from '@alignprop/lora';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { engineNames, startEngine } from '../../../../fixtures/engines.js';
+import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
+import { attachedStep, detachedStep } from '../estimators/plans.js';
+import { AlignPropGradient, type AlignPropGradientOptions } from '../gradient/alignprop-gradient.js';
+
+interface GoldenFile {
+  lora: { lora_alpha: number };
+  prompts: string[];
+  negative_prompt: string;
+  cfg: number;
+  eta: number;
+  cases: Record<string, { steps: number; image_size: [number, number] }>;
+}
+type Golden = Record<string, Tensor>;
+
+const golden = fixtureJson<GoldenFile>('cheap-gradient/case.json');
+
+/** Each case: how many of the last steps are attached, and the options that make it cheaper. */
+const cases: Readonly<Record<string, { attached: number; options: Partial<AlignPropGradientOptions> }>> = {
+  'exact-k': { attached: 3, options: {} },
+  'uncond-detached-k': { attached: 3, options: { cfgGradient: 'conditional' } },
+  'uncond-detached-full': { attached: 6, options: { cfgGradient: 'conditional' } },
+  'uncond-detached-loss-over-w': {
+    attached: 6,
+    options: { cfgGradient: 'conditional', cfgGradientCompensation: 'loss' },
+  },
+  'uncond-detached-per-step': { attached: 6, options: { cfgGradient: 'conditional', cfgGradientCompensation: 'step' } },
+  'guidance-interval': { attached: 6, options: { guidanceInterval: [1 / 6, 4 / 6] } },
+  'guidance-interval-k': { attached: 3, options: { guidanceInterval: [1 / 6, 4 / 6] } },
+  'deepcache-last': { attached: 2, options: { reuseFeatures: 2 } },
+  'deepcache-first': { attached: 2, options: { reuseFeatures: 2, reuseFeaturesBlock: 0 } },
+  'tiny-lowres': { attached: 3, options: {} },
+};
+
+const rowOf = (x: Tensor, i: number): Tensor4D => tidy(() => toNHWC(reshape(gather(x, [i]), x.shape.slice(1))));
+
+async function goldenPipeline(engine: Engine, common: Golden): Promise<StableDiffusionPipeline> {
+  const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath('sd15-tiny/model'), { engine });
+  const modules = Object.fromEntries(
+    Object.keys(common)
+      .flatMap((name) => /^(.*)\.lora_A\.weight$/.exec(name)?.[1] ?? [])
+      .map((module) => {
+        const [a, b] = [common[`${module}.lora_A.weight`]!, common[`${module}.lora_B.weight`]!];
+        return [module, { kind: 'lora', a, b, alpha: golden.lora.lora_alpha } as const];
+      }),
+  );
+  return pipeline.with({
+    unet: pipeline.unet.withParams(await applyLora(pipeline.unet.params, { modules }, { trainable: true })),
+    scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config),
+  });
+}
+
+describe.each(engineNames)('Cheaper gradients on %s', (engineName) => {
+  let pipeline: StableDiffusionPipeline;
+  let common: Golden;
+  beforeAll(async () => {
+    const engine = await startEngine(engineName);
+    common = await fixtureTensors('cheap-gradient/common.safetensors');
+    pipeline = await goldenPipeline(engine, common);
+  });
+
+  // The backends compute the same graphs, one pair of them more slowly: it takes the cases with fewest calls.
+  const few = Object.entries(cases).filter(([, { attached }]) => engineName !== 'cpu' || attached < 3);
+
+  it.each(few)('%s has the images, rewards and gradient of its graph', async (name, { attached, options }) => {
+    const { steps, image_size: size } = golden.cases[name]!;
+    const io = await fixtureTensors(`cheap-gradient/${name}.safetensors`);
+    const pattern = toNHWC(common[`pattern.${size.join('x')}`]!);
+    const rewardDecoder = name.startsWith('tiny')
+      ? await AutoencoderTiny.fromPretrained(fixturePath(`cheap-gradient/${name}`))
+      : undefined;
+    const { prompts, negative_prompt: negative, cfg, eta } = golden;
+    const gradient = new AlignPropGradient(pipeline, (images) => mul(mean(mul(images, pattern), [1, 2, 3]), 60), {
+      ...{ numInferenceSteps: steps, guidanceScale: cfg, eta, rewardDecoder },
+      ...options,
+    });
+    const computed = await gradient.compute({
+      latents: toNHWC(common.initial_latents!),
+      noise: ({ index }) => rowOf(common[`noise.${steps}`]!, index),
+      promptEmbeds: (await pipeline.encodePrompt(prompts)).promptEmbeds,
+      negativePromptEmbeds: (await pipeline.encodePrompt(prompts.map(() => negative))).promptEmbeds,
+      plan: {
+        steps: Array.from({ length: steps }, (_, i) => (i >= steps - attached ? attachedStep : detachedStep)),
+        shown: 'x_0',
+        renoised: 0,
+      },
+      prompts,
+      promptMetadata: [],
+    });
+    expectClose(computed.trajectory.latents.at(-1)!, toNHWC(io.x0!), 1e-3, 'x_0');
+    expectClose(computed.rewards, reshape(io.rewards!, [2]), 1e-4, 'rewards');
+    const wanted = Object.entries(io).filter(([key]) => key.startsWith('grad.'));
+    expect(wanted.length).toBeGreaterThan(60);
+    for (const [key, expected] of wanted) expectClose(computed.params[key.slice('grad.'.length)]!, expected, 1e-3, key);
+  });
+});
