@@ -89,7 +89,12 @@ function create(chart) {
   const observer = new ResizeObserver(() => fit(plot, area));
   observer.observe(area);
   area.addEventListener('keydown', (event) => moveCursor(plot, event));
-  area.addEventListener('blur', () => plot.setCursor({ left: -10, top: -10 }));
+  const legend = area.querySelector('.u-legend');
+  area.addEventListener('focus', () => legend.setAttribute('aria-live', 'polite')); // reads out values of the arrow keys
+  area.addEventListener('blur', () => {
+    legend.removeAttribute('aria-live');
+    plot.setCursor({ left: -10, top: -10 });
+  });
   const created = { box, area, plot, observer };
   describe(created, chart);
   return created;
