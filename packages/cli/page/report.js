@@ -90,7 +90,8 @@ function create(chart) {
   observer.observe(area);
   area.addEventListener('keydown', (event) => moveCursor(plot, event));
   const legend = area.querySelector('.u-legend');
-  area.addEventListener('focus', () => legend.setAttribute('aria-live', 'polite')); // reads out values of the arrow keys
+  // Lets screen readers read out the values that the arrow keys choose.
+  area.addEventListener('focus', () => legend.setAttribute('aria-live', 'polite'));
   area.addEventListener('blur', () => {
     legend.removeAttribute('aria-live');
     plot.setCursor({ left: -10, top: -10 });
