@@ -10,7 +10,7 @@ export interface PictureOptions {
 export const addMaxImages = (command: Command): Command =>
   command.option(
     '--max-images <n>',
-    'Most pictures of each kind and run. Of more, steps are left out evenly; the page says how many.',
+    'Most pictures of each kind and run. If there are more, steps are left out evenly; the page says how many.',
     integerParser(0),
     100,
   );
