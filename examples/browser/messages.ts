@@ -3,13 +3,17 @@ import type { Settings } from './settings.js';
 
 /** A task for the worker. It works on one at a time. */
 export type Task =
-  | {
-      readonly kind: 'open';
-      /** A hub id; undefined for the embedded model. */
-      readonly model?: string;
-    }
+  | ({ readonly kind: 'open' } & Opening)
   | ({ readonly kind: 'draw'; readonly adapter?: AdapterFile } & Drawing)
   | ({ readonly kind: 'train'; readonly adapter?: AdapterFile } & Training);
+
+/** What is opened. */
+export interface Opening {
+  /** A hub id; undefined for the embedded model. */
+  readonly model?: string;
+  /** `onnxruntime` or `tfjs`; undefined for the faster one. */
+  readonly engine?: string;
+}
 
 /** What is drawn: a picture for each prompt. */
 export interface Drawing {
@@ -39,6 +43,8 @@ export interface OpenedModel {
   readonly name: string;
   /** What computes: an engine and its device. */
   readonly engine: string;
+  /** Says why a slower engine was chosen. */
+  readonly remark?: string;
   /** The denoising steps that suit it; undefined for those of the page. */
   readonly denoisingSteps?: number;
 }

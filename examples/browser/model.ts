@@ -1,11 +1,12 @@
 import { dispose } from '@tensorflow/tfjs-core';
-import { TfjsEngine, useBackend, type Params } from '@alignprop/autograd-ext';
+import type { Params } from '@alignprop/autograd-ext';
 import { memory } from '@alignprop/autograd-ext/weights';
 import { StableDiffusionPipeline, toUint8 } from '@alignprop/diffusion';
 import { applyLora, encodeLora, loadLora, loraTensors } from '@alignprop/lora';
 import { AlignPropTrainer, parseAlignPropConfig, type ImageSamples } from '@alignprop/trainer';
+import { findEngine } from './engine.js';
 import type { OnBytes } from './fetched-files.js';
-import type { AdapterFile, Drawing, OpenedModel, Picture, Report, Training } from './messages.js';
+import type { AdapterFile, Drawing, OpenedModel, Opening, Picture, Report, Training } from './messages.js';
 import { modelFiles } from './model-files.js';
 import { evaluateReward } from './reward-text.js';
 import { pictureSeed, trainingConfig } from './settings.js';
@@ -22,15 +23,15 @@ export class Model {
   }
 
   /** @throws if the model cannot be fetched or read, or nothing here can compute it */
-  static async open(id: string | undefined, onBytes: OnBytes): Promise<Model> {
-    const files = await modelFiles(id, onBytes);
-    await useBackend('wasm');
-    const engine = new TfjsEngine();
+  static async open({ model, engine: wanted }: Opening, onBytes: OnBytes): Promise<Model> {
+    const files = await modelFiles(model, onBytes);
+    const { engine, remark } = await findEngine(wanted);
     const pipeline = await StableDiffusionPipeline.fromPretrained(files, { engine });
     const { isFewStep, numInferenceSteps } = pipeline.kind;
     return new Model(pipeline, {
       name: files.location,
       engine: `${engine.name}, ${engine.device}`,
+      ...(remark !== undefined && { remark }),
       ...(isFewStep && { denoisingSteps: numInferenceSteps }),
     });
   }

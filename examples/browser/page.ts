@@ -7,21 +7,25 @@ import { rewardExamples } from './reward-examples.js';
 import { defaultSettings, type Settings } from './settings.js';
 
 const find = <E extends HTMLElement>(id: string): E => document.getElementById(id) as E;
-const [form, fault, status] = [find<HTMLFormElement>('run'), find('fault'), find('status')];
-const [prompts, reward] = [find<HTMLTextAreaElement>('prompts'), find<HTMLTextAreaElement>('reward')];
-const [example, progress] = [find<HTMLSelectElement>('example'), find<HTMLProgressElement>('progress')];
-const [steps, rate, denoising] = [
-  find<HTMLInputElement>('steps'),
-  find<HTMLInputElement>('rate'),
-  find<HTMLInputElement>('denoising'),
-];
-const [split, file] = [find<HTMLInputElement>('split'), find<HTMLInputElement>('file')];
-const [train, stop, undo] = [
-  find<HTMLButtonElement>('train'),
-  find<HTMLButtonElement>('stop'),
-  find<HTMLButtonElement>('undo'),
-];
-const [download, choose] = [find<HTMLButtonElement>('download'), find<HTMLButtonElement>('choose')];
+const form = find<HTMLFormElement>('run');
+const prompts = find<HTMLTextAreaElement>('prompts');
+const example = find<HTMLSelectElement>('example');
+const reward = find<HTMLTextAreaElement>('reward');
+const fault = find('fault');
+const steps = find<HTMLInputElement>('steps');
+const rate = find<HTMLInputElement>('rate');
+const denoising = find<HTMLInputElement>('denoising');
+const batch = find<HTMLInputElement>('batch');
+const train = find<HTMLButtonElement>('train');
+const stop = find<HTMLButtonElement>('stop');
+const undo = find<HTMLButtonElement>('undo');
+const download = find<HTMLButtonElement>('download');
+const choose = find<HTMLButtonElement>('choose');
+const file = find<HTMLInputElement>('file');
+const status = find('status');
+const progress = find<HTMLProgressElement>('progress');
+const split = find<HTMLInputElement>('split');
+const curve = document.querySelector<SVGElement>('#curve')!;
 
 /** Prompts whose pictures are compared, the first ones. */
 const compared = 4;
@@ -47,6 +51,7 @@ const settings = (): Settings => ({
   steps: steps.valueAsNumber,
   learningRate: rate.valueAsNumber,
   denoisingSteps: denoising.valueAsNumber,
+  batch: batch.valueAsNumber,
 });
 
 /** Runs a task of the worker with the controls locked, and shows how it ends. */
@@ -65,21 +70,25 @@ async function busy(words: string, work: () => Promise<string>): Promise<void> {
 }
 
 function setControls(isBusy: boolean): void {
-  for (const control of [train, choose, prompts, reward, steps, rate, denoising, example]) control.disabled = isBusy;
+  for (const control of [train, choose, prompts, reward, steps, rate, denoising, batch, example])
+    control.disabled = isBusy;
   stop.disabled = !isBusy;
   undo.disabled = download.disabled = isBusy || adapters.length === 0;
   progress.hidden = !isBusy;
 }
 
-/** Returns the worker with the model: that of the address (`?model=organisation/name`), or the embedded one. */
+/** Returns the worker with the model and engine of the address: `?model=organisation/name&engine=tfjs`. */
 async function openModel(): Promise<ModelWorker> {
   if (worker) return worker;
   const opening = (worker = new ModelWorker());
-  const model = new URLSearchParams(location.search).get('model') ?? undefined;
+  const { model, engine: wanted } = Object.fromEntries(new URLSearchParams(location.search));
   try {
-    const { name, engine, denoisingSteps } = await opening.perform({ kind: 'open', model }, showReport);
+    const { name, engine, remark, denoisingSteps } = await opening.perform(
+      { kind: 'open', model, engine: wanted },
+      showReport,
+    );
     if (denoisingSteps !== undefined) denoising.valueAsNumber = denoisingSteps;
-    modelName = `${name} on ${engine}`;
+    modelName = `${name} on ${engine}.${remark === undefined ? '' : ` ${remark}`}`;
   } catch (error) {
     endWorker();
     throw error;
@@ -133,8 +142,6 @@ async function run(): Promise<string> {
   await compare();
   return words;
 }
-
-const curve = document.getElementById('curve') as unknown as SVGElement;
 
 const describeStep = ({ metrics: { globalStep, rewardMean, seconds } }: Report & { kind: 'step' }, total: number) =>
   `Step ${globalStep + 1} of ${total}: reward ${rewardMean.toFixed(3)}, ${seconds.toFixed(1)} s`;
@@ -193,6 +200,7 @@ fillReward();
 steps.valueAsNumber = defaultSettings.steps;
 rate.valueAsNumber = defaultSettings.learningRate;
 denoising.valueAsNumber = defaultSettings.denoisingSteps;
+batch.valueAsNumber = defaultSettings.batch;
 
 example.addEventListener('change', fillReward);
 split.addEventListener('input', () => find('comparison').style.setProperty('--split', `${split.value}%`));
@@ -208,5 +216,5 @@ file.addEventListener('change', () => void busy('Opening…', openAdapter).then(
 
 void busy('Loading the model', async () => {
   await compare();
-  return `Ready: ${modelName}.`;
+  return `Ready: ${modelName}`;
 });

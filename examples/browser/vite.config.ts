@@ -21,7 +21,10 @@ export default defineConfig({
   resolve: { conditions: ['@alignprop/source', ...defaultClientConditions] },
   plugins: [packageSources],
   worker: { format: 'es', plugins: () => [packageSources] },
-  optimizeDeps: { entries: ['index.html', 'worker.ts'] },
+  optimizeDeps: {
+    entries: ['index.html', 'worker.ts'],
+    exclude: ['onnxruntime-web'], // it finds its files by its own address
+  },
   build: { target: 'es2022', chunkSizeWarningLimit: 3000 },
   server: { headers },
   preview: { headers },

@@ -25,7 +25,7 @@ async function work(task: Task): Promise<void> {
 
 async function resultOf(task: Task, signal: AbortSignal): Promise<(Outcome & { kind: 'done' })['result']> {
   if (task.kind === 'open') {
-    model = await Model.open(task.model, (bytes, total) => send({ kind: 'loaded', bytes, total }));
+    model = await Model.open(task, (bytes, total) => send({ kind: 'loaded', bytes, total }));
     return model.facts;
   }
   if (task.kind === 'draw') return model!.draw(task, task.adapter, signal);

@@ -17,7 +17,7 @@ import { downloaded, serveExample, type ServedExample } from './example-page.js'
 const model = fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url));
 const chromium = findChromium();
 const prompts = ['cat face', 'lemon'];
-const settings = { ...defaultSettings, steps: 3, denoisingSteps: 2 };
+const settings = { ...defaultSettings, steps: 3, denoisingSteps: 2, batch: 1 };
 
 /** Keeps what the worker sends, and measures the longest time that the page could not react, in milliseconds. */
 const recorder = `
@@ -49,6 +49,7 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
   let page: DrivenPage;
   let close: () => void;
   let closed: Promise<void>;
+  let stepsOfNode: ReturnType<typeof trainInNode> | undefined;
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'alignprop-downloads-'));
     served = await serveExample();
@@ -60,9 +61,7 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
       closed.catch(reject);
     });
     await page.send('Page.addScriptToEvaluateOnNewDocument', { source: recorder });
-    await page.send('Page.navigate', { url: served.address });
-    await page.waitFor(`document.readyState === 'complete' && ${status}.startsWith('Ready')`);
-    await page.evaluate([fill('prompts', prompts.join('\n')), fill('steps', '3'), fill('denoising', '2')].join(';'));
+    await openWith('tfjs');
   });
   afterAll(async () => {
     close?.();
@@ -71,6 +70,27 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
     await rm(folder, { recursive: true, force: true });
   });
 
+  /** Opens the page with an engine, waits until the model is there, and fills in prompts and settings. */
+  const openWith = async (engine: string) => {
+    await page.send('Page.navigate', { url: `${served.address}?engine=${engine}` });
+    await page.waitFor(`document.readyState === 'complete' && ${status}.startsWith('Ready')`);
+    expect(await page.evaluate(status)).toContain(`on ${engine}`);
+    const { steps, denoisingSteps, batch } = settings;
+    const numbers = Object.entries({ steps, denoising: denoisingSteps, batch }).map(([id, n]) => fill(id, `${n}`));
+    await page.evaluate([fill('prompts', prompts.join('\n')), ...numbers].join(';'));
+  };
+  const expectStepsOfNode = async () => {
+    const steps = await page.evaluate<StepMetrics[]>(
+      `messages.filter(({ kind }) => kind === 'step').map(({ metrics }) => metrics)`,
+    );
+    const expected = await (stepsOfNode ??= trainInNode());
+    expect(steps).toHaveLength(expected.length);
+    steps.forEach(({ rewardMean, loss, gradNorm }, i) => {
+      expect(Math.abs(rewardMean - expected[i]!.rewardMean), `reward of step ${i}`).toBeLessThan(1e-4);
+      expect(Math.abs(loss - expected[i]!.loss), `loss of step ${i}`).toBeLessThan(1e-4);
+      expect(Math.abs(gradNorm / expected[i]!.gradNorm - 1), `gradient of step ${i}`).toBeLessThan(1e-3);
+    });
+  };
   const train = async (reward: string) => {
     await page.evaluate(`${fill('reward', reward)}; ${click('train')}`);
     await page.waitFor(isIdle);
@@ -82,7 +102,7 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
       await page.press('Tab', 9);
       reached.push(await page.evaluate('document.activeElement.id'));
     }
-    expect(reached).toEqual(['prompts', 'example', 'reward', 'steps', 'rate', 'denoising', 'train', 'choose']);
+    expect(reached).toEqual(['prompts', 'example', 'reward', 'steps', 'rate', 'denoising', 'batch', 'train']);
     const phone = { width: 390, height: 844, deviceScaleFactor: 2, mobile: true };
     await page.send('Emulation.setDeviceMetricsOverride', phone);
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(phone.width);
@@ -94,16 +114,7 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
     await page.waitFor(isIdle);
     expect(await page.evaluate(status)).toBe('Trained for 3 steps.');
     expect(await page.evaluate<number>('longestGap')).toBeLessThan(500);
-    const steps = await page.evaluate<StepMetrics[]>(
-      `messages.filter(({ kind }) => kind === 'step').map(({ metrics }) => metrics)`,
-    );
-    const expected = await trainInNode();
-    expect(steps).toHaveLength(expected.length);
-    steps.forEach(({ rewardMean, loss, gradNorm }, i) => {
-      expect(Math.abs(rewardMean - expected[i]!.rewardMean), `reward of step ${i}`).toBeLessThan(1e-4);
-      expect(Math.abs(loss - expected[i]!.loss), `loss of step ${i}`).toBeLessThan(1e-4);
-      expect(Math.abs(gradNorm / expected[i]!.gradNorm - 1), `gradient of step ${i}`).toBeLessThan(1e-3);
-    });
+    await expectStepsOfNode();
   });
 
   it('saves an adapter that draws the same in Node, undoes the training, and opens the file again', async () => {
@@ -146,6 +157,14 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
     await page.evaluate(`${click('stop')}; ${click('stop')}`);
     await page.waitFor(isIdle);
     expect(await page.evaluate(status)).toBe('Nothing was trained.');
+  });
+
+  it('trains on ONNX Runtime with the numbers of Node', async () => {
+    await openWith('onnxruntime');
+    await page.evaluate(click('train'));
+    await page.waitFor(isIdle);
+    expect(await page.evaluate(status)).toBe('Trained for 3 steps.');
+    await expectStepsOfNode();
   });
 });
 

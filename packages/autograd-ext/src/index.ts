@@ -19,7 +19,9 @@ export {
   type RuntimeProblem,
   type RuntimeSearch,
 } from './engine/onnxruntime/runtime/onnx-runtime.js';
+export type { OnnxRuntime } from './engine/onnxruntime/runtime/runtime.js';
 export { devices, type Device } from './engine/onnxruntime/runtime/session.js';
+export { webRuntime, type OnnxRuntimeWeb } from './engine/onnxruntime/runtime/web-runtime.js';
 export { precisions, type Precision } from './precision.js';
 export { TfjsEngine, type TfjsEngineOptions } from './engine/tfjs.js';
 export { disposeFrozen, readFrozen } from './frozen.js';

@@ -42,7 +42,7 @@ export async function createEngine({
     throw new Error(`createEngine: engine got '${engine as string}', expected one of ${engineNames.join(', ')}.`);
   await (backend ? useBackend(backend) : ensureBackend());
   if (engine === 'tfjs' || (engine === undefined && backend !== undefined)) return new TfjsEngine({ precision });
-  const { problem } = await findRuntime();
+  const { problem } = options.runtime ? {} : await findRuntime();
   if (!problem) {
     const { OnnxRuntimeEngine } = await import('./onnxruntime/engine.js'); // browsers never load it
     return new OnnxRuntimeEngine({ ...options, precision: precision as OnnxRuntimeEngineOptions['precision'] });

@@ -5,12 +5,13 @@ import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, SavedForward } from '../engine.js';
 import type { Precision } from '../../precision.js';
 import { onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './options.js';
-import { checkAttention } from './runtime/device-faults.js';
+import { attend, checkAttention } from './runtime/device-faults.js';
+import { nodeRuntime } from './runtime/node-runtime.js';
 import { Program } from './runtime/program.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './recording/record-function.js';
 import { ResidualMemory } from './runtime/residual-memory.js';
-import { freeMemory, type Device } from './runtime/session.js';
-import { WeightFiles } from './runtime/weight-files.js';
+import type { OnnxRuntime, WeightStore } from './runtime/runtime.js';
+import type { Device } from './runtime/session.js';
 
 /** A function to compile, and its programs by shapes and weights. */
 interface Source {
@@ -33,7 +34,8 @@ export class OnnxRuntimeEngine implements Engine {
   readonly device: Device;
   readonly precision: Precision;
   readonly #options: OnnxRuntimeEngineOptions;
-  readonly #weights = new WeightFiles();
+  readonly #runtime: OnnxRuntime;
+  readonly #weights: WeightStore;
   readonly #programs = new Set<Program>();
   readonly #ids = new WeakMap<object, number>();
   readonly #weightKeys = new WeakMap<object, string>();
@@ -48,6 +50,8 @@ export class OnnxRuntimeEngine implements Engine {
     if ((options.precision as Precision) === 'bfloat16')
       throw new Error("OnnxRuntimeEngine: precision got 'bfloat16', expected 'float32' or 'float16'.");
     this.#options = options;
+    this.#runtime = options.runtime ?? nodeRuntime;
+    this.#weights = this.#runtime.createWeights();
     this.#maxMemory = options.maxMemory;
     this.device = options.device ?? 'cpu';
     this.precision = options.precision ?? 'float32';
@@ -90,7 +94,7 @@ export class OnnxRuntimeEngine implements Engine {
 
   async #forward(program: Program, params: Params, inputs: readonly Tensor[]): Promise<SavedForward | undefined> {
     const bytes = program.residualBytes;
-    this.#maxMemory ??= 0.7 * (await freeMemory());
+    this.#maxMemory ??= 0.7 * (await this.#runtime.freeMemory());
     if (!this.#memory.fits(program, bytes, this.#maxMemory)) return undefined;
     const { outputs, residuals } = await program.forward(params, inputs);
     const clones = inputs.map((x) => clone(x));
@@ -116,14 +120,16 @@ export class OnnxRuntimeEngine implements Engine {
     if (existing) void this.#release(existing);
     const { threads, profile, onCompile } = this.#options;
     const session = { device: this.device, threads, profile };
-    const checkOnce = () => (this.#checked ??= this.device === 'cpu' ? Promise.resolve() : checkAttention(session));
+    const check = () =>
+      this.device === 'cpu' ? Promise.resolve() : checkAttention(this.device, attend(this.#runtime, session));
     const name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
     const program = new Program(name, recording, {
+      runtime: this.#runtime,
       session,
       weights: this.#weights,
       memory: this.#memory,
       precision: this.precision,
-      checkAttention: checkOnce,
+      checkAttention: () => (this.#checked ??= check()),
       onCompile,
     });
     programs.set(key, program);

@@ -1,6 +1,7 @@
 import { optionNames } from '../../check-options.js';
 import type { Precision } from '../../precision.js';
 import type { CompileProgress } from './runtime/program.js';
+import type { OnnxRuntime } from './runtime/runtime.js';
 import type { SessionOptions } from './runtime/session.js';
 
 /** Options of `OnnxRuntimeEngine`; the device is 'cpu' by default. */
@@ -17,6 +18,8 @@ export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   readonly precision?: Exclude<Precision, 'bfloat16'>;
   /** Called before and after each compilation of a graph. */
   readonly onCompile?: (progress: CompileProgress) => void;
+  /** Runs the graphs: onnxruntime-node by default; in browsers `webRuntime` of onnxruntime-web. */
+  readonly runtime?: OnnxRuntime;
 }
 
 /** The names of `OnnxRuntimeEngineOptions`. */
@@ -28,4 +31,5 @@ export const onnxRuntimeOptionNames = optionNames<OnnxRuntimeEngineOptions>({
   maxMemory: true,
   precision: true,
   onCompile: true,
+  runtime: true,
 });

@@ -16,7 +16,7 @@ import { constant, integers, microsoft, node, nodeOutputs, type Dtype, type Grap
 import type { Precision } from '../../../precision.js';
 import { optimize } from '../passes/optimize.js';
 import { recordFunction, type RecordedFunction, type Spec } from '../recording/record-function.js';
-import { startSession } from '../runtime/session.js';
+import { nodeRuntime } from '../runtime/node-runtime.js';
 
 const python = process.env.PYTHON ?? 'python3';
 const run = promisify(execFile);
@@ -133,7 +133,8 @@ describe("ONNX's checker accepts", () => {
 describe('encodeModel', () => {
   it('writes models that ONNX Runtime runs: every kind of constant and attribute', async () => {
     const graph = everything();
-    const session = await startSession(encodeModel(graph, nowhere), graph.outputs, { device: 'cpu' });
+    const model = encodeModel(graph, nowhere);
+    const session = await nodeRuntime.startSession({ model, outputs: graph.outputs }, { device: 'cpu' });
     await useBackend('cpu');
     const outputs = await session.run({
       x: tensor([

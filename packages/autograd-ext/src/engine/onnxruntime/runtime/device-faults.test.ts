@@ -2,17 +2,18 @@ import { tensor1d } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../../../backend.js';
 import { expectNoLeaks } from '../../../testing/index.js';
-import { checkAttention, refuseFaults } from './device-faults.js';
+import { attend, checkAttention, refuseFaults } from './device-faults.js';
 import { integers, node, type Value } from '../graph/graph.js';
+import { nodeRuntime } from './node-runtime.js';
 
 beforeAll(() => useBackend('wasm'));
 
 describe('checkAttention', () => {
   it('accepts a device that agrees with the CPU', () =>
-    expectNoLeaks(() => checkAttention({ device: 'cpu', threads: 1 })));
+    expectNoLeaks(() => checkAttention('cpu', attend(nodeRuntime, { device: 'cpu', threads: 1 }))));
 
   it('refuses a device that disagrees with the CPU', async () => {
-    const wrong = checkAttention({ device: 'webgpu' }, (device) =>
+    const wrong = checkAttention('webgpu', (device) =>
       Promise.resolve([tensor1d(device === 'cpu' ? [1, -2] : [1, -1.7])]),
     );
     await expect(wrong).rejects.toThrow(
@@ -22,7 +23,7 @@ describe('checkAttention', () => {
   });
 
   it('refuses a device that returns NaN', async () => {
-    const wrong = checkAttention({ device: 'webgpu' }, (device) =>
+    const wrong = checkAttention('webgpu', (device) =>
       Promise.resolve([tensor1d(device === 'cpu' ? [1, -2] : [1, NaN])]),
     );
     await expect(wrong).rejects.toThrow('attention on webgpu is off by NaN %');

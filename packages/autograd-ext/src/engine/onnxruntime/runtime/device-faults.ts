@@ -5,7 +5,8 @@ import type { ModelFunction } from '../../../vjp.js';
 import { encodeModel } from '../graph/encode.js';
 import type { GraphNode } from '../graph/graph.js';
 import { inputName, recordFunction } from '../recording/record-function.js';
-import { startSession, type Device, type SessionOptions } from './session.js';
+import type { OnnxRuntime } from './runtime.js';
+import type { Device, SessionOptions } from './session.js';
 
 /**
  * Operators that execution providers of ONNX Runtime 1.30 compute wrongly. Found by running all kernel tests on them.
@@ -41,18 +42,18 @@ type Run = (device: Device) => Promise<readonly Tensor[]>;
 /**
  * Compares attention on a device with attention on the CPU: the providers' kernels for it are wrong on some graphics
  * cards and drivers.
- * @param run computes attention on a device; replaced in tests
+ * @param run computes attention on a device: `attend`
  * @throws if the results differ by more than 1 % of the largest value
  */
-export async function checkAttention(options: SessionOptions, run: Run = attend(options)): Promise<void> {
-  const results = [await run('cpu'), await run(options.device)] as const;
+export async function checkAttention(device: Device, run: Run): Promise<void> {
+  const results = [await run('cpu'), await run(device)] as const;
   const [expected, actual] = results.map(([result]) => result!.dataSync()) as [Float32Array, Float32Array];
   results.forEach((tensors) => dispose([...tensors]));
   const largest = Math.max(...expected.map(Math.abs));
   const difference = Math.max(...expected.map((value, i) => Math.abs(value - actual[i]!))) / largest;
   if (difference < 1e-2) return;
   throw new Error(
-    `OnnxRuntimeEngine: attention on ${options.device} is off by ${(100 * difference).toFixed(0)} % of its largest ` +
+    `OnnxRuntimeEngine: attention on ${device} is off by ${(100 * difference).toFixed(0)} % of its largest ` +
       "value, a fault of ONNX Runtime or of this machine's driver. Use device 'cpu', or another driver.",
   );
 }
@@ -61,7 +62,7 @@ export async function checkAttention(options: SessionOptions, run: Run = attend(
 const shape = [1, 256, 64] as const;
 
 /** Records attention once and returns a function that runs it on a device. */
-function attend(options: SessionOptions): Run {
+export function attend(runtime: OnnxRuntime, options: SessionOptions): Run {
   const fn: ModelFunction = (_, q, k, v) =>
     scaledDotProductAttention(q as Tensor3D, k as Tensor3D, v as Tensor3D, { heads: 4 });
   const { graph } = recordFunction(
@@ -71,7 +72,10 @@ function attend(options: SessionOptions): Run {
   );
   const model = encodeModel(graph, () => ({ file: '', offset: 0, length: 0 }));
   return async (device) => {
-    const session = await startSession(model, graph.outputs, { ...options, device, profile: undefined });
+    const session = await runtime.startSession(
+      { model, outputs: graph.outputs },
+      { ...options, device, profile: undefined },
+    );
     const inputs = [1, 2, 3].map((seed) => randn(random(seed), [...shape]));
     try {
       return await session.run(Object.fromEntries(inputs.map((tensor, i) => [inputName(i), tensor])));

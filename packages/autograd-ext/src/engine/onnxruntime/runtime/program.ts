@@ -9,15 +9,16 @@ import { bytesOf, dependencies, nodesOf, type Graph, type GraphNode, type Value 
 import { isSameGraph } from '../graph/same-graph.js';
 import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
 import type { ResidualMemory } from './residual-memory.js';
-import { relayoutLimit, startSession, type OutputBuffer, type Session, type SessionOptions } from './session.js';
+import { relayoutLimit, type OutputBuffer, type Session, type SessionOptions } from './session.js';
 import { residualName, split, type Split } from '../passes/split.js';
 import { optimize } from '../passes/optimize.js';
-import type { WeightFiles, WeightRequest } from './weight-files.js';
+import type { OnnxRuntime, WeightRequest, WeightStore } from './runtime.js';
 
 /** The parts of an engine that its programs share. */
 export interface ProgramOptions {
+  readonly runtime: OnnxRuntime;
   readonly session: SessionOptions;
-  readonly weights: WeightFiles;
+  readonly weights: WeightStore;
   readonly memory: ResidualMemory;
   readonly precision: Precision;
   /** Awaited before a graph with attention runs. */
@@ -95,7 +96,8 @@ export class Program {
     params: Params,
     inputs: readonly Tensor[],
   ): Promise<{ outputs: readonly Tensor[]; residuals: readonly OutputBuffer[] }> {
-    const session = await this.#session(`${this.#name}: forward`, () => this.#split.forward);
+    const buffered = this.#split.forward.outputs.length - this.#valueCount;
+    const session = await this.#session(`${this.#name}: forward`, () => this.#split.forward, buffered);
     const residuals = this.#options.memory.acquire(this, this.residualBytes, () =>
       session.allocateOutputs(this.#valueCount),
     );
@@ -154,20 +156,21 @@ export class Program {
     };
   }
 
-  #session(name: string, graphOf: () => Graph): Promise<Session> {
+  /** @param buffered the number of the last outputs that runs write into buffers */
+  #session(name: string, graphOf: () => Graph, buffered = 0): Promise<Session> {
     if (!this.#sessions.has(name)) {
-      const session = this.#start(name, graphOf());
+      const session = this.#start(name, graphOf(), buffered);
       session.catch(() => this.#sessions.delete(name));
       this.#sessions.set(name, session);
     }
     return this.#sessions.get(name)!;
   }
 
-  async #start(name: string, recorded: Graph): Promise<Session> {
-    const { weights, session: options, onCompile, checkAttention } = this.#options;
+  async #start(name: string, recorded: Graph, buffered: number): Promise<Session> {
+    const { runtime, weights, session: options, onCompile, checkAttention } = this.#options;
     const started = performance.now();
     onCompile?.({ name });
-    const outputs = await foldConstants(recorded.outputs, evaluate);
+    const outputs = await foldConstants(recorded.outputs, (graph) => evaluate(runtime, graph));
     const nodes = nodesOf(outputs);
     refuseFaults(name, nodes, options.device);
     const used = new Set([...nodes.flatMap(dependencies), ...outputs]);
@@ -178,7 +181,9 @@ export class Program {
     const relayout =
       [...used].reduce((sum, value) => sum + (value?.source.kind === 'weight' ? bytesOf(value) : 0), 0) <=
       relayoutLimit;
-    const session = await startSession(model, outputs, { relayout, ...options }).catch(explain(name, nodes, options));
+    const session = await runtime
+      .startSession({ model, outputs, buffered }, { relayout, ...options }, weights)
+      .catch(explain(name, nodes, options));
     if (nodes.some(({ op }) => op === 'MultiHeadAttention')) await checkAttention();
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
     return {
@@ -189,12 +194,9 @@ export class Program {
 }
 
 /** Runs a graph without inputs or weights once. */
-async function evaluate(graph: Graph): Promise<readonly ArrayLike<number>[]> {
-  const session = await startSession(
-    encodeModel(graph, () => ({ file: '', offset: 0, length: 0 })),
-    graph.outputs,
-    { device: 'cpu', threads: 1 },
-  );
+async function evaluate(runtime: OnnxRuntime, graph: Graph): Promise<readonly ArrayLike<number>[]> {
+  const model = encodeModel(graph, () => ({ file: '', offset: 0, length: 0 }));
+  const session = await runtime.startSession({ model, outputs: graph.outputs }, { device: 'cpu', threads: 1 });
   const results = await session.run({});
   await session.release();
   const values = results.map((result) => result.dataSync());

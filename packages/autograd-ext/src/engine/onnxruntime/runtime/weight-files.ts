@@ -4,26 +4,17 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { toFloat16 } from '../../../weights/dtypes/float16.js';
 import type { WeightLocation } from '../graph/encode.js';
 import type { Dtype } from '../graph/graph.js';
+import type { WeightRequest, WeightStore } from './runtime.js';
 import { createTemporaryFolder } from './temporary-folder.js';
-
-/** A weight and the number format in which a graph reads it. */
-export interface WeightRequest {
-  readonly leaf: object;
-  readonly dtype: Dtype;
-}
 
 /**
  * The files from which sessions map the frozen weights of an engine. A weight that a file already holds in the
  * requested format is mapped in place; others are written to a temporary file.
  */
-export class WeightFiles {
+export class WeightFiles implements WeightStore {
   readonly #locations = new Map<object, Map<Dtype, WeightLocation>>();
   #spill: Promise<SpillFile> | undefined;
 
-  /**
-   * Makes sure that every weight is in a file.
-   * @throws if values of a file are damaged or not finite
-   */
   async place(weights: Iterable<WeightRequest>): Promise<void> {
     for (const { leaf, dtype } of weights) {
       const locations = this.#locations.get(leaf) ?? new Map<Dtype, WeightLocation>();
