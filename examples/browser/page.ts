@@ -201,6 +201,10 @@ steps.valueAsNumber = defaultSettings.steps;
 rate.valueAsNumber = defaultSettings.learningRate;
 denoising.valueAsNumber = defaultSettings.denoisingSteps;
 batch.valueAsNumber = defaultSettings.batch;
+for (const [name, value] of new URLSearchParams(location.search)) {
+  const control = form.elements.namedItem(name); // the address may set any control: ?steps=5
+  if (control && 'value' in control) control.value = value;
+}
 
 example.addEventListener('change', fillReward);
 split.addEventListener('input', () => find('comparison').style.setProperty('--split', `${split.value}%`));

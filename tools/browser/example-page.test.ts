@@ -70,14 +70,15 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
     await rm(folder, { recursive: true, force: true });
   });
 
-  /** Opens the page with an engine, waits until the model is there, and fills in prompts and settings. */
+  /** Opens the page with an engine, prompts and settings, and waits until the model is there. */
   const openWith = async (engine: string) => {
-    await page.send('Page.navigate', { url: `${served.address}?engine=${engine}` });
+    const { steps, denoisingSteps, batch } = settings;
+    const controls = new URLSearchParams({ engine, prompts: prompts.join('\n'), steps: `${steps}` });
+    controls.set('denoising', `${denoisingSteps}`);
+    controls.set('batch', `${batch}`);
+    await page.send('Page.navigate', { url: `${served.address}?${controls.toString()}` });
     await page.waitFor(`document.readyState === 'complete' && ${status}.startsWith('Ready')`);
     expect(await page.evaluate(status)).toContain(`on ${engine}`);
-    const { steps, denoisingSteps, batch } = settings;
-    const numbers = Object.entries({ steps, denoising: denoisingSteps, batch }).map(([id, n]) => fill(id, `${n}`));
-    await page.evaluate([fill('prompts', prompts.join('\n')), ...numbers].join(';'));
   };
   const expectStepsOfNode = async () => {
     const steps = await page.evaluate<StepMetrics[]>(
