@@ -11,7 +11,7 @@ export type Task =
 export interface Opening {
   /** A hub id; undefined for the embedded model. */
   readonly model?: string;
-  /** `onnxruntime` or `tfjs`; undefined for the faster one. */
+  /** `webgpu`, `onnxruntime` or `tfjs`; by default `onnxruntime`, or what works here. */
   readonly engine?: string;
 }
 
@@ -43,8 +43,8 @@ export interface OpenedModel {
   readonly name: string;
   /** What computes: an engine and its device. */
   readonly engine: string;
-  /** Says why a slower engine was chosen. */
-  readonly remark?: string;
+  /** Says why it is a slower engine than the one that was asked for; '' if it is not. */
+  readonly remark: string;
   /** The denoising steps that suit it; undefined for those of the page. */
   readonly denoisingSteps?: number;
 }

@@ -31,7 +31,7 @@ export class Model {
     return new Model(pipeline, {
       name: files.location,
       engine: `${engine.name}, ${engine.device}`,
-      ...(remark !== undefined && { remark }),
+      remark,
       ...(isFewStep && { denoisingSteps: numInferenceSteps }),
     });
   }

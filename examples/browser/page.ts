@@ -88,7 +88,7 @@ async function openModel(): Promise<ModelWorker> {
       showReport,
     );
     if (denoisingSteps !== undefined) denoising.valueAsNumber = denoisingSteps;
-    modelName = `${name} on ${engine}.${remark === undefined ? '' : ` ${remark}`}`;
+    modelName = `${name} on ${engine}. ${remark}`.trim();
   } catch (error) {
     endWorker();
     throw error;

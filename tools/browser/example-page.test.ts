@@ -62,6 +62,7 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
     });
     await page.send('Page.addScriptToEvaluateOnNewDocument', { source: recorder });
     await openWith('tfjs');
+    expect(await page.evaluate(status)).toBe('Ready: tiny-emoji on tfjs, wasm.');
   });
   afterAll(async () => {
     close?.();
@@ -78,7 +79,6 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
     controls.set('batch', `${batch}`);
     await page.send('Page.navigate', { url: `${served.address}?${controls.toString()}` });
     await page.waitFor(`document.readyState === 'complete' && ${status}.startsWith('Ready')`);
-    expect(await page.evaluate(status)).toContain(`on ${engine}`);
   };
   const expectStepsOfNode = async () => {
     const steps = await page.evaluate<StepMetrics[]>(
@@ -160,8 +160,9 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
     expect(await page.evaluate(status)).toBe('Nothing was trained.');
   });
 
-  it('trains on ONNX Runtime with the numbers of Node', async () => {
-    await openWith('onnxruntime');
+  it('trains on ONNX Runtime with the numbers of Node, where a GPU was asked for and there is none', async () => {
+    await openWith('webgpu');
+    expect(await page.evaluate(status)).toContain('on onnxruntime, cpu. webgpu: there is no GPU for WebGPU.');
     await page.evaluate(click('train'));
     await page.waitFor(isIdle);
     expect(await page.evaluate(status)).toBe('Trained for 3 steps.');
