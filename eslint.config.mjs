@@ -83,6 +83,7 @@ const rooms = {
     ['config'],
     ['collective', 'model'],
     ['gradient'],
+    ['data'],
     ['step'],
     ['evaluation'],
     ['run'],

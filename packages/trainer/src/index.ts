@@ -37,6 +37,9 @@ export { FlowBPLagrange, type LagrangeOptions } from './estimators/flowbp-lagran
 export { FlowBPSparse, type SparseOptions } from './estimators/flowbp-sparse.js';
 export { LeapAlign } from './estimators/leapalign.js';
 export { refl, reflEnd } from './estimators/refl.js';
+export { encodeExample } from './data/encode-example.js';
+export type { DataExample, DataFunction, Dataset } from './data/examples.js';
+export { priorExamples, type PriorOptions } from './data/prior-examples.js';
 export { pixelDiversity } from './evaluation/diversity.js';
 export {
   evaluator,

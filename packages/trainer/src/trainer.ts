@@ -7,6 +7,7 @@ import { singleProcess, type Collective } from './collective/collective.js';
 import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config/config.js';
 import { backpropPlan } from './estimators/config-plan.js';
 import type { Plan } from './estimators/plans.js';
+import type { Dataset } from './data/examples.js';
 import { Evaluations, type EvaluationSamplesHook } from './evaluation/evaluations.js';
 import type { HeldOutOptions } from './evaluation/held-out.js';
 import { AlignPropGradient, gradientOptions } from './gradient/alignprop-gradient.js';
@@ -20,6 +21,7 @@ import { ActivationsRemark, warnOfConfig } from './run/remarks.js';
 import { ResumableState } from './run/resumable-state.js';
 import { publishedFiles } from './run/published-files.js';
 import { Run } from './run/run.js';
+import { createDataTerm } from './step/data-term.js';
 import { seededGenerators } from './step/generators.js';
 import type { ImageSamples } from './step/image-samples.js';
 import type { StepMetrics } from './trackers/metrics.js';
@@ -39,6 +41,11 @@ export interface AlignPropTrainerOptions<M> {
   pipeline: StableDiffusionPipeline;
   promptFunction: PromptFunction<M>;
   rewardFunction: RewardFunction<M>;
+  /**
+   * Pictures with captions, whose diffusion loss is added to the loss with `data_weight`: of your own, or those that
+   * `priorExamples` draws.
+   */
+  dataset?: Dataset;
   /**
    * Decodes what the reward judges in training, such as an `AutoencoderTiny` (TAESD): a small decoder takes less time
    * and memory. Pictures and evaluations always come from the pipeline's own decoder, which also judges by default.
@@ -77,6 +84,7 @@ const trainerOptionNames = optionNames<AlignPropTrainerOptions<unknown>>({
   pipeline: true,
   promptFunction: true,
   rewardFunction: true,
+  dataset: true,
   rewardDecoder: true,
   imageSamplesHook: true,
   evaluationSamplesHook: true,
@@ -143,7 +151,9 @@ export class AlignPropTrainer<M = undefined> {
     const manifest = createManifest('alignprop', config, options.manifest);
     const { times } = this;
     const parts = { config, manifest, generators, optimizer, average, rewardMemory, collective, logger, times };
-    this.#step = new TrainingStep({ ...parts, batches, gradient: this.#createGradient() });
+    const gradient = this.#createGradient();
+    const data = createDataTerm(gradient, options.dataset, config, generators.data);
+    this.#step = new TrainingStep({ ...parts, batches, gradient, data });
     this.#run = new Run({
       ...parts,
       trackers: options.trackers,

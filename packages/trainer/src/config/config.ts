@@ -205,6 +205,14 @@ const fields = {
       'Weight of a penalty in the loss, 0 or more: the mean squared difference between the predictions ' +
         'with and without the adapter at attached steps. Costs a forward call of the UNet at each of them.',
     ),
+  data_weight: factor()
+    .min(0)
+    .default(0)
+    .describe(
+      'Weight of the diffusion loss of pictures with captions in the loss, 0 or more: keeps the model able to draw ' +
+        'what it is not rewarded for. Costs a call of the UNet with its gradient for each micro-batch.',
+    ),
+  data_batch_size: batch().default(1).describe('Pictures of the diffusion loss per micro-batch and process.'),
   eval_freq: positive()
     .nullable()
     .default(null)

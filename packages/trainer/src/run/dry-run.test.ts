@@ -5,6 +5,7 @@ import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { jpegCompressibility } from '@alignprop/rewards';
 import { tinyPipeline } from '../__fixtures__/tiny-run.js';
 import { parseAlignPropConfig, type AlignPropConfigInput } from '../config/config.js';
+import type { Dataset } from '../data/examples.js';
 import { dryRun } from './dry-run.js';
 
 let pipeline: StableDiffusionPipeline;
@@ -14,8 +15,9 @@ beforeAll(async () => {
 });
 
 const attached = { sample_num_steps: 4, truncated_backprop_rand: false, truncated_backprop_timestep: 2 };
-const ask = (config: AlignPropConfigInput, maxMemory = 1e9) =>
+const ask = (config: AlignPropConfigInput, maxMemory = 1e9, dataset?: Dataset) =>
   dryRun({
+    dataset,
     config: parseAlignPropConfig({ ...attached, ...config }),
     pipeline,
     rewardFunction: jpegCompressibility(),
@@ -52,6 +54,9 @@ describe('dryRun', () => {
     expect((await ask({ truncated_backprop_timestep: 0 }, 0)).memory.kept.UNet!).toBeLessThan(plain.memory.kept.UNet!);
     expect((await ask({ kl_weight: 1 })).memory.sessions).toBeGreaterThan(plain.memory.sessions);
     expect((await ask({ ema_decay: 0.9 })).optimizer - plain.optimizer).toBe(4 * plain.trainableParameters);
+    const data = [{ caption: 'a', image: { height: 64, width: 64, data: new Uint8Array(64 * 64 * 3) } }];
+    const withData = await ask({ data_weight: 1 }, 1e9, data);
+    expect(withData.memory.sessions).toBeGreaterThan(plain.memory.sessions);
     const whole = await ask({ use_lora: false });
     expect(whole.trainableParameters).toBeGreaterThan(10 * plain.trainableParameters);
   });

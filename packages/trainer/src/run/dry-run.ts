@@ -11,9 +11,11 @@ import {
   type Plan,
   type PlannedChain,
 } from '../estimators/plans.js';
+import type { Dataset } from '../data/examples.js';
 import { AlignPropGradient, gradientOptions } from '../gradient/alignprop-gradient.js';
 import { TensorScope } from '../gradient/tensor-scope.js';
 import { samplingOptions } from '../gradient/walk-down.js';
+import { createDataTerm } from '../step/data-term.js';
 import type { Generators } from '../step/generators.js';
 import { MicroBatches } from '../step/micro-batch.js';
 import { simulateRun, type SimulatedMemory, type SimulationInputs } from './simulated-run.js';
@@ -34,6 +36,8 @@ export interface DryRunInputs<M> extends SimulationInputs<M> {
   /** A prompt of the run, and its metadata. */
   prompt?: string;
   promptMetadata?: M;
+  /** As `AlignPropTrainerOptions.dataset`. */
+  dataset?: Dataset;
 }
 
 /**
@@ -41,7 +45,7 @@ export interface DryRunInputs<M> extends SimulationInputs<M> {
  * reports their peak memory. Needs tfjs's cpu backend, on which zeros take no memory.
  */
 export async function dryRun<M>(inputs: DryRunInputs<M>): Promise<DryRun> {
-  const { config, rewardFunction, rewardDecoder, prompt = '', promptMetadata } = inputs;
+  const { config, rewardFunction, rewardDecoder, dataset, prompt = '', promptMetadata } = inputs;
   const plan = backpropPlan(config);
   let mostAttached = 0;
   let probabilities: readonly number[] = [];
@@ -53,8 +57,12 @@ export async function dryRun<M>(inputs: DryRunInputs<M>): Promise<DryRun> {
     const draw = (): [string, M] => [prompt, promptMetadata as M];
     const batches = new MicroBatches<M>(pipeline, draw, config, plan, generators);
     const gradient = new AlignPropGradient(pipeline, rewardFunction, { ...gradientOptions(config), rewardDecoder });
+    const data = createDataTerm(gradient, dataset, config, generators.data);
     try {
-      for (let round = 0; round < 2; round++) await simulateMicroBatch(batches, gradient, generators, heaviest);
+      for (let round = 0; round < 2; round++) {
+        await simulateMicroBatch(batches, gradient, generators, heaviest);
+        disposeTensors(await data?.gradients(1));
+      }
     } finally {
       batches.dispose();
     }

@@ -28,6 +28,7 @@ describe('resumeRules', () => {
       'reward_decoder',
       'eval_reward',
       'prompts',
+      'data',
       'eval_prompts',
       'engine',
     ];

@@ -1,7 +1,7 @@
 import { excerptList } from '@alignprop/autograd-ext/outside';
 import { random, type GeneratorState, type TorchGenerator } from '@alignprop/autograd-ext';
 
-const names = ['adapter', 'prompts', 'noise', 'plan'] as const;
+const names = ['adapter', 'prompts', 'noise', 'plan', 'data'] as const;
 
 /** One generator per purpose, so that drawing more for one purpose does not change the draws for another. */
 export type Generators = Readonly<Record<(typeof names)[number], TorchGenerator>>;

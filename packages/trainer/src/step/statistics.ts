@@ -1,5 +1,6 @@
 import { gatherNumbers } from '../collective/exchange.js';
 import type { Collective } from '../collective/collective.js';
+import type { AlignPropConfig } from '../config/config.js';
 import type { StepMetrics } from '../trackers/metrics.js';
 
 /** The rewards of one micro-batch. */
@@ -8,6 +9,8 @@ export interface Round {
   readonly rewards: ArrayLike<number>;
   /** See `ChainGradients.kl`. */
   readonly kl?: number;
+  /** The diffusion loss of its data. */
+  readonly dataLoss?: number;
   /** The named terms of the reward, one value per image. */
   readonly terms: Readonly<Record<string, ArrayLike<number>>>;
 }
@@ -26,9 +29,9 @@ export async function gatherRounds(collective: Collective, rounds: readonly Roun
 /** All numbers of all rounds, in order. */
 const packed = (rounds: readonly Round[]): Float64Array =>
   Float64Array.from(
-    rounds.flatMap(({ rewards, kl, terms }) => [
+    rounds.flatMap(({ rewards, kl, dataLoss, terms }) => [
       ...Array.from(rewards),
-      ...(kl === undefined ? [] : [kl]),
+      ...[kl, dataLoss].filter((value) => value !== undefined),
       ...Object.values(terms).flatMap((values) => Array.from(values)),
     ]),
   );
@@ -37,9 +40,10 @@ const packed = (rounds: readonly Round[]): Float64Array =>
 function unpacked(numbers: Float64Array, template: readonly Round[]): readonly Round[] {
   let offset = 0;
   const take = (count: number): Float64Array => numbers.subarray(offset, (offset += count));
-  return template.map(({ rewards, kl, terms }) => ({
+  return template.map(({ rewards, kl, dataLoss, terms }) => ({
     rewards: take(rewards.length),
     ...(kl !== undefined && { kl: take(1)[0]! }),
+    ...(dataLoss !== undefined && { dataLoss: take(1)[0]! }),
     terms: Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, take(values.length)])),
   }));
 }
@@ -48,6 +52,7 @@ function unpacked(numbers: Float64Array, template: readonly Round[]): readonly R
 const joined = (ranks: readonly Round[]): Round => ({
   rewards: ranks.flatMap(({ rewards }) => Array.from(rewards)),
   ...(ranks[0]!.kl !== undefined && { kl: meanAndStd(ranks.map(({ kl }) => kl!)).mean }),
+  ...(ranks[0]!.dataLoss !== undefined && { dataLoss: meanAndStd(ranks.map(({ dataLoss }) => dataLoss!)).mean }),
   terms: Object.fromEntries(
     Object.keys(ranks[0]!.terms).map((name) => [name, ranks.flatMap(({ terms }) => Array.from(terms[name]!))]),
   ),
@@ -56,18 +61,28 @@ const joined = (ranks: readonly Round[]): Round => ({
 /** The statistics of a step: means over all images, and the standard deviation averaged over the micro-batches. */
 export function statisticsOf(
   rounds: readonly Round[],
-  klWeight: number,
-): Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'loss'> {
+  { kl_weight: klWeight, data_weight: dataWeight }: Pick<AlignPropConfig, 'kl_weight' | 'data_weight'>,
+): Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'dataLoss' | 'loss'> {
   const statistics = rounds.map(({ rewards }) => meanAndStd(rewards));
   const rewardMean = meanAndStd(statistics.map(({ mean }) => mean)).mean;
   const rewardStd = meanAndStd(statistics.map(({ std }) => std)).mean;
   const rewardTerms = Object.fromEntries(
     Object.entries(termsOf(rounds)).map(([name, values]) => [name, meanAndStd(values).mean]),
   );
-  const kls = rounds.flatMap(({ kl }) => kl ?? []);
-  if (kls.length === 0) return { rewardMean, rewardStd, rewardTerms, loss: -rewardMean };
-  const kl = meanAndStd(kls).mean;
-  return { rewardMean, rewardStd, rewardTerms, kl, loss: klWeight * kl - rewardMean };
+  const kl = meanOf(rounds.map((round) => round.kl));
+  const dataLoss = meanOf(rounds.map((round) => round.dataLoss));
+  return {
+    ...{ rewardMean, rewardStd, rewardTerms },
+    ...(kl !== undefined && { kl }),
+    ...(dataLoss !== undefined && { dataLoss }),
+    loss: klWeight * (kl ?? 0) + dataWeight * (dataLoss ?? 0) - rewardMean,
+  };
+}
+
+/** The mean of the values that there are; undefined if there are none. */
+function meanOf(values: readonly (number | undefined)[]): number | undefined {
+  const present = values.filter((value) => value !== undefined);
+  return present.length === 0 ? undefined : meanAndStd(present).mean;
 }
 
 /** The terms of all images by name, in the order of micro-batches. */

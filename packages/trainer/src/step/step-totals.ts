@@ -3,6 +3,7 @@ import { disposeTensors } from '@alignprop/autograd-ext';
 import type { Collective } from '../collective/collective.js';
 import { agree, shared } from '../collective/exchange.js';
 import { meanOfGradients } from '../collective/tensors.js';
+import type { DiffusionLossGradients } from '../gradient/diffusion-loss.js';
 import type { RewardGradient } from '../gradient/reward-judge.js';
 import { TensorScope } from '../gradient/tensor-scope.js';
 import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
@@ -53,6 +54,12 @@ export class StepTotals<M> {
     this.#gradients = accumulate(this.#gradients, gradients);
     this.#scope.dispose();
     this.#rounds.push({ rewards: await this.#samples.rewards.data(), kl, terms });
+  }
+
+  /** Adds the gradients of the data term, which it takes over, to the micro-batch that was added last. */
+  addData({ params, loss }: DiffusionLossGradients): void {
+    this.#gradients = accumulate(this.#gradients, params);
+    this.#rounds.push({ ...this.#rounds.pop()!, dataLoss: loss });
   }
 
   /**

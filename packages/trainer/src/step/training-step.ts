@@ -8,6 +8,7 @@ import type { WeightsAverage } from '../model/weights-average.js';
 import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
 import { configuredLearningRate } from '../optim/learning-rate.js';
 import type { Optimizer } from '../optim/optimizer.js';
+import type { DataTerm } from './data-term.js';
 import type { Generators } from './generators.js';
 import type { ImageSamples } from './image-samples.js';
 import type { StepMetrics } from '../trackers/metrics.js';
@@ -21,6 +22,8 @@ export interface TrainingStepOptions<M> {
   config: AlignPropConfig;
   batches: MicroBatches<M>;
   gradient: AlignPropGradient<M>;
+  /** The loss of data beside the reward. */
+  data: DataTerm | undefined;
   generators: Generators;
   optimizer: Optimizer;
   /** The moving average of the weights. */
@@ -67,7 +70,7 @@ export class TrainingStep<M> {
    */
   async run({ globalStep, signal, update, showSamples }: StepContext<M>): Promise<StepMetrics> {
     const started = performance.now();
-    const { config, batches, gradient, generators, collective, times } = this.#options;
+    const { config, batches, gradient, data, generators, collective, times } = this.#options;
     const { train_gradient_accumulation_steps: rounds, on_nonfinite: onNonFinite } = config;
     const attempts = new StepAttempts({ ...this.#options, globalStep, onNonFinite });
     for (;;) {
@@ -93,12 +96,13 @@ export class TrainingStep<M> {
             const images = isPictured ? scope.own(await microBatch.pictures(trajectory, judged)) : judged.images;
             const gradients = await microBatch.gather(up.params, trajectory); // 8 gather
             await totals.add(gradients, { ...judged, images }, texts, up.kl);
+            if (data) totals.addData(await data.gradients(1 / rounds)); // 9 data: of the diffusion loss
           });
         }
-        const mean = await totals.mean(collective, stepName(globalStep), signal); // 8 … over processes
+        const mean = await totals.mean(collective, stepName(globalStep), signal); // 8 and 9 over processes
         attempts.succeed();
-        const rate = this.#move(mean, globalStep, update); // 9 clip, move
-        if (this.#isShown(globalStep)) await showSamples(totals.samples, globalStep); // 10 report
+        const rate = this.#move(mean, globalStep, update); // 10 clip, move
+        if (this.#isShown(globalStep)) await showSamples(totals.samples, globalStep); // 11 report
         return { ...this.#metrics(mean, globalStep, rate, attempts.skipped), seconds: secondsSince(started) };
       } catch (error) {
         await attempts.recover(error, signal);
@@ -154,7 +158,7 @@ export class TrainingStep<M> {
     return {
       epoch: globalStep,
       globalStep,
-      ...statisticsOf(rounds, this.#options.config.kl_weight),
+      ...statisticsOf(rounds, this.#options.config),
       gradNorm,
       ...(skipped !== undefined && { skipped }),
       learningRate: rate,

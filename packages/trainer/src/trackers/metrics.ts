@@ -18,9 +18,11 @@ export interface StepMetrics {
    * steps, before the update.
    */
   readonly kl?: number;
+  /** With `data_weight`, the diffusion loss of the data, before the update. */
+  readonly dataLoss?: number;
   /**
-   * -rewardMean, plus `kl_weight` · `kl` with a `kl_weight`. TRL reports 10 - rewardMean: the constant has no effect on
-   * the gradient and only hides the scale of the reward.
+   * -rewardMean, plus `kl_weight` · `kl` and `data_weight` · `dataLoss` where these weights are set. TRL reports
+   * 10 - rewardMean: the constant has no effect on the gradient and only hides the scale of the reward.
    */
   readonly loss: number;
   /** The L2 norm of all gradients together before clipping. */
@@ -47,6 +49,7 @@ export function metricsRecord({
   rewardStd,
   rewardTerms,
   kl,
+  dataLoss,
   loss,
   gradNorm,
   skipped,
@@ -67,6 +70,7 @@ export function metricsRecord({
     reward_std: rewardStd,
     ...termRecord(rewardTerms),
     ...(kl !== undefined && { kl }),
+    ...(dataLoss !== undefined && { data_loss: dataLoss }),
     loss,
     grad_norm: gradNorm,
     ...(skipped !== undefined && { skipped }),
