@@ -23,12 +23,18 @@ type Metadata = PromptMetadata | undefined;
 export type Trainer = AlignPropTrainer<Metadata> | DDPOTrainer<Metadata>;
 
 /** The inputs of both trainers. */
-type SharedOptions = Omit<AlignPropTrainerOptions<Metadata>, 'config' | 'rewardFunction' | 'rewardDecoder' | 'plan'> &
+type SharedOptions = Omit<
+  AlignPropTrainerOptions<Metadata>,
+  'config' | 'rewardFunction' | 'rewardDecoder' | 'dataset' | 'plan'
+> &
   Omit<DDPOTrainerOptions<Metadata>, 'config' | 'rewardFunction'>;
 
+/** A job with its data as latents. */
+type TrainerJob = TrainingJob & Pick<AlignPropTrainerOptions<Metadata>, 'dataset'>;
+
 /** Creates the trainer of a job, which writes sheets of its images into the folder of the run. */
-export function createTrainer(job: TrainingJob, pipeline: StableDiffusionPipeline, output: Output): Trainer {
-  const { algorithm, config, reward, rewardDecoder } = job;
+export function createTrainer(job: TrainerJob, pipeline: StableDiffusionPipeline, output: Output): Trainer {
+  const { algorithm, config, reward, rewardDecoder, dataset } = job;
   const options = sharedOptions(job, pipeline, output);
   if (algorithm === 'ddpo')
     return new DDPOTrainer<Metadata>({ ...options, config: config as DDPOConfigInput, rewardFunction: reward });
@@ -39,6 +45,7 @@ export function createTrainer(job: TrainingJob, pipeline: StableDiffusionPipelin
     config: config as AlignPropConfigInput,
     rewardFunction,
     rewardDecoder,
+    dataset,
   });
 }
 

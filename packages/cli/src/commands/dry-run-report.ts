@@ -1,15 +1,18 @@
 import { freemem } from 'node:os';
 import { memoryUsage } from 'node:process';
-import { useBackend, type EngineName } from '@alignprop/autograd-ext';
+import { elementCount, useBackend, type EngineName } from '@alignprop/autograd-ext';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import {
   ddpoDryRun,
   dryRun,
   type AlignPropConfig,
+  type DataExample,
   type DDPOConfig,
   type DDPODryRun,
   type DryRun,
 } from '@alignprop/trainer';
+import { describeData, type RunData } from '../options/data-options.js';
 import type { UserReward } from '../options/reward-file.js';
 import { isAlignProp, type RunConfig } from '../options/run-config.js';
 import type { Output } from '../terminal/output.js';
@@ -25,6 +28,8 @@ export interface DryRunJob extends Pick<
   sources: Readonly<Record<string, string>>;
   /** The value of `--max-memory` in bytes; by default 70 % of the free memory. */
   maxMemory?: number;
+  /** The data beside the reward. */
+  data?: RunData;
 }
 
 /** Growth of the resident size when computing begins, from ONNX Runtime's first session and V8's heap; measured. */
@@ -103,16 +108,26 @@ async function simulate(
     config,
     rewardFunction: reward as RewardFunction,
     rewardDecoder: job.rewardDecoder,
+    dataset: job.data && [blankExample(pipeline, config)],
   });
-  return { run, plan: alignPropPlan(run, config) };
+  return { run, plan: alignPropPlan(run, config, job.data) };
+}
+
+/** Latents without values. Pictures are encoded before training, on an engine that is freed then. */
+function blankExample(pipeline: StableDiffusionPipeline, { height, width }: AlignPropConfig): DataExample {
+  const shape = pipeline.latentShape({ batch: 1, height: height ?? undefined, width: width ?? undefined });
+  return { caption: '', latents: new Float32Array(elementCount(shape)) };
 }
 
 function alignPropPlan(
   { attachProbabilities, mostAttached, effectiveBatch }: DryRun,
-  { sample_num_steps, train_batch_size, train_gradient_accumulation_steps }: AlignPropConfig,
+  { sample_num_steps, train_batch_size, train_gradient_accumulation_steps, data_batch_size }: AlignPropConfig,
+  data?: RunData,
 ): Plan {
+  const dataLine = data && `Data        ${data_batch_size} of ${describeData(data)} beside them each time`;
   return {
     record: {
+      ...(data && { data: describeData(data) }),
       attach_probabilities: attachProbabilities,
       most_attached: mostAttached,
       effective_batch: effectiveBatch,
@@ -122,6 +137,7 @@ function alignPropPlan(
       `            at most ${mostAttached} of ${sample_num_steps} steps in this run`,
       `Batch       ${effectiveBatch} images an optimizer step: ` +
         `${train_batch_size} at once, ${train_gradient_accumulation_steps} times`,
+      ...(dataLine ? [dataLine] : []),
     ],
     recompute: (room) =>
       `give --max-memory ${Math.max(1, Math.floor(room / 1e6))}MB or less, ` +

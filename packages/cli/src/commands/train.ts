@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
 import { ensureBackend, useBackend } from '@alignprop/autograd-ext';
 import { rememberSecret } from '@alignprop/autograd-ext/outside';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { checkRunStart, type PlannedRun } from '@alignprop/trainer';
 import {
   acrossProcesses,
@@ -17,13 +18,14 @@ import { applyConfigFile } from '../options/config-file.js';
 import { configOptions, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-options.js';
 import { otherNames } from '../options/flags.js';
+import { addDataOptions, readDataOptions, type DataOptions } from '../options/data-options.js';
 import { addHubTarget, addToken, checkHubTarget, type HubTargetOptions } from '../options/hub-options.js';
 import { addMoreHelp } from '../options/help.js';
 import { applyModelDefaults } from '../options/model-defaults.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
 import { collectValues, integerParser } from '../options/option-parsers.js';
 import { simpleAnimals } from '../options/prompt-list.js';
-import { addPromptOptions, readPromptOptions, type PromptOptions } from '../options/prompt-options.js';
+import { addPromptOptions, readPromptOptions, type PromptOptions, type RunPrompts } from '../options/prompt-options.js';
 import {
   addRewardDecoder,
   applyImageFrequency,
@@ -33,7 +35,7 @@ import {
 import { addRewardOptions, type RewardTermOptions } from '../options/reward-options.js';
 import { runConfig, sourcesOf, type RunConfig } from '../options/run-config.js';
 import { applyManifest, promptFiles } from '../options/run-manifest.js';
-import { defaultReward, runRewards } from '../options/run-rewards.js';
+import { defaultReward, runRewards, type RunRewards } from '../options/run-rewards.js';
 import {
   addStartingAdapter,
   applyAdapterFields,
@@ -54,6 +56,7 @@ interface TrainOptions
     ModelOptions,
     RewardTermOptions,
     PromptOptions,
+    DataOptions,
     OutputOptions,
     StartingAdapterOptions,
     RewardDecoderOptions,
@@ -95,7 +98,7 @@ export function addTrainingOptions(command: Command): readonly ConfigOption[] {
 
 function addTaskOptions(command: Command): void {
   const task = addAlgorithm(command.optionsGroup('Task:'));
-  addPromptOptions(addRewardDecoder(addRewardOptions(task, 'Reward to maximise', defaultReward)))
+  addDataOptions(addPromptOptions(addRewardDecoder(addRewardOptions(task, 'Reward to maximise', defaultReward))))
     .option(
       '--eval-reward <name[:weight]>',
       'Reward for the evaluation and for early stopping, written like --reward. By default --reward itself, ' +
@@ -177,10 +180,9 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const advice = ddpoAdvice(command, fields);
   const rewards = runRewards(options, advice);
   const prompts = await readPromptOptions(options, named.model === undefined ? embeddedModel.prompts : simpleAnimals);
+  const data = await readDataOptions(options);
   await (options.backend ? useBackend(options.backend) : ensureBackend());
-  if (options.dryRun) announceCode([...rewards.training.files, ...(rewards.evaluation?.files ?? [])], options);
-  await rewards.training.check();
-  await rewards.evaluation?.check();
+  await checkRewards(rewards, options);
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
     const { chosen, config } = await together(collective, 'the configuration', async () => ({
@@ -192,7 +194,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     const localSize = launched(process.env)?.localSize ?? 1;
     const precision = precisionOf(config.mixed_precision, options);
     const modelOptions = { ...modelOptionsOf(options, localSize), precision };
-    const inputs = { ...namedInputs(options), model: modelOptions, prompts };
+    const inputs = { ...namedInputs(options), model: modelOptions, prompts, data };
     const start = await together(collective, 'the inputs', async () => {
       const manifest = { ...(await manifestParts(command, fields, inputs, output)), kind: resumed?.manifest.kind };
       return { manifest, force: options.force, files: await promptFiles(command.opts()) };
@@ -207,7 +209,8 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     });
     const loaded = await loadInTurn(collective, load);
     reportPrompts(prompts, config, loaded.pipeline.tokenizer, output);
-    const job = { algorithm, config, prompts: prompts.training.list, evalPrompts: prompts.evaluation?.list, ...loaded };
+    const loadBefore = () => modelBefore(modelOptions, options);
+    const job = { algorithm, config, data, loadBefore, ...promptLists(prompts), ...loaded };
     if (options.dryRun) {
       const dry = { ...job, sources: sourcesOf(command, fields), maxMemory: options.maxMemory };
       if (collective.rank === 0) await reportDryRun(dry, output);
@@ -221,6 +224,24 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   await acrossProcesses(run, { describe, timeout: options.rankTimeout }).catch((error: unknown) => {
     throw error instanceof ReportedByRankZero ? new ReportedElsewhere(error.message, { cause: error.cause }) : error;
   });
+}
+
+/** Loads the model as it is before training once more, on an engine of its own, and prints nothing. */
+async function modelBefore(model: ModelOptions, options: TrainOptions): Promise<StableDiffusionPipeline> {
+  const silent = new Output({ silent: true });
+  return (await startFromAdapter(await loadPipeline(model, silent), options, silent)).before;
+}
+
+const promptLists = ({ training, evaluation }: RunPrompts) => ({
+  prompts: training.list,
+  evalPrompts: evaluation?.list,
+});
+
+/** Checks the rewards before anything is loaded. A dry run says which files of the user it executes. */
+async function checkRewards({ training, evaluation }: RunRewards, options: TrainOptions): Promise<void> {
+  if (options.dryRun) announceCode([...training.files, ...(evaluation?.files ?? [])], options);
+  await training.check();
+  await evaluation?.check();
 }
 
 /** Reads the options of the model, in TRL's spelling as well, for one of the processes on this machine. */

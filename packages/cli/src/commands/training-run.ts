@@ -21,6 +21,7 @@ import {
 } from '@alignprop/trainer/distributed';
 import type { Algorithm } from '../options/algorithm.js';
 import { hashText } from '../options/fingerprint.js';
+import type { RunData } from '../options/data-options.js';
 import type { PromptList } from '../options/prompt-columns.js';
 import type { UserReward } from '../options/reward-file.js';
 import type { RunConfig } from '../options/run-config.js';
@@ -33,6 +34,7 @@ import { createTrainer, type Trainer } from './create-trainer.js';
 import { describeRun } from './describe-run.js';
 import { nextCommands, resumeCommand } from './next-commands.js';
 import { engineVersions } from './run-versions.js';
+import { trainingData } from './training-data.js';
 
 /** The inputs of a training run. Its files go to `config.output_dir`. */
 export interface TrainingJob {
@@ -44,6 +46,10 @@ export interface TrainingJob {
   before?: StableDiffusionPipeline;
   /** For AlignProp, a reward with a gradient. */
   reward: UserReward;
+  /** Pictures to train on beside the reward; none by default. */
+  data?: RunData;
+  /** Loads `before` on an engine of its own, for `data`. */
+  loadBefore?: () => Promise<StableDiffusionPipeline>;
   /** Decodes what `reward` judges in training; the pipeline's decoder by default. */
   rewardDecoder?: Autoencoder;
   /** The reward for `evalPrompts`; `reward` by default. */
@@ -71,8 +77,10 @@ export interface TrainingJob {
  */
 export async function trainingRun(job: TrainingJob, output: Output): Promise<void> {
   const { config, collective = singleProcess } = job;
+  const dataset = await trainingData(job, output);
   const pipeline = await trainablePipeline(job.pipeline, config);
-  const trainer = createTrainer({ ...job, manifest: withEngine(job.manifest, pipeline.engine) }, pipeline, output);
+  const manifest = withEngine(job.manifest, pipeline.engine);
+  const trainer = createTrainer({ ...job, manifest, dataset }, pipeline, output);
   try {
     await interruptible(
       async (signal) => {

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { importOptional } from '@alignprop/autograd-ext';
-import { decodePng } from '@alignprop/diffusion';
-import type { Pixels } from '@alignprop/rewards';
+import { decodePng, type RgbImage } from '@alignprop/diffusion';
 import { UsageError } from '../terminal/errors.js';
 
 /** The most pixels of an image that is not PNG; `decodePng` reads as many. */
@@ -13,7 +12,7 @@ const pngSignature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0
  * @throws if the file does not exist, is damaged or has more than 33 megapixels, or needs sharp and sharp is not
  *   installed
  */
-export async function readImage(path: string): Promise<Pixels> {
+export async function readImage(path: string): Promise<RgbImage> {
   const file = await readFile(path).catch((cause: unknown) => {
     throw new UsageError(`image: cannot read '${path}': ${(cause as Error).message}`, { cause });
   });
@@ -24,7 +23,7 @@ export async function readImage(path: string): Promise<Pixels> {
   }
 }
 
-async function decodeWithSharp(file: Uint8Array): Promise<Pixels> {
+async function decodeWithSharp(file: Uint8Array): Promise<RgbImage> {
   const { default: sharp } = await importOptional('sharp', () => import('sharp')).catch((cause: unknown) => {
     throw new Error(
       `this is not a PNG file, and other formats need sharp: ${(cause as Error).message}, or convert it to PNG.`,

@@ -75,6 +75,15 @@ export const combinations: readonly Combination[] = [
     (option) => needs(option, 'eval-prompts'),
   ),
   ...['eval-negative-prompts', 'eval-height', 'eval-width', 'eval-seed'].map((option) => needs(option, 'eval-prompts')),
+  needs('caption-column', 'data-dir'),
+  excludes('prior-images', '--data-dir, whose pictures are trained on', ({ isSet }) => isSet('data-dir')),
+  ...['data-dir', 'prior-images', 'data-batch-size'].map((option) => ({
+    option,
+    problem: ({ value }: MergedOptions) =>
+      Number(value('data-weight')) > 0
+        ? undefined
+        : 'has no effect without --data-weight above 0. Give --data-weight, or leave it out.',
+  })),
   needs('force', 'resume-from'),
   ...['device', 'threads', 'max-memory'].map((option) => excludes(option, '--engine tfjs', isTfjs)),
   ...['threads', 'max-memory'].map((option) => excludes(option, '--backend, which selects tfjs', isTfjsByBackend)),

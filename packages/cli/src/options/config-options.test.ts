@@ -76,6 +76,8 @@ const examples: Record<string, [written: string[], value: unknown]> = {
   ema_decay: [['0.99'], 0.99],
   ema_export: [['true'], true],
   kl_weight: [['0.1'], 0.1],
+  data_weight: [['0.1'], 0.1],
+  data_batch_size: [['2'], 2],
   eval_freq: [['5'], 5],
   eval_images_per_prompt: [['2'], 2],
   eval_num_steps: [['5'], 5],

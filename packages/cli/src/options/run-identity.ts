@@ -3,6 +3,7 @@ import type { HubAccess } from '@alignprop/autograd-ext/weights';
 import { resolveSource } from '@alignprop/autograd-ext/weights';
 import type { IdentityPart, RunIdentity } from '@alignprop/trainer';
 import { embeddedModel } from '../embedded-model.js';
+import { dataIdentity, type RunData } from './data-options.js';
 import { fingerprint, hashText } from './fingerprint.js';
 import { collectLora, type LoraChoice } from './lora-options.js';
 import type { ModelOptions } from './model-options.js';
@@ -30,6 +31,8 @@ export interface RunInputs {
   /** The tiny decoder of what the reward judges in training. */
   readonly rewardDecoder?: string;
   readonly prompts: RunPrompts;
+  /** The data beside the reward. */
+  readonly data?: RunData;
 }
 
 /**
@@ -48,6 +51,7 @@ export async function runIdentity(inputs: RunInputs, access: HubAccess = {}): Pr
     ...(inputs.rewardDecoder && { reward_decoder: await decoderIdentity(inputs.rewardDecoder) }),
     ...(evalReward.length > 0 && { eval_reward: await rewardPart(evalReward) }),
     prompts: promptIdentity(training.list),
+    ...(inputs.data && { data: await dataIdentity(inputs.data) }),
     ...(evaluation && { eval_prompts: promptIdentity(evaluation.list) }),
   };
 }

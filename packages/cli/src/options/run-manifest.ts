@@ -29,6 +29,8 @@ const replaced = table<readonly string[]>({
   lora: ['loraFile', 'loraFreeze'],
   prompt: ['prompts', 'promptColumn', 'negativeColumn', 'weightColumn'],
   prompts: ['prompt', 'promptColumn', 'negativeColumn', 'weightColumn'],
+  dataDir: ['priorImages', 'captionColumn'],
+  priorImages: ['dataDir', 'captionColumn'],
   engine: ['backend', 'device'],
   device: ['engine', 'backend'],
   backend: ['engine', 'device'],
@@ -161,7 +163,7 @@ function absolute(key: string, value: unknown): unknown {
 function pathIn(key: string, value: string): string | undefined {
   if (['reward', 'evalReward'].includes(key)) return sourceOfTerm(value);
   if (key === 'rewardOption') return value.slice(value.indexOf('=') + 1);
-  if (['model', 'pretrainedModel', 'modelConfig', 'rewardDecoder', 'prompts', 'evalPrompts'].includes(key))
+  if (['model', 'pretrainedModel', 'modelConfig', 'rewardDecoder', 'prompts', 'evalPrompts', 'dataDir'].includes(key))
     return value;
   if (!['embedding', 'lora'].includes(key)) return undefined;
   return pathExists(value) ? value : value.replace(/:[^:/\\]+$/, '');
