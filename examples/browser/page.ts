@@ -57,8 +57,8 @@ const settings = (): Settings => ({
 /** Runs a task of the worker with the controls locked, and shows how it ends. */
 async function busy(words: string, work: () => Promise<string>): Promise<void> {
   setControls(true);
-  [status.textContent, fault.hidden, isStopping] = [words, true, false];
-  reward.setAttribute('aria-invalid', 'false');
+  [status.textContent, isStopping] = [words, false];
+  hideFault();
   progress.removeAttribute('value');
   try {
     status.textContent = await work();
@@ -163,6 +163,11 @@ function showFault({ message, line }: TaskError): void {
   reward.setAttribute('aria-invalid', 'true');
 }
 
+function hideFault(): void {
+  fault.hidden = true;
+  reward.setAttribute('aria-invalid', 'false');
+}
+
 /** Stops after the current denoising step; the second time at once, by ending the worker. */
 function stopWorker(): void {
   if (isStopping) return endWorker();
@@ -207,6 +212,7 @@ for (const [name, value] of new URLSearchParams(location.search)) {
 }
 
 example.addEventListener('change', fillReward);
+for (const control of [example, reward]) control.addEventListener('input', hideFault);
 split.addEventListener('input', () => find('comparison').style.setProperty('--split', `${split.value}%`));
 form.addEventListener('submit', (event) => {
   event.preventDefault();

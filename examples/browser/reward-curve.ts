@@ -1,5 +1,5 @@
 /** The plot's area in the units of the drawing: 600 × 200. */
-const area = { left: 60, right: 590, top: 12, bottom: 172 } as const;
+const area = { left: 78, right: 590, top: 12, bottom: 172 } as const;
 
 /** Draws the mean reward of each step, of at least one, as a curve. */
 export function drawCurve(svg: SVGElement, rewards: readonly number[]): void {
@@ -12,8 +12,8 @@ export function drawCurve(svg: SVGElement, rewards: readonly number[]): void {
   svg.append(
     element('polyline', { points: rewards.map((reward, step) => `${x(step)},${y(reward)}`).join(' ') }),
     element('circle', { cx: x(rewards.length - 1), cy: y(last), r: 4 }),
-    ...(high > low ? [label(high.toPrecision(3), 8, area.top + 5)] : []),
-    label(low.toPrecision(3), 8, area.bottom + 5),
+    ...(high > low ? [label(high.toPrecision(3), 0, area.top + 7)] : []),
+    label(low.toPrecision(3), 0, area.bottom + 5),
     label('step 1', area.left, 194),
     ...(rewards.length > 1 ? [label(`step ${rewards.length}`, area.right, 194, 'end')] : []),
   );
