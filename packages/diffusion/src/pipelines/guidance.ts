@@ -30,10 +30,16 @@ export interface GuidanceOptions {
  * `[B, L, D]` gives c without guidance. The UNet sees the latents times `inputScale`, which may be left out where it
  * is 1 and no added conditions follow; see `predictionInputs`.
  */
-export const guidedPrediction = (
+export function guidedPrediction(
   config: UNet2DConditionConfig,
   { guidanceRescale = 0 }: GuidanceOptions = {},
-): ModelFunction => guidedPass(config, (params, inputs) => [unetPass(config, params, inputs).output], guidanceRescale);
+): ModelFunction {
+  const pass = guidedPass(config, (params, inputs) => [unetPass(config, params, inputs).output], guidanceRescale);
+  return function guidedUNet(params, ...inputs) {
+    const [prediction] = [pass(params, ...inputs)].flat(); // a tensor, so that a larger function can call this one
+    return prediction as Tensor4D;
+  };
+}
 
 /**
  * The guided prediction that also returns the features which enter the shallow part of the UNet, for
