@@ -29,6 +29,7 @@ export {
 } from './estimators/plans.js';
 export { draftLV, full, lastK } from './estimators/draft.js';
 export { drTune, drTuneEnd } from './estimators/drtune.js';
+export { estimatorNames, type EstimatorName } from './estimators/estimators.js';
 export { plannedChain } from './estimators/planned-chain.js';
 export { perStep } from './estimators/per-step.js';
 export { perTrajectory } from './estimators/per-trajectory.js';

@@ -1,0 +1,82 @@
+import type { Budget, Row } from './estimators-run.js';
+import { plot, type Panel } from './plot.js';
+
+/** The evaluations of each method, seed by seed. */
+export type Runs = Readonly<Record<string, readonly (readonly Row[])[]>>;
+
+/** The numbers of one run at the end of a budget, relative to those before training. */
+interface Outcome {
+  readonly steps: number;
+  readonly cpuSeconds: number;
+  /** How far the reward has risen, as a share of its size before. */
+  readonly gain: number;
+  /** What is left of recognition and diversity. */
+  readonly recognised: number;
+  readonly diversity: number;
+  /** (1 + gain) · recognised · diversity. */
+  readonly product: number;
+}
+
+function outcomeOf(rows: readonly Row[], budget: keyof Budget): Outcome {
+  const [before, after] = [rows[0]!, rows.find(({ spent }) => spent === budget)!];
+  const gain = (after.reward - before.reward) / Math.abs(before.reward);
+  const recognised = after.recognised / before.recognised;
+  const diversity = after.diversity / before.diversity;
+  const { steps, cpuSeconds } = after;
+  return { steps, cpuSeconds, gain, recognised, diversity, product: (1 + gain) * recognised * diversity };
+}
+
+/** Formats a markdown table of all methods, best product at equal calls first: means over the seeds with the range. */
+export function tableOf(runs: Runs): string {
+  const methods = Object.entries(runs).map(([name, seeds]) => ({
+    name,
+    calls: seeds.map((rows) => outcomeOf(rows, 'calls')),
+    time: seeds.map((rows) => outcomeOf(rows, 'cpuSeconds')),
+  }));
+  const sorted = methods.toSorted((a, b) => average(b.calls, 'product') - average(a.calls, 'product'));
+  const lines = sorted.map(({ name, calls, time }) => {
+    const cells = [
+      name,
+      average(calls, 'steps').toFixed(0),
+      (average(calls, 'cpuSeconds') / average(calls, 'steps')).toFixed(2),
+      spread(calls, 'gain', percent),
+      spread(calls, 'recognised', percent),
+      spread(calls, 'diversity', percent),
+      spread(calls, 'product', (value) => value.toFixed(2)),
+      spread(time, 'gain', percent),
+      spread(time, 'product', (value) => value.toFixed(2)),
+    ];
+    return `| ${cells.join(' | ')} |`;
+  });
+  return [
+    '| | steps | CPU seconds a step | reward gained | still recognised | diversity left | product | reward gained, equal time | product, equal time |',
+    '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
+    ...lines,
+  ].join('\n');
+}
+
+const percent = (value: number): string => `${(100 * value).toFixed(0)} %`;
+
+const average = (outcomes: readonly Outcome[], key: keyof Outcome): number =>
+  outcomes.reduce((sum, outcome) => sum + outcome[key], 0) / outcomes.length;
+
+function spread(outcomes: readonly Outcome[], key: keyof Outcome, format: (value: number) => string): string {
+  const values = outcomes.map((outcome) => outcome[key]);
+  const [low, high] = [Math.min(...values), Math.max(...values)].map(format);
+  return low === high ? low! : `${format(average(outcomes, key))} (${low} to ${high})`;
+}
+
+const colors = ['#2563eb', '#dc2626', '#059669', '#d97706', '#9333ea', '#0891b2', '#be185d', '#4d7c0f'];
+
+/** Plots what is still recognised against the reward gained, a point for each method: one panel a reward. */
+export function plotOf(runs: Readonly<Record<string, Runs>>): string {
+  const panels = Object.entries(runs).map(([reward, methods]): Panel => {
+    const series = Object.entries(methods).map(([name, seeds], i) => {
+      const outcomes = seeds.map((rows) => outcomeOf(rows, 'calls'));
+      const point = [100 * average(outcomes, 'gain'), 100 * average(outcomes, 'recognised')] as const;
+      return { points: [point], color: colors[i % colors.length]!, name };
+    });
+    return { title: `${reward}: still recognised (%) against reward gained (%)`, series };
+  });
+  return plot([panels]);
+}

@@ -1,0 +1,101 @@
+// npm run estimators -w tools [-- --seeds 0,1,2 --only refl,drtune --rewards jpeg,picture --runs FOLDER
+// --output docs/estimators] Compares the estimators of the reward's gradient: trains the embedded model with each, with
+// the same number of UNet calls and with the same CPU time, and judges it on held-out prompts. Runs already in FOLDER
+// are not repeated, so that the comparison can be stopped and continued. Writes tables into OUTPUT.md, the plot to
+// OUTPUT.svg, all numbers to OUTPUT.json.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { avgPool, mean, mul, square, sub, type Tensor4D } from '@tensorflow/tfjs-core';
+import { OnnxRuntimeEngine, useBackend } from '@alignprop/autograd-ext';
+import { StableDiffusionPipeline } from '@alignprop/diffusion';
+import { jpegCompressibility, type RewardFunction } from '@alignprop/rewards';
+import { estimatorNames, type AlignPropConfigInput } from '@alignprop/trainer';
+import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
+import { plotOf, tableOf, type Runs } from './estimators-report.js';
+import { run, setting, type Budget } from './estimators-run.js';
+
+const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const { values: flags } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '0,1,2' },
+    only: { type: 'string' },
+    rewards: { type: 'string', default: 'jpeg,picture' },
+    runs: { type: 'string', default: beside('../dist/estimators') },
+    output: { type: 'string', default: beside('../../docs/estimators') },
+  },
+});
+
+const budget: Budget = { calls: 1500, cpuSeconds: 15 };
+
+const { sample_num_steps: steps } = setting;
+/** Options that make an estimator fit ten steps; the others have their defaults. */
+const fitting: Readonly<Record<string, AlignPropConfigInput>> = {
+  'per-step': { truncated_rand_backprop_minmax: [0, steps] },
+  fixed: { truncated_backprop_rand: false, truncated_backprop_timestep: steps - 2 },
+  uniform: { backprop_kwargs: { uniform: { min: 0, max: steps } } },
+  gaussian: { backprop_kwargs: { gaussian: { mean: 0.84 * steps, std: 0.1 * steps } } },
+};
+/** The estimators, and cheaper variants of the recommended one. */
+const methods: Readonly<Record<string, AlignPropConfigInput>> = {
+  ...Object.fromEntries(estimatorNames.map((estimator) => [estimator, { estimator, ...fitting[estimator] }])),
+  'drtune, conditional': { estimator: 'drtune', cfg_gradient: 'conditional' },
+  'drtune, conditional, interval': {
+    ...{ estimator: 'drtune', cfg_gradient: 'conditional', guidance_interval: [0.2, 0.8] },
+  },
+};
+
+/** How near an image comes to a picture, seen from afar: both averaged over squares of 8 pixels. */
+async function nearness(prompt: string): Promise<RewardFunction> {
+  const pipeline = await StableDiffusionPipeline.fromPretrained(embeddedModel.path, {
+    engine: new OnnxRuntimeEngine(),
+  });
+  const { images } = await pipeline.generate(prompt, {
+    ...{ numInferenceSteps: 20, guidanceScale: 4, seed: 1, outputType: 'tensor' },
+  });
+  const afar = (x: Tensor4D) => avgPool(x, 8, 8, 'valid');
+  const target = afar(images);
+  return (shown) => mul(mean(square(sub(afar(shown), target)), [1, 2, 3]), -100);
+}
+
+await useBackend('wasm');
+const rewards: Readonly<Record<string, () => RewardFunction | Promise<RewardFunction>>> = {
+  jpeg: () => jpegCompressibility(),
+  picture: () => nearness('tomato'),
+};
+
+mkdirSync(flags.runs, { recursive: true });
+const seeds = flags.seeds.split(',').map(Number);
+const runs: Record<string, Runs> = {};
+for (const rewardName of flags.rewards.split(',')) {
+  const reward = await rewards[rewardName]!();
+  const ofReward: Record<string, Runs[string][number][]> = {};
+  for (const seed of seeds)
+    for (const name of flags.only?.split(',') ?? Object.keys(methods)) {
+      const file = `${flags.runs}/${rewardName}-${name.replaceAll(/[^\w-]+/g, '-')}-${seed}.jsonl`;
+      const startFile = `${flags.runs}/${rewardName}-start.jsonl`;
+      const rows = await run({ config: methods[name]!, reward, seed, budget, file, startFile });
+      const { steps: taken, cpuSeconds, reward: reached, recognised, diversity } = rows.at(-1)!;
+      console.log(
+        `${rewardName}, ${name}, seed ${seed}: reward ${reached.toFixed(3)}, recognised ${recognised.toFixed(2)}, ` +
+          `diversity ${diversity.toFixed(3)} after ${taken} steps, ${cpuSeconds.toFixed(0)} s`,
+      );
+      (ofReward[name] ??= []).push(rows);
+    }
+  runs[rewardName] = ofReward;
+}
+const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value);
+const tables = Object.entries(runs)
+  .map(([name, ofReward]) => `### ${name}\n\n${tableOf(ofReward)}`)
+  .join('\n\n');
+console.log(`\n${tables}`);
+writeFileSync(`${flags.output}.json`, `${JSON.stringify({ setting, budget, methods, seeds, runs }, rounded)}\n`);
+writeFileSync(`${flags.output}.svg`, plotOf(runs));
+const page = readFileSync(`${flags.output}.md`, 'utf8');
+writeFileSync(
+  `${flags.output}.md`,
+  page.replace(
+    /(<!-- table -->\n)[^]*(<!-- end of table -->)/,
+    (_, begin: string, end: string) => `${begin}${tables}\n${end}`,
+  ),
+);
