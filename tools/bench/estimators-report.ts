@@ -49,7 +49,8 @@ export function tableOf(runs: Runs): string {
     return `| ${cells.join(' | ')} |`;
   });
   return [
-    '| | steps | CPU seconds a step | reward gained | still recognised | diversity left | product | reward gained, equal time | product, equal time |',
+    '| | steps | CPU seconds a step | reward gained | still recognised | diversity left | product | ' +
+      'reward gained, equal time | product, equal time |',
     '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |',
     ...lines,
   ].join('\n');

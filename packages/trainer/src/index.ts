@@ -27,6 +27,7 @@ export {
   type Shown,
   type StepPlan,
 } from './estimators/plans.js';
+export { DirectAlign } from './estimators/direct-align.js';
 export { draftLV, full, lastK } from './estimators/draft.js';
 export { drTune, drTuneEnd } from './estimators/drtune.js';
 export { estimatorNames, type EstimatorName } from './estimators/estimators.js';

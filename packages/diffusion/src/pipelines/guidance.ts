@@ -34,10 +34,9 @@ export function guidedPrediction(
   config: UNet2DConditionConfig,
   { guidanceRescale = 0 }: GuidanceOptions = {},
 ): ModelFunction {
-  const pass = guidedPass(config, (params, inputs) => [unetPass(config, params, inputs).output], guidanceRescale);
+  const predict = guidedPass(config, (params, inputs) => [unetPass(config, params, inputs).output], guidanceRescale);
   return function guidedUNet(params, ...inputs) {
-    const [prediction] = [pass(params, ...inputs)].flat(); // a tensor, so that a larger function can call this one
-    return prediction as Tensor4D;
+    return predict(params, ...inputs)[0]; // a tensor, so that a larger function can call this one
   };
 }
 
@@ -60,14 +59,18 @@ export const shallowPrediction =
   (config: UNet2DConditionConfig, block: number): ModelFunction =>
   (params, features, ...inputs) => {
     const reused = { block, features: features as Tensor4D };
-    return guidedPass(config, (weights, pass) => [unetPass(config, weights, pass, reused).output])(params, ...inputs);
+    const predict = guidedPass(config, (weights, pass) => [unetPass(config, weights, pass, reused).output]);
+    return predict(params, ...inputs)[0];
   };
 
 /** A pass of the UNet over all rows: the prediction, and what else it returns. */
 type Pass = (params: Params, inputs: UNetInputs) => readonly [prediction: Tensor4D, ...rest: Tensor4D[]];
 
-function guidedPass(config: UNet2DConditionConfig, pass: Pass, guidanceRescale = 0): ModelFunction {
-  return function guidedUNet(params, latents, timestep, promptEmbeds, guidanceScale, inputScale, ...inputs) {
+/** The outputs of a pass under guidance; the prediction is the first. */
+type GuidedPass = (params: Params, ...inputs: Tensor[]) => readonly [Tensor, ...Tensor[]];
+
+function guidedPass(config: UNet2DConditionConfig, pass: Pass, guidanceRescale = 0): GuidedPass {
+  return (params, latents, timestep, promptEmbeds, guidanceScale, inputScale, ...inputs) => {
     const sample = (inputScale ? mul(latents!, inputScale) : latents) as Tensor4D;
     const encoderHiddenStates = promptEmbeds as Tensor3D;
     const [batch] = sample.shape;

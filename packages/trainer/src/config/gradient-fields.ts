@@ -28,9 +28,9 @@ export const gradientFields = {
     .nullable()
     .default(null)
     .describe(
-      'm: "refl", "refl-end", "drtune" and "drtune-end" train up to one of the last m denoising steps, where "refl" ' +
-        'and "drtune" show the reward the x_0 predicted there. "flowbp-lagrange" leaps to one of them. ' +
-        'By default a quarter of the steps for "refl" and "refl-end", four tenths for the others.',
+      'm: "refl", "refl-end", "drtune", "drtune-end" and "direct-align" train up to one of the last m denoising ' +
+        'steps, where "refl" and "drtune" show the reward the x_0 predicted there. "flowbp-lagrange" leaps to one of ' +
+        'them. By default a quarter of the steps for "refl" and "refl-end", all for "direct-align", four tenths for the others.',
     ),
   estimator_late_bias: factor()
     .min(0)

@@ -1,3 +1,4 @@
+import { directAlignEstimator } from './direct-align.js';
 import { draftKEstimator, draftLVEstimator, fullEstimator } from './draft.js';
 import { drTuneEndEstimator, drTuneEstimator } from './drtune.js';
 import type { Estimator } from './estimator.js';
@@ -25,6 +26,7 @@ export const estimators = {
   'refl-end': reflEndEstimator,
   drtune: drTuneEstimator,
   'drtune-end': drTuneEndEstimator,
+  'direct-align': directAlignEstimator,
   'flowbp-sparse': sparseEstimator,
   'flowbp-bridge': bridgeEstimator,
   'flowbp-lagrange': lagrangeEstimator,

@@ -25,9 +25,10 @@ export const trains = ({ weight }: StepPlan): boolean => weight !== 0;
 export const isEntered = ({ weight, coupling }: StepPlan): boolean => weight !== 0 || coupling !== 0;
 
 /**
- * The latents that the reward judges: the chain's end, or the x_0 that the prediction at the last step walked implies.
+ * The latents that the reward judges: the chain's end, the x_0 that the prediction at the last step walked implies, or
+ * the x_0 that known noise recovers after a step (`DrawnPlan.realigned`).
  */
-export type Shown = 'x_0' | 'predicted-x_0';
+export type Shown = 'x_0' | 'predicted-x_0' | 'recovered-x_0';
 
 /**
  * A jump over several steps, which predicts the latents at its end from those at its start and from predictions on the
@@ -48,6 +49,11 @@ export interface DrawnPlan {
   readonly shown: Shown;
   /** How many copies of the chain's end are noised to the level of the last step, denoised by that step, and judged. */
   readonly renoised: number;
+  /**
+   * The index of the step that is taken once more, from the chain's end noised to its level. The gradient enters there
+   * alone, and the reward judges the x_0 that the noise recovers.
+   */
+  readonly realigned?: number;
   /**
    * Divides each image's part of the loss by Σ max(floor, d) over the leaps, where d is the mean absolute difference
    * between the latents that a leap predicts and those of the chain; without it all images count alike.

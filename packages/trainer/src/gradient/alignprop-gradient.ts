@@ -1,10 +1,10 @@
-import { clone, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
+import { clone, dispose, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { disposeTensors } from '@alignprop/autograd-ext';
 import { usesGuidance, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { plannedChain } from '../estimators/planned-chain.js';
-import { attachedStep, type PlannedChain, type StepPlan } from '../estimators/plans.js';
+import { attachedStep, detachedStep, type PlannedChain, type StepPlan } from '../estimators/plans.js';
 import { straightPath } from '../estimators/straight-path.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
 import { DifferentiableDecoder, judgedBy, type DecodedImages, type LatentWindow } from './differentiable-decoder.js';
@@ -16,7 +16,14 @@ import { PipelineChain, type SavedActivations } from './pipeline-chain.js';
 import { RewardJudge, type JudgeInputs, type RewardGradient } from './reward-judge.js';
 import { checked, TensorScope } from './tensor-scope.js';
 import { TextEncoderGradient } from './text-encoder-gradient.js';
-import { samplingOptions, walkDown, walkDownRenoised, type SamplingOptions, type WalkInputs } from './walk-down.js';
+import {
+  samplingOptions,
+  walkDown,
+  walkDownRealigned,
+  walkDownRenoised,
+  type SamplingOptions,
+  type WalkInputs,
+} from './walk-down.js';
 import { walkUp, type ChainGradients, type Trajectory } from './walk-up.js';
 
 /** Everything that one micro-batch depends on besides the weights: the same inputs give the same gradients. */
@@ -160,7 +167,9 @@ export class MicroBatchGradient<M> {
   /** Denoises x_T [B, h, w, C] without a tape, as many steps as the plan has. */
   async walkDown(): Promise<Trajectory> {
     const { pipeline, options } = this.#parts;
-    const predict = this.#chain.savingPrediction(this.#inputs.plan.steps);
+    const { steps, realigned } = this.#inputs.plan;
+    if (realigned !== undefined) return this.#walkDownRealigned(realigned);
+    const predict = this.#chain.savingPrediction(steps);
     return this.#checkedWalk(await walkDown(pipeline, options, { ...this.#inputs, predict }));
   }
 
@@ -203,7 +212,7 @@ export class MicroBatchGradient<M> {
   async walkUp(
     trajectory: Trajectory,
     { latentGradient, imageGradients }: Judgement,
-    plan: readonly StepPlan[] = this.#inputs.plan.steps,
+    plan: readonly StepPlan[] = this.#walkedPlan,
   ): Promise<ChainGradients> {
     const { signal, prompts } = this.#inputs;
     const klWeight = (this.#parts.options.klWeight ?? 0) * this.#lossScale;
@@ -249,6 +258,29 @@ export class MicroBatchGradient<M> {
       return params;
     } finally {
       scope.dispose();
+    }
+  }
+
+  /** The plan of the steps of the trajectory that is judged. */
+  get #walkedPlan(): readonly StepPlan[] {
+    const { steps, realigned } = this.#inputs.plan;
+    return realigned === undefined ? steps : [steps[realigned]!];
+  }
+
+  /** Denoises x_T without a gradient, and takes the realigned step from its end. */
+  async #walkDownRealigned(realigned: number): Promise<Trajectory> {
+    const { pipeline, options } = this.#parts;
+    const detached = this.#inputs.plan.steps.map(() => detachedStep);
+    const chain = await walkDown(pipeline, options, {
+      ...this.#inputs,
+      predict: this.#chain.savingPrediction(detached),
+    });
+    try {
+      const predict = this.#chain.savingPrediction([this.#inputs.plan.steps[realigned]!]);
+      const walked = await walkDownRealigned(pipeline, options, { ...this.#inputs, predict }, chain);
+      return await this.#checkedWalk(walked);
+    } finally {
+      dispose([...chain.latents, ...chain.modelOutputs]);
     }
   }
 

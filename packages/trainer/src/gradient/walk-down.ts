@@ -1,4 +1,4 @@
-import { clone, dispose, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
+import { clone, dispose, div, mul, sub, tidy, zerosLike, type Tensor4D } from '@tensorflow/tfjs-core';
 import type { Compiled, TorchGenerator } from '@alignprop/autograd-ext';
 import {
   drawNoise,
@@ -10,6 +10,7 @@ import {
 } from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import type { DrawnPlan } from '../estimators/plans.js';
+import { levelsAfter } from './exact-step.js';
 import type { Trajectory } from './walk-up.js';
 
 /** How the chain is sampled; the same for all steps of a run. */
@@ -56,11 +57,11 @@ export async function walkDown(
 ): Promise<Trajectory> {
   const { steps: planned, shown } = inputs.plan;
   const schedule = pipeline.scheduler.timesteps(options.numInferenceSteps);
-  const isTooShort = planned.length === 0 || (shown === 'x_0' && planned.length < schedule.length);
+  const isTooShort = planned.length === 0 || (shown !== 'predicted-x_0' && planned.length < schedule.length);
   if (isTooShort || planned.length > schedule.length) {
     throw new Error(
       `walkDown: plan got ${planned.length} entries and shows ${shown}, ` +
-        `expected ${schedule.length} entries${shown === 'x_0' ? '' : ' or fewer'}.`,
+        `expected ${schedule.length} entries${shown === 'predicted-x_0' ? ' or fewer' : ''}.`,
     );
   }
   return walk(pipeline, options, inputs, schedule.slice(0, planned.length));
@@ -85,6 +86,37 @@ export async function walkDownRenoised(
     return await walk(pipeline, options, { ...inputs, latents }, [step]);
   } finally {
     latents.dispose();
+  }
+}
+
+/**
+ * Noises the end of a trajectory to the level of a step with known noise, takes this step without noise of its own, and
+ * recovers x_0 from what the step leads to: (x' - noise level · ε) / signal level (arXiv 2509.06942, §3.1). The new
+ * trajectory belongs to the caller.
+ */
+export async function walkDownRealigned(
+  pipeline: StableDiffusionPipeline,
+  options: SamplingOptions,
+  inputs: WalkInputs,
+  original: Trajectory,
+): Promise<Trajectory> {
+  const step = pipeline.scheduler.timesteps(options.numInferenceSteps)[inputs.plan.realigned!]!;
+  const { noise: source } = inputs;
+  const x0 = original.latents.at(-1)!;
+  const noise = typeof source === 'function' ? source(step) : drawNoise(x0.shape, source);
+  const latents = tidy(() => noisedTo(pipeline.scheduler, step, x0, noise));
+  try {
+    const plan = { ...inputs.plan, shown: 'x_0' } as const;
+    const trajectory = await walk(pipeline, { ...options, eta: 0 }, { ...inputs, latents, plan }, [step]);
+    const [start, next] = trajectory.latents;
+    const recovered = tidy(() => {
+      const levels = levelsAfter(pipeline.scheduler, step);
+      return div<Tensor4D>(sub(next!, mul(levels.noise, noise)), levels.signal);
+    });
+    next!.dispose();
+    return { ...trajectory, shown: 'recovered-x_0', latents: [start!, recovered] };
+  } finally {
+    dispose([latents, noise]);
   }
 }
 

@@ -2,6 +2,7 @@ import {
   add,
   clone,
   dispose,
+  div,
   mean,
   mul,
   square,
@@ -15,13 +16,14 @@ import {
 import { disposeTensors, vjp } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '@alignprop/diffusion';
 import { isEntered, trains, type Shown, type StepPlan } from '../estimators/plans.js';
+import { levelsAfter } from './exact-step.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
 
 /** A walk down a denoising chain: no tape, only the latents and predictions that the walk up needs. */
 export interface Trajectory {
   /** The steps walked: all of a schedule, or fewer where the chain ends early. */
   readonly steps: readonly Step[];
-  /** Kind of the last of the latents: x_0, or a predicted x_0. */
+  /** Kind of the last of the latents: x_0, a predicted x_0, or one recovered from known noise. */
   readonly shown: Shown;
   /** x_T … x_0, one more than there are steps, `[B, h, w, C]`; the reward judges the last. */
   readonly latents: readonly Tensor4D[];
@@ -176,10 +178,14 @@ function schedulerVjp(
   plan: StepPlan,
 ): [sample: Tensor4D, modelOutput?: Tensor4D] {
   const sample = latents[i]!;
+  const isRecovered = shown === 'recovered-x_0';
   const output = shown === 'predicted-x_0' && i === steps.length - 1 ? 'predOriginalSample' : 'prevSample';
-  // The noise is a constant summand: its values do not enter the gradient.
-  const step = (x: Tensor, modelOutput: Tensor) =>
-    scheduler.step(modelOutput as Tensor4D, steps[i]!, x as Tensor4D, { eta, noise: zerosLike(sample) })[output];
+  const step = (x: Tensor, modelOutput: Tensor) => {
+    // The noise is a constant summand: its values do not enter the gradient.
+    const options = { eta: isRecovered ? 0 : eta, noise: zerosLike(sample) };
+    const next = scheduler.step(modelOutput as Tensor4D, steps[i]!, x as Tensor4D, options)[output];
+    return isRecovered ? div(next, levelsAfter(scheduler, steps[i]!).signal) : next;
+  };
   const { value, inputs } = vjp(
     (_, x, modelOutput) => step(x!, modelOutput!),
     {},
