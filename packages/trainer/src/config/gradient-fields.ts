@@ -30,7 +30,8 @@ export const gradientFields = {
     .describe(
       'm: "refl", "refl-end", "drtune", "drtune-end" and "direct-align" train up to one of the last m denoising ' +
         'steps, where "refl" and "drtune" show the reward the x_0 predicted there. "flowbp-lagrange" leaps to one of ' +
-        'them. By default a quarter of the steps for "refl" and "refl-end", all for "direct-align", four tenths for the others.',
+        'them. By default a quarter of the steps for "refl" and "refl-end", all for "direct-align", ' +
+        'four tenths for the others.',
     ),
   estimator_late_bias: factor()
     .min(0)

@@ -1,3 +1,4 @@
+import { table } from '@alignprop/autograd-ext/outside';
 import { ones, tidy, zeros, type Tensor4D } from '@tensorflow/tfjs-core';
 import { noisedTo, type Scheduler, type Step } from '@alignprop/diffusion';
 
@@ -19,11 +20,11 @@ export const levelsAfter = (scheduler: Scheduler, step: Step): Levels =>
 
 /** Takes a step from an image noised to its level, with the output that a perfect model would give. */
 function exactStep(scheduler: Scheduler, step: Step, original: Tensor4D, noise: Tensor4D): Tensor4D {
-  const outputs: Readonly<Record<string, () => Tensor4D>> = {
+  const outputs = table<() => Tensor4D>({
     epsilon: () => noise,
     sample: () => original,
     v_prediction: () => scheduler.getVelocity(original, noise, [step.t]),
-  };
+  });
   const output = outputs[String(scheduler.config.prediction_type)]!();
   return scheduler.step(output, step, noisedTo(scheduler, step, original, noise), {
     eta: 0,
