@@ -1,4 +1,4 @@
-// Drives the page of examples/browser in a real browser, as it is built for users, and compares it with Node.
+// Drives the page of examples/browser in a real browser, and compares it with Node.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

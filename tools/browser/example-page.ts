@@ -1,31 +1,29 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, preview, type InlineConfig } from 'vite';
+import { createServer } from 'vite';
 
 const root = fileURLToPath(new URL('../../examples/browser', import.meta.url));
 
-/** The built page of examples/browser, served. */
+/** The page of examples/browser, served. */
 export interface ServedExample {
   readonly address: string;
   close(): Promise<void>;
 }
 
-/** Builds the page of examples/browser into a temporary folder and serves it. */
+/** Serves the page of examples/browser as `npm run page` does. */
 export async function serveExample(): Promise<ServedExample> {
-  const outDir = await mkdtemp(join(tmpdir(), 'alignprop-page-'));
-  const rollupOptions = { treeshake: false }; // and unminified: a third less time
-  const settings = { outDir, minify: false, emptyOutDir: true, rollupOptions } as const;
-  const options: InlineConfig = { root, logLevel: 'error', build: settings, worker: { rollupOptions } };
-  await build(options);
-  const server = await preview({ ...options, preview: { port: 0, host: '127.0.0.1' } });
-  const { port } = server.httpServer.address() as { port: number };
+  const cacheDir = await mkdtemp(join(tmpdir(), 'alignprop-page-'));
+  const server = await createServer({ root, cacheDir, logLevel: 'error', server: { port: 0, host: '127.0.0.1' } });
+  await server.listen();
+  const { port } = server.httpServer!.address() as AddressInfo;
   return {
     address: `http://127.0.0.1:${port}/`,
     async close() {
       await server.close();
-      await rm(outDir, { recursive: true, force: true });
+      await rm(cacheDir, { recursive: true, force: true });
     },
   };
 }

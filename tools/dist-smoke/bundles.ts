@@ -11,7 +11,7 @@ interface Case {
   readonly foreign: readonly string[];
 }
 
-/** Words of the engine that writes ONNX graphs, which browsers never run. */
+/** Words of the engine that writes ONNX graphs, which browsers load where they use it. */
 const onnx = ['alignprop-recorder', 'ai.onnx'];
 
 const cases: readonly Case[] = [
