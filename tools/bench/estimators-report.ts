@@ -1,3 +1,4 @@
+import type { GradientStatistics } from './estimator-gradients.js';
 import type { Budget, Row } from './estimators-run.js';
 import { plot, type Panel } from './plot.js';
 
@@ -65,6 +66,20 @@ function spread(outcomes: readonly Outcome[], key: keyof Outcome, format: (value
   const values = outcomes.map((outcome) => outcome[key]);
   const [low, high] = [Math.min(...values), Math.max(...values)].map(format);
   return low === high ? low! : `${format(average(outcomes, key))} (${low} to ${high})`;
+}
+
+/** Formats a markdown table of the gradients, nearest to that of the whole chain first. */
+export function gradientTableOf(gradients: Readonly<Record<string, GradientStatistics>>): string {
+  const sorted = Object.entries(gradients).toSorted(([, a], [, b]) => b.cosineOfMean - a.cosineOfMean);
+  const lines = sorted.map(
+    ([name, { cosine, cosineOfMean, variance }]) =>
+      `| ${name} | ${cosine.toFixed(2)} | ${cosineOfMean.toFixed(2)} | ${variance.toFixed(2)} |`,
+  );
+  return [
+    '| | cosine of one draw | cosine of the mean of 8 draws | variance over squared mean |',
+    '| --- | ---: | ---: | ---: |',
+    ...lines,
+  ].join('\n');
 }
 
 const colors = ['#2563eb', '#dc2626', '#059669', '#d97706', '#9333ea', '#0891b2', '#be185d', '#4d7c0f'];

@@ -3,7 +3,7 @@
 // the same number of UNet calls and with the same CPU time, and judges it on held-out prompts. Runs already in FOLDER
 // are not repeated, so that the comparison can be stopped and continued. Writes tables into OUTPUT.md, the plot to
 // OUTPUT.svg, all numbers to OUTPUT.json.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { avgPool, mean, mul, square, sub, type Tensor4D } from '@tensorflow/tfjs-core';
@@ -12,7 +12,8 @@ import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { jpegCompressibility, type RewardFunction } from '@alignprop/rewards';
 import { estimatorNames, type AlignPropConfigInput } from '@alignprop/trainer';
 import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
-import { plotOf, tableOf, type Runs } from './estimators-report.js';
+import { gradientStatistics } from './estimator-gradients.js';
+import { gradientTableOf, plotOf, tableOf, type Runs } from './estimators-report.js';
 import { run, setting, type Budget } from './estimators-run.js';
 
 const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -39,8 +40,8 @@ const fitting: Readonly<Record<string, AlignPropConfigInput>> = {
 /** The estimators, and cheaper variants of the recommended one. */
 const methods: Readonly<Record<string, AlignPropConfigInput>> = {
   ...Object.fromEntries(estimatorNames.map((estimator) => [estimator, { estimator, ...fitting[estimator] }])),
-  'drtune, conditional': { estimator: 'drtune', cfg_gradient: 'conditional' },
-  'drtune, conditional, interval': {
+  'drtune + conditional': { estimator: 'drtune', cfg_gradient: 'conditional' },
+  'drtune + conditional + interval': {
     ...{ estimator: 'drtune', cfg_gradient: 'conditional', guidance_interval: [0.2, 0.8] },
   },
 };
@@ -84,12 +85,20 @@ for (const rewardName of flags.rewards.split(',')) {
     }
   runs[rewardName] = ofReward;
 }
+const statisticsFile = `${flags.runs}/gradients.json`;
+if (!existsSync(statisticsFile))
+  writeFileSync(statisticsFile, JSON.stringify(await gradientStatistics(methods, jpegCompressibility())));
+const gradients = JSON.parse(readFileSync(statisticsFile, 'utf8')) as Awaited<ReturnType<typeof gradientStatistics>>;
 const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value);
-const tables = Object.entries(runs)
-  .map(([name, ofReward]) => `### ${name}\n\n${tableOf(ofReward)}`)
-  .join('\n\n');
+const tables = [
+  ...Object.entries(runs).map(([name, ofReward]) => `### ${name}\n\n${tableOf(ofReward)}`),
+  `### gradients\n\n${gradientTableOf(gradients)}`,
+].join('\n\n');
 console.log(`\n${tables}`);
-writeFileSync(`${flags.output}.json`, `${JSON.stringify({ setting, budget, methods, seeds, runs }, rounded)}\n`);
+writeFileSync(
+  `${flags.output}.json`,
+  `${JSON.stringify({ setting, budget, methods, seeds, runs, gradients }, rounded)}\n`,
+);
 writeFileSync(`${flags.output}.svg`, plotOf(runs));
 const page = readFileSync(`${flags.output}.md`, 'utf8');
 writeFileSync(

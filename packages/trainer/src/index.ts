@@ -19,6 +19,7 @@ export { DDPOTrainer, type DDPOMetrics, type DDPOTrainerOptions } from './ddpo/t
 export { fixed, gaussian, uniform, type Cut } from './estimators/cuts.js';
 export {
   attachProbabilities,
+  drawPlan,
   emptyProbability,
   type DrawnPlan,
   type Leap,
@@ -27,6 +28,7 @@ export {
   type Shown,
   type StepPlan,
 } from './estimators/plans.js';
+export { backpropPlan } from './estimators/config-plan.js';
 export { DirectAlign } from './estimators/direct-align.js';
 export { draftLV, full, lastK } from './estimators/draft.js';
 export { drTune, drTuneEnd } from './estimators/drtune.js';
@@ -52,6 +54,12 @@ export {
   type EvaluatorOptions,
 } from './evaluation/evaluator.js';
 export type { HeldOutOptions } from './evaluation/held-out.js';
+export {
+  AlignPropGradient,
+  type AlignPropGradientOptions,
+  type AlignPropGradients,
+  type GradientInputs,
+} from './gradient/alignprop-gradient.js';
 export { ShownImages, type EvaluationSamples } from './evaluation/shown-images.js';
 export { NoGradientError } from './gradient/reward-judge.js';
 export { NonFiniteError } from './optim/non-finite.js';
