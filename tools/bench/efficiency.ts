@@ -2,11 +2,12 @@
 // reach the same held-out reward. Runs already in FOLDER are not repeated, so that the benchmark can be stopped and
 // continued. Writes tables into PATH.md, the plot to PATH.svg, all evaluations to PATH.json (docs/efficiency by
 // default).
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { bestTable, plotOf, tableOf, type RunName } from './efficiency-report.js';
 import { run, type Method, type Row, type Setting } from './efficiency-run.js';
+import { writePage } from './write-page.js';
 
 const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const { values: flags } = parseArgs({
@@ -57,16 +58,6 @@ for (const [name, method] of Object.entries(methods) as [RunName, Method][]) {
     runs[name].push(rows);
   }
 }
-const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value);
 const table = `${tableOf(runs)}\n\n${bestTable(runs)}`;
 console.log(`\n${table}`);
-writeFileSync(`${flags.output}.json`, `${JSON.stringify({ setting, methods, seeds, runs }, rounded)}\n`);
-writeFileSync(`${flags.output}.svg`, plotOf(runs));
-const page = readFileSync(`${flags.output}.md`, 'utf8');
-writeFileSync(
-  `${flags.output}.md`,
-  page.replace(
-    /(<!-- table -->\n)[^]*(<!-- end of table -->)/,
-    (_, begin: string, end: string) => `${begin}${table}\n${end}`,
-  ),
-);
+writePage(flags.output, { numbers: { setting, methods, seeds, runs }, figure: plotOf(runs), tables: table });

@@ -13,7 +13,7 @@ import {
 import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
 import { setting } from './estimators-run.js';
 
-/** How the draws of an estimator's gradient compare with the gradient of the whole chain. */
+/** The draws of an estimator's gradient beside the gradient of the whole chain. */
 export interface GradientStatistics {
   /** The cosine of one draw, on average. */
   readonly cosine: number;

@@ -9,9 +9,9 @@ export type Runs = Readonly<Record<string, readonly (readonly Row[])[]>>;
 interface Outcome {
   readonly steps: number;
   readonly cpuSeconds: number;
-  /** How far the reward has risen, as a share of its size before. */
+  /** The rise of the reward, as a share of its size before. */
   readonly gain: number;
-  /** What is left of recognition and diversity. */
+  /** The rest of recognition and diversity, as shares of those before. */
   readonly recognised: number;
   readonly diversity: number;
   /** (1 + gain) · recognised · diversity. */

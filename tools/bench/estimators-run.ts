@@ -28,7 +28,7 @@ export interface Budget {
   readonly cpuSeconds: number;
 }
 
-/** What training has cost up to an evaluation, and what it has reached on held-out prompts. */
+/** The cost of training up to an evaluation, and its result on held-out prompts. */
 export interface Row {
   /** The budget that is spent; none before training. */
   readonly spent: keyof Budget | 'nothing';
@@ -39,7 +39,7 @@ export interface Row {
   readonly cpuSeconds: number;
   /** The mean of the reward that was trained. */
   readonly reward: number;
-  /** How surely the untouched model recognises the prompts, 0 to 1; no run is trained on it. */
+  /** The certainty with which the untouched model recognises the prompts, 0 to 1; no run is trained on it. */
   readonly recognised: number;
   /** The mean `pixelDiversity` of the images of a prompt. */
   readonly diversity: number;

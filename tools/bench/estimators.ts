@@ -15,6 +15,7 @@ import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
 import { gradientStatistics } from './estimator-gradients.js';
 import { gradientTableOf, plotOf, tableOf, type Runs } from './estimators-report.js';
 import { run, setting, type Budget } from './estimators-run.js';
+import { writePage } from './write-page.js';
 
 const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const { values: flags } = parseArgs({
@@ -46,7 +47,7 @@ const methods: Readonly<Record<string, AlignPropConfigInput>> = {
   },
 };
 
-/** How near an image comes to a picture, seen from afar: both averaged over squares of 8 pixels. */
+/** Minus the difference from a picture, seen from afar: both are averaged over squares of 8 pixels. */
 async function nearness(prompt: string): Promise<RewardFunction> {
   const pipeline = await StableDiffusionPipeline.fromPretrained(embeddedModel.path, {
     engine: new OnnxRuntimeEngine(),
@@ -89,22 +90,10 @@ const statisticsFile = `${flags.runs}/gradients.json`;
 if (!existsSync(statisticsFile))
   writeFileSync(statisticsFile, JSON.stringify(await gradientStatistics(methods, jpegCompressibility())));
 const gradients = JSON.parse(readFileSync(statisticsFile, 'utf8')) as Awaited<ReturnType<typeof gradientStatistics>>;
-const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(6)) : value);
 const tables = [
   ...Object.entries(runs).map(([name, ofReward]) => `### ${name}\n\n${tableOf(ofReward)}`),
   `### gradients\n\n${gradientTableOf(gradients)}`,
 ].join('\n\n');
 console.log(`\n${tables}`);
-writeFileSync(
-  `${flags.output}.json`,
-  `${JSON.stringify({ setting, budget, methods, seeds, runs, gradients }, rounded)}\n`,
-);
-writeFileSync(`${flags.output}.svg`, plotOf(runs));
-const page = readFileSync(`${flags.output}.md`, 'utf8');
-writeFileSync(
-  `${flags.output}.md`,
-  page.replace(
-    /(<!-- table -->\n)[^]*(<!-- end of table -->)/,
-    (_, begin: string, end: string) => `${begin}${tables}\n${end}`,
-  ),
-);
+const numbers = { setting, budget, methods, seeds, runs, gradients };
+writePage(flags.output, { numbers, figure: plotOf(runs), tables });

@@ -37,7 +37,7 @@ export async function encodeLora(params: Params, options: SaveLoraOptions = {}):
 /** The contents of an adapter's file. */
 export interface AdapterTensors {
   readonly layout: LoraLayout;
-  /** By their keys in the file, sorted. */
+  /** The tensors by their keys in the file, sorted. */
   readonly tensors: Readonly<Record<string, RawTensor>>;
   readonly components: readonly [AdaptedComponent, ...AdaptedComponent[]];
 }

@@ -34,7 +34,7 @@ interface ShownComparison {
   readonly pairs: readonly (readonly [ShownPicture, ShownPicture])[];
 }
 
-/** What a page shows. The program of the page draws it; sections are HTML. */
+/** The content of a page. The program of the page draws it; sections are HTML. */
 export interface ReportContent {
   readonly title: string;
   readonly runs: readonly string[];

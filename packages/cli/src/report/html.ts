@@ -7,7 +7,7 @@ export class Html {
   }
 }
 
-/** What a template may hold: texts and numbers are escaped, HTML is not, lists are joined, undefined is left out. */
+/** A value in a template: texts and numbers are escaped, HTML is not, lists are joined, undefined is left out. */
 export type HtmlPart = Html | string | number | undefined | readonly HtmlPart[];
 
 /** The tag of templates of HTML: html`<b>${prompt}</b>`. */

@@ -6,7 +6,7 @@ import { reportFile } from '../report-files.js';
 import { html, Html, jsonForScript } from './html.js';
 import type { ReportContent } from './content.js';
 
-/** How a page stays up to date: asks for changes since a version of it. */
+/** The way a page stays up to date: it asks for changes since a version of it. */
 export interface LiveContent {
   readonly version: string;
 }

@@ -3,7 +3,7 @@ import type { ReportedRun } from './reported-run.js';
 import { ownCommand } from '../terminal/program-command.js';
 import { flagOf } from './settings.js';
 
-/** How to run something again. */
+/** A command that runs something again. */
 export interface Repetition {
   readonly command: string;
   /** Sentences about what the command leaves open. */

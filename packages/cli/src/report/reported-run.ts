@@ -14,7 +14,7 @@ export interface ReportedRun {
   readonly manifest: RunManifest;
   /** The records of its steps, in their order. */
   readonly steps: readonly RunRecord[];
-  /** Those of its evaluations. */
+  /** The rows of its evaluations. */
   readonly evaluations: readonly RunRecord[];
   /** The lines of both files that cannot be read: `metrics.jsonl, line 3`. */
   readonly damaged: readonly string[];

@@ -5,12 +5,12 @@ import type { ReportedRun } from './reported-run.js';
 import { differencesOf, environmentOf, settingsOf, type Setting } from './settings.js';
 import { warningsOf } from './warnings.js';
 
-/** What a reader looks for first. */
+/** The numbers that a reader looks for first. */
 export const factsSection = (runs: readonly ReportedRun[]): Html =>
   html`<h2>Summary</h2>
     ${settingsTable(runs, factsOf(runs), 'Facts')}`;
 
-/** What to know before trusting the curves; nothing where there is nothing to say. */
+/** Things to know before trusting the curves; nothing where there is nothing to say. */
 export function warningsSection(runs: readonly ReportedRun[]): Html {
   const warnings = runs.flatMap((run) => {
     const name = runs.length > 1 ? `${run.name}: ` : '';
@@ -23,7 +23,7 @@ export function warningsSection(runs: readonly ReportedRun[]): Html {
     </ul>`;
 }
 
-/** How the runs were made: commands to repeat them, differences, settings, environment, limits of their rewards. */
+/** The making of the runs: commands to repeat them, differences, settings, environment, limits of their rewards. */
 export function setupSection(runs: readonly ReportedRun[]): Html {
   return html`<h2>Setup</h2>
     ${runs.length > 1 ? differences(runs) : undefined}

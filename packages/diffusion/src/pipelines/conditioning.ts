@@ -42,7 +42,7 @@ export interface GuidedInputs {
   readonly added: readonly Tensor[];
 }
 
-/** How the prompts guide a chain. */
+/** The guidance of a chain by its prompts. */
 export interface ChainGuidance {
   /** The steps of the whole chain, also where fewer are run. */
   readonly numInferenceSteps: number;

@@ -56,7 +56,7 @@ export class AttachmentPlan implements Plan {
     return lengths.reduce((sum, length) => sum + this.options.attached.emptyProbability(length), 0) / lengths.length;
   }
 
-  /** How many steps may be attached. Nothing is drawn from the generator where there is no choice. */
+  /** Draws how many steps may be attached. Nothing is drawn from the generator where there is no choice. */
   #drawLength(steps: number, generator: TorchGenerator): number {
     const lengths = this.#possibleLengths(steps);
     return lengths.length === 1 ? lengths[0]! : lengths[generator.randint(0, lengths.length, 1)[0]!]!;

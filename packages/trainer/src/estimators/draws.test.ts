@@ -2,7 +2,7 @@ import { random, type TorchGenerator } from '@alignprop/autograd-ext';
 import { describe, expect, it } from 'vitest';
 import { dirichletPair, lateBiased, uniformPair } from './draws.js';
 
-/** How often each outcome comes in draws from one generator. */
+/** The share of each outcome among draws from one generator. */
 function frequencies(draws: number, draw: (generator: TorchGenerator) => readonly number[]): Map<string, number> {
   const generator = random(11);
   const counts = new Map<string, number>();

@@ -73,7 +73,7 @@ export interface PlannedChain {
 }
 
 /**
- * How the gradient of the reward is estimated: which steps the gradient enters and with which factors, and what the
+ * A way to estimate the gradient of the reward: which steps the gradient enters and with which factors, and what the
  * reward judges.
  */
 export interface Plan {
@@ -81,7 +81,7 @@ export interface Plan {
   /** Draws what is done with one chain; undefined for a draw that is to be drawn again. */
   draw(chain: PlannedChain, generator: TorchGenerator): DrawnPlan | undefined;
   /**
-   * For each of `steps` steps, the probability that one draw is accepted and trains it. Without it,
+   * The probability, for each of `steps` steps, that one draw is accepted and trains it. Without it,
    * `attachProbabilities` counts draws.
    */
   probabilities?(steps: number): readonly number[];
@@ -118,7 +118,7 @@ export const emptyProbability = (plan: Plan, steps: number): number => plan.empt
 
 const countedDraws = 4096;
 
-/** How often each step is trained in draws from a generator of their own. */
+/** The share of draws that train each step, from a generator of their own. */
 function countedProbabilities(plan: Plan, chain: PlannedChain): readonly number[] {
   const counts = new Array<number>(chain.steps).fill(0);
   const generator = random(0);

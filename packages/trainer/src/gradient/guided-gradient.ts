@@ -13,7 +13,7 @@ import {
 import type { AlignPropConfig } from '../config/config.js';
 import type { GuidedUNet } from './guided-unet.js';
 
-/** How the gradient passes through classifier-free guidance, ε = u + w (c - u). */
+/** The way of the gradient through classifier-free guidance, ε = u + w (c - u). */
 export interface GuidanceGradientOptions extends ChainGuidance {
   /**
    * `both` branches, or the `conditional` one alone: u is a constant then, which takes half of the UNet's gradient.

@@ -7,7 +7,7 @@ import { GuidedGradient, type GuidanceGradientOptions } from './guided-gradient.
 import type { GuidedUNet } from './guided-unet.js';
 import type { Chain } from './walk-up.js';
 
-/** How many steps that the gradient enters have saved their activations for it, and how many are recomputed. */
+/** Counts how many steps that the gradient enters have saved their activations for it, and how many are recomputed. */
 export interface SavedActivations {
   readonly saved: number;
   readonly recomputed: number;

@@ -60,7 +60,7 @@ export interface ChainGradients {
    * all noisier latents.
    */
   readonly latents: readonly (Tensor4D | undefined)[];
-  /** With a `klWeight`: the mean squared difference from the reference predictions over trained steps and elements. */
+  /** The mean squared difference from the reference predictions over trained steps and elements, with a `klWeight`. */
   readonly kl?: number;
 }
 

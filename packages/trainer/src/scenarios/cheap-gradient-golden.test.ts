@@ -1,10 +1,9 @@
-import { gather, mean, mul, reshape, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import type { Engine } from '@alignprop/autograd-ext';
-import { AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline } from '@alignprop/diffusion';
-import { applyLora } from '@alignprop/lora';
+import { mean, mul, reshape, type Tensor } from '@tensorflow/tfjs-core';
+import { AutoencoderTiny, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
+import { adaptedSD15, batchAt } from '../__fixtures__/adapted-sd15.js';
 import { attachedStep, detachedStep } from '../estimators/plans.js';
 import { AlignPropGradient, type AlignPropGradientOptions } from '../gradient/alignprop-gradient.js';
 
@@ -37,31 +36,13 @@ const cases: Readonly<Record<string, { attached: number; options: Partial<AlignP
   'tiny-lowres': { attached: 3, options: {} },
 };
 
-const rowOf = (x: Tensor, i: number): Tensor4D => tidy(() => toNHWC(reshape(gather(x, [i]), x.shape.slice(1))));
-
-async function goldenPipeline(engine: Engine, common: Golden): Promise<StableDiffusionPipeline> {
-  const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath('sd15-tiny/model'), { engine });
-  const modules = Object.fromEntries(
-    Object.keys(common)
-      .flatMap((name) => /^(.*)\.lora_A\.weight$/.exec(name)?.[1] ?? [])
-      .map((module) => {
-        const [a, b] = [common[`${module}.lora_A.weight`]!, common[`${module}.lora_B.weight`]!];
-        return [module, { kind: 'lora', a, b, alpha: golden.lora.lora_alpha } as const];
-      }),
-  );
-  return pipeline.with({
-    unet: pipeline.unet.withParams(await applyLora(pipeline.unet.params, { modules }, { trainable: true })),
-    scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config),
-  });
-}
-
 describe.each(engineNames)('Cheaper gradients on %s', (engineName) => {
   let pipeline: StableDiffusionPipeline;
   let common: Golden;
   beforeAll(async () => {
     const engine = await startEngine(engineName);
     common = await fixtureTensors('cheap-gradient/common.safetensors');
-    pipeline = await goldenPipeline(engine, common);
+    pipeline = await adaptedSD15(engine, common, golden.lora.lora_alpha);
   });
 
   // The backends compute the same graphs, one pair of them more slowly: it takes the cases with fewest calls.
@@ -81,7 +62,7 @@ describe.each(engineNames)('Cheaper gradients on %s', (engineName) => {
     });
     const computed = await gradient.compute({
       latents: toNHWC(common.initial_latents!),
-      noise: ({ index }) => rowOf(common[`noise.${steps}`]!, index),
+      noise: ({ index }) => batchAt(common[`noise.${steps}`]!, index),
       promptEmbeds: (await pipeline.encodePrompt(prompts)).promptEmbeds,
       negativePromptEmbeds: (await pipeline.encodePrompt(prompts.map(() => negative))).promptEmbeds,
       plan: {

@@ -1,11 +1,10 @@
-import { add, gather, mean, mul, reshape, square, sub, tidy, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
-import { disposeTensors, type Engine } from '@alignprop/autograd-ext';
-import { DDIMScheduler, StableDiffusionPipeline } from '@alignprop/diffusion';
-import { applyLora } from '@alignprop/lora';
+import { add, mean, mul, reshape, square, sub, type Tensor } from '@tensorflow/tfjs-core';
+import { disposeTensors } from '@alignprop/autograd-ext';
 import type { RewardFunction } from '@alignprop/rewards';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine } from '../../../../fixtures/engines.js';
-import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
+import { expectClose, fixtureJson, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
+import { adaptedSD15, batchAt } from '../__fixtures__/adapted-sd15.js';
 import { bridgePlan } from '../estimators/flowbp-bridge.js';
 import { chainPlan, sparsePlan } from '../estimators/flowbp-sparse.js';
 import { leapPlan } from '../estimators/leaps.js';
@@ -56,31 +55,12 @@ function planOf(name: string, chain: PlannedChain, method: Method): DrawnPlan {
 
 const tableOf = ({ w, c }: Method): readonly StepPlan[] => w.map((weight, i) => ({ weight, coupling: c[i]! }));
 
-async function goldenPipeline(engine: Engine, common: Golden): Promise<StableDiffusionPipeline> {
-  const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath('sd15-tiny/model'), { engine });
-  const modules = Object.fromEntries(
-    Object.keys(common)
-      .flatMap((name) => /^(.*)\.lora_A\.weight$/.exec(name)?.[1] ?? [])
-      .map((module) => {
-        const [a, b] = [common[`${module}.lora_A.weight`]!, common[`${module}.lora_B.weight`]!];
-        return [module, { kind: 'lora', a, b, alpha: golden.lora.lora_alpha } as const];
-      }),
-  );
-  return pipeline.with({
-    unet: pipeline.unet.withParams(await applyLora(pipeline.unet.params, { modules }, { trainable: true })),
-    scheduler: DDIMScheduler.fromConfig(pipeline.scheduler.config),
-  });
-}
-
 /** 60 · mean(image · pattern) - 8 · mean((image - target)²). */
 function goldenReward(common: Golden): RewardFunction {
   const [pattern, target] = [toNHWC(common.pattern!), toNHWC(common.target!)];
   return (images) =>
     add(mul(mean(mul(images, pattern), [1, 2, 3]), 60), mul(mean(square(sub(images, target)), [1, 2, 3]), -8));
 }
-
-/** The entries of a batch, `[B, h, w, C]`, of noise that torch has as `[N, B, C, h, w]`. */
-const rowOf = (x: Tensor, i: number): Tensor4D => tidy(() => toNHWC(reshape(gather(x, [i]), x.shape.slice(1))));
 
 describe.each(engineNames)('The estimators on %s', (engineName) => {
   describe.each(Object.entries(golden.cases))('at %s', (run, { eta, steps, methods }) => {
@@ -94,14 +74,14 @@ describe.each(engineNames)('The estimators on %s', (engineName) => {
         await fixtureTensors('estimators/common.safetensors'),
         await fixtureTensors(`estimators/${run}.common.safetensors`),
       ];
-      const pipeline = await goldenPipeline(engine, common);
+      const pipeline = await adaptedSD15(engine, common, golden.lora.lora_alpha);
       const { prompts, negative_prompt: negative, cfg } = golden;
       gradient = new AlignPropGradient(pipeline, goldenReward(common), {
         ...{ numInferenceSteps: steps, guidanceScale: cfg, eta },
       });
       inputs = {
         latents: toNHWC(chain.initial_latents!),
-        noise: ({ index }) => rowOf(chain.noise!, index),
+        noise: ({ index }) => batchAt(chain.noise!, index),
         promptEmbeds: (await pipeline.encodePrompt(prompts)).promptEmbeds,
         negativePromptEmbeds: (await pipeline.encodePrompt(prompts.map(() => negative))).promptEmbeds,
         plan: chainPlan(gradient.chain, new Map([[steps - 1, attachedStep]])),
@@ -111,7 +91,7 @@ describe.each(engineNames)('The estimators on %s', (engineName) => {
       const walk = gradient.begin(inputs);
       trajectory = await walk.walkDown();
       walk.dispose();
-      trajectory.latents.forEach((x, i) => expectClose(x, rowOf(chain.latents!, i), 1e-3, `latents ${i}`));
+      trajectory.latents.forEach((x, i) => expectClose(x, batchAt(chain.latents!, i), 1e-3, `latents ${i}`));
     });
 
     // The factors of a step are no concern of a backend: the slowest takes the methods that call the model least.

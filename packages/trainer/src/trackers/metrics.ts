@@ -18,7 +18,7 @@ export interface StepMetrics {
    * steps, before the update.
    */
   readonly kl?: number;
-  /** With `data_weight`, the diffusion loss of the data, before the update. */
+  /** The diffusion loss of the data before the update, with a `data_weight`. */
   readonly dataLoss?: number;
   /**
    * -rewardMean, plus `kl_weight` · `kl` and `data_weight` · `dataLoss` where these weights are set. TRL reports
