@@ -21,7 +21,7 @@ describe.skipIf(!hasMpirun('several-processes.test.ts'))('mpirun -np 2 alignprop
 
   it('is one run that rank 0 reports, and stops as one when one process gets a signal', async () => {
     const short = '--height 16 --width 16 --sample-num-steps 1 --truncated-rand-backprop-minmax 0 0'.split(' ');
-    const run = '--engine tfjs --num-epochs 100000 --output-dir run --json'.split(' ');
+    const run = '--engine tfjs --num-epochs 100000 --no-guard --output-dir run --json'.split(' ');
     let isSignalled = false;
     const { code, stdout, stderr } = await runProgram(
       program,

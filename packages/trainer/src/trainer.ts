@@ -175,6 +175,11 @@ export class AlignPropTrainer<M = undefined> {
     return this.#evaluations.heldOut?.best;
   }
 
+  /** Whether the pictures of the last evaluation have collapsed; see `on_collapse`. */
+  get hasCollapsed(): boolean {
+    return this.#evaluations.heldOut?.hasCollapsed ?? false;
+  }
+
   /** Optimizer steps taken, those of resumed runs included. */
   get globalStep(): number {
     return this.#run.globalStep;

@@ -50,7 +50,8 @@ export function createTrainer(job: TrainerJob, pipeline: StableDiffusionPipeline
 }
 
 function sharedOptions(job: TrainingJob, pipeline: StableDiffusionPipeline, output: Output): SharedOptions {
-  const { config, prompts, reward, evalReward = reward, evalPrompts, manifest, files, force, collective } = job;
+  const { config, prompts, reward, evalReward = reward, manifest, files, force, collective } = job;
+  const held = job.evalPrompts ?? job.guardPrompts;
   return {
     pipeline,
     promptFunction: promptDrawer(prompts),
@@ -62,7 +63,7 @@ function sharedOptions(job: TrainingJob, pipeline: StableDiffusionPipeline, outp
       await writeSamples(`${config.output_dir}/evaluations/${stepName(step)}.png`, samples);
       await logEvaluationSamples(samples, step, tracker);
     },
-    ...(evalPrompts && { evaluation: { ...evalPrompts, rewardFunction: evalReward } }),
+    ...(held && { evaluation: { ...held, rewardFunction: evalReward } }),
     trackers: [
       {
         log: () => {},

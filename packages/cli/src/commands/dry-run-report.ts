@@ -22,7 +22,7 @@ import type { TrainingJob } from './training-run.js';
 /** A training job that is described and not run. */
 export interface DryRunJob extends Pick<
   TrainingJob,
-  'config' | 'pipeline' | 'prompts' | 'reward' | 'evalReward' | 'evalPrompts' | 'rewardDecoder'
+  'config' | 'pipeline' | 'prompts' | 'reward' | 'evalReward' | 'evalPrompts' | 'guardPrompts' | 'rewardDecoder'
 > {
   /** Whether a flag or the configuration file has set a field: 'flag' or 'file' by the name of the field. */
   sources: Readonly<Record<string, string>>;
@@ -87,13 +87,14 @@ type AnyDryRun = DryRun | DDPODryRun;
 
 /** Simulates the algorithm of a job. @param free bytes */
 async function simulate(
-  { config, pipeline, prompts, reward, evalReward = reward, evalPrompts, ...job }: DryRunJob,
+  { config, pipeline, prompts, reward, evalReward = reward, ...job }: DryRunJob,
   engine: EngineName,
   free: number,
 ): Promise<{ run: AnyDryRun; plan: Plan }> {
+  const held = job.evalPrompts ?? job.guardPrompts;
   const inputs = {
     pipeline,
-    evaluation: evalPrompts && { ...evalPrompts, rewardFunction: silently(evalReward) },
+    evaluation: held && { ...held, rewardFunction: silently(evalReward) },
     prompt: prompts.prompts[0],
     promptMetadata: prompts.promptMetadata?.[0],
     engine: { engine, maxMemory: job.maxMemory ?? 0.7 * free, precision: pipeline.engine.precision },

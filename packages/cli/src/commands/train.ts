@@ -20,6 +20,7 @@ import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-o
 import { otherNames } from '../options/flags.js';
 import { addDataOptions, readDataOptions, type DataOptions } from '../options/data-options.js';
 import { addHubTarget, addToken, checkHubTarget, type HubTargetOptions } from '../options/hub-options.js';
+import { addGuard, applyGuard, guardPrompts } from '../options/guard.js';
 import { addMoreHelp } from '../options/help.js';
 import { applyModelDefaults } from '../options/model-defaults.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
@@ -98,7 +99,9 @@ export function addTrainingOptions(command: Command): readonly ConfigOption[] {
 
 function addTaskOptions(command: Command): void {
   const task = addAlgorithm(command.optionsGroup('Task:'));
-  addDataOptions(addPromptOptions(addRewardDecoder(addRewardOptions(task, 'Reward to maximise', defaultReward))))
+  addGuard(
+    addDataOptions(addPromptOptions(addRewardDecoder(addRewardOptions(task, 'Reward to maximise', defaultReward)))),
+  )
     .option(
       '--eval-reward <name[:weight]>',
       'Reward for the evaluation and for early stopping, written like --reward. By default --reward itself, ' +
@@ -159,7 +162,7 @@ supports it.
 Files in the output folder:
   pytorch_lora_weights.safetensors, run.json, config.json, metrics.jsonl, samples/, checkpoints/,
   the files of the prompts, README.md (a model card), before-after.png and pictures/ with --eval-prompts,
-  evaluations.jsonl and best/ with --eval-freq`;
+  evaluations.jsonl, evaluations/ and best/ with --eval-freq or the guard`;
 
 /**
  * Runs `alignprop train` with the options that the command has parsed. A run that is resumed has the options of its
@@ -186,7 +189,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   const run = async (collective: Collective): Promise<void> => {
     const output = new Output({ ...options, silent: collective.rank > 0 });
     const { chosen, config } = await together(collective, 'the configuration', async () => ({
-      chosen: resumed ? undefined : await applyModelDefaults(command, fields, named),
+      chosen: await chooseDefaults(command, fields, named, resumed !== undefined),
       config: runConfig(command, fields, configFile.places, defaultFolder),
     }));
     for (const warning of [...configFile.warnings, ...(resumed?.warnings ?? []), ...remarks]) output.warn(warning);
@@ -210,7 +213,7 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     const loaded = await loadInTurn(collective, load);
     reportPrompts(prompts, config, loaded.pipeline.tokenizer, output);
     const loadBefore = () => modelBefore(modelOptions, options);
-    const job = { algorithm, config, data, loadBefore, ...promptLists(prompts), ...loaded };
+    const job = { algorithm, config, data, loadBefore, ...promptLists(prompts, config), ...loaded };
     if (options.dryRun) {
       const dry = { ...job, sources: sourcesOf(command, fields), maxMemory: options.maxMemory };
       if (collective.rank === 0) await reportDryRun(dry, output);
@@ -232,10 +235,24 @@ async function modelBefore(model: ModelOptions, options: TrainOptions): Promise<
   return (await startFromAdapter(await loadPipeline(model, silent), options, silent)).before;
 }
 
-const promptLists = ({ training, evaluation }: RunPrompts) => ({
+/** The prompts of a job. The guard has some where evaluations are on without held-out prompts. */
+const promptLists = ({ training, evaluation }: RunPrompts, { eval_freq }: RunConfig) => ({
   prompts: training.list,
   evalPrompts: evaluation?.list,
+  guardPrompts: evaluation || eval_freq === null ? undefined : guardPrompts(training.list),
 });
+
+/** Sets options that the model and the guard decide. @returns what was chosen for the model */
+async function chooseDefaults(
+  command: Command,
+  fields: readonly ConfigOption[],
+  named: ReturnType<typeof namedModel>,
+  isResumed: boolean,
+): Promise<string | undefined> {
+  const chosen = isResumed ? undefined : await applyModelDefaults(command, fields, named);
+  applyGuard(command, fields);
+  return chosen;
+}
 
 /** Checks the rewards before anything is loaded. A dry run says which files of the user it executes. */
 async function checkRewards({ training, evaluation }: RunRewards, options: TrainOptions): Promise<void> {

@@ -57,6 +57,8 @@ export interface TrainingJob {
   prompts: PromptList;
   /** Held-out prompts, evaluated with and without the adapter and every `eval_freq` epochs; none by default. */
   evalPrompts?: PromptList;
+  /** The prompts of the guard, evaluated every `eval_freq` epochs where there are no `evalPrompts`. */
+  guardPrompts?: PromptList;
   /** The processes that train together; by default only this one. */
   collective?: Collective;
   /** The inputs of the run, for its manifest. */
@@ -158,7 +160,7 @@ async function stopIfInterrupted(
 /** Prints where the trained weights are, and the best of all evaluations. */
 async function reportDone(
   { config, prompts, evalPrompts = prompts, manifest, pipeline }: TrainingJob,
-  { globalStep, best, times: { seconds } }: Trainer,
+  { globalStep, best, hasCollapsed, times: { seconds } }: Trainer,
   comparison: Comparison,
   output: Output,
 ): Promise<void> {
@@ -182,6 +184,11 @@ async function reportDone(
     },
     [`${label}     ${last}`, ...(line ? [line] : []), `Time     ${describeTimes(seconds)}`].join('\n'),
   );
+  if (best && hasCollapsed)
+    output.warn(
+      `the pictures of ${last} have collapsed. Take those weights that are named as the best, after ` +
+        `${best.step} steps, or train again with a lower --train-learning-rate, a --kl-weight or a --data-weight.`,
+    );
   const adapter = use_lora ? (best ? bestWeights : last) : undefined;
   const { images } = comparison;
   const launcher = await launchCommand(process.env);

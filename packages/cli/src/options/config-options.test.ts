@@ -77,6 +77,7 @@ const examples: Record<string, [written: string[], value: unknown]> = {
   ema_export: [['true'], true],
   kl_weight: [['0.1'], 0.1],
   data_weight: [['0.1'], 0.1],
+  on_collapse: [['warn'], 'warn'],
   data_batch_size: [['2'], 2],
   eval_freq: [['5'], 5],
   eval_images_per_prompt: [['2'], 2],

@@ -4,7 +4,7 @@ import { parseAlignPropConfig, parseDDPOConfig, type AlignPropConfig, type DDPOC
 import { UsageError } from '../terminal/errors.js';
 import { checkAlgorithm, type Algorithm } from './algorithm.js';
 import { givenFields, type ConfigOption } from './config-options.js';
-import { adapterSource, manifestSource, modelSource } from './option-sources.js';
+import { adapterSource, guardSource, manifestSource, modelSource } from './option-sources.js';
 
 /** The complete configuration of a run of either algorithm. */
 export type RunConfig = AlignPropConfig | DDPOConfig;
@@ -54,7 +54,7 @@ const withFlags = (message: string, command: Command, fields: readonly ConfigOpt
     return isFlag ? `${start}${field.options[0]!.long}` : line;
   });
 
-/** Returns for each field that was set what set it: a flag, the file, the manifest, the adapter, the kind of model. */
+/** Returns for each field that was set what set it: a flag, the file, the run, the adapter, the model, the guard. */
 export function sourcesOf(command: Command, fields: readonly ConfigOption[]): Record<string, string> {
   const names = table<string>({
     cli: 'flag',
@@ -62,6 +62,7 @@ export function sourcesOf(command: Command, fields: readonly ConfigOption[]): Re
     [manifestSource]: 'run',
     [adapterSource]: 'adapter',
     [modelSource]: 'model',
+    [guardSource]: 'guard',
   });
   return Object.fromEntries(
     fields.flatMap(({ field, key }) => {

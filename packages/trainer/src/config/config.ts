@@ -236,6 +236,14 @@ const fields = {
     .nullable()
     .default(null)
     .describe('Stop after this many evaluations in a row without a higher mean reward. By default never.'),
+  on_collapse: z
+    .enum(['ignore', 'warn', 'stop'])
+    .default('ignore')
+    .describe(
+      'When pictures of held-out prompts collapse, in diversity or in how many the model without its adapter ' +
+        'recognises, to half of what they had before training: warn, or stop as well. Either way such an evaluation ' +
+        'is never the best. Needs eval_images_per_prompt of 2 or more.',
+    ),
   on_nonfinite: z
     .enum(['stop', 'skip'])
     .default('stop')

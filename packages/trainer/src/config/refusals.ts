@@ -10,6 +10,8 @@ interface SharedOptions {
   readonly ema_decay: number;
   readonly early_stopping_patience: number | null;
   readonly eval_freq: number | null;
+  readonly eval_images_per_prompt: number;
+  readonly on_collapse: string;
   readonly accelerator_kwargs: Readonly<Record<string, unknown>>;
 }
 
@@ -28,6 +30,12 @@ export function refuseShared(config: SharedOptions, refuse: (key: keyof SharedOp
     refuse(
       'early_stopping_patience',
       `got ${config.early_stopping_patience}, expected null without eval_freq. Set eval_freq.`,
+    );
+  if (config.on_collapse !== 'ignore' && (config.eval_freq === null || config.eval_images_per_prompt < 2))
+    refuse(
+      'on_collapse',
+      `got '${config.on_collapse}', expected 'ignore' without eval_freq and 2 or more eval_images_per_prompt, ` +
+        'whose diversity it watches.',
     );
   const problem = acceleratorProblem(config.accelerator_kwargs);
   if (problem) refuse('accelerator_kwargs', problem);

@@ -140,6 +140,7 @@ const fields = {
   eval_width: shared.eval_width,
   eval_seed: shared.eval_seed,
   early_stopping_patience: shared.early_stopping_patience,
+  on_collapse: shared.on_collapse,
   // adapter
   use_lora: shared.use_lora,
   lora_kind: shared.lora_kind,

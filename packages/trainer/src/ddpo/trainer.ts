@@ -184,6 +184,11 @@ export class DDPOTrainer<M = undefined> {
     return this.#evaluations.heldOut?.best;
   }
 
+  /** Whether the pictures of the last evaluation have collapsed; see `on_collapse`. */
+  get hasCollapsed(): boolean {
+    return this.#evaluations.heldOut?.hasCollapsed ?? false;
+  }
+
   /** Epochs that are complete, those of resumed runs included. */
   get epoch(): number {
     return this.#progress.epoch;

@@ -11,8 +11,8 @@ import type { FailureReports } from '../trackers/failure-reports.js';
 import { logEvaluationSamples } from '../trackers/log-samples.js';
 import { describeEvaluation, type EvaluationMetrics } from '../trackers/metrics.js';
 import type { Tracker } from '../trackers/tracker.js';
-import type { EvaluatedImages, EvaluatorConfig } from './evaluator.js';
-import { HeldOut, type HeldOutOptions } from './held-out.js';
+import type { EvaluatedImages } from './evaluator.js';
+import { HeldOut, type HeldOutConfig, type HeldOutOptions } from './held-out.js';
 import { ShownImages, type EvaluationSamples } from './shown-images.js';
 
 /** Called on rank 0 after every evaluation with up to 16 of its images. */
@@ -25,7 +25,7 @@ export type EvaluationSamplesHook = (
 export interface EvaluationsOptions<M> {
   /** The name of the trainer, with which errors begin. */
   owner: string;
-  config: EvaluatorConfig & Pick<AlignPropConfig, 'eval_freq' | 'early_stopping_patience'>;
+  config: HeldOutConfig & Pick<AlignPropConfig, 'eval_freq'>;
   /** The held-out prompts; needed where `eval_freq` is set. */
   evaluation: HeldOutOptions<M> | undefined;
   /** Judges the images where `evaluation` has no reward. */
@@ -67,7 +67,7 @@ export class Evaluations<M> {
       );
     }
     const rewarded = { ...evaluation, rewardFunction: evaluation.rewardFunction ?? rewardFunction };
-    this.heldOut = new HeldOut(pipeline, config, config.eval_freq, rewarded);
+    this.heldOut = new HeldOut(pipeline, config, config.eval_freq, rewarded, options.weights.variables);
   }
 
   /** Evaluates if that is due, and exports the weights if they are the best so far. All processes call it. */
@@ -87,6 +87,11 @@ export class Evaluations<M> {
     heldOut.restore(state);
     const seconds = (performance.now() - started) / 1000;
     logger.info(describeEvaluation(metrics) + (seconds > 1 ? ` in ${seconds.toFixed(1)} s` : ''));
+    if (heldOut.hasCollapsed)
+      logger.warn(
+        `The pictures of held-out prompts have collapsed: ${collapseText(metrics)}. ` +
+          `The best weights so far are those after ${metrics.bestStep} steps.`,
+      );
     if (heldOut.isExhausted) logger.info(`The run ${heldOut.describeExhaustion()}`);
   }
 
@@ -107,3 +112,8 @@ export class Evaluations<M> {
     }
   }
 }
+
+/** The figures of pictures that have collapsed. */
+const collapseText = ({ diversity, recognised }: EvaluationMetrics): string =>
+  `diversity ${diversity?.toFixed(4)}` +
+  (recognised === undefined ? '' : `, ${Math.round(100 * recognised)} % recognised`);

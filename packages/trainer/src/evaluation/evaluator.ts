@@ -1,4 +1,4 @@
-import type { Tensor4D } from '@tensorflow/tfjs-core';
+import { dispose, type Tensor4D } from '@tensorflow/tfjs-core';
 import { random, type Engine } from '@alignprop/autograd-ext';
 import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
@@ -27,6 +27,8 @@ export interface Evaluation {
   readonly mean: number;
   /** The mean `pixelDiversity` of the images of a prompt; undefined with a single image per prompt. */
   readonly diversity?: number;
+  /** The share of images that `recognise` recognises. */
+  readonly recognised?: number;
 }
 
 /** The options of a run's configuration that say how images are drawn for an evaluation. */
@@ -73,6 +75,8 @@ export interface EvaluateOptions {
   context?: RewardContext;
   /** Called with the images of each prompt; the evaluation does not keep them. */
   onImages?: (drawn: EvaluatedImages) => void | Promise<void>;
+  /** Tells which of the images of a prompt show it. @param latents of the images, which stay the evaluator's */
+  recognise?: (latents: Tensor4D, promptIndex: number) => Promise<readonly boolean[]>;
   signal?: AbortSignal;
 }
 
@@ -96,30 +100,32 @@ export function evaluator<M = undefined>(
   const sampling = evaluationSampling(config);
   const negatives = [config.eval_negative_prompts ?? config.negative_prompts ?? undefined].flat();
   const times = <T>(value: T) => new Array<T>(count).fill(value);
-  return async (pipeline, { context = outsideRun, onImages, signal } = {}) => {
+  return async (pipeline, { context = outsideRun, onImages, recognise, signal } = {}) => {
     const generator = random(config.eval_seed ?? config.seed);
     const rewards: number[] = [];
     const diversities: number[] = [];
+    const recognised: boolean[] = [];
     for (const [i, prompt] of prompts.entries()) {
       const negativePrompt = negativePrompts?.[i] ?? negatives[i % negatives.length];
       const options = { ...sampling, negativePrompt, numImagesPerPrompt: count, generator, signal };
       const { images, latents } = await pipeline.generate(prompt, { ...options, outputType: 'tensor' });
-      latents.dispose();
       try {
         const metadata = times(promptMetadata?.[i] as M);
         const { scores } = await scorer.score(images, times(prompt), metadata, context);
         checkFinite(scores, prompt, rewardName(rewardFunction));
         rewards.push(...scores);
         if (count > 1) diversities.push(await pixelDiversity(images, count));
+        if (recognise) recognised.push(...(await recognise(latents, i)));
         await onImages?.({ images, prompt, rewards: scores });
       } finally {
-        images.dispose();
+        dispose([images, latents]);
       }
     }
     return {
       rewards,
       mean: meanAndStd(rewards).mean,
       ...(count > 1 && { diversity: meanAndStd(diversities).mean }),
+      ...(recognise && { recognised: meanAndStd(recognised.map(Number)).mean }),
     };
   };
 }

@@ -49,7 +49,8 @@ export interface ResumableStateParts {
   /** For a reward that learns from its scores. */
   readonly rewardMemory: RewardMemory | undefined;
   /** The evaluations of held-out prompts. */
-  readonly heldOut: Pick<HeldOut<never>, 'isDue' | 'state' | 'restore' | 'describeExhaustion'> | undefined;
+  readonly heldOut:
+    Pick<HeldOut<never>, 'isDue' | 'state' | 'restore' | 'describeExhaustion' | 'hasCollapsed'> | undefined;
   readonly collective: Collective;
   readonly logger: Logger;
 }
@@ -160,7 +161,9 @@ export class ResumableState {
     if (exhaustion)
       logger.warn(
         `Nothing to train: the run ${exhaustion} ` +
-          'Raise early_stopping_patience (--early-stopping-patience) to train on.',
+          (heldOut!.hasCollapsed
+            ? "Set on_collapse to 'warn' (--on-collapse warn) to train on."
+            : 'Raise early_stopping_patience (--early-stopping-patience) to train on.'),
       );
     return { globalStep, isOwn: ownStep === globalStep, damaged };
   }

@@ -22,7 +22,8 @@ export const resumeRules = table<Rule>({
     // names, places, and how often something is written
     ...['exp_name', 'run_name', 'logdir', 'output_dir', 'overwrite_output_dir', 'resume_from', 'project_kwargs'],
     ...['log_with', 'log_image_freq', 'tracker_kwargs', 'tracker_project_name', 'push_to_hub', 'accelerator_kwargs'],
-    ...['num_epochs', 'save_freq', 'num_checkpoint_limit', 'eval_freq', 'early_stopping_patience', 'ema_export'],
+    ...['num_epochs', 'save_freq', 'num_checkpoint_limit', 'eval_freq', 'early_stopping_patience', 'on_collapse'],
+    'ema_export',
     // without an effect on numbers here
     ...['allow_tf32', 'max_workers', 'async_reward_computation', 'on_nonfinite'],
     ...['reward_retries', 'on_reward_error'],

@@ -94,7 +94,11 @@ export interface EvaluationMetrics {
   readonly rewardStd: number;
   /** `pixelDiversity`; undefined with a single image per prompt. */
   readonly diversity?: number;
-  /** Whether the mean is higher than in all earlier evaluations. */
+  /** With `on_collapse`, the share of images that the model without its adapter takes for their prompt. */
+  readonly recognised?: number;
+  /** With `on_collapse`, whether diversity or recognition has collapsed. */
+  readonly hasCollapsed?: boolean;
+  /** Whether the mean is higher than in all earlier evaluations, and the pictures have not collapsed. */
   readonly isBest: boolean;
   /** Optimizer steps taken before the best evaluation so far. */
   readonly bestStep: number;
@@ -106,6 +110,8 @@ export function evaluationRecord({
   rewardMean,
   rewardStd,
   diversity,
+  recognised,
+  hasCollapsed,
   bestStep,
 }: EvaluationMetrics): Record<string, number> {
   return {
@@ -113,13 +119,24 @@ export function evaluationRecord({
     eval_reward_mean: rewardMean,
     eval_reward_std: rewardStd,
     ...(diversity !== undefined && { eval_diversity: diversity }),
+    ...(recognised !== undefined && { eval_recognised: recognised }),
+    ...(hasCollapsed !== undefined && { eval_collapsed: Number(hasCollapsed) }),
     eval_best_step: bestStep,
   };
 }
 
 /** Describes an evaluation for the log. */
-export function describeEvaluation({ globalStep, rewardMean, diversity, isBest, bestStep }: EvaluationMetrics): string {
+export function describeEvaluation({
+  globalStep,
+  rewardMean,
+  isBest,
+  bestStep,
+  ...figures
+}: EvaluationMetrics): string {
+  const { diversity, recognised } = figures;
   const diversityText = diversity === undefined ? '' : `, diversity ${diversity.toFixed(4)}`;
+  const recognisedText = recognised === undefined ? '' : `, recognised ${recognised.toFixed(2)}`;
   const rank = isBest ? 'the best so far' : `best after ${bestStep}`;
-  return `Held-out reward after ${globalStep} steps: ${rewardMean.toFixed(4)}${diversityText} (${rank})`;
+  const reward = `Held-out reward after ${globalStep} steps: ${rewardMean.toFixed(4)}`;
+  return `${reward}${diversityText}${recognisedText} (${rank})`;
 }
