@@ -11,6 +11,7 @@ const config = parseAlignPropConfig({
   sample_num_steps: 10,
   truncated_rand_backprop_minmax: [0, 10],
   sample_guidance_scale: 4,
+  guidance_interval: [0.2, 0.8],
   sample_eta: 0.5,
   negative_prompts: 'blurry',
   clip_skip: 1,
@@ -36,7 +37,8 @@ describe('nextCommands', () => {
     expect(commands).toEqual([
       expect.stringMatching(/^\S+ 'my run\/before-after\.png'$/),
       `alignprop generate 'red apple' --lora 'my run/pytorch_lora_weights.safetensors' --model org/name ` +
-        '--revision abc --steps 10 --guidance-scale 4 --eta 0.5 --negative-prompt blurry --clip-skip 1 ' +
+        '--revision abc --steps 10 --guidance-scale 4 --guidance-interval 0.2,0.8 --eta 0.5 ' +
+        '--negative-prompt blurry --clip-skip 1 ' +
         '--long-prompts --height 64',
       `alignprop resume 'my run' --num-epochs 40`,
       `alignprop report 'my run'`,

@@ -67,6 +67,7 @@ function generateFlags(
     scheduler: config.scheduler === modelScheduler ? undefined : config.scheduler,
     steps: config.sample_num_steps,
     'guidance-scale': config.sample_guidance_scale,
+    'guidance-interval': ('guidance_interval' in config && config.guidance_interval?.join(',')) || undefined,
     eta: config.sample_eta,
     'negative-prompt': [negative].flat()[0] || undefined,
     'clip-skip': config.clip_skip || undefined,

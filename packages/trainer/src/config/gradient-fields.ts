@@ -53,7 +53,6 @@ export const gradientFields = {
     ),
   estimator_coupling: factor()
     .min(0)
-    .max(1)
     .nullable()
     .default(null)
     .describe(
