@@ -76,6 +76,7 @@ const examples: Record<string, [written: string[], value: unknown]> = {
   ema_decay: [['0.99'], 0.99],
   ema_export: [['true'], true],
   kl_weight: [['0.1'], 0.1],
+  reward_perturbation: [['0.1'], 0.1],
   data_weight: [['0.1'], 0.1],
   on_collapse: [['warn'], 'warn'],
   data_batch_size: [['2'], 2],

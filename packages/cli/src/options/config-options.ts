@@ -34,7 +34,7 @@ const groups: readonly (readonly [RegExp, string])[] = [
   [/^train_/, 'Optimization:'],
   [/^estimator/, 'Estimator:'],
   [/^(truncated_|backprop_)/, 'Truncation:'],
-  [/^(ema_|kl_|data_|eval_|early_|on_)/, 'Guards:'],
+  [/^(ema_|kl_|data_|reward_perturbation|eval_|early_|on_)/, 'Guards:'],
   [/(^|_)lora(_|$)/, 'Adapter:'],
 ];
 

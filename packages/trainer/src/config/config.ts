@@ -205,6 +205,14 @@ const fields = {
       'Weight of a penalty in the loss, 0 or more: the mean squared difference between the predictions ' +
         'with and without the adapter at attached steps. Costs a forward call of the UNet at each of them.',
     ),
+  reward_perturbation: factor()
+    .min(0)
+    .default(0)
+    .describe(
+      'ρ of RSA-FT (arXiv 2603.21175): takes the gradient of the reward at images moved by this L2 distance towards ' +
+        'a lower reward, so that narrow peaks of the reward are not climbed. Costs a second call of the reward. ' +
+        '0 turns it off.',
+    ),
   data_weight: factor()
     .min(0)
     .default(0)

@@ -11,6 +11,7 @@ import { DifferentiableDecoder, judgedBy, type DecodedImages, type LatentWindow 
 import { checkGradients, checkLatents, checkRewards } from './finite-checks.js';
 import type { GuidanceGradientOptions } from './guided-gradient.js';
 import { GuidedUNet } from './guided-unet.js';
+import { harderImages } from './harder-images.js';
 import { leapWeights } from './leap-weights.js';
 import { PipelineChain, type SavedActivations } from './pipeline-chain.js';
 import { RewardJudge, type JudgeInputs, type RewardGradient } from './reward-judge.js';
@@ -58,6 +59,8 @@ export interface AlignPropGradients {
 export interface AlignPropGradientOptions extends SamplingOptions, GuidanceGradientOptions {
   /** Adds klWeight · lossScale · (the `kl` of `walkUp`) to the loss; the UNet must have an adapter. 0 by default. */
   klWeight?: number;
+  /** ρ: takes the reward's gradient at images moved so far to a lower reward; see `harderImages`. 0 by default. */
+  rewardPerturbation?: number;
   /** The `clipSkip` that the prompts are encoded with, for the gradients of text encoders; 0 by default. */
   clipSkip?: number;
   /** See `GuidedUNetOptions`; 1 by default. */
@@ -76,6 +79,7 @@ export const gradientOptions = (config: AlignPropConfig) => ({
   ...samplingOptions(config),
   clipSkip: config.clip_skip,
   klWeight: config.kl_weight,
+  rewardPerturbation: config.reward_perturbation,
   cfgGradient: config.cfg_gradient,
   cfgGradientCompensation: config.cfg_gradient_compensation,
   reuseFeatures: config.reuse_features,
@@ -188,15 +192,28 @@ export class MicroBatchGradient<M> {
     try {
       decoded = await decoder.decode(latents.at(-1)!, this.#inputs.window);
       const images = scope.own(decoded.images);
-      const judged = scope.own(await judge.judge(images, { ...this.#inputs, weights, lossScale: this.#lossScale }));
+      const inputs = { ...this.#inputs, weights, lossScale: this.#lossScale };
+      const judged = scope.own(await judge.judge(images, inputs));
       await checkRewards(await judged.rewards.data(), this.#inputs.prompts, images, judge.name);
-      return { ...judged, images, latentGradient: await decoded.backward(judged.imageGradients) };
+      const imageGradients = scope.own(await this.#perturbed(images, judged, inputs));
+      return { ...judged, imageGradients, images, latentGradient: await decoded.backward(imageGradients) };
     } catch (error) {
       scope.dispose();
       throw error;
     } finally {
       decoded?.release();
     }
+  }
+
+  /** The gradient of the loss at images that are harder to like, `[B, H, W, 3]`; frees that of the images. */
+  async #perturbed(images: Tensor4D, { imageGradients }: RewardGradient, inputs: JudgeInputs<M>): Promise<Tensor4D> {
+    const { judge, options } = this.#parts;
+    const { rewardPerturbation: radius = 0 } = options;
+    if (radius === 0) return imageGradients;
+    const harder = harderImages(images, imageGradients, radius);
+    const there = await judge.judge(harder, inputs).finally(() => harder.dispose());
+    dispose([there.rewards, imageGradients]);
+    return there.imageGradients;
   }
 
   /**
