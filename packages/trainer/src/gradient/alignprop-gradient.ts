@@ -164,7 +164,8 @@ export class MicroBatchGradient<M> {
     this.#inputs = inputs;
     this.#chain = new PipelineChain(parts.unet, inputs, parts.options);
     const { guidanceScale, cfgGradientCompensation } = parts.options;
-    const compensation = cfgGradientCompensation === 'loss' ? guidanceScale : 1;
+    const isDivided = cfgGradientCompensation === 'loss' && usesGuidance(parts.pipeline.unet.config, guidanceScale);
+    const compensation = isDivided ? guidanceScale : 1;
     this.#lossScale = (inputs.lossScale ?? 1) / (1 + inputs.plan.renoised) / compensation;
   }
 

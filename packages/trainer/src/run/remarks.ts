@@ -35,10 +35,17 @@ export function warnOfConfig(
   const { mixed_precision: mixedPrecision } = config;
   if (precision !== { no: precision, none: precision, fp16: 'float16', bf16: 'bfloat16' }[mixedPrecision])
     logger.warn(`mixed_precision '${mixedPrecision}' has no effect: this engine computes in ${precision}.`);
-  if (!usesGuidance(unet.config, config.sample_guidance_scale) && config.negative_prompts !== null)
-    logger.warn(
-      unet.config.time_cond_proj_dim === null
-        ? 'negative_prompts have no effect without guidance (sample_guidance_scale above 1).'
-        : 'negative_prompts have no effect: a latent consistency model has no unconditional branch.',
-    );
+  if (usesGuidance(unet.config, config.sample_guidance_scale)) return;
+  const why =
+    unet.config.time_cond_proj_dim === null
+      ? ' without guidance (sample_guidance_scale above 1).'
+      : ': a latent consistency model has no unconditional branch.';
+  for (const option of guidanceOptions(config)) logger.warn(`${option} has no effect${why}`);
 }
+
+/** The options that are given and act on guidance. */
+const guidanceOptions = (config: AlignPropConfig): readonly string[] => [
+  ...(config.negative_prompts === null ? [] : ['negative_prompts']),
+  ...(config.guidance_interval === null ? [] : ['guidance_interval']),
+  ...(config.cfg_gradient === 'both' ? [] : ['cfg_gradient']),
+];
