@@ -110,11 +110,14 @@ describe.skipIf(!chromium)('the page of examples/browser, where Chromium is inst
   });
 
   it('trains with the numbers of Node, and stays responsive', async () => {
+    const now = () => page.evaluate<number>('performance.now()');
+    const started = await now();
     await page.evaluate('longestGap = 0');
     await page.evaluate(click('train'));
     await page.waitFor(isIdle);
     expect(await page.evaluate(status)).toBe('Trained for 3 steps.');
-    expect(await page.evaluate<number>('longestGap')).toBeLessThan(500);
+    // On the page's own thread each of the three steps would be a gap of a third of the time.
+    expect(await page.evaluate<number>('longestGap')).toBeLessThan(((await now()) - started) / 4);
     await expectStepsOfNode();
   });
 
