@@ -84,15 +84,22 @@ export function gradientTableOf(gradients: Readonly<Record<string, GradientStati
 
 const colors = ['#2563eb', '#dc2626', '#059669', '#d97706', '#9333ea', '#0891b2', '#be185d', '#4d7c0f'];
 
-/** Plots what is still recognised against the reward gained, a point for each method: one panel a reward. */
+/**
+ * Plots what is left of recognition and diversity against the reward gained: a line for each method, from before
+ * training through both budgets; one panel a reward.
+ */
 export function plotOf(runs: Readonly<Record<string, Runs>>): string {
   const panels = Object.entries(runs).map(([reward, methods]): Panel => {
     const series = Object.entries(methods).map(([name, seeds], i) => {
-      const outcomes = seeds.map((rows) => outcomeOf(rows, 'calls'));
-      const point = [100 * average(outcomes, 'gain'), 100 * average(outcomes, 'recognised')] as const;
-      return { points: [point], color: colors[i % colors.length]!, name };
+      const reached = (['cpuSeconds', 'calls'] as const).map((budget) => {
+        const outcomes = seeds.map((rows) => outcomeOf(rows, budget));
+        const left = average(outcomes, 'recognised') * average(outcomes, 'diversity');
+        return [100 * average(outcomes, 'gain'), 100 * left] as const;
+      });
+      const points = [[0, 100] as const, ...reached].toSorted(([a], [b]) => a - b);
+      return { points, color: colors[i % colors.length]!, name, ...(i >= colors.length && { dash: '4 3' }) };
     });
-    return { title: `${reward}: still recognised (%) against reward gained (%)`, series };
+    return { title: `${reward}: % left against % gained`, series, range: [0, 110] };
   });
   return plot([panels]);
 }

@@ -30,26 +30,36 @@ export function plot(rows: readonly (readonly Panel[])[]): string {
       .flatMap(({ name, color, dash }) => (name === undefined ? [] : [[name, { color, dash }] as const])),
   );
   const width = Math.max(...rows.map((row) => row.length)) * cell.width + margin;
-  const height = rows.length * cell.height + margin + (names.size > 0 ? margin : 0);
+  const perRow = legendColumns([...names.keys()], width - 2 * margin);
+  const legendHeight = Math.ceil(names.size / perRow) * margin;
+  const height = rows.length * cell.height + margin + legendHeight;
   const panels = rows.flatMap((row, y) =>
     row.map((panel, x) => draw(panel, margin + x * cell.width, margin + y * cell.height)),
   );
   const legend = [...names].map(([name, { color, dash }], i) => {
-    const left = margin + 30 + (i * (width - 2 * margin)) / names.size;
-    return `${line(
+    const left = margin + 30 + ((i % perRow) * (width - 2 * margin)) / Math.min(perRow, names.size);
+    const y = height - legendHeight + 6 + Math.floor(i / perRow) * margin;
+    const mark = line(
       [
-        [left, height - 14],
-        [left + 20, height - 14],
+        [left, y],
+        [left + 20, y],
       ],
       color,
       dash,
-    )}<text x="${left + 26}" y="${height - 10}">${name}</text>`;
+    );
+    return `${mark}<text x="${left + 26}" y="${y + 4}">${name}</text>`;
   });
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" ` +
     `font-size="11"><rect width="${width}" height="${height}" fill="white"/>` +
     `${panels.join('')}${legend.join('')}</svg>\n`
   );
+}
+
+/** The number of names of a legend that fit beside each other. */
+function legendColumns(names: readonly string[], width: number): number {
+  const longest = Math.max(1, ...names.map((name) => name.length));
+  return Math.max(1, Math.floor(width / (longest * 6 + 36)));
 }
 
 function draw({ title, series, labelled = false, range }: Panel, left: number, top: number): string {
