@@ -84,15 +84,8 @@ function results({ trained, compared }: RunFacts): string {
 const shownOptions = [
   ...['estimator', 'num_epochs', 'train_batch_size', 'train_gradient_accumulation_steps', 'train_learning_rate'],
   ...['sample_num_steps', 'sample_guidance_scale', 'sample_eta', 'scheduler', 'negative_prompts', 'height', 'width'],
-  ...[
-    'truncated_backprop_rand',
-    'truncated_rand_backprop_minmax',
-    'kl_weight',
-    'data_weight',
-    'ema_decay',
-    'mixed_precision',
-    'seed',
-  ],
+  ...['truncated_backprop_rand', 'truncated_rand_backprop_minmax', 'kl_weight', 'norm_weight', 'data_weight'],
+  ...['ema_decay', 'mixed_precision', 'seed'],
   ...['lora_kind', 'lora_rank', 'lora_alpha', 'lora_target_modules', 'train_text_encoder'],
 ];
 

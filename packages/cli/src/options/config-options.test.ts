@@ -75,6 +75,7 @@ const examples: Record<string, [written: string[], value: unknown]> = {
   estimator_last: [['10'], 10],
   ema_decay: [['0.99'], 0.99],
   ema_export: [['true'], true],
+  norm_weight: [['0.5'], 0.5],
   kl_weight: [['0.1'], 0.1],
   reward_perturbation: [['0.1'], 0.1],
   data_weight: [['0.1'], 0.1],

@@ -38,6 +38,7 @@ const main = table<Described>({
 const others = table<Described>({
   reward_std: ['Spread of the reward', 'reward', 'Standard deviation over the images of a micro-batch.'],
   eval_reward_std: ['Spread of the held-out reward', 'reward', 'Standard deviation over all held-out images.'],
+  norm_excess: ['Longer predictions', 'root mean square', 'Beyond those of the model without the adapter.'],
   kl: ['Distance from the model', 'squared difference', 'Between predictions with and without the adapter.'],
   approx_kl: ['Approximate KL', 'nats', 'How far the weights have moved since they drew the images.'],
   clipfrac: ['Clipped ratios', 'share', 'The share of importance ratios beyond the clip range.'],

@@ -205,6 +205,13 @@ const fields = {
       'Weight of a penalty in the loss, 0 or more: the mean squared difference between the predictions ' +
         'with and without the adapter at attached steps. Costs a forward call of the UNet at each of them.',
     ),
+  norm_weight: factor()
+    .min(0)
+    .default(0)
+    .describe(
+      'Weight of a penalty in the loss, 0 or more: how much longer (root mean square) predictions are than without ' +
+        'the adapter, at attached steps (NormGuard, arXiv 2606.27771). Costs what kl_weight costs, once for both.',
+    ),
   reward_perturbation: factor()
     .min(0)
     .default(0)
@@ -302,12 +309,14 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
       'train_text_encoder',
       'got true, expected false with use_lora false: the text encoder is trained by an adapter only.',
     );
-  if (config.kl_weight > 0 && (!config.use_lora || config.train_text_encoder))
+  for (const key of ['kl_weight', 'norm_weight'] as const) {
+    if (config[key] === 0 || (config.use_lora && !config.train_text_encoder)) continue;
     refuse(
-      'kl_weight',
-      `got ${config.kl_weight}, expected 0 without use_lora, and with train_text_encoder: ` +
+      key,
+      `got ${config[key]}, expected 0 without use_lora, and with train_text_encoder: ` +
         'the reference is the UNet without its adapter.',
     );
+  }
   const { guidance_interval: interval, cfg_gradient: cfgGradient } = config;
   if (interval && interval[0] > interval[1])
     refuse('guidance_interval', `got [${interval.join(', ')}], expected first <= end. Try [0.2, 0.8].`);

@@ -14,6 +14,7 @@ import { GuidedUNet } from './guided-unet.js';
 import { harderImages } from './harder-images.js';
 import { leapWeights } from './leap-weights.js';
 import { PipelineChain, type SavedActivations } from './pipeline-chain.js';
+import type { Penalties, PenaltyWeights } from './prediction-penalties.js';
 import { RewardJudge, type JudgeInputs, type RewardGradient } from './reward-judge.js';
 import { checked, TensorScope } from './tensor-scope.js';
 import { TextEncoderGradient } from './text-encoder-gradient.js';
@@ -50,15 +51,15 @@ export interface AlignPropGradients {
   readonly trajectory: Trajectory;
   /** dL/dimages, `[B, H, W, 3]`. */
   readonly imageGradients: Tensor4D;
-  /** `ChainGradients.kl` of the chain that ends with `images`. */
-  readonly kl?: number;
+  /** `ChainGradients.penalties` of the chain that ends with `images`. */
+  readonly penalties?: Penalties;
   /** `ChainGradients.latents` of that chain. */
   readonly latentGradients: ChainGradients['latents'];
 }
 
 export interface AlignPropGradientOptions extends SamplingOptions, GuidanceGradientOptions {
-  /** Adds klWeight · lossScale · (the `kl` of `walkUp`) to the loss; the UNet must have an adapter. 0 by default. */
-  klWeight?: number;
+  /** Adds the penalties of `walkUp`, times these weights and lossScale, to the loss; the UNet must have an adapter. */
+  penaltyWeights?: Partial<PenaltyWeights>;
   /** ρ: takes the reward's gradient at images moved so far to a lower reward; see `harderImages`. 0 by default. */
   rewardPerturbation?: number;
   /** The `clipSkip` that the prompts are encoded with, for the gradients of text encoders; 0 by default. */
@@ -78,7 +79,7 @@ export interface AlignPropGradientOptions extends SamplingOptions, GuidanceGradi
 export const gradientOptions = (config: AlignPropConfig) => ({
   ...samplingOptions(config),
   clipSkip: config.clip_skip,
-  klWeight: config.kl_weight,
+  penaltyWeights: { kl: config.kl_weight, norm: config.norm_weight },
   rewardPerturbation: config.reward_perturbation,
   cfgGradient: config.cfg_gradient,
   cfgGradientCompensation: config.cfg_gradient_compensation,
@@ -111,7 +112,8 @@ export class AlignPropGradient<M> {
     rewardFunction: RewardFunction<M>,
     readonly options: AlignPropGradientOptions,
   ) {
-    this.unet = new GuidedUNet(pipeline, { ...options, reference: (options.klWeight ?? 0) > 0 });
+    const { kl = 0, norm = 0 } = options.penaltyWeights ?? {};
+    this.unet = new GuidedUNet(pipeline, { ...options, reference: kl > 0 || norm > 0 });
     this.decoder = new DifferentiableDecoder(judgedBy(pipeline, options.rewardDecoder));
     this.judge = new RewardJudge(pipeline.engine, rewardFunction, options.warn);
     this.textEncoder = new TextEncoderGradient(pipeline, options.clipSkip);
@@ -138,7 +140,7 @@ export class AlignPropGradient<M> {
       const params = await microBatch.gather(up.params, trajectory);
       const { latentGradient, ...results } = judged;
       latentGradient.dispose();
-      return { ...results, params, trajectory, latentGradients: up.latents, kl: up.kl };
+      return { ...results, params, trajectory, latentGradients: up.latents, penalties: up.penalties };
     } catch (error) {
       scope.dispose();
       throw error;
@@ -233,8 +235,9 @@ export class MicroBatchGradient<M> {
     plan: readonly StepPlan[] = this.#walkedPlan,
   ): Promise<ChainGradients> {
     const { signal, prompts } = this.#inputs;
-    const klWeight = (this.#parts.options.klWeight ?? 0) * this.#lossScale;
-    const gradients = await walkUp(this.#chain, trajectory, plan, latentGradient, { signal, klWeight });
+    const { kl = 0, norm = 0 } = this.#parts.options.penaltyWeights ?? {};
+    const penaltyWeights = { kl: kl * this.#lossScale, norm: norm * this.#lossScale };
+    const gradients = await walkUp(this.#chain, trajectory, plan, latentGradient, { signal, penaltyWeights });
     return checked(gradients, () => checkGradients(gradients, imageGradients, trajectory.steps, prompts));
   }
 

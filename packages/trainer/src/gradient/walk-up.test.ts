@@ -8,8 +8,10 @@ import {
   mean,
   mul,
   randomNormal,
+  relu,
   reshape,
   scalar,
+  sqrt,
   square,
   stack,
   sub,
@@ -177,28 +179,35 @@ describe.each(testBackends)('walkUp on %s', (backend) => {
     ['100101', true, 'x_0'],
     ['0101', false, 'predicted-x_0'],
   ] as const)(
-    'equals the nested graph with a KL penalty, for mask %s, input detached %s, showing %s',
+    'equals the nested graph with penalties, for mask %s, input detached %s, showing %s',
     async (mask, inputDetached, shown) => {
       const plan = planOf(mask, inputDetached);
       const scheduler = new DDIMScheduler({ clip_sample: false });
       const steps = scheduler.timesteps(6).slice(0, mask.length);
       const [params, reference] = [
         newParams(),
-        { first: randomNormal([5, 7], 0, 0.7, 'float32', 5), second: randomNormal([7, 4], 0, 0.7, 'float32', 6) },
+        { first: randomNormal([5, 7], 0, 0.7, 'float32', 5), second: randomNormal([7, 4], 0, 0.4, 'float32', 6) },
       ];
       const start: Tensor4D = randomNormal(shape, 0, 1, 'float32', 3);
       const noise = steps.map((_, i): Tensor4D => randomNormal(shape, 0, 1, 'float32', 10 + i));
       const dy: Tensor4D = randomNormal(shape, 0, 1, 'float32', 4);
-      const klWeight = 20;
+      const penaltyWeights = { kl: 20, norm: 3 };
       let kl: Tensor | undefined;
+      let excess: Tensor | undefined;
+      const length = (x: Tensor) => sqrt(mean(square(x), [1, 2, 3])); // [B]
       const loss: ModelFunction = (weights, x) => {
         const predictions: [Tensor, Tensor][] = [];
         const image = nested(scheduler, 0.5, steps, noise, plan, shown, predictions)(weights, x!) as Tensor;
-        const differences = predictions.map(([input, output], i) =>
-          sub(output, stopGradient(model(reference, input, tensor([steps[i]!.t])) as Tensor)),
-        );
-        kl = keep(mean(square(stack(differences.filter((_, i) => trains(plan[i]!))))));
-        return add(sum(mul(image, dy)), mul(kl, klWeight));
+        const compared = predictions
+          .map(
+            ([input, output], i) =>
+              [output, stopGradient(model(reference, input, tensor([steps[i]!.t])) as Tensor)] as const,
+          )
+          .filter((_, i) => trains(plan[i]!));
+        kl = keep(mean(square(stack(compared.map(([own, other]) => sub(own, other))))));
+        excess = keep(mean(relu(stack(compared.map(([own, other]) => sub(length(own), length(other)))))));
+        const penalties = add(mul(kl, penaltyWeights.kl), mul(excess, penaltyWeights.norm));
+        return add(sum(mul(image, dy)), penalties);
       };
       const whole = vjp(loss, params, [start], scalar(1), []);
       const chain: Chain = {
@@ -206,12 +215,14 @@ describe.each(testBackends)('walkUp on %s', (backend) => {
         referencePrediction: async (x, step) => model(reference, x, tensor([step.t])) as Tensor4D,
       };
       const up = await walkUp(chain, walkDown(scheduler, 0.5, steps, start, noise, params, shown), plan, dy, {
-        klWeight,
+        penaltyWeights,
       });
       for (const name of ['first', 'second']) expectClose(up.params[name]!, whole.params[name]!);
-      expect(up.kl).toBeCloseTo(kl!.dataSync()[0]!, 4);
+      expect(up.penalties!.kl).toBeCloseTo(kl!.dataSync()[0]!, 4);
+      expect(up.penalties!.normExcess).toBeCloseTo(excess!.dataSync()[0]!, 5);
+      expect(up.penalties!.normExcess).toBeGreaterThan(0.01);
       const plain = await walkUp(chain, walkDown(scheduler, 0.5, steps, start, noise, params, shown), plan, dy);
-      expect(plain.kl).toBeUndefined();
+      expect(plain.penalties).toBeUndefined();
       expect(() => expectClose(plain.params.first!, whole.params.first!, 0.01)).toThrow();
     },
   );

@@ -1,22 +1,9 @@
-import {
-  add,
-  clone,
-  dispose,
-  div,
-  mean,
-  mul,
-  square,
-  sub,
-  tidy,
-  zerosLike,
-  type Scalar,
-  type Tensor,
-  type Tensor4D,
-} from '@tensorflow/tfjs-core';
+import { add, clone, dispose, div, mul, zerosLike, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
 import { disposeTensors, vjp } from '@alignprop/autograd-ext';
 import type { Scheduler, Step } from '@alignprop/diffusion';
 import { isEntered, trains, type Shown, type StepPlan } from '../estimators/plans.js';
 import { levelsAfter } from './exact-step.js';
+import { penalised, type Penalties, type PenaltyWeights } from './prediction-penalties.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
 
 /** A walk down a denoising chain: no tape, only the latents and predictions that the walk up needs. */
@@ -60,14 +47,20 @@ export interface ChainGradients {
    * all noisier latents.
    */
   readonly latents: readonly (Tensor4D | undefined)[];
-  /** The mean squared difference from the reference predictions over trained steps and elements, with a `klWeight`. */
-  readonly kl?: number;
+  /** With weights of penalties: their means over trained steps. */
+  readonly penalties?: Penalties;
+}
+
+export interface WalkUpOptions {
+  readonly signal?: AbortSignal;
+  /** Weights of penalties on the predictions; 0 by default. */
+  readonly penaltyWeights?: Partial<PenaltyWeights>;
 }
 
 /** Options of the walk up at one step. */
 interface StepOptions {
   readonly plan: StepPlan;
-  readonly klWeight: number;
+  readonly weights: PenaltyWeights;
 }
 
 /**
@@ -80,8 +73,8 @@ interface StepOptions {
  * the scheduler's own path, never the model. Where the reward is shown a predicted x_0, S is that prediction at the
  * last step. The loop ends at the earliest step that trains. Memory: one model call and T latents.
  *
- * A `klWeight` λ adds λ·mean(ε - ε_ref)² to the loss, a mean over trained steps and elements (DRaFT+), whatever their
- * weights; its gradient is added to w·(∂S/∂ε)ᵀ g, and passes to the latents by c / w. As in torch under `no_grad`,
+ * Penalties on the predictions (`Penalties`) are added to the loss, as means over trained steps, whatever the weights
+ * of these; their gradient is added to w·(∂S/∂ε)ᵀ g, and passes to the latents by c / w. As in torch under `no_grad`,
  * ε_ref counts as a constant, also where the gradient of the latents goes through ε.
  * @param gradient dL/dx_0, that of the last latents `[B, h, w, C]`; stays the caller's
  * @throws if the plan does not fit the trajectory or trains nothing; the signal's reason, between steps; nothing
@@ -92,7 +85,7 @@ export async function walkUp(
   trajectory: Trajectory,
   plan: readonly StepPlan[],
   gradient: Tensor4D,
-  { signal, klWeight = 0 }: { signal?: AbortSignal; klWeight?: number } = {},
+  { signal, penaltyWeights: { kl = 0, norm = 0 } = {} }: WalkUpOptions = {},
 ): Promise<ChainGradients> {
   const { steps } = trajectory;
   const earliest = plan.findIndex(trains);
@@ -105,7 +98,7 @@ export async function walkUp(
   const latents: (Tensor4D | undefined)[] = steps.map(() => undefined);
   const share = 1 / plan.filter(trains).length;
   let params: Gradients = {};
-  let kl = 0;
+  const penalties = { kl: 0, normExcess: 0 };
   try {
     latents.push(clone(gradient));
     for (let i = steps.length - 1; i >= earliest; i--) {
@@ -113,14 +106,15 @@ export async function walkUp(
       const { weight, coupling } = plan[i]!;
       const up = await stepUp(chain, trajectory, i, latents[i + 1]!, {
         plan: { weight, coupling: i > earliest ? coupling : 0 },
-        klWeight: klWeight * share,
+        weights: { kl: kl * share, norm: norm * share },
       });
       params = accumulate(params, up.params);
-      kl += up.kl * share;
+      penalties.kl += (up.penalties?.kl ?? 0) * share;
+      penalties.normExcess += (up.penalties?.normExcess ?? 0) * share;
       if (i > earliest) latents[i] = up.latents;
       else up.latents.dispose();
     }
-    return { params, latents, ...(klWeight > 0 && { kl }) };
+    return { params, latents, ...((kl > 0 || norm > 0) && { penalties }) };
   } catch (error) {
     dispose([params, latents]);
     throw error;
@@ -136,26 +130,27 @@ async function stepUp(
   trajectory: Trajectory,
   i: number,
   gradient: Tensor4D,
-  { plan, klWeight }: StepOptions,
-): Promise<{ params: Gradients; latents: Tensor4D; kl: number }> {
+  { plan, weights }: StepOptions,
+): Promise<{ params: Gradients; latents: Tensor4D; penalties?: Penalties }> {
   const { steps, latents, modelOutputs } = trajectory;
   const [direct, ofPrediction] = schedulerVjp(chain, trajectory, i, gradient, plan); // (∂S/∂x)ᵀ g, (∂S/∂ε)ᵀ g
-  if (!ofPrediction) return { params: {}, latents: direct, kl: 0 };
+  if (!ofPrediction) return { params: {}, latents: direct };
   const { weight, coupling } = plan;
   const dy = trains(plan) ? times(ofPrediction, weight) : ofPrediction;
   const owned: Tensor[] = [direct, dy];
   try {
-    const isCompared = klWeight > 0 && trains(plan);
+    const isCompared = (weights.kl > 0 || weights.norm > 0) && trains(plan);
     const reference = isCompared ? await chain.referencePrediction!(latents[i]!, steps[i]!) : undefined;
-    const penalty = reference && klPenalty(dy, modelOutputs[i]!, reference, klWeight);
-    if (penalty) owned.push(reference, penalty.dy, penalty.kl);
+    if (reference) owned.push(reference);
+    const penalty = reference && (await penalised(dy, modelOutputs[i]!, reference, weights));
+    if (penalty) owned.push(penalty.dy);
     const through = await chain.predictionVjp(latents[i]!, steps[i]!, penalty?.dy ?? dy, coupling !== 0, i);
     if (!trains(plan)) disposeTensors(through.params);
     const [passed] = through.inputs.map((input) => times(input, trains(plan) ? coupling / weight : coupling));
     const sum = passed ? (add(direct, passed) as Tensor4D) : clone(direct);
     passed?.dispose();
     const params = trains(plan) ? through.params : {};
-    return { params, latents: sum, kl: penalty ? (await penalty.kl.data())[0]! : 0 };
+    return { params, latents: sum, penalties: penalty?.penalties };
   } finally {
     dispose(owned);
   }
@@ -196,15 +191,3 @@ function schedulerVjp(
   value.dispose();
   return inputs as [Tensor4D, Tensor4D?];
 }
-
-/** Adds the gradient of weight·mean(difference²) to that of a prediction, `[B, h, w, C]`; `kl` is the mean, []. */
-const klPenalty = (
-  dy: Tensor4D,
-  prediction: Tensor4D,
-  reference: Tensor4D,
-  weight: number,
-): { dy: Tensor4D; kl: Scalar } =>
-  tidy(() => {
-    const difference = sub(prediction, reference);
-    return { dy: add(dy, mul(difference, (2 * weight) / difference.size)), kl: mean(square(difference)) };
-  });

@@ -31,7 +31,7 @@ export const resumeRules = table<Rule>({
   ...named('warned', [
     ...['train_batch_size', 'train_gradient_accumulation_steps', 'train_learning_rate', 'train_lr_scheduler'],
     ...['train_lr_warmup_steps', 'train_adam_beta1', 'train_adam_beta2', 'train_adam_weight_decay'],
-    ...['train_adam_epsilon', 'train_max_grad_norm', 'kl_weight', 'lora_init'],
+    ...['train_adam_epsilon', 'train_max_grad_norm', 'kl_weight', 'norm_weight', 'lora_init'],
     ...['data_weight', 'data_batch_size', 'data', 'reward_perturbation'],
     ...['estimator', 'estimator_steps', 'estimator_copies', 'estimator_last', 'backprop_strategy', 'backprop_kwargs'],
     ...['cfg_gradient', 'cfg_gradient_compensation', 'reuse_features', 'reuse_features_block', 'reward_crop'],

@@ -7,8 +7,9 @@ import type { StepMetrics } from '../trackers/metrics.js';
 export interface Round {
   /** One value per image. */
   readonly rewards: ArrayLike<number>;
-  /** See `ChainGradients.kl`. */
+  /** See `Penalties`. */
   readonly kl?: number;
+  readonly normExcess?: number;
   /** The diffusion loss of its data. */
   readonly dataLoss?: number;
   /** The named terms of the reward, one value per image. */
@@ -29,9 +30,9 @@ export async function gatherRounds(collective: Collective, rounds: readonly Roun
 /** All numbers of all rounds, in order. */
 const packed = (rounds: readonly Round[]): Float64Array =>
   Float64Array.from(
-    rounds.flatMap(({ rewards, kl, dataLoss, terms }) => [
+    rounds.flatMap(({ rewards, terms, ...round }) => [
       ...Array.from(rewards),
-      ...[kl, dataLoss].filter((value) => value !== undefined),
+      ...presentLosses(round).map((name) => round[name]!),
       ...Object.values(terms).flatMap((values) => Array.from(values)),
     ]),
   );
@@ -40,10 +41,9 @@ const packed = (rounds: readonly Round[]): Float64Array =>
 function unpacked(numbers: Float64Array, template: readonly Round[]): readonly Round[] {
   let offset = 0;
   const take = (count: number): Float64Array => numbers.subarray(offset, (offset += count));
-  return template.map(({ rewards, kl, dataLoss, terms }) => ({
+  return template.map(({ rewards, terms, ...round }) => ({
     rewards: take(rewards.length),
-    ...(kl !== undefined && { kl: take(1)[0]! }),
-    ...(dataLoss !== undefined && { dataLoss: take(1)[0]! }),
+    ...Object.fromEntries(presentLosses(round).map((name) => [name, take(1)[0]!])),
     terms: Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, take(values.length)])),
   }));
 }
@@ -51,8 +51,7 @@ function unpacked(numbers: Float64Array, template: readonly Round[]): readonly R
 /** One round of all ranks, which have the same terms. */
 const joined = (ranks: readonly Round[]): Round => ({
   rewards: ranks.flatMap(({ rewards }) => Array.from(rewards)),
-  ...(ranks[0]!.kl !== undefined && { kl: meanAndStd(ranks.map(({ kl }) => kl!)).mean }),
-  ...(ranks[0]!.dataLoss !== undefined && { dataLoss: meanAndStd(ranks.map(({ dataLoss }) => dataLoss!)).mean }),
+  ...meanLosses(ranks),
   terms: Object.fromEntries(
     Object.keys(ranks[0]!.terms).map((name) => [name, ranks.flatMap(({ terms }) => Array.from(terms[name]!))]),
   ),
@@ -61,28 +60,34 @@ const joined = (ranks: readonly Round[]): Round => ({
 /** The statistics of a step: means over all images, and the standard deviation averaged over the micro-batches. */
 export function statisticsOf(
   rounds: readonly Round[],
-  { kl_weight: klWeight, data_weight: dataWeight }: Pick<AlignPropConfig, 'kl_weight' | 'data_weight'>,
-): Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | 'kl' | 'dataLoss' | 'loss'> {
+  config: Pick<AlignPropConfig, 'kl_weight' | 'norm_weight' | 'data_weight'>,
+): Pick<StepMetrics, 'rewardMean' | 'rewardStd' | 'rewardTerms' | LossName | 'loss'> {
   const statistics = rounds.map(({ rewards }) => meanAndStd(rewards));
   const rewardMean = meanAndStd(statistics.map(({ mean }) => mean)).mean;
   const rewardStd = meanAndStd(statistics.map(({ std }) => std)).mean;
   const rewardTerms = Object.fromEntries(
     Object.entries(termsOf(rounds)).map(([name, values]) => [name, meanAndStd(values).mean]),
   );
-  const kl = meanOf(rounds.map((round) => round.kl));
-  const dataLoss = meanOf(rounds.map((round) => round.dataLoss));
-  return {
-    ...{ rewardMean, rewardStd, rewardTerms },
-    ...(kl !== undefined && { kl }),
-    ...(dataLoss !== undefined && { dataLoss }),
-    loss: klWeight * (kl ?? 0) + dataWeight * (dataLoss ?? 0) - rewardMean,
-  };
+  const losses = meanLosses(rounds);
+  const weights = { kl: config.kl_weight, normExcess: config.norm_weight, dataLoss: config.data_weight };
+  const added = lossNames.reduce((sum, name) => sum + weights[name] * (losses[name] ?? 0), 0);
+  return { rewardMean, rewardStd, rewardTerms, ...losses, loss: added - rewardMean };
 }
 
-/** The mean of the values that there are; undefined if there are none. */
-function meanOf(values: readonly (number | undefined)[]): number | undefined {
-  const present = values.filter((value) => value !== undefined);
-  return present.length === 0 ? undefined : meanAndStd(present).mean;
+/** The parts of the loss besides the reward. */
+const lossNames = ['kl', 'normExcess', 'dataLoss'] as const;
+type LossName = (typeof lossNames)[number];
+
+const presentLosses = (round: Partial<Record<LossName, number>>): readonly LossName[] =>
+  lossNames.filter((name) => round[name] !== undefined);
+
+/** The mean of each part that rounds have. */
+function meanLosses(rounds: readonly Round[]): Partial<Record<LossName, number>> {
+  const means = lossNames.map((name) => {
+    const present = rounds.map((round) => round[name]).filter((value) => value !== undefined);
+    return [name, present.length === 0 ? undefined : meanAndStd(present).mean] as const;
+  });
+  return Object.fromEntries(means.filter(([, mean]) => mean !== undefined));
 }
 
 /** The terms of all images by name, in the order of micro-batches. */

@@ -4,6 +4,7 @@ import type { Collective } from '../collective/collective.js';
 import { agree, shared } from '../collective/exchange.js';
 import { meanOfGradients } from '../collective/tensors.js';
 import type { DiffusionLossGradients } from '../gradient/diffusion-loss.js';
+import type { Penalties } from '../gradient/prediction-penalties.js';
 import type { RewardGradient } from '../gradient/reward-judge.js';
 import { TensorScope } from '../gradient/tensor-scope.js';
 import { accumulate, globalNorm, type Gradients } from '../optim/gradients.js';
@@ -48,12 +49,12 @@ export class StepTotals<M> {
     gradients: Gradients,
     { images, rewards, terms }: RewardGradient & Pick<ImageSamples<M>, 'images'>,
     { prompts, promptMetadata }: DrawnPrompts<M>,
-    kl: number | undefined,
+    penalties: Penalties | undefined,
   ): Promise<void> {
     this.#samples = { images: clone(images), rewards: clone(rewards), prompts, promptMetadata };
     this.#gradients = accumulate(this.#gradients, gradients);
     this.#scope.dispose();
-    this.#rounds.push({ rewards: await this.#samples.rewards.data(), kl, terms });
+    this.#rounds.push({ rewards: await this.#samples.rewards.data(), ...penalties, terms });
   }
 
   /** Adds the gradients of the data term, which it takes over, to the micro-batch that was added last. */

@@ -95,7 +95,7 @@ export class TrainingStep<M> {
             const isPictured = round === rounds - 1 && this.#isShown(globalStep);
             const images = isPictured ? scope.own(await microBatch.pictures(trajectory, judged)) : judged.images;
             const gradients = await microBatch.gather(up.params, trajectory); // 8 gather
-            await totals.add(gradients, { ...judged, images }, texts, up.kl);
+            await totals.add(gradients, { ...judged, images }, texts, up.penalties);
             if (data) totals.addData(await data.gradients(1 / rounds)); // 9 data: of the diffusion loss
           });
         }

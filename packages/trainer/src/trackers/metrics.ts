@@ -18,11 +18,16 @@ export interface StepMetrics {
    * steps, before the update.
    */
   readonly kl?: number;
+  /**
+   * With `kl_weight` or `norm_weight`, how much longer the predictions are than without the adapter; see `Penalties`.
+   */
+  readonly normExcess?: number;
   /** The diffusion loss of the data before the update, with a `data_weight`. */
   readonly dataLoss?: number;
   /**
-   * -rewardMean, plus `kl_weight` · `kl` and `data_weight` · `dataLoss` where these weights are set. TRL reports
-   * 10 - rewardMean: the constant has no effect on the gradient and only hides the scale of the reward.
+   * -rewardMean, plus `kl_weight` · `kl`, `norm_weight` · `normExcess` and `data_weight` · `dataLoss` where these
+   * weights are set. TRL reports 10 - rewardMean: the constant has no effect on the gradient and only hides the scale
+   * of the reward.
    */
   readonly loss: number;
   /** The L2 norm of all gradients together before clipping. */
@@ -49,6 +54,7 @@ export function metricsRecord({
   rewardStd,
   rewardTerms,
   kl,
+  normExcess,
   dataLoss,
   loss,
   gradNorm,
@@ -70,6 +76,7 @@ export function metricsRecord({
     reward_std: rewardStd,
     ...termRecord(rewardTerms),
     ...(kl !== undefined && { kl }),
+    ...(normExcess !== undefined && { norm_excess: normExcess }),
     ...(dataLoss !== undefined && { data_loss: dataLoss }),
     loss,
     grad_norm: gradNorm,
