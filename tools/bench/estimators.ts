@@ -1,8 +1,8 @@
 // npm run estimators -w tools [-- --seeds 0,1,2 --only refl,drtune --rewards jpeg,picture --runs FOLDER
-// --output docs/estimators] Compares the estimators of the reward's gradient: trains the embedded model with each, with
-// the same number of UNet calls and with the same CPU time, and judges it on held-out prompts. Runs already in FOLDER
-// are not repeated, so that the comparison can be stopped and continued. Writes tables into OUTPUT.md, the plot to
-// OUTPUT.svg, all numbers to OUTPUT.json.
+// --output docs/estimators --report] Compares the estimators of the reward's gradient: trains the embedded model with
+// each, with the same number of UNet calls and with the same CPU time, and judges it on held-out prompts. Runs already in
+// FOLDER are not repeated, so that the comparison can be stopped and continued; --report trains nothing more. Writes
+// tables into OUTPUT.md, the plot to OUTPUT.svg, all numbers to OUTPUT.json.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -25,6 +25,7 @@ const { values: flags } = parseArgs({
     rewards: { type: 'string', default: 'jpeg,picture' },
     runs: { type: 'string', default: beside('../dist/estimators') },
     output: { type: 'string', default: beside('../../docs/estimators') },
+    report: { type: 'boolean', default: false },
   },
 });
 
@@ -75,6 +76,7 @@ for (const rewardName of flags.rewards.split(',')) {
   for (const seed of seeds)
     for (const name of flags.only?.split(',') ?? Object.keys(methods)) {
       const file = `${flags.runs}/${rewardName}-${name.replaceAll(/[^\w-]+/g, '-')}-${seed}.jsonl`;
+      if (flags.report && !existsSync(file)) continue;
       const startFile = `${flags.runs}/${rewardName}-start.jsonl`;
       const rows = await run({ config: methods[name]!, reward, seed, budget, file, startFile });
       const { steps: taken, cpuSeconds, reward: reached, recognised, diversity } = rows.at(-1)!;
