@@ -1,7 +1,7 @@
 // npm run estimators -w tools [-- --seeds 0,1,2 --only refl,drtune --rewards jpeg,picture --runs FOLDER
 // --output docs/estimators --report] Compares the estimators of the reward's gradient: trains the embedded model with
-// each, with the same number of UNet calls and with the same CPU time, and judges it on held-out prompts. Runs already in
-// FOLDER are not repeated, so that the comparison can be stopped and continued; --report trains nothing more. Writes
+// each, with the same number of UNet calls and with the same CPU time, and judges it on held-out prompts. Runs already
+// in FOLDER are not repeated, so that the comparison can be stopped and continued; --report trains nothing more. Writes
 // tables into OUTPUT.md, the plot to OUTPUT.svg, all numbers to OUTPUT.json.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
