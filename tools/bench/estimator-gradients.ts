@@ -1,4 +1,4 @@
-import { dispose } from '@tensorflow/tfjs-core';
+import { add, dispose, mul, tensor, tidy } from '@tensorflow/tfjs-core';
 import { disposeTensors, OnnxRuntimeEngine, random, trainable } from '@alignprop/autograd-ext';
 import { DDIMScheduler, StableDiffusionPipeline } from '@alignprop/diffusion';
 import { addLora } from '@alignprop/lora';
@@ -39,9 +39,8 @@ export async function gradientStatistics(
   const params = addLora(base.unet.params, { r: 4, loraAlpha: 4, targetModules }, random(1));
   const noise = random(2);
   for (const variable of Object.values(trainable(params))) {
-    const values = noise.randn(variable.size).map((value) => 0.02 * value);
-    const moved = variable.add(values as never);
-    variable.assign(moved as never);
+    const moved = tidy(() => add(variable, mul(tensor(noise.randn(variable.size), variable.shape), 0.02)));
+    variable.assign(moved);
     moved.dispose();
   }
   const pipeline = base.with({
