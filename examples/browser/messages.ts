@@ -7,7 +7,7 @@ export type Task =
   | ({ readonly kind: 'draw'; readonly adapter?: AdapterFile } & Drawing)
   | ({ readonly kind: 'train'; readonly adapter?: AdapterFile } & Training);
 
-/** What is opened. */
+/** A model to open, and the engine for it. */
 export interface Opening {
   /** A hub id; undefined for the embedded model. */
   readonly model?: string;
@@ -15,13 +15,13 @@ export interface Opening {
   readonly engine?: string;
 }
 
-/** What is drawn: a picture for each prompt. */
+/** Pictures to draw, one for each prompt. */
 export interface Drawing {
   readonly prompts: readonly string[];
   readonly settings: Settings;
 }
 
-/** What a training run does. */
+/** A training run. */
 export interface Training extends Drawing {
   /** The text of the reward: an expression whose value is a function. */
   readonly reward: string;
@@ -41,7 +41,7 @@ export interface Picture {
 /** The opened model. */
 export interface OpenedModel {
   readonly name: string;
-  /** What computes: an engine and its device. */
+  /** The engine that computes, and its device. */
   readonly engine: string;
   /** Says why it is a slower engine than the one that was asked for; '' if it is not. */
   readonly remark: string;
@@ -49,7 +49,7 @@ export interface OpenedModel {
   readonly denoisingSteps?: number;
 }
 
-/** What the worker tells while it works on a task. */
+/** The news that the worker sends while it works on a task. */
 export type Report =
   | { readonly kind: 'loaded'; readonly bytes: number; readonly total: number }
   | {

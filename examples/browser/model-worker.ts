@@ -1,6 +1,6 @@
 import type { Failure, OpenedModel, Outcome, Picture, Report, Task } from './messages.js';
 
-/** What each kind of task returns; undefined where it was stopped. */
+/** The result of each kind of task; undefined where it was stopped. */
 interface Results {
   open: OpenedModel;
   draw: readonly Picture[] | undefined;

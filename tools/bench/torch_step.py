@@ -84,5 +84,6 @@ def step():
 best = 1e9
 for _ in range(a.reps): t0 = time.perf_counter(); r = step(); best = min(best, time.perf_counter() - t0)
 print(json.dumps(dict(model=a.model, size=S, steps=T, attached=len(att), batch=B, dtype=a.dtype, scheduler=a.scheduler,
-    guidance=w, tiny_decoder=a.tiny_decoder, checkpoint=not a.no_checkpoint, step_s=round(best, 3), unet_fwd_s=round(fwd, 4),
+    guidance=w, tiny_decoder=a.tiny_decoder, checkpoint=not a.no_checkpoint, step_s=round(best, 3),
+    unet_fwd_s=round(fwd, 4),
     peak_rss_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2), reward=r)))

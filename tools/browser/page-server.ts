@@ -19,7 +19,7 @@ export interface ServedPage {
   readonly program: string;
   /** The folder of the model that it fetches: /model.json lists the files, /model/… has them. */
   readonly model: string;
-  /** What follows `?` in the page's address. */
+  /** The part of the page's address after `?`. */
   readonly query?: string;
   /** Flags of Chromium; by default it uses no GPU. */
   readonly flags?: readonly string[];

@@ -2,8 +2,8 @@ import type { TorchGenerator } from '@alignprop/autograd-ext';
 import { roundHalfEven } from '@alignprop/diffusion';
 import { lateBiased, uniformPair } from './draws.js';
 import { needsSteps, type Estimator } from './estimator.js';
-import { chainPlan, rescaledWeight, type SparseOptions } from './flowbp-sparse.js';
-import type { DrawnPlan, Plan, PlannedChain } from './plans.js';
+import { rescaledWeight, type SparseOptions } from './flowbp-sparse.js';
+import { chainPlan, type DrawnPlan, type Plan, type PlannedChain } from './plans.js';
 
 export interface BridgeOptions extends SparseOptions {
   /** α: the share of the gradient that passes through the model's input at the anchor. */

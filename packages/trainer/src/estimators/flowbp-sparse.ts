@@ -1,7 +1,7 @@
 import type { TorchGenerator } from '@alignprop/autograd-ext';
 import { lateBiased } from './draws.js';
 import type { Estimator } from './estimator.js';
-import { detachedStep, type DrawnPlan, type Plan, type PlannedChain, type StepPlan } from './plans.js';
+import { chainPlan, type DrawnPlan, type Plan, type PlannedChain } from './plans.js';
 import { shareFactor, straightPath } from './straight-path.js';
 
 export interface SparseOptions {
@@ -38,13 +38,6 @@ export function sparsePlan(chain: PlannedChain, active: readonly number[], resca
 /** 1 + γ(Σ|h| / Σ_active|h| - 1). */
 export const rescaledWeight = (chain: PlannedChain, active: readonly number[], rescale: number): number =>
   rescale === 0 ? 1 : 1 + rescale * (shareFactor(straightPath(chain), active) - 1);
-
-/** A plan of the whole chain with factors at some steps. */
-export const chainPlan = ({ steps }: PlannedChain, entered: ReadonlyMap<number, StepPlan>): DrawnPlan => ({
-  steps: Array.from({ length: steps }, (_, i) => entered.get(i) ?? detachedStep),
-  shown: 'x_0',
-  renoised: 0,
-});
 
 /** K = 4, late bias 1 and γ = 0.5 by default, as in FlowBP's configurations. */
 export const sparseEstimator: Estimator = {

@@ -1,7 +1,6 @@
 import { roundHalfEven } from '@alignprop/diffusion';
-import { chainPlan } from './flowbp-sparse.js';
 import type { Pair } from './draws.js';
-import type { DrawnPlan, Leap, PlannedChain, StepPlan } from './plans.js';
+import { chainPlan, type DrawnPlan, type Leap, type PlannedChain, type StepPlan } from './plans.js';
 import { straightPath, type StraightPath } from './straight-path.js';
 
 export interface LeapOptions {

@@ -89,6 +89,13 @@ export interface Plan {
   emptyProbability?(steps: number): number;
 }
 
+/** A plan of the whole chain with factors at some steps. */
+export const chainPlan = ({ steps }: PlannedChain, entered: ReadonlyMap<number, StepPlan>): DrawnPlan => ({
+  steps: Array.from({ length: steps }, (_, i) => entered.get(i) ?? detachedStep),
+  shown: 'x_0',
+  renoised: 0,
+});
+
 /**
  * Draws a plan for one chain. A draw that would train nothing has no gradient (TRL crashes on it) and is drawn again.
  * @throws if no draw can train a step

@@ -6,9 +6,9 @@ import { engineNames, startEngine } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
 import { adaptedSD15, batchAt } from '../__fixtures__/adapted-sd15.js';
 import { bridgePlan } from '../estimators/flowbp-bridge.js';
-import { chainPlan, sparsePlan } from '../estimators/flowbp-sparse.js';
+import { sparsePlan } from '../estimators/flowbp-sparse.js';
 import { leapPlan } from '../estimators/leaps.js';
-import { attachedStep, type DrawnPlan, type PlannedChain, type StepPlan } from '../estimators/plans.js';
+import { attachedStep, chainPlan, type DrawnPlan, type PlannedChain, type StepPlan } from '../estimators/plans.js';
 import { AlignPropGradient, type GradientInputs } from '../gradient/alignprop-gradient.js';
 import type { Trajectory } from '../gradient/walk-up.js';
 
