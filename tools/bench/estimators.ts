@@ -13,6 +13,7 @@ import { jpegCompressibility, type RewardFunction } from '@alignprop/rewards';
 import { estimatorNames, type AlignPropConfigInput } from '@alignprop/trainer';
 import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
 import { gradientStatistics } from './estimator-gradients.js';
+import { estimatorOptions } from './estimator-options.js';
 import { gradientTableOf, plotOf, tableOf, type Runs } from './estimators-report.js';
 import { run, setting, type Budget } from './estimators-run.js';
 import { writePage } from './write-page.js';
@@ -31,17 +32,9 @@ const { values: flags } = parseArgs({
 
 const budget: Budget = { calls: 1500, cpuSeconds: 15 };
 
-const { sample_num_steps: steps } = setting;
-/** Options that make an estimator fit ten steps; the others have their defaults. */
-const fitting: Readonly<Record<string, AlignPropConfigInput>> = {
-  'per-step': { truncated_rand_backprop_minmax: [0, steps] },
-  fixed: { truncated_backprop_rand: false, truncated_backprop_timestep: steps - 2 },
-  uniform: { backprop_kwargs: { uniform: { min: 0, max: steps } } },
-  gaussian: { backprop_kwargs: { gaussian: { mean: 0.84 * steps, std: 0.1 * steps } } },
-};
 /** The estimators, and cheaper variants of the recommended one. */
 const methods: Readonly<Record<string, AlignPropConfigInput>> = {
-  ...Object.fromEntries(estimatorNames.map((estimator) => [estimator, { estimator, ...fitting[estimator] }])),
+  ...Object.fromEntries(estimatorNames.map((name) => [name, estimatorOptions(name, setting.sample_num_steps)])),
   'drtune + conditional': { estimator: 'drtune', cfg_gradient: 'conditional' },
   'drtune + conditional + interval': {
     ...{ estimator: 'drtune', cfg_gradient: 'conditional', guidance_interval: [0.2, 0.8] },

@@ -1,5 +1,6 @@
 // npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2
-// --runs 5 --only unet,image,train --scheduler ddim --guidance 5 --reward-decoder DIR]
+// --runs 5 --only unet,image,train --scheduler ddim --guidance 5 --estimator refl --cfg-gradient conditional
+// --guidance-interval 0.2,0.8 --reuse-features 2 --reward-crop PIXELS --reward-decoder DIR]
 // Measures seconds and memory of UNet calls, images and training steps. Each row of the table runs in its own process,
 // so that its peak memory is not that of another.
 import { spawn } from 'node:child_process';
@@ -10,8 +11,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { memory, version_core as tfjs } from '@tensorflow/tfjs-core';
 import { AutoencoderTiny, StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { EstimatorName } from '@alignprop/trainer';
 import { engines } from './engines.js';
-import { measurements, type BenchOptions } from './measurements.js';
+import { measurements, type BenchOptions, type Savings } from './measurements.js';
 import { formatTable, type Row, type WatchedRow } from './table.js';
 import { watchMemory } from './watch-memory.js';
 
@@ -27,6 +29,11 @@ const { values: flags } = parseArgs({
     runs: { type: 'string', default: '5' },
     scheduler: { type: 'string', default: 'ddim' }, // of training steps
     guidance: { type: 'string', default: '5' },
+    estimator: { type: 'string' }, // of training steps, in place of the last --attached ones
+    'cfg-gradient': { type: 'string' },
+    'guidance-interval': { type: 'string' },
+    'reuse-features': { type: 'string' },
+    'reward-crop': { type: 'string' },
     'reward-decoder': { type: 'string' },
     only: { type: 'string', default: Object.keys(measurements).join() },
     row: { type: 'string' }, // set in the child process that measures this row
@@ -40,11 +47,25 @@ const options: BenchOptions = {
   runs: Number(flags.runs),
   scheduler: flags.scheduler,
   guidanceScale: Number(flags.guidance),
+  estimator: flags.estimator as EstimatorName | undefined,
   rewardDecoder: undefined,
+  savings: savings(),
 };
 
 if (flags.row) console.log(JSON.stringify(await measureRow(flags.row)));
 else await printTable();
+
+/** Returns the options of cheaper gradients that flags set; the trainer checks their values. */
+function savings(): Savings {
+  const numbers = (name: 'guidance-interval' | 'reuse-features' | 'reward-crop') => flags[name]?.split(',').map(Number);
+  const all = {
+    cfg_gradient: flags['cfg-gradient'],
+    guidance_interval: numbers('guidance-interval'),
+    reuse_features: numbers('reuse-features')?.[0],
+    reward_crop: numbers('reward-crop')?.[0],
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Savings;
+}
 
 async function measureRow(name: string): Promise<Row> {
   const { engine, heapBytes } = await known(

@@ -2,14 +2,22 @@ import { dispose, scalar, tensor1d, type Tensor } from '@tensorflow/tfjs-core';
 import { randn, random } from '@alignprop/autograd-ext';
 import { DDIMScheduler, guidedPrediction, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { jpegCompressibility } from '@alignprop/rewards';
-import { AlignPropTrainer, type AlignPropConfig } from '@alignprop/trainer';
+import {
+  AlignPropTrainer,
+  type AlignPropConfig,
+  type AlignPropConfigInput,
+  type EstimatorName,
+} from '@alignprop/trainer';
+import { estimatorOptions } from './estimator-options.js';
 
 export interface BenchOptions {
   readonly batch: number;
   /** Height and width in pixels; the model's own by default. */
   readonly size: number | undefined;
   readonly steps: number;
-  /** Attached steps of a training step, the last ones of the chain. */
+  /** The estimator of training steps; undefined attaches the last `attached` steps. */
+  readonly estimator: EstimatorName | undefined;
+  /** Attached steps of a training step without an estimator. */
   readonly attached: number;
   /** Measured runs; one warm-up run comes first, which loads the weights. */
   readonly runs: number;
@@ -18,7 +26,14 @@ export interface BenchOptions {
   readonly guidanceScale: number;
   /** The tiny decoder of training steps. */
   readonly rewardDecoder: Autoencoder | undefined;
+  /** What makes the gradient cheaper, by the names of the configuration; those left out keep their defaults. */
+  readonly savings: Savings;
 }
+
+export type Savings = Pick<
+  AlignPropConfigInput,
+  'cfg_gradient' | 'guidance_interval' | 'reuse_features' | 'reward_crop'
+>;
 
 /** Returns the seconds of each run, the warm-up included. */
 export type Measurement = (pipeline: StableDiffusionPipeline, options: BenchOptions) => Promise<number[]>;
@@ -35,8 +50,13 @@ export const measurements: Readonly<
     measure: images,
   },
   train: {
-    label: ({ batch, steps, attached, rewardDecoder }) =>
-      `training step, batch ${batch}, ${attached} of ${steps} attached${rewardDecoder ? ', tiny decoder' : ''}`,
+    label: ({ batch, steps, attached, estimator, rewardDecoder, savings }) =>
+      [
+        `training step, batch ${batch}`,
+        estimator ? `${estimator} in ${steps} steps` : `${attached} of ${steps} attached`,
+        ...(rewardDecoder ? ['tiny decoder'] : []),
+        ...Object.entries(savings).map(([name, value]) => `${name} ${String(value)}`),
+      ].join(', '),
     measure: trainingSteps,
   },
 };
@@ -87,11 +107,12 @@ async function images(
   });
 }
 
-/** Measures an optimizer step of AlignProp with the last `attached` denoising steps attached. */
+/** Measures an optimizer step of AlignProp. */
 async function trainingSteps(
   pipeline: StableDiffusionPipeline,
-  { batch, size, steps, attached, runs, scheduler, guidanceScale, rewardDecoder }: BenchOptions,
+  { batch, size, steps, attached, estimator, runs, scheduler, guidanceScale, rewardDecoder, savings }: BenchOptions,
 ): Promise<number[]> {
+  const truncation = { truncated_backprop_rand: false, truncated_backprop_timestep: steps - attached };
   const trainer = new AlignPropTrainer({
     pipeline,
     promptFunction: () => [prompt, undefined],
@@ -104,9 +125,8 @@ async function trainingSteps(
       scheduler: scheduler as AlignPropConfig['scheduler'],
       sample_num_steps: steps,
       sample_guidance_scale: guidanceScale,
-      backprop_strategy: 'fixed',
-      truncated_backprop_rand: false,
-      truncated_backprop_timestep: steps - attached,
+      ...(estimator ? estimatorOptions(estimator, steps) : truncation),
+      ...savings,
       height: size ?? null,
       width: size ?? null,
     },
