@@ -47,17 +47,12 @@ export const bundlers: readonly Bundler[] = [
       output: 'out-webpack',
     },
     server: {
+      // Webpack writes CommonJS, which Node takes for ES modules in a project of "type": "module" if it ends in .js.
       command: [
-        'webpack',
-        './server.mjs',
-        '--mode',
-        'production',
-        '--target',
-        'node',
-        '--output-path',
-        'out-webpack-node',
+        ...['webpack', './server.mjs', '--mode', 'production', '--target', 'node', '--output-path', 'out-webpack-node'],
+        ...['--output-filename', 'main.cjs', '--output-chunk-filename', '[name].cjs'],
       ],
-      output: 'out-webpack-node/main.js',
+      output: 'out-webpack-node/main.cjs',
     },
   },
   {

@@ -12,7 +12,7 @@ import { pack } from './pack.js';
 import { runPage } from './page-host.js';
 import { createProject, type Project } from './project.js';
 import { runtimes } from './runtimes.js';
-import { checkTypes } from './type-check.js';
+import { checkTypes, typePackages } from './type-check.js';
 
 const { only, keep } = parseArgs({ options: { only: { type: 'string' }, keep: { type: 'string' } } }).values;
 const folder = keep ?? mkdtempSync(join(tmpdir(), 'alignprop-consumers-'));
@@ -26,7 +26,7 @@ try {
   const packages = [
     ...(isAsked('bundlers') ? [...bundlers.flatMap(({ packages }) => packages), ...nextPackages] : []),
     ...runtimes.map(({ install }) => install),
-    ...['typescript@6.0.3', '@types/node@20.19.43'],
+    ...typePackages,
   ];
   const project = createProject(home, pack(folder), [...new Set(packages)]);
   const [expected] = await attempt('Node, unbundled', () => runServer(project, ['node', 'server.mjs']));

@@ -1,3 +1,5 @@
+import { syncFile } from './sync-file.js';
+
 // Errors where the platform or file system cannot flush a folder: on Windows, on some network file systems.
 const unsupportedCodes = ['EACCES', 'EBADF', 'EINVAL', 'EISDIR', 'ENOSYS', 'ENOTSUP', 'EPERM'];
 
@@ -10,7 +12,7 @@ export async function syncFolder(path: string): Promise<void> {
   const { open } = await import('node:fs/promises');
   try {
     const folder = await open(path, 'r');
-    await folder.sync().finally(() => folder.close());
+    await syncFile(folder).finally(() => folder.close());
   } catch (error) {
     if (!unsupportedCodes.includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }

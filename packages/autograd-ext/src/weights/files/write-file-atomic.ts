@@ -1,5 +1,6 @@
 import { describeSpace } from './free-space.js';
 import { MAX_TRANSFER } from './local-file.js';
+import { syncFile } from './sync-file.js';
 import { syncFolder } from './sync-folder.js';
 
 /** The contents of a file: one piece, or several that are written one after another. */
@@ -47,7 +48,7 @@ async function writeAndFlush(path: string, pieces: Iterable<Uint8Array> | AsyncI
   const file = await open(path, 'wx');
   try {
     for await (const piece of pieces) await writeAll(file, piece);
-    await file.sync();
+    await syncFile(file);
   } finally {
     await file.close();
   }

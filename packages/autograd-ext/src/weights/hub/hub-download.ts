@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { ifPresent } from '../../if-present.js';
+import { syncFile } from '../files/sync-file.js';
 import type { FileTarget, HubFile } from './hub-file.js';
 import { HubRefusal, hubRequest, HubUnreachableError } from './hub-request.js';
 import type { HubSettings } from './hub-settings.js';
@@ -136,7 +137,7 @@ async function save(
     received += piece.byteLength;
     report();
   }
-  await writing(incomplete, file, () => output.sync());
+  await writing(incomplete, file, () => syncFile(output));
   if (file.size !== undefined && received > file.size) {
     await output.truncate();
     throw new Error(`hub: '${path}' of '${id}' got ${received} bytes, expected ${file.size}. Try again.`);
