@@ -51,6 +51,7 @@ const rooms = {
     ['engine/onnxruntime/graph'],
     ['engine/onnxruntime/recorder'],
     ['engine/onnxruntime/emit'],
+    ['engine/onnxruntime/substitutes'],
     ['engine/onnxruntime/recording'],
     ['engine/onnxruntime/passes'],
     ['engine/onnxruntime/runtime'],

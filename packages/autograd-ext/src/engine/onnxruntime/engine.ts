@@ -5,7 +5,7 @@ import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, SavedForward } from '../engine.js';
 import type { Precision } from '../../precision.js';
 import { onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './options.js';
-import { attend, checkAttention } from './runtime/device-faults.js';
+import { attend, canAttend } from './runtime/device-faults.js';
 import { nodeRuntime } from './runtime/node-runtime.js';
 import { Program } from './runtime/program.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './recording/record-function.js';
@@ -41,7 +41,7 @@ export class OnnxRuntimeEngine implements Engine {
   readonly #weightKeys = new WeakMap<object, string>();
   readonly #memory = new ResidualMemory();
   #count = 0;
-  #checked: Promise<void> | undefined;
+  #attends: Promise<boolean> | undefined;
   #maxMemory: number | undefined;
 
   /** @throws if an option has another name, or the precision is 'bfloat16' */
@@ -121,7 +121,7 @@ export class OnnxRuntimeEngine implements Engine {
     const { threads, profile, onCompile } = this.#options;
     const session = { device: this.device, threads, profile };
     const check = () =>
-      this.device === 'cpu' ? Promise.resolve() : checkAttention(this.device, attend(this.#runtime, session));
+      this.device === 'cpu' ? Promise.resolve(true) : canAttend(this.device, attend(this.#runtime, session));
     const name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
     const program = new Program(name, recording, {
       runtime: this.#runtime,
@@ -129,7 +129,7 @@ export class OnnxRuntimeEngine implements Engine {
       weights: this.#weights,
       memory: this.#memory,
       precision: this.precision,
-      checkAttention: () => (this.#checked ??= check()),
+      canAttend: () => (this.#attends ??= check()),
       onCompile,
     });
     programs.set(key, program);

@@ -24,8 +24,8 @@ export interface KernelCase {
   readonly tolerance?: number;
   /** The step of finite differences. */
   readonly step?: number;
-  /** tfjs backends that lack the op or compute it wrongly. */
-  readonly without?: readonly ('wasm' | 'cpu' | 'tensorflow')[];
+  /** tfjs backends that lack the op or compute it wrongly, and devices of ONNX Runtime that refuse it or are coarse. */
+  readonly without?: readonly ('wasm' | 'cpu' | 'tensorflow' | 'webgpu')[];
 }
 
 type Options = Omit<KernelCase, 'name' | 'inputs' | 'op'>;

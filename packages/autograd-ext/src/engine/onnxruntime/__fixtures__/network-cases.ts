@@ -221,7 +221,7 @@ const convolutions: KernelCase[] = [
       [2, 3, 2, 2, 3],
     ],
     (x, f) => tf.conv3d(x, f, 1, 'same'),
-    { without: ['wasm'] },
+    { without: ['wasm', 'webgpu'] },
   ),
   entry(
     'tf.conv3d, strided',
@@ -230,7 +230,7 @@ const convolutions: KernelCase[] = [
       [2, 3, 2, 2, 2],
     ],
     (x, f) => tf.conv3d(x, f, 2, 'valid'),
-    { without: ['wasm'] },
+    { without: ['wasm', 'webgpu'] },
   ),
   entry(
     'tf.depthwiseConv2d',
@@ -328,8 +328,8 @@ const pools: KernelCase[] = [
     step: 1e-3,
   }),
   entry('pool, dilated', [[1, 7, 6, 2]], (x) => tf.pool(x, [2, 2], 'avg', 'valid', [2, 2])),
-  entry('maxPool3d', [[1, 4, 5, 3, 2]], (x) => tf.maxPool3d(x, 2, 2, 'same'), { step: 1e-3 }),
-  entry('avgPool3d', [[2, 4, 4, 2, 2]], (x) => tf.avgPool3d(x, 2, 2, 'valid')),
+  entry('maxPool3d', [[1, 4, 5, 3, 2]], (x) => tf.maxPool3d(x, 2, 2, 'same'), { step: 1e-3, without: ['webgpu'] }),
+  entry('avgPool3d', [[2, 4, 4, 2, 2]], (x) => tf.avgPool3d(x, 2, 2, 'valid'), { without: ['webgpu'] }),
   ...(['MaxPool', 'AvgPool'] as const).map((name) =>
     entry(
       `${name}Grad`,

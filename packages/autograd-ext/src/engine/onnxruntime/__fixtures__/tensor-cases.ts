@@ -162,6 +162,7 @@ const shapes: KernelCase[] = [
   entry('stridedSlice', [[7, 5, 4]], (x) => tf.stridedSlice(x, [1, 0, 1], [7, 5, 3], [2, 3, 1])),
   entry('stridedSlice, backwards', [[7, 5]], (x) => tf.stridedSlice(x, [-1, 3], [0, 0], [-2, -1])),
   entry('stridedSlice, backwards to the start', [[6, 5]], (x) => tf.stridedSlice(x, [5, 3], [0, 0], [-2, -1], 0, 0b11)),
+  entry('stridedSlice, backwards from the middle', [[6, 5]], (x) => tf.stridedSlice(x, [4, 1], [0, 5], [-1, 2])),
   entry('stridedSlice, masked', [[4, 5, 6]], (x) =>
     tf.stridedSlice(x, [1, 0, 9, 2], [3, 0, 9, 5], [1, 1, 1, 2], 0b1, 0b1, 0b10, 0b100, 0),
   ),

@@ -2,6 +2,7 @@ import type { AttentionAttrs } from '../../../kernels/fused/attention.js';
 import { constant, integers, microsoft, node, nodeOutputs, type Graph, type Value } from '../graph/graph.js';
 import { registerKernelEmitter } from '../recorder/recorder.js';
 import { plain, plainView, reshaped } from '../recorder/view.js';
+import { causalMask, mergeHeads, softmax, splitHeads, swapLast } from './attention-heads.js';
 import { add, matMulValues, mul, scalar, sumLast, transpose } from './builders.js';
 
 // Attention as ONNX Runtime's fused operator; its gradient recomputes the scores, in blocks if they are large.
@@ -162,26 +163,7 @@ const input = (name: string, shape: readonly number[]): Value => ({
   dtype: 'float32',
   source: { kind: 'input', name },
 });
-/** `[B, N, C]` to `[B, heads, N, C/heads]`. */
-const splitHeads = (x: Value, heads: number): Value => {
-  const [batch, length, channels] = x.shape as [number, number, number];
-  return transpose(reshaped(x, [batch, length, heads, channels / heads]), [0, 2, 1, 3]);
-};
-/** To `[B, N, C]`; `perm` takes x to `[B, N, heads, C/heads]`. */
-const mergeHeads = (x: Value, perm: readonly number[]): Value => {
-  const split = transpose(x, perm);
-  const [batch, length, heads, width] = split.shape as [number, number, number, number];
-  return reshaped(split, [batch, length, heads * width]);
-};
 const concatColumns = (a: Value, b: Value): Value =>
   node('Concat', [a, b], [...a.shape.slice(0, -1), a.shape.at(-1)! + b.shape.at(-1)!], {
     attributes: { axis: { int: -1 } },
   });
-const causalMask = (queries: number, keys: number): Value => {
-  const values = Float32Array.from({ length: queries * keys }, (_, i) =>
-    i % keys <= Math.floor(i / keys) ? 0 : -1e30,
-  );
-  return constant(values, [queries, keys]);
-};
-const swapLast = (x: Value): Value => transpose(x, x.shape.length === 2 ? [1, 0] : [0, 1, 3, 2]);
-const softmax = (x: Value): Value => node('Softmax', [x], x.shape, { attributes: { axis: { int: -1 } } });

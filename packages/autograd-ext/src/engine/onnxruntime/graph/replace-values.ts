@@ -1,4 +1,4 @@
-import { bodyOf, dependencies, nodesOf, type Attribute, type GraphNode, type Value } from './graph.js';
+import { bodyOf, dependencies, nodesOf, type Attribute, type Graph, type GraphNode, type Value } from './graph.js';
 
 /** Rebuilds the outputs with some values replaced by others. Nodes behind replaced values are not visited. */
 export function replaceValues(outputs: readonly Value[], replacements: ReadonlyMap<Value, Value>): Value[] {
@@ -13,18 +13,32 @@ export function replaceValues(outputs: readonly Value[], replacements: ReadonlyM
 
 /**
  * Rebuilds the outputs and lets `replace` substitute nodes on the way.
- * @param replace receives each node with its inputs already rewritten, inputs before users. Returns the value to use
- * instead of the node's only output, or undefined to keep the node.
+ * @param replace receives each node with its inputs already rewritten, inputs before users. Returns the values to use
+ * instead of the node's outputs, or undefined to keep the node.
  */
-export function replaceNodes(outputs: readonly Value[], replace: (node: GraphNode) => Value | undefined): Value[] {
+export function replaceNodes(
+  outputs: readonly Value[],
+  replace: (node: GraphNode) => Value | readonly Value[] | undefined,
+): Value[] {
   const current = new Map<Value, Value>();
   const now = (value: Value) => current.get(value) ?? value;
   for (const node of nodesOf(outputs)) {
     const rebuilt = rebuild(node, now);
-    const replacement = replace(rebuilt);
-    node.outputs.forEach((output, i) => current.set(output, replacement ?? rebuilt.outputs[i]!));
+    const replacements = [replace(rebuilt) ?? rebuilt.outputs].flat();
+    node.outputs.forEach((output, i) => current.set(output, replacements[i]!));
   }
   return outputs.map(now);
+}
+
+/** Returns a subgraph's outputs for other inputs. */
+export function applyBody(body: Graph, inputs: readonly Value[]): Value[] {
+  const current = new Map(body.inputs.map((value, i) => [value, inputs[i]!]));
+  const now = (value: Value) => current.get(value) ?? value;
+  for (const node of bodyOf(body).nodes) {
+    const rebuilt = rebuild(node, now);
+    node.outputs.forEach((output, i) => current.set(output, rebuilt.outputs[i]!));
+  }
+  return body.outputs.map(now);
 }
 
 /** The same node on other inputs; the node itself if none of its inputs changes. */

@@ -1,52 +1,64 @@
 import { tensor1d } from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { useBackend } from '../../../backend.js';
 import { expectNoLeaks } from '../../../testing/index.js';
-import { attend, checkAttention, refuseFaults } from './device-faults.js';
-import { integers, node, type Value } from '../graph/graph.js';
+import { microsoft, node, nodesOf, type Value } from '../graph/graph.js';
+import { attend, avoidFaults, canAttend } from './device-faults.js';
 import { nodeRuntime } from './node-runtime.js';
+import type { Device } from './session.js';
 
 beforeAll(() => useBackend('wasm'));
 
-describe('checkAttention', () => {
-  it('accepts a device that agrees with the CPU', () =>
-    expectNoLeaks(() => checkAttention('cpu', attend(nodeRuntime, { device: 'cpu', threads: 1 }))));
+describe('canAttend', () => {
+  it('is true on a device that agrees with the CPU', () =>
+    expectNoLeaks(async () => {
+      expect(await canAttend('cpu', attend(nodeRuntime, { device: 'cpu', threads: 1 }))).toBe(true);
+    }));
 
-  it('refuses a device that disagrees with the CPU', async () => {
-    const wrong = checkAttention('webgpu', (device) =>
-      Promise.resolve([tensor1d(device === 'cpu' ? [1, -2] : [1, -1.7])]),
-    );
-    await expect(wrong).rejects.toThrow(
-      'attention on webgpu is off by 15 % of its largest value, a fault of ONNX Runtime or of ' +
-        "this machine's driver. Use device 'cpu'",
-    );
-  });
-
-  it('refuses a device that returns NaN', async () => {
-    const wrong = checkAttention('webgpu', (device) =>
-      Promise.resolve([tensor1d(device === 'cpu' ? [1, -2] : [1, NaN])]),
-    );
-    await expect(wrong).rejects.toThrow('attention on webgpu is off by NaN %');
+  it.each([
+    ['is 15 % off', -1.7, false],
+    ['is 0.5 % off', -1.99, true],
+    ['returns NaN', NaN, false],
+  ])('compares a device that %s', async (_, value, expected) => {
+    const results = { cpu: [1, -2], webgpu: [1, value] } as const;
+    const run = (device: Device) => Promise.resolve([tensor1d([...results[device as 'cpu']])]);
+    expect(await canAttend('webgpu', run)).toBe(expected);
   });
 });
 
-describe('refuseFaults', () => {
-  const x: Value = { shape: [1, 4, 6, 6], dtype: 'float32', source: { kind: 'input', name: 'x' } };
-  const grouped = node('ConvTranspose', [x, x], [1, 4, 6, 6], { attributes: { group: { int: 4 } } });
-  const slice = (step: number) =>
-    node('Slice', [x, integers([-1]), integers([-7]), integers([2]), integers([step])], [1, 4, 3, 6]);
-  const nodeOf = ({ source }: Value) => (source as Extract<Value['source'], { kind: 'node' }>).node;
+describe('avoidFaults', () => {
+  const image: Value = { shape: [1, 4, 6, 6], dtype: 'float32', source: { kind: 'input', name: 'x' } };
+  const volume: Value = { ...image, shape: [1, 4, 6, 6, 6] };
+  const opsOf = (outputs: readonly Value[]) => new Set(nodesOf(outputs).map(({ op }) => op));
+  const cosine = node('Cos', [image], image.shape);
+  const attributes = { num_heads: { int: 2 }, scale: { float: 0.5 } };
+  const tokens: Value = { ...image, shape: [1, 9, 4] };
+  const attention = node('MultiHeadAttention', [tokens, tokens, tokens], tokens.shape, {
+    domain: microsoft,
+    attributes,
+  });
+  const answering = (answer: boolean) => vi.fn(() => Promise.resolve(answer));
 
-  it.each([
-    [grouped, 'gradients of depthwise convolutions'],
-    [slice(-2), 'slices that go backwards by more than one'],
-  ])('names the operator that a device computes wrongly (case %#)', (value, what) => {
-    expect(() => refuseFaults('reward', [nodeOf(value)], 'webgpu')).toThrow(
-      `'reward' cannot run on webgpu: ONNX Runtime computes ${what} wrongly there. Use device 'cpu'.`,
+  it('replaces operators on webgpu and leaves them on other devices', async () => {
+    expect(await avoidFaults('reward', [cosine], 'cpu', answering(true))).toEqual([cosine]);
+    expect(opsOf(await avoidFaults('reward', [cosine], 'webgpu', answering(true)))).toEqual(
+      new Set(['Add', 'Floor', 'Mul', 'Sub']),
     );
-    expect(() => refuseFaults('reward', [nodeOf(value)], 'cpu')).not.toThrow();
   });
 
-  it('accepts nodes without known faults', () =>
-    expect(() => refuseFaults('reward', [nodeOf(slice(-1))], 'webgpu')).not.toThrow());
+  it('replaces attention only where a check fails, and checks only graphs with attention', async () => {
+    const [right, wrong, unasked] = [answering(true), answering(false), answering(false)];
+    expect(await avoidFaults('unet', [attention], 'cuda', right)).toEqual([attention]);
+    expect([...opsOf(await avoidFaults('unet', [attention], 'cuda', wrong))]).toContain('Softmax');
+    await avoidFaults('reward', [cosine], 'cuda', unasked);
+    expect([right, wrong, unasked].map(({ mock }) => mock.calls.length)).toEqual([1, 1, 0]);
+  });
+
+  it('refuses gradients of volumes on webgpu', () =>
+    expect(
+      avoidFaults('reward', [node('ConvTranspose', [volume, volume], volume.shape)], 'webgpu', answering(true)),
+    ).rejects.toThrow(
+      "'reward' cannot run on webgpu: ONNX Runtime lacks gradients of convolutions and pools of volumes there. " +
+        "Use device 'cpu'.",
+    ));
 });

@@ -3,38 +3,39 @@ import { scaledDotProductAttention } from '../../../ops/scaled-dot-product-atten
 import { randn, random } from '../../../random.js';
 import type { ModelFunction } from '../../../vjp.js';
 import { encodeModel } from '../graph/encode.js';
-import type { GraphNode } from '../graph/graph.js';
+import { nodesOf, type GraphNode, type Value } from '../graph/graph.js';
 import { inputName, recordFunction } from '../recording/record-function.js';
+import { attentionSubstitute, substitute, webgpuSubstitutes } from '../substitutes/substitutes.js';
 import type { OnnxRuntime } from './runtime.js';
 import type { Device, SessionOptions } from './session.js';
 
-/**
- * Operators that execution providers of ONNX Runtime 1.30 compute wrongly. Found by running all kernel tests on them.
- */
-const faults: Partial<Record<Device, (node: GraphNode) => string | undefined>> = {
-  webgpu: ({ op, inputs, attributes }) => {
-    if (op === 'ConvTranspose' && 'group' in attributes) return 'gradients of depthwise convolutions';
-    if (op === 'Slice' && constants(inputs[4]).some((step) => step < -1))
-      return 'slices that go backwards by more than one';
-    return undefined;
-  },
-};
-
-const constants = (value: GraphNode['inputs'][number]): readonly number[] =>
-  value?.source.kind === 'constant' && typeof value.source.data !== 'number' ? Array.from(value.source.data) : [];
+/** The operators that are replaced on a device. */
+const substitutes: Partial<Record<Device, typeof webgpuSubstitutes>> = { webgpu: webgpuSubstitutes };
 
 /**
- * Refuses graphs that a device computes wrongly.
- * @throws if a node is a known fault of the device
+ * Replaces operators that a device computes wrongly or lacks.
+ * @param canAttend tells whether the device computes attention as the CPU does
+ * @throws if a node has no substitute
  */
-export function refuseFaults(name: string, nodes: readonly GraphNode[], device: Device): void {
-  const fault = nodes.map((node) => faults[device]?.(node)).find((found) => found !== undefined);
-  if (fault)
+export async function avoidFaults(
+  name: string,
+  outputs: readonly Value[],
+  device: Device,
+  canAttend: () => Promise<boolean>,
+): Promise<readonly Value[]> {
+  const own = substitutes[device] ? substitute(outputs, substitutes[device]) : outputs;
+  const nodes = nodesOf(own);
+  if (device === 'webgpu' && nodes.some(isOfVolumes))
     throw new Error(
-      `OnnxRuntimeEngine: '${name}' cannot run on ${device}: ONNX Runtime computes ${fault} wrongly there. ` +
-        "Use device 'cpu'.",
+      `OnnxRuntimeEngine: '${name}' cannot run on webgpu: ONNX Runtime lacks gradients of convolutions and pools of ` +
+        "volumes there. Use device 'cpu'.",
     );
+  const attends = !nodes.some(({ op }) => op === 'MultiHeadAttention') || (await canAttend());
+  return attends ? own : substitute(own, attentionSubstitute);
 }
+
+const isOfVolumes = ({ op, inputs, outputs }: GraphNode): boolean =>
+  inputs[0]?.shape.length === 5 && (op === 'ConvTranspose' || (op === 'MaxPool' && outputs.length > 1));
 
 /** Runs a graph on a device; the caller owns the results. */
 type Run = (device: Device) => Promise<readonly Tensor[]>;
@@ -43,19 +44,16 @@ type Run = (device: Device) => Promise<readonly Tensor[]>;
  * Compares attention on a device with attention on the CPU: the providers' kernels for it are wrong on some graphics
  * cards and drivers.
  * @param run computes attention on a device: `attend`
- * @throws if the results differ by more than 1 % of the largest value
+ * @returns whether the results differ by less than 1 % of the largest value; false if the device computes none
  */
-export async function checkAttention(device: Device, run: Run): Promise<void> {
-  const results = [await run('cpu'), await run(device)] as const;
+export async function canAttend(device: Device, run: Run): Promise<boolean> {
+  const [found] = await Promise.allSettled([run(device)]);
+  if (found.status === 'rejected') return false;
+  const results = [await run('cpu'), found.value] as const;
   const [expected, actual] = results.map(([result]) => result!.dataSync()) as [Float32Array, Float32Array];
   results.forEach((tensors) => dispose([...tensors]));
   const largest = Math.max(...expected.map(Math.abs));
-  const difference = Math.max(...expected.map((value, i) => Math.abs(value - actual[i]!))) / largest;
-  if (difference < 1e-2) return;
-  throw new Error(
-    `OnnxRuntimeEngine: attention on ${device} is off by ${(100 * difference).toFixed(0)} % of its largest ` +
-      "value, a fault of ONNX Runtime or of this machine's driver. Use device 'cpu', or another driver.",
-  );
+  return Math.max(...expected.map((value, i) => Math.abs(value - actual[i]!))) / largest < 1e-2;
 }
 
 /** [B, N, C]: enough keys to select the kernel for long sequences. */

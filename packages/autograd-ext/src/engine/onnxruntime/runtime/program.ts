@@ -2,7 +2,7 @@ import { dispose, type Tensor } from '@tensorflow/tfjs-core';
 import { trainable, type Params } from '../../../params.js';
 import type { Vjp } from '../../../vjp.js';
 import type { Precision } from '../../../precision.js';
-import { refuseFaults } from './device-faults.js';
+import { avoidFaults } from './device-faults.js';
 import { encodeModel } from '../graph/encode.js';
 import { foldConstants } from '../passes/fold-constants.js';
 import { bytesOf, dependencies, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
@@ -21,8 +21,8 @@ export interface ProgramOptions {
   readonly weights: WeightStore;
   readonly memory: ResidualMemory;
   readonly precision: Precision;
-  /** Awaited before a graph with attention runs. */
-  readonly checkAttention: () => Promise<void>;
+  /** Tells whether the device computes attention as the CPU does. */
+  readonly canAttend: () => Promise<boolean>;
   /** Called before and after each compilation of a graph. */
   readonly onCompile?: (progress: CompileProgress) => void;
 }
@@ -167,12 +167,12 @@ export class Program {
   }
 
   async #start(name: string, recorded: Graph, buffered: number): Promise<Session> {
-    const { runtime, weights, session: options, onCompile, checkAttention } = this.#options;
+    const { runtime, weights, session: options, onCompile, canAttend } = this.#options;
     const started = performance.now();
     onCompile?.({ name });
-    const outputs = await foldConstants(recorded.outputs, (graph) => evaluate(runtime, graph));
+    const folded = await foldConstants(recorded.outputs, (graph) => evaluate(runtime, graph));
+    const outputs = await avoidFaults(name, folded, options.device, canAttend);
     const nodes = nodesOf(outputs);
-    refuseFaults(name, nodes, options.device);
     const used = new Set([...nodes.flatMap(dependencies), ...outputs]);
     await weights.place(weightsOf([...used]));
     // ONNX Runtime requires a value for every declared input, so unused ones are not declared.
@@ -184,7 +184,6 @@ export class Program {
     const session = await runtime
       .startSession({ model, outputs, buffered }, { relayout, ...options }, weights)
       .catch(explain(name, nodes, options));
-    if (nodes.some(({ op }) => op === 'MultiHeadAttention')) await checkAttention();
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
     return {
       ...session,
