@@ -88,9 +88,9 @@ export function plotOf(runs: Runs): string {
     );
   const few = Math.max(...runs.AlignProp.map((rows) => rows.at(-1)!.queries));
   const panels: Panel[] = [
-    { title: 'held-out kB against reward queries', series: lines('queries') },
-    { title: `the first ${few} of them`, series: lines('queries', few) },
-    { title: 'against seconds of one core', series: lines('cpuSeconds') },
+    { axes: ['calls of the reward', 'held-out file size, kB'], series: lines('queries') },
+    { axes: [`the first ${few} of them`, 'held-out file size, kB'], series: lines('queries', few) },
+    { axes: ['time of one core, s', 'held-out file size, kB'], series: lines('cpuSeconds') },
   ];
   const sizes = Object.values(runs)
     .flat(2)

@@ -103,7 +103,7 @@ export function plotOf(runs: Readonly<Record<string, Runs>>): string {
       const points = [[0, 100] as const, ...reached].toSorted(([a], [b]) => a - b);
       return { points, color: colors[i % colors.length]!, name, ...(i >= colors.length && { dash: '4 3' }) };
     });
-    return { title: `${reward}: % left against % gained`, series, range: [0, 110] };
+    return { title: reward, axes: ['reward gained, %', 'recognition × diversity left, %'], series, range: [0, 110] };
   });
   return plot([panels]);
 }

@@ -33,8 +33,8 @@ const sweeps: Readonly<Record<keyof Setting, readonly number[]>> = {
 const titles: Readonly<Record<keyof Setting, string>> = {
   steps: 'denoising steps',
   attached: 'attached steps',
-  batch: 'batch',
-  size: 'image size in pixels',
+  batch: 'batch, images',
+  size: 'height and width, pixels',
 };
 
 const measured = Object.entries(sweeps).map(([name, xs]) => ({
@@ -47,16 +47,16 @@ for (const { name, points } of measured) {
   );
   console.log(
     `| seconds | ${points.map(({ seconds }) => seconds.toFixed(2)).join(' | ')} |\n` +
-      `| peak RSS, MB | ${points.map(({ megabytes }) => megabytes.toFixed(0)).join(' | ')} |`,
+      `| peak RSS, MiB | ${points.map(({ megabytes }) => megabytes.toFixed(0)).join(' | ')} |`,
   );
 }
 const kinds = [
-  ['seconds', 'seconds a step', '#2563eb'],
-  ['megabytes', 'peak RSS, MB', '#dc2626'],
+  ['seconds', 'time of a step, s', '#2563eb'],
+  ['megabytes', 'peak memory (RSS), MiB', '#dc2626'],
 ] as const;
 const panels = kinds.map(([key, label, color]) =>
   measured.map(({ name, points }) => ({
-    title: `${label} against ${titles[name]}`,
+    axes: [titles[name], label] as const,
     labelled: true,
     series: [{ color, points: points.map((point) => [point.x, point[key]] as const) }],
   })),

@@ -18,6 +18,7 @@ import {
   type HeldOutOptions,
 } from '@alignprop/trainer';
 import { embeddedModel } from '../../packages/cli/src/embedded-model.js';
+import { labelSheet } from './label-sheet.js';
 import { plot, type Panel } from './plot.js';
 import { recognition } from './recognition.js';
 
@@ -107,7 +108,7 @@ for (const name of flags.only?.split(',') ?? Object.keys(guards)) {
 }
 runs.base ??= { points: [], bestStep: 0, images: (await look(pipeline, 0)).images };
 writeFileSync(flags.runs, JSON.stringify(runs));
-if (Object.keys(guards).every((name) => runs[name])) report();
+if (Object.keys(guards).every((name) => runs[name])) await report();
 engine.dispose();
 
 async function train({ label, config, cap }: Guard): Promise<Run> {
@@ -160,9 +161,9 @@ async function look(tuned: StableDiffusionPipeline, step: number): Promise<{ poi
   };
 }
 
-function report(): void {
-  const panel = (title: string, key: keyof Point, range?: [number, number]): Panel => ({
-    title,
+async function report(): Promise<void> {
+  const panel = (name: string, key: keyof Point, range?: [number, number]): Panel => ({
+    axes: ['training steps', name],
     range,
     series: Object.entries(guards).map(([name, { label, color, dash }]) => ({
       name: label,
@@ -172,12 +173,14 @@ function report(): void {
     })),
   });
   const panels = [
-    panel('JPEG, kB: the reward is minus it', 'kilobytes'),
-    panel('recognised (chance is 0.17)', 'recognised', [0, 1]),
-    panel('diversity', 'diversity'),
+    panel('file size, kB: the reward is minus it', 'kilobytes'),
+    panel('recognised, probability (chance is 0.17)', 'recognised', [0, 1]),
+    panel('diversity, difference of pixels', 'diversity'),
   ];
   writeFileSync(`${flags.output}.svg`, plot([panels]));
-  writeFileSync(`${flags.output}.png`, sheet(['base', ...Object.keys(guards)].flatMap((name) => runs[name]!.images)));
+  const rows = ['before', ...Object.values(guards).map((guard) => guard.label)];
+  const images = ['base', ...Object.keys(guards)].flatMap((name) => runs[name]!.images);
+  writeFileSync(`${flags.output}.png`, await labelSheet(sheet(images), { rows, columns: evalPrompts }));
   console.log(table());
 }
 

@@ -10,7 +10,9 @@ export interface Series {
 
 /** One pair of axes. `labelled` writes its numbers at each point, which suits a single short series. */
 export interface Panel {
-  readonly title: string;
+  readonly title?: string;
+  /** The names of the axes, with their units. */
+  readonly axes: readonly [horizontal: string, vertical: string];
   readonly series: readonly Series[];
   readonly labelled?: boolean;
   /** Ends of the vertical axis; by default from 0, or the smallest value if it is below, to 10 % above the largest. */
@@ -18,7 +20,7 @@ export interface Panel {
 }
 
 const size = { width: 200, height: 120 };
-const cell = { width: 250, height: 190 };
+const cell = { width: 250, height: 220 };
 const margin = 20;
 
 /** Draws rows of panels as an SVG file. */
@@ -62,28 +64,43 @@ function legendColumns(names: readonly string[], width: number): number {
   return Math.max(1, Math.floor(width / (longest * 6 + 36)));
 }
 
-function draw({ title, series, labelled = false, range }: Panel, left: number, top: number): string {
+function draw({ title = '', axes, series, labelled = false, range }: Panel, left: number, top: number): string {
   const points = series.flatMap((one) => one.points);
   const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
   const maxX = Math.max(...xs);
   const [low, high] = range ?? [Math.min(0, ...ys), 1.1 * Math.max(0, ...ys) || 1];
-  const [x0, y0] = [left + 30, top + 20 + size.height];
+  const [x0, y0] = [left + 30, top + 36 + size.height];
   const at = ([x, y]: readonly [number, number]) =>
     [x0 + (x / maxX) * size.width, y0 - ((y - low) / (high - low)) * size.height] as const;
   const lines = series.map(({ points: data, color, dash }) => {
     const places = data.map(at);
     const dots = places.map(
-      ([x, y], i) =>
-        `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${labelled ? 3 : 2}" fill="${color}"/>` +
-        (labelled ? text(label(data[i]![1]), x, y - 6) : ''),
+      ([x, y]) => `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${labelled ? 3 : 2}" fill="${color}"/>`,
     );
-    return line(places, color, dash) + dots.join('');
+    const numbers = labelled ? numbersAt(places, data) : '';
+    return line(places, color, dash) + dots.join('') + numbers;
   });
   const marks = labelled ? [...new Set(xs)] : [0, maxX / 2, maxX];
   const ticks = marks.map((x) => text(label(x), at([x, low])[0], y0 + 14)).join('');
   const ends = labelled ? '' : [low, high].map((y) => text(label(y), x0 - 4, at([0, y])[1] + 4, 'end')).join('');
-  const axes = `<path d="M${x0} ${top + 20}v${size.height}h${size.width}" fill="none" stroke="#999"/>`;
-  return text(title, x0, top + 4, 'start') + axes + lines.join('') + ticks + ends;
+  const frame = `<path d="M${x0} ${y0 - size.height}v${size.height}h${size.width}" fill="none" stroke="#999"/>`;
+  const heading = title && `<g font-weight="bold">${text(title, x0, top, 'start')}</g>`;
+  const names = text(axes[0], x0 + size.width / 2, y0 + 30) + text(axes[1], x0 - 20, y0 - size.height - 16, 'start');
+  return heading + names + frame + lines.join('') + ticks + ends;
+}
+
+/** Writes the numbers of a series above its points, and below where they would cover that of the point before. */
+function numbersAt(places: readonly (readonly [number, number])[], data: Series['points']): string {
+  let before = { right: -Infinity, y: 0 };
+  return places
+    .map(([x, y], i) => {
+      const number = label(data[i]![1]);
+      const half = number.length * 3.5;
+      const covers = x - half < before.right && Math.abs(y - 6 - before.y) < 12;
+      before = { right: x + half, y: covers ? y + 15 : y - 6 };
+      return text(number, x, before.y);
+    })
+    .join('');
 }
 
 function line(places: readonly (readonly [number, number])[], color: string, dash?: string): string {
