@@ -21,7 +21,7 @@ import { ActivationsRemark, warnOfConfig } from './run/remarks.js';
 import { ResumableState } from './run/resumable-state.js';
 import { publishedFiles } from './run/published-files.js';
 import { Run } from './run/run.js';
-import { createDataTerm } from './step/data-term.js';
+import { createDataTerm, givenImages } from './step/data-term.js';
 import { seededGenerators } from './step/generators.js';
 import type { ImageSamples } from './step/image-samples.js';
 import type { StepMetrics } from './trackers/metrics.js';
@@ -42,8 +42,8 @@ export interface AlignPropTrainerOptions<M> {
   promptFunction: PromptFunction<M>;
   rewardFunction: RewardFunction<M>;
   /**
-   * Pictures with captions, whose diffusion loss is added to the loss with `data_weight`: of your own, or those that
-   * `priorExamples` draws.
+   * Pictures with captions: of your own, or those that `priorExamples` draws. `data_weight` adds their diffusion loss
+   * to the loss; with `estimator_images` 'dataset' the estimator starts from them, and `promptFunction` is not called.
    */
   dataset?: Dataset;
   /**
@@ -135,7 +135,8 @@ export class AlignPropTrainer<M = undefined> {
     this.#prepared = preparePipeline(pipeline, config, generators.adapter);
     const { weights, created } = this.#prepared;
     const optimizer = createOptimizer(weights.variables, config);
-    const batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, generators);
+    const given = givenImages(this.pipeline, options.dataset, config, generators.data);
+    const batches = new MicroBatches(this.pipeline, promptFunction, config, this.plan, generators, given);
     batches.checkPlan();
     const average = config.ema_decay > 0 ? new WeightsAverage(weights.variables, config.ema_decay) : undefined;
     this.#average = average;

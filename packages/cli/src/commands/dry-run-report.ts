@@ -120,12 +120,20 @@ function blankExample(pipeline: StableDiffusionPipeline, { height, width }: Alig
   return { caption: '', latents: new Float32Array(elementCount(shape)) };
 }
 
+/** Says how many pictures a micro-batch takes of the data, and what for. */
+function describeUse(data: RunData, { estimator_images: images, ...config }: AlignPropConfig): string {
+  const starts = images === 'dataset' ? [`${config.train_batch_size} to start from`] : [];
+  const beside = config.data_weight > 0 ? [`${config.data_batch_size} beside them`] : [];
+  return `${describeData(data)}: ${[...starts, ...beside].join(' and ')} each time`;
+}
+
 function alignPropPlan(
   { attachProbabilities, mostAttached, effectiveBatch }: DryRun,
-  { sample_num_steps, train_batch_size, train_gradient_accumulation_steps, data_batch_size }: AlignPropConfig,
+  config: AlignPropConfig,
   data?: RunData,
 ): Plan {
-  const dataLine = data && `Data        ${data_batch_size} of ${describeData(data)} beside them each time`;
+  const { sample_num_steps, train_batch_size, train_gradient_accumulation_steps } = config;
+  const dataLine = data && `Data        ${describeUse(data, config)}`;
   return {
     record: {
       ...(data && { data: describeData(data) }),

@@ -18,7 +18,7 @@ import { applyConfigFile } from '../options/config-file.js';
 import { configOptions, type ConfigOption } from '../options/config-options.js';
 import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-options.js';
 import { otherNames } from '../options/flags.js';
-import { addDataOptions, readDataOptions, type DataOptions } from '../options/data-options.js';
+import { addDataOptions, readDataOptions, type DataOptions, type RunData } from '../options/data-options.js';
 import { addHubTarget, addToken, checkHubTarget, type HubTargetOptions } from '../options/hub-options.js';
 import { addGuard, applyGuard, guardPrompts } from '../options/guard.js';
 import { addMoreHelp } from '../options/help.js';
@@ -182,8 +182,8 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   applyImageFrequency(command, fields);
   const advice = ddpoAdvice(command, fields);
   const rewards = runRewards(options, advice);
-  const prompts = await readPromptOptions(options, named.model === undefined ? embeddedModel.prompts : simpleAnimals);
   const data = await readDataOptions(options);
+  const prompts = await readPromptOptions(options, defaultPrompts(options, named.model, data));
   await (options.backend ? useBackend(options.backend) : ensureBackend());
   await checkRewards(rewards, options);
   const run = async (collective: Collective): Promise<void> => {
@@ -233,6 +233,16 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
 async function modelBefore(model: ModelOptions, options: TrainOptions): Promise<StableDiffusionPipeline> {
   const silent = new Output({ silent: true });
   return (await startFromAdapter(await loadPipeline(model, silent), options, silent)).before;
+}
+
+/** The training prompts of a run that is given none: the captions, where its estimator starts from pictures. */
+function defaultPrompts(
+  { estimatorImages }: DataOptions,
+  model: string | undefined,
+  data: RunData | undefined,
+): readonly string[] {
+  if (estimatorImages === 'dataset' && data?.kind === 'files') return data.files.map(({ caption }) => caption);
+  return model === undefined ? embeddedModel.prompts : simpleAnimals;
 }
 
 /** The prompts of a job. The guard has some where evaluations are on without held-out prompts. */

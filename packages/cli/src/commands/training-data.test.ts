@@ -25,6 +25,10 @@ const losses = (out: string): number[] =>
 const identity = (out: string) =>
   (JSON.parse(readFileSync(file(`${out}/run.json`), 'utf8')) as { identity: { data: { name: string } } }).identity.data;
 
+interface Manifest {
+  identity: { prompts: { name: string } };
+}
+
 const png = (height: number, width: number) =>
   encodePng(
     Uint8Array.from({ length: height * width * 3 }, (_, i) => (i * 37) % 256),
@@ -65,8 +69,25 @@ it('draws pictures of the training prompts before training where there are none'
 
 it('says in a dry run what it trains on, and draws and encodes nothing', async () => {
   expect(await train('none', '--prior-images 3 --data-batch-size 2 --dry-run')).toBe(0);
-  expect(printed.stdout).toContain('Data        2 of 3 pictures of the model beside them each time');
+  expect(printed.stdout).toContain('Data        3 pictures of the model: 2 beside them each time');
   expect(printed.stderr).not.toContain('Drawing');
+});
+
+it('starts from the pictures with their captions as prompts, and resumes', async () => {
+  const start = (out: string, line: string) =>
+    run([
+      ...['train', '--model', fixturePath('sd2-tiny/model'), '--output-dir', file(out)],
+      ...`--engine tfjs --estimator direct-align --estimator-images dataset --sample-num-steps 2`.split(' '),
+      ...`--height 16 --width 24 --data-dir ${file('pictures')} ${line}`.split(' '),
+    ]);
+  expect(await start('from-data', '--dry-run')).toBe(0);
+  expect(printed.stdout).toContain(`Data        2 pictures of '${file('pictures')}': 1 to start from each time`);
+  expect(await start('from-data', '--num-epochs 1')).toBe(0);
+  expect(await run(['resume', file('from-data'), '--num-epochs', '2'])).toBe(0);
+  const rows = readFileSync(file('from-data/metrics.jsonl'), 'utf8').trim().split('\n');
+  expect(rows.map((row) => (JSON.parse(row) as { grad_norm: number }).grad_norm > 0)).toEqual([true, true]);
+  const { prompts } = (JSON.parse(readFileSync(file('from-data/run.json'), 'utf8')) as Manifest).identity;
+  expect(prompts.name).toBe("2 prompts from 'picture a'");
 });
 
 it('refuses a picture that cannot be read before it trains, and names it', async () => {

@@ -47,6 +47,8 @@ const hasUnweighted = (lora: unknown): boolean => {
 /** Whether a path is a folder or in it. */
 const isInside = (folder: unknown, path: unknown): boolean =>
   `${resolve(String(path))}${sep}`.startsWith(`${resolve(String(folder))}${sep}`);
+const hasDataWeight = ({ value }: MergedOptions): boolean => Number(value('data-weight')) > 0;
+const startsFromData = ({ value }: MergedOptions): boolean => value('estimator-images') === 'dataset';
 const hasEstimator = ({ isSet }: MergedOptions): boolean => isSet('estimator') || isSet('backprop-strategy');
 
 /** All combinations that are refused. Those of fields of the configuration alone are refused by its schema. */
@@ -77,13 +79,30 @@ export const combinations: readonly Combination[] = [
   ...['eval-negative-prompts', 'eval-height', 'eval-width', 'eval-seed'].map((option) => needs(option, 'eval-prompts')),
   needs('caption-column', 'data-dir'),
   excludes('prior-images', '--data-dir, whose pictures are trained on', ({ isSet }) => isSet('data-dir')),
-  ...['data-dir', 'prior-images', 'data-batch-size'].map((option) => ({
+  ...['prior-images', 'data-batch-size', 'data-caption-dropout'].map((option) => ({
     option,
-    problem: ({ value }: MergedOptions) =>
-      Number(value('data-weight')) > 0
+    problem: (options: MergedOptions) =>
+      hasDataWeight(options)
         ? undefined
         : 'has no effect without --data-weight above 0. Give --data-weight, or leave it out.',
   })),
+  {
+    option: 'data-dir',
+    problem: (options) =>
+      hasDataWeight(options) || startsFromData(options)
+        ? undefined
+        : 'has no effect without --data-weight above 0 or --estimator-images dataset. Give one, or leave it out.',
+  },
+  {
+    option: 'estimator-images',
+    problem: (options) =>
+      startsFromData(options) && !options.isSet('data-dir')
+        ? 'got dataset without pictures. Give --data-dir, or leave it out.'
+        : undefined,
+  },
+  ...['prompts', 'prompt'].map((option) =>
+    excludes(option, '--estimator-images dataset, whose captions are the prompts', startsFromData),
+  ),
   needs('force', 'resume-from'),
   ...['device', 'threads', 'max-memory'].map((option) => excludes(option, '--engine tfjs', isTfjs)),
   ...['threads', 'max-memory'].map((option) => excludes(option, '--backend, which selects tfjs', isTfjsByBackend)),

@@ -9,8 +9,9 @@ export interface DataOptions {
   dataDir?: string;
   captionColumn?: string;
   priorImages?: number;
-  /** The field of the configuration. */
+  /** Fields of the configuration. */
   dataWeight?: number;
+  estimatorImages?: string;
 }
 
 /** The data of a run: pictures in files with their captions, or as many of the model's own. */
@@ -25,7 +26,8 @@ export const addDataOptions = (command: Command): Command =>
   command
     .option(
       '--data-dir <folder>',
-      'Pictures (PNG; JPEG and WebP with sharp) to train on beside the reward, with --data-weight: each with its ' +
+      'Pictures (PNG; JPEG and WebP with sharp) to train on beside the reward, with --data-weight, or ' +
+        'to start from, with --estimator-images dataset: each with its ' +
         'caption in a .txt file of the same name, or in the column text of metadata.jsonl or metadata.csv beside ' +
         "file_name. They are cropped to the images' size. By default the model's own pictures of the training prompts.",
     )
@@ -43,12 +45,12 @@ export const addDataOptions = (command: Command): Command =>
 
 /**
  * Finds the data of a run, and reads their captions.
- * @returns undefined without `--data-weight`
+ * @returns undefined without `--data-weight` or `--estimator-images dataset`, which needs a folder
  * @throws UsageError if the folder has no picture, or a picture no caption
  */
 export async function readDataOptions(options: DataOptions): Promise<RunData | undefined> {
   const { dataDir: folder, captionColumn, priorImages: count = defaultCount, dataWeight = 0 } = options;
-  if (!(dataWeight > 0)) return undefined;
+  if (!(dataWeight > 0) && options.estimatorImages !== 'dataset') return undefined;
   if (folder === undefined) return { kind: 'prior', count };
   return { kind: 'files', folder, files: await readDataFolder(folder, captionColumn) };
 }

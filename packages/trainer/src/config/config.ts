@@ -228,6 +228,15 @@ const fields = {
         'what it is not rewarded for. Costs a call of the UNet with its gradient for each micro-batch.',
     ),
   data_batch_size: batch().default(1).describe('Pictures of the diffusion loss per micro-batch and process.'),
+  data_caption_dropout: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe(
+      'Probability, 0 to 1, with which the diffusion loss takes the empty prompt in place of a caption, so that ' +
+        'guidance keeps its unconditional half; 0.1 is usual.',
+    ),
   eval_freq: positive()
     .nullable()
     .default(null)

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { imageSources } from '../estimators/estimator.js';
 import { backpropStrategies, estimatorNames } from '../estimators/estimators.js';
 import { factor, from0, MAX_DRAWN, MAX_STEPS, pixels, positive } from './field-types.js';
 
@@ -71,6 +72,13 @@ export const gradientFields = {
       'τ of "flowbp-lagrange" (default 0.2) and "leapalign" (0.1): images whose leaps miss the chain by more ' +
         'count less.',
     ),
+  estimator_images: z
+    .enum(imageSources)
+    .default('chain')
+    .describe(
+      'The images that "direct-align" noises: those at the end of its own chain, or those of the dataset, whose ' +
+        'captions are the prompts. Then no chain is denoised, and a step costs one call of the UNet with its gradient.',
+    ),
   // cheaper gradients
   cfg_gradient: z
     .enum(['both', 'conditional'])
@@ -83,8 +91,8 @@ export const gradientFields = {
     .enum(['none', 'loss', 'step'])
     .default('none')
     .describe(
-      'With cfg_gradient "conditional", what is divided by the guidance scale: the whole gradient ("loss"), ' +
-        'or what passes through each denoising step ("step").',
+      'With cfg_gradient "conditional", what is divided by the guidance scale: the whole gradient ("loss"), that of ' +
+        'kl_weight and norm_weight included, or what passes through each denoising step ("step").',
     ),
   reuse_features: positive(MAX_STEPS)
     .default(1)

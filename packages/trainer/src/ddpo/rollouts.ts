@@ -85,10 +85,10 @@ export class Rollouts<M> {
     const { config, pipeline, batches, generators, collective } = this.#options;
     const scope = new TensorScope();
     const firstImage = (index * collective.size + collective.rank) * config.sample_batch_size;
-    const { promptMetadata, ...texts } = batches.drawPrompts(firstImage);
+    const { promptMetadata, ...texts } = await batches.drawPrompts(firstImage);
     try {
       const embeds = scope.own(await batches.encode({ promptMetadata, ...texts })); // [B, L, D]
-      const latents = scope.own(batches.drawLatents()); // x_T [B, h, w, C]
+      const latents = scope.own(await batches.drawLatents()); // x_T [B, h, w, C]
       const inputs = { ...texts, ...embeds, latents, noise: generators.noise, plan: batches.drawPlan(), signal };
       return { ...(await drawSamples(pipeline, samplingOptions(config), inputs)), promptMetadata };
     } finally {

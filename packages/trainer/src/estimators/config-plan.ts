@@ -1,4 +1,10 @@
-import { estimatorParameters, type BackpropOptions, type Estimator, type OptionProblem } from './estimator.js';
+import {
+  estimatorParameters,
+  imageSources,
+  type BackpropOptions,
+  type Estimator,
+  type OptionProblem,
+} from './estimator.js';
 import { estimators, type EstimatorName } from './estimators.js';
 import { emptyProbability, type Plan } from './plans.js';
 
@@ -42,12 +48,14 @@ function contradictions(options: BackpropOptions): readonly OptionProblem[] {
   }
   const { parameters } = chosenEstimator(options);
   for (const key of estimatorParameters) {
-    if (typeof options[key] !== 'number' || parameters.includes(key)) continue;
+    if (isUnset(options[key]) || parameters.includes(key)) continue;
     const message = `got ${options[key]}, which the estimator '${chosenName(options)}' does not read. Leave it out.`;
     problems.push({ key, message });
   }
   return problems;
 }
+
+const isUnset = (value: unknown): boolean => [undefined, null, imageSources[0]].includes(value as never);
 
 function outOfRange(options: BackpropOptions): readonly OptionProblem[] {
   const problems = chosenEstimator(options).problems?.(options) ?? [];

@@ -1,16 +1,20 @@
 import type { TorchGenerator } from '@alignprop/autograd-ext';
-import type { Estimator } from './estimator.js';
+import { imageSources, type Estimator } from './estimator.js';
 import { detachedStep, type DrawnPlan, type Plan, type PlannedChain } from './plans.js';
 
 /**
  * Direct-Align (arXiv 2509.06942): noises the chain's end to the level of a step with known noise, takes this step, and
  * shows the reward the x_0 that the known noise recovers from it: the clean image, whatever the level, apart from what
- * the model predicts wrongly. Trains one step, drawn from the last `within`.
+ * the model predicts wrongly. Trains one step, drawn from the last `within`. With given images, which the latents of a
+ * micro-batch then are, it noises these, and no chain is walked down.
  */
 export class DirectAlign implements Plan {
   readonly name = 'direct-align';
 
-  constructor(readonly within: number) {}
+  constructor(
+    readonly within: number,
+    readonly images: (typeof imageSources)[number] = 'chain',
+  ) {}
 
   draw({ steps }: PlannedChain, generator: TorchGenerator): DrawnPlan {
     const choices = Math.min(this.within, steps);
@@ -20,6 +24,7 @@ export class DirectAlign implements Plan {
       shown: 'recovered-x_0',
       renoised: 0,
       realigned,
+      ...(this.images === 'dataset' && { isGiven: true }),
     };
   }
 
@@ -31,6 +36,10 @@ export class DirectAlign implements Plan {
 
 /** All steps by default. */
 export const directAlignEstimator: Estimator = {
-  parameters: ['estimator_last'],
-  plan: ({ sample_num_steps: steps, estimator_last: last }) => new DirectAlign(last ?? steps),
+  parameters: ['estimator_last', 'estimator_images'],
+  plan: ({ sample_num_steps: steps, estimator_last: last, estimator_images: images }) =>
+    new DirectAlign(
+      last ?? steps,
+      imageSources.find((source) => source === images),
+    ),
 };

@@ -63,7 +63,10 @@ function testEstimator(name: EstimatorName, estimator: Estimator): void {
   });
 
   it.each(estimatorParameters)('reads %s, or refuses it', (parameter) => {
-    const problems = checkBackpropPlan({ ...optionsFor(name, 6), [parameter]: 2 });
+    const problems = checkBackpropPlan({
+      ...optionsFor(name, 6),
+      [parameter]: parameter === 'estimator_images' ? 'dataset' : 2,
+    });
     if (estimator.parameters.includes(parameter)) expect(problems).toEqual([]);
     else
       expect(problems).toMatchObject([

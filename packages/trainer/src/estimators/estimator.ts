@@ -12,6 +12,7 @@ export interface BackpropOptions {
   readonly estimator_coupling?: number | null | undefined;
   readonly estimator_order?: number | null | undefined;
   readonly estimator_floor?: number | null | undefined;
+  readonly estimator_images?: string | undefined;
   readonly truncated_backprop_rand: boolean;
   readonly truncated_backprop_timestep: number;
   readonly truncated_rand_backprop_minmax: readonly [number, number];
@@ -25,6 +26,9 @@ export interface BackpropOptions {
 
 export type BackpropOption = keyof BackpropOptions;
 
+/** The values of `estimator_images`, the default first. */
+export const imageSources = ['chain', 'dataset'] as const;
+
 /** The options that some estimators read. */
 export const estimatorParameters = [
   'estimator_steps',
@@ -35,6 +39,7 @@ export const estimatorParameters = [
   'estimator_coupling',
   'estimator_order',
   'estimator_floor',
+  'estimator_images',
 ] as const satisfies readonly BackpropOption[];
 
 export type EstimatorParameter = (typeof estimatorParameters)[number];

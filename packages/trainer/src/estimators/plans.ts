@@ -54,6 +54,8 @@ export interface DrawnPlan {
    * alone, and the reward judges the x_0 that the noise recovers.
    */
   readonly realigned?: number;
+  /** With `realigned`: the latents are those of given images, which are noised in place of a chain's end. */
+  readonly isGiven?: boolean;
   /**
    * Divides each image's part of the loss by Σ max(floor, d) over the leaps, where d is the mean absolute difference
    * between the latents that a leap predicts and those of the chain; without it all images count alike.

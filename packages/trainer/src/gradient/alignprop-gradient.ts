@@ -171,7 +171,7 @@ export class MicroBatchGradient<M> {
     this.#lossScale = (inputs.lossScale ?? 1) / (1 + inputs.plan.renoised) / compensation;
   }
 
-  /** Denoises x_T [B, h, w, C] without a tape, as many steps as the plan has. */
+  /** Denoises x_T [B, h, w, C] without a tape, as many steps as the plan has; see `DrawnPlan.isGiven`. */
   async walkDown(): Promise<Trajectory> {
     const { pipeline, options } = this.#parts;
     const { steps, realigned } = this.#inputs.plan;
@@ -288,21 +288,27 @@ export class MicroBatchGradient<M> {
     return realigned === undefined ? steps : [steps[realigned]!];
   }
 
-  /** Denoises x_T without a gradient, and takes the realigned step from its end. */
+  /** Denoises x_T without a gradient unless images are given, and takes the realigned step from its end, or from them. */
   async #walkDownRealigned(realigned: number): Promise<Trajectory> {
     const { pipeline, options } = this.#parts;
-    const detached = this.#inputs.plan.steps.map(() => detachedStep);
+    const { plan, latents } = this.#inputs;
+    if (plan.isGiven) return this.#realigned(realigned, latents);
+    const detached = plan.steps.map(() => detachedStep);
     const chain = await walkDown(pipeline, options, {
       ...this.#inputs,
       predict: this.#chain.savingPrediction(detached),
     });
     try {
-      const predict = this.#chain.savingPrediction([this.#inputs.plan.steps[realigned]!]);
-      const walked = await walkDownRealigned(pipeline, options, { ...this.#inputs, predict }, chain);
-      return await this.#checkedWalk(walked);
+      return await this.#realigned(realigned, chain.latents.at(-1)!);
     } finally {
       dispose([...chain.latents, ...chain.modelOutputs]);
     }
+  }
+
+  async #realigned(realigned: number, x0: Tensor4D): Promise<Trajectory> {
+    const { pipeline, options } = this.#parts;
+    const predict = this.#chain.savingPrediction([this.#inputs.plan.steps[realigned]!]);
+    return this.#checkedWalk(await walkDownRealigned(pipeline, options, { ...this.#inputs, predict }, x0));
   }
 
   #checkedWalk(trajectory: Trajectory): Promise<Trajectory> {

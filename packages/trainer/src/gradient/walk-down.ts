@@ -32,7 +32,7 @@ export const samplingOptions = (
 
 /** Inputs of a walk down besides the weights. Tensors stay the caller's. */
 export interface WalkInputs extends Conditioning {
-  /** x_T, `[B, h, w, C]`. */
+  /** x_T, `[B, h, w, C]`; x_0 of given images where the plan has them (`DrawnPlan.isGiven`). */
   readonly latents: Tensor4D;
   /**
    * The generator of the steps' noise, or a function that returns it. For each chain that the plan re-noises, the
@@ -90,19 +90,19 @@ export async function walkDownRenoised(
 }
 
 /**
- * Noises the end of a trajectory to the level of a step with known noise, takes this step without noise of its own, and
- * recovers x_0 from what the step leads to: (x' - noise level · ε) / signal level (arXiv 2509.06942, §3.1). The new
- * trajectory belongs to the caller.
+ * Noises images to the level of a step with known noise, takes this step without noise of its own, and recovers x_0
+ * from what the step leads to: (x' - noise level · ε) / signal level (arXiv 2509.06942, §3.1). The trajectory belongs
+ * to the caller.
+ * @param x0 their latents, `[B, h, w, C]`
  */
 export async function walkDownRealigned(
   pipeline: StableDiffusionPipeline,
   options: SamplingOptions,
   inputs: WalkInputs,
-  original: Trajectory,
+  x0: Tensor4D,
 ): Promise<Trajectory> {
   const step = pipeline.scheduler.timesteps(options.numInferenceSteps)[inputs.plan.realigned!]!;
   const { noise: source } = inputs;
-  const x0 = original.latents.at(-1)!;
   const noise = typeof source === 'function' ? source(step) : drawNoise(x0.shape, source);
   const latents = tidy(() => noisedTo(pipeline.scheduler, step, x0, noise));
   try {

@@ -15,7 +15,7 @@ import type { Dataset } from '../data/examples.js';
 import { AlignPropGradient, gradientOptions } from '../gradient/alignprop-gradient.js';
 import { TensorScope } from '../gradient/tensor-scope.js';
 import { samplingOptions } from '../gradient/walk-down.js';
-import { createDataTerm } from '../step/data-term.js';
+import { createDataTerm, givenImages } from '../step/data-term.js';
 import type { Generators } from '../step/generators.js';
 import { MicroBatches } from '../step/micro-batch.js';
 import { simulateRun, type SimulatedMemory, type SimulationInputs } from './simulated-run.js';
@@ -55,7 +55,14 @@ export async function dryRun<M>(inputs: DryRunInputs<M>): Promise<DryRun> {
     mostAttached = trainedSteps(heaviest);
     probabilities = attachProbabilities(plan, chain);
     const draw = (): [string, M] => [prompt, promptMetadata as M];
-    const batches = new MicroBatches<M>(pipeline, draw, config, plan, generators);
+    const batches = new MicroBatches<M>(
+      pipeline,
+      draw,
+      config,
+      plan,
+      generators,
+      givenImages(pipeline, dataset, config, generators.data),
+    );
     const gradient = new AlignPropGradient(pipeline, rewardFunction, { ...gradientOptions(config), rewardDecoder });
     const data = createDataTerm(gradient, dataset, config, generators.data);
     try {
@@ -83,9 +90,9 @@ async function simulateMicroBatch<M>(
 ): Promise<void> {
   const scope = new TensorScope();
   try {
-    const texts = batches.drawPrompts(0);
+    const texts = await batches.drawPrompts(0);
     const embeds = scope.own(await batches.encode(texts));
-    const latents = scope.own(batches.drawLatents());
+    const latents = scope.own(await batches.drawLatents(texts));
     const window = batches.drawWindow();
     disposeTensors(await gradient.compute({ ...texts, ...embeds, latents, plan, window, noise }));
   } finally {

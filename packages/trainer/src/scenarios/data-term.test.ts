@@ -1,13 +1,16 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
-import { OnnxRuntimeEngine, random } from '@alignprop/autograd-ext';
+import { dispose, tensor4d } from '@tensorflow/tfjs-core';
+import { disposeTensors, OnnxRuntimeEngine, random } from '@alignprop/autograd-ext';
 import { StableDiffusionPipeline, type RgbImage } from '@alignprop/diffusion';
 import { describe, expect, it } from 'vitest';
 import { lockStep } from '../__fixtures__/lock-step.js';
 import { brightness, collect, oneStepConfig, tinyTrainer, trainedValues } from '../__fixtures__/tiny-run.js';
 import { out, pipeline, tinySuite } from '../__fixtures__/tiny-suite.js';
 import { parseAlignPropConfig, type AlignPropConfigInput } from '../config/config.js';
+import { DirectAlign } from '../estimators/direct-align.js';
+import { DataBatches } from '../data/data-batches.js';
 import { encodeExample } from '../data/encode-example.js';
 import type { DataExample, Dataset } from '../data/examples.js';
 import { priorExamples } from '../data/prior-examples.js';
@@ -133,6 +136,93 @@ describe('data_weight', () => {
     await expect(run(config)).rejects.toThrow(
       /dataset: got a model with the scheduler of consistency models.*, expected a model of many steps/,
     );
+  });
+});
+
+describe('estimator_images dataset', () => {
+  const config = { estimator: 'direct-align', estimator_images: 'dataset', data_weight: 0 } as const;
+  const promptFunction = () => {
+    throw new Error('No prompt is drawn.');
+  };
+
+  it('shows the reward the pictures of the dataset, with their captions as prompts', async () => {
+    const shown: { prompts: readonly string[]; images: Float32Array }[] = [];
+    const imageSamplesHook: AlignPropTrainerOptions<undefined>['imageSamplesHook'] = ({ prompts, images }) =>
+      void shown.push({ prompts, images: images.dataSync<'float32'>().slice() });
+    const encoded = [dataset[0]!, dataset[2]!];
+    const late = { ...config, estimator_last: 1, train_batch_size: 2 };
+    await run(late, { dataset: encoded, promptFunction, imageSamplesHook });
+    expect(new Set(shown.flatMap(({ prompts }) => prompts))).toEqual(new Set(['a crab', 'an owl']));
+    const decode = async (values: Float32Array) => {
+      const given = tensor4d(values, [1, 4, 4, 4]);
+      const images = await pipeline.decode(given);
+      const pixels = await images.data<'float32'>();
+      dispose([given, images]);
+      return pixels;
+    };
+    const pictures = new Map<string, Float32Array>();
+    for (const { caption, latents: values } of encoded) pictures.set(caption, await decode(values!));
+    const distance = (a: Float32Array, b: Float32Array) => Math.hypot(...a.map((value, i) => value - b[i]!));
+    for (const { prompts, images } of shown)
+      prompts.forEach((prompt, i) => {
+        const other = prompt === 'a crab' ? 'an owl' : 'a crab';
+        const image = images.subarray(i * 768, (i + 1) * 768);
+        const far = distance(image, pictures.get(other)!);
+        expect(distance(image, pictures.get(prompt)!)).toBeLessThan(0.1 * far);
+      });
+  });
+
+  it('learns from them, and resumes bit for bit, also with the loss of the data', async () => {
+    for (const data_weight of [0, 0.5]) {
+      const both = { ...config, data_weight };
+      const folder = join(out, String(data_weight));
+      const straight = await run(both, { promptFunction });
+      await run({ ...both, num_epochs: 2, output_dir: folder }, { promptFunction });
+      const resumed = await run({ ...both, output_dir: folder, resume_from: folder }, { promptFunction });
+      expect(straight.steps.every(({ gradNorm }) => gradNorm > 0)).toBe(true);
+      expect(resumed.steps).toEqual(straight.steps.slice(2));
+      expect(resumed.weights).toEqual(straight.weights);
+    }
+  });
+
+  it.each<[string, AlignPropConfigInput, Partial<AlignPropTrainerOptions<undefined>>, RegExp]>([
+    ['no data', {}, { dataset: undefined }, /estimator_images: got 'dataset' without data\. Pass dataset/],
+    ['other estimators', { estimator: 'refl' }, {}, /estimator_images: got dataset, which the estimator 'refl' does/],
+    ['a plan that walks a chain', {}, { plan: new DirectAlign(2) }, /starts from noise, but estimator_images is 'data/],
+    ['no example', {}, { dataset: [] }, /dataset: got no example, expected at least one/],
+  ])('refuses %s', async (_, more, options, message) => {
+    await expect(run({ ...config, ...more }, options)).rejects.toThrow(message);
+  });
+});
+
+describe('data_caption_dropout', () => {
+  it('takes the empty prompt as often as its probability, and leaves the draws of others as they are', async () => {
+    const generatorOf = () => random(7);
+    const config = { data_batch_size: 64, clip_skip: 0, height: 16, width: 16 };
+    const draw = async (data_caption_dropout: number) => {
+      const given = { ...config, data_caption_dropout };
+      const { captions, timesteps, ...tensors } = await new DataBatches(pipeline, dataset, given, generatorOf()).draw();
+      disposeTensors(tensors);
+      return { captions, timesteps };
+    };
+    const [none, some, all] = [await draw(0), await draw(0.3), await draw(1)];
+    expect(none.captions).not.toContain('');
+    expect(new Set(all.captions)).toEqual(new Set(['']));
+    const emptied = some.captions.filter((caption) => caption === '').length / 64;
+    expect(emptied).toBeGreaterThan(0.15);
+    expect(emptied).toBeLessThan(0.45);
+    some.captions.forEach((caption, i) => expect(['', none.captions[i]]).toContain(caption));
+    expect(some.timesteps).toEqual(none.timesteps);
+  });
+
+  it('changes the loss, and resumes bit for bit', async () => {
+    const config = { data_weight: 1, data_batch_size: 2, data_caption_dropout: 0.5 };
+    const straight = await run(config);
+    expect(straight.weights).not.toEqual((await run({ ...config, data_caption_dropout: 0 })).weights);
+    await run({ ...config, num_epochs: 2, output_dir: out });
+    const resumed = await run({ ...config, output_dir: out, resume_from: out });
+    expect(resumed.steps).toEqual(straight.steps.slice(2));
+    expect(resumed.weights).toEqual(straight.weights);
   });
 });
 

@@ -49,9 +49,9 @@ async function trainOnce(name: string, engine: Engine) {
   const compute = async () => {
     const generators = seededGenerators(0);
     const batches = new MicroBatches(pipeline, () => 'a photo of a cat', config, backpropPlan(config), generators);
-    const texts = batches.drawPrompts(0);
+    const texts = await batches.drawPrompts(0);
     const embeds = await batches.encode(texts);
-    const inputs = { ...texts, ...embeds, latents: batches.drawLatents(), plan: batches.drawPlan() };
+    const inputs = { ...texts, ...embeds, latents: await batches.drawLatents(), plan: batches.drawPlan() };
     const result = await gradient.compute({ ...inputs, noise: generators.noise });
     batches.dispose();
     return { ...result, hasNegative: embeds.negativePromptEmbeds !== undefined };

@@ -1,6 +1,8 @@
 import { disposeTensors, type TorchGenerator } from '@alignprop/autograd-ext';
+import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import { DataBatches } from '../data/data-batches.js';
+import { ExampleDraws } from '../data/example-draws.js';
 import type { Dataset } from '../data/examples.js';
 import type { AlignPropGradient } from '../gradient/alignprop-gradient.js';
 import { DiffusionLoss, type DiffusionLossGradients } from '../gradient/diffusion-loss.js';
@@ -28,6 +30,22 @@ export class DataTerm {
 }
 
 /**
+ * The images that the estimator of a run starts from; undefined unless `estimator_images` is 'dataset'.
+ * @throws if there are none; as `ExampleDraws`
+ */
+export function givenImages(
+  pipeline: StableDiffusionPipeline,
+  dataset: Dataset | undefined,
+  config: AlignPropConfig,
+  generator: TorchGenerator,
+): ExampleDraws | undefined {
+  if (config.estimator_images !== 'dataset') return undefined;
+  if (!dataset)
+    throw new Error("estimator_images: got 'dataset' without data. Pass dataset: pictures with captions (--data-dir).");
+  return new ExampleDraws(pipeline, dataset, config, generator);
+}
+
+/**
  * Creates the data term of a run; undefined without `data_weight`.
  * @throws if there are no data for the weight, or no weight for the data; as `DataBatches`
  */
@@ -37,8 +55,9 @@ export function createDataTerm<M>(
   config: AlignPropConfig,
   generator: TorchGenerator,
 ): DataTerm | undefined {
-  const { data_weight: weight } = config;
-  if (weight === 0 && dataset) throw new Error('dataset: has no effect with data_weight 0. Set data_weight.');
+  const { data_weight: weight, estimator_images: images } = config;
+  if (weight === 0 && images !== 'dataset' && dataset)
+    throw new Error("dataset: has no effect with data_weight 0. Set data_weight, or estimator_images to 'dataset'.");
   if (weight === 0) return undefined;
   if (!dataset)
     throw new Error(

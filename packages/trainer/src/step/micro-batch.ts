@@ -8,6 +8,9 @@ import {
 } from '@alignprop/diffusion';
 import type { AlignPropConfig } from '../config/config.js';
 import { plannedChain } from '../estimators/planned-chain.js';
+import type { ExampleDraws } from '../data/example-draws.js';
+import type { DataExample } from '../data/examples.js';
+import { imageSources } from '../estimators/estimator.js';
 import { drawPlan, type DrawnPlan, type Plan, type PlannedChain } from '../estimators/plans.js';
 import type { LatentWindow } from '../gradient/differentiable-decoder.js';
 import { trainsTextEncoder } from '../gradient/text-encoder-gradient.js';
@@ -23,6 +26,8 @@ import type { Generators } from './generators.js';
 export type PromptFunction<M> = (
   generator: TorchGenerator,
 ) => string | readonly [prompt: string, metadata: M, negativePrompt?: string];
+
+type Drawn<M> = readonly [prompt: string, metadata: M, negativePrompt?: string];
 
 type DrawConfig = Pick<
   AlignPropConfig,
@@ -43,6 +48,8 @@ export interface DrawnPrompts<M> {
   readonly promptMetadata: readonly M[];
   /** Present with guidance only; undefined as well where SDXL takes zeros, since none is given. */
   readonly negativePrompts?: readonly string[];
+  /** The pictures that the prompts are captions of, where images are given (`estimator_images`). */
+  readonly examples?: readonly DataExample[];
 }
 
 /** Draws what micro-batches start from: prompts and their embeddings, latents, and plans. */
@@ -57,6 +64,8 @@ export class MicroBatches<M> {
     readonly config: DrawConfig,
     readonly plan: Plan,
     readonly generators: Generators,
+    /** Images to start from, with their captions, in place of noise and prompts. */
+    readonly given?: ExampleDraws,
   ) {
     this.#chain = plannedChain(pipeline.scheduler, samplingOptions(config));
   }
@@ -65,14 +74,18 @@ export class MicroBatches<M> {
    * Draws B prompts.
    * @param firstImage the number of images that the run drew before: a list of negative prompts continues from there
    */
-  drawPrompts(firstImage: number): DrawnPrompts<M> {
+  async drawPrompts(firstImage: number): Promise<DrawnPrompts<M>> {
     const { train_batch_size: batch, sample_guidance_scale: guidanceScale } = this.config;
     const isGuided = usesGuidance(this.pipeline.unet.config, guidanceScale);
-    const drawn = Array.from({ length: batch }, () => this.#drawPrompt());
+    const examples = await this.given?.draw(batch);
+    const drawn: readonly Drawn<M>[] =
+      examples?.map(({ caption }) => [caption, undefined as M]) ??
+      Array.from({ length: batch }, () => this.#drawPrompt());
     return {
       prompts: drawn.map(([prompt]) => prompt),
       promptMetadata: drawn.map(([, metadata]) => metadata),
       negativePrompts: isGuided ? this.#negativePrompts(drawn, firstImage) : undefined,
+      ...(examples && { examples }),
     };
   }
 
@@ -100,8 +113,9 @@ export class MicroBatches<M> {
     }
   }
 
-  /** Draws x_T, `[B, h, w, C]`; it belongs to the caller. */
-  drawLatents(): Tensor4D {
+  /** Draws x_T, or encodes the given images, `[B, h, w, C]`; they belong to the caller. */
+  async drawLatents({ examples }: Pick<DrawnPrompts<M>, 'examples'> = {}): Promise<Tensor4D> {
+    if (this.given && examples) return this.given.latents(examples);
     const { train_batch_size: batch, sample_num_steps: numInferenceSteps } = this.config;
     const { noise: generator } = this.generators;
     return this.pipeline.prepareLatents({ batch, numInferenceSteps, ...imageSize(this.config), generator });
@@ -109,7 +123,12 @@ export class MicroBatches<M> {
 
   /** @throws if the plan trains no step of this chain, or needs a scheduler whose steps are linear */
   checkPlan(): void {
-    drawPlan(this.plan, this.#chain, random(0));
+    const { isGiven = false } = drawPlan(this.plan, this.#chain, random(0));
+    if (isGiven !== (this.given !== undefined))
+      throw new Error(
+        `AlignPropTrainer: the plan '${this.plan.name}' starts from ${isGiven ? 'given images' : 'noise'}, ` +
+          `but estimator_images is '${imageSources[Number(!isGiven)]}'. Set both alike.`,
+      );
     const { reward_crop: crop, train_batch_size: batch } = this.config;
     const { vaeScaleFactor } = this.pipeline;
     const [, ...sides] = this.pipeline.latentShape({ batch, ...imageSize(this.config) });
@@ -140,11 +159,11 @@ export class MicroBatches<M> {
     this.#negativeEncodings.clear();
   }
 
-  #drawPrompt(): readonly [string, M, string?] {
+  #drawPrompt(): Drawn<M> {
     const drawn = this.promptFunction(this.generators.prompts);
     if (typeof drawn === 'string') return [drawn, undefined as M];
     if (Array.isArray(drawn) && typeof drawn[0] === 'string' && ['string', 'undefined'].includes(typeof drawn[2]))
-      return drawn as readonly [string, M, string?];
+      return drawn as Drawn<M>;
     throw new Error(
       `promptFunction: returned ${JSON.stringify(drawn)}, ` +
         'expected a prompt, [prompt, metadata] or [prompt, metadata, negative prompt].',
@@ -155,10 +174,7 @@ export class MicroBatches<M> {
    * The images of a run whose prompts have no negative prompt take those of the configuration in turn. Without any,
    * SDXL takes zeros.
    */
-  #negativePrompts(
-    drawn: readonly (readonly [string, M, string?])[],
-    firstImage: number,
-  ): readonly string[] | undefined {
+  #negativePrompts(drawn: readonly Drawn<M>[], firstImage: number): readonly string[] | undefined {
     const isGiven = this.config.negative_prompts !== null || drawn.some(([, , negative]) => negative !== undefined);
     if (!isGiven && this.pipeline.zeroNegative) return undefined;
     const texts = this.#negativeTexts;

@@ -79,9 +79,9 @@ export class TrainingStep<M> {
         for (let round = 0; round < rounds; round++) {
           signal?.throwIfAborted();
           const scope = totals.begin();
-          const texts = batches.drawPrompts(this.#firstImage(globalStep, round)); // 1 draw: B prompts, B metadata
+          const texts = await batches.drawPrompts(this.#firstImage(globalStep, round)); // 1 draw: B prompts, metadata
           const embeds = scope.own(await batches.encode(texts)); // 2 encode: [B, L, D]
-          const latents = scope.own(batches.drawLatents()); // 3 start: x_T [B, h, w, C]
+          const latents = scope.own(await batches.drawLatents(texts)); // 3 start: x_T [B, h, w, C]
           const plan = batches.drawPlan(); // 4 plan: one entry per denoising step
           const call = { context: { step: globalStep, epoch: globalStep }, lossScale: 1 / rounds, signal };
           const window = batches.drawWindow();

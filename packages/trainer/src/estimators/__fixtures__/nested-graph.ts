@@ -58,7 +58,7 @@ export async function adaptedPipeline(): Promise<StableDiffusionPipeline> {
 }
 
 /** The same noise for the same call. */
-const noiseOf = (call: number): Tensor4D => randomNormal([2, 4, 4, 4], 0, 1, 'float32', 100 + call);
+export const noiseOf = (call: number): Tensor4D => randomNormal([2, 4, 4, 4], 0, 1, 'float32', 100 + call);
 
 /** The same inputs for every call. */
 export async function newInputs(pipeline: StableDiffusionPipeline, plan: DrawnPlan): Promise<GradientInputs<unknown>> {
@@ -110,7 +110,7 @@ export async function expectNestedGradient(
  */
 function nestedGraph(
   { scheduler, unet, vae }: StableDiffusionPipeline,
-  { steps: planned, shown, renoised, realigned }: DrawnPlan,
+  { steps: planned, shown, renoised, realigned, isGiven }: DrawnPlan,
   eta: number,
   imageWeights?: Tensor1D,
 ): ModelFunction {
@@ -131,9 +131,8 @@ function nestedGraph(
       return mean(imageWeights ? mul(rewards, imageWeights) : rewards);
     };
     const walked = (i: number) => (realigned === undefined ? planned[i]! : detachedStep);
-    const before = schedule
-      .slice(0, -1)
-      .reduce((x, step, i) => denoise(x, step, walked(i)).prevSample, start as Tensor4D);
+    const before = () =>
+      schedule.slice(0, -1).reduce((x, step, i) => denoise(x, step, walked(i)).prevSample, start as Tensor4D);
     /** Direct-Align's x_0 + (x' - x'*) / √ᾱ', where x'* is what a perfect model's step leads to. */
     const recovered = (x0: Tensor4D, step: Step, noise: Tensor4D) => {
       const noised = scheduler.addNoise(x0, noise, [step.t, step.t]);
@@ -145,10 +144,10 @@ function nestedGraph(
       return add(x0, div(sub(stepFrom(output), stepFrom(perfect)), signal)) as Tensor4D;
     };
     if (realigned !== undefined) {
-      const original = stopGradient(denoise(before, last, detachedStep).prevSample);
+      const original = isGiven ? (start as Tensor4D) : stopGradient(denoise(before(), last, detachedStep).prevSample);
       return neg(score(recovered(original, schedule[realigned]!, noiseOf(call++))));
     }
-    const judged = end(before, planned.at(-1)!);
+    const judged = end(before(), planned.at(-1)!);
     let total = score(judged);
     for (let copy = 0; copy < renoised; copy++) {
       const noised = scheduler.addNoise(stopGradient(judged), noiseOf(call++), [last.t, last.t]);
