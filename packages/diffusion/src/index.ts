@@ -16,8 +16,10 @@ export { decodePng, encodePng, type EncodePngOptions, type RgbImage } from './im
 export type { SharpImage } from './image/sharp.js';
 export { toUint8 } from './image/to-uint8.js';
 export { AutoencoderKL, vaeDecode, vaeEncode, type AutoencoderKLConfig } from './models/autoencoder-kl.js';
-export type { Autoencoder, AutoencoderConfig } from './models/autoencoder.js';
+export { pixelsPerLatent } from './models/autoencoder.js';
+export type { Autoencoder, AutoencoderConfig, Decoder, DecoderConfig } from './models/autoencoder.js';
 export { AutoencoderTiny, tinyDecode, tinyEncode, type AutoencoderTinyConfig } from './models/autoencoder-tiny.js';
+export { linearDecode, LinearDecoder, type LinearDecoderConfig } from './models/linear-decoder.js';
 export { saveModel } from './models/save-model.js';
 export { unet2DCondition, UNet2DConditionModel, type UNet2DConditionConfig } from './models/unet-2d-condition.js';
 export type { Annealing } from './pipelines/annealed.js';
@@ -53,6 +55,7 @@ export {
 } from './pipelines/guidance.js';
 export { roundHalfEven } from './round-half-even.js';
 export { noisedTo } from './pipelines/chain-start.js';
+export { fitLinearDecoder, type LinearFit } from './pipelines/fit-linear-decoder.js';
 export { decodeImages } from './pipelines/image-decoder.js';
 export { drawNoise, type NoiseGenerator } from './pipelines/latents.js';
 export { savePipeline } from './pipelines/save-pipeline.js';

@@ -43,7 +43,7 @@ export { LeapAlign } from './estimators/leapalign.js';
 export { refl, reflEnd } from './estimators/refl.js';
 export { encodeExample } from './data/encode-example.js';
 export type { DataExample, DataFunction, Dataset } from './data/examples.js';
-export { priorExamples, type PriorOptions } from './data/prior-examples.js';
+export { drawExamples, priorExamples, type PriorOptions } from './data/prior-examples.js';
 export { pixelDiversity } from './evaluation/diversity.js';
 export {
   evaluator,

@@ -1,7 +1,7 @@
 import { checkOptions, optionNames } from '@alignprop/autograd-ext';
 import { pushToHub, type Pushed, type PushOptions } from '@alignprop/autograd-ext/weights';
 import { dispose } from '@tensorflow/tfjs-core';
-import type { Autoencoder, StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { Decoder, StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { DetailedReward, RewardFunction } from '@alignprop/rewards';
 import { singleProcess, type Collective } from './collective/collective.js';
 import { parseAlignPropConfig, type AlignPropConfig, type AlignPropConfigInput } from './config/config.js';
@@ -50,7 +50,7 @@ export interface AlignPropTrainerOptions<M> {
    * Decodes what the reward judges in training, such as an `AutoencoderTiny` (TAESD): a small decoder takes less time
    * and memory. Pictures and evaluations always come from the pipeline's own decoder, which also judges by default.
    */
-  rewardDecoder?: Autoencoder;
+  rewardDecoder?: Decoder;
   /**
    * Called on rank 0 every `log_image_freq` steps, from the first. By default the trackers get the images
    * (`logSamples`).
@@ -154,7 +154,7 @@ export class AlignPropTrainer<M = undefined> {
     const parts = { config, manifest, generators, optimizer, average, rewardMemory, collective, logger, times };
     const gradient = this.#createGradient();
     const data = createDataTerm(gradient, options.dataset, config, generators.data);
-    this.#step = new TrainingStep({ ...parts, batches, gradient, data });
+    this.#step = new TrainingStep({ ...parts, ...{ batches, gradient, data, variables: weights.variables } });
     this.#run = new Run({
       ...parts,
       trackers: options.trackers,

@@ -3,6 +3,7 @@ import type { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { evaluator, ShownImages, type EvaluatedImages, type EvaluationSamples } from '@alignprop/trainer';
 import { writeSheet } from '../images/image-files.js';
 import { writeScoredSheet } from '../images/sheet.js';
+import { comparisonConfig } from '../options/guard.js';
 import type { PromptList } from '../options/prompt-columns.js';
 import type { Output } from '../terminal/output.js';
 import type { Trainer } from './create-trainer.js';
@@ -48,7 +49,8 @@ async function compare(
   signal: AbortSignal,
   output: Output,
 ): Promise<Comparison> {
-  const { config, evalReward = job.reward, evalPrompts, before = job.pipeline } = job;
+  const { evalReward = job.reward, evalPrompts, before = job.pipeline } = job;
+  const config = job.guardPrompts ? comparisonConfig(job.config) : job.config;
   const { prompts } = evalPrompts;
   const progress = output.progress('Evaluating', 2 * prompts.length);
   let done = 0;

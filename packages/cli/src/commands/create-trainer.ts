@@ -51,7 +51,7 @@ export function createTrainer(job: TrainerJob, pipeline: StableDiffusionPipeline
 
 function sharedOptions(job: TrainingJob, pipeline: StableDiffusionPipeline, output: Output): SharedOptions {
   const { config, prompts, reward, evalReward = reward, manifest, files, force, collective } = job;
-  const held = job.evalPrompts ?? job.guardPrompts;
+  const held = job.guardPrompts ?? job.evalPrompts;
   return {
     pipeline,
     promptFunction: promptDrawer(prompts),

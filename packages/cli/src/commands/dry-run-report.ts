@@ -91,7 +91,7 @@ async function simulate(
   engine: EngineName,
   free: number,
 ): Promise<{ run: AnyDryRun; plan: Plan }> {
-  const held = job.evalPrompts ?? job.guardPrompts;
+  const held = job.guardPrompts ?? job.evalPrompts;
   const inputs = {
     pipeline,
     evaluation: held && { ...held, rewardFunction: silently(evalReward) },

@@ -20,7 +20,7 @@ import { bindingWarning, precisionOf, shareOfMachine } from '../options/engine-o
 import { otherNames } from '../options/flags.js';
 import { addDataOptions, readDataOptions, type DataOptions, type RunData } from '../options/data-options.js';
 import { addHubTarget, addToken, checkHubTarget, type HubTargetOptions } from '../options/hub-options.js';
-import { addGuard, applyGuard, guardPrompts } from '../options/guard.js';
+import { addGuard, applyGuard, guardPrompts, isGuarded } from '../options/guard.js';
 import { addMoreHelp } from '../options/help.js';
 import { applyModelDefaults } from '../options/model-defaults.js';
 import { addPipelineOptions, loadPipeline, type ModelOptions } from '../options/model-options.js';
@@ -46,6 +46,7 @@ import {
 import { errorMessage, isDebugging, ReportedElsewhere } from '../terminal/errors.js';
 import { addOutputOptions, Output, type OutputOptions } from '../terminal/output.js';
 import { ddpoAdvice, suggestDdpo } from './ddpo-command.js';
+import { blankDecoder, fittedDecoder } from './linear-decoder.js';
 import { reportDryRun } from './dry-run-report.js';
 import { reportPrompts } from './prompt-report.js';
 import { manifestParts } from './manifest-parts.js';
@@ -204,16 +205,11 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
     });
     const repository = await pushTarget(collective, config, options, output);
     if (!options.dryRun) await claimFolder(collective, { config, algorithm, ...start });
-    const load = async () => ({
-      ...(await startFromAdapter(await loadPipeline(modelOptions, output), options, output)),
-      reward: await rewards.training.load((text) => output.info(text)),
-      evalReward: await rewards.evaluation?.load((text) => output.info(text)),
-      rewardDecoder: await loadRewardDecoder(options, output),
-    });
-    const loaded = await loadInTurn(collective, load);
-    reportPrompts(prompts, config, loaded.pipeline.tokenizer, output);
     const loadBefore = () => modelBefore(modelOptions, options);
-    const job = { algorithm, config, data, loadBefore, ...promptLists(prompts, config), ...loaded };
+    const parts = { options, modelOptions, config, prompts, rewards, loadBefore };
+    const loaded = await loadInTurn(collective, () => loadParts(parts, output));
+    reportPrompts(prompts, config, loaded.pipeline.tokenizer, output);
+    const job = { algorithm, config, data, loadBefore, ...promptLists(prompts, config, isGuarded(command)), ...loaded };
     if (options.dryRun) {
       const dry = { ...job, sources: sourcesOf(command, fields), maxMemory: options.maxMemory };
       if (collective.rank === 0) await reportDryRun(dry, output);
@@ -227,6 +223,28 @@ export async function train(command: Command, fields: readonly ConfigOption[]): 
   await acrossProcesses(run, { describe, timeout: options.rankTimeout }).catch((error: unknown) => {
     throw error instanceof ReportedByRankZero ? new ReportedElsewhere(error.message, { cause: error.cause }) : error;
   });
+}
+
+/** Loads the models of a run, its rewards and their decoder. */
+async function loadParts({ options, modelOptions, config, prompts, rewards, loadBefore }: PartsToLoad, output: Output) {
+  const models = await startFromAdapter(await loadPipeline(modelOptions, output), options, output);
+  const fitted = { config, prompts: prompts.training.list.prompts, loadBefore };
+  const fit = async () => (options.dryRun ? blankDecoder(models.pipeline) : fittedDecoder(fitted, output));
+  return {
+    ...models,
+    reward: await rewards.training.load((text) => output.info(text)),
+    evalReward: await rewards.evaluation?.load((text) => output.info(text)),
+    rewardDecoder: await loadRewardDecoder(options, fit, output),
+  };
+}
+
+interface PartsToLoad {
+  readonly options: TrainOptions;
+  readonly modelOptions: ModelOptions;
+  readonly config: RunConfig;
+  readonly prompts: RunPrompts;
+  readonly rewards: RunRewards;
+  readonly loadBefore: () => Promise<StableDiffusionPipeline>;
 }
 
 /** Loads the model as it is before training once more, on an engine of its own, and prints nothing. */
@@ -245,11 +263,12 @@ function defaultPrompts(
   return model === undefined ? embeddedModel.prompts : simpleAnimals;
 }
 
-/** The prompts of a job. The guard has some where evaluations are on without held-out prompts. */
-const promptLists = ({ training, evaluation }: RunPrompts, { eval_freq }: RunConfig) => ({
+/** The prompts of a job. The guard has some of the held-out ones, or where there are none some of its own. */
+const promptLists = ({ training, evaluation }: RunPrompts, { eval_freq }: RunConfig, isGuarded: boolean) => ({
   prompts: training.list,
   evalPrompts: evaluation?.list,
-  guardPrompts: evaluation || eval_freq === null ? undefined : guardPrompts(training.list),
+  guardPrompts:
+    eval_freq !== null && (isGuarded || !evaluation) ? guardPrompts((evaluation ?? training).list) : undefined,
 });
 
 /** Sets options that the model and the guard decide. @returns what was chosen for the model */

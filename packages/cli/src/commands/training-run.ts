@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { dispose } from '@tensorflow/tfjs-core';
 import { trainable, type Engine, type Params } from '@alignprop/autograd-ext';
-import type { Autoencoder, StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { Decoder, StableDiffusionPipeline } from '@alignprop/diffusion';
 import {
   metricsRecord,
   trainableDora,
@@ -51,13 +51,13 @@ export interface TrainingJob {
   /** Loads `before` on an engine of its own, for `data`. */
   loadBefore?: () => Promise<StableDiffusionPipeline>;
   /** Decodes what `reward` judges in training; the pipeline's decoder by default. */
-  rewardDecoder?: Autoencoder;
+  rewardDecoder?: Decoder;
   /** The reward for `evalPrompts`; `reward` by default. */
   evalReward?: UserReward;
   prompts: PromptList;
   /** Held-out prompts, evaluated with and without the adapter and every `eval_freq` epochs; none by default. */
   evalPrompts?: PromptList;
-  /** The prompts of the guard, evaluated every `eval_freq` epochs where there are no `evalPrompts`. */
+  /** The prompts of the guard, evaluated every `eval_freq` epochs in place of `evalPrompts`. */
   guardPrompts?: PromptList;
   /** The processes that train together; by default only this one. */
   collective?: Collective;

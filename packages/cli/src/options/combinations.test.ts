@@ -51,7 +51,7 @@ const trainings: readonly (readonly [option: string, flags: string, config: obje
     'estimator-images',
     '--estimator direct-align --estimator-images dataset',
     { estimator: 'direct-align', estimator_images: 'dataset' },
-    /got dataset without pictures\. Give --data-dir/,
+    /without --data-dir, whose pictures it starts from\. Give --data-dir/,
   ],
   [
     'prompts',

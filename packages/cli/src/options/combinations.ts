@@ -74,9 +74,11 @@ export const combinations: readonly Combination[] = [
   needs('weight-column', 'prompts'),
   excludes('reward-decoder', '--algorithm ddpo', ({ value }) => value('algorithm') === 'ddpo'),
   ...['eval-freq', 'eval-reward', 'eval-images-per-prompt', 'eval-num-steps', 'eval-eta', 'eval-guidance-scale'].map(
-    (option) => needs(option, 'eval-prompts'),
+    (option) => needs(option, 'eval-prompts', 'guard'),
   ),
-  ...['eval-negative-prompts', 'eval-height', 'eval-width', 'eval-seed'].map((option) => needs(option, 'eval-prompts')),
+  ...['eval-negative-prompts', 'eval-height', 'eval-width', 'eval-seed'].map((option) =>
+    needs(option, 'eval-prompts', 'guard'),
+  ),
   needs('caption-column', 'data-dir'),
   excludes('prior-images', '--data-dir, whose pictures are trained on', ({ isSet }) => isSet('data-dir')),
   ...['prior-images', 'data-batch-size', 'data-caption-dropout'].map((option) => ({
@@ -97,7 +99,7 @@ export const combinations: readonly Combination[] = [
     option: 'estimator-images',
     problem: (options) =>
       startsFromData(options) && !options.isSet('data-dir')
-        ? 'got dataset without pictures. Give --data-dir, or leave it out.'
+        ? 'has no effect without --data-dir, whose pictures it starts from. Give --data-dir, or leave it out.'
         : undefined,
   },
   ...['prompts', 'prompt'].map((option) =>

@@ -79,6 +79,7 @@ const examples: Record<string, [written: string[], value: unknown]> = {
   norm_weight: [['0.5'], 0.5],
   kl_weight: [['0.1'], 0.1],
   reward_perturbation: [['0.1'], 0.1],
+  weight_perturbation: [['0.05'], 0.05],
   data_weight: [['0.1'], 0.1],
   on_collapse: [['warn'], 'warn'],
   data_batch_size: [['2'], 2],

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { useBackend } from '@alignprop/autograd-ext';
 import { Command } from 'commander';
@@ -35,8 +35,11 @@ describe('applyGuard', () => {
     ['--on-collapse warn --eval-images-per-prompt 3', { onCollapse: 'warn', evalImagesPerPrompt: 3, evalFreq: 10 }],
     ['--no-guard', off],
     ['--num-epochs 9', off],
-    ['--eval-prompts a.txt', off],
-    ['--algorithm ddpo', off],
+    ['--num-epochs 9 --guard', { evalFreq: 5, evalImagesPerPrompt: 2, evalNumSteps: 10, onCollapse: 'stop' }],
+    ['--guard --eval-freq 3', { evalFreq: 3, evalImagesPerPrompt: 2, evalNumSteps: 10, onCollapse: 'stop' }],
+    ['--eval-prompts a.txt', { evalFreq: 10, evalImagesPerPrompt: 2, evalNumSteps: 10, onCollapse: 'stop' }],
+    ['--eval-prompts a.txt --eval-num-steps 20', { ...off, evalNumSteps: 20 }],
+    ['--algorithm ddpo', { evalFreq: 10, evalImagesPerPrompt: 2, evalNumSteps: 10, onCollapse: 'stop' }],
     ['--eval-prompts a.txt --eval-freq 3', { ...off, evalFreq: 3 }],
   ])('%s', (line, expected) => expect(guarded(line)).toMatchObject(expected));
 });
@@ -77,4 +80,36 @@ it('evaluates a run by itself, and goes on doing so when it is resumed', async (
     expect(each.eval_recognised).toBeGreaterThanOrEqual(0);
   }
   expect(printed.stdout).toContain('Best  ');
+  // The command of its report, that trains again.
+  const again = ['train', '--config', join(out, 'config.json'), '--guard', '--dry-run', '--output-dir', `${out}-again`];
+  expect(await run([...again, '--model', fixturePath('sd2-tiny/model')])).toBe(0);
+  expect((JSON.parse(readFileSync(join(out, 'run.json'), 'utf8')) as { options: object }).options).toMatchObject({
+    guard: true,
+  });
+});
+
+it('watches four of the held-out prompts, and compares all of them after training as the run draws', async () => {
+  await useBackend('wasm');
+  const [out, prompts] = [join(folder, 'held'), join(folder, 'held.txt')];
+  writeFileSync(prompts, 'a\nb\nc\nd\ne\n');
+  const line =
+    `train --model ${fixturePath('sd2-tiny/model')} --output-dir ${out} --engine tfjs --sample-num-steps 12 ` +
+    '--estimator draft-k --sample-guidance-scale 1 --height 16 --width 16 --num-epochs 10 --save-freq 10 ' +
+    `--log-image-freq 10 --on-collapse warn --eval-prompts ${prompts} --json`;
+  /** Runs the command; returns the steps of evaluations, and how many images were judged after training. */
+  const outcome = async (words: readonly string[]) => {
+    const start = printed.stdout.length;
+    expect(await run(words)).toBe(0);
+    const events = printed.stdout
+      .slice(start)
+      .trim()
+      .split('\n')
+      .map((each) => JSON.parse(each) as { event: string; global_step: number; after: number[] });
+    return {
+      evaluated: events.filter(({ event }) => event === 'evaluation').map((each) => each.global_step),
+      judged: events.find(({ event }) => event === 'judged')!.after.length,
+    };
+  };
+  expect(await outcome(line.split(' '))).toEqual({ evaluated: [0, 5, 10], judged: 5 });
+  expect(await outcome(['resume', out, '--num-epochs', '15', '--json'])).toEqual({ evaluated: [15], judged: 5 });
 });

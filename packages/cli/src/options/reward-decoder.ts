@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { table } from '@alignprop/autograd-ext/outside';
-import { AutoencoderTiny } from '@alignprop/diffusion';
+import { readJson, resolveSource, type HubOptions } from '@alignprop/autograd-ext/weights';
+import { AutoencoderTiny, LinearDecoder, type Decoder } from '@alignprop/diffusion';
 import { withDownloads } from '../terminal/downloads.js';
 import type { Output } from '../terminal/output.js';
 import type { ConfigOption } from './config-options.js';
@@ -13,6 +14,9 @@ export interface RewardDecoderOptions {
   rewardDecoder?: string;
   token?: string;
 }
+
+/** The name of the decoder that is fitted to the model. */
+export const linearName = 'linear';
 
 /** The published decoders by short names, and that of the embedded model. */
 const decoders = table<string>({
@@ -29,8 +33,9 @@ export const addRewardDecoder = (command: Command): Command =>
   command.option(
     '--reward-decoder <folder|hub id>',
     'Tiny decoder (AutoencoderTiny) of the images that the reward judges in training: less time and memory a step. ' +
-      `A folder, a hub id, or one of ${Object.keys(decoders).join(', ')}. Pictures, evaluations and final scores ` +
-      "always come from the model's own decoder. By default that judges as well.",
+      `A folder, a hub id, one of ${Object.keys(decoders).join(', ')}, or ${linearName}: a pixel for each latent, ` +
+      'by a matrix that is fitted to pictures of the model before training. Pictures, evaluations and final ' +
+      "scores always come from the model's own decoder. By default that judges as well.",
   );
 
 /** The folder or hub id that a name stands for. */
@@ -45,15 +50,29 @@ export function applyImageFrequency(command: Command, fields: readonly ConfigOpt
     command.setOptionValueWithSource(key, imageFrequency, modelSource);
 }
 
-/** Loads the decoder that is given, and says what it is for. @throws if it is no AutoencoderTiny */
+/**
+ * Loads the decoder that is given, and says what it is for.
+ * @param fit makes the linear one
+ * @throws if it is no AutoencoderTiny or LinearDecoder
+ */
 export async function loadRewardDecoder(
   { rewardDecoder: name, token }: RewardDecoderOptions,
+  fit: () => Promise<Decoder>,
   output: Output,
-): Promise<AutoencoderTiny | undefined> {
+): Promise<Decoder | undefined> {
   if (name === undefined) return undefined;
   output.info(
     `The reward judges what the decoder ${name} makes of latents; pictures, evaluations and final scores come from ` +
       "the model's own decoder.",
   );
-  return withDownloads(output, (access) => AutoencoderTiny.fromPretrained(decoderLocation(name), { ...access, token }));
+  if (name === linearName) return fit();
+  return withDownloads(output, (access) => readDecoder(decoderLocation(name), { ...access, token }));
+}
+
+/** Reads a decoder of either class. */
+async function readDecoder(location: string, options: HubOptions): Promise<Decoder> {
+  const source = await resolveSource(location, options);
+  const config = (await source.has('config.json')) ? await readJson(source, 'config.json') : {};
+  const isLinear = (config as { _class_name?: unknown })._class_name === 'LinearDecoder';
+  return (isLinear ? LinearDecoder : AutoencoderTiny).fromPretrained(source);
 }

@@ -2,16 +2,24 @@ import type { Tensor4D } from '@tensorflow/tfjs-core';
 import type { Params } from '@alignprop/autograd-ext';
 import { AutoencoderKL, vaeDecode, vaeEncode, type AutoencoderKLConfig } from './autoencoder-kl.js';
 import { AutoencoderTiny, tinyDecode, tinyEncode, type AutoencoderTinyConfig } from './autoencoder-tiny.js';
+import type { LinearDecoder, LinearDecoderConfig } from './linear-decoder.js';
 
-/** A model that decodes latents to images. */
+/** A model that encodes images to latents, and decodes latents to images. */
 export type Autoencoder = AutoencoderKL | AutoencoderTiny;
 export type AutoencoderConfig = AutoencoderKLConfig | AutoencoderTinyConfig;
+
+/** A model that decodes latents to images. */
+export type Decoder = Autoencoder | LinearDecoder;
+export type DecoderConfig = AutoencoderConfig | LinearDecoderConfig;
 
 /** The classes of autoencoders by their names in diffusers. */
 export const autoencoders = { AutoencoderKL, AutoencoderTiny } as const;
 export type AutoencoderClass = keyof typeof autoencoders;
 
-const isTiny = (config: AutoencoderConfig): config is AutoencoderTinyConfig => 'num_decoder_blocks' in config;
+const isTiny = (config: DecoderConfig): config is AutoencoderTinyConfig => 'num_decoder_blocks' in config;
+
+/** Whether a config is that of a `LinearDecoder`. */
+export const isLinear = (config: DecoderConfig): config is LinearDecoderConfig => 'decoder_type' in config;
 
 /**
  * Decodes latents to images with either class.
@@ -37,5 +45,7 @@ export function encodeMoments(
 }
 
 /** Pixels per latent along one side. */
-export const pixelsPerLatent = (config: AutoencoderConfig): number =>
-  2 ** ((isTiny(config) ? config.decoder_block_out_channels : config.block_out_channels).length - 1);
+export function pixelsPerLatent(config: DecoderConfig): number {
+  if (isLinear(config)) return 1;
+  return 2 ** ((isTiny(config) ? config.decoder_block_out_channels : config.block_out_channels).length - 1);
+}

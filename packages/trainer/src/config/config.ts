@@ -220,6 +220,14 @@ const fields = {
         'a lower reward, so that narrow peaks of the reward are not climbed. Costs a second call of the reward. ' +
         '0 turns it off.',
     ),
+  weight_perturbation: factor()
+    .min(0)
+    .default(0)
+    .describe(
+      'ρ of sharpness-aware minimisation (arXiv 2010.01412), the part of RSA-FT for weights: follows the gradient ' +
+        'at weights moved by this L2 distance towards a higher loss. Takes each step twice, with the same draws. ' +
+        '0 turns it off.',
+    ),
   data_weight: factor()
     .min(0)
     .default(0)

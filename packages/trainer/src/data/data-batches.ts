@@ -51,7 +51,7 @@ export class DataBatches {
     }
   }
 
-  /** Empties each caption with the probability `data_caption_dropout`, so that guidance keeps its unconditional half. */
+  /** Empties each caption with the probability `data_caption_dropout`: guidance keeps its unconditional half. */
   #withDropout(captions: readonly string[]): readonly string[] {
     const { data_caption_dropout: probability = 0 } = this.config;
     if (probability === 0) return captions;

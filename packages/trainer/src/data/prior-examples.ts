@@ -30,13 +30,18 @@ export interface PriorOptions {
  * (DreamBooth, arXiv 2208.12242, §3.2). The same model and options give the same pictures.
  * @throws if there are no prompts, or for a few-step model; the reason of an aborted signal
  */
-export async function priorExamples(
+export async function priorExamples(pipeline: StableDiffusionPipeline, options: PriorOptions): Promise<DataExample[]> {
+  checkDataModel('priorExamples', pipeline.with({ scheduler: chainScheduler(pipeline, options.config) }));
+  return drawExamples(pipeline, options);
+}
+
+/** Draws pictures of any model as `priorExamples` does. @throws if there are no prompts; the reason of a signal */
+export async function drawExamples(
   pipeline: StableDiffusionPipeline,
   { config, prompts, count, seed = 0, onPicture, signal }: PriorOptions,
 ): Promise<DataExample[]> {
   if (prompts.length === 0) throw new Error('priorExamples: prompts got none, expected at least one.');
   const drawing = pipeline.with({ scheduler: chainScheduler(pipeline, config) });
-  checkDataModel('priorExamples', drawing);
   const negatives = [config.negative_prompts ?? undefined].flat();
   const generator = random(seed);
   const examples: DataExample[] = [];

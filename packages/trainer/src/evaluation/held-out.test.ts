@@ -40,7 +40,7 @@ async function evaluations(
 describe('on_collapse', () => {
   beforeAll(() => useBackend('cpu'));
   const collapsing = [
-    [0.4, 0.25, 0.19],
+    [0.4, 0.3, 0.19],
     [1, 2, 9],
   ] as const;
 
@@ -51,6 +51,17 @@ describe('on_collapse', () => {
     expect(heldOut.best).toEqual({ step: 1, rewardMean: 2 });
     expect([heldOut.hasCollapsed, heldOut.isExhausted]).toEqual([true, true]);
     expect(heldOut.describeExhaustion()).toBe('stopped after step 2: its pictures of held-out prompts have collapsed.');
+  });
+
+  it('does not take weights as the best that lost three tenths of the diversity', async () => {
+    const pale = [
+      [0.4, 0.29, 0.27],
+      [1, 2, 9],
+    ] as const;
+    const { metrics, heldOut } = await evaluations({ on_collapse: 'stop' }, pale);
+    expect(metrics.map(({ isBest }) => isBest)).toEqual([true, true, false]);
+    expect(heldOut.best).toEqual({ step: 1, rewardMean: 2 });
+    expect(heldOut.hasCollapsed).toBe(false);
   });
 
   it('goes on with a warning where that is asked for, and may recover', async () => {

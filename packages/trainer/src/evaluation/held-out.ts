@@ -40,6 +40,9 @@ type HeldOutState = z.output<typeof stateSchema>;
 /** The share of diversity and of recognition, beyond chance, below which pictures have collapsed. */
 const collapsedShare = 0.5;
 
+/** The share of diversity that the best weights keep: pictures with less are pale or alike before they collapse. */
+const soundShare = 0.7;
+
 export type HeldOutConfig = EvaluatorConfig &
   Pick<AlignPropConfig, 'early_stopping_patience' | 'on_collapse' | 'use_lora' | 'lora_kind'> &
   Partial<Pick<AlignPropConfig, 'train_text_encoder'>>;
@@ -120,7 +123,8 @@ export class HeldOut<M> {
     const { mean, std } = meanAndStd(rewards);
     const first = { first_diversity: diversity, first_recognised: recognised, ...this.#state };
     const hasCollapsed = this.#onCollapse !== 'ignore' && this.#isCollapse(first, diversity, recognised);
-    const isBest = this.#state === undefined || (mean > this.#state.best && !hasCollapsed);
+    const isSound = this.#onCollapse === 'ignore' || !isBelow(soundShare, first.first_diversity, diversity);
+    const isBest = this.#state === undefined || (mean > this.#state.best && !hasCollapsed && isSound);
     const state: HeldOutState = {
       ...first,
       ...(isBest
@@ -143,7 +147,7 @@ export class HeldOut<M> {
     diversity = Infinity,
     recognised = Infinity,
   ): boolean {
-    if (diversity < collapsedShare * diverse) return true;
+    if (isBelow(collapsedShare, diverse, diversity)) return true;
     const chance = 1 / new Set(this.#recognition?.prompts).size;
     return known > 2 * chance && recognised < chance + collapsedShare * (known - chance);
   }
@@ -158,3 +162,6 @@ export class HeldOut<M> {
     this.#state = stateSchema.optional().parse(state);
   }
 }
+
+/** Whether a figure is below a share of its first value. */
+const isBelow = (share: number, first = 0, now = Infinity): boolean => now < share * first;

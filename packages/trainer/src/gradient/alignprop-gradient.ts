@@ -1,13 +1,13 @@
 import { clone, dispose, type Tensor1D, type Tensor4D } from '@tensorflow/tfjs-core';
 import { disposeTensors } from '@alignprop/autograd-ext';
-import { usesGuidance, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { usesGuidance, type Decoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { plannedChain } from '../estimators/planned-chain.js';
 import { attachedStep, detachedStep, type PlannedChain, type StepPlan } from '../estimators/plans.js';
 import { straightPath } from '../estimators/straight-path.js';
 import { accumulate, type Gradients } from '../optim/gradients.js';
-import { DifferentiableDecoder, judgedBy, type DecodedImages, type LatentWindow } from './differentiable-decoder.js';
+import { DifferentiableDecoder, type DecodedImages, type LatentWindow } from './differentiable-decoder.js';
 import { checkGradients, checkLatents, checkRewards } from './finite-checks.js';
 import type { GuidanceGradientOptions } from './guided-gradient.js';
 import { GuidedUNet } from './guided-unet.js';
@@ -68,7 +68,7 @@ export interface AlignPropGradientOptions extends SamplingOptions, GuidanceGradi
   reuseFeatures?: number;
   reuseFeaturesBlock?: number | null;
   /** Decodes what the reward judges; the pipeline's own decoder by default. */
-  rewardDecoder?: Autoencoder;
+  rewardDecoder?: Decoder;
   /** Called once per walk. */
   onActivations?: (activations: SavedActivations) => void;
   /** Called once if the reward cannot run on the engine. */
@@ -97,7 +97,7 @@ export interface Judgement extends RewardGradient {
 
 /**
  * AlignProp's gradient (arXiv 2310.03739) for a pipeline and a reward: walk down the chain without a tape, judge its
- * end, walk up again. The loss is L = -lossScale · mean(reward), the mean including the chains that the plan re-noises.
+ * end, walk up again. The loss is L = -lossScale · mean(reward), the mean including chains that the plan re-noises.
  * All functions are compiled once and shared by all micro-batches.
  */
 export class AlignPropGradient<M> {
@@ -114,7 +114,7 @@ export class AlignPropGradient<M> {
   ) {
     const { kl = 0, norm = 0 } = options.penaltyWeights ?? {};
     this.unet = new GuidedUNet(pipeline, { ...options, reference: kl > 0 || norm > 0 });
-    this.decoder = new DifferentiableDecoder(judgedBy(pipeline, options.rewardDecoder));
+    this.decoder = new DifferentiableDecoder(pipeline, options.rewardDecoder);
     this.judge = new RewardJudge(pipeline.engine, rewardFunction, options.warn);
     this.textEncoder = new TextEncoderGradient(pipeline, options.clipSkip);
     this.chain = plannedChain(pipeline.scheduler, options);
@@ -288,7 +288,7 @@ export class MicroBatchGradient<M> {
     return realigned === undefined ? steps : [steps[realigned]!];
   }
 
-  /** Denoises x_T without a gradient unless images are given, and takes the realigned step from its end, or from them. */
+  /** Denoises x_T without a gradient, unless images are given, and takes the realigned step from x_0. */
   async #walkDownRealigned(realigned: number): Promise<Trajectory> {
     const { pipeline, options } = this.#parts;
     const { plan, latents } = this.#inputs;

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { expectClose, fixtureJson, fixturePath } from '../../../../fixtures/index.js';
 import { attachedStep } from '../estimators/plans.js';
 import { AlignPropGradient } from './alignprop-gradient.js';
-import { DifferentiableDecoder, judgedBy } from './differentiable-decoder.js';
+import { DifferentiableDecoder } from './differentiable-decoder.js';
 
 describe('a reward decoder', () => {
   let pipeline: StableDiffusionPipeline;
@@ -64,7 +64,8 @@ describe('a reward decoder', () => {
 
   it('is refused for other latents, or larger images', () => {
     const config = fixtureJson<Record<string, unknown>>('autoencoder-tiny/model/config.json');
-    const other = (changes: object) => () => judgedBy(pipeline, new AutoencoderTiny({ ...config, ...changes }, {}));
+    const other = (changes: object) => () =>
+      new DifferentiableDecoder(pipeline, new AutoencoderTiny({ ...config, ...changes }, {}));
     expect(other({ latent_channels: 16 })).toThrow(/rewardDecoder got latent_channels 16, expected 4/);
     const ofLevels = (levels: number) => ({
       decoder_block_out_channels: Array<number>(levels).fill(8),

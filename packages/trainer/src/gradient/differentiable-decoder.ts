@@ -1,6 +1,6 @@
 import { dispose, pad, slice, type Tensor4D } from '@tensorflow/tfjs-core';
-import type { CompiledVjp, SavedForward } from '@alignprop/autograd-ext';
-import { decodeImages, type Autoencoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { Compiled, CompiledVjp, SavedForward } from '@alignprop/autograd-ext';
+import { decodeImages, pixelsPerLatent, type Decoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 
 /** A part of the latents that is decoded alone, in latent pixels. */
 export interface LatentWindow {
@@ -16,9 +16,20 @@ export interface LatentWindow {
  */
 export class DifferentiableDecoder {
   readonly #vjp: CompiledVjp;
+  readonly #predict: Compiled;
 
-  constructor(readonly pipeline: StableDiffusionPipeline) {
-    this.#vjp = pipeline.engine.compileVjp(decodeImages(pipeline.vae.config), { wrt: [0] });
+  /**
+   * @param decoder makes the images that the reward judges; by default the pipeline's own
+   * @throws if it is for other latents, or makes larger images; smaller ones cost less
+   */
+  constructor(
+    { engine, vae, vaeScaleFactor }: StableDiffusionPipeline,
+    readonly decoder: Decoder = vae,
+  ) {
+    checkDecoder(decoder, vae.config.latent_channels, vaeScaleFactor);
+    const decode = decodeImages(decoder.config);
+    this.#predict = engine.compile(decode);
+    this.#vjp = engine.compileVjp(decode, { wrt: [0] });
   }
 
   /**
@@ -44,40 +55,35 @@ export class DifferentiableDecoder {
   }
 
   async #decode(latents: Tensor4D): Promise<DecodedImages> {
-    const activations = await this.#vjp.forward?.(this.pipeline.vae.params, [latents]);
-    const images = (activations ? activations.outputs[0] : await this.pipeline.decode(latents)) as Tensor4D;
-    return new DecodedImages(images, latents, this, activations);
+    const { params } = this.decoder;
+    const activations = await this.#vjp.forward?.(params, [latents]);
+    const [images] = activations?.outputs ?? (await this.#predict(params, latents));
+    return new DecodedImages(images as Tensor4D, latents, this, activations);
   }
 
   /** Decodes again and returns the gradient of the latents, `[B, h, w, C]`. */
   async backward(latents: Tensor4D, imageGradients: Tensor4D): Promise<Tensor4D> {
-    const { value, inputs } = await this.#vjp(this.pipeline.vae.params, [latents], imageGradients);
+    const { value, inputs } = await this.#vjp(this.decoder.params, [latents], imageGradients);
     dispose(value);
     return inputs[0] as Tensor4D;
   }
 }
 
-/**
- * Returns the pipeline whose decoder makes the images that the reward judges.
- * @throws if the decoder is for other latents, or makes larger images; smaller ones cost less
- */
-export function judgedBy(pipeline: StableDiffusionPipeline, decoder: Autoencoder | undefined): StableDiffusionPipeline {
-  if (!decoder) return pipeline;
+/** @throws if a decoder is for other latents, or makes larger images, than the model's own decoder */
+function checkDecoder({ config }: Decoder, channels: number, factor: number): void {
   const advice =
     'Take the tiny decoder of this kind of model: taesd for Stable Diffusion 1.x and 2.x, taesdxl for SDXL.';
-  const [channels, expected] = [decoder.config.latent_channels, pipeline.vae.config.latent_channels];
-  if (channels !== expected)
+  if (config.latent_channels !== channels)
     throw new Error(
-      `AlignPropTrainer: rewardDecoder got latent_channels ${channels}, expected ${expected}, as the model's own ` +
-        `decoder has. ${advice}`,
+      `AlignPropTrainer: rewardDecoder got latent_channels ${config.latent_channels}, expected ${channels}, as the ` +
+        `model's own decoder has. ${advice}`,
     );
-  const decoding = pipeline.with({ vae: decoder });
-  if (decoding.vaeScaleFactor > pipeline.vaeScaleFactor)
+  const pixels = pixelsPerLatent(config);
+  if (pixels > factor)
     throw new Error(
-      `AlignPropTrainer: rewardDecoder got ${decoding.vaeScaleFactor} pixels per latent, expected at most ` +
-        `${pipeline.vaeScaleFactor}, which the model's own decoder has. ${advice}`,
+      `AlignPropTrainer: rewardDecoder got ${pixels} pixels per latent, expected at most ${factor}, which the ` +
+        `model's own decoder has. ${advice}`,
     );
-  return decoding;
 }
 
 /** The rows and columns around a window, for each axis before and after it. */

@@ -91,8 +91,8 @@ export async function walkDownRenoised(
 
 /**
  * Noises images to the level of a step with known noise, takes this step without noise of its own, and recovers x_0
- * from what the step leads to: (x' - noise level · ε) / signal level (arXiv 2509.06942, §3.1). The trajectory belongs
- * to the caller.
+ * from what the step leads to: (x' - noise level · ε) / signal level (arXiv 2509.06942, §3.1). The trajectory is
+ * the caller's.
  * @param x0 their latents, `[B, h, w, C]`
  */
 export async function walkDownRealigned(

@@ -32,7 +32,7 @@ export const resumeRules = table<Rule>({
     ...['train_batch_size', 'train_gradient_accumulation_steps', 'train_learning_rate', 'train_lr_scheduler'],
     ...['train_lr_warmup_steps', 'train_adam_beta1', 'train_adam_beta2', 'train_adam_weight_decay'],
     ...['train_adam_epsilon', 'train_max_grad_norm', 'kl_weight', 'norm_weight', 'lora_init'],
-    ...['data_weight', 'data_batch_size', 'data_caption_dropout', 'data', 'reward_perturbation'],
+    ...['data_weight', 'data_batch_size', 'data_caption_dropout', 'data', 'reward_perturbation', 'weight_perturbation'],
     ...['estimator', 'estimator_steps', 'estimator_copies', 'estimator_last', 'backprop_strategy', 'backprop_kwargs'],
     ...['cfg_gradient', 'cfg_gradient_compensation', 'reuse_features', 'reuse_features_block', 'reward_crop'],
     ...['estimator_late_bias', 'estimator_rescale', 'estimator_coupling', 'estimator_order', 'estimator_floor'],

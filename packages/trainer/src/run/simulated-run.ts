@@ -8,7 +8,7 @@ import {
   type EngineMemory,
   type Params,
 } from '@alignprop/autograd-ext';
-import type { Autoencoder, StableDiffusionPipeline } from '@alignprop/diffusion';
+import type { Decoder, StableDiffusionPipeline } from '@alignprop/diffusion';
 import type { BlackBoxReward, RewardFunction } from '@alignprop/rewards';
 import type { AlignPropConfig } from '../config/config.js';
 import { evaluator, type EvaluatorConfig } from '../evaluation/evaluator.js';
@@ -39,7 +39,7 @@ export interface SimulationInputs<M> {
     rewardFunction: RewardFunction<M> | BlackBoxReward<M>;
   };
   /** As `AlignPropTrainerOptions.rewardDecoder`. */
-  rewardDecoder?: Autoencoder;
+  rewardDecoder?: Decoder;
   engine: Omit<DryRunOptions, 'nameOf'>;
 }
 

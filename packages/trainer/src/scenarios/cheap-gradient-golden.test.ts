@@ -1,5 +1,5 @@
 import { mean, mul, reshape, type Tensor } from '@tensorflow/tfjs-core';
-import { AutoencoderTiny, type StableDiffusionPipeline } from '@alignprop/diffusion';
+import { AutoencoderTiny, LinearDecoder, type Decoder, type StableDiffusionPipeline } from '@alignprop/diffusion';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { engineNames, startEngine, type EngineName } from '../../../../fixtures/engines.js';
 import { expectClose, fixtureJson, fixturePath, fixtureTensors, toNHWC } from '../../../../fixtures/index.js';
@@ -34,7 +34,14 @@ const cases: Readonly<Record<string, { attached: number; options: Partial<AlignP
   'deepcache-last': { attached: 2, options: { reuseFeatures: 2 } },
   'deepcache-first': { attached: 2, options: { reuseFeatures: 2, reuseFeaturesBlock: 0 } },
   'tiny-lowres': { attached: 3, options: {} },
+  rgb: { attached: 3, options: {} },
 };
+
+/** The decoder of a case; undefined for the model's own. */
+async function decoderOf(name: string, { rgb_weight: weight, rgb_bias: bias }: Golden): Promise<Decoder | undefined> {
+  if (name.startsWith('tiny')) return AutoencoderTiny.fromPretrained(fixturePath(`cheap-gradient/${name}`));
+  return name === 'rgb' ? new LinearDecoder({}, { weight: weight!, bias: bias! }) : undefined;
+}
 
 describe.each(engineNames)('Cheaper gradients on %s', (engineName) => {
   let pipeline: StableDiffusionPipeline;
@@ -46,19 +53,19 @@ describe.each(engineNames)('Cheaper gradients on %s', (engineName) => {
   });
 
   // The options act outside the graphs that engines run: one case of each kind is enough where these are slow.
+  // EVERY_CASE=1 takes all.
   const slow: Partial<Record<EngineName, readonly string[]>> = {
-    cpu: ['deepcache-last'],
-    onnxruntime: ['uncond-detached-per-step', 'guidance-interval-k', 'deepcache-last', 'tiny-lowres'],
+    cpu: ['deepcache-last', 'rgb'],
+    onnxruntime: ['uncond-detached-per-step', 'guidance-interval-k', 'deepcache-last', 'tiny-lowres', 'rgb'],
   };
-  const taken = Object.entries(cases).filter(([name]) => slow[engineName]?.includes(name) ?? true);
+  const isTaken = (name: string) => process.env.EVERY_CASE || (slow[engineName]?.includes(name) ?? true);
+  const taken = Object.entries(cases).filter(([name]) => isTaken(name));
 
   it.each(taken)('%s has the images, rewards and gradient of its graph', async (name, { attached, options }) => {
     const { steps, image_size: size } = golden.cases[name]!;
     const io = await fixtureTensors(`cheap-gradient/${name}.safetensors`);
     const pattern = toNHWC(common[`pattern.${size.join('x')}`]!);
-    const rewardDecoder = name.startsWith('tiny')
-      ? await AutoencoderTiny.fromPretrained(fixturePath(`cheap-gradient/${name}`))
-      : undefined;
+    const rewardDecoder = await decoderOf(name, common);
     const { prompts, negative_prompt: negative, cfg, eta } = golden;
     const gradient = new AlignPropGradient(pipeline, (images) => mul(mean(mul(images, pattern), [1, 2, 3]), 60), {
       ...{ numInferenceSteps: steps, guidanceScale: cfg, eta, rewardDecoder },

@@ -63,7 +63,8 @@ function goldenReward(common: Golden): RewardFunction {
 }
 
 describe.each(engineNames)('The estimators on %s', (engineName) => {
-  const runs = Object.entries(golden.cases).filter(([run]) => engineName !== 'cpu' || run === 'eta0');
+  const isWhole = engineName !== 'cpu' || process.env.EVERY_CASE;
+  const runs = Object.entries(golden.cases).filter(([run]) => isWhole || run === 'eta0');
   describe.each(runs)('at %s', (run, { eta, steps, methods }) => {
     let gradient: AlignPropGradient<unknown>;
     let inputs: GradientInputs<unknown>;
@@ -96,7 +97,8 @@ describe.each(engineNames)('The estimators on %s', (engineName) => {
     });
 
     // The factors of a step are no concern of a backend: the slowest takes one method with both, and with distances.
-    const taken = Object.entries(methods).filter(([name]) => engineName !== 'cpu' || name === 'leapalign');
+    // EVERY_CASE=1 takes all.
+    const taken = Object.entries(methods).filter(([name]) => isWhole || name === 'leapalign');
 
     it.each(taken)("%s has the papers' factors, rewards, weights of images and gradient", async (name, method) => {
       const io = await fixtureTensors(`estimators/${run}.${name}.safetensors`);

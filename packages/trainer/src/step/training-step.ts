@@ -3,13 +3,15 @@ import type { RewardMemory } from '@alignprop/rewards';
 import type { Collective } from '../collective/collective.js';
 import type { AlignPropConfig } from '../config/config.js';
 import type { AlignPropGradient } from '../gradient/alignprop-gradient.js';
+import { atSharperWeights } from '../gradient/sharper-weights.js';
 import type { Logger } from '../logger.js';
+import type { TrainedWeights } from '../model/trained-weights.js';
 import type { WeightsAverage } from '../model/weights-average.js';
 import { clipByGlobalNorm } from '../optim/clip-by-global-norm.js';
 import { configuredLearningRate } from '../optim/learning-rate.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { DataTerm } from './data-term.js';
-import type { Generators } from './generators.js';
+import { restoreGenerators, saveGenerators, type Generators, type GeneratorStates } from './generators.js';
 import type { ImageSamples } from './image-samples.js';
 import type { StepMetrics } from '../trackers/metrics.js';
 import type { PhaseTimes } from '../trackers/phase-times.js';
@@ -26,6 +28,8 @@ export interface TrainingStepOptions<M> {
   data: DataTerm | undefined;
   generators: Generators;
   optimizer: Optimizer;
+  /** The trained weights by parameter path. */
+  variables: TrainedWeights['variables'];
   /** The moving average of the weights. */
   average: WeightsAverage | undefined;
   /** For a reward that learns from its scores. */
@@ -48,7 +52,7 @@ export interface StepContext<M> {
 }
 
 /**
- * One optimizer step of AlignProp. From the trainer's loop the calls lead to the engine through `run`,
+ * One optimizer step of AlignProp. From the trainer's loop the calls lead to the engine through `run`, `#gradients`,
  * `MicroBatchGradient.walkUp`, `walkUp`, its `stepUp`, and `PipelineChain.predictionVjp`.
  */
 export class TrainingStep<M> {
@@ -70,36 +74,14 @@ export class TrainingStep<M> {
    */
   async run({ globalStep, signal, update, showSamples }: StepContext<M>): Promise<StepMetrics> {
     const started = performance.now();
-    const { config, batches, gradient, data, generators, collective, times } = this.#options;
-    const { train_gradient_accumulation_steps: rounds, on_nonfinite: onNonFinite } = config;
-    const attempts = new StepAttempts({ ...this.#options, globalStep, onNonFinite });
+    const { config, generators } = this.#options;
+    const attempts = new StepAttempts({ ...this.#options, globalStep, onNonFinite: config.on_nonfinite });
     for (;;) {
-      const totals = new StepTotals<M>();
+      const [totals, sharper] = [new StepTotals<M>(), new StepTotals<M>()];
       try {
-        for (let round = 0; round < rounds; round++) {
-          signal?.throwIfAborted();
-          const scope = totals.begin();
-          const texts = await batches.drawPrompts(this.#firstImage(globalStep, round)); // 1 draw: B prompts, metadata
-          const embeds = scope.own(await batches.encode(texts)); // 2 encode: [B, L, D]
-          const latents = scope.own(await batches.drawLatents(texts)); // 3 start: x_T [B, h, w, C]
-          const plan = batches.drawPlan(); // 4 plan: one entry per denoising step
-          const call = { context: { step: globalStep, epoch: globalStep }, lossScale: 1 / rounds, signal };
-          const window = batches.drawWindow();
-          const inputs = { ...texts, ...embeds, ...call, latents, plan, window, noise: generators.noise };
-          const microBatch = scope.own(gradient.begin(inputs));
-          const walked = await times.during('sampling', () => microBatch.walkDown()); // 5 walk down: x_T … x_0
-          const trajectory = scope.own(walked); // each [B, h, w, C]
-          await times.during('gradient', async () => {
-            const judged = scope.own(await microBatch.judge(trajectory)); // 6 judge: rewards [B], dL/dx_0 [B, h, w, C]
-            const up = scope.own(await microBatch.walkUp(trajectory, judged)); // 7 walk up: dL/dθ, over attached steps
-            const isPictured = round === rounds - 1 && this.#isShown(globalStep);
-            const images = isPictured ? scope.own(await microBatch.pictures(trajectory, judged)) : judged.images;
-            const gradients = await microBatch.gather(up.params, trajectory); // 8 gather
-            await totals.add(gradients, { ...judged, images }, texts, up.penalties);
-            if (data) totals.addData(await data.gradients(1 / rounds)); // 9 data: of the diffusion loss
-          });
-        }
-        const mean = await totals.mean(collective, stepName(globalStep), signal); // 8 and 9 over processes
+        const draws = saveGenerators(generators);
+        const here = await this.#gradients(totals, globalStep, signal); // 1 to 9
+        const mean = await this.#atSharperWeights(here, draws, () => this.#gradients(sharper, globalStep, signal));
         attempts.succeed();
         const rate = this.#move(mean, globalStep, update); // 10 clip, move
         if (this.#isShown(globalStep)) await showSamples(totals.samples, globalStep); // 11 report
@@ -108,8 +90,55 @@ export class TrainingStep<M> {
         await attempts.recover(error, signal);
       } finally {
         totals.dispose();
+        sharper.dispose();
       }
     }
+  }
+
+  /** Adds up the gradients of the micro-batches of a step, and averages them over processes. */
+  async #gradients(totals: StepTotals<M>, globalStep: number, signal?: AbortSignal): Promise<MeanGradients> {
+    const { config, batches, gradient, data, generators, collective, times } = this.#options;
+    const { train_gradient_accumulation_steps: rounds } = config;
+    for (let round = 0; round < rounds; round++) {
+      signal?.throwIfAborted();
+      const scope = totals.begin();
+      const texts = await batches.drawPrompts(this.#firstImage(globalStep, round)); // 1 draw: B prompts, metadata
+      const embeds = scope.own(await batches.encode(texts)); // 2 encode: [B, L, D]
+      const latents = scope.own(await batches.drawLatents(texts)); // 3 start: x_T [B, h, w, C]
+      const plan = batches.drawPlan(); // 4 plan: one entry per denoising step
+      const call = { context: { step: globalStep, epoch: globalStep }, lossScale: 1 / rounds, signal };
+      const window = batches.drawWindow();
+      const inputs = { ...texts, ...embeds, ...call, latents, plan, window, noise: generators.noise };
+      const microBatch = scope.own(gradient.begin(inputs));
+      const walked = await times.during('sampling', () => microBatch.walkDown()); // 5 walk down: x_T … x_0
+      const trajectory = scope.own(walked); // each [B, h, w, C]
+      await times.during('gradient', async () => {
+        const judged = scope.own(await microBatch.judge(trajectory)); // 6 judge: rewards [B], dL/dx_0 [B, h, w, C]
+        const up = scope.own(await microBatch.walkUp(trajectory, judged)); // 7 walk up: dL/dθ, over attached steps
+        const isPictured = round === rounds - 1 && this.#isShown(globalStep);
+        const images = isPictured ? scope.own(await microBatch.pictures(trajectory, judged)) : judged.images;
+        const gradients = await microBatch.gather(up.params, trajectory); // 8 gather
+        await totals.add(gradients, { ...judged, images }, texts, up.penalties);
+        if (data) totals.addData(await data.gradients(1 / rounds)); // 9 data: of the diffusion loss
+      });
+    }
+    return totals.mean(collective, stepName(globalStep), signal); // 8 and 9 over processes
+  }
+
+  /**
+   * With `weight_perturbation`, the gradients of the same draws where the weights are moved to a higher loss; the
+   * rewards stay those of the weights as they are.
+   */
+  async #atSharperWeights(
+    here: MeanGradients,
+    draws: GeneratorStates,
+    gradients: () => Promise<MeanGradients>,
+  ): Promise<MeanGradients> {
+    const { config, generators, variables } = this.#options;
+    if (config.weight_perturbation === 0) return here;
+    restoreGenerators(generators, draws);
+    const there = await atSharperWeights(variables, here, config.weight_perturbation, gradients);
+    return { ...there, rounds: here.rounds };
   }
 
   /** The number of images that all processes drew before a micro-batch of this one. */
