@@ -40,6 +40,14 @@ describe('useBackend', () => {
     await next;
     expect(getBackend()).toBe('wasm');
   });
+
+  it.each([
+    ['wasm', 2, "threads got 2 for the backend 'wasm', expected none"],
+    ['tensorflow', 0, 'threads got 0, expected an integer of at least 1'],
+    ['tensorflow', 1.5, 'threads got 1.5, expected an integer'],
+  ] as const)('refuses threads on %s: %d', (name, threads, message) =>
+    expect(useBackend(name, { threads })).rejects.toThrow(message),
+  );
 });
 
 describe('ensureBackend', () => {

@@ -14,6 +14,15 @@ export type BackendName = keyof typeof loaders;
 /** The names that `useBackend` takes. */
 export const backendNames = Object.keys(loaders) as readonly BackendName[];
 
+/** Options of `useBackend`. */
+export interface BackendOptions {
+  /**
+   * The number of threads of an operator, of the backend `tensorflow` alone; all cores by default. TensorFlow reads it
+   * when it starts, once in a process.
+   */
+  readonly threads?: number;
+}
+
 /** The latest activation: the next one waits for it, since tfjs fails one that another overtakes. */
 let activation: Promise<void> = Promise.resolve();
 
@@ -21,10 +30,10 @@ let activation: Promise<void> = Promise.resolve();
  * Loads a tfjs backend and makes it the active one. `wasm` (the default) runs anywhere; `cpu` is plain JavaScript;
  * `tensorflow` is native TensorFlow, of @tensorflow/tfjs-node-gpu or @tensorflow/tfjs-node.
  * Calls made at the same time run one after the other.
- * @throws if the name is unknown or the backend cannot start on this machine
+ * @throws if the name is unknown, the backend cannot start on this machine, or it cannot have that many threads
  */
-export function useBackend(name: BackendName = 'wasm'): Promise<void> {
-  return inTurn(() => activate(name));
+export function useBackend(name: BackendName = 'wasm', options: BackendOptions = {}): Promise<void> {
+  return inTurn(() => activate(name, options));
 }
 
 /**
@@ -47,14 +56,34 @@ function inTurn(activate: () => Promise<void>): Promise<void> {
   return result;
 }
 
-async function activate(name: BackendName): Promise<void> {
+async function activate(name: BackendName, { threads }: BackendOptions = {}): Promise<void> {
   const load = loaders[name];
   if (!load) throw new Error(`useBackend: backend got '${name}', expected one of ${backendNames.join(', ')}.`);
+  if (threads !== undefined) checkThreads(name, threads);
   if (getBackend() === name) return correctTfjs();
   enableProdMode();
-  if (!findBackend(name)) await load();
+  if (!findBackend(name)) await load(threads);
   correctTfjs();
   if (!(await setBackend(name))) throw new Error(`useBackend: the '${name}' backend did not start. ${advice(name)}`);
+}
+
+/** The threads that TensorFlow was started with. */
+let threadsOfTensorflow: number | undefined;
+
+/** @throws if the backend takes no number of threads, or runs with another one */
+function checkThreads(name: BackendName, threads: number): void {
+  if (name !== 'tensorflow')
+    throw new Error(
+      `useBackend: threads got ${threads} for the backend '${name}', expected none: only tensorflow has.`,
+    );
+  if (!Number.isInteger(threads) || threads < 1)
+    throw new Error(`useBackend: threads got ${threads}, expected an integer of at least 1.`);
+  if (findBackend(name) && threads !== threadsOfTensorflow)
+    throw new Error(
+      `useBackend: threads got ${threads}, but TensorFlow runs with ${threadsOfTensorflow ?? 'its default'}. ` +
+        'Give threads where the process starts the backend first.',
+    );
+  threadsOfTensorflow = threads;
 }
 
 const advice = (name: BackendName): string =>

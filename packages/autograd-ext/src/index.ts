@@ -1,6 +1,6 @@
 import './register-gradients.js'; // bundlers keep it, also for programs that use a single op
 
-export { backendNames, ensureBackend, useBackend, type BackendName } from './backend.js';
+export { backendNames, ensureBackend, useBackend, type BackendName, type BackendOptions } from './backend.js';
 export { checkpoint } from './checkpoint.js';
 export { defineOp, type OpDefinition } from './define-op.js';
 export { isDifferentiable } from './differentiable.js';

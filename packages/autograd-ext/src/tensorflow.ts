@@ -54,9 +54,10 @@ const setupCommand = async (): Promise<string> =>
 
 /**
  * Loads the package with the `tensorflow` backend, which registers it.
+ * @param threads of an operator; by default as the environment says, else all cores
  * @throws if no such package is installed, or its native addon or TensorFlow is missing
  */
-export async function loadTensorflow(): Promise<void> {
+export async function loadTensorflow(threads?: number): Promise<void> {
   const found = await findTensorflowPackage();
   if (!found)
     throw new Error(
@@ -66,6 +67,7 @@ export async function loadTensorflow(): Promise<void> {
   await addRemovedFunctions();
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1'; // no messages about the CPU's instructions
   process.env['TF_FORCE_GPU_ALLOW_GROWTH'] ??= 'true'; // by default TensorFlow takes all memory of the GPU at once
+  if (threads !== undefined) process.env['TF_NUM_INTRAOP_THREADS'] = String(threads);
   const { createRequire } = await import('node:module');
   try {
     createRequire(import.meta.url)(found.folder);

@@ -14,7 +14,7 @@ export interface EngineOptions extends Omit<OnnxRuntimeEngineOptions, 'precision
   readonly engine?: EngineName;
   /**
    * The tfjs backend. The tfjs engine computes on it; the onnxruntime engine stores its inputs and outputs there. By
-   * default the active one, else `wasm`.
+   * default the active one, else `wasm`. On `tensorflow`, `threads` are also those of its operators.
    */
   readonly backend?: BackendName;
   /**
@@ -40,7 +40,8 @@ export async function createEngine({
   checkOptions('createEngine', options, ['engine', 'backend', 'precision', 'onWarning', ...onnxRuntimeOptionNames]);
   if (engine !== undefined && !engineNames.includes(engine))
     throw new Error(`createEngine: engine got '${engine as string}', expected one of ${engineNames.join(', ')}.`);
-  await (backend ? useBackend(backend) : ensureBackend());
+  const { threads } = options;
+  await (backend ? useBackend(backend, backend === 'tensorflow' ? { threads } : {}) : ensureBackend());
   if (engine === 'tfjs' || (engine === undefined && backend !== undefined)) return new TfjsEngine({ precision });
   const { problem } = options.runtime ? {} : await findRuntime();
   if (!problem) {

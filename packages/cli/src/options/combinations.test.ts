@@ -154,6 +154,12 @@ describe('combinations', () => {
     expect(printed.stderr).toMatch(problem);
   });
 
+  it.each(['--backend tensorflow', '--engine tfjs --backend tensorflow'])('accept threads with %s', async (flags) => {
+    const command = `score missing.png --reward jpeg-compressibility --threads 2 ${flags}`;
+    expect(await run(command.split(' '))).not.toBe(0);
+    expect(printed.stderr).toMatch(/missing\.png/);
+  });
+
   it('refuse a flag that has no effect beside an option of the file', async () => {
     writeFileSync(file, 'engine: tfjs\n');
     expect(await run(['train', '--config', file, '--threads', '2'])).toBe(2);

@@ -37,6 +37,8 @@ const excludes = (option: string, other: string, isExcluded: (options: MergedOpt
 
 const isTfjs = ({ value }: MergedOptions): boolean => value('engine') === 'tfjs';
 const isTfjsByBackend = ({ isSet }: MergedOptions): boolean => isSet('backend') && !isSet('engine') && !isSet('device');
+/** The only backend of tfjs that takes a number of threads. */
+const isTensorflow = ({ value }: MergedOptions): boolean => value('backend') === 'tensorflow';
 /** Whether an adapter has no weight of its own. @param lora adapters as text, or parsed; none, or unset */
 const hasUnweighted = (lora: unknown): boolean => {
   const all = [lora ?? []].flat() as unknown as readonly (string | LoraChoice)[];
@@ -106,8 +108,10 @@ export const combinations: readonly Combination[] = [
     excludes(option, '--estimator-images dataset, whose captions are the prompts', startsFromData),
   ),
   needs('force', 'resume-from'),
-  ...['device', 'threads', 'max-memory'].map((option) => excludes(option, '--engine tfjs', isTfjs)),
-  ...['threads', 'max-memory'].map((option) => excludes(option, '--backend, which selects tfjs', isTfjsByBackend)),
+  ...['device', 'max-memory'].map((option) => excludes(option, '--engine tfjs', isTfjs)),
+  excludes('max-memory', '--backend, which selects tfjs', isTfjsByBackend),
+  excludes('threads', '--engine tfjs', (options) => isTfjs(options) && !isTensorflow(options)),
+  excludes('threads', '--backend, which selects tfjs', (options) => isTfjsByBackend(options) && !isTensorflow(options)),
   excludes('backend', '--engine onnxruntime', ({ value }) => value('engine') === 'onnxruntime'),
   excludes('backend', '--device, which selects onnxruntime', ({ isSet }) => isSet('device') && !isSet('engine')),
   ...['lora-rank', 'lora-alpha', 'lora-target-modules', 'lora-init', 'lora'].map((option) =>

@@ -37,9 +37,10 @@ export function addEngineOptions(command: Command): Command {
     )
     .addOption(new Option('--device <name>', 'Device that onnxruntime runs on. (default: cpu)').choices(devices))
     .addOption(
-      new Option('--threads <n>', 'Number of onnxruntime threads. (default: all cores)').argParser(
-        integerParser(1, 1024),
-      ),
+      new Option(
+        '--threads <n>',
+        'Number of threads of onnxruntime or of the backend tensorflow. (default: all cores)',
+      ).argParser(integerParser(1, 1024)),
     )
     .addOption(
       new Option(
