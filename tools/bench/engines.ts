@@ -1,5 +1,13 @@
 import { backend } from '@tensorflow/tfjs-core';
-import { OnnxRuntimeEngine, TfjsEngine, useBackend, type Engine, type Precision } from '@alignprop/autograd-ext';
+import {
+  devices,
+  OnnxRuntimeEngine,
+  TfjsEngine,
+  useBackend,
+  type Device,
+  type Engine,
+  type Precision,
+} from '@alignprop/autograd-ext';
 
 /** An engine, and the size of the heap it has beside JavaScript's. */
 export interface BenchEngine {
@@ -19,6 +27,7 @@ export const engines: Readonly<Record<string, (threads?: number) => Promise<Benc
     await useBackend('wasm');
     return { engine: new OnnxRuntimeEngine({ threads, maxMemory: 0 }), heapBytes: () => undefined };
   },
+  ...Object.fromEntries(devices.filter((device) => device !== 'cpu').flatMap(onDevice)),
   wasm: async () => {
     await useBackend('wasm');
     const { wasm } = backend() as unknown as { wasm: { HEAPU8: Uint8Array } };
@@ -32,6 +41,18 @@ export const engines: Readonly<Record<string, (threads?: number) => Promise<Benc
     return { engine: new TfjsEngine(), heapBytes: () => undefined };
   },
 };
+
+/** `onnxruntime-cuda` and `onnxruntime-cuda-float16`. */
+function onDevice(device: Device): readonly [string, () => Promise<BenchEngine>][] {
+  const start = (precision: 'float32' | 'float16') => async (): Promise<BenchEngine> => {
+    await useBackend('wasm');
+    return { engine: new OnnxRuntimeEngine({ device, precision }), heapBytes: () => undefined };
+  };
+  return [
+    [`onnxruntime-${device}`, start('float32')],
+    [`onnxruntime-${device}-float16`, start('float16')],
+  ];
+}
 
 async function tensorflow(precision: Precision): Promise<BenchEngine> {
   await useBackend('tensorflow');

@@ -1,7 +1,7 @@
-// Computes an image and a training step in Chromium on tfjs's wasm, webgl and webgpu backends, and compares them with
-// Node's wasm. Without a GPU, Chromium computes on SwiftShader, a software adapter.
+// Computes an image and a training step in Chromium on tfjs's wasm, webgl and webgpu backends, and with ONNX Runtime on
+// WebGPU, and compares them with Node's wasm. Without a GPU, Chromium computes on SwiftShader, a software adapter.
 //   npm install --no-save @tensorflow/tfjs-backend-webgpu@4.22.0
-//   npm run browser-backends [-- --only webgl|webgpu|wasm]
+//   npm run browser-backends [-- --only webgl|webgpu|wasm|onnxruntime-webgpu]
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
@@ -14,8 +14,11 @@ const model = fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', impo
 const { only } = parseArgs({ options: { only: { type: 'string' } } }).values;
 /** Lets Chromium compute WebGL and WebGPU on SwiftShader where there is no GPU. */
 const softwareAdapters = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
+const tfjsBackends = ['wasm', 'webgl', 'webgpu'];
+const names = [...tfjsBackends, 'onnxruntime-webgpu'].filter((name) => !only || name === only);
 /** The backends register themselves before the page computes. */
-const program = ['wasm', 'webgl', 'webgpu']
+const program = names
+  .filter((name) => tfjsBackends.includes(name))
   .map((name) => `import '@tensorflow/tfjs-backend-${name}';\n`)
   .concat("import './backend-page.ts';")
   .join('');
@@ -31,10 +34,10 @@ const { outputFiles } = await build({
   format: 'esm',
   platform: 'browser',
   conditions: ['@alignprop/source'],
-  external: ['onnxruntime-*', 'nsfwjs/*', 'undici', 'node:*', 'fs', 'path', 'os', 'util', 'crypto'],
+  external: ['onnxruntime-node', 'nsfwjs/*', 'undici', 'node:*', 'fs', 'path', 'os', 'util', 'crypto'],
   logLevel: 'silent',
 });
-for (const backend of ['wasm', 'webgl', 'webgpu'].filter((name) => !only || name === only)) {
+for (const backend of names) {
   const page = { chromium, program: outputFiles[0]!.text, model, query: `backend=${backend}`, flags: softwareAdapters };
   const report = await servePage(page).catch((error: unknown) => error as Error);
   if (report instanceof Error) {

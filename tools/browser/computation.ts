@@ -1,4 +1,4 @@
-import { TfjsEngine, trainable } from '@alignprop/autograd-ext';
+import { TfjsEngine, trainable, type Engine } from '@alignprop/autograd-ext';
 import { StableDiffusionPipeline } from '@alignprop/diffusion';
 import { jpegCompressibility } from '@alignprop/rewards';
 import { AlignPropTrainer } from '@alignprop/trainer';
@@ -15,9 +15,12 @@ export interface Computed {
   readonly adapter: readonly number[];
 }
 
-/** Draws an image and takes one AlignProp step on the active backend. */
-export async function compute(model: Parameters<typeof StableDiffusionPipeline.fromPretrained>[0]): Promise<Computed> {
-  const pipeline = await StableDiffusionPipeline.fromPretrained(model, { engine: new TfjsEngine() });
+/** Draws an image and takes one AlignProp step, by default on the active backend. */
+export async function compute(
+  model: Parameters<typeof StableDiffusionPipeline.fromPretrained>[0],
+  engine: Engine = new TfjsEngine(),
+): Promise<Computed> {
+  const pipeline = await StableDiffusionPipeline.fromPretrained(model, { engine });
   const { images } = await pipeline.generate(drawing.prompt, { ...drawing.options, outputType: 'tensor' });
   const reward = await jpegCompressibility()(images, [drawing.prompt], []).data();
   const trainer = new AlignPropTrainer({

@@ -7,10 +7,9 @@ import { dirname, join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { openPage } from './chromium.js';
 
-const wasm = join(
-  dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json')),
-  'dist',
-);
+const { resolve } = createRequire(import.meta.url);
+const wasm = join(dirname(resolve('@tensorflow/tfjs-backend-wasm/package.json')), 'dist');
+const onnxruntime = dirname(resolve('onnxruntime-web'));
 
 /** A page to open. */
 export interface ServedPage {
@@ -41,6 +40,11 @@ export async function servePage({ chromium, program, model, query = '', flags }:
     if (path === '/model.json') return ['application/json', JSON.stringify(files)];
     if (path.startsWith('/model/'))
       return ['application/octet-stream', await readFile(join(model, path.slice('/model/'.length)))];
+    if (path.startsWith('/onnxruntime-web/'))
+      return [
+        path.endsWith('.mjs') ? 'text/javascript' : 'application/wasm',
+        await readFile(join(onnxruntime, path.slice('/onnxruntime-web/'.length))),
+      ];
     if (path.endsWith('.wasm')) return ['application/wasm', await readFile(join(wasm, path))];
     throw new Error(`nothing at ${path}`);
   };

@@ -51,8 +51,11 @@ async function doctor(output: Output): Promise<void> {
 
 const marks = { ok: 'ok     ', note: 'note   ', problem: 'PROBLEM' } as const;
 
+/** That of the longest name, `@tensorflow/tfjs-converter`. */
+const nameWidth = 26;
+
 function report({ name, status, text, fix, values }: Finding, output: Output): void {
-  const line = `${marks[status]}  ${name.padEnd(20)}  ${text}`;
-  const advice = fix ? `\n${' '.repeat(31)}fix: ${fix}` : '';
+  const line = `${marks[status]}  ${name.padEnd(nameWidth)}  ${text}`;
+  const advice = fix ? `\n${' '.repeat(marks.ok.length + nameWidth + 4)}fix: ${fix}` : '';
   output.result({ event: 'check', name, status, text, ...(fix && { fix }), ...values }, `${line}${advice}`);
 }

@@ -62,3 +62,10 @@ describe('avoidFaults', () => {
         "Use device 'cpu'.",
     ));
 });
+
+it('refuses a device that ONNX Runtime was not built with, on which it would use the CPU', async () => {
+  const device = process.platform === 'darwin' ? 'dml' : 'coreml';
+  await expect(attend(nodeRuntime, { device })(device)).rejects.toThrow(
+    `device got '${device}', expected one that onnxruntime-node has here: cpu`,
+  );
+});

@@ -31,6 +31,10 @@ async function startSession(
 ): Promise<Session> {
   const { runtime, problem } = await findRuntime();
   if (!runtime) throw new Error(`OnnxRuntimeEngine: ${problem.reason}. ${problem.remedy}\nOr use the tfjs engine.`);
+  // ONNX Runtime ignores devices that it was not built with, and runs on the CPU.
+  const supported = runtime.listSupportedBackends().map(({ name }) => name);
+  if (!supported.includes(device))
+    throw new Error(`device got '${device}', expected one that onnxruntime-node has here: ${supported.join(', ')}.`);
   const session = await runtime.InferenceSession.create(model, {
     executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
     graphOptimizationLevel: relayout ? 'all' : 'extended',
