@@ -208,6 +208,8 @@ export default tseslint.config(
       '**/*.md',
       'packages/autograd-ext/assembly/*.ts', // AssemblyScript
       'packages/cli/models/**',
+      'docs/.vitepress/cache/**',
+      'docs/api/**',
       '**/tsup.config.bundled_*',
     ],
   },

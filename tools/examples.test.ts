@@ -1,9 +1,9 @@
 // Every program of examples/ runs as it stands, on the embedded model and in an empty folder. Those without servers and
 // processes run in this process, one after the other, which saves their start.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { decodePng } from '@alignprop/diffusion';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { hasMpirun, runProgram } from '../fixtures/run-program.js';
@@ -86,7 +86,6 @@ describe('in an empty folder', () => {
   const folder = process.cwd();
   let printed: string[] = [];
   beforeAll(() => {
-    symlinkSync(path('node_modules'), join(home, 'node_modules'));
     process.chdir(home);
     vi.spyOn(console, 'log').mockImplementation(
       (...values: unknown[]) => void printed.push(values.map(show).join(' ')),
@@ -101,7 +100,7 @@ describe('in an empty folder', () => {
   it.each(Object.entries(examples))('%s runs', async (name, { args = [], prints = [], files = [] }) => {
     printed = [];
     process.argv = [process.execPath, path(`examples/${name}`), ...args];
-    await import(/* @vite-ignore */ path(`examples/${name}`));
+    await import(/* @vite-ignore */ pathToFileURL(path(`examples/${name}`)).href);
     for (const [pattern, value] of prints)
       expect(Number(pattern.exec(printed.join('\n'))?.[1]), printed.join('\n')).toBeCloseTo(value, 2);
     for (const file of files) expect(existsSync(join(home, file)), file).toBe(true);

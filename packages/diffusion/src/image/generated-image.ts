@@ -66,11 +66,15 @@ export class GeneratedImage implements RgbImage {
   }
 
   /**
-   * Draws the image on a canvas, which gets its size; on a new one of the page by default.
-   * @param canvas one of a page, an OffscreenCanvas, or one of a package for Node
-   * @throws if there is no page and no canvas is given, and after `dispose`
+   * Draws the image on a new canvas of the page.
+   * @throws if there is no page, and after `dispose`
    */
   toCanvas(): BrowserCanvas;
+  /**
+   * Draws the image on a canvas, which gets its size.
+   * @param canvas one of a page, an OffscreenCanvas, or one of a package for Node
+   * @throws after `dispose`
+   */
   toCanvas<C extends Canvas>(canvas: C): C;
   toCanvas(canvas?: Canvas): Canvas {
     this.#bytes('toCanvas');

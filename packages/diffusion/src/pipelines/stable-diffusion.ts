@@ -241,8 +241,8 @@ export class StableDiffusionPipeline implements StableDiffusionParts {
   }
 
   /**
-   * SDXL's sizes for images of one size, `[B, 6]`; undefined for other models.
-   * @param size in pixels; the UNet's sample size by default
+   * SDXL's sizes for images of one size in pixels, by default the UNet's sample size, `[B, 6]`; undefined for other
+   * models.
    */
   timeIds(
     { batch, height = this.defaultSize[0], width = this.defaultSize[1] }: BatchSize,
