@@ -7,21 +7,23 @@ import { defineConfig, type Options } from 'tsup';
 export interface PackageBuild {
   /** The files behind the package's exports. */
   readonly entry: readonly string[];
+  /** Plain JavaScript programs that the package starts in processes of their own: files by their names in dist. */
+  readonly programs?: Readonly<Record<string, string>>;
   /** Whether to build again for browsers, without the imports of Node's modules, into dist/browser. */
   readonly browser?: boolean;
 }
 
 /** The ESM builds of a package: dist for Node, with types and source maps, and dist/browser. */
-export function packageConfig({ entry, browser = false }: PackageBuild) {
-  const missing = entry.filter((file) => !existsSync(file)); // tsup leaves out what it does not find
+export function packageConfig({ entry, programs = {}, browser = false }: PackageBuild) {
+  const missing = [...entry, ...Object.values(programs)].filter((file) => !existsSync(file)); // tsup leaves out what it does not find
   if (missing.length > 0)
     throw new Error(`packageConfig: entry got ${missing.join(', ')}, expected files that exist in ${process.cwd()}.`);
-  return defineConfig(browser ? [forNode(entry), forBrowsers] : [forNode(entry)]);
+  return defineConfig(browser ? [forNode(entry, programs), forBrowsers(programs)] : [forNode(entry, programs)]);
 }
 
 /** Shared chunks between the entries, so that a class exists once, and fewer files for Node to read. */
-const forNode = (entry: readonly string[]): Options => ({
-  entry: [...entry],
+const forNode = (entry: readonly string[], programs: Readonly<Record<string, string>>): Options => ({
+  entry: { ...Object.fromEntries(entry.map((file) => [nameInDist(file), file])), ...programs },
   format: 'esm',
   platform: 'node',
   target: 'node20',
@@ -33,12 +35,20 @@ const forNode = (entry: readonly string[]): Options => ({
   // here may shake it out again: no `treeshake`, and autograd-ext lists the files with side effects.
   noExternal: ['@tensorflow/tfjs-core/dist/register_all_gradients.js'],
   esbuildPlugins: [wasmFile],
-  dts: { compilerOptions: { ignoreDeprecations: '6.0', composite: false } },
+  dts: { entry: [...entry], compilerOptions: { ignoreDeprecations: '6.0', composite: false } },
 });
 
+/** The path of an entry in dist, without its extension. */
+const nameInDist = (file: string): string => file.replace(/^src\/(.*)\.ts$/, '$1');
+
 /** A file for each source, so that bundlers leave out those that a program does not use. */
-const forBrowsers: Options = {
-  entry: ['src/**/*.ts', '!src/**/*.test.ts', '!src/**/__fixtures__/**'],
+const forBrowsers = (programs: Readonly<Record<string, string>>): Options => ({
+  entry: [
+    'src/**/*.{ts,js}',
+    '!src/**/*.{test,d}.ts',
+    '!src/**/__fixtures__/**',
+    ...Object.values(programs).map((file) => `!${file}`),
+  ],
   outDir: 'dist/browser',
   format: 'esm',
   platform: 'browser',
@@ -48,7 +58,7 @@ const forBrowsers: Options = {
   get esbuildPlugins() {
     return [wasmFile, withoutNode];
   },
-};
+});
 
 type Plugin = NonNullable<Options['esbuildPlugins']>[number];
 
@@ -80,7 +90,7 @@ const withoutNode: Plugin = {
 };
 
 /** The paths of the packages' sources. */
-export const sources = /[\\/]packages[\\/][^\\/]+[\\/]src[\\/].*\.ts$/;
+export const sources = /[\\/]packages[\\/][^\\/]+[\\/]src[\\/].*\.[jt]s$/;
 
 /** Replaces each import of a module of Node in a source by an error. */
 export const refuseNode = (source: string): string =>

@@ -4,7 +4,10 @@ export interface Row {
   /** Seconds of the warm-up run, which loads the weights. */
   readonly first: number;
   readonly seconds: readonly number[];
-  /** Peak resident set size; pages mapped twice count twice. */
+  /**
+   * Peak resident set size of the process, without the one in which an engine runs large models; pages mapped twice
+   * count twice.
+   */
   readonly peakResident: number;
   /** Size of the engine's heap, which never shrinks. */
   readonly heap: number | undefined;

@@ -12,6 +12,7 @@ import {
   type Spec,
 } from './onnxruntime/recording/record-function.js';
 import { graphMemory, type GraphMemory } from './onnxruntime/runtime/peak-memory.js';
+import { isWorthProcess } from './onnxruntime/runtime/process-runtime.js';
 import { relayoutLimit } from './onnxruntime/runtime/session.js';
 import type { Precision } from '../precision.js';
 import { peakOfKernels } from './tfjs-memory.js';
@@ -29,6 +30,8 @@ export interface FunctionMemory {
   readonly residualBytes: number;
   /** The memory of the sessions of ONNX Runtime. */
   readonly graphs: Readonly<Record<'plain' | 'forward' | 'backward', () => GraphMemory>>;
+  /** Whether its sessions run in a process of their own. */
+  readonly hasProcess: boolean;
   /** Peak bytes on tfjs, without weights and inputs. */
   readonly tfjsPeak: number;
 }
@@ -74,6 +77,7 @@ function functionMemory(
       forward: memoryOf(() => halves.forward),
       backward: memoryOf(() => halves.backward),
     },
+    hasProcess: isWorthProcess(graph),
     tfjsPeak,
   };
 }

@@ -34,12 +34,14 @@ export interface EngineMemory {
   readonly kept: Readonly<Record<string, number>>;
   /** Copies of results that JavaScript has not freed yet. */
   readonly copies: number;
-  /** Compiled graphs. */
+  /** Compiled graphs, and the process in which large ones run. */
   readonly sessions: number;
 }
 
 /** Bytes per node of a compiled graph: ONNX Runtime's own and JavaScript's for the recording. Measured. */
 const bytesOfNode = 9e3;
+/** Bytes of a process for sessions before its first one: Node's and ONNX Runtime's. Measured. */
+const bytesOfProcess = 60e6;
 /** Added bytes outside its heap after which JavaScript collects garbage. */
 const collectedAt = 2 ** 26;
 
@@ -71,6 +73,7 @@ export class DryRunEngine implements Engine {
   readonly #memory = new ResidualMemory();
   #count = 0;
   #copies = 0;
+  #hasProcess = false;
   #peak: EngineMemory = { running: 'nothing', weights: 0, activations: 0, kept: {}, copies: 0, sessions: 0 };
 
   constructor(options: DryRunOptions) {
@@ -154,6 +157,7 @@ export class DryRunEngine implements Engine {
     const key = `${this.#id(measured)} ${part}`;
     if (!this.#sessions.has(key)) this.#sessions.set(key, measured.graphs[part]());
     const { activations, outputs } = this.#sessions.get(key)!;
+    this.#hasProcess ||= measured.hasProcess;
     if (part === 'forward') this.#memory.acquire(measured, measured.residualBytes, () => []);
     if (this.#copies > collectedAt) this.#copies = 0;
     this.#copies += outputs;
@@ -177,7 +181,7 @@ export class DryRunEngine implements Engine {
       activations,
       kept: this.#residuals,
       copies,
-      sessions: bytesOfNode * sum(({ nodes }) => nodes),
+      sessions: bytesOfNode * sum(({ nodes }) => nodes) + (this.#hasProcess ? bytesOfProcess : 0),
     };
     if (totalOf(now) >= totalOf(this.#peak)) this.#peak = now;
   }

@@ -7,8 +7,15 @@ import type { Precision } from '../../precision.js';
 import { onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './options.js';
 import { attend, canAttend } from './runtime/device-faults.js';
 import { nodeRuntime } from './runtime/node-runtime.js';
+import { isWorthProcess, processRuntime } from './runtime/process-runtime.js';
 import { Program } from './runtime/program.js';
-import { recordFunction, specOf, type Derivative, type Spec } from './recording/record-function.js';
+import {
+  recordFunction,
+  specOf,
+  type Derivative,
+  type RecordedFunction,
+  type Spec,
+} from './recording/record-function.js';
 import { ResidualMemory } from './runtime/residual-memory.js';
 import type { OnnxRuntime, WeightStore } from './runtime/runtime.js';
 import type { Device } from './runtime/session.js';
@@ -44,11 +51,13 @@ export class OnnxRuntimeEngine implements Engine {
   #attends: Promise<boolean> | undefined;
   #maxMemory: number | undefined;
 
-  /** @throws if an option has another name, or the precision is 'bfloat16' */
+  /** @throws if an option has another name, the precision is 'bfloat16', or a runtime is to have its own process */
   constructor(options: OnnxRuntimeEngineOptions = {}) {
     checkOptions('OnnxRuntimeEngine', options, onnxRuntimeOptionNames);
     if ((options.precision as Precision) === 'bfloat16')
       throw new Error("OnnxRuntimeEngine: precision got 'bfloat16', expected 'float32' or 'float16'.");
+    if (options.ownProcess && options.runtime)
+      throw new Error('OnnxRuntimeEngine: ownProcess got true with a runtime, expected one of them. Leave one out.');
     this.#options = options;
     this.#runtime = options.runtime ?? nodeRuntime;
     this.#weights = this.#runtime.createWeights();
@@ -124,7 +133,7 @@ export class OnnxRuntimeEngine implements Engine {
       this.device === 'cpu' ? Promise.resolve(true) : canAttend(this.device, attend(this.#runtime, session));
     const name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
     const program = new Program(name, recording, {
-      runtime: this.#runtime,
+      runtime: this.#runtimeOf(recording),
       session,
       weights: this.#weights,
       memory: this.#memory,
@@ -135,6 +144,12 @@ export class OnnxRuntimeEngine implements Engine {
     programs.set(key, program);
     this.#programs.add(program);
     return program;
+  }
+
+  /** Chooses where a program runs: all of its sessions at one place, as they share buffers. */
+  #runtimeOf({ graph }: RecordedFunction): OnnxRuntime {
+    const { runtime, ownProcess = this.device === 'cpu' && !runtime && isWorthProcess(graph) } = this.#options;
+    return ownProcess ? processRuntime : this.#runtime;
   }
 
   #release(program: Program): Promise<void> {

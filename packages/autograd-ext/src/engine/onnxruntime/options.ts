@@ -18,6 +18,13 @@ export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   readonly precision?: Exclude<Precision, 'bfloat16'>;
   /** Called before and after each compilation of a graph. */
   readonly onCompile?: (progress: CompileProgress) => void;
+  /**
+   * Whether sessions run in a process of their own, which does not block this one and computes faster on Linux: there
+   * the system hands out its memory in large pages. Inputs and outputs are copied. By default, functions whose weights
+   * or activations take at least 256 MiB and whose inputs, trainable weights included, at most 64 MiB, on the CPU.
+   * Where a program may not start processes, sessions run in this one.
+   */
+  readonly ownProcess?: boolean;
   /** Runs the graphs: onnxruntime-node by default; in browsers `webRuntime` of onnxruntime-web. */
   readonly runtime?: OnnxRuntime;
 }
@@ -31,5 +38,6 @@ export const onnxRuntimeOptionNames = optionNames<OnnxRuntimeEngineOptions>({
   maxMemory: true,
   precision: true,
   onCompile: true,
+  ownProcess: true,
   runtime: true,
 });

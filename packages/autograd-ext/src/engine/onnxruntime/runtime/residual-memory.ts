@@ -47,7 +47,10 @@ export class ResidualMemory {
 
   /** Frees the spare blocks of an owner. */
   freeSpare(owner: object): void {
-    for (const { bytes } of this.#spare.get(owner) ?? []) this.#bytes.set(owner, this.#bytes.get(owner)! - bytes);
+    for (const { buffers, bytes } of this.#spare.get(owner) ?? []) {
+      buffers.forEach((buffer) => buffer.dispose());
+      this.#bytes.set(owner, this.#bytes.get(owner)! - bytes);
+    }
     this.#spare.delete(owner);
   }
 

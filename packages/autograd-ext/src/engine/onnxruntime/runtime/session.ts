@@ -19,7 +19,10 @@ export interface SessionOptions {
 }
 
 /** Memory that one session writes an output to and another reads as an input. Its runtime alone looks inside. */
-export type OutputBuffer = object;
+export interface OutputBuffer {
+  /** Frees the memory. */
+  dispose(): void;
+}
 
 /** Inputs by name. A session ignores those that its graph does not use. */
 export type Feeds = Readonly<Record<string, Tensor | OutputBuffer>>;

@@ -33,8 +33,13 @@ export interface OnnxRuntimeWeb {
 }
 
 /** An output that stays where the session computed it, for a later session. */
-class WebBuffer {
+class WebBuffer implements OutputBuffer {
   value: WebTensor | undefined;
+
+  dispose(): void {
+    this.value?.dispose();
+    this.value = undefined;
+  }
 }
 
 /** Free memory cannot be asked for in browsers: a fourth of what WebAssembly can address, in bytes. */
