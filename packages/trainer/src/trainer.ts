@@ -238,7 +238,7 @@ export class AlignPropTrainer<M = undefined> {
 
   async *#loop(tracker: Tracker, signal?: AbortSignal): AsyncGenerator<StepMetrics, void, void> {
     const { num_epochs, save_freq } = this.config;
-    const { imageSamplesHook = logSamples } = this.#options;
+    const { imageSamplesHook = tracker.logImages && logSamples } = this.#options;
     const evaluateIfDue = () => {
       const { globalStep: step } = this;
       const time = { step, epoch: step, folder: this.#run.folder?.path, tracker, signal };
@@ -250,8 +250,10 @@ export class AlignPropTrainer<M = undefined> {
         globalStep: this.globalStep,
         signal,
         update: (move) => this.#run.update(move),
-        showSamples: (samples, globalStep) =>
-          this.#failures.attempt('imageSamplesHook', () => imageSamplesHook(samples, globalStep, tracker)),
+        showSamples:
+          imageSamplesHook &&
+          ((samples, globalStep) =>
+            this.#failures.attempt('imageSamplesHook', () => imageSamplesHook(samples, globalStep, tracker))),
       });
       await tracker.log(metrics);
       this.#run.complete();

@@ -1,9 +1,9 @@
 import { memory, profile, scalar, tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { elementCount, flattenTensors, type Params } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
-import { tensorType, type Graph, type Value } from './onnxruntime/graph/graph.js';
+import { tensorType, weightsOf, type Graph } from './onnxruntime/graph/graph.js';
 import { optimize } from './onnxruntime/passes/optimize.js';
-import { split } from './onnxruntime/passes/split.js';
+import { fittingSplit } from './onnxruntime/passes/fitting-split.js';
 import {
   recordFunction,
   specOf,
@@ -28,18 +28,31 @@ export interface FunctionMemory {
   readonly paths: readonly string[];
   /** Bytes that a forward run on ONNX Runtime saves for backward. */
   readonly residualBytes: number;
-  /** The memory of the sessions of ONNX Runtime. */
-  readonly graphs: Readonly<Record<'plain' | 'forward' | 'backward', () => GraphMemory>>;
+  /** The memory of the sessions of ONNX Runtime; backward may have several. */
+  readonly graphs: Readonly<Record<'plain' | 'forward' | 'backward', () => readonly SessionMemory[]>>;
   /** Whether its sessions run in a process of their own. */
   readonly hasProcess: boolean;
   /** Peak bytes on tfjs, without weights and inputs. */
   readonly tfjsPeak: number;
 }
 
+/** The memory of a session, and of what it leaves for later ones. */
+export interface SessionMemory extends GraphMemory {
+  /** Bytes of the results of earlier sessions that are held while it runs. */
+  readonly held: number;
+}
+
+/** What decides how a function runs. */
+export interface RunSettings {
+  readonly precision: Precision;
+  /** The memory for a run of a function with its gradient, given the weights that it reads. */
+  readonly limit: (weights: ReadonlyMap<object, number>) => number;
+}
+
 /** Records a function, and with `derivative` its gradient, and measures the memory that a run would need. */
 export async function measureFunction(
   name: string,
-  precision: Precision,
+  settings: RunSettings,
   fn: ModelFunction,
   params: Params,
   inputs: readonly Spec[],
@@ -52,39 +65,38 @@ export async function measureFunction(
     return [];
   });
   const weights = Object.values(flattenTensors(params)).reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
-  return functionMemory(name, recorded!, precision, peakOfKernels(kernels, before + weights));
+  return functionMemory(name, recorded!, settings, peakOfKernels(kernels, before + weights));
 }
 
 function functionMemory(
   name: string,
   recorded: RecordedFunction,
-  precision: Precision,
+  { precision, limit }: RunSettings,
   tfjsPeak: number,
 ): FunctionMemory {
   const { graph, outputs } = recorded;
   const optimized = optimize(recorded, precision);
   const count = outputs.values.length;
-  const halves = split(graph.inputs, optimized.slice(0, count), optimized.slice(count));
-  const memoryOf = (graphOf: () => Graph) => () => graphMemory(graphOf(), { relayout: hasSmallWeights(optimized) });
+  const weights = weightsOf(optimized);
+  const relayout = [...weights.values()].reduce((sum, bytes) => sum + bytes, 0) <= relayoutLimit;
+  const values = optimized.slice(0, count);
+  const parts = fittingSplit(graph.inputs, values, optimized.slice(count), { limit: limit(weights), relayout });
+  const memoryOf = (of: Graph, held = 0): SessionMemory => ({ ...graphMemory(of, { relayout }), held });
   return {
     name,
     outputs: outputs.values.map(specOf),
     gradients: outputs.inputs.map(specOf),
     paths: Object.keys(outputs.params),
-    residualBytes: halves.residualBytes,
+    residualBytes: parts.residualBytes,
     graphs: {
-      plain: memoryOf(() => ({ inputs: graph.inputs, outputs: optimized.slice(0, count) })),
-      forward: memoryOf(() => halves.forward),
-      backward: memoryOf(() => halves.backward),
+      plain: () => [memoryOf({ inputs: graph.inputs, outputs: values })],
+      forward: () => [memoryOf(parts.forward)],
+      backward: () => parts.backward.map((stage) => memoryOf(stage.graph, stage.heldBytes)),
     },
     hasProcess: isWorthProcess(graph),
     tfjsPeak,
   };
 }
-
-/** Whether sessions rearrange the weights of convolutions, as in `Program`. */
-const hasSmallWeights = (outputs: readonly Value[]): boolean =>
-  [...graphMemory({ inputs: [], outputs }).weights.values()].reduce((sum, bytes) => sum + bytes, 0) <= relayoutLimit;
 
 /** Gradients of zeros; those of weights are scalars, since nobody reads them in a dry run. */
 export function zeroGradients({ gradients, paths }: FunctionMemory): {

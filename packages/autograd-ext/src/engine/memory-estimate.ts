@@ -4,9 +4,9 @@ import { elementCount, flattenTensors, isTrainable, type Params } from '../param
 import type { ModelFunction } from '../vjp.js';
 import type { EngineName } from './create-engine.js';
 import type { CompiledVjp, Engine, SavedForward } from './engine.js';
-import { measureFunction, zeroGradients, zerosOf, type FunctionMemory } from './function-memory.js';
+import { measureFunction, zeroGradients, zerosOf, type FunctionMemory, type SessionMemory } from './function-memory.js';
+import { memoryBudget, type MemoryBudget } from './memory-budget.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './onnxruntime/recording/record-function.js';
-import type { GraphMemory } from './onnxruntime/runtime/peak-memory.js';
 import { ResidualMemory } from './onnxruntime/runtime/residual-memory.js';
 import type { Precision } from '../precision.js';
 import { layoutsOf } from './tfjs-memory.js';
@@ -67,7 +67,9 @@ export class DryRunEngine implements Engine {
   readonly precision: Precision;
   readonly #options: DryRunOptions;
   readonly #ids = new WeakMap<object, number>();
-  readonly #sessions = new Map<string, GraphMemory>();
+  readonly #sessions = new Map<string, readonly SessionMemory[]>();
+  /** The weights of all functions that were measured. */
+  readonly #weights = new Map<object, number>();
   /** Bytes of the frozen weights in tfjs's memory. */
   readonly #loaded = new Map<object, number>();
   readonly #memory = new ResidualMemory();
@@ -112,7 +114,7 @@ export class DryRunEngine implements Engine {
     };
     const forward: CompiledVjp['forward'] = async (params, inputs) => {
       const measured = await measure(params, inputs);
-      return this.#memory.fits(measured, measured.residualBytes, this.#options.maxMemory)
+      return this.#memory.fits(measured, measured.residualBytes, this.#budget.kept)
         ? this.#forward(measured, params)
         : undefined;
     };
@@ -142,6 +144,13 @@ export class DryRunEngine implements Engine {
     this.#memory.release(measured, [], measured.residualBytes);
   }
 
+  get #budget(): MemoryBudget {
+    return memoryBudget(
+      this.#options.maxMemory,
+      [...this.#weights.values()].reduce((sum, bytes) => sum + bytes, 0),
+    );
+  }
+
   /** Bytes saved for backward, by the function's name. */
   get #residuals(): Record<string, number> {
     const residuals = record<number>();
@@ -156,12 +165,13 @@ export class DryRunEngine implements Engine {
     if (this.#options.engine === 'tfjs') return this.#runEagerly(measured, params);
     const key = `${this.#id(measured)} ${part}`;
     if (!this.#sessions.has(key)) this.#sessions.set(key, measured.graphs[part]());
-    const { activations, outputs } = this.#sessions.get(key)!;
     this.#hasProcess ||= measured.hasProcess;
     if (part === 'forward') this.#memory.acquire(measured, measured.residualBytes, () => []);
-    if (this.#copies > collectedAt) this.#copies = 0;
-    this.#copies += outputs;
-    this.#updatePeak(`${measured.name}: ${part}`, { activations, copies: this.#copies });
+    for (const { activations, outputs, held } of this.#sessions.get(key)!) {
+      if (this.#copies > collectedAt) this.#copies = 0;
+      this.#copies += outputs;
+      this.#updatePeak(`${measured.name}: ${part}`, { activations: activations + held, copies: this.#copies });
+    }
   }
 
   #runEagerly(measured: FunctionMemory, params: Params): void {
@@ -171,8 +181,8 @@ export class DryRunEngine implements Engine {
   }
 
   #updatePeak(running: string, { activations, copies }: RunMemory): void {
-    const sessions = [...this.#sessions.values()];
-    const sum = (of: (session: GraphMemory) => number) => sessions.reduce((total, session) => total + of(session), 0);
+    const sessions = [...this.#sessions.values()].flat();
+    const sum = (of: (session: SessionMemory) => number) => sessions.reduce((total, session) => total + of(session), 0);
     const frozen = new Map([...this.#loaded, ...sessions.flatMap((session) => [...session.weights])]);
     const weights = [...frozen.values()].reduce((total, bytes) => total + bytes, 0) + sum(({ folded }) => folded);
     const now: EngineMemory = {
@@ -197,7 +207,12 @@ export class DryRunEngine implements Engine {
     const leaves = Object.values(flattenTensors(params)).map((leaf) => this.#id(leaf));
     const key = `${leaves.join()} ${inputs.map(({ dtype, shape }) => `${dtype}[${shape.join()}]`).join(' ')}`;
     const name = () => this.#options.nameOf?.(params) ?? (fn.name || 'function');
-    const measured = cache.get(key) ?? measureFunction(name(), this.precision, fn, params, inputs, derivative);
+    const { precision } = this;
+    const limit = (weights: ReadonlyMap<object, number>) => {
+      weights.forEach((bytes, leaf) => this.#weights.set(leaf, bytes));
+      return this.#budget.running;
+    };
+    const measured = cache.get(key) ?? measureFunction(name(), { precision, limit }, fn, params, inputs, derivative);
     cache.set(key, measured);
     return measured;
   }

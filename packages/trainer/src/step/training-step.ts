@@ -47,8 +47,8 @@ export interface StepContext<M> {
   readonly signal?: AbortSignal;
   /** Calls `move`, which changes the weights, and counts the step. */
   update(move: () => void): void;
-  /** Reports the images of the step. */
-  showSamples(samples: ImageSamples<M>, globalStep: number): void | Promise<void>;
+  /** Reports the images of the step; undefined where nobody looks at them. */
+  readonly showSamples: ((samples: ImageSamples<M>, globalStep: number) => void | Promise<void>) | undefined;
 }
 
 /**
@@ -75,16 +75,18 @@ export class TrainingStep<M> {
   async run({ globalStep, signal, update, showSamples }: StepContext<M>): Promise<StepMetrics> {
     const started = performance.now();
     const { config, generators } = this.#options;
+    const show = this.#isShown(globalStep) ? showSamples : undefined;
     const attempts = new StepAttempts({ ...this.#options, globalStep, onNonFinite: config.on_nonfinite });
     for (;;) {
       const [totals, sharper] = [new StepTotals<M>(), new StepTotals<M>()];
       try {
         const draws = saveGenerators(generators);
-        const here = await this.#gradients(totals, globalStep, signal); // 1 to 9
-        const mean = await this.#atSharperWeights(here, draws, () => this.#gradients(sharper, globalStep, signal));
+        const call = { globalStep, signal };
+        const here = await this.#gradients(totals, { ...call, isShown: show !== undefined }); // 1 to 9
+        const mean = await this.#atSharperWeights(here, draws, () => this.#gradients(sharper, call));
         attempts.succeed();
         const rate = this.#move(mean, globalStep, update); // 10 clip, move
-        if (this.#isShown(globalStep)) await showSamples(totals.samples, globalStep); // 11 report
+        await show?.(totals.samples, globalStep); // 11 report
         return { ...this.#metrics(mean, globalStep, rate, attempts.skipped), seconds: secondsSince(started) };
       } catch (error) {
         await attempts.recover(error, signal);
@@ -95,8 +97,14 @@ export class TrainingStep<M> {
     }
   }
 
-  /** Adds up the gradients of the micro-batches of a step, and averages them over processes. */
-  async #gradients(totals: StepTotals<M>, globalStep: number, signal?: AbortSignal): Promise<MeanGradients> {
+  /**
+   * Adds up the gradients of the micro-batches of a step, and averages them over processes.
+   * @param call.isShown whether somebody looks at the pictures of the last micro-batch
+   */
+  async #gradients(
+    totals: StepTotals<M>,
+    { globalStep, isShown = false, signal }: Pick<StepContext<M>, 'globalStep' | 'signal'> & { isShown?: boolean },
+  ): Promise<MeanGradients> {
     const { config, batches, gradient, data, generators, collective, times } = this.#options;
     const { train_gradient_accumulation_steps: rounds } = config;
     for (let round = 0; round < rounds; round++) {
@@ -115,7 +123,7 @@ export class TrainingStep<M> {
       await times.during('gradient', async () => {
         const judged = scope.own(await microBatch.judge(trajectory)); // 6 judge: rewards [B], dL/dx_0 [B, h, w, C]
         const up = scope.own(await microBatch.walkUp(trajectory, judged)); // 7 walk up: dL/dθ, over attached steps
-        const isPictured = round === rounds - 1 && this.#isShown(globalStep);
+        const isPictured = isShown && round === rounds - 1;
         const images = isPictured ? scope.own(await microBatch.pictures(trajectory, judged)) : judged.images;
         const gradients = await microBatch.gather(up.params, trajectory); // 8 gather
         await totals.add(gradients, { ...judged, images }, texts, up.penalties);

@@ -30,7 +30,9 @@ export class FailureReports {
     return {
       log: (metrics) => attempt('log', () => tracker.log(metrics)),
       logEvaluation: (metrics) => attempt('logEvaluation', () => tracker.logEvaluation?.(metrics)),
-      logImages: (...images) => attempt('logImages', () => tracker.logImages?.(...images)),
+      ...(tracker.logImages && {
+        logImages: (...images) => attempt('logImages', () => tracker.logImages!(...images)),
+      }),
       logEvaluationImages: (...images) =>
         attempt('logEvaluationImages', () => tracker.logEvaluationImages?.(...images)),
       close: () => attempt('close', () => tracker.close()),

@@ -34,8 +34,9 @@ export interface Tracker {
   close(): void | Promise<void>;
 }
 
-/** Combines trackers: each call goes to all of them, one after the other. */
+/** Combines trackers: each call goes to all of them, one after the other. Logs images if one of them does. */
 export function allTrackers(trackers: readonly Tracker[]): Tracker {
+  const loggers = trackers.filter(({ logImages }) => logImages);
   return {
     async log(metrics) {
       for (const tracker of trackers) await tracker.log(metrics);
@@ -43,9 +44,11 @@ export function allTrackers(trackers: readonly Tracker[]): Tracker {
     async logEvaluation(metrics) {
       for (const tracker of trackers) await tracker.logEvaluation?.(metrics);
     },
-    async logImages(...logged) {
-      for (const tracker of trackers) await tracker.logImages?.(...logged);
-    },
+    ...(loggers.length > 0 && {
+      async logImages(...logged) {
+        for (const tracker of loggers) await tracker.logImages!(...logged);
+      },
+    }),
     async logEvaluationImages(...logged) {
       for (const tracker of trackers) await tracker.logEvaluationImages?.(...logged);
     },

@@ -18,9 +18,12 @@ import { useBackend } from '../../backend.js';
 import { gelu } from '../../ops/gelu.js';
 import { linear, type Matrix } from '../../ops/linear.js';
 import type { Params } from '../../params.js';
+import { randn, random } from '../../random.js';
 import { expectNoLeaks } from '../../testing/index.js';
 import { vjp, type ModelFunction } from '../../vjp.js';
 import { createEngine } from '../create-engine.js';
+import type { SavedForward } from '../engine.js';
+import { processBytes } from '../memory-budget.js';
 import { OnnxRuntimeEngine } from './engine.js';
 import type { OnnxRuntimeEngineOptions } from './options.js';
 import type { CompileProgress } from './runtime/program.js';
@@ -116,30 +119,71 @@ describe('OnnxRuntimeEngine', () => {
     });
   });
 
-  it('saves activations up to the limit, and again after a release', async () => {
-    const params = deepTree();
-    const bytes = (await makeEngine().compileVjp(mlp).forward!(params, [deep()]))!.bytes;
-    expect(bytes).toBeGreaterThan(0);
-    const run = makeEngine({ maxMemory: bytes }).compileVjp(mlp);
-    const first = (await run.forward!(params, [deep()]))!;
-    expect(await run.forward!(params, [deep()])).toBeUndefined();
-    first.release();
-    first.release();
-    const second = await run.forward!(params, [deep()]);
-    expect(second).toBeDefined();
-    expect(await run.forward!(params, [deep()])).toBeUndefined();
+  it.each([
+    { what: 'with inputs', params: deepTree, inputs: () => [deep()], fn: mlp },
+    {
+      what: 'without inputs',
+      params: () => ({ ...deepTree(), x: variable(deep()) }),
+      inputs: () => [],
+      fn: (all: Params) => mlp(all, (all as { x: Tensor }).x),
+    },
+  ])('saves activations up to the limit, and again after a release: a function $what', async (example) => {
+    const params = example.params();
+    const room = 400;
+    const maxMemory = processBytes + 4 * params.first.size + room;
+    const run = makeEngine({ maxMemory }).compileVjp(example.fn as ModelFunction);
+    const saved: SavedForward[] = [];
+    const fill = async () => {
+      for (;;) {
+        const next = await run.forward!(params, example.inputs());
+        if (!next) return;
+        saved.push(next);
+      }
+    };
+    await fill();
+    const { bytes } = saved[0]!;
+    expect(saved).toHaveLength(Math.floor((0.75 * room) / bytes));
+    saved[0]!.release();
+    saved[0]!.release();
+    const before = saved.length;
+    await fill();
+    expect(saved).toHaveLength(before + 1);
   });
 
-  it('saves activations again after a release also if the function has no inputs', async () => {
-    const params = { ...deepTree(), x: variable(deep()) };
-    const withoutInputs = (all: Params) => mlp(all, (all as typeof params).x);
-    const bytes = (await makeEngine().compileVjp(withoutInputs).forward!(params, []))!.bytes;
-    expect(bytes).toBeGreaterThan(0);
-    const run = makeEngine({ maxMemory: bytes }).compileVjp(withoutInputs);
-    const first = (await run.forward!(params, []))!;
-    expect(await run.forward!(params, [])).toBeUndefined();
-    first.release();
-    expect(await run.forward!(params, [])).toBeDefined();
+  it('cuts the gradient into segments where memory is short, and computes the same', async () => {
+    const [x, dy] = [randn(random(1), [16, 128]), randn(random(2), [16, 128])];
+    const params = Object.fromEntries(
+      Array.from({ length: 12 }, (_, i) => {
+        const weight = randn(random(3 + i), [128, 128]);
+        return [`layer${i}`, i % 5 === 2 ? variable(weight) : weight];
+      }),
+    );
+    // The first half of the layers is read again by the second half, as in a UNet.
+    const ladder: ModelFunction = (all, input) => {
+      const layers = Object.values(all as Record<string, Matrix>);
+      const skips: Tensor[] = [];
+      return layers.reduce((h: Tensor, layer, i) => {
+        if (i < 6) skips.push(h);
+        return gelu(mul(0.1, linear(i < 6 ? h : add(h, skips.pop()!), layer)));
+      }, input!);
+    };
+    const bytes = 4 * 128 * 128 * 10;
+    const roomy = makeEngine().compileVjp(ladder, { wrt: [0] });
+    const short = makeEngine({ maxMemory: processBytes + bytes + 3e5 }).compileVjp(ladder, { wrt: [0] });
+    const [expected, actual] = [await roomy(params, [x], dy), await short(params, [x], dy)];
+    const [saved, fewer] = [(await roomy.forward!(params, [x]))!, (await short.forward!(params, [x]))!];
+    const again = await fewer.backward(dy);
+    expect(compiled.filter(({ name }) => name.includes('backward')).map(({ name }) => name)).toEqual([
+      'ladder, with its gradient: backward',
+      ...[1, 2, 3, 4, 5, 6].map((i) => `ladder, with its gradient: backward ${i} of 6`),
+    ]);
+    expect(fewer.bytes).toBeLessThan(saved.bytes);
+    close(actual.value, expected.value);
+    for (const { inputs, params: trained } of [actual, again]) {
+      close(inputs[0]!, expected.inputs[0]!);
+      expect(Object.keys(trained)).toEqual(['layer2', 'layer7']);
+      Object.entries(trained).forEach(([path, gradient]) => close(gradient, expected.params[path]!));
+    }
   });
 
   it('does not save activations in memory that a run beyond the limit left', async () => {

@@ -3,6 +3,7 @@ import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isTrainable, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, SavedForward } from '../engine.js';
+import { memoryBudget, processBytes, type MemoryBudget } from '../memory-budget.js';
 import type { Precision } from '../../precision.js';
 import { onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './options.js';
 import { attend, canAttend } from './runtime/device-faults.js';
@@ -83,14 +84,18 @@ export class OnnxRuntimeEngine implements Engine {
       this.#program(source, params, inputs, { wrt, dy });
     const run = async (params: Params, inputs: readonly Tensor[], dy?: Tensor) => {
       const gradient = dy ?? ones([...outputShape(params, inputs)]);
+      await this.#findMemory();
       try {
         return await program(params, inputs, specOf(gradient)).vjp(params, inputs, gradient);
       } finally {
         if (!dy) gradient.dispose();
       }
     };
-    const forward: CompiledVjp['forward'] = async (params, inputs) =>
-      this.#forward(program(params, inputs, { shape: outputShape(params, inputs), dtype: 'float32' }), params, inputs);
+    const forward: CompiledVjp['forward'] = async (params, inputs) => {
+      await this.#findMemory();
+      const dy: Spec = { shape: outputShape(params, inputs), dtype: 'float32' };
+      return this.#forward(program(params, inputs, dy), params, inputs);
+    };
     return Object.assign(run, { forward });
   };
 
@@ -103,8 +108,7 @@ export class OnnxRuntimeEngine implements Engine {
 
   async #forward(program: Program, params: Params, inputs: readonly Tensor[]): Promise<SavedForward | undefined> {
     const bytes = program.residualBytes;
-    this.#maxMemory ??= 0.7 * (await this.#runtime.freeMemory());
-    if (!this.#memory.fits(program, bytes, this.#maxMemory)) return undefined;
+    if (!this.#memory.fits(program, bytes, this.#budget.kept)) return undefined;
     const { outputs, residuals } = await program.forward(params, inputs);
     const clones = inputs.map((x) => clone(x));
     let isReleased = false;
@@ -116,6 +120,19 @@ export class OnnxRuntimeEngine implements Engine {
     };
     const backward = (dy: Tensor) => program.backward(params, clones, residuals, dy);
     return { outputs: outputs as [Tensor], bytes, release, backward };
+  }
+
+  /** Sets the limit of memory if the user has not given one. */
+  async #findMemory(): Promise<void> {
+    this.#maxMemory ??= processBytes + 0.7 * (await this.#runtime.freeMemory());
+  }
+
+  get #budget(): MemoryBudget {
+    const weights = new Map([...this.#programs].flatMap((program) => [...program.weights]));
+    return memoryBudget(
+      this.#maxMemory!,
+      [...weights.values()].reduce((sum, bytes) => sum + bytes, 0),
+    );
   }
 
   #program(source: Source, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Program {
@@ -137,6 +154,7 @@ export class OnnxRuntimeEngine implements Engine {
       session,
       weights: this.#weights,
       memory: this.#memory,
+      limit: () => this.#budget.running,
       precision: this.precision,
       canAttend: () => (this.#attends ??= check()),
       onCompile,

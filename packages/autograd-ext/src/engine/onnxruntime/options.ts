@@ -7,8 +7,9 @@ import type { SessionOptions } from './runtime/session.js';
 /** Options of `OnnxRuntimeEngine`; the device is 'cpu' by default. */
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   /**
-   * Limit for the activations saved for backward, in bytes. By default 70 % of the memory that is free at the first
-   * call of `forward`.
+   * Memory of the whole process in bytes, weights included. Gradients are computed in segments whose activations are
+   * computed again, and steps are recomputed rather than kept, as far as the limit demands it; a model that needs more
+   * even so takes what it needs. By default 70 % of the memory that is free at the first gradient, beside the weights.
    */
   readonly maxMemory?: number;
   /**

@@ -139,6 +139,14 @@ export function nodesOf(outputs: readonly Value[]): GraphNode[] {
   return order;
 }
 
+/** The bytes of each weight that the values depend on. */
+export function weightsOf(outputs: readonly Value[]): ReadonlyMap<object, number> {
+  const values = [...nodesOf(outputs).flatMap(dependencies), ...outputs];
+  return new Map(
+    values.flatMap((value) => (value?.source.kind === 'weight' ? [[value.source.leaf, bytesOf(value)] as const] : [])),
+  );
+}
+
 /**
  * Selects the nodes that depend on weights and constants alone. ONNX Runtime computes them once, when the session
  * starts.

@@ -1,3 +1,5 @@
+import { segmentsOf } from './segments.js';
+import { nameOf, placeholder, stagesOf, type Stage } from './stages.js';
 import {
   bytesOf,
   constantNodes,
@@ -7,20 +9,18 @@ import {
   type GraphNode,
   type Value,
 } from '../graph/graph.js';
-import { replaceValues } from '../graph/replace-values.js';
 import { elementCount } from '../../../params.js';
 
-/** A function and its gradient as two graphs. The residuals are the values that forward saves for backward. */
+/** A function and its gradient as several graphs. The residuals are the values that forward saves for backward. */
 export interface Split {
   /** Computes the function's outputs, then the residuals. */
   readonly forward: Graph;
-  /** Computes the gradients; its inputs are those of the whole graph, then the residuals. */
-  readonly backward: Graph;
+  /** The parts of backward, in the order in which they run. */
+  readonly backward: readonly Stage[];
+  /** The names under which backward reads the residuals. */
+  readonly residuals: readonly string[];
   readonly residualBytes: number;
 }
-
-/** The name of the backward graph's input for residual `index`. */
-export const residualName = (index: number): string => `residual.${index}`;
 
 // Operators that are cheaper to recompute than to save: they read and write each element a few times.
 const cheap = new Set([
@@ -69,23 +69,32 @@ const depth = (op: string, a: Value, b: Value, product: Value): number =>
   op === 'Conv' ? elementCount(b.shape.slice(1)) : elementCount(a.shape) / product.shape[0]!;
 
 /**
- * Splits the graph of a function and its gradient into a forward and a backward graph.
+ * Splits the graph of a function and its gradient into a forward graph and the parts of backward, one for each segment
+ * into which the function is cut. With one segment, forward saves all values that are costly to recompute. With
+ * several, it saves only the values that cross from one segment to another, and each part computes its segment again:
+ * backward then needs the memory of one segment, and the time of one more forward run.
  * @param inputs of the whole graph
  * @param values the function's outputs
  * @param gradients the gradients
+ * @param count the number of segments
  */
-export function split(inputs: readonly Value[], values: readonly Value[], gradients: readonly Value[]): Split {
-  const forwardNodes = new Set(nodesOf(values));
-  const residuals = residualsOf(forwardNodes, nodesOf(gradients), gradients);
-  const placeholders = residuals.map(({ shape, dtype }, i): Value => ({
-    shape,
-    dtype,
-    source: { kind: 'input', name: residualName(i) },
-  }));
-  const outputs = replaceValues(gradients, new Map(residuals.map((value, i) => [value, placeholders[i]!])));
+export function split(
+  inputs: readonly Value[],
+  values: readonly Value[],
+  gradients: readonly Value[],
+  count = 1,
+): Split {
+  const segments = segmentsOf(values, count);
+  const saved =
+    count === 1 ? residualsOf(new Set(nodesOf(values)), nodesOf(gradients), gradients) : segments.boundaries;
+  const placeholders = new Map([...saved].map((value, i) => [value, placeholder(value, `residual.${i}`)]));
+  const backward = stagesOf(gradients, segments, placeholders);
+  const read = new Set(backward.flatMap(({ graph }) => graph.inputs));
+  const residuals = [...saved].filter((value) => read.has(placeholders.get(value)!));
   return {
     forward: { inputs, outputs: [...values, ...residuals] },
-    backward: { inputs: [...inputs, ...placeholders], outputs },
+    backward,
+    residuals: residuals.map((value) => nameOf(placeholders.get(value)!)),
     residualBytes: residuals.reduce((sum, value) => sum + bytesOf(value), 0),
   };
 }

@@ -5,12 +5,14 @@ import type { Precision } from '../../../precision.js';
 import { avoidFaults } from './device-faults.js';
 import { encodeModel } from '../graph/encode.js';
 import { foldConstants } from '../passes/fold-constants.js';
-import { bytesOf, dependencies, nodesOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
+import { bytesOf, dependencies, nodesOf, weightsOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
 import { isSameGraph } from '../graph/same-graph.js';
 import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
 import type { ResidualMemory } from './residual-memory.js';
 import { relayoutLimit, type OutputBuffer, type Session, type SessionOptions } from './session.js';
-import { residualName, split, type Split } from '../passes/split.js';
+import { fittingSplit } from '../passes/fitting-split.js';
+import type { Split } from '../passes/split.js';
+import type { Stage } from '../passes/stages.js';
 import { optimize } from '../passes/optimize.js';
 import type { OnnxRuntime, WeightRequest, WeightStore } from './runtime.js';
 
@@ -20,6 +22,8 @@ export interface ProgramOptions {
   readonly session: SessionOptions;
   readonly weights: WeightStore;
   readonly memory: ResidualMemory;
+  /** Bytes for the run of a program with its gradient; asked for once, before its first run. */
+  readonly limit: () => number;
   readonly precision: Precision;
   /** Tells whether the device computes attention as the CPU does. */
   readonly canAttend: () => Promise<boolean>;
@@ -51,6 +55,7 @@ export class Program {
   readonly #options: ProgramOptions;
   readonly #sessions = new Map<string, Promise<Session>>();
   #cachedSplit: Split | undefined;
+  #cachedWeights: ReadonlyMap<object, number> | undefined;
 
   constructor(name: string, recording: RecordedFunction, options: ProgramOptions) {
     this.#name = name;
@@ -67,6 +72,12 @@ export class Program {
   /** Bytes that one forward run saves for backward. */
   get residualBytes(): number {
     return this.#split.residualBytes;
+  }
+
+  /** The bytes of each frozen weight that the program reads. */
+  get weights(): ReadonlyMap<object, number> {
+    this.#cachedWeights ??= weightsOf(this.#outputs);
+    return this.#cachedWeights;
   }
 
   /** Runs a program without gradient. */
@@ -116,9 +127,28 @@ export class Program {
     residuals: readonly OutputBuffer[],
     dy: Tensor,
   ): Promise<Pick<Vjp, 'inputs' | 'params'>> {
-    const session = await this.#session(`${this.#name}: backward`, () => this.#split.backward);
-    const saved = Object.fromEntries(residuals.map((buffer, i) => [residualName(i), buffer]));
-    return this.#gradients(await session.run({ ...feedsOf(params, inputs), ...saved, [gradientName]: dy }));
+    const feeds: Record<string, Tensor | OutputBuffer> = { ...feedsOf(params, inputs), [gradientName]: dy };
+    residuals.forEach((buffer, i) => (feeds[this.#split.residuals[i]!] = buffer));
+    const gradients: Tensor[] = [];
+    for (const [i, stage] of this.#split.backward.entries()) {
+      const results = await this.#runStage(i, stage, feeds);
+      stage.gradients.forEach((index, j) => (gradients[index] = results[j]!));
+      stage.finished.forEach((name) => delete feeds[name]);
+    }
+    return this.#gradients(gradients);
+  }
+
+  /** Runs one stage of backward; adds to the feeds what it carries to later ones. */
+  async #runStage(
+    index: number,
+    { graph, gradients, carried }: Stage,
+    feeds: Record<string, Tensor | OutputBuffer>,
+  ): Promise<readonly Tensor[]> {
+    const part = this.#split.backward.length === 1 ? '' : ` ${index + 1} of ${this.#split.backward.length}`;
+    const session = await this.#session(`${this.#name}: backward${part}`, () => graph, carried.length);
+    const buffers = session.allocateOutputs(gradients.length);
+    carried.forEach((name, i) => (feeds[name] = buffers[i]!));
+    return session.run(feeds, buffers);
   }
 
   /** Lets the next forward run reuse the memory of residuals. */
@@ -139,11 +169,16 @@ export class Program {
     return this.#recording.outputs.values.length;
   }
 
+  get #relayout(): boolean {
+    return [...this.weights.values()].reduce((sum, bytes) => sum + bytes, 0) <= relayoutLimit;
+  }
+
   get #split(): Split {
-    this.#cachedSplit ??= split(
+    this.#cachedSplit ??= fittingSplit(
       this.#recording.graph.inputs,
       this.#outputs.slice(0, this.#valueCount),
       this.#outputs.slice(this.#valueCount),
+      { limit: this.#options.limit(), relayout: this.#relayout },
     );
     return this.#cachedSplit;
   }
@@ -174,15 +209,12 @@ export class Program {
     const outputs = await avoidFaults(name, folded, options.device, canAttend);
     const nodes = nodesOf(outputs);
     const used = new Set([...nodes.flatMap(dependencies), ...outputs]);
-    await weights.place(weightsOf([...used]));
+    await weights.place(requestsOf([...used]));
     // ONNX Runtime requires a value for every declared input, so unused ones are not declared.
     const graph: Graph = { inputs: recorded.inputs.filter((input) => used.has(input)), outputs };
     const model = encodeModel(graph, weights.locate, name);
-    const relayout =
-      [...used].reduce((sum, value) => sum + (value?.source.kind === 'weight' ? bytesOf(value) : 0), 0) <=
-      relayoutLimit;
     const session = await runtime
-      .startSession({ model, outputs, buffered }, { relayout, ...options }, weights)
+      .startSession({ model, outputs, buffered }, { relayout: this.#relayout, ...options }, weights)
       .catch(explain(name, nodes, options));
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
     return {
@@ -231,7 +263,7 @@ function feedsOf(params: Params, inputs: readonly Tensor[]): Record<string, Tens
   return Object.fromEntries([...inputs.map((x, i) => [inputName(i), x] as const), ...leaves]);
 }
 
-function weightsOf(values: readonly (Value | undefined)[]): WeightRequest[] {
+function requestsOf(values: readonly (Value | undefined)[]): WeightRequest[] {
   return values.flatMap((value) =>
     value?.source.kind === 'weight' ? [{ leaf: value.source.leaf, dtype: value.dtype }] : [],
   );
