@@ -81,7 +81,7 @@ function functionMemory(
   const relayout = [...weights.values()].reduce((sum, bytes) => sum + bytes, 0) <= relayoutLimit;
   const values = optimized.slice(0, count);
   const parts = fittingSplit(graph.inputs, values, optimized.slice(count), { limit: limit(weights), relayout });
-  const memoryOf = (of: Graph, held = 0): SessionMemory => ({ ...graphMemory(of, { relayout }), held });
+  const memoryOf = (of: Graph, held = 0): SessionMemory => ({ ...graphMemory(of, parts), held });
   return {
     name,
     outputs: outputs.values.map(specOf),
@@ -89,7 +89,7 @@ function functionMemory(
     paths: Object.keys(outputs.params),
     residualBytes: parts.residualBytes,
     graphs: {
-      plain: () => [memoryOf({ inputs: graph.inputs, outputs: values })],
+      plain: () => [{ ...graphMemory({ inputs: graph.inputs, outputs: values }, { relayout }), held: 0 }],
       forward: () => [memoryOf(parts.forward)],
       backward: () => parts.backward.map((stage) => memoryOf(stage.graph, stage.heldBytes)),
     },

@@ -144,8 +144,8 @@ export class OnnxRuntimeEngine implements Engine {
     const recording = recordFunction(fn, params, inputs.map(specOf), derivative);
     if (existing?.isOf(recording)) return existing;
     if (existing) void this.#release(existing);
-    const { threads, profile, onCompile } = this.#options;
-    const session = { device: this.device, threads, profile };
+    const { threads, profile, relayout, onCompile } = this.#options;
+    const session = { device: this.device, threads, profile, relayout };
     const check = () =>
       this.device === 'cpu' ? Promise.resolve(true) : canAttend(this.device, attend(this.#runtime, session));
     const name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;

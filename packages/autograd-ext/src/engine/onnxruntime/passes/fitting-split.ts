@@ -5,33 +5,39 @@ import { split, type Split } from './split.js';
 /** The numbers of segments to choose from. Two need more memory than one: both halves are computed again. */
 const counts = [1, 3, 4, 6, 8, 12, 16, 24, 32];
 
+/** A split, and whether its sessions rearrange weights. */
+export interface FittingSplit extends Split {
+  readonly relayout: boolean;
+}
+
 /**
  * Splits the graph of a function and its gradient into as few segments as the memory allows, or such that it needs
- * least.
+ * least. Several segments are a sign that memory is short: their sessions make no second copies of weights.
  * @param inputs of the whole graph
  * @param values the function's outputs
  * @param gradients the gradients
  * @param options.limit the memory of a run, in bytes
- * @param options.relayout as `SessionOptions.relayout`
+ * @param options.relayout whether one segment rearranges weights, as `SessionOptions.relayout`
  */
 export function fittingSplit(
   inputs: readonly Value[],
   values: readonly Value[],
   gradients: readonly Value[],
-  { limit, relayout }: { readonly limit: number; readonly relayout: boolean },
-): Split {
-  let best: { readonly candidate: Split; readonly peak: number } | undefined;
+  options: { readonly limit: number; readonly relayout: boolean },
+): FittingSplit {
+  let best: { readonly candidate: FittingSplit; readonly peak: number } | undefined;
   for (const count of counts) {
-    const candidate = split(inputs, values, gradients, count);
-    const peak = peakOf(candidate, relayout);
-    if (peak <= limit) return candidate;
+    const relayout = count === 1 && options.relayout;
+    const candidate = { ...split(inputs, values, gradients, count), relayout };
+    const peak = peakOf(candidate);
+    if (peak <= options.limit) return candidate;
     if (!best || peak < best.peak) best = { candidate, peak };
   }
   return best!.candidate;
 }
 
 /** The memory of a run at its peak, in bytes, without weights. */
-function peakOf({ forward, backward, residualBytes }: Split, relayout: boolean): number {
+function peakOf({ forward, backward, residualBytes, relayout }: FittingSplit): number {
   const stages = backward.map(({ graph, heldBytes }) => {
     const { activations, outputs } = graphMemory(graph, { relayout });
     return heldBytes + activations + outputs;

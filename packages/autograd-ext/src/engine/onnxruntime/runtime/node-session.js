@@ -29,7 +29,10 @@ export async function startNodeSession(runtime, { model, outputs }, { device, th
     ...(profile && { enableProfiling: true, profileFilePrefix: profile }),
     logSeverityLevel: 3,
     // Weights may be anywhere on the disk, and are mapped from their files. Prepacked copies would double their memory.
-    extra: { session: { model_external_initializers_file_folder_path: '/', disable_prepacking: '1' } },
+    extra: {
+      session: { model_external_initializers_file_folder_path: '/', disable_prepacking: '1' },
+      ...(!relayout && { optimization: { disable_specified_optimizers: 'ConstantFolding' } }),
+    },
   });
   return {
     inputNames: session.inputNames,

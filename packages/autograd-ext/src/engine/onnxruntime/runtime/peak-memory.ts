@@ -19,7 +19,10 @@ export interface GraphMemory {
   readonly outputs: number;
   /** The weights that nodes read, by leaf: sessions share the memory that they map. */
   readonly weights: ReadonlyMap<object, number>;
-  /** Values that depend on weights and constants alone: a session computes them when it starts, and keeps them. */
+  /**
+   * Values that depend on weights and constants alone: with `relayout` a session computes them when it starts, and keeps
+   * them.
+   */
   readonly folded: number;
   readonly nodes: number;
 }
@@ -31,7 +34,7 @@ export interface GraphMemory {
  */
 export function graphMemory(graph: Graph, { relayout = false }: { relayout?: boolean } = {}): GraphMemory {
   const all = nodesOf(graph.outputs);
-  const constants = constantNodes(all);
+  const constants = relayout ? constantNodes(all) : new Set<GraphNode>();
   const nodes = runOrder(
     all.filter((node) => !constants.has(node)),
     relayout,

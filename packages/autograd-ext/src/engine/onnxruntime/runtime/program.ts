@@ -10,8 +10,7 @@ import { isSameGraph } from '../graph/same-graph.js';
 import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
 import type { ResidualMemory } from './residual-memory.js';
 import { relayoutLimit, type OutputBuffer, type Session, type SessionOptions } from './session.js';
-import { fittingSplit } from '../passes/fitting-split.js';
-import type { Split } from '../passes/split.js';
+import { fittingSplit, type FittingSplit } from '../passes/fitting-split.js';
 import type { Stage } from '../passes/stages.js';
 import { optimize } from '../passes/optimize.js';
 import type { OnnxRuntime, WeightRequest, WeightStore } from './runtime.js';
@@ -54,7 +53,7 @@ export class Program {
   readonly #outputs: readonly Value[];
   readonly #options: ProgramOptions;
   readonly #sessions = new Map<string, Promise<Session>>();
-  #cachedSplit: Split | undefined;
+  #cachedSplit: FittingSplit | undefined;
   #cachedWeights: ReadonlyMap<object, number> | undefined;
 
   constructor(name: string, recording: RecordedFunction, options: ProgramOptions) {
@@ -85,6 +84,7 @@ export class Program {
     const session = await this.#session(this.#name, () => ({
       inputs: this.#recording.graph.inputs,
       outputs: this.#outputs,
+      relayout: this.#relayout,
     }));
     return session.run(feedsOf(params, inputs));
   }
@@ -108,7 +108,8 @@ export class Program {
     inputs: readonly Tensor[],
   ): Promise<{ outputs: readonly Tensor[]; residuals: readonly OutputBuffer[] }> {
     const buffered = this.#split.forward.outputs.length - this.#valueCount;
-    const session = await this.#session(`${this.#name}: forward`, () => this.#split.forward, buffered);
+    const { forward, relayout } = this.#split;
+    const session = await this.#session(`${this.#name}: forward`, () => ({ ...forward, relayout, buffered }));
     const residuals = this.#options.memory.acquire(this, this.residualBytes, () =>
       session.allocateOutputs(this.#valueCount),
     );
@@ -144,8 +145,10 @@ export class Program {
     { graph, gradients, carried }: Stage,
     feeds: Record<string, Tensor | OutputBuffer>,
   ): Promise<readonly Tensor[]> {
-    const part = this.#split.backward.length === 1 ? '' : ` ${index + 1} of ${this.#split.backward.length}`;
-    const session = await this.#session(`${this.#name}: backward${part}`, () => graph, carried.length);
+    const { backward, relayout } = this.#split;
+    const part = backward.length === 1 ? '' : ` ${index + 1} of ${backward.length}`;
+    const buffered = carried.length;
+    const session = await this.#session(`${this.#name}: backward${part}`, () => ({ ...graph, relayout, buffered }));
     const buffers = session.allocateOutputs(gradients.length);
     carried.forEach((name, i) => (feeds[name] = buffers[i]!));
     return session.run(feeds, buffers);
@@ -169,11 +172,15 @@ export class Program {
     return this.#recording.outputs.values.length;
   }
 
+  /** Whether sessions rearrange weights if memory is not short. */
   get #relayout(): boolean {
-    return [...this.weights.values()].reduce((sum, bytes) => sum + bytes, 0) <= relayoutLimit;
+    return (
+      this.#options.session.relayout ??
+      [...this.weights.values()].reduce((sum, bytes) => sum + bytes, 0) <= relayoutLimit
+    );
   }
 
-  get #split(): Split {
+  get #split(): FittingSplit {
     this.#cachedSplit ??= fittingSplit(
       this.#recording.graph.inputs,
       this.#outputs.slice(0, this.#valueCount),
@@ -191,17 +198,16 @@ export class Program {
     };
   }
 
-  /** @param buffered the number of the last outputs that runs write into buffers */
-  #session(name: string, graphOf: () => Graph, buffered = 0): Promise<Session> {
+  #session(name: string, partOf: () => Part): Promise<Session> {
     if (!this.#sessions.has(name)) {
-      const session = this.#start(name, graphOf(), buffered);
+      const session = this.#start(name, partOf());
       session.catch(() => this.#sessions.delete(name));
       this.#sessions.set(name, session);
     }
     return this.#sessions.get(name)!;
   }
 
-  async #start(name: string, recorded: Graph, buffered: number): Promise<Session> {
+  async #start(name: string, { relayout, buffered, ...recorded }: Part): Promise<Session> {
     const { runtime, weights, session: options, onCompile, canAttend } = this.#options;
     const started = performance.now();
     onCompile?.({ name });
@@ -214,7 +220,7 @@ export class Program {
     const graph: Graph = { inputs: recorded.inputs.filter((input) => used.has(input)), outputs };
     const model = encodeModel(graph, weights.locate, name);
     const session = await runtime
-      .startSession({ model, outputs, buffered }, { relayout: this.#relayout, ...options }, weights)
+      .startSession({ model, outputs, buffered }, { ...options, relayout }, weights)
       .catch(explain(name, nodes, options));
     onCompile?.({ name, nodes: nodes.length, seconds: (performance.now() - started) / 1000, graph, model });
     return {
@@ -224,10 +230,20 @@ export class Program {
   }
 }
 
+/** A graph of a program, and how its session runs it. */
+interface Part extends Graph {
+  readonly relayout: boolean;
+  /** The number of the last outputs that runs write into buffers; 0 by default. */
+  readonly buffered?: number;
+}
+
 /** Runs a graph without inputs or weights once. */
 async function evaluate(runtime: OnnxRuntime, graph: Graph): Promise<readonly ArrayLike<number>[]> {
   const model = encodeModel(graph, () => ({ file: '', offset: 0, length: 0 }));
-  const session = await runtime.startSession({ model, outputs: graph.outputs }, { device: 'cpu', threads: 1 });
+  const session = await runtime.startSession(
+    { model, outputs: graph.outputs },
+    { device: 'cpu', threads: 1, relayout: true },
+  );
   const results = await session.run({});
   await session.release();
   const values = results.map((result) => result.dataSync());
