@@ -70,6 +70,8 @@ export class DryRunEngine implements Engine {
   readonly #sessions = new Map<string, readonly SessionMemory[]>();
   /** The weights of all functions that were measured. */
   readonly #weights = new Map<object, number>();
+  /** Functions without gradient that run seldom. */
+  readonly #seldom = new Set<FunctionMemory>();
   /** Bytes of the frozen weights in tfjs's memory. */
   readonly #loaded = new Map<object, number>();
   readonly #memory = new ResidualMemory();
@@ -88,10 +90,11 @@ export class DryRunEngine implements Engine {
     return this.#peak;
   }
 
-  compile: Engine['compile'] = (fn) => {
+  compile: Engine['compile'] = (fn, { isSeldom = false } = {}) => {
     const cache = new Map<string, Promise<FunctionMemory>>();
     return async (params, ...inputs) => {
       const measured = await this.#measure(cache, fn, params, inputs.map(specOf));
+      if (isSeldom) this.#seldom.add(measured);
       this.#run(measured, 'plain', params);
       return measured.outputs.map(zerosOf);
     };
@@ -106,6 +109,7 @@ export class DryRunEngine implements Engine {
     };
     const run = async (params: Params, inputs: readonly Tensor[], dy?: Tensor) => {
       const measured = await measure(params, inputs, dy);
+      this.#releaseSeldom();
       this.#run(measured, 'forward', params);
       this.#run(measured, 'backward', params);
       this.#releaseResiduals(measured);
@@ -114,6 +118,7 @@ export class DryRunEngine implements Engine {
     };
     const forward: CompiledVjp['forward'] = async (params, inputs) => {
       const measured = await measure(params, inputs);
+      this.#releaseSeldom();
       return this.#memory.fits(measured, measured.residualBytes, this.#budget.kept)
         ? this.#forward(measured, params)
         : undefined;
@@ -122,6 +127,16 @@ export class DryRunEngine implements Engine {
   };
 
   dispose(): void {}
+
+  /** Forgets the sessions that the engine would end. */
+  #releaseSeldom(): void {
+    if (this.#options.engine === 'tfjs') return;
+    for (const measured of this.#seldom) {
+      const key = `${this.#id(measured)} plain`;
+      const weights = this.#sessions.get(key)?.flatMap((session) => [...session.weights.values()]) ?? [];
+      if (weights.reduce((sum, bytes) => sum + bytes, 0) > this.#budget.running / 2) this.#sessions.delete(key);
+    }
+  }
 
   #forward(measured: FunctionMemory, params: Params): SavedForward {
     this.#run(measured, 'forward', params);

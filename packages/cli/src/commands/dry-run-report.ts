@@ -51,8 +51,6 @@ interface Plan {
   readonly lines: readonly string[];
   /** Bytes outside the engine and the optimizer, by name. */
   readonly memory?: Readonly<Record<string, number>>;
-  /** Names the option that saves fewer activations for backward. @param room bytes that they may take */
-  recompute?(room: number): string;
   /** Name the options that make batches smaller. */
   readonly smallerBatches: readonly string[];
 }
@@ -148,9 +146,6 @@ function alignPropPlan(
         `${train_batch_size} at once, ${train_gradient_accumulation_steps} times`,
       ...(dataLine ? [dataLine] : []),
     ],
-    recompute: (room) =>
-      `give --max-memory ${Math.max(1, Math.floor(room / 1e6))}MB or less, ` +
-      `which recomputes more of the ${mostAttached} attached steps`,
     smallerBatches: ['make --train-batch-size smaller and --train-gradient-accumulation-steps larger'],
   };
 }
@@ -187,7 +182,7 @@ const silently = (reward: UserReward): UserReward =>
   'model' in reward ? reward : (images) => new Float32Array(images.shape[0]);
 
 function reportText(
-  { config, sources, rewardDecoder }: DryRunJob,
+  { config, sources, rewardDecoder, maxMemory = 0 }: DryRunJob,
   { run, plan, writes, memory }: { run: AnyDryRun; plan: Plan; writes: readonly string[]; memory: MemoryReport },
 ): string {
   const { running } = run.memory;
@@ -201,7 +196,7 @@ function reportText(
     '',
     memoryText(memory),
     '',
-    advice(run, plan, config, memory),
+    advice(run, plan, config, memory, maxMemory),
   ].join('\n');
 }
 
@@ -275,16 +270,16 @@ function outputFiles(config: RunConfig, hasEvalPrompts: boolean): readonly strin
 
 /** Says whether the run fits into memory and, if not, which options reduce its memory. */
 function advice(
-  { memory, optimizer }: AnyDryRun,
+  { optimizer }: AnyDryRun,
   plan: Plan,
   { use_lora, train_use_8bit_adam }: RunConfig,
   { total, free }: MemoryReport,
+  maxMemory: number,
 ): string {
   const exceedsFree = total > free;
   if (!exceedsFree && optimizer <= wasmLimit) return `It fits into the ${megabytes(free)} MB that are free.`;
-  const room = free - total + (memory.kept.UNet ?? 0);
   const remedies = [
-    ...(plan.recompute && room > 0 && exceedsFree ? [plan.recompute(room)] : []),
+    ...(maxMemory > free ? [`give --max-memory ${Math.floor((0.9 * free) / 1e6)}MB or leave it out`] : []),
     ...(use_lora ? [] : ['train an adapter (--use-lora)']),
     ...(use_lora || train_use_8bit_adam ? [] : ['use --train-use-8bit-adam']),
     ...plan.smallerBatches,

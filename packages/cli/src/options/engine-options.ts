@@ -45,8 +45,8 @@ export function addEngineOptions(command: Command): Command {
     .addOption(
       new Option(
         '--max-memory <size>',
-        'Memory in which onnxruntime may save activations for backward, such as 8GB or 50%; ' +
-          'steps that do not fit are recomputed. (default: 70 % of the free memory)',
+        'Memory of the whole process under onnxruntime, such as 8GB or 50%. To keep it, gradients are computed in ' +
+          'segments and activations are computed again. (default: 70 % of the free memory)',
       ).argParser(parseMemory),
     )
     .addOption(

@@ -186,6 +186,20 @@ describe('OnnxRuntimeEngine', () => {
     }
   });
 
+  it.each([
+    ['keeps', 1e6, 1],
+    ['ends', 100, 2],
+  ])('%s sessions of a function that runs seldom with %d bytes for activations', async (_, room, started) => {
+    const encoder = tree();
+    const params = deepTree();
+    const engine = makeEngine({ maxMemory: processBytes + 4 * (6 + params.first.size) + room });
+    const encode = engine.compile(mlp, { isSeldom: true });
+    const first = await encode(encoder, x());
+    await engine.compileVjp(mlp)(params, [deep()]);
+    close((await encode(encoder, x()))[0]!, first[0]!);
+    expect(compiled.filter(({ name }) => name === 'mlp')).toHaveLength(started);
+  });
+
   it('does not save activations in memory that a run beyond the limit left', async () => {
     const params = deepTree();
     const run = makeEngine({ maxMemory: 0 }).compileVjp(mlp);

@@ -45,6 +45,8 @@ export class OnnxRuntimeEngine implements Engine {
   readonly #runtime: OnnxRuntime;
   readonly #weights: WeightStore;
   readonly #programs = new Set<Program>();
+  /** Programs without gradient that run seldom. */
+  readonly #seldom = new Set<Program>();
   readonly #ids = new WeakMap<object, number>();
   readonly #weightKeys = new WeakMap<object, string>();
   readonly #memory = new ResidualMemory();
@@ -67,9 +69,13 @@ export class OnnxRuntimeEngine implements Engine {
     this.precision = options.precision ?? 'float32';
   }
 
-  compile: Engine['compile'] = (fn, { refresh = false } = {}) => {
+  compile: Engine['compile'] = (fn, { refresh = false, isSeldom = false } = {}) => {
     const source: Source = { fn, refresh, programs: new Map() };
-    return async (params, ...inputs) => this.#program(source, params, inputs).run(params, inputs);
+    return async (params, ...inputs) => {
+      const program = this.#program(source, params, inputs);
+      if (isSeldom) this.#seldom.add(program);
+      return program.run(params, inputs);
+    };
   };
 
   compileVjp: Engine['compileVjp'] = (fn, { wrt = [], refresh = false } = {}) => {
@@ -86,7 +92,9 @@ export class OnnxRuntimeEngine implements Engine {
       const gradient = dy ?? ones([...outputShape(params, inputs)]);
       await this.#findMemory();
       try {
-        return await program(params, inputs, specOf(gradient)).vjp(params, inputs, gradient);
+        const found = program(params, inputs, specOf(gradient));
+        await this.#releaseSeldom();
+        return await found.vjp(params, inputs, gradient);
       } finally {
         if (!dy) gradient.dispose();
       }
@@ -94,7 +102,9 @@ export class OnnxRuntimeEngine implements Engine {
     const forward: CompiledVjp['forward'] = async (params, inputs) => {
       await this.#findMemory();
       const dy: Spec = { shape: outputShape(params, inputs), dtype: 'float32' };
-      return this.#forward(program(params, inputs, dy), params, inputs);
+      const found = program(params, inputs, dy);
+      await this.#releaseSeldom();
+      return this.#forward(found, params, inputs);
     };
     return Object.assign(run, { forward });
   };
@@ -103,7 +113,14 @@ export class OnnxRuntimeEngine implements Engine {
   dispose(): void {
     for (const program of this.#programs) void program.release();
     this.#programs.clear();
+    this.#seldom.clear();
     void this.#weights.dispose();
+  }
+
+  /** Ends the sessions of programs that run seldom if they hold more than a fraction of what a running one may take. */
+  async #releaseSeldom(): Promise<void> {
+    const { running } = this.#budget;
+    for (const program of this.#seldom) if (sum(program.weights.values()) > running / 2) await program.release();
   }
 
   async #forward(program: Program, params: Params, inputs: readonly Tensor[]): Promise<SavedForward | undefined> {
@@ -129,10 +146,7 @@ export class OnnxRuntimeEngine implements Engine {
 
   get #budget(): MemoryBudget {
     const weights = new Map([...this.#programs].flatMap((program) => [...program.weights]));
-    return memoryBudget(
-      this.#maxMemory!,
-      [...weights.values()].reduce((sum, bytes) => sum + bytes, 0),
-    );
+    return memoryBudget(this.#maxMemory!, sum(weights.values()));
   }
 
   #program(source: Source, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Program {
@@ -172,6 +186,7 @@ export class OnnxRuntimeEngine implements Engine {
 
   #release(program: Program): Promise<void> {
     this.#programs.delete(program);
+    this.#seldom.delete(program);
     return program.release();
   }
 
@@ -197,3 +212,5 @@ export class OnnxRuntimeEngine implements Engine {
     return this.#ids.get(leaf)!;
   }
 }
+
+const sum = (numbers: Iterable<number>): number => [...numbers].reduce((total, number) => total + number, 0);

@@ -18,7 +18,7 @@ export interface Segments {
 }
 
 /** How far a cut may lie from its even place, relative to the length of a segment. */
-const freedom = 0.4;
+const freedom = 0.9;
 
 /**
  * Cuts a function where few bytes cross from one side to the other, so that all segments compute about as many bytes.
