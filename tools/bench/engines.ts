@@ -16,14 +16,21 @@ export interface BenchEngine {
   heapBytes(): number | undefined;
 }
 
+/** Options of ONNX Runtime's engine. */
+interface Limits {
+  readonly threads?: number;
+  /** In bytes. */
+  readonly maxMemory?: number;
+}
+
 /** The engines that can be measured; a new one is one entry here. */
-export const engines: Readonly<Record<string, (threads?: number) => Promise<BenchEngine>>> = {
-  onnxruntime: async (threads) => {
+export const engines: Readonly<Record<string, (limits: Limits) => Promise<BenchEngine>>> = {
+  onnxruntime: async (limits) => {
     await useBackend('wasm');
-    return { engine: new OnnxRuntimeEngine({ threads }), heapBytes: () => undefined };
+    return { engine: new OnnxRuntimeEngine(limits), heapBytes: () => undefined };
   },
   // Recomputes activations on the walk up instead of saving them.
-  'onnxruntime-recompute': async (threads) => {
+  'onnxruntime-recompute': async ({ threads }) => {
     await useBackend('wasm');
     return { engine: new OnnxRuntimeEngine({ threads, maxMemory: 0 }), heapBytes: () => undefined };
   },

@@ -1,6 +1,6 @@
 // npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2
 // --runs 5 --only unet,image,train --scheduler ddim --guidance 5 --estimator refl --cfg-gradient conditional
-// --guidance-interval 0.2,0.8 --reuse-features 2 --reward-crop PIXELS --reward-decoder DIR]
+// --guidance-interval 0.2,0.8 --reuse-features 2 --reward-crop PIXELS --reward-decoder DIR --max-memory MB --json]
 // Measures seconds and memory of UNet calls, images and training steps. Each row of the table runs in its own process,
 // so that its peak memory is not that of another.
 import { spawn } from 'node:child_process';
@@ -21,6 +21,7 @@ const { values: flags } = parseArgs({
   options: {
     engine: { type: 'string', default: 'onnxruntime,wasm' },
     threads: { type: 'string' },
+    'max-memory': { type: 'string' }, // of ONNX Runtime's engine, in MB
     attached: { type: 'string', default: '1' },
     model: { type: 'string', default: fileURLToPath(new URL('../../packages/cli/models/tiny-emoji', import.meta.url)) },
     size: { type: 'string' },
@@ -36,6 +37,7 @@ const { values: flags } = parseArgs({
     'reward-crop': { type: 'string' },
     'reward-decoder': { type: 'string' },
     only: { type: 'string', default: Object.keys(measurements).join() },
+    json: { type: 'boolean', default: false }, // prints the rows as JSON
     row: { type: 'string' }, // set in the child process that measures this row
   },
 });
@@ -72,7 +74,10 @@ async function measureRow(name: string): Promise<Row> {
     engines,
     flags.engine,
     'engine',
-  )(flags.threads ? Number(flags.threads) : undefined);
+  )({
+    threads: flags.threads ? Number(flags.threads) : undefined,
+    maxMemory: flags['max-memory'] ? 1e6 * Number(flags['max-memory']) : undefined,
+  });
   const pipeline = await StableDiffusionPipeline.fromPretrained(flags.model, { engine });
   const { label, measure } = known(measurements, name, 'row');
   const decoder = flags['reward-decoder'];
@@ -91,14 +96,15 @@ async function measureRow(name: string): Promise<Row> {
 
 /** Measures each row on every engine in turn, so that other load on the machine affects all of them. */
 async function printTable(): Promise<void> {
-  console.log(
+  const log = flags.json ? console.error : console.log;
+  log(
     `${flags.model} · ${cpus().length} × ${cpus()[0]!.model} · ${(totalmem() / 2 ** 30).toFixed(0)} GiB · ` +
       `Node ${process.versions.node} · tfjs-core ${tfjs}\n`,
   );
   const rows: WatchedRow[] = [];
   for (const row of flags.only.split(','))
     for (const engine of flags.engine.split(',')) rows.push(await watchedRow(row, engine));
-  console.log(formatTable(rows));
+  console.log(flags.json ? JSON.stringify(rows) : formatTable(rows));
 }
 
 async function watchedRow(row: string, engine: string): Promise<WatchedRow> {
