@@ -9,7 +9,7 @@ import { bytesOf, dependencies, nodesOf, weightsOf, type Graph, type GraphNode, 
 import { isSameGraph } from '../graph/same-graph.js';
 import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
 import type { ResidualMemory } from './residual-memory.js';
-import { relayoutLimit, type OutputBuffer, type Session, type SessionOptions } from './session.js';
+import { relayoutLimit, type Feeds, type OutputBuffer, type Session, type SessionOptions } from './session.js';
 import { fittingSplit, type FittingSplit } from '../passes/fitting-split.js';
 import type { Stage } from '../passes/stages.js';
 import { optimize } from '../passes/optimize.js';
@@ -128,30 +128,42 @@ export class Program {
     residuals: readonly OutputBuffer[],
     dy: Tensor,
   ): Promise<Pick<Vjp, 'inputs' | 'params'>> {
-    const feeds: Record<string, Tensor | OutputBuffer> = { ...feedsOf(params, inputs), [gradientName]: dy };
-    residuals.forEach((buffer, i) => (feeds[this.#split.residuals[i]!] = buffer));
+    const saved = residuals.map((buffer, i) => [this.#split.residuals[i]!, buffer] as const);
+    const feeds = { ...feedsOf(params, inputs), ...Object.fromEntries(saved), [gradientName]: dy };
+    const carried = new Map<string, OutputBuffer>();
     const gradients: Tensor[] = [];
-    for (const [i, stage] of this.#split.backward.entries()) {
-      const results = await this.#runStage(i, stage, feeds);
-      stage.gradients.forEach((index, j) => (gradients[index] = results[j]!));
-      stage.finished.forEach((name) => delete feeds[name]);
+    try {
+      for (const [i, stage] of this.#split.backward.entries()) {
+        const results = await this.#runStage(i, stage, feeds, carried);
+        stage.gradients.forEach((index, j) => (gradients[index] = results[j]!));
+        for (const name of stage.finished) {
+          carried.get(name)!.dispose();
+          carried.delete(name);
+        }
+      }
+    } catch (error) {
+      dispose(Object.values(gradients));
+      carried.forEach((buffer) => buffer.dispose());
+      throw error;
     }
     return this.#gradients(gradients);
   }
 
-  /** Runs one stage of backward; adds to the feeds what it carries to later ones. */
+  /** Runs one stage of backward. @param carried the values of earlier stages; receives those of this one */
   async #runStage(
     index: number,
-    { graph, gradients, carried }: Stage,
-    feeds: Record<string, Tensor | OutputBuffer>,
+    { graph, gradients, carried: names }: Stage,
+    feeds: Feeds,
+    carried: Map<string, OutputBuffer>,
   ): Promise<readonly Tensor[]> {
     const { backward, relayout } = this.#split;
     const part = backward.length === 1 ? '' : ` ${index + 1} of ${backward.length}`;
-    const buffered = carried.length;
+    const buffered = names.length;
     const session = await this.#session(`${this.#name}: backward${part}`, () => ({ ...graph, relayout, buffered }));
+    const all = { ...feeds, ...Object.fromEntries(carried) };
     const buffers = session.allocateOutputs(gradients.length);
-    carried.forEach((name, i) => (feeds[name] = buffers[i]!));
-    return session.run(feeds, buffers);
+    names.forEach((name, i) => carried.set(name, buffers[i]!));
+    return session.run(all, buffers);
   }
 
   /** Lets the next forward run reuse the memory of residuals. */
