@@ -65,9 +65,10 @@ const mlp: ModelFunction = (params, x) => {
 const tree = () => ({ first: randn(random(1), [3, width]), second: variable(tensor2d([1, 2, 3], [1, 3])) });
 const x = () => randn(random(2), [2, width]);
 /** Most of a second of products on one thread. */
-const power: ModelFunction = ({ factor }, row) => {
-  let product = add<Tensor2D>(factor as Tensor2D, row!);
-  for (let i = 0; i < 12; i++) product = matMul(product, factor as Tensor2D);
+const power: ModelFunction = (params, row) => {
+  const { factor } = params as { factor: Tensor2D };
+  let product = add<Tensor2D>(factor, row!);
+  for (let i = 0; i < 12; i++) product = matMul(product, factor);
   return matMul(row as Tensor2D, product);
 };
 const size = 1500;
