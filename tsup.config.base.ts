@@ -15,7 +15,8 @@ export interface PackageBuild {
 
 /** The ESM builds of a package: dist for Node, with types and source maps, and dist/browser. */
 export function packageConfig({ entry, programs = {}, browser = false }: PackageBuild) {
-  const missing = [...entry, ...Object.values(programs)].filter((file) => !existsSync(file)); // tsup leaves out what it does not find
+  // tsup leaves out what it does not find.
+  const missing = [...entry, ...Object.values(programs)].filter((file) => !existsSync(file));
   if (missing.length > 0)
     throw new Error(`packageConfig: entry got ${missing.join(', ')}, expected files that exist in ${process.cwd()}.`);
   return defineConfig(browser ? [forNode(entry, programs), forBrowsers(programs)] : [forNode(entry, programs)]);

@@ -1,8 +1,8 @@
 // npm run bench:report -- --model FOLDER [--python python3 --rounds 3 --threads 2 --only unet,step,short]
-// Measures ours and PyTorch's program alternately, one round of all cases after the other, and writes
-// docs/benchmarks.json with every measurement and the table of docs/benchmarks.md. FOLDER is a pipeline of the shapes of
-// Stable Diffusion 1.5 (random-stable-diffusion.ts); python needs torch, diffusers, transformers and peft. A round that
-// was stopped goes on where it was. Nothing else may run on the machine.
+// Measures ours and PyTorch's program alternately, one round of all cases after the other, and writes every measurement
+// to docs/benchmarks.json and the table into docs/benchmarks.md. FOLDER is a pipeline of the shapes of Stable Diffusion
+// 1.5 (random-stable-diffusion.ts); python needs torch, diffusers, transformers and peft. A round that was stopped goes
+// on where it was. Nothing else may run on the machine.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';

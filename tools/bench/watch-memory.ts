@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
 /**
- * Polls the memory of a process and of those that it started once a second: Linux's proportional set size, which counts pages of a file mapped twice
- * once, unlike the resident set size.
+ * Polls the memory of a process and of those that it started once a second: Linux's proportional set size, which counts
+ * pages of a file mapped twice once, unlike the resident set size.
  * @returns a function that stops polling and returns the peak in bytes; undefined where the system does not report it
  */
 export function watchMemory(pid: number): () => number | undefined {

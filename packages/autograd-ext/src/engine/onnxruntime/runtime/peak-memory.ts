@@ -20,8 +20,8 @@ export interface GraphMemory {
   /** The weights that nodes read, by leaf: sessions share the memory that they map. */
   readonly weights: ReadonlyMap<object, number>;
   /**
-   * Values that depend on weights and constants alone: with `relayout` a session computes them when it starts, and keeps
-   * them.
+   * Values that depend on weights and constants alone: with `relayout` a session computes them when it starts, and
+   * keeps them.
    */
   readonly folded: number;
   readonly nodes: number;
