@@ -3,7 +3,7 @@ import { elementCount, flattenTensors, type Params } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
 import { tensorType, weightsOf, type Graph } from './onnxruntime/graph/graph.js';
 import { optimize } from './onnxruntime/passes/optimize.js';
-import { fittingSplit } from './onnxruntime/passes/fitting-split.js';
+import { fittingSplit } from './onnxruntime/runtime/fitting-split.js';
 import {
   recordFunction,
   specOf,

@@ -216,7 +216,9 @@ describe.runIf(process.platform === 'linux')('processRuntime', () => {
       const result = await runProgram(['--input-type=module', '--eval', program], [], {
         isBundled: true,
         cwd: join(folder, 'bundle'),
-        onStdout: (_, child) => void (signal && child.kill(signal)),
+        onStdout: (_, child) => {
+          if (signal) child.kill(signal);
+        },
       });
       const started = performance.now();
       await until(() => !isHost(result.stdout.trim()));

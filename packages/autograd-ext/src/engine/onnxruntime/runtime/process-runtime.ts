@@ -89,7 +89,7 @@ class ProcessBuffer implements OutputBuffer {
   }
 
   dispose(): void {
-    this.#host.request('free', { buffer: this.#id }).catch(() => undefined); // a process that has ended has freed it
+    this.#host.tell('free', { buffer: this.#id });
   }
 }
 

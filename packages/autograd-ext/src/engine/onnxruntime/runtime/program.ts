@@ -10,7 +10,7 @@ import { isSameGraph } from '../graph/same-graph.js';
 import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
 import type { ResidualMemory } from './residual-memory.js';
 import { relayoutLimit, type Feeds, type OutputBuffer, type Session, type SessionOptions } from './session.js';
-import { fittingSplit, type FittingSplit } from '../passes/fitting-split.js';
+import { fittingSplit, type FittingSplit } from './fitting-split.js';
 import type { Stage } from '../passes/stages.js';
 import { optimize } from '../passes/optimize.js';
 import type { OnnxRuntime, WeightRequest, WeightStore } from './runtime.js';

@@ -77,6 +77,11 @@ export class SessionProcess {
     return answer as Promise<T>;
   }
 
+  /** Sends a request whose answer does not matter; a process that has ended needs none. */
+  tell(kind: string, message: object): void {
+    if (!this.#problem) this.#child.send({ ...message, id: ++this.#count, kind }, () => undefined);
+  }
+
   /** Ends the process. */
   end(): void {
     this.#problem ??= new Error('its process was ended.');

@@ -1,6 +1,6 @@
 import type { Value } from '../graph/graph.js';
-import { graphMemory } from '../runtime/peak-memory.js';
-import { split, type Split } from './split.js';
+import { graphMemory } from './peak-memory.js';
+import { split, type Split } from '../passes/split.js';
 
 /** The numbers of segments to choose from. Two need more memory than one: both halves are computed again. */
 const counts = [1, 3, 4, 6, 8, 12, 16, 24, 32];
