@@ -66,9 +66,9 @@ const tree = () => ({ first: randn(random(1), [3, width]), second: variable(tens
 const x = () => randn(random(2), [2, width]);
 /** Most of a second of products on one thread. */
 const power: ModelFunction = (params, row) => {
-  const { factor } = params as { factor: Tensor2D };
-  let product = add<Tensor2D>(factor, row!);
-  for (let i = 0; i < 12; i++) product = matMul(product, factor);
+  const { factor } = params as Readonly<Record<string, Tensor2D>>;
+  let product = add<Tensor2D>(factor!, row!);
+  for (let i = 0; i < 6; i++) product = matMul(product, factor!);
   return matMul(row as Tensor2D, product);
 };
 const size = 1500;
@@ -111,13 +111,13 @@ describe.runIf(process.platform === 'linux')('processRuntime', () => {
     await makeEngine().compile(mlp)(tree(), x());
     const before = anonymous(host());
     const engine = makeEngine();
-    const large = { first: ones([8000, 1000]), second: variable(ones([1, 8000])) };
-    const saved = (await engine.compileVjp(mlp).forward!(large, [ones([2000, 1000])]))!;
-    expect(saved.bytes).toBe(64e6);
-    expect(anonymous(host()) - before).toBeGreaterThan(60);
+    const large = { first: ones([4000, 1000]), second: variable(ones([1, 4000])) };
+    const saved = (await engine.compileVjp(mlp).forward!(large, [ones([1000, 1000])]))!;
+    expect(saved.bytes).toBe(16e6);
+    expect(anonymous(host()) - before).toBeGreaterThan(15);
     saved.release();
     engine.dispose();
-    await until(() => anonymous(host()) - before < 25);
+    await until(() => anonymous(host()) - before < 8);
   });
 
   it('passes the error of a run on, and computes again', async () => {

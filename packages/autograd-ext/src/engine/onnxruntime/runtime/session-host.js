@@ -41,13 +41,14 @@ const kinds = {
   },
 };
 
-const runtime = await load();
 // The program that started this one decides what signals mean: Ctrl-C reaches both.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => {});
 process.on('disconnect', () => process.exit());
+const runtime = await load();
 process.on('message', async ({ id, kind, ...message }) => {
   try {
-    answer({ id, result: await kinds[kind](message) });
+    const result = await kinds[kind](message);
+    if (id) answer({ id, result });
   } catch (error) {
     answer({ id, error: error.message });
   }
@@ -62,9 +63,8 @@ function answer(message) {
 
 /** Loads the copy of onnxruntime-node that the program which started this one loaded. */
 async function load() {
-  const found = await import('onnxruntime-node').catch(() =>
-    createRequire(`${process.cwd()}/package.json`)('onnxruntime-node'),
-  );
+  const name = 'onnxruntime-node'; // not in the import, so that bundlers leave it to Node
+  const found = await import(name).catch(() => createRequire(`${process.cwd()}/package.json`)(name));
   return found.default ?? found;
 }
 

@@ -77,9 +77,9 @@ export class SessionProcess {
     return answer as Promise<T>;
   }
 
-  /** Sends a request whose answer does not matter; a process that has ended needs none. */
+  /** Sends a request that has no answer; a process that has ended needs none. */
   tell(kind: string, message: object): void {
-    if (!this.#problem) this.#child.send({ ...message, id: ++this.#count, kind }, () => undefined);
+    if (!this.#problem) this.#child.send({ ...message, kind }, () => undefined);
   }
 
   /** Ends the process. */
