@@ -28,13 +28,14 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** Computes one gradient, and draws one image with the diffusion package alone. */
+/** Computes one gradient and runs ONNX Runtime in its process; draws one image with the diffusion package alone. */
 function smokeLibraries(tarballs: Record<string, string>): void {
   const home = install('libraries', [tarballs['autograd-ext']!, tarballs.diffusion!, `@tensorflow/tfjs-core@${tfjs}`]);
   const model = join(folder, 'model');
   mkdirSync(model);
   run('tar', ['-xzf', tarballs.cli!, '-C', model, '--strip-components=1'], folder);
   console.log(run('node', ['gradient.mjs'], home).trim());
+  if (process.platform !== 'win32') console.log(run('node', ['own-process.mjs'], home).trim());
   console.log(run('node', ['generate.mjs', join(model, 'models/tiny-emoji')], home).trim());
 }
 
