@@ -34,7 +34,18 @@ const { outputFiles } = await build({
   format: 'esm',
   platform: 'browser',
   conditions: ['@alignprop/source'],
-  external: ['onnxruntime-node', 'nsfwjs/*', 'undici', 'node:*', 'fs', 'path', 'os', 'util', 'crypto'],
+  external: [
+    'onnxruntime-node',
+    '@huggingface/hub',
+    'nsfwjs/*',
+    'undici',
+    'node:*',
+    'fs',
+    'path',
+    'os',
+    'util',
+    'crypto',
+  ],
   logLevel: 'silent',
 });
 for (const backend of names) {

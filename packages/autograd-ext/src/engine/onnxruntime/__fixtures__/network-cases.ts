@@ -199,6 +199,14 @@ const convolutions: KernelCase[] = [
     (x, f) => tf.conv2d(x, f, 1, 'valid'),
   ),
   entry(
+    'conv2d of a filter-sized image',
+    [
+      [2, 2, 2, 3],
+      [2, 2, 3, 4],
+    ],
+    (x, f) => tf.conv2d(x, f, 1, 'same'),
+  ),
+  entry(
     'tf.conv1d',
     [
       [2, 7, 3],

@@ -2,6 +2,7 @@ import { table } from '../../../outside/record.js';
 import type { GraphNode, Value } from '../graph/graph.js';
 import { replaceNodes } from '../graph/replace-values.js';
 import { composedAttention } from './attention.js';
+import { borderedConv } from './conv.js';
 import { emptyProduct } from './empty-product.js';
 import { groupedTranspose } from './grouped-transpose.js';
 import { scatteredByWindows } from './max-pool-gradient.js';
@@ -19,6 +20,7 @@ export type Substitute = (node: GraphNode) => Value | readonly Value[] | undefin
  * Scan and transposes of booleans. Found by running the tests of all kernels with `TEST_DEVICES=webgpu`.
  */
 export const webgpuSubstitutes = table<Substitute>({
+  Conv: borderedConv,
   ConvTranspose: groupedTranspose,
   Cos: cosine,
   Gemm: emptyProduct,
