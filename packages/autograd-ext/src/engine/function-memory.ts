@@ -42,7 +42,7 @@ export interface SessionMemory extends GraphMemory {
   readonly held: number;
 }
 
-/** What decides how a function runs. */
+/** The settings that decide how a function runs. */
 export interface RunSettings {
   readonly precision: Precision;
   /** The memory for a run of a function with its gradient, given the weights that it reads. */

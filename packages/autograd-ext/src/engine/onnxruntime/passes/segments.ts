@@ -17,7 +17,7 @@ export interface Segments {
   readonly boundaries: ReadonlySet<Value>;
 }
 
-/** How far a cut may lie from its even place, relative to the length of a segment. */
+/** The largest distance of a cut from its even place, relative to the length of a segment. */
 const freedom = 0.9;
 
 /**
