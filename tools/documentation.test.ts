@@ -56,7 +56,7 @@ describe('blocks and commands', () => {
     );
   }
 
-  /** What neither this test nor another runs: blocks by their page and code, and commands. */
+  /** Blocks, by their page and code, and commands that neither this test nor another runs. */
   const left = blocks.flatMap((block) => {
     const page = block.place.replace(/:\d+$/, '');
     if (/^(sh|sh run|bash|console)$/.test(block.kind))

@@ -3,9 +3,9 @@ export const processBytes = 3.5e8;
 
 /** The division of a process's memory for activations, in bytes. */
 export interface MemoryBudget {
-  /** For the run of one function with its gradient. */
+  /** Memory for the run of one function with its gradient. */
   readonly running: number;
-  /** For the activations that functions save until their gradient is asked for. */
+  /** Memory for the activations that functions save until their gradient is asked for. */
   readonly kept: number;
 }
 
