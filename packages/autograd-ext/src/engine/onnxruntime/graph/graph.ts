@@ -147,6 +147,10 @@ export function weightsOf(outputs: readonly Value[]): ReadonlyMap<object, number
   );
 }
 
+/** The bytes of all values that nodes compute: more than a run needs at once. */
+export const computedBytes = (outputs: readonly Value[]): number =>
+  nodesOf(outputs).reduce((sum, node) => sum + node.outputs.reduce((bytes, value) => bytes + bytesOf(value), 0), 0);
+
 /**
  * Selects the nodes that depend on weights and constants alone. ONNX Runtime computes them once, when the session
  * starts.

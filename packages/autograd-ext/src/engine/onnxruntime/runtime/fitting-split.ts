@@ -1,4 +1,4 @@
-import type { Value } from '../graph/graph.js';
+import { computedBytes, type Value } from '../graph/graph.js';
 import { graphMemory } from './peak-memory.js';
 import { split, type Split } from '../passes/split.js';
 
@@ -25,10 +25,11 @@ export function fittingSplit(
   gradients: readonly Value[],
   options: { readonly limit: number; readonly relayout: boolean },
 ): FittingSplit {
+  const whole = { ...split(inputs, values, gradients), relayout: options.relayout };
+  if (whole.residualBytes + computedBytes([...values, ...gradients]) <= options.limit) return whole;
   let best: { readonly candidate: FittingSplit; readonly peak: number } | undefined;
   for (const count of counts) {
-    const relayout = count === 1 && options.relayout;
-    const candidate = { ...split(inputs, values, gradients, count), relayout };
+    const candidate = count === 1 ? whole : { ...split(inputs, values, gradients, count), relayout: false };
     const peak = peakOf(candidate);
     if (peak <= options.limit) return candidate;
     if (!best || peak < best.peak) best = { candidate, peak };

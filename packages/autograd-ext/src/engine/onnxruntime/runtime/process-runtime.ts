@@ -1,5 +1,5 @@
 import { Tensor } from '@tensorflow/tfjs-core';
-import { dependencies, bytesOf, nodesOf, type Graph } from '../graph/graph.js';
+import { bytesOf, computedBytes, weightsOf, type Graph } from '../graph/graph.js';
 import { nodeRuntime } from './node-runtime.js';
 import { findRuntime } from './onnx-runtime.js';
 import { graphMemory } from './peak-memory.js';
@@ -30,9 +30,8 @@ const copyLimit = 2 ** 26;
 /** Whether a graph takes long enough, and copies little enough, to run in a process of its own. */
 export function isWorthProcess(graph: Graph): boolean {
   if (sum(graph.inputs.map(bytesOf)) > copyLimit) return false;
-  const used = new Set(nodesOf(graph.outputs).flatMap(dependencies));
-  const weights = [...used].map((value) => (value?.source.kind === 'weight' ? bytesOf(value) : 0));
-  return sum(weights) >= worthProcess || graphMemory(graph).activations >= worthProcess;
+  if (sum([...weightsOf(graph.outputs).values()]) >= worthProcess) return true;
+  return computedBytes(graph.outputs) >= worthProcess && graphMemory(graph).activations >= worthProcess;
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
