@@ -16,7 +16,7 @@ export interface RewardDecoderOptions {
 }
 
 /** The name of the decoder that is fitted to the model. */
-export const linearName = 'linear';
+const linearName = 'linear';
 
 /** The published decoders by short names, and that of the embedded model. */
 const decoders = table<string>({
