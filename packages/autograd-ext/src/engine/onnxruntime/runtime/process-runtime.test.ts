@@ -111,13 +111,13 @@ describe.runIf(process.platform === 'linux')('processRuntime', () => {
     await makeEngine().compile(mlp)(tree(), x());
     const before = anonymous(host());
     const engine = makeEngine();
-    const large = { first: ones([4000, 1000]), second: variable(ones([1, 4000])) };
-    const saved = (await engine.compileVjp(mlp).forward!(large, [ones([1000, 1000])]))!;
-    expect(saved.bytes).toBe(16e6);
-    expect(anonymous(host()) - before).toBeGreaterThan(15);
+    const large = { first: ones([8000, 1000]), second: variable(ones([1, 8000])) };
+    const saved = (await engine.compileVjp(mlp).forward!(large, [ones([2000, 1000])]))!;
+    expect(saved.bytes).toBe(64e6);
+    expect(anonymous(host()) - before).toBeGreaterThan(60);
     saved.release();
     engine.dispose();
-    await until(() => anonymous(host()) - before < 8);
+    await until(() => anonymous(host()) - before < 30);
   });
 
   it('passes the error of a run on, and computes again', async () => {
