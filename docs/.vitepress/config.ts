@@ -22,7 +22,7 @@ function linkAddress(source: string, href: string): string {
   return `${sourceAddress}/${link.target}${hash}`;
 }
 
-/** What the search finds: whole pages, and of the API reference the names. */
+/** The text that the search finds: whole pages, and of the API reference the names. */
 function searchable(markdown: string, env: MarkdownEnv, md: Pick<MarkdownRenderer, 'render'>): string {
   const isApi = env.relativePath.startsWith(sitePath(dirname(apiIndex)));
   return md.render(isApi ? [...markdown.matchAll(/^#{1,3} .*$/gm)].join('\n\n') : markdown, env);

@@ -26,7 +26,7 @@ export interface BenchOptions {
   readonly guidanceScale: number;
   /** The tiny decoder of training steps. */
   readonly rewardDecoder: Autoencoder | undefined;
-  /** What makes the gradient cheaper, by the names of the configuration; those left out keep their defaults. */
+  /** Options that make the gradient cheaper, by their names in the configuration; others keep their defaults. */
   readonly savings: Savings;
 }
 

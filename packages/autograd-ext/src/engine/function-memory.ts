@@ -1,7 +1,7 @@
 import { memory, profile, scalar, tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { elementCount, flattenTensors, type Params } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
-import { tensorType, weightsOf, type Graph } from './onnxruntime/graph/graph.js';
+import { sumOf, tensorType, weightsOf, type Graph } from './onnxruntime/graph/graph.js';
 import { optimize } from './onnxruntime/passes/optimize.js';
 import { fittingSplit } from './onnxruntime/runtime/fitting-split.js';
 import {
@@ -78,7 +78,7 @@ function functionMemory(
   const optimized = optimize(recorded, precision);
   const count = outputs.values.length;
   const weights = weightsOf(optimized);
-  const relayout = [...weights.values()].reduce((sum, bytes) => sum + bytes, 0) <= relayoutLimit;
+  const relayout = sumOf(weights.values()) <= relayoutLimit;
   const values = optimized.slice(0, count);
   const parts = fittingSplit(graph.inputs, values, optimized.slice(count), { limit: limit(weights), relayout });
   const memoryOf = (of: Graph, held = 0): SessionMemory => ({ ...graphMemory(of, parts), held });

@@ -7,6 +7,8 @@ export interface MemoryBudget {
   readonly running: number;
   /** Memory for the activations that functions save until their gradient is asked for. */
   readonly kept: number;
+  /** Weights of a function that runs seldom, up to which the engine holds them between its calls. */
+  readonly seldom: number;
 }
 
 /**
@@ -16,5 +18,5 @@ export interface MemoryBudget {
  */
 export function memoryBudget(maxMemory: number, weights: number): MemoryBudget {
   const activations = Math.max(0, maxMemory - processBytes - weights);
-  return { running: activations / 4, kept: (3 * activations) / 4 };
+  return { running: activations / 4, kept: (3 * activations) / 4, seldom: activations / 8 };
 }

@@ -5,6 +5,7 @@ import type { ModelFunction } from '../vjp.js';
 import type { EngineName } from './create-engine.js';
 import type { CompiledVjp, Engine, SavedForward } from './engine.js';
 import { measureFunction, zeroGradients, zerosOf, type FunctionMemory, type SessionMemory } from './function-memory.js';
+import { sumOf } from './onnxruntime/graph/graph.js';
 import { memoryBudget, type MemoryBudget } from './memory-budget.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './onnxruntime/recording/record-function.js';
 import { ResidualMemory } from './onnxruntime/runtime/residual-memory.js';
@@ -134,7 +135,7 @@ export class DryRunEngine implements Engine {
     for (const measured of this.#seldom) {
       const key = `${this.#id(measured)} plain`;
       const weights = this.#sessions.get(key)?.flatMap((session) => [...session.weights.values()]) ?? [];
-      if (weights.reduce((sum, bytes) => sum + bytes, 0) > this.#budget.running / 2) this.#sessions.delete(key);
+      if (sumOf(weights) > this.#budget.seldom) this.#sessions.delete(key);
     }
   }
 
@@ -160,10 +161,7 @@ export class DryRunEngine implements Engine {
   }
 
   get #budget(): MemoryBudget {
-    return memoryBudget(
-      this.#options.maxMemory,
-      [...this.#weights.values()].reduce((sum, bytes) => sum + bytes, 0),
-    );
+    return memoryBudget(this.#options.maxMemory, sumOf(this.#weights.values()));
   }
 
   /** Bytes saved for backward, by the function's name. */
@@ -199,7 +197,7 @@ export class DryRunEngine implements Engine {
     const sessions = [...this.#sessions.values()].flat();
     const sum = (of: (session: SessionMemory) => number) => sessions.reduce((total, session) => total + of(session), 0);
     const frozen = new Map([...this.#loaded, ...sessions.flatMap((session) => [...session.weights])]);
-    const weights = [...frozen.values()].reduce((total, bytes) => total + bytes, 0) + sum(({ folded }) => folded);
+    const weights = sumOf(frozen.values()) + sum(({ folded }) => folded);
     const now: EngineMemory = {
       running,
       weights,
@@ -240,4 +238,4 @@ export class DryRunEngine implements Engine {
 
 /** All memory of an engine, in bytes. */
 export const totalOf = ({ weights, activations, kept, copies, sessions }: EngineMemory): number =>
-  weights + activations + copies + sessions + Object.values(kept).reduce((sum, bytes) => sum + bytes, 0);
+  weights + activations + copies + sessions + sumOf(Object.values(kept));

@@ -3,6 +3,7 @@ import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isTrainable, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, SavedForward } from '../engine.js';
+import { sumOf } from './graph/graph.js';
 import { memoryBudget, processBytes, type MemoryBudget } from '../memory-budget.js';
 import type { Precision } from '../../precision.js';
 import { onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './options.js';
@@ -117,10 +118,10 @@ export class OnnxRuntimeEngine implements Engine {
     void this.#weights.dispose();
   }
 
-  /** Ends the sessions of programs that run seldom if they hold more than a fraction of what a running one may take. */
+  /** Ends the sessions of programs that run seldom and hold more than the memory has for them. */
   async #releaseSeldom(): Promise<void> {
-    const { running } = this.#budget;
-    for (const program of this.#seldom) if (sum(program.weights.values()) > running / 2) await program.release();
+    const { seldom } = this.#budget;
+    for (const program of this.#seldom) if (sumOf(program.weights.values()) > seldom) await program.release();
   }
 
   async #forward(program: Program, params: Params, inputs: readonly Tensor[]): Promise<SavedForward | undefined> {
@@ -146,7 +147,7 @@ export class OnnxRuntimeEngine implements Engine {
 
   get #budget(): MemoryBudget {
     const weights = new Map([...this.#programs].flatMap((program) => [...program.weights]));
-    return memoryBudget(this.#maxMemory!, sum(weights.values()));
+    return memoryBudget(this.#maxMemory!, sumOf(weights.values()));
   }
 
   #program(source: Source, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Program {
@@ -212,5 +213,3 @@ export class OnnxRuntimeEngine implements Engine {
     return this.#ids.get(leaf)!;
   }
 }
-
-const sum = (numbers: Iterable<number>): number => [...numbers].reduce((total, number) => total + number, 0);

@@ -31,6 +31,13 @@ export interface Value {
 /** The size of a value in memory, in bytes. */
 export const bytesOf = ({ shape, dtype }: Value): number => elementCount(shape) * elementBytes[dtype];
 
+/** The sum of numbers, of bytes mostly. */
+export const sumOf = (numbers: Iterable<number>): number => {
+  let sum = 0;
+  for (const number of numbers) sum += number;
+  return sum;
+};
+
 const elementBytes: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, int32: 4, bool: 1, int64: 8 };
 
 /**
@@ -149,7 +156,7 @@ export function weightsOf(outputs: readonly Value[]): ReadonlyMap<object, number
 
 /** The bytes of all values that nodes compute: more than a run needs at once. */
 export const computedBytes = (outputs: readonly Value[]): number =>
-  nodesOf(outputs).reduce((sum, node) => sum + node.outputs.reduce((bytes, value) => bytes + bytesOf(value), 0), 0);
+  sumOf(nodesOf(outputs).flatMap((node) => node.outputs.map(bytesOf)));
 
 /**
  * Selects the nodes that depend on weights and constants alone. ONNX Runtime computes them once, when the session

@@ -21,8 +21,8 @@ export async function startNodeSession(runtime, { model, outputs }, { device, th
   const session = await runtime.InferenceSession.create(model, {
     executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
     graphOptimizationLevel: relayout ? 'all' : 'extended',
-    // An arena never returns memory, and the memory pattern allocates on top of it. The system allocates and frees
-    // large blocks just as fast.
+    // An arena never returns memory, and the memory pattern allocates on top of it. A process of its own gets large
+    // blocks from the system just as fast, in large pages.
     enableMemPattern: false,
     enableCpuMemArena: false,
     ...(threads && { intraOpNumThreads: threads }),

@@ -4,6 +4,7 @@ import {
   constantNodes,
   dependencies,
   nodesOf,
+  sumOf,
   type Attribute,
   type Graph,
   type GraphNode,
@@ -47,9 +48,9 @@ export function graphMemory(graph: Graph, { relayout = false }: { relayout?: boo
   );
   return {
     activations: peakOf(nodes, graph, relayout),
-    outputs: sum(graph.outputs.map(bytesOf)),
+    outputs: sumOf(graph.outputs.map(bytesOf)),
     weights: leaves,
-    folded: sum(
+    folded: sumOf(
       [...used].map((value) =>
         value?.source.kind === 'node' && constants.has(value.source.node) ? bytesOf(value) : 0,
       ),
@@ -188,19 +189,17 @@ function peakOver(nodes: readonly GraphNode[], buffers: readonly Buffer[], relay
 function scratch({ op, inputs, attributes }: GraphNode, relayout: boolean): number {
   if (op === 'Conv' && relayout) return bytesOf(inputs[0]!); // the image in blocks of channels
   // queries, keys and values by heads
-  if (op === 'MultiHeadAttention') return sum(inputs.slice(0, 3).map((value) => (value ? bytesOf(value) : 0)));
+  if (op === 'MultiHeadAttention') return sumOf(inputs.slice(0, 3).map((value) => (value ? bytesOf(value) : 0)));
   if (op === 'ConvTranspose') {
     const [x, weight] = inputs as [Value, Value];
     return 4 * elementCount(weight.shape.slice(1)) * elementCount(x.shape.slice(2)); // the image as columns (im2col)
   }
-  return sum(
+  return sumOf(
     Object.values(attributes).map((attribute: Attribute) => ('graph' in attribute ? bodyMemory(attribute.graph) : 0)),
   );
 }
 
 /** The memory of one iteration of a loop. */
 function bodyMemory(graph: Graph): number {
-  return peakOf(bodyOf(graph).nodes, graph, false) + sum(graph.outputs.map(bytesOf));
+  return peakOf(bodyOf(graph).nodes, graph, false) + sumOf(graph.outputs.map(bytesOf));
 }
-
-const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);

@@ -1,5 +1,5 @@
 import { Tensor } from '@tensorflow/tfjs-core';
-import { bytesOf, computedBytes, weightsOf, type Graph } from '../graph/graph.js';
+import { bytesOf, computedBytes, sumOf, weightsOf, type Graph } from '../graph/graph.js';
 import { nodeRuntime } from './node-runtime.js';
 import { findRuntime } from './onnx-runtime.js';
 import { graphMemory } from './peak-memory.js';
@@ -29,12 +29,10 @@ const copyLimit = 2 ** 26;
 
 /** Whether a graph takes long enough, and copies little enough, to run in a process of its own. */
 export function isWorthProcess(graph: Graph): boolean {
-  if (sum(graph.inputs.map(bytesOf)) > copyLimit) return false;
-  if (sum([...weightsOf(graph.outputs).values()]) >= worthProcess) return true;
+  if (sumOf(graph.inputs.map(bytesOf)) > copyLimit) return false;
+  if (sumOf(weightsOf(graph.outputs).values()) >= worthProcess) return true;
   return computedBytes(graph.outputs) >= worthProcess && graphMemory(graph).activations >= worthProcess;
 }
-
-const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
 
 /** The process, once a session needed it; undefined where sessions cannot have one. */
 let current: Promise<SessionProcess | undefined> | undefined;

@@ -5,7 +5,16 @@ import type { Precision } from '../../../precision.js';
 import { avoidFaults } from './device-faults.js';
 import { encodeModel } from '../graph/encode.js';
 import { foldConstants } from '../passes/fold-constants.js';
-import { bytesOf, dependencies, nodesOf, weightsOf, type Graph, type GraphNode, type Value } from '../graph/graph.js';
+import {
+  bytesOf,
+  dependencies,
+  nodesOf,
+  sumOf,
+  weightsOf,
+  type Graph,
+  type GraphNode,
+  type Value,
+} from '../graph/graph.js';
 import { isSameGraph } from '../graph/same-graph.js';
 import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
 import type { ResidualMemory } from './residual-memory.js';
@@ -186,10 +195,7 @@ export class Program {
 
   /** Whether sessions rearrange weights if memory is not short. */
   get #relayout(): boolean {
-    return (
-      this.#options.session.relayout ??
-      [...this.weights.values()].reduce((sum, bytes) => sum + bytes, 0) <= relayoutLimit
-    );
+    return this.#options.session.relayout ?? sumOf(this.weights.values()) <= relayoutLimit;
   }
 
   get #split(): FittingSplit {

@@ -1,3 +1,4 @@
+import { sumOf } from '../graph/graph.js';
 import type { OutputBuffer } from './session.js';
 
 /** The buffers of one forward run. */
@@ -55,6 +56,6 @@ export class ResidualMemory {
   }
 
   get #total(): number {
-    return [...this.#bytes.values()].reduce((sum, bytes) => sum + bytes, 0);
+    return sumOf(this.#bytes.values());
   }
 }
