@@ -8,20 +8,48 @@ export interface OpenedFile {
   readonly file: RandomAccessFile;
 }
 
-/** Opens the file again, calls `read` and closes the file. @throws if its size has changed */
-export async function reopen<T>(
-  { source, path, file: { size } }: OpenedFile,
-  read: (file: RandomAccessFile) => Promise<T>,
-): Promise<T> {
-  const file = await source.open(path);
+/** A file that is open again, and the number of reads under way. */
+interface Reopened {
+  readonly file: Promise<RandomAccessFile>;
+  reads: number;
+}
+
+const reopened = new WeakMap<RandomAccessFile, Reopened>();
+
+/**
+ * Opens the file again and calls `read`. Reads that follow at once, as those of a model's hundreds of tensors do, find
+ * the file open: it is closed in the next turn of the event loop if none is under way.
+ * @throws if its size has changed
+ */
+export async function reopen<T>(opened: OpenedFile, read: (file: RandomAccessFile) => Promise<T>): Promise<T> {
+  const { file: closed } = opened;
+  const open = reopened.get(closed) ?? { file: openAgain(opened), reads: 0 };
+  reopened.set(closed, open);
+  open.reads++;
+  const file = await open.file.catch((error: unknown) => {
+    reopened.delete(closed);
+    throw error;
+  });
   try {
-    if (file.size !== size)
-      throw new Error(
-        `StoredTensor.read: '${file.name}' got ${file.size} bytes, expected ${size}: it changed after it was opened. ` +
-          'Load the model again.',
-      );
     return await read(file);
   } finally {
-    await file.close();
+    open.reads--;
+    setTimeout(() => void closeUnused(closed, open, file));
   }
+}
+
+async function openAgain({ source, path, file: { size } }: OpenedFile): Promise<RandomAccessFile> {
+  const file = await source.open(path);
+  if (file.size === size) return file;
+  await file.close();
+  throw new Error(
+    `StoredTensor.read: '${file.name}' got ${file.size} bytes, expected ${size}: it changed after it was opened. ` +
+      'Load the model again.',
+  );
+}
+
+async function closeUnused(closed: RandomAccessFile, open: Reopened, file: RandomAccessFile): Promise<void> {
+  if (open.reads > 0 || reopened.get(closed) !== open) return;
+  reopened.delete(closed);
+  await file.close();
 }
