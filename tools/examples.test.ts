@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { decodePng } from '@alignprop/diffusion';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { bundleCommand } from '../fixtures/bundle-command.js';
+import { bundlePrograms } from '../fixtures/bundle-program.js';
 import { hasMpirun, runProgram } from '../fixtures/run-program.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -109,17 +111,26 @@ describe('in an empty folder', () => {
 
 const show = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
 
+let server: string;
+let twoProcesses: string;
+beforeAll(async () => {
+  const paths = ['server.ts', 'two-processes.ts'].map((name) => path(`examples/${name}`));
+  [server, twoProcesses] = (await bundlePrograms(paths, join(home, 'bundles'))) as [string, string];
+});
+
 it('my-reward.mjs passes the checks of the command', async () => {
   const args = ['reward', 'check', path('examples/my-reward.mjs')];
-  const { code, stdout, stderr } = await runProgram(path('packages/cli/src/main.ts'), args, { cwd: home });
+  const program = await bundleCommand(join(home, 'command'));
+  const { code, stdout, stderr } = await runProgram(program, args, { cwd: home, isBundled: true });
   expect(code, stdout + stderr).toBe(0);
 });
 
 it('server.ts draws the picture of a seed, and refuses requests without a prompt', async () => {
   const stopped: Promise<void>[] = [];
   const answers: { status: number; body: Uint8Array }[] = [];
-  const { stderr } = await runProgram(path('examples/server.ts'), [], {
+  const { stderr } = await runProgram(server, [], {
     cwd: home,
+    isBundled: true,
     env: { STEPS: '2' },
     onStdout: (text, child) => {
       if (!text.includes('\n') || stopped.length > 0) return;
@@ -143,7 +154,7 @@ it('server.ts draws the picture of a seed, and refuses requests without a prompt
 });
 
 it.skipIf(!hasMpirun('examples.test.ts'))('two-processes.ts trains to the same numbers on both ranks', async () => {
-  const { code, stdout, stderr } = await runProgram(path('examples/two-processes.ts'), [], { cwd: home, ranks: 2 });
+  const { code, stdout, stderr } = await runProgram(twoProcesses, [], { cwd: home, isBundled: true, ranks: 2 });
   expect(code, stderr).toBe(0);
   const [first, second] = [0, 1].map((rank) =>
     [...stdout.matchAll(new RegExp(`rank ${rank} of 2, step (\\d): mean reward of all (\\S+)`, 'g'))].map(

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bundlePrograms } from '../fixtures/bundle-program.js';
 import { documentedBlocks } from '../fixtures/documented-blocks.js';
 import { startMockHub, type MockHub } from '../fixtures/mock-hub.js';
 import { runProgram } from '../fixtures/run-program.js';
@@ -16,17 +17,24 @@ const hubIds = ['stable-diffusion-v1-5/stable-diffusion-v1-5', 'sd2-community/st
 const libraries = readdirSync(join(root, 'packages')).filter((name) => name !== 'cli');
 const programs = documentedBlocks()
   .filter(({ kind }) => kind === 'ts run')
-  .map(({ place, code }) => ({ title: place, code }));
+  .map(({ place, code }, i) => ({ title: place, code, name: `program-${i}` }));
 
 describe('documented programs', () => {
   let hub: MockHub;
   let folder: string;
+  const bundles = () => join(folder, 'bundles');
+  const source = (name: string) => join(folder, `${name}.ts`);
 
   beforeAll(async () => {
     hub = await startMockHub(Object.fromEntries(hubIds.map((id) => [id, tinyEmoji])));
     folder = mkdtempSync(join(tmpdir(), 'alignprop-readme-'));
     symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
     writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+    for (const { name, code } of programs) writeFileSync(source(name), `${code}\nexport {};\n`);
+    await bundlePrograms(
+      programs.map(({ name }) => source(name)),
+      bundles(),
+    );
   });
 
   afterAll(async () => {
@@ -39,11 +47,7 @@ describe('documented programs', () => {
   });
 
   it('have no type errors', () => {
-    const files = programs.map(({ code }, i) => {
-      const file = join(folder, `check-${i}.ts`);
-      writeFileSync(file, `${code}\nexport {};\n`);
-      return file;
-    });
+    const files = programs.map(({ name }) => source(name));
     const { options } = ts.parseJsonConfigFileContent(
       ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config,
       ts.sys,
@@ -63,16 +67,11 @@ describe('documented programs', () => {
     expect(errors).toEqual([]);
   });
 
-  it.each(programs)('$title runs', { timeout: 600_000 }, async ({ code }) => {
+  it.each(programs)('$title runs', { timeout: 600_000 }, async ({ name }) => {
     const home = mkdtempSync(join(folder, 'run-'));
     symlinkSync(join(root, 'node_modules'), join(home, 'node_modules')); // for paths from the working folder
-    writeFileSync(join(home, 'program.ts'), code);
-    await execute('program.ts', home);
-  });
-
-  async function execute(program: string, home: string): Promise<void> {
     const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: join(home, 'hf') };
-    const { code, stderr } = await runProgram(program, [], { cwd: home, env });
+    const { code, stderr } = await runProgram(join(bundles(), `${name}.mjs`), [], { cwd: home, env, isBundled: true });
     expect(code, stderr).toBe(0);
-  }
+  });
 });
