@@ -38,11 +38,6 @@ export interface CompileOptions {
    * function needs no such option.
    */
   readonly refresh?: boolean;
-  /**
-   * Tells that the function runs seldom: where memory is short, an engine frees what it holds for it between calls. It
-   * then starts again. False by default.
-   */
-  readonly isSeldom?: boolean;
 }
 
 /**

@@ -1,9 +1,10 @@
 import { memory, profile, scalar, tensor, type Tensor } from '@tensorflow/tfjs-core';
 import { elementCount, flattenTensors, type Params } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
+import type { MemoryUser } from './memory-budget.js';
 import { sumOf, tensorType, weightsOf, type Graph } from './onnxruntime/graph/graph.js';
 import { optimize } from './onnxruntime/passes/optimize.js';
-import { fittingSplit } from './onnxruntime/runtime/fitting-split.js';
+import { activationsOf, fittingSplit } from './onnxruntime/runtime/fitting-split.js';
 import {
   recordFunction,
   specOf,
@@ -18,7 +19,7 @@ import type { Precision } from '../precision.js';
 import { peakOfKernels } from './tfjs-memory.js';
 
 /** The memory that a function needs for one set of shapes and weights, on either engine. */
-export interface FunctionMemory {
+export interface FunctionMemory extends MemoryUser {
   readonly name: string;
   /** The outputs of the function. */
   readonly outputs: readonly Spec[];
@@ -80,16 +81,21 @@ function functionMemory(
   const weights = weightsOf(optimized);
   const relayout = sumOf(weights.values()) <= relayoutLimit;
   const values = optimized.slice(0, count);
-  const parts = fittingSplit(graph.inputs, values, optimized.slice(count), { limit: limit(weights), relayout });
+  const gradients = optimized.slice(count);
+  const room = gradients.length > 0 ? limit(weights) : Infinity;
+  const parts = fittingSplit(graph.inputs, values, gradients, { limit: room, relayout });
+  const plain = graphMemory({ inputs: graph.inputs, outputs: values }, { relayout });
   const memoryOf = (of: Graph, held = 0): SessionMemory => ({ ...graphMemory(of, parts), held });
   return {
     name,
     outputs: outputs.values.map(specOf),
     gradients: outputs.inputs.map(specOf),
     paths: Object.keys(outputs.params),
+    weights,
+    activationBytes: gradients.length > 0 ? activationsOf(parts) : plain.activations + plain.outputs,
     residualBytes: parts.residualBytes,
     graphs: {
-      plain: () => [{ ...graphMemory({ inputs: graph.inputs, outputs: values }, { relayout }), held: 0 }],
+      plain: () => [{ ...plain, held: 0 }],
       forward: () => [memoryOf(parts.forward)],
       backward: () => parts.backward.map((stage) => memoryOf(stage.graph, stage.heldBytes)),
     },

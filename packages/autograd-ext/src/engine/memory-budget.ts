@@ -1,22 +1,91 @@
+import { sumOf } from './onnxruntime/graph/graph.js';
+import { ResidualMemory } from './onnxruntime/runtime/residual-memory.js';
+
 /** Bytes of a process without weights and activations: Node, tfjs, ONNX Runtime and compiled graphs. Measured. */
 export const processBytes = 3.5e8;
 
-/** The division of a process's memory for activations, in bytes. */
-export interface MemoryBudget {
-  /** Memory for the run of one function with its gradient. */
-  readonly running: number;
-  /** Memory for the activations that functions save until their gradient is asked for. */
-  readonly kept: number;
-  /** Weights of a function that runs seldom, up to which the engine holds them between its calls. */
-  readonly seldom: number;
+/** Bytes of weights from which on ending the sessions of a function frees more than starting them again costs. */
+const worthEnding = 2 ** 26;
+
+/** A compiled function, as far as its memory is concerned. */
+export interface MemoryUser {
+  /** Bytes of the frozen weights that its sessions hold. */
+  readonly weights: ReadonlyMap<object, number>;
+  /** Bytes of a run at its peak, without the weights and the activations that it saves for backward. */
+  readonly activationBytes: number;
 }
 
-/**
- * Divides the memory that the process has beside its weights: a quarter for what runs, the rest for what is kept.
- * @param maxMemory of the process, in bytes
- * @param weights bytes of the frozen weights
- */
-export function memoryBudget(maxMemory: number, weights: number): MemoryBudget {
-  const activations = Math.max(0, maxMemory - processBytes - weights);
-  return { running: activations / 4, kept: (3 * activations) / 4, seldom: activations / 8 };
+/** The memory of a process, divided between the compiled functions of an engine. */
+export class MemoryBudget<User extends MemoryUser> {
+  /** The activations that functions save until their gradient is asked for. */
+  readonly residuals = new ResidualMemory();
+  readonly #users = new Set<User>();
+  /** The functions that have sessions. */
+  readonly #active = new Set<User>();
+  /** The limit for the whole process, in bytes; undefined until it is known. */
+  maxMemory: number | undefined;
+
+  /** @param maxMemory the limit for the whole process, in bytes */
+  constructor(maxMemory?: number) {
+    this.maxMemory = maxMemory;
+  }
+
+  /** Counts a function in. */
+  add(user: User): void {
+    this.#users.add(user);
+  }
+
+  /** Bytes for saved activations: what every function leaves free when it runs. */
+  get kept(): number {
+    return Math.min(...[...this.#users].map((user) => this.#beside(user.weights) - user.activationBytes));
+  }
+
+  /** Bytes for a run of a function with its gradient: what its weights and the activations saved now leave free. */
+  running(weights: MemoryUser['weights']): number {
+    return this.#beside(weights) - this.residuals.bytes;
+  }
+
+  /**
+   * Chooses the functions whose sessions have to end before another one runs: those with the largest weights first,
+   * until there is room. The caller ends them.
+   * @param user the function that will run
+   * @param saved bytes of the activations that it will save in new memory
+   * @param isBusy tells whether a function runs now
+   */
+  makeRoom(user: User, saved: number, isBusy: (other: User) => boolean): readonly User[] {
+    const isLarge = (other: User) => sumOf(other.weights.values()) >= worthEnding;
+    const isApart = (other: User) => ![...other.weights.keys()].some((leaf) => user.weights.has(leaf));
+    const others = [...this.#active]
+      .filter((other) => isLarge(other) && isApart(other) && !isBusy(other))
+      .sort((a, b) => sumOf(a.weights.values()) - sumOf(b.weights.values()));
+    const ended: User[] = [];
+    this.#active.add(user);
+    while (others.length > 0 && this.#needed(user, saved) > (this.maxMemory ?? Infinity)) {
+      ended.push(others.pop()!);
+      this.end(ended.at(-1)!);
+    }
+    return ended;
+  }
+
+  /** Counts the sessions of a function out. */
+  end(user: User): void {
+    this.#active.delete(user);
+    this.residuals.freeSpare(user);
+  }
+
+  /** Counts a function out. */
+  delete(user: User): void {
+    this.#users.delete(user);
+    this.end(user);
+  }
+
+  /** Bytes of the process while a function runs. */
+  #needed({ activationBytes }: User, saved: number): number {
+    const weights = new Map([...this.#active].flatMap((active) => [...active.weights]));
+    return processBytes + sumOf(weights.values()) + this.residuals.bytes + saved + activationBytes;
+  }
+
+  #beside(weights: MemoryUser['weights']): number {
+    return this.maxMemory! - processBytes - sumOf(weights.values());
+  }
 }

@@ -50,7 +50,8 @@ describe('DryRunEngine', () => {
 
   it('saves as many bytes for backward as the real engine, up to the limit, and reuses released memory', async () => {
     const [params, x] = [weights(), input()];
-    const maxMemory = processBytes + 4 * (576 + 216) + 3e5;
+    const room = 3e5;
+    const maxMemory = processBytes + 4 * (576 + 216) + room;
     const real = new OnnxRuntimeEngine({ threads: 1, maxMemory });
     const dry = new DryRunEngine({ engine: 'onnxruntime', maxMemory, nameOf: () => 'model' });
     const fill = async ({ compileVjp }: Engine) => {
@@ -65,7 +66,8 @@ describe('DryRunEngine', () => {
     const [expected, { forward, saved }] = [await fill(real), await fill(dry)];
     const bytes = saved[0]!.bytes;
     expect(saved.map((one) => one.bytes)).toEqual(expected.saved.map((one) => one.bytes));
-    expect(saved).toHaveLength(Math.floor((0.75 * 3e5) / bytes));
+    expect(saved.length * bytes).toBeLessThanOrEqual(room);
+    expect(saved.length * bytes).toBeGreaterThan(room / 2);
     saved[0]!.release();
     expect((await forward(params, [x]))?.bytes).toBe(bytes);
     expect(dry.peak.kept).toEqual({ model: saved.length * bytes });

@@ -6,9 +6,8 @@ import type { EngineName } from './create-engine.js';
 import type { CompiledVjp, Engine, SavedForward } from './engine.js';
 import { measureFunction, zeroGradients, zerosOf, type FunctionMemory, type SessionMemory } from './function-memory.js';
 import { sumOf } from './onnxruntime/graph/graph.js';
-import { memoryBudget, type MemoryBudget } from './memory-budget.js';
+import { MemoryBudget } from './memory-budget.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './onnxruntime/recording/record-function.js';
-import { ResidualMemory } from './onnxruntime/runtime/residual-memory.js';
 import type { Precision } from '../precision.js';
 import { layoutsOf } from './tfjs-memory.js';
 
@@ -51,6 +50,10 @@ const collectedAt = 2 ** 26;
  */
 const heapFactor = 2;
 
+/** The parts of a function that have sessions of their own. */
+const parts = ['plain', 'forward', 'backward'] as const;
+type Part = (typeof parts)[number];
+
 /** The part of the memory that changes with every run. */
 interface RunMemory {
   activations: number;
@@ -69,13 +72,9 @@ export class DryRunEngine implements Engine {
   readonly #options: DryRunOptions;
   readonly #ids = new WeakMap<object, number>();
   readonly #sessions = new Map<string, readonly SessionMemory[]>();
-  /** The weights of all functions that were measured. */
-  readonly #weights = new Map<object, number>();
-  /** Functions without gradient that run seldom. */
-  readonly #seldom = new Set<FunctionMemory>();
   /** Bytes of the frozen weights in tfjs's memory. */
   readonly #loaded = new Map<object, number>();
-  readonly #memory = new ResidualMemory();
+  readonly #memory: MemoryBudget<FunctionMemory>;
   #count = 0;
   #copies = 0;
   #hasProcess = false;
@@ -84,6 +83,7 @@ export class DryRunEngine implements Engine {
   constructor(options: DryRunOptions) {
     this.#options = options;
     this.precision = options.precision ?? 'float32';
+    this.#memory = new MemoryBudget(options.maxMemory);
   }
 
   /** The memory at the worst moment so far. */
@@ -91,11 +91,10 @@ export class DryRunEngine implements Engine {
     return this.#peak;
   }
 
-  compile: Engine['compile'] = (fn, { isSeldom = false } = {}) => {
+  compile: Engine['compile'] = (fn) => {
     const cache = new Map<string, Promise<FunctionMemory>>();
     return async (params, ...inputs) => {
       const measured = await this.#measure(cache, fn, params, inputs.map(specOf));
-      if (isSeldom) this.#seldom.add(measured);
       this.#run(measured, 'plain', params);
       return measured.outputs.map(zerosOf);
     };
@@ -110,7 +109,6 @@ export class DryRunEngine implements Engine {
     };
     const run = async (params: Params, inputs: readonly Tensor[], dy?: Tensor) => {
       const measured = await measure(params, inputs, dy);
-      this.#releaseSeldom();
       this.#run(measured, 'forward', params);
       this.#run(measured, 'backward', params);
       this.#releaseResiduals(measured);
@@ -119,10 +117,8 @@ export class DryRunEngine implements Engine {
     };
     const forward: CompiledVjp['forward'] = async (params, inputs) => {
       const measured = await measure(params, inputs);
-      this.#releaseSeldom();
-      return this.#memory.fits(measured, measured.residualBytes, this.#budget.kept)
-        ? this.#forward(measured, params)
-        : undefined;
+      const { residuals, kept } = this.#memory;
+      return residuals.fits(measured, measured.residualBytes, kept) ? this.#forward(measured, params) : undefined;
     };
     return this.#options.engine === 'tfjs' ? run : Object.assign(run, { forward });
   };
@@ -130,13 +126,11 @@ export class DryRunEngine implements Engine {
   dispose(): void {}
 
   /** Forgets the sessions that the engine would end. */
-  #releaseSeldom(): void {
-    if (this.#options.engine === 'tfjs') return;
-    for (const measured of this.#seldom) {
-      const key = `${this.#id(measured)} plain`;
-      const weights = this.#sessions.get(key)?.flatMap((session) => [...session.weights.values()]) ?? [];
-      if (sumOf(weights) > this.#budget.seldom) this.#sessions.delete(key);
-    }
+  #makeRoom(measured: FunctionMemory, part: Part): void {
+    const { residuals } = this.#memory;
+    const saved = part === 'forward' ? residuals.added(measured, measured.residualBytes) : 0;
+    for (const other of this.#memory.makeRoom(measured, saved, () => false))
+      parts.forEach((ended) => this.#sessions.delete(this.#keyOf(other, ended)));
   }
 
   #forward(measured: FunctionMemory, params: Params): SavedForward {
@@ -157,33 +151,32 @@ export class DryRunEngine implements Engine {
   }
 
   #releaseResiduals(measured: FunctionMemory): void {
-    this.#memory.release(measured, [], measured.residualBytes);
-  }
-
-  get #budget(): MemoryBudget {
-    return memoryBudget(this.#options.maxMemory, sumOf(this.#weights.values()));
+    this.#memory.residuals.release(measured, [], measured.residualBytes);
   }
 
   /** Bytes saved for backward, by the function's name. */
   get #residuals(): Record<string, number> {
     const residuals = record<number>();
-    for (const [owner, bytes] of this.#memory.bytesByOwner) {
+    for (const [owner, bytes] of this.#memory.residuals.bytesByOwner) {
       const { name } = owner as FunctionMemory;
       residuals[name] = (residuals[name] ?? 0) + bytes;
     }
     return residuals;
   }
 
-  #run(measured: FunctionMemory, part: keyof FunctionMemory['graphs'], params: Params): void {
+  #run(measured: FunctionMemory, part: Part, params: Params): void {
     if (this.#options.engine === 'tfjs') return this.#runEagerly(measured, params);
-    const key = `${this.#id(measured)} ${part}`;
+    this.#makeRoom(measured, part);
+    const key = this.#keyOf(measured, part);
+    const running = `${measured.name}: ${part}`;
     if (!this.#sessions.has(key)) this.#sessions.set(key, measured.graphs[part]());
     this.#hasProcess ||= measured.hasProcess;
-    if (part === 'forward') this.#memory.acquire(measured, measured.residualBytes, () => []);
+    if (part === 'forward') this.#memory.residuals.acquire(measured, measured.residualBytes, () => []);
     for (const { activations, outputs, held } of this.#sessions.get(key)!) {
       if (this.#copies > collectedAt) this.#copies = 0;
+      this.#updatePeak(running, { activations: activations + held, copies: this.#copies });
       this.#copies += outputs;
-      this.#updatePeak(`${measured.name}: ${part}`, { activations: activations + held, copies: this.#copies });
+      this.#updatePeak(running, { activations: held, copies: this.#copies });
     }
   }
 
@@ -221,13 +214,19 @@ export class DryRunEngine implements Engine {
     const key = `${leaves.join()} ${inputs.map(({ dtype, shape }) => `${dtype}[${shape.join()}]`).join(' ')}`;
     const name = () => this.#options.nameOf?.(params) ?? (fn.name || 'function');
     const { precision } = this;
-    const limit = (weights: ReadonlyMap<object, number>) => {
-      weights.forEach((bytes, leaf) => this.#weights.set(leaf, bytes));
-      return this.#budget.running;
+    const limit = (weights: ReadonlyMap<object, number>) => this.#memory.running(weights);
+    const measure = async () => {
+      const measured = await measureFunction(name(), { precision, limit }, fn, params, inputs, derivative);
+      this.#memory.add(measured);
+      return measured;
     };
-    const measured = cache.get(key) ?? measureFunction(name(), { precision, limit }, fn, params, inputs, derivative);
+    const measured = cache.get(key) ?? measure();
     cache.set(key, measured);
     return measured;
+  }
+
+  #keyOf(measured: FunctionMemory, part: Part): string {
+    return `${this.#id(measured)} ${part}`;
   }
 
   #id(object: object): number {

@@ -18,7 +18,7 @@ export class ImageEncoder {
    * samples of the images, which are taken in turn.
    */
   async encode(images: Tensor4D, generator: NoiseGenerator): Promise<Tensor4D> {
-    this.#encode ??= this.engine.compile(imageMoments(this.vae.config), { isSeldom: true });
+    this.#encode ??= this.engine.compile(imageMoments(this.vae.config));
     const [mean, logvar] = (await this.#encode(this.vae.params, images)) as [Tensor4D, Tensor4D?];
     try {
       return tidy(() => {

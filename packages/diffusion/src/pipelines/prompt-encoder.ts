@@ -110,8 +110,7 @@ export class PromptEncoder {
           'number of layers of the text encoder. Pass fewer.',
       );
     const compiled =
-      this.#compiled.get(clipSkip) ??
-      this.stages.map((stage) => this.engine.compile(stage.encode(clipSkip), { isSeldom: true }));
+      this.#compiled.get(clipSkip) ?? this.stages.map((stage) => this.engine.compile(stage.encode(clipSkip)));
     this.#compiled.set(clipSkip, compiled);
     return compiled;
   }

@@ -3,8 +3,7 @@ import { clone, dispose, ones, type Tensor } from '@tensorflow/tfjs-core';
 import { flatten, isTrainable, type Params } from '../../params.js';
 import type { ModelFunction } from '../../vjp.js';
 import type { CompiledVjp, Engine, SavedForward } from '../engine.js';
-import { sumOf } from './graph/graph.js';
-import { memoryBudget, processBytes, type MemoryBudget } from '../memory-budget.js';
+import { MemoryBudget, processBytes } from '../memory-budget.js';
 import type { Precision } from '../../precision.js';
 import { onnxRuntimeOptionNames, type OnnxRuntimeEngineOptions } from './options.js';
 import { attend, canAttend } from './runtime/device-faults.js';
@@ -18,7 +17,6 @@ import {
   type RecordedFunction,
   type Spec,
 } from './recording/record-function.js';
-import { ResidualMemory } from './runtime/residual-memory.js';
 import type { OnnxRuntime, WeightStore } from './runtime/runtime.js';
 import type { Device } from './runtime/session.js';
 
@@ -46,14 +44,13 @@ export class OnnxRuntimeEngine implements Engine {
   readonly #runtime: OnnxRuntime;
   readonly #weights: WeightStore;
   readonly #programs = new Set<Program>();
-  /** Programs without gradient that run seldom. */
-  readonly #seldom = new Set<Program>();
+  /** The number of runs of each program that have not ended. */
+  readonly #runs = new Map<Program, number>();
   readonly #ids = new WeakMap<object, number>();
   readonly #weightKeys = new WeakMap<object, string>();
-  readonly #memory = new ResidualMemory();
+  readonly #memory: MemoryBudget<Program>;
   #count = 0;
   #attends: Promise<boolean> | undefined;
-  #maxMemory: number | undefined;
 
   /** @throws if an option has another name, the precision is 'bfloat16', or a runtime is to have its own process */
   constructor(options: OnnxRuntimeEngineOptions = {}) {
@@ -65,17 +62,16 @@ export class OnnxRuntimeEngine implements Engine {
     this.#options = options;
     this.#runtime = options.runtime ?? nodeRuntime;
     this.#weights = this.#runtime.createWeights();
-    this.#maxMemory = options.maxMemory;
+    this.#memory = new MemoryBudget(options.maxMemory);
     this.device = options.device ?? 'cpu';
     this.precision = options.precision ?? 'float32';
   }
 
-  compile: Engine['compile'] = (fn, { refresh = false, isSeldom = false } = {}) => {
+  compile: Engine['compile'] = (fn, { refresh = false } = {}) => {
     const source: Source = { fn, refresh, programs: new Map() };
     return async (params, ...inputs) => {
       const program = this.#program(source, params, inputs);
-      if (isSeldom) this.#seldom.add(program);
-      return program.run(params, inputs);
+      return this.#use(program, () => program.run(params, inputs));
     };
   };
 
@@ -94,8 +90,8 @@ export class OnnxRuntimeEngine implements Engine {
       await this.#findMemory();
       try {
         const found = program(params, inputs, specOf(gradient));
-        await this.#releaseSeldom();
-        return await found.vjp(params, inputs, gradient);
+        const saved = this.#memory.residuals.added(found, found.residualBytes);
+        return await this.#use(found, () => found.vjp(params, inputs, gradient), saved);
       } finally {
         if (!dy) gradient.dispose();
       }
@@ -103,31 +99,40 @@ export class OnnxRuntimeEngine implements Engine {
     const forward: CompiledVjp['forward'] = async (params, inputs) => {
       await this.#findMemory();
       const dy: Spec = { shape: outputShape(params, inputs), dtype: 'float32' };
-      const found = program(params, inputs, dy);
-      await this.#releaseSeldom();
-      return this.#forward(found, params, inputs);
+      return this.#forward(program(params, inputs, dy), params, inputs);
     };
     return Object.assign(run, { forward });
   };
 
   /** Ends all sessions and deletes the temporary file. Compiled functions compile again on their next call. */
   dispose(): void {
-    for (const program of this.#programs) void program.release();
-    this.#programs.clear();
-    this.#seldom.clear();
+    for (const program of this.#programs) void this.#release(program);
     void this.#weights.dispose();
   }
 
-  /** Ends the sessions of programs that run seldom and hold more than the memory has for them. */
-  async #releaseSeldom(): Promise<void> {
-    const { seldom } = this.#budget;
-    for (const program of this.#seldom) if (sumOf(program.weights.values()) > seldom) await program.release();
+  /**
+   * Runs a program, and ends the sessions of others first where memory is short.
+   * @param saved bytes of the activations that it saves in new memory
+   */
+  async #use<T>(program: Program, run: () => Promise<T>, saved = 0): Promise<T> {
+    this.#runs.set(program, (this.#runs.get(program) ?? 0) + 1);
+    try {
+      const crowding = this.#memory.makeRoom(program, saved, (other) => this.#runs.has(other));
+      for (const other of crowding) await other.rest();
+      return await run();
+    } finally {
+      const others = this.#runs.get(program)! - 1;
+      if (others > 0) this.#runs.set(program, others);
+      else this.#runs.delete(program);
+    }
   }
 
   async #forward(program: Program, params: Params, inputs: readonly Tensor[]): Promise<SavedForward | undefined> {
     const bytes = program.residualBytes;
-    if (!this.#memory.fits(program, bytes, this.#budget.kept)) return undefined;
-    const { outputs, residuals } = await program.forward(params, inputs);
+    const { residuals: memory, kept } = this.#memory;
+    if (!memory.fits(program, bytes, kept)) return undefined;
+    const run = () => program.forward(params, inputs);
+    const { outputs, residuals } = await this.#use(program, run, memory.added(program, bytes));
     const clones = inputs.map((x) => clone(x));
     let isReleased = false;
     const release = () => {
@@ -136,18 +141,13 @@ export class OnnxRuntimeEngine implements Engine {
       program.releaseResiduals(residuals);
       dispose(clones);
     };
-    const backward = (dy: Tensor) => program.backward(params, clones, residuals, dy);
+    const backward = (dy: Tensor) => this.#use(program, () => program.backward(params, clones, residuals, dy));
     return { outputs: outputs as [Tensor], bytes, release, backward };
   }
 
   /** Sets the limit of memory if the user has not given one. */
   async #findMemory(): Promise<void> {
-    this.#maxMemory ??= processBytes + 0.7 * (await this.#runtime.freeMemory());
-  }
-
-  get #budget(): MemoryBudget {
-    const weights = new Map([...this.#programs].flatMap((program) => [...program.weights]));
-    return memoryBudget(this.#maxMemory!, sumOf(weights.values()));
+    this.#memory.maxMemory ??= processBytes + 0.7 * (await this.#runtime.freeMemory());
   }
 
   #program(source: Source, params: Params, inputs: readonly Tensor[], derivative?: Derivative): Program {
@@ -164,18 +164,19 @@ export class OnnxRuntimeEngine implements Engine {
     const check = () =>
       this.device === 'cpu' ? Promise.resolve(true) : canAttend(this.device, attend(this.#runtime, session));
     const name = `${fn.name || 'function'}${derivative ? ', with its gradient' : ''}`;
-    const program = new Program(name, recording, {
+    const program: Program = new Program(name, recording, {
       runtime: this.#runtimeOf(recording),
       session,
       weights: this.#weights,
-      memory: this.#memory,
-      limit: () => this.#budget.running,
+      memory: this.#memory.residuals,
+      limit: () => this.#memory.running(program.weights),
       precision: this.precision,
       canAttend: () => (this.#attends ??= check()),
       onCompile,
     });
     programs.set(key, program);
     this.#programs.add(program);
+    this.#memory.add(program);
     return program;
   }
 
@@ -187,7 +188,7 @@ export class OnnxRuntimeEngine implements Engine {
 
   #release(program: Program): Promise<void> {
     this.#programs.delete(program);
-    this.#seldom.delete(program);
+    this.#memory.delete(program);
     return program.release();
   }
 

@@ -7,9 +7,10 @@ import type { SessionOptions } from './runtime/session.js';
 /** Options of `OnnxRuntimeEngine`; the device is 'cpu' by default. */
 export interface OnnxRuntimeEngineOptions extends Partial<SessionOptions> {
   /**
-   * Memory of the whole process in bytes, weights included. Gradients are computed in segments whose activations are
-   * computed again, and steps are recomputed rather than kept, as far as the limit demands it; a model that needs more
-   * even so takes what it needs. By default 70 % of the memory that is free at the first gradient, beside the weights.
+   * Memory of the whole process in bytes, weights included. Large models end their sessions while others run, gradients
+   * are computed in segments whose activations are computed again, and steps are recomputed rather than kept, as far as
+   * the limit demands it; a model that needs more even so takes what it needs. By default 70 % of the memory that is
+   * free at the first gradient, beside the weights.
    */
   readonly maxMemory?: number;
   /**

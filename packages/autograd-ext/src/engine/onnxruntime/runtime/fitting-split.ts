@@ -11,6 +11,18 @@ export interface FittingSplit extends Split {
 }
 
 /**
+ * The memory of a run at its peak, in bytes, without weights and residuals. ONNX Runtime's binding copies the residuals
+ * when forward has ended.
+ */
+export function activationsOf({ forward, backward, residualBytes, relayout }: FittingSplit): number {
+  const stages = backward.map(({ graph, heldBytes }) => {
+    const { activations, outputs } = graphMemory(graph, { relayout });
+    return heldBytes + activations + outputs;
+  });
+  return Math.max(graphMemory(forward, { relayout }).activations, residualBytes, ...stages);
+}
+
+/**
  * Splits the graph of a function and its gradient into as few segments as the memory allows, or such that it needs
  * least. Several segments are a sign that memory is short: their sessions make no second copies of weights.
  * @param inputs of the whole graph
@@ -30,18 +42,9 @@ export function fittingSplit(
   let best: { readonly candidate: FittingSplit; readonly peak: number } | undefined;
   for (const count of counts) {
     const candidate = count === 1 ? whole : { ...split(inputs, values, gradients, count), relayout: false };
-    const peak = peakOf(candidate);
+    const peak = candidate.residualBytes + activationsOf(candidate);
     if (peak <= options.limit) return candidate;
     if (!best || peak < best.peak) best = { candidate, peak };
   }
   return best!.candidate;
-}
-
-/** The memory of a run at its peak, in bytes, without weights. */
-function peakOf({ forward, backward, residualBytes, relayout }: FittingSplit): number {
-  const stages = backward.map(({ graph, heldBytes }) => {
-    const { activations, outputs } = graphMemory(graph, { relayout });
-    return heldBytes + activations + outputs;
-  });
-  return residualBytes + Math.max(graphMemory(forward, { relayout }).activations, ...stages);
 }

@@ -44,16 +44,16 @@ async function enter(): Promise<SessionProcess | undefined> {
   const entered = (current ??= start());
   const host = await entered;
   if (!host?.problem) {
-    if (host) host.sessions++;
+    if (host) host.users++;
     return host;
   }
   if (current === entered) current = undefined;
   return enter();
 }
 
-/** Counts a session out, and ends the process after the last one. */
+/** Counts a session or a buffer out, and ends the process after the last one. */
 function leave(host: SessionProcess): void {
-  if (--host.sessions === 0) host.end();
+  if (--host.users === 0) host.end();
 }
 
 async function start(): Promise<SessionProcess | undefined> {
@@ -77,6 +77,7 @@ class ProcessBuffer implements OutputBuffer {
 
   constructor(host: SessionProcess) {
     this.#host = host;
+    host.users++;
   }
 
   /** @throws how the process of the buffer ended, if that is another one */
@@ -87,6 +88,7 @@ class ProcessBuffer implements OutputBuffer {
 
   dispose(): void {
     this.#host.tell('free', { buffer: this.#id });
+    leave(this.#host);
   }
 }
 

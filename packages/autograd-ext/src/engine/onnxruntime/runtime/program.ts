@@ -17,9 +17,11 @@ import {
 } from '../graph/graph.js';
 import { isSameGraph } from '../graph/same-graph.js';
 import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
+import type { MemoryUser } from '../../memory-budget.js';
 import type { ResidualMemory } from './residual-memory.js';
 import { relayoutLimit, type Feeds, type OutputBuffer, type Session, type SessionOptions } from './session.js';
-import { fittingSplit, type FittingSplit } from './fitting-split.js';
+import { activationsOf, fittingSplit, type FittingSplit } from './fitting-split.js';
+import { graphMemory } from './peak-memory.js';
 import type { Stage } from '../passes/stages.js';
 import { optimize } from '../passes/optimize.js';
 import type { OnnxRuntime, WeightRequest, WeightStore } from './runtime.js';
@@ -56,14 +58,17 @@ export interface CompileProgress {
  * A model function, optionally with its gradient, recorded for one set of shapes and frozen weights. Its sessions start
  * on first use.
  */
-export class Program {
+export class Program implements MemoryUser {
   readonly #name: string;
   readonly #recording: RecordedFunction;
   readonly #outputs: readonly Value[];
   readonly #options: ProgramOptions;
   readonly #sessions = new Map<string, Promise<Session>>();
+  /** The residuals of forward runs that are in use. */
+  readonly #kept = new Set<readonly OutputBuffer[]>();
   #cachedSplit: FittingSplit | undefined;
   #cachedWeights: ReadonlyMap<object, number> | undefined;
+  #cachedActivationBytes: number | undefined;
 
   constructor(name: string, recording: RecordedFunction, options: ProgramOptions) {
     this.#name = name;
@@ -86,6 +91,11 @@ export class Program {
   get weights(): ReadonlyMap<object, number> {
     this.#cachedWeights ??= weightsOf(this.#outputs);
     return this.#cachedWeights;
+  }
+
+  get activationBytes(): number {
+    this.#cachedActivationBytes ??= this.#hasGradient ? activationsOf(this.#split) : this.#plainBytes;
+    return this.#cachedActivationBytes;
   }
 
   /** Runs a program without gradient. */
@@ -122,6 +132,7 @@ export class Program {
     const residuals = this.#options.memory.acquire(this, this.residualBytes, () =>
       session.allocateOutputs(this.#valueCount),
     );
+    this.#kept.add(residuals);
     try {
       return { outputs: await session.run(feedsOf(params, inputs), residuals), residuals };
     } catch (error) {
@@ -175,17 +186,23 @@ export class Program {
     return session.run(all, buffers);
   }
 
-  /** Lets the next forward run reuse the memory of residuals. */
+  /** Lets the next forward run reuse the memory of residuals. Further calls do nothing. */
   releaseResiduals(residuals: readonly OutputBuffer[]): void {
-    this.#options.memory.release(this, residuals, this.residualBytes);
+    if (this.#kept.delete(residuals)) this.#options.memory.release(this, residuals, this.residualBytes);
   }
 
-  /** Ends all sessions. */
-  async release(): Promise<void> {
+  /** Ends all sessions until the next run. Residuals in use stay. */
+  async rest(): Promise<void> {
     const sessions = [...this.#sessions.values()];
     this.#sessions.clear();
     this.#options.memory.freeSpare(this);
     for (const session of sessions) await (await session).release();
+  }
+
+  /** Ends all sessions for good, and frees all residuals. */
+  release(): Promise<void> {
+    this.#kept.forEach((residuals) => this.releaseResiduals(residuals));
+    return this.rest();
   }
 
   /** The number of outputs of the function itself. */
@@ -196,6 +213,17 @@ export class Program {
   /** Whether sessions rearrange weights if memory is not short. */
   get #relayout(): boolean {
     return this.#options.session.relayout ?? sumOf(this.weights.values()) <= relayoutLimit;
+  }
+
+  get #hasGradient(): boolean {
+    return this.#outputs.length > this.#valueCount;
+  }
+
+  /** The memory of a run without gradient. */
+  get #plainBytes(): number {
+    const graph = { inputs: this.#recording.graph.inputs, outputs: this.#outputs };
+    const { activations, outputs } = graphMemory(graph, { relayout: this.#relayout });
+    return activations + outputs;
   }
 
   get #split(): FittingSplit {

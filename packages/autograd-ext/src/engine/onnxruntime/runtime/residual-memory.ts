@@ -21,15 +21,25 @@ export class ResidualMemory {
     return this.#bytes;
   }
 
+  /** Bytes allocated, both in use and spare. */
+  get bytes(): number {
+    return sumOf(this.#bytes.values());
+  }
+
   /**
    * Whether a run of `owner` can get a block of `bytes` without exceeding `limit` bytes in total. Frees the spare
    * blocks of other owners if that is necessary.
    */
   fits(owner: object, bytes: number, limit: number): boolean {
-    const added = this.#spare.get(owner)?.length ? 0 : bytes;
-    if (this.#total + added > limit)
+    const added = this.added(owner, bytes);
+    if (this.bytes + added > limit)
       [...this.#spare.keys()].forEach((other) => other !== owner && this.freeSpare(other));
-    return this.#total + added <= limit;
+    return this.bytes + added <= limit;
+  }
+
+  /** Bytes that a run of `owner` adds which saves `bytes`: none if there is a spare block. */
+  added(owner: object, bytes: number): number {
+    return this.#spare.get(owner)?.length ? 0 : bytes;
   }
 
   /** @param allocate called if the owner has no spare block */
@@ -53,9 +63,5 @@ export class ResidualMemory {
       this.#bytes.set(owner, this.#bytes.get(owner)! - bytes);
     }
     this.#spare.delete(owner);
-  }
-
-  get #total(): number {
-    return sumOf(this.#bytes.values());
   }
 }

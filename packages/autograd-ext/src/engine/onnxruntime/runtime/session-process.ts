@@ -18,8 +18,8 @@ export class SessionProcess {
   readonly #child: ChildProcess;
   readonly #pending = new Map<number, Pending>();
   readonly #kill = () => void this.#child.kill('SIGKILL');
-  /** The number of sessions in the process. */
-  sessions = 0;
+  /** The number of sessions and buffers in the process. */
+  users = 0;
   #count = 0;
   #problem: Error | undefined;
 
