@@ -3,13 +3,21 @@ import { MergeQueue } from './merge-queue.js';
 
 /** A vocabulary with merges of byte-pair encoding. */
 export interface BytePairVocabulary {
-  readonly vocab: Readonly<Record<string, number>>;
+  /** The ids of tokens. */
+  readonly vocab: ReadonlyMap<string, number>;
   /** The merges in order of priority, such as 'a b'. */
   readonly merges: readonly string[];
   /** The token for characters that are not in the vocabulary. */
   readonly unknown: string;
   /** The folder that it was read from, for messages. */
   readonly location?: string;
+}
+
+/** Returns the largest id; -1 if there is none. Vocabularies have tens of thousands. */
+export function largestId(ids: Iterable<number>): number {
+  let most = -1;
+  for (const id of ids) if (id > most) most = id;
+  return most;
 }
 
 /** Ends the last token of a word. */
@@ -32,9 +40,9 @@ export class BytePairEncoder {
   /** @throws if a merge has tokens that are not in the vocabulary */
   constructor({ vocab, merges, unknown, location }: BytePairVocabulary) {
     this.#location = location === undefined ? '' : ` of '${location}'`;
-    this.#ids = new Map(Object.entries(vocab));
+    this.#ids = vocab;
     this.#unknown = this.#ids.get(unknown);
-    this.#stride = Object.values(vocab).reduce((most, id) => Math.max(most, id), 0) + 1;
+    this.#stride = largestId(vocab.values()) + 1;
     this.#merged = merges.map((merge, rank) => {
       const [left, right] = merge.split(' ') as [string, string];
       this.#ranks.set(this.#pair(this.#known(left, merge), this.#known(right, merge)), rank);

@@ -1,7 +1,7 @@
 import { excerptJson } from '@alignprop/autograd-ext/outside';
 import { readJson, readText, type FileSource } from '@alignprop/autograd-ext/weights';
 import type { AddedToken } from './added-tokens.js';
-import type { BytePairVocabulary } from './byte-pair-encoder.js';
+import { largestId, type BytePairVocabulary } from './byte-pair-encoder.js';
 
 /** The content of a CLIP tokenizer's folder. */
 export interface TokenizerFiles extends BytePairVocabulary {
@@ -52,8 +52,11 @@ export async function readTokenizerFiles(source: FileSource): Promise<TokenizerF
     ...token,
     special: token.special || contents.has(token.content),
   }));
-  const ids = new Map([...Object.entries(vocab), ...addedTokens.map(({ content, id }) => [content, id] as const)]);
-  const id = (name: keyof typeof defaultTokens) => ids.get(contentOf(settings, name))!;
+  const addedIds = new Map(addedTokens.map(({ content, id }) => [content, id]));
+  const id = (name: keyof typeof defaultTokens) => {
+    const content = contentOf(settings, name);
+    return (addedIds.get(content) ?? vocab.get(content))!;
+  };
   return {
     vocab,
     merges,
@@ -86,17 +89,13 @@ function checkedModel({ model }: Settings, source: FileSource): Pick<TokenizerFi
   };
 }
 
-function checkedVocab(vocab: unknown, file: string, source: FileSource): Readonly<Record<string, number>> {
-  const isVocab =
-    typeof vocab === 'object' &&
-    vocab !== null &&
-    Object.values(vocab).length > 0 &&
-    Object.values(vocab).every(Number.isInteger);
-  if (!isVocab)
+function checkedVocab(vocab: unknown, file: string, source: FileSource): ReadonlyMap<string, number> {
+  const entries = typeof vocab === 'object' && vocab !== null ? Object.entries(vocab as Record<string, number>) : [];
+  if (entries.length === 0 || !entries.every(([, id]) => Number.isInteger(id)))
     throw new Error(
       `CLIPTokenizer: ${file} in '${source.location}' got no table of tokens and integer ids. Download it again.`,
     );
-  return vocab as Readonly<Record<string, number>>;
+  return new Map(entries);
 }
 
 function readMerges(text: string, source: FileSource): string[] {
@@ -164,12 +163,11 @@ function addedToken(entry: TokenEntry, id: number | undefined, isSpecial = false
 /**
  * Returns each token once. Tokens of the vocabulary have its ids; others without an id get the next one that is free.
  */
-function withIds(tokens: readonly ListedToken[], vocab: Readonly<Record<string, number>>): AddedToken[] {
+function withIds(tokens: readonly ListedToken[], vocab: ReadonlyMap<string, number>): AddedToken[] {
   const byContent = new Map(tokens.toReversed().map((token) => [token.content, token]));
   const unique = [...new Set(tokens.map(({ content }) => content))].map((content) => byContent.get(content)!);
-  const known = unique.map(({ id, content }) => (Object.hasOwn(vocab, content) ? vocab[content]! : id));
-  const taken = [...Object.values(vocab), ...known.filter((id) => id !== undefined)];
-  let next = taken.reduce((most, id) => Math.max(most, id), -1) + 1;
+  const known = unique.map(({ id, content }) => vocab.get(content) ?? id);
+  let next = Math.max(largestId(vocab.values()), largestId(known.filter((id) => id !== undefined))) + 1;
   return unique.map((token, i) => ({ ...token, id: known[i] ?? next++ }));
 }
 

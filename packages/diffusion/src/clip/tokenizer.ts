@@ -9,7 +9,7 @@ import {
 } from '@alignprop/autograd-ext/weights';
 import { AddedTokens, WHITE_SPACE, type AddedToken } from './added-tokens.js';
 import { fromByteCharacters, toByteCharacters } from './byte-level.js';
-import { BytePairEncoder, END_OF_WORD } from './byte-pair-encoder.js';
+import { BytePairEncoder, END_OF_WORD, largestId } from './byte-pair-encoder.js';
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js';
 
 /** Options of `CLIPTokenizer.encode`. */
@@ -54,7 +54,7 @@ export class CLIPTokenizer {
   readonly padTokenId: number;
   readonly #files: TokenizerFiles;
   readonly #encoder: BytePairEncoder;
-  readonly #tokens: ReadonlyMap<number, string>;
+  #byId: ReadonlyMap<number, string> | undefined;
   readonly #added: ReadonlyMap<string, AddedToken>;
   /** The added tokens that are found in the text as it was given. */
   readonly #verbatim: AddedTokens;
@@ -65,14 +65,10 @@ export class CLIPTokenizer {
   constructor(files: TokenizerFiles, encoder = new BytePairEncoder(files)) {
     this.modelMaxLength = files.modelMaxLength;
     ({ bos: this.bosTokenId, eos: this.eosTokenId, pad: this.padTokenId } = files.ids);
-    const { vocab, addedTokens } = files;
+    const { addedTokens } = files;
     this.#files = files;
     this.#encoder = encoder;
     this.#added = new Map(addedTokens.map((token) => [token.content, token]));
-    this.#tokens = new Map([
-      ...Object.entries(vocab).map(([token, id]) => [id, token] as const),
-      ...addedTokens.map(({ id, content }) => [id, content] as const),
-    ]);
     this.#verbatim = new AddedTokens(
       addedTokens.filter(({ normalized }) => !normalized),
       ({ content }) => content,
@@ -135,7 +131,8 @@ export class CLIPTokenizer {
 
   /** The number of ids: one more than the highest one. */
   get size(): number {
-    return [...this.#tokens.keys()].reduce((most, id) => Math.max(most, id), -1) + 1;
+    const { vocab, addedTokens } = this.#files;
+    return Math.max(largestId(vocab.values()), largestId(addedTokens.map(({ id }) => id))) + 1;
   }
 
   /** Returns the token of an id; undefined if there is none. */
@@ -145,7 +142,7 @@ export class CLIPTokenizer {
 
   /** Whether a text is a token of the vocabulary, or an added one. */
   has(token: string): boolean {
-    return this.#added.has(token) || Object.hasOwn(this.#files.vocab, token);
+    return this.#added.has(token) || this.#files.vocab.has(token);
   }
 
   /** Returns the texts by which added tokens are found in a prompt, each once, in the order of the prompt. */
@@ -174,6 +171,15 @@ export class CLIPTokenizer {
     const flags = { single_word: false, lstrip: false, rstrip: false, normalized: true, special: false };
     const more = Object.entries(ids).map(([content, id]) => ({ id, content, ...flags }));
     return new CLIPTokenizer({ ...this.#files, addedTokens: [...this.#files.addedTokens, ...more] }, this.#encoder);
+  }
+
+  /** The tokens by id. Most tokenizers never turn an id into a text. */
+  get #tokens(): ReadonlyMap<number, string> {
+    const { vocab, addedTokens } = this.#files;
+    return (this.#byId ??= new Map([
+      ...[...vocab].map(([token, id]) => [id, token] as const),
+      ...addedTokens.map(({ id, content }) => [id, content] as const),
+    ]));
   }
 
   #ids(prompt: string): number[] {

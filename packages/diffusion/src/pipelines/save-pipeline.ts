@@ -53,7 +53,7 @@ async function saveTokenizer(folder: string, tokenizer: CLIPTokenizer): Promise<
     unk_token: unknown,
   };
   const decoder = addedTokens.map(({ id, ...token }) => [id, token] as const);
-  await writeJson(`${folder}/vocab.json`, vocab);
+  await writeJson(`${folder}/vocab.json`, Object.fromEntries(vocab));
   await writeText(`${folder}/merges.txt`, ['#version: 0.2', ...merges, ''].join('\n'));
   await writeJson(`${folder}/tokenizer_config.json`, {
     ...named,
