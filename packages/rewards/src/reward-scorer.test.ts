@@ -30,18 +30,20 @@ describe('RewardScorer', () => {
     }),
   );
 
-  it('sums rewards of all kinds, with weights and caps', () =>
+  it('sums rewards of all kinds, with weights and caps, and reports those of weight 0 by their scores', () =>
     expectNoLeaks(async () => {
       const { scores, terms } = await score(
         scoredSum({
           long: { reward: lengths, weight: 0.5, cap: 3 },
           bright: { reward: weightedSum({ a: [brightness, 2] }), weight: -1 },
+          logged: { reward: lengths, weight: 0 },
         }),
       );
       expect(scores).toEqual([0.5 - 1, 1.5 - 1]);
       expect(Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, [...values]]))).toEqual({
         long: [0.5, 1.5],
         bright: [-1, -1],
+        logged: [1, 4],
         'bright.a': [1, 1],
       });
     }));

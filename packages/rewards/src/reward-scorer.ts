@@ -66,12 +66,15 @@ export class RewardScorer<M = unknown> {
   async #scoreParts(parts: ScoredSum<M>['parts'], call: Required<Parameters<BlackBoxReward<M>>>): Promise<BatchScores> {
     const terms = record<Float32Array>();
     const inner = record<Float32Array>();
+    const scores = call[1].map(() => 0);
     for (const [name, { reward, weight, cap = Infinity }] of Object.entries(parts)) {
       const scored = await new RewardScorer(reward, this.#engine).score(...call);
-      terms[name] = Float32Array.from(scored.scores, (score) => weight * Math.min(score, cap));
+      const capped = scored.scores.map((score) => Math.min(score, cap));
+      const summands = capped.map((score) => weight * score);
+      summands.forEach((summand, i) => (scores[i]! += summand));
+      terms[name] = Float32Array.from(weight === 0 ? capped : summands);
       for (const [term, values] of Object.entries(scored.terms)) inner[`${name}.${term}`] = values;
     }
-    const scores = call[1].map((_, i) => Object.values(terms).reduce((sum, values) => sum + values[i]!, 0));
     return { scores, terms: { ...terms, ...inner } };
   }
 
@@ -102,7 +105,7 @@ export interface ScoredSum<M = unknown> extends BlackBoxReward<M> {
 
 /**
  * Σ weight · min(score, cap) of rewards that need no gradient, each of which may be async. The terms are the summands
- * by name, then the parts' own as `name.term`.
+ * by name, at weight 0 min(score, cap), then the parts' own as `name.term`.
  */
 export function scoredSum<M = unknown>(parts: ScoredSum<M>['parts']): ScoredSum<M> {
   const sum: BlackBoxReward<M> = async (...args) => (await new RewardScorer(scored).score(...args)).scores;

@@ -11,6 +11,7 @@ import {
   tensor4d,
   tidy,
   type Tensor,
+  type Tensor1D,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -38,6 +39,8 @@ const combinators = {
   scaled: (of: <R extends RewardFunction>(fn: R) => RewardFunction) => scaled(of(brightness), -2.5),
   negated: (of) => negated(of(energy)),
   weightedSum: (of) => weightedSum({ brightness: [of(brightness), 3], energy: [of(energy), -0.5] }),
+  'weightedSum with a reward of weight 0': (of) =>
+    weightedSum({ brightness: [of(brightness), 3], energy: [of(energy), 0] }),
   nested: (of) =>
     weightedSum({ all: [weightedSum({ energy: [of(energy), 2] }), 0.25], bright: [scaled(of(brightness), 3), 1] }),
   capped: (of) => capped(of(brightness), 0.7),
@@ -135,6 +138,19 @@ describe('weightedSum', () => {
       expect(total![i]).toBeCloseTo(0.5 * e[i]! + 3 * b[i]!, 5);
     }
     expect(score(reward, images)).toEqual(total);
+  });
+
+  it('reports a reward of weight 0 with its own score, and leaves it out of the sum', () => {
+    const reward = weightedSum({ brightness: [brightness, 3], energy: [energy, 0] });
+    const images = pictures(2);
+    const [total, bright, logged] = outputs(reward, images);
+    expect(logged).toEqual(score(energy, images));
+    expect(total).toEqual(bright);
+    const gradientOf = (fn: RewardFunction) =>
+      values(
+        vjp((_, x) => fn(x as Tensor4D, ['', ''], [{}, {}]) as Tensor1D, {}, [images], tensor1d([1, 1])).inputs[0]!,
+      );
+    expect(gradientOf(reward)).toEqual(gradientOf(scaled(brightness, 3)));
   });
 
   it('passes prompts and metadata to its parts', () => {

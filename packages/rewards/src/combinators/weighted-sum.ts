@@ -7,7 +7,8 @@ type Parts<R> = Readonly<Record<string, readonly [reward: R, weight: number]>>;
 /**
  * Σ weight·reward. The terms are the products by the names of the parts, then the parts' own terms, unweighted, as
  * `name.term`. An engine can compile the sum if it can compile all parts.
- * @param parts name → [reward, weight]; weights are finite. A negative weight penalises, 0 only logs the term.
+ * @param parts name → [reward, weight]; weights are finite. A negative weight penalises. A reward of weight 0 is only
+ *   logged: its term is its own score, and the sum is the same without it.
  * @throws if there is no part, or a weight is not finite (lists all such weights)
  */
 export function weightedSum<M = unknown>(parts: Parts<ModelReward<M>>): ModelReward<M>;
@@ -19,8 +20,9 @@ export function weightedSum<M = unknown>(parts: Parts<RewardFunction<M>>): Detai
   const rewards = Object.fromEntries(names.map((name) => [name, parts[name]![0]]));
   return combine('weightedSum', rewards, {
     score: (scores) => {
-      const terms = scores.map((score, i) => mul(score, weights[i]!) as Tensor1D);
-      return [terms.reduce((sum, term) => add(sum, term)), ...terms];
+      const products = scores.map((score, i): Tensor1D => mul(score, weights[i]!));
+      const terms = products.map((product, i) => (weights[i] === 0 ? scores[i]! : product));
+      return [products.reduce((sum, product) => add(sum, product)), ...terms];
     },
     terms: names,
     rename: (name, term) => `${name}.${term}`,
