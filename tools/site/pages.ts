@@ -37,6 +37,7 @@ export const sections: readonly Section[] = [
       doc('Over-optimisation', 'guards'),
       doc('AlignProp or DDPO', 'efficiency'),
       doc('Memory and time', 'memory-and-time'),
+      doc('How long it takes', 'how-long'),
       doc('Benchmarks', 'benchmarks'),
       doc('Reports of runs', 'report'),
     ],

@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it, vi } from 'vitest';
 import { bundleCommand } from '../../../../fixtures/bundle-command.js';
@@ -97,7 +98,11 @@ describe('alignprop doctor', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     for (const name of ['onnxruntime (cpu)', 'tfjs (wasm)']) {
       expect(findings[name]).toMatchObject({ status: 'ok' });
-      expect((findings[name] as unknown as { gflops: number }).gflops).toBeGreaterThan(0);
+      const { gflops, cores } = findings[name] as unknown as { gflops: number; cores: number };
+      expect(gflops).toBeGreaterThan(0);
+      expect(cores).toBeGreaterThan(0);
+      expect(cores).toBeLessThan(availableParallelism() + 1);
+      expect(findings[name]!.text).toMatch(/^works, [\d.]+ GFLOP\/s on \d+\.\d of \d+ cores: a UNet call of SD 1\.5/);
     }
     expect(stdout).not.toContain(secret);
   });

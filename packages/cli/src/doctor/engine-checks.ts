@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { parseJson } from '@alignprop/autograd-ext/outside';
 import { findRuntime, rebuildCommand } from '@alignprop/autograd-ext';
 import type { Finding } from './finding.js';
@@ -34,17 +35,21 @@ export async function checkEngines(): Promise<readonly Finding[]> {
 /** Engines that the commands use by default. */
 const defaults: readonly ProbeName[] = ['onnxruntime:cpu', 'tfjs:wasm'];
 
+/** Devices and backends that compute on the cores of the processor. */
+const processors: readonly string[] = ['cpu', 'wasm'];
+
 async function checkEngine(probe: ProbeName): Promise<Finding> {
   const [engine, device] = probe.split(':') as [string, string];
   const name = `${engine} (${device})`;
   try {
-    const { gflops } = await probeInProcess(probe);
+    const { gflops, cores } = await probeInProcess(probe);
     const seconds = unetCall / gflops;
+    const used = processors.includes(device) ? ` on ${cores.toFixed(1)} of ${availableParallelism()} cores` : '';
     return {
       name,
       status: 'ok',
-      text: `works, ${rounded(gflops)} GFLOP/s: a UNet call of SD 1.5 takes about ${rounded(seconds)} s`,
-      values: { engine, device, gflops, unet_seconds: seconds },
+      text: `works, ${rounded(gflops)} GFLOP/s${used}: a UNet call of SD 1.5 takes about ${rounded(seconds)} s`,
+      values: { engine, device, gflops, cores, unet_seconds: seconds },
     };
   } catch (error) {
     const status = defaults.includes(probe) ? 'problem' : 'note';

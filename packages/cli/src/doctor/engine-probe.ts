@@ -20,6 +20,8 @@ export interface ProbeResult {
   readonly probe: ProbeName;
   /** Speed of a float32 matrix product, in 10^9 operations a second. */
   readonly gflops: number;
+  /** Cores that computed it on average; fewer than there are where other programs or few threads hold it back. */
+  readonly cores: number;
 }
 
 /** The engines and devices that may work here: every tfjs backend, and the devices that ONNX Runtime was built with. */
@@ -41,7 +43,7 @@ export async function runProbe(probe: ProbeName): Promise<ProbeResult> {
   const engine = await createEngine(engineOptions(probe));
   try {
     await checkNumbers(engine);
-    return { probe, gflops: await measure(engine) };
+    return { probe, ...(await measure(engine)) };
   } finally {
     engine.dispose();
   }
@@ -87,13 +89,15 @@ function expectClose(what: string, numbers: ArrayLike<number>, expected: readonl
 /** Milliseconds for which a matrix product is repeated. */
 const duration = 400;
 
-/** Multiplies square matrices, larger ones where that is quick. Returns 10^9 operations a second. */
-async function measure(engine: Engine): Promise<number> {
-  const small = await speed(engine, 128, 1);
+type Speed = Pick<ProbeResult, 'gflops' | 'cores'>;
+
+/** Multiplies square matrices, larger ones where that is quick. */
+async function measure(engine: Engine): Promise<Speed> {
+  const { gflops: small } = await speed(engine, 128, 1);
   return speed(engine, small > 20 ? 1024 : small > 2 ? 512 : 256, duration);
 }
 
-async function speed(engine: Engine, size: number, milliseconds: number): Promise<number> {
+async function speed(engine: Engine, size: number, milliseconds: number): Promise<Speed> {
   const a = randomUniform([size, size], -1, 1);
   const weight = randomUniform([size, size], -1, 1);
   const run = engine.compile((tree, x) => linear(x!, (tree as { weight: Tensor2D }).weight));
@@ -103,14 +107,15 @@ async function speed(engine: Engine, size: number, milliseconds: number): Promis
     product.dispose();
   };
   await once(); // compiles
-  const started = performance.now();
+  const [started, before] = [performance.now(), process.cpuUsage()];
   let runs = 0;
   do {
     await once();
     runs++;
   } while (performance.now() - started < milliseconds);
-  const seconds = (performance.now() - started) / 1000 / runs;
+  const seconds = (performance.now() - started) / 1000;
+  const { user, system } = process.cpuUsage(before);
   a.dispose();
   weight.dispose();
-  return (2 * size ** 3) / seconds / 1e9;
+  return { gflops: (2 * size ** 3 * runs) / seconds / 1e9, cores: (user + system) / 1e6 / seconds };
 }

@@ -39,7 +39,8 @@ export function addEngineOptions(command: Command): Command {
     .addOption(
       new Option(
         '--threads <n>',
-        'Number of threads of onnxruntime or of the backend tensorflow. (default: all cores)',
+        'Number of threads of onnxruntime or of the backend tensorflow. ' +
+          '(default: one for each physical core, of tensorflow all cores)',
       ).argParser(integerParser(1, 1024)),
     )
     .addOption(
