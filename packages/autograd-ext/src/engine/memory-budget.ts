@@ -19,7 +19,8 @@ export interface MemoryUser {
 export class MemoryBudget<User extends MemoryUser> {
   /** The activations that functions save until their gradient is asked for. */
   readonly residuals = new ResidualMemory();
-  readonly #users = new Set<User>();
+  /** The functions with gradients, which run while activations are saved. */
+  readonly #differentiated = new Set<User>();
   /** The functions that have sessions. */
   readonly #active = new Set<User>();
   /** The limit for the whole process, in bytes; undefined until it is known. */
@@ -30,14 +31,14 @@ export class MemoryBudget<User extends MemoryUser> {
     this.maxMemory = maxMemory;
   }
 
-  /** Counts a function in. */
-  add(user: User): void {
-    this.#users.add(user);
+  /** Counts a function with its gradient in. */
+  addDifferentiated(user: User): void {
+    this.#differentiated.add(user);
   }
 
-  /** Bytes for saved activations: what every function leaves free when it runs. */
+  /** Bytes for saved activations: what every function with its gradient leaves free when it runs. */
   get kept(): number {
-    return Math.min(...[...this.#users].map((user) => this.#beside(user.weights) - user.activationBytes));
+    return Math.min(...[...this.#differentiated].map((user) => this.#beside(user.weights) - user.activationBytes));
   }
 
   /** Bytes for a run of a function with its gradient: what its weights and the activations saved now leave free. */
@@ -46,8 +47,8 @@ export class MemoryBudget<User extends MemoryUser> {
   }
 
   /**
-   * Chooses the functions whose sessions have to end before another one runs: those with the largest weights first,
-   * until there is room. The caller ends them.
+   * Frees memory of saved activations that is not in use, and chooses the functions whose sessions have to end before
+   * another one runs, until there is room: those with the largest weights first. The caller ends them.
    * @param user the function that will run
    * @param saved bytes of the activations that it will save in new memory
    * @param isBusy tells whether a function runs now
@@ -60,7 +61,9 @@ export class MemoryBudget<User extends MemoryUser> {
       .sort((a, b) => sumOf(a.weights.values()) - sumOf(b.weights.values()));
     const ended: User[] = [];
     this.#active.add(user);
-    while (others.length > 0 && this.#needed(user, saved) > (this.maxMemory ?? Infinity)) {
+    const isShort = () => this.#needed(user, saved) > (this.maxMemory ?? Infinity);
+    if (isShort()) this.residuals.freeSpareBut(user);
+    while (others.length > 0 && isShort()) {
       ended.push(others.pop()!);
       this.end(ended.at(-1)!);
     }
@@ -75,7 +78,7 @@ export class MemoryBudget<User extends MemoryUser> {
 
   /** Counts a function out. */
   delete(user: User): void {
-    this.#users.delete(user);
+    this.#differentiated.delete(user);
     this.end(user);
   }
 

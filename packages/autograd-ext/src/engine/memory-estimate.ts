@@ -217,7 +217,7 @@ export class DryRunEngine implements Engine {
     const limit = (weights: ReadonlyMap<object, number>) => this.#memory.running(weights);
     const measure = async () => {
       const measured = await measureFunction(name(), { precision, limit }, fn, params, inputs, derivative);
-      this.#memory.add(measured);
+      if (derivative) this.#memory.addDifferentiated(measured);
       return measured;
     };
     const measured = cache.get(key) ?? measure();

@@ -176,7 +176,7 @@ export class OnnxRuntimeEngine implements Engine {
     });
     programs.set(key, program);
     this.#programs.add(program);
-    this.#memory.add(program);
+    if (derivative) this.#memory.addDifferentiated(program);
     return program;
   }
 

@@ -32,8 +32,7 @@ export class ResidualMemory {
    */
   fits(owner: object, bytes: number, limit: number): boolean {
     const added = this.added(owner, bytes);
-    if (this.bytes + added > limit)
-      [...this.#spare.keys()].forEach((other) => other !== owner && this.freeSpare(other));
+    if (this.bytes + added > limit) this.freeSpareBut(owner);
     return this.bytes + added <= limit;
   }
 
@@ -54,6 +53,11 @@ export class ResidualMemory {
   /** Makes a block available to the owner's next run. */
   release(owner: object, buffers: readonly OutputBuffer[], bytes: number): void {
     this.#spare.set(owner, [...(this.#spare.get(owner) ?? []), { buffers, bytes }]);
+  }
+
+  /** Frees the spare blocks of all owners but one. */
+  freeSpareBut(owner: object): void {
+    for (const other of [...this.#spare.keys()]) if (other !== owner) this.freeSpare(other);
   }
 
   /** Frees the spare blocks of an owner. */
