@@ -1,8 +1,10 @@
-// npm run bench:report -- --model FOLDER [--python python3 --rounds 3 --threads 2 --only unet,step,short]
+// npm run bench:report -- --model FOLDER [--sdxl FOLDER --taesd FOLDER --python python3 --rounds 3 --threads 2
+//   --only unet,step,short]
 // Measures ours and PyTorch's program alternately, one round of all cases after the other, and writes every measurement
-// to docs/benchmarks.json and the table into docs/benchmarks.md. FOLDER is a pipeline of the shapes of Stable Diffusion
-// 1.5 (random-stable-diffusion.ts); python needs torch, diffusers, transformers and peft. A round that was stopped goes
-// on where it was. Nothing else may run on the machine.
+// to docs/benchmarks.json and the table into docs/benchmarks.md. The folders are of the shapes of Stable Diffusion 1.5,
+// of SDXL and of a tiny decoder (random-stable-diffusion.ts writes them); cases without their folder are left out.
+// Python needs torch, diffusers, transformers and peft. A round that was stopped goes on where it was. Nothing else may
+// run on the machine.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
@@ -10,6 +12,7 @@ import { cpus, totalmem } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { estimatorNames } from '@alignprop/trainer';
 import { median, type WatchedRow } from './table.js';
 import { watchMemory } from './watch-memory.js';
 import { writePage } from './write-page.js';
@@ -17,6 +20,8 @@ import { writePage } from './write-page.js';
 const { values: flags } = parseArgs({
   options: {
     model: { type: 'string' },
+    sdxl: { type: 'string' },
+    taesd: { type: 'string' },
     python: { type: 'string', default: 'python3' },
     rounds: { type: 'string', default: '3' },
     threads: { type: 'string', default: '2' },
@@ -27,12 +32,24 @@ const { values: flags } = parseArgs({
 /** A case: the flags of main.ts for our program, and of torch_step.py for PyTorch's if it has one. */
 interface Case {
   readonly label: string;
+  /** The flag of the folder that it needs beside the model. */
+  readonly needs?: 'sdxl' | 'taesd';
   readonly ours: readonly string[];
+  /** The options of `alignprop train --dry-run` for the same step. */
+  readonly dryRun?: readonly string[];
   readonly torch?: readonly string[];
 }
 
+const five = ['--sample-num-steps', '5', '--estimator', 'draft-k'];
+const one = ['--sample-num-steps', '1', '--estimator', 'full', '--scheduler', 'euler', '--sample-guidance-scale', '0'];
 const step = ['--only', 'train', '--runs', '1', '--steps', '5', '--attached', '1'];
 const turbo = ['--only', 'train', '--runs', '1', '--steps', '1', '--attached', '1', '--scheduler', 'euler'];
+
+/** A step with another estimator, measured once as it starts: some steps of a chain would take minutes more. */
+const estimator = (name: string): Case => ({
+  label: `first training step with --estimator ${name}`,
+  ours: ['--only', 'train', '--runs', '0', '--steps', '5', '--estimator', name],
+});
 
 const cases: Readonly<Record<string, Case>> = {
   unet: {
@@ -48,13 +65,39 @@ const cases: Readonly<Record<string, Case>> = {
   step: {
     label: 'training step, 5 DDIM steps, 1 attached',
     ours: step,
+    dryRun: five,
     torch: ['--steps', '5', '--attach', 'last:1'],
   },
-  short: { label: 'the same with --max-memory 6200MB', ours: [...step, '--max-memory', '6200'] },
+  short: {
+    label: 'the same with --max-memory 6200MB',
+    ours: [...step, '--max-memory', '6200'],
+    dryRun: [...five, '--max-memory', '6200MB'],
+  },
   turbo: {
     label: 'training step, 1 Euler step without guidance',
     ours: [...turbo, '--guidance', '0'],
+    dryRun: one,
     torch: ['--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0'],
+  },
+  'turbo-tiny': {
+    label: 'the same with a tiny decoder for the reward',
+    needs: 'taesd',
+    ours: [...turbo, '--guidance', '0', '--reward-decoder', flags.taesd ?? ''],
+    dryRun: [...one, '--reward-decoder', flags.taesd ?? ''],
+    torch: ['--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0', '--tiny-decoder'],
+  },
+  sdxl: {
+    label: 'training step of SDXL at 512×512, 1 Euler step, --max-memory 14500MB',
+    needs: 'sdxl',
+    ours: [...turbo, '--guidance', '0', '--size', '512', '--max-memory', '14500', '--model', flags.sdxl ?? ''],
+    dryRun: [...one, '--model', flags.sdxl ?? '', '--max-memory', '14500MB', '--height', '512', '--width', '512'],
+    torch: ['--model', 'sdxl', '--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0'],
+  },
+  three: {
+    label: 'training step, 5 DDIM steps, 3 attached',
+    ours: ['--only', 'train', '--runs', '0', '--steps', '5', '--attached', '3'],
+    dryRun: [...five, '--estimator-steps', '3'],
+    torch: ['--steps', '5', '--attach', 'last:3'],
   },
   conditional: {
     label: 'training step with --cfg-gradient conditional',
@@ -63,6 +106,7 @@ const cases: Readonly<Record<string, Case>> = {
   interval: { label: 'training step with --guidance-interval 0.4,1', ours: [...step, '--guidance-interval', '0.4,1'] },
   crop: { label: 'training step with --reward-crop 256', ours: [...step, '--reward-crop', '256'] },
   features: { label: 'training step with --reuse-features 2', ours: [...step, '--reuse-features', '2'] },
+  ...Object.fromEntries(estimatorNames.map((name) => [name, estimator(name)])),
 };
 
 /** One run of one program. */
@@ -75,23 +119,29 @@ interface Measured {
   readonly first?: number;
   /** The largest proportional set size of the program's processes, in bytes. */
   readonly memory: number;
+  /** The memory that the dry run of our program predicts, in bytes. */
+  readonly predicted?: number;
 }
 
 if (!flags.model) throw new Error('bench:report: got no --model, expected the folder of a pipeline.');
 const page = fileURLToPath(new URL('../../docs/benchmarks', import.meta.url));
 const state = `${page}.json`;
-const names = flags.only?.split(',') ?? Object.keys(cases);
-const unknown = names.filter((name) => !cases[name]);
+const asked = flags.only?.split(',') ?? Object.keys(cases);
+const unknown = asked.filter((name) => !cases[name]);
 if (unknown.length > 0)
   throw new Error(`bench:report: got ${unknown.join(', ')}, expected some of ${Object.keys(cases).join(', ')}.`);
+const names = asked.filter((name) => !cases[name]!.needs || flags[cases[name]!.needs]);
 
 const measured: Measured[] = existsSync(state)
   ? (JSON.parse(readFileSync(state, 'utf8')) as { measured: Measured[] }).measured
   : [];
 for (let round = 1; round <= Number(flags.rounds); round++)
   for (const name of names) {
-    const { ours, torch } = cases[name]!;
-    await measureOnce({ case: name, program: 'ours', round }, () => measureOurs(ours));
+    const { ours, dryRun, torch } = cases[name]!;
+    await measureOnce({ case: name, program: 'ours', round }, async () => ({
+      ...(await measureOurs(ours)),
+      ...(dryRun && { predicted: await predict(dryRun) }),
+    }));
     if (torch) await measureOnce({ case: name, program: 'PyTorch', round }, () => measureTorch(torch));
   }
 
@@ -113,7 +163,23 @@ async function measureOurs(args: readonly string[]): Promise<Pick<Measured, 'sec
   const all = ['--engine', 'onnxruntime', '--model', flags.model!, '--threads', flags.threads, '--json', ...args];
   const { output } = await run(process.execPath, [...process.execArgv, main, ...all]);
   const [row] = JSON.parse(output) as WatchedRow[];
-  return { seconds: median(row!.seconds), first: row!.first, memory: row!.peakInUse! };
+  return {
+    seconds: row!.seconds.length > 0 ? median(row!.seconds) : row!.first,
+    first: row!.first,
+    memory: row!.peakInUse!,
+  };
+}
+
+/** Returns the memory that a dry run predicts, in bytes. */
+async function predict(args: readonly string[]): Promise<number> {
+  const main = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url));
+  const [images, reward] = [
+    ['--train-batch-size', '1', '--train-gradient-accumulation-steps', '1'],
+    'jpeg-compressibility',
+  ];
+  const common = ['train', '--dry-run', '--json', '--model', flags.model!, '--reward', reward, '--no-guard', ...images];
+  const { output } = await run(process.execPath, [...process.execArgv, main, ...common, ...args]);
+  return (JSON.parse(output) as { memory: { total: number } }).memory.total;
 }
 
 /** Runs torch_step.py. */
@@ -153,7 +219,7 @@ function table(): string {
     const [ours, torch] = [of('ours'), of('PyTorch')];
     return ours.length > 0 ? [[label, ...columns(ours, torch)]] : [];
   });
-  const head = ['', 'ours, s', 'PyTorch, s', 'ratio', 'ours, MB in use', 'PyTorch, MB in use', 'ratio'];
+  const head = ['', 'ours, s', 'PyTorch, s', 'ratio', 'ours, MB in use', 'dry run, MB', 'PyTorch, MB in use', 'ratio'];
   return [head, head.map((_, i) => (i === 0 ? '---' : '---:')), ...rows]
     .map((row) => `| ${row.join(' | ')} |`)
     .join('\n');
@@ -173,6 +239,7 @@ function columns(ours: readonly Measured[], torch: readonly Measured[]): readonl
     cell(torch, seconds, 1),
     ratio(seconds),
     cell(ours, megabytes, 0),
+    ours[0]!.predicted ? (ours[0]!.predicted / 1e6).toFixed(0) : '',
     cell(torch, megabytes, 0),
     ratio(megabytes),
   ];

@@ -1,6 +1,6 @@
 """The peer: one AlignProp optimizer step as TRL does it (diffusers + peft + torch), timed.
 
-  python tools/bench/torch_step.py --model DIR|sd15 [--size 64] [--steps 50] [--attach last:1|all|mask:i,j,...] [--batch 1] [--dtype fp32|bf16] [--no-checkpoint] [--reps 1]
+  python tools/bench/torch_step.py --model DIR|sd15|sdxl [--size 64] [--steps 50] [--attach last:1|all|mask:i,j,...] [--batch 1] [--dtype fp32|bf16] [--no-checkpoint] [--reps 1]
       [--guidance 5] [--scheduler ddim|euler] [--tiny-decoder]
 Few-step models: --scheduler euler (trailing timesteps) --steps 1 --guidance 0 (one UNet row).
 --tiny-decoder is a TAESD of random weights.
@@ -30,6 +30,15 @@ if a.model == "sd15":
     vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
     sched = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     ctx = torch.randn(1, 77, 768); unc = torch.randn(1, 77, 768)
+elif a.model == "sdxl":
+    unet = UNet2DConditionModel(sample_size=64, layers_per_block=2, block_out_channels=(320, 640, 1280), cross_attention_dim=2048, attention_head_dim=(5, 10, 20),
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
+        transformer_layers_per_block=(1, 2, 10), use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=2816)
+    vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, scaling_factor=0.13025,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
+    sched = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+    ctx = torch.randn(1, 77, 2048); unc = torch.randn(1, 77, 2048)
 else:
     pipe = StableDiffusionPipeline.from_pretrained(a.model, safety_checker=None, torch_dtype=torch.float32)
     unet, vae, sched = pipe.unet, pipe.vae, DDIMScheduler.from_config(pipe.scheduler.config)
@@ -48,18 +57,23 @@ att = set(range(T)) if a.attach == "all" else set(range(T - int(a.attach[5:]), T
 S = a.size or unet.config.sample_size
 guided = w > 1; rows = 2 if guided else 1
 emb = torch.cat([unc.expand(B, -1, -1), ctx.expand(B, -1, -1)][2 - rows:]).to(dt)
+added = None
+if a.model == "sdxl":
+    size = 8.0 * S
+    added = dict(text_embeds=torch.randn(rows * B, 1280).to(dt), time_ids=torch.tensor([[size, size, 0, 0, size, size]] * rows * B).to(dt))
+def noise(z, t): return unet(z, t, emb, added_cond_kwargs=added)[0]
 def guide(e):
     if not guided: return e
     u, c = e.chunk(2); return u + w * (c - u)
 sched.set_timesteps(T); gap = sched.config.num_train_timesteps // T
 with torch.no_grad():
-    z = torch.randn(rows * B, 4, S, S).to(dt); unet(z, 500, emb)
-    t0 = time.perf_counter(); unet(z, 500, emb); fwd = time.perf_counter() - t0
+    z = torch.randn(rows * B, 4, S, S).to(dt); noise(z, 500)
+    t0 = time.perf_counter(); noise(z, 500); fwd = time.perf_counter() - t0
 def image():
     sched.set_timesteps(T); x = (torch.randn(B, 4, S, S) * sched.init_noise_sigma).to(dt)
     with torch.no_grad():
         for t in sched.timesteps:
-            x = sched.step(guide(unet(torch.cat([sched.scale_model_input(x, t)] * rows), t, emb)[0]), t, x).prev_sample
+            x = sched.step(guide(noise(torch.cat([sched.scale_model_input(x, t)] * rows), t)), t, x).prev_sample
         return vae.decode(x / vae.config.scaling_factor).sample
 if a.only != "step":
     best = fwd
@@ -71,7 +85,7 @@ def step():
     sched.set_timesteps(T); x = (torch.randn(B, 4, S, S) * sched.init_noise_sigma).to(dt)
     for i, t in enumerate(sched.timesteps):
         inp = torch.cat([sched.scale_model_input(x, t)] * rows)
-        e = unet(inp, t, emb)[0] if a.no_checkpoint else cp.checkpoint(lambda q: unet(q, t, emb)[0], inp, use_reentrant=False)
+        e = noise(inp, t) if a.no_checkpoint else cp.checkpoint(lambda q: noise(q, t), inp, use_reentrant=False)
         if i not in att: e = e.detach()
         e = guide(e)
         if is_euler: x = sched.step(e, t, x).prev_sample; continue
