@@ -1,21 +1,15 @@
-import { readdirSync } from 'node:fs';
 import { defaultServerConditions } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 // Tests run on the sources: the custom export condition makes every @alignprop/* import resolve to src/.
 const conditions = ['@alignprop/source', ...defaultServerConditions];
 
-/** One project per package, so that `vitest run --project lora` and Nx's cached `test` targets run a package alone. */
-const packages = readdirSync(new URL('packages', import.meta.url)).map((name) => ({
-  extends: true as const,
-  test: { name, include: [`packages/${name}/src/**/*.test.ts`] },
-}));
-
+// One project for all packages: workers are shared only within a project, and each one compiles and loads anew.
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    projects: [...packages, { extends: true, test: { name: 'tools', include: ['tools/**/*.test.ts'] } }],
+    include: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts'],
     env: { NO_COLOR: '1' }, // with CI set, colours would stand in messages that tests read
     testTimeout: 600_000,
     hookTimeout: 600_000,
