@@ -1,5 +1,5 @@
 // Pictures of SDXL, few-step and latent consistency models against diffusers.
-import { cpSync } from 'node:fs';
+import { cpSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { gather, reshape, slice, tensor2d, zeros, type Tensor, type Tensor4D } from '@tensorflow/tfjs-core';
@@ -25,12 +25,23 @@ interface Run {
 const folder = temporaryFolder();
 const model = fixturePath('sdxl-tiny/model');
 
-/** Copies a model and lays files over it. */
+/** A copy of a model with files laid over it. */
 function overlaid(name: string, base: string, overlay: string): string {
   const target = join(folder, name);
+  if (existsSync(target)) return target;
   cpSync(fixturePath(base), target, { recursive: true });
   cpSync(fixturePath(overlay), target, { recursive: true });
   return target;
+}
+
+/** Opens models on an engine, each path once. */
+function modelsOn(engine: () => Engine): (path: string) => Promise<StableDiffusionPipeline> {
+  const opened = new Map<string, Promise<StableDiffusionPipeline>>();
+  return (path) => {
+    const model = opened.get(path) ?? StableDiffusionPipeline.fromPretrained(path, { engine: engine() });
+    opened.set(path, model);
+    return model;
+  };
 }
 
 const row = (x: Tensor, i: number) => reshape(gather(x, [i]), x.shape.slice(1));
@@ -78,7 +89,7 @@ describe.each(engineNames)('StableDiffusionPipeline on %s', (name) => {
   });
   afterAll(() => engine.dispose());
 
-  const open = (path: string) => StableDiffusionPipeline.fromPretrained(path, { engine });
+  const open = modelsOn(() => engine);
   const withScheduler = (pipeline: StableDiffusionPipeline, { scheduler, original_inference_steps }: Run) =>
     scheduler === undefined && original_inference_steps === undefined
       ? pipeline
@@ -161,15 +172,21 @@ interface ImageCase {
 const { cases: imageCases } = fixtureJson<{ cases: Record<string, ImageCase> }>('image-to-image/case.json');
 
 describe.each(engineNames)('an image to start from on %s', (name) => {
+  let engine: Engine;
+  beforeAll(async () => {
+    engine = await startEngine(name);
+  });
+  afterAll(() => engine.dispose());
+  const open = modelsOn(() => engine);
+
   const isSingleStep = ([, { scheduler }]: [string, ImageCase]) => /^(DDIM|Euler)/.test(scheduler);
   // The steps of the other schedulers are the same functions on every engine.
   const drawn = Object.entries(imageCases).filter((entry) => name === 'wasm' || isSingleStep(entry));
 
   it.each(drawn)('is drawn over as diffusers does: %s', async (label, golden) => {
-    const engine = await startEngine(name);
     const io = await fixtureTensors('image-to-image/io.safetensors');
     const folder = golden.model === 'lcm' ? overlaid('lcm-image', 'sd15-tiny/model', 'lcm/overlay') : undefined;
-    const base = await StableDiffusionPipeline.fromPretrained(folder ?? fixturePath(golden.model), { engine });
+    const base = await open(folder ?? fixturePath(golden.model));
     const config = { ...base.scheduler.config, ...golden.scheduler_options };
     const pipeline = base.with({ scheduler: schedulerFor(golden.scheduler, config) });
     const { images } = await pipeline.generate(golden.prompt, {
@@ -184,12 +201,10 @@ describe.each(engineNames)('an image to start from on %s', (name) => {
       eta: golden.eta,
     });
     expectClose(toNCHW(images), io[`${label}.result`]!, 1e-3, label);
-    engine.dispose();
   });
 
   it('is refused with sizes, strengths and schedulers that do not fit', async () => {
-    const engine = await startEngine(name);
-    const pipeline = await StableDiffusionPipeline.fromPretrained(fixturePath('sd2-tiny/model'), { engine });
+    const pipeline = await open(fixturePath('sd2-tiny/model'));
     const image = zeros([1, 16, 24, 3]) as Tensor4D;
     const refusal = (options: GenerateOptions, from = pipeline) =>
       expect(from.generate('a', { image, numInferenceSteps: 2, ...options })).rejects;
@@ -201,10 +216,7 @@ describe.each(engineNames)('an image to start from on %s', (name) => {
     const scheduler = schedulerFor('PNDMScheduler', { ...pipeline.scheduler.config, skip_prk_steps: false });
     const rungeKutta = refusal({ numInferenceSteps: 8, strength: 0.5 }, pipeline.with({ scheduler }));
     await rungeKutta.toThrow(/PNDMScheduler: skip_prk_steps got false for a chain that starts in the middle/);
-    const consistency = await StableDiffusionPipeline.fromPretrained(
-      overlaid('lcm-image', 'sd15-tiny/model', 'lcm/overlay'),
-      { engine },
-    );
+    const consistency = await open(overlaid('lcm-image', 'sd15-tiny/model', 'lcm/overlay'));
     const ddim = consistency.with({ scheduler: schedulerFor('ddim', consistency.scheduler.config) });
     await refusal({}, ddim).toThrow(/consistency model with DDIMScheduler, expected LCMScheduler/);
     await refusal({ numInferenceSteps: 9, strength: 0.1 }, consistency).toThrow(/expected an integer from 1 to .* = 5/);
