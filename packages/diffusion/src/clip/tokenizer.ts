@@ -147,7 +147,8 @@ export class CLIPTokenizer {
 
   /** Returns the texts by which added tokens are found in a prompt, each once, in the order of the prompt. */
   addedTextsIn(prompt: string): string[] {
-    const tokens = this.#ids(prompt).flatMap((id) => this.#added.get(this.#tokens.get(id)!) ?? []);
+    const added = new Map(this.#files.addedTokens.map((token) => [token.id, token]));
+    const tokens = this.#ids(prompt).flatMap((id) => added.get(id) ?? []);
     return [...new Set(tokens.map(({ content, normalized }) => (normalized ? normalize(content) : content)))];
   }
 
