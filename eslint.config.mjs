@@ -18,7 +18,8 @@ const tests = ['**/*.test.ts', '**/__fixtures__/**', 'fixtures/**'];
 const nodeSeams = [
   'packages/autograd-ext/src/{backend,optional-package,tensorflow}.ts',
   'packages/autograd-ext/src/engine/onnxruntime/runtime/{node-runtime,onnx-runtime,process-runtime}.ts',
-  'packages/autograd-ext/src/engine/onnxruntime/runtime/{session-process,temporary-folder,weight-files}.ts',
+  'packages/autograd-ext/src/engine/onnxruntime/runtime/{session-process,temporary-folder}.ts',
+  'packages/autograd-ext/src/engine/onnxruntime/runtime/{thread-count,weight-files}.ts',
   'packages/autograd-ext/src/weights/**/*.ts',
   'packages/trainer/src/collective/launcher.ts',
   'packages/trainer/src/run/{check*,earlier-run,folder,join-ranks,lock,manifest,published-files,run-start}.ts',

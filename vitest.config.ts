@@ -10,7 +10,8 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     include: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts'],
-    env: { NO_COLOR: '1' }, // with CI set, colours would stand in messages that tests read
+    // With CI set, colours would stand in messages that tests read. Test files run side by side, each on one thread.
+    env: { NO_COLOR: '1', OMP_NUM_THREADS: '1' },
     testTimeout: 600_000,
     hookTimeout: 600_000,
     pool: 'forks',

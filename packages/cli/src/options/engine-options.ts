@@ -40,7 +40,7 @@ export function addEngineOptions(command: Command): Command {
       new Option(
         '--threads <n>',
         'Number of threads of onnxruntime or of the backend tensorflow. ' +
-          '(default: one for each physical core, of tensorflow all cores)',
+          '(default: OMP_NUM_THREADS or one for each physical core, of tensorflow all cores)',
       ).argParser(integerParser(1, 1024)),
     )
     .addOption(

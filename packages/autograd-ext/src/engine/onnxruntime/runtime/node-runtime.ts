@@ -3,6 +3,7 @@ import type { Tensor as OrtTensor } from 'onnxruntime-node';
 import { startNodeSession } from './node-session.js';
 import { findRuntime } from './onnx-runtime.js';
 import type { OnnxRuntime } from './runtime.js';
+import { threadCount } from './thread-count.js';
 import { tensorOf, valueOf, type Feeds, type Session, type SessionGraph, type SessionOptions } from './session.js';
 import { WeightFiles } from './weight-files.js';
 
@@ -19,7 +20,10 @@ export const nodeRuntime: OnnxRuntime = {
 async function startSession(graph: SessionGraph, options: SessionOptions): Promise<Session> {
   const { runtime, problem } = await findRuntime();
   if (!runtime) throw new Error(`OnnxRuntimeEngine: ${problem.reason}. ${problem.remedy}\nOr use the tfjs engine.`);
-  const session = await startNodeSession(runtime, graph, options);
+  const session = await startNodeSession(runtime, graph, {
+    ...options,
+    threads: options.threads ?? (await threadCount()),
+  });
   return {
     async run(feeds, into) {
       const values = session.inputNames.map((name) => [name, toRuntime(feeds[name]!)] as const);

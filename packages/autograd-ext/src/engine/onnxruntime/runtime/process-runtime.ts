@@ -5,6 +5,7 @@ import { findRuntime } from './onnx-runtime.js';
 import { graphMemory } from './peak-memory.js';
 import type { OnnxRuntime, WeightStore } from './runtime.js';
 import { SessionProcess } from './session-process.js';
+import { threadCount } from './thread-count.js';
 import {
   tensorOf,
   valueOf,
@@ -116,7 +117,11 @@ async function startIn(
   const inputNames = await host.request<readonly string[]>('start', {
     session,
     graph: { model, outputs: outputs.map(({ shape, dtype }) => ({ shape, dtype })) },
-    options: { ...options, profile: profile && resolve(profile) }, // this process may have changed its folder
+    options: {
+      ...options,
+      threads: options.threads ?? (await threadCount()),
+      profile: profile && resolve(profile), // this process may have changed its folder
+    },
   });
   return {
     async run(feeds, into = []) {

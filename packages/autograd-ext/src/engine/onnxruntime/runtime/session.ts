@@ -10,7 +10,7 @@ export const relayoutLimit = 2 ** 28;
 
 export interface SessionOptions {
   readonly device: Device;
-  /** Threads per operator; all cores by default. */
+  /** Threads per operator; by default the environment's OMP_NUM_THREADS, or one for each physical core. */
   readonly threads?: number;
   /**
    * Rearranges the weights of convolutions, and computes what depends on weights alone once, when it starts: a tenth
