@@ -169,7 +169,8 @@ describe('pushToHub, after a fault that may pass', () => {
     hub.requests.length = 0;
     hub.fault = () => ({ status: 429, headers: { 'retry-after': '3600' } });
     await expect(push()).rejects.toThrow(/got 429 .* Wait, and push again\./);
-    expect(hub.requests).toHaveLength(1);
+    // The other upload of the first push may still be repeated.
+    expect(hub.requests.filter((request) => !isUpload(request))).toHaveLength(1);
   });
 
   it('opens no second pull request where the answer to the first is lost', async () => {
