@@ -1,5 +1,5 @@
 import { registerKernel, tidy, type Tensor } from '@tensorflow/tfjs-core';
-import type { WasmBackend } from '../registry/wasm-backend.js';
+import { allocate, type WasmBackend } from '../registry/wasm-backend.js';
 import { simdOn, type Simd, type WasmMemory } from '../simd/instance.js';
 
 /** The attributes of the attention kernels. */
@@ -180,7 +180,7 @@ class AttentionCall {
     this.rowStride = channels * 4;
     const scoreStride = this.paddedKeys * 4;
     const [headBytes, scoreBytes] = [this.width * scoreStride, blockRows * scoreStride];
-    this.scratch = backend.wasm._malloc(2 * headBytes + 2 * scoreBytes);
+    this.scratch = allocate(backend, 2 * headBytes + 2 * scoreBytes);
     this.keysT = matrix(this.scratch, scoreStride);
     this.valuesT = matrix(this.scratch + headBytes, scoreStride);
     this.p = matrix(this.scratch + 2 * headBytes, scoreStride);

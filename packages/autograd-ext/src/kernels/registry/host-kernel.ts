@@ -2,7 +2,7 @@ import { registerKernel, type KernelBackend, type TensorInfo } from '@tensorflow
 import { elementCount } from '../../params.js';
 import { simdOn, type Simd } from '../simd/instance.js';
 import type { CpuBackend } from './cpu-backend.js';
-import type { WasmBackend } from './wasm-backend.js';
+import { allocate, type WasmBackend } from './wasm-backend.js';
 
 /** A tensor inside a host kernel: a view of its float32 values in the backend's memory. */
 export interface HostTensor {
@@ -75,10 +75,14 @@ function run<A extends object>(
   return output;
 }
 
-function withScratch({ wasm }: WasmBackend, bytes: number, use: (address: number) => void): void {
-  const scratch = bytes ? wasm._malloc(bytes) : 0;
-  use(scratch);
-  if (bytes) wasm._free(scratch);
+function withScratch(backend: WasmBackend, bytes: number, use: (address: number) => void): void {
+  if (bytes === 0) return use(0);
+  const scratch = allocate(backend, bytes);
+  try {
+    use(scratch);
+  } finally {
+    backend.wasm._free(scratch);
+  }
 }
 
 /** Maps the values that are defined: tfjs passes optional inputs as undefined. */

@@ -14,3 +14,15 @@ export type WasmBackend = KernelBackend & {
   /** A view of the tensor's values, valid until the next allocation. */
   typedArrayFromHeap(tensor: TensorInfo): Float32Array | Int32Array;
 };
+
+/**
+ * Allocates memory for a kernel, to be freed with `_free`.
+ * @returns its address, which `_malloc` returns as a negative number from 2 GiB on
+ * @throws if tfjs's memory is full
+ */
+export function allocate({ wasm }: WasmBackend, bytes: number): number {
+  const address = wasm._malloc(bytes) >>> 0;
+  if (address === 0)
+    throw new Error(`wasm: got no memory for ${bytes} bytes. Dispose of tensors, or use less of them.`);
+  return address;
+}
