@@ -69,9 +69,9 @@ const cases: Readonly<Record<string, Case>> = {
     torch: ['--steps', '5', '--attach', 'last:1'],
   },
   short: {
-    label: 'the same with --max-memory 6200MB',
-    ours: [...step, '--max-memory', '6200'],
-    dryRun: [...five, '--max-memory', '6200MB'],
+    label: 'the same with --max-memory 5800MB',
+    ours: [...step, '--max-memory', '5800'],
+    dryRun: [...five, '--max-memory', '5800MB'],
   },
   turbo: {
     label: 'training step, 1 Euler step without guidance',
