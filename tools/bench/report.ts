@@ -80,7 +80,7 @@ const cases: Readonly<Record<string, Case>> = {
     torch: ['--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0'],
   },
   'turbo-tiny': {
-    label: 'the same with a tiny decoder for the reward',
+    label: 'training step, 1 Euler step without guidance, tiny decoder for the reward',
     needs: 'taesd',
     ours: [...turbo, '--guidance', '0', '--reward-decoder', flags.taesd ?? ''],
     dryRun: [...one, '--reward-decoder', flags.taesd ?? ''],
