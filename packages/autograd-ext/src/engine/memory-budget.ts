@@ -2,8 +2,8 @@ import { sumOf } from './onnxruntime/graph/graph.js';
 import { ResidualMemory } from './onnxruntime/runtime/residual-memory.js';
 
 /**
- * Bytes of a process without weights and activations: Node, tfjs, ONNX Runtime, compiled graphs, and an adapter with its
- * optimizer. Measured with the shapes of Stable Diffusion 1.5.
+ * Bytes of a process without weights and activations: Node, tfjs, ONNX Runtime, compiled graphs, and an adapter with
+ * its optimizer. Measured with the shapes of Stable Diffusion 1.5.
  */
 export const processBytes = 4.8e8;
 
