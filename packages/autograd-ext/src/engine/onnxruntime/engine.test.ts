@@ -226,6 +226,23 @@ describe('OnnxRuntimeEngine', () => {
     expect(await run.forward!(params, [deep()])).toBeUndefined();
   });
 
+  it.each([false, true])(
+    'keeps what a function saved when it is compiled again, in its own process: %o',
+    async (own) => {
+      let factor = 2;
+      const scaled: ModelFunction = (params, x) => mul(mlp(params, x!) as Tensor, factor);
+      const run = makeEngine({ ownProcess: own }).compileVjp(scaled, { wrt: [0], refresh: true });
+      const [params, dy] = [deepTree(), ones([2, 1])];
+      const expected = vjp(scaled, params, [deep()]);
+      const first = (await run.forward!(params, [deep()]))!;
+      factor = 3;
+      const second = (await run.forward!(params, [deep()]))!;
+      const { inputs } = await first.backward(dy);
+      close(inputs[0]!, expected.inputs[0]!);
+      [first, second].forEach((saved) => saved.release());
+    },
+  );
+
   it('compiles again after dispose', async () => {
     const engine = makeEngine();
     const run = engine.compile(mlp);

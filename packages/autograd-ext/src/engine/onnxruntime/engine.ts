@@ -106,7 +106,10 @@ export class OnnxRuntimeEngine implements Engine {
 
   /** Ends all sessions and deletes the temporary file. Compiled functions compile again on their next call. */
   dispose(): void {
-    for (const program of this.#programs) void this.#release(program);
+    for (const program of this.#programs) {
+      this.#forget(program);
+      void program.dispose();
+    }
     void this.#weights.dispose();
   }
 
@@ -158,7 +161,10 @@ export class OnnxRuntimeEngine implements Engine {
     if (existing && !refresh) return existing;
     const recording = recordFunction(fn, params, inputs.map(specOf), derivative);
     if (existing?.isOf(recording)) return existing;
-    if (existing) void this.#release(existing);
+    if (existing) {
+      this.#forget(existing);
+      void existing.release();
+    }
     const { threads, profile, relayout, onCompile } = this.#options;
     const session = { device: this.device, threads, profile, relayout };
     const check = () =>
@@ -186,10 +192,9 @@ export class OnnxRuntimeEngine implements Engine {
     return ownProcess ? processRuntime : this.#runtime;
   }
 
-  #release(program: Program): Promise<void> {
+  #forget(program: Program): void {
     this.#programs.delete(program);
     this.#memory.delete(program);
-    return program.release();
   }
 
   /** Identifies calls that share a program: by input shapes, frozen leaves and stand-ins. */

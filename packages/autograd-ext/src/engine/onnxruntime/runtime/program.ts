@@ -66,6 +66,7 @@ export class Program implements MemoryUser {
   readonly #sessions = new Map<string, Promise<Session>>();
   /** The residuals of forward runs that are in use. */
   readonly #kept = new Set<readonly OutputBuffer[]>();
+  #isReleased = false;
   #cachedSplit: FittingSplit | undefined;
   #cachedWeights: ReadonlyMap<object, number> | undefined;
   #cachedActivationBytes: number | undefined;
@@ -188,7 +189,9 @@ export class Program implements MemoryUser {
 
   /** Lets the next forward run reuse the memory of residuals. Further calls do nothing. */
   releaseResiduals(residuals: readonly OutputBuffer[]): void {
-    if (this.#kept.delete(residuals)) this.#options.memory.release(this, residuals, this.residualBytes);
+    if (!this.#kept.delete(residuals)) return;
+    this.#options.memory.release(this, residuals, this.residualBytes);
+    if (this.#isReleased) this.#options.memory.freeSpare(this);
   }
 
   /** Ends all sessions until the next run. Residuals in use stay. */
@@ -199,10 +202,16 @@ export class Program implements MemoryUser {
     for (const session of sessions) await (await session).release();
   }
 
-  /** Ends all sessions for good, and frees all residuals. */
+  /** Ends all sessions after the last forward run. Residuals in use stay until they are released. */
   release(): Promise<void> {
-    this.#kept.forEach((residuals) => this.releaseResiduals(residuals));
+    this.#isReleased = true;
     return this.rest();
+  }
+
+  /** Ends all sessions for good, and frees all residuals. */
+  dispose(): Promise<void> {
+    this.#kept.forEach((residuals) => this.releaseResiduals(residuals));
+    return this.release();
   }
 
   /** The number of outputs of the function itself. */
