@@ -40,8 +40,17 @@ interface Case {
   readonly torch?: readonly string[];
 }
 
-const five = ['--sample-num-steps', '5', '--estimator', 'draft-k'];
-const one = ['--sample-num-steps', '1', '--estimator', 'full', '--scheduler', 'euler', '--sample-guidance-scale', '0'];
+const fiveSteps = ['--sample-num-steps', '5', '--estimator', 'draft-k'];
+const oneStep = [
+  '--sample-num-steps',
+  '1',
+  '--estimator',
+  'full',
+  '--scheduler',
+  'euler',
+  '--sample-guidance-scale',
+  '0',
+];
 const step = ['--only', 'train', '--runs', '1', '--steps', '5', '--attached', '1'];
 const turbo = ['--only', 'train', '--runs', '1', '--steps', '1', '--attached', '1', '--scheduler', 'euler'];
 
@@ -65,38 +74,38 @@ const cases: Readonly<Record<string, Case>> = {
   step: {
     label: 'training step, 5 DDIM steps, 1 attached',
     ours: step,
-    dryRun: five,
+    dryRun: fiveSteps,
     torch: ['--steps', '5', '--attach', 'last:1'],
   },
   short: {
     label: 'the same with --max-memory 5800MB',
     ours: [...step, '--max-memory', '5800'],
-    dryRun: [...five, '--max-memory', '5800MB'],
+    dryRun: [...fiveSteps, '--max-memory', '5800MB'],
   },
   turbo: {
     label: 'training step, 1 Euler step without guidance',
     ours: [...turbo, '--guidance', '0'],
-    dryRun: one,
+    dryRun: oneStep,
     torch: ['--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0'],
   },
   'turbo-tiny': {
     label: 'training step, 1 Euler step without guidance, tiny decoder for the reward',
     needs: 'taesd',
     ours: [...turbo, '--guidance', '0', '--reward-decoder', flags.taesd ?? ''],
-    dryRun: [...one, '--reward-decoder', flags.taesd ?? ''],
+    dryRun: [...oneStep, '--reward-decoder', flags.taesd ?? ''],
     torch: ['--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0', '--tiny-decoder'],
   },
   sdxl: {
     label: 'training step of SDXL at 512×512, 1 Euler step, --max-memory 14500MB',
     needs: 'sdxl',
     ours: [...turbo, '--guidance', '0', '--size', '512', '--max-memory', '14500', '--model', flags.sdxl ?? ''],
-    dryRun: [...one, '--model', flags.sdxl ?? '', '--max-memory', '14500MB', '--height', '512', '--width', '512'],
+    dryRun: [...oneStep, '--model', flags.sdxl ?? '', '--max-memory', '14500MB', '--height', '512', '--width', '512'],
     torch: ['--model', 'sdxl', '--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0'],
   },
   three: {
     label: 'training step, 5 DDIM steps, 3 attached',
     ours: ['--only', 'train', '--runs', '0', '--steps', '5', '--attached', '3'],
-    dryRun: [...five, '--estimator-steps', '3'],
+    dryRun: [...fiveSteps, '--estimator-steps', '3'],
     torch: ['--steps', '5', '--attach', 'last:3'],
   },
   conditional: {
@@ -173,11 +182,9 @@ async function measureOurs(args: readonly string[]): Promise<Pick<Measured, 'sec
 /** Returns the memory that a dry run predicts, in bytes. */
 async function predict(args: readonly string[]): Promise<number> {
   const main = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url));
-  const [images, reward] = [
-    ['--train-batch-size', '1', '--train-gradient-accumulation-steps', '1'],
-    'jpeg-compressibility',
-  ];
-  const common = ['train', '--dry-run', '--json', '--model', flags.model!, '--reward', reward, '--no-guard', ...images];
+  const images = ['--train-batch-size', '1', '--train-gradient-accumulation-steps', '1'];
+  const rewarded = ['--reward', 'jpeg-compressibility', '--no-guard'];
+  const common = ['train', '--dry-run', '--json', '--model', flags.model!, ...rewarded, ...images];
   const { output } = await run(process.execPath, [...process.execArgv, main, ...common, ...args]);
   return (JSON.parse(output) as { memory: { total: number } }).memory.total;
 }

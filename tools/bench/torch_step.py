@@ -1,7 +1,8 @@
 """The peer: one AlignProp optimizer step as TRL does it (diffusers + peft + torch), timed.
 
-  python tools/bench/torch_step.py --model DIR|sd15|sdxl [--size 64] [--steps 50] [--attach last:1|all|mask:i,j,...] [--batch 1] [--dtype fp32|bf16] [--no-checkpoint] [--reps 1]
-      [--guidance 5] [--scheduler ddim|euler] [--tiny-decoder]
+  python tools/bench/torch_step.py --model DIR|sd15|sdxl [--size 64] [--steps 50] [--attach last:1|all|mask:i,j,...]
+      [--batch 1] [--dtype fp32|bf16] [--no-checkpoint] [--reps 1] [--guidance 5] [--scheduler ddim|euler]
+      [--tiny-decoder]
 Few-step models: --scheduler euler (trailing timesteps) --steps 1 --guidance 0 (one UNet row).
 --tiny-decoder is a TAESD of random weights.
 Needs torch, diffusers, transformers and peft. OMP_NUM_THREADS sets the threads.
@@ -31,11 +32,14 @@ if a.model == "sd15":
     sched = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     ctx = torch.randn(1, 77, 768); unc = torch.randn(1, 77, 768)
 elif a.model == "sdxl":
-    unet = UNet2DConditionModel(sample_size=64, layers_per_block=2, block_out_channels=(320, 640, 1280), cross_attention_dim=2048, attention_head_dim=(5, 10, 20),
-        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
-        transformer_layers_per_block=(1, 2, 10), use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=2816)
-    vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, scaling_factor=0.13025,
+    unet = UNet2DConditionModel(
+        sample_size=64, layers_per_block=2, block_out_channels=(320, 640, 1280), cross_attention_dim=2048,
+        attention_head_dim=(5, 10, 20), transformer_layers_per_block=(1, 2, 10), use_linear_projection=True,
+        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",), addition_embed_type="text_time",
+        addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816)
+    vae = AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, scaling_factor=0.13025,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
     sched = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
     ctx = torch.randn(1, 77, 2048); unc = torch.randn(1, 77, 2048)
@@ -60,7 +64,8 @@ emb = torch.cat([unc.expand(B, -1, -1), ctx.expand(B, -1, -1)][2 - rows:]).to(dt
 added = None
 if a.model == "sdxl":
     size = 8.0 * S
-    added = dict(text_embeds=torch.randn(rows * B, 1280).to(dt), time_ids=torch.tensor([[size, size, 0, 0, size, size]] * rows * B).to(dt))
+    time_ids = torch.tensor([[size, size, 0, 0, size, size]] * rows * B).to(dt)
+    added = dict(text_embeds=torch.randn(rows * B, 1280).to(dt), time_ids=time_ids)
 def noise(z, t): return unet(z, t, emb, added_cond_kwargs=added)[0]
 def guide(e):
     if not guided: return e
