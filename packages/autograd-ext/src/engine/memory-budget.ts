@@ -57,15 +57,15 @@ export class MemoryBudget<User extends MemoryUser> {
    * @param isBusy tells whether a function runs now
    */
   makeRoom(user: User, saved: number, isBusy: (other: User) => boolean): readonly User[] {
-    const isLarge = (other: User) => sumOf(other.weights.values()) >= worthEnding;
-    const isApart = (other: User) => ![...other.weights.keys()].some((leaf) => user.weights.has(leaf));
-    const others = [...this.#active]
-      .filter((other) => isLarge(other) && isApart(other) && !isBusy(other))
-      .sort((a, b) => sumOf(a.weights.values()) - sumOf(b.weights.values()));
-    const ended: User[] = [];
     this.#active.add(user);
     const isShort = () => this.#needed(user, saved) > (this.maxMemory ?? Infinity);
-    if (isShort()) this.residuals.freeSpareBut(user);
+    if (!isShort()) return [];
+    this.residuals.freeSpareBut(user);
+    const isApart = (other: User) => ![...other.weights.keys()].some((leaf) => user.weights.has(leaf));
+    const others = [...this.#active]
+      .filter((other) => sizeOf(other) >= worthEnding && isApart(other) && !isBusy(other))
+      .sort((a, b) => sizeOf(a) - sizeOf(b));
+    const ended: User[] = [];
     while (others.length > 0 && isShort()) {
       ended.push(others.pop()!);
       this.end(ended.at(-1)!);
@@ -95,3 +95,5 @@ export class MemoryBudget<User extends MemoryUser> {
     return this.maxMemory! - processBytes - sumOf(weights.values());
   }
 }
+
+const sizeOf = ({ weights }: MemoryUser): number => sumOf(weights.values());

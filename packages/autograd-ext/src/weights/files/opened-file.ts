@@ -27,14 +27,15 @@ export async function reopen<T>(opened: OpenedFile, read: (file: RandomAccessFil
   reopened.set(closed, open);
   open.reads++;
   const file = await open.file.catch((error: unknown) => {
-    reopened.delete(closed);
+    if (reopened.get(closed) === open) reopened.delete(closed);
     throw error;
   });
   try {
     return await read(file);
   } finally {
     open.reads--;
-    setTimeout(() => void closeUnused(closed, open, file));
+    // Nobody waits for this: the values have been read, and a file that does not close stops no program.
+    setTimeout(() => void closeUnused(closed, open, file).catch(() => {}));
   }
 }
 

@@ -10,9 +10,13 @@ export async function threadCount(): Promise<number | undefined> {
   const given = Number.parseInt(process.env.OMP_NUM_THREADS ?? '', 10);
   if (given > 0) return given;
   if (process.platform !== 'linux') return undefined;
-  const [{ availableParallelism, cpus }, cores] = await Promise.all([import('node:os'), physicalCores()]);
-  return Math.min(availableParallelism(), cores ?? cpus().length);
+  const { availableParallelism, cpus } = await import('node:os');
+  cores ??= physicalCores();
+  return Math.min(availableParallelism(), (await cores) ?? cpus().length);
 }
+
+/** The cores of the machine, counted for the first session. */
+let cores: Promise<number | undefined> | undefined;
 
 const topology = '/sys/devices/system/cpu';
 
