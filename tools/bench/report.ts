@@ -1,8 +1,8 @@
-// npm run bench:report -- --model FOLDER [--sdxl FOLDER --taesd FOLDER --python python3 --rounds 3 --threads 2
-//   --only unet,step,short]
+// npm run bench:report -- --model FOLDER [--sd-turbo FOLDER --sdxl FOLDER --taesd FOLDER --python python3
+//   --rounds 3 --threads 2 --only unet,step,short]
 // Measures ours and PyTorch's program alternately, one round of all cases after the other, and writes every measurement
 // to docs/benchmarks.json and the table into docs/benchmarks.md. The folders are of the shapes of Stable Diffusion 1.5,
-// of SDXL and of a tiny decoder (random-stable-diffusion.ts writes them); cases without their folder are left out.
+// of SD-Turbo, of SDXL and of a tiny decoder (random-stable-diffusion.ts writes them); cases without their folder are left out.
 // Python needs torch, diffusers, transformers and peft. A round that was stopped goes on where it was. Nothing else may
 // run on the machine.
 import { spawn } from 'node:child_process';
@@ -20,6 +20,7 @@ import { writePage } from './write-page.js';
 const { values: flags } = parseArgs({
   options: {
     model: { type: 'string' },
+    'sd-turbo': { type: 'string' },
     sdxl: { type: 'string' },
     taesd: { type: 'string' },
     python: { type: 'string', default: 'python3' },
@@ -33,7 +34,7 @@ const { values: flags } = parseArgs({
 interface Case {
   readonly label: string;
   /** The flag of the folder that it needs beside the model. */
-  readonly needs?: 'sdxl' | 'taesd';
+  readonly needs?: 'sd-turbo' | 'sdxl' | 'taesd';
   readonly ours: readonly string[];
   /** The options of `alignprop train --dry-run` for the same step. */
   readonly dryRun?: readonly string[];
@@ -94,6 +95,13 @@ const cases: Readonly<Record<string, Case>> = {
     ours: [...turbo, '--guidance', '0', '--reward-decoder', flags.taesd ?? ''],
     dryRun: [...oneStep, '--reward-decoder', flags.taesd ?? ''],
     torch: ['--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0', '--tiny-decoder'],
+  },
+  'sd-turbo': {
+    label: 'training step of SD-Turbo, 1 Euler step',
+    needs: 'sd-turbo',
+    ours: [...turbo, '--guidance', '0', '--model', flags['sd-turbo'] ?? ''],
+    dryRun: [...oneStep, '--model', flags['sd-turbo'] ?? ''],
+    torch: ['--model', 'sd-turbo', '--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0'],
   },
   sdxl: {
     label: 'training step of SDXL at 512×512, 1 Euler step, --max-memory 14500MB',

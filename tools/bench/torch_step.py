@@ -1,6 +1,6 @@
 """The peer: one AlignProp optimizer step as TRL does it (diffusers + peft + torch), timed.
 
-  python tools/bench/torch_step.py --model DIR|sd15|sdxl [--size 64] [--steps 50] [--attach last:1|all|mask:i,j,...]
+  python tools/bench/torch_step.py --model DIR|sd15|sd-turbo|sdxl [--size 64] [--steps 50] [--attach last:1|all|mask:i,j,...]
       [--batch 1] [--dtype fp32|bf16] [--no-checkpoint] [--reps 1] [--guidance 5] [--scheduler ddim|euler]
       [--tiny-decoder]
 Few-step models: --scheduler euler (trailing timesteps) --steps 1 --guidance 0 (one UNet row).
@@ -25,12 +25,14 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from peft import LoraConfig
 dt = {"fp32": torch.float32, "bf16": torch.bfloat16}[a.dtype]
 torch.manual_seed(0)
-if a.model == "sd15":
-    unet = UNet2DConditionModel(sample_size=64, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=768, attention_head_dim=8,
+if a.model in ("sd15", "sd-turbo"):
+    width = 768 if a.model == "sd15" else 1024
+    heads = dict(attention_head_dim=8) if a.model == "sd15" else dict(attention_head_dim=(5, 10, 20, 20), use_linear_projection=True)
+    unet = UNet2DConditionModel(sample_size=64, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=width, **heads,
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
     vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
     sched = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    ctx = torch.randn(1, 77, 768); unc = torch.randn(1, 77, 768)
+    ctx = torch.randn(1, 77, width); unc = torch.randn(1, 77, width)
 elif a.model == "sdxl":
     unet = UNet2DConditionModel(
         sample_size=64, layers_per_block=2, block_out_channels=(320, 640, 1280), cross_attention_dim=2048,

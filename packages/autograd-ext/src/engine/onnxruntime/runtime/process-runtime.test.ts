@@ -265,9 +265,10 @@ describe('environment', () => {
   const tunables = (given?: string) => environment({ GLIBC_TUNABLES: given, HOME: '/x' }).GLIBC_TUNABLES;
 
   it('adds what the user did not set', () => {
-    expect(tunables()).toBe('glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4194304');
+    const others = 'glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=268435456';
+    expect(tunables()).toBe(`glibc.malloc.hugetlb=1:${others}`);
     expect(tunables('glibc.malloc.hugetlb=0:glibc.pthread.rseq=1')).toBe(
-      'glibc.malloc.hugetlb=0:glibc.pthread.rseq=1:glibc.malloc.mmap_threshold=4194304',
+      `glibc.malloc.hugetlb=0:glibc.pthread.rseq=1:${others}`,
     );
     expect(environment({ HOME: '/x', ORT_DISABLE_TELEMETRY: '0' })).toMatchObject({
       HOME: '/x',

@@ -120,10 +120,9 @@ export class SessionProcess {
 }
 
 /**
- * The environment of the process. Its memory comes in transparent huge pages where Linux's setting for them is
- * 'madvise' or 'always': activations are gigabytes that are mapped again in every run, and each page of 4 KiB costs
- * microseconds. The limit from which on blocks are mapped is fixed, as blocks below it stay in the process when they
- * are freed, and glibc would raise it.
+ * The environment of the process. Activations are gigabytes that are allocated again in every run, and the system clears
+ * each page that it gives out. So memory comes in transparent huge pages, where Linux's setting for them is 'madvise' or
+ * 'always', and freed blocks below 32 MiB stay in the process, which is the most that glibc allows.
  */
 export function environment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const given = env.GLIBC_TUNABLES ? env.GLIBC_TUNABLES.split(':') : [];
@@ -132,7 +131,11 @@ export function environment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return { ...env, ORT_DISABLE_TELEMETRY: env.ORT_DISABLE_TELEMETRY ?? '1', GLIBC_TUNABLES: tunables };
 }
 
-const memoryTunables = ['glibc.malloc.hugetlb=1', 'glibc.malloc.mmap_threshold=4194304'];
+const memoryTunables = [
+  'glibc.malloc.hugetlb=1',
+  `glibc.malloc.mmap_threshold=${2 ** 25}`,
+  `glibc.malloc.trim_threshold=${2 ** 28}`,
+];
 
 function endOf(code: number | null, signal: NodeJS.Signals | null): Error {
   const how = signal ? `was ended by ${signal}` : `ended with status ${code}`;
