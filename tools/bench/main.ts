@@ -1,5 +1,5 @@
 // npm run bench [-- --engine onnxruntime,wasm --model DIR --size PIXELS --batch 1 --steps 20 --attached 3 --threads 2
-// --runs 5 --only unet,image,train --scheduler ddim --guidance 5 --estimator refl --cfg-gradient conditional
+// --runs 5 --rank 4 --only unet,image,train --scheduler ddim --guidance 5 --estimator refl --cfg-gradient conditional
 // --guidance-interval 0.2,0.8 --reuse-features 2 --reward-crop PIXELS --reward-decoder DIR --max-memory MB --json]
 // Measures seconds and memory of UNet calls, images and training steps. Each row of the table runs in its own process,
 // so that its peak memory is not that of another.
@@ -28,6 +28,7 @@ const { values: flags } = parseArgs({
     batch: { type: 'string', default: '1' },
     steps: { type: 'string', default: '20' },
     runs: { type: 'string', default: '5' },
+    rank: { type: 'string', default: '4' }, // of the adapter of training steps
     scheduler: { type: 'string', default: 'ddim' }, // of training steps
     guidance: { type: 'string', default: '5' },
     estimator: { type: 'string' }, // of training steps, in place of the last --attached ones
@@ -47,6 +48,7 @@ const options: BenchOptions = {
   steps: Number(flags.steps),
   attached: flags.attached === 'all' ? Number(flags.steps) : Number(flags.attached),
   runs: Number(flags.runs),
+  rank: Number(flags.rank),
   scheduler: flags.scheduler,
   guidanceScale: Number(flags.guidance),
   estimator: flags.estimator as EstimatorName | undefined,

@@ -21,6 +21,8 @@ export interface BenchOptions {
   readonly attached: number;
   /** Measured runs; one warm-up run comes first, which loads the weights. */
   readonly runs: number;
+  /** The rank of the adapter that training steps train. */
+  readonly rank: number;
   /** The scheduler of training steps, as in their configuration. */
   readonly scheduler: string;
   readonly guidanceScale: number;
@@ -110,7 +112,19 @@ async function images(
 /** Measures an optimizer step of AlignProp. */
 async function trainingSteps(
   pipeline: StableDiffusionPipeline,
-  { batch, size, steps, attached, estimator, runs, scheduler, guidanceScale, rewardDecoder, savings }: BenchOptions,
+  {
+    batch,
+    size,
+    steps,
+    attached,
+    estimator,
+    runs,
+    rank,
+    scheduler,
+    guidanceScale,
+    rewardDecoder,
+    savings,
+  }: BenchOptions,
 ): Promise<number[]> {
   const truncation = { truncated_backprop_rand: false, truncated_backprop_timestep: steps - attached };
   const trainer = new AlignPropTrainer({
@@ -126,6 +140,7 @@ async function trainingSteps(
       sample_num_steps: steps,
       sample_guidance_scale: guidanceScale,
       ...(estimator ? estimatorOptions(estimator, steps) : truncation),
+      lora_rank: rank,
       ...savings,
       height: size ?? null,
       width: size ?? null,

@@ -79,9 +79,9 @@ const cases: Readonly<Record<string, Case>> = {
     torch: ['--steps', '5', '--attach', 'last:1'],
   },
   short: {
-    label: 'the same with --max-memory 5800MB',
-    ours: [...step, '--max-memory', '5800'],
-    dryRun: [...fiveSteps, '--max-memory', '5800MB'],
+    label: 'the same with --max-memory 6300MB',
+    ours: [...step, '--max-memory', '6300'],
+    dryRun: [...fiveSteps, '--max-memory', '6300MB'],
   },
   turbo: {
     label: 'training step, 1 Euler step without guidance',
@@ -124,6 +124,10 @@ const cases: Readonly<Record<string, Case>> = {
   crop: { label: 'training step with --reward-crop 256', ours: [...step, '--reward-crop', '256'] },
   features: { label: 'training step with --reuse-features 2', ours: [...step, '--reuse-features', '2'] },
   ...Object.fromEntries(estimatorNames.map((name) => [name, estimator(name)])),
+  preset: {
+    label: 'training step with --estimator refl, median of five',
+    ours: ['--only', 'train', '--runs', '5', '--steps', '5', '--estimator', 'refl'],
+  },
 };
 
 /** One run of one program. */

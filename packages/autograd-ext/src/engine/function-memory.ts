@@ -76,7 +76,7 @@ function functionMemory(
   tfjsPeak: number,
 ): FunctionMemory {
   const { graph, outputs } = recorded;
-  const optimized = optimize(recorded, precision);
+  const optimized = optimize(recorded, precision, { device: 'cpu' });
   const count = outputs.values.length;
   const weights = weightsOf(optimized);
   const relayout = sumOf(weights.values()) <= relayoutLimit;

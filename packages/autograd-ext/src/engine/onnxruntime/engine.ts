@@ -31,7 +31,8 @@ interface Source {
  * Records each model function once per set of shapes, or at every call (`refresh`), and runs the graph with ONNX
  * Runtime.
  *
- * Float32 weights in files are mapped in place; other weights are first written to a temporary file as float32. With
+ * Float32 weights in files are mapped in place, and so are those in float16 and bfloat16 of large models, which are
+ * widened where they are used; other weights are first written to a temporary file as float32. With
  * `precision: 'float16'`, the weights of matrix products are mapped in place if the file has float16, and else written
  * as float16. A program is reused for the same frozen leaves and stand-ins: create these once, not for every call.
  */

@@ -73,7 +73,11 @@ const modelsOf =
     const specs = inputs.map(({ shape, dtype }): Spec => ({ shape, dtype: dtype ?? 'float32' }));
     const indices = wrt ?? inputs.flatMap(({ dtype }, at) => (dtype ? [] : [at]));
     const encoded = (recording: RecordedFunction) =>
-      encodeModel({ inputs: recording.graph.inputs, outputs: optimize(recording, precision) }, nowhere, name);
+      encodeModel(
+        { inputs: recording.graph.inputs, outputs: optimize(recording, precision, { device: 'cpu' }) },
+        nowhere,
+        name,
+      );
     const forward = recordFunction(fn, {}, specs);
     const label = `${String(i).padStart(3, '0')} ${name.replaceAll('/', ' ')}`;
     if (indices.length === 0) return [[label, encoded(forward)]];

@@ -219,6 +219,7 @@ function tensorHead(w: Writer, name: string, { shape, dtype }: Value): void {
   w.uint32(field(8, 2)).string(name);
 }
 
+/** The content of a constant, which is never in bfloat16. */
 function rawBytes(data: ArrayLike<number>, dtype: Dtype): Uint8Array {
   const values = {
     float32: () => Float32Array.from(data),
@@ -226,7 +227,7 @@ function rawBytes(data: ArrayLike<number>, dtype: Dtype): Uint8Array {
     int32: () => Int32Array.from(data),
     int64: () => BigInt64Array.from(Array.from(data, BigInt)),
     bool: () => Uint8Array.from(data),
-  }[dtype]();
+  }[dtype as Exclude<Dtype, 'bfloat16'>]();
   return new Uint8Array(values.buffer);
 }
 

@@ -1,17 +1,24 @@
 import { elementCount, type StoredTensor } from '../../../params.js';
 
 /**
- * Element types of recorded values, named as in tfjs. Two exist only inside a graph because tfjs lacks them: float16,
- * and int64, which ONNX uses for shapes and indices.
+ * Element types of recorded values, named as in tfjs. Some exist only inside a graph because tfjs lacks them: float16,
+ * bfloat16, which only weights have, and int64, which ONNX uses for shapes and indices.
  */
-export type Dtype = 'float32' | 'float16' | 'int32' | 'bool' | 'int64';
+export type Dtype = 'float32' | 'float16' | 'bfloat16' | 'int32' | 'bool' | 'int64';
 
 /** The dtype of the tfjs tensor that a graph output becomes. */
 export const tensorType = (dtype: Dtype): 'float32' | 'int32' | 'bool' =>
-  dtype === 'int64' ? 'int32' : dtype === 'float16' ? 'float32' : dtype;
+  dtype === 'int64' ? 'int32' : dtype === 'float16' || dtype === 'bfloat16' ? 'float32' : dtype;
 
 /** Codes of the element types in ONNX files. */
-export const elementTypes: Readonly<Record<Dtype, number>> = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10 };
+export const elementTypes: Readonly<Record<Dtype, number>> = {
+  float32: 1,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  bfloat16: 16,
+};
 
 /** The values of a constant in row-major order, or one number if all are equal. */
 export type ConstantData = number | Float32Array | Int32Array;
@@ -38,7 +45,14 @@ export const sumOf = (numbers: Iterable<number>): number => {
   return sum;
 };
 
-const elementBytes: Readonly<Record<Dtype, number>> = { float32: 4, float16: 2, int32: 4, bool: 1, int64: 8 };
+const elementBytes: Readonly<Record<Dtype, number>> = {
+  float32: 4,
+  float16: 2,
+  bfloat16: 2,
+  int32: 4,
+  bool: 1,
+  int64: 8,
+};
 
 /**
  * An attribute of a node. It is tagged by type because ONNX distinguishes integers from floats and JavaScript does not.

@@ -74,7 +74,7 @@ export class Program implements MemoryUser {
   constructor(name: string, recording: RecordedFunction, options: ProgramOptions) {
     this.#name = name;
     this.#recording = recording;
-    this.#outputs = optimize(recording, options.precision);
+    this.#outputs = optimize(recording, options.precision, options.session);
     this.#options = options;
   }
 

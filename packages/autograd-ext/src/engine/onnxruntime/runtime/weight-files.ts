@@ -47,10 +47,11 @@ export class WeightFiles implements WeightStore {
 }
 
 /** The formats of files that sessions read in place, by their names in files. */
-const mappable = table<Dtype>({
+export const mappable = table<Dtype>({
   F32: 'float32',
   float32: 'float32',
   F16: 'float16',
+  BF16: 'bfloat16',
   I32: 'int32',
   int32: 'int32',
 });
