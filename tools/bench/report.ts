@@ -112,7 +112,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   three: {
     label: 'training step, 5 DDIM steps, 3 attached',
-    ours: ['--only', 'train', '--runs', '0', '--steps', '5', '--attached', '3'],
+    ours: ['--only', 'train', '--runs', '1', '--steps', '5', '--attached', '3'],
     dryRun: [...fiveSteps, '--estimator-steps', '3'],
     torch: ['--steps', '5', '--attach', 'last:3'],
   },

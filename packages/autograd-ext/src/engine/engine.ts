@@ -11,7 +11,8 @@ export interface CompiledVjp {
   /** @param dy the gradient of the first output, of the same shape; ones by default */
   (params: Params, inputs: readonly Tensor[], dy?: Tensor): Promise<Vjp>;
   /**
-   * Runs the function alone and saves its activations for backward: faster than recomputing them, but needs memory.
+   * Runs the function alone and saves its activations for backward: faster than computing them again, but needs memory.
+   * An engine may give them up for a run that needs the memory; backward then computes them again.
    * @returns undefined if the activations would exceed the engine's memory limit; then call the function as a whole.
    * Engines that cannot save activations lack this method.
    */
@@ -22,7 +23,7 @@ export interface CompiledVjp {
 export interface SavedForward {
   /** The function's outputs, owned by the caller. */
   readonly outputs: readonly [Tensor, ...Tensor[]];
-  /** Memory in use until `release`. */
+  /** Memory in use until `release`, in bytes. */
   readonly bytes: number;
   /** Computes the gradients from the same weights and inputs; may be called more than once. The caller owns them. */
   backward(dy: Tensor): Promise<Pick<Vjp, 'inputs' | 'params'>>;

@@ -49,18 +49,43 @@ describe('MemoryBudget', () => {
     expect(run(budget, [unetGradient, decoder])).toEqual([]);
     expect(run(budget, [decoder], 101)).toEqual([unetGradient]);
     run(budget, [unetGradient]);
-    budget.residuals.release(unetGradient, buffers, 600 * MB);
+    budget.residuals.release(buffers);
     expect([run(budget, [decoder], 101), freed]).toEqual([[], ['block']]);
   });
 
-  it('keeps what every function with its gradient leaves free', () => {
+  it('saves activations as long as the run that saves them has room', () => {
     const budget = budgetOf(5000);
-    budget.addDifferentiated(unetGradient);
-    expect(budget.kept).toBe(1000 * MB);
+    run(budget, [encoder, decoder]); // which end when the other runs
+    expect([budget.canSave(unetGradient, 1000 * MB), budget.canSave(unetGradient, 1001 * MB)]).toEqual([true, false]);
+    const saved = budget.residuals.acquire(unetGradient, 900 * MB, () => []);
+    expect([budget.canSave(decoder, 1800 * MB), budget.canSave(decoder, 1801 * MB)]).toEqual([true, false]);
+    budget.residuals.release(saved); // spare memory counts no more
+    expect(budget.canSave(decoder, 2700 * MB)).toBe(true);
+  });
+
+  it('leaves a run what saved activations leave, and at least half', () => {
+    const budget = budgetOf(5000);
     const saved = budget.residuals.acquire(unetGradient, 900 * MB, () => []);
     expect(budget.running(decoder.weights)).toBe((5000 - 300 - 900) * MB);
-    budget.addDifferentiated(user([[{}, 3500]], 1400));
-    expect(budget.kept).toBe(100 * MB);
-    budget.residuals.release(unetGradient, saved, 900 * MB);
+    budget.residuals.acquire(unetGradient, 3000 * MB, () => []);
+    expect(budget.running(decoder.weights)).toBe(2350 * MB);
+    budget.residuals.release(saved);
+  });
+
+  it('gives up saved activations last, the oldest first, and none that a run reads', async () => {
+    const budget = budgetOf(4000);
+    const block = () => budget.residuals.acquire(unetGradient, 600 * MB, () => []);
+    const [oldest, middle, newest] = [block(), block(), block()];
+    const held = async () => {
+      expect(run(budget, [decoder])).toEqual([]); // 300 + 2000 + 1800
+      expect([oldest, middle, newest].map(({ buffers }) => buffers !== undefined)).toEqual([true, false, true]);
+      return Promise.resolve();
+    };
+    await oldest.hold(held);
+    budget.makeRoom(large, 0, idle); // 600 + 3400
+    expect([oldest, newest].map(({ buffers }) => buffers)).toEqual([undefined, undefined]);
+    expect(budget.residuals.bytes).toBe(0);
+    budget.residuals.release(oldest);
+    expect(budget.residuals.bytes).toBe(0);
   });
 });

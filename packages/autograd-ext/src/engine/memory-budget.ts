@@ -22,8 +22,6 @@ export interface MemoryUser {
 export class MemoryBudget<User extends MemoryUser> {
   /** The activations that functions save until their gradient is asked for. */
   readonly residuals = new ResidualMemory();
-  /** The functions with gradients, which run while activations are saved. */
-  readonly #differentiated = new Set<User>();
   /** The functions that have sessions. */
   readonly #active = new Set<User>();
   /** The limit for the whole process, in bytes; undefined until it is known. */
@@ -34,24 +32,25 @@ export class MemoryBudget<User extends MemoryUser> {
     this.maxMemory = maxMemory;
   }
 
-  /** Counts a function with its gradient in. */
-  addDifferentiated(user: User): void {
-    this.#differentiated.add(user);
-  }
-
-  /** Bytes for saved activations: what every function with its gradient leaves free when it runs. */
-  get kept(): number {
-    return Math.min(...[...this.#differentiated].map((user) => this.#beside(user.weights) - user.activationBytes));
-  }
-
-  /** Bytes for a run of a function with its gradient: what its weights and the activations saved now leave free. */
+  /**
+   * Bytes for a run of a function with its gradient: what its weights and the activations saved now leave free, and at
+   * least half of what its weights leave, since saved activations can be given up.
+   */
   running(weights: MemoryUser['weights']): number {
-    return this.#beside(weights) - this.residuals.bytes;
+    const beside = this.maxMemory! - processBytes - sumOf(weights.values());
+    return Math.max(beside - this.residuals.bytesInUse, beside / 2);
+  }
+
+  /** Whether a function can run and save activations without giving up those of others. */
+  canSave(user: User, bytes: number): boolean {
+    const others = processBytes + sizeOf(user) + this.residuals.bytesInUse;
+    return others + bytes + user.activationBytes <= this.maxMemory!;
   }
 
   /**
-   * Frees memory of saved activations that is not in use, and chooses the functions whose sessions have to end before
-   * another one runs, until there is room: those with the largest weights first. The caller ends them.
+   * Makes room for a run, as far as it is short: frees memory of saved activations that is not in use, chooses the
+   * functions whose sessions have to end, those with the largest weights first, and then gives up saved activations,
+   * the oldest first, since computing them again takes longest. The caller ends the sessions.
    * @param user the function that will run
    * @param saved bytes of the activations that it will save in new memory
    * @param isBusy tells whether a function runs now
@@ -70,6 +69,7 @@ export class MemoryBudget<User extends MemoryUser> {
       ended.push(others.pop()!);
       this.end(ended.at(-1)!);
     }
+    while (isShort() && this.residuals.giveUpOldest());
     return ended;
   }
 
@@ -79,20 +79,10 @@ export class MemoryBudget<User extends MemoryUser> {
     this.residuals.freeSpare(user);
   }
 
-  /** Counts a function out. */
-  delete(user: User): void {
-    this.#differentiated.delete(user);
-    this.end(user);
-  }
-
   /** Bytes of the process while a function runs. */
   #needed({ activationBytes }: User, saved: number): number {
     const weights = new Map([...this.#active].flatMap((active) => [...active.weights]));
     return processBytes + sumOf(weights.values()) + this.residuals.bytes + saved + activationBytes;
-  }
-
-  #beside(weights: MemoryUser['weights']): number {
-    return this.maxMemory! - processBytes - sumOf(weights.values());
   }
 }
 

@@ -7,6 +7,7 @@ import type { CompiledVjp, Engine, SavedForward } from './engine.js';
 import { measureFunction, zeroGradients, zerosOf, type FunctionMemory, type SessionMemory } from './function-memory.js';
 import { sumOf } from './onnxruntime/graph/graph.js';
 import { MemoryBudget } from './memory-budget.js';
+import type { SavedActivations } from './onnxruntime/runtime/residual-memory.js';
 import { recordFunction, specOf, type Derivative, type Spec } from './onnxruntime/recording/record-function.js';
 import type { Precision } from '../precision.js';
 import { layoutsOf } from './tfjs-memory.js';
@@ -95,7 +96,8 @@ export class DryRunEngine implements Engine {
     const cache = new Map<string, Promise<FunctionMemory>>();
     return async (params, ...inputs) => {
       const measured = await this.#measure(cache, fn, params, inputs.map(specOf));
-      this.#run(measured, 'plain', params);
+      if (this.#options.engine === 'tfjs') this.#runEagerly(measured, params);
+      else this.#runPlain(measured);
       return measured.outputs.map(zerosOf);
     };
   };
@@ -109,16 +111,14 @@ export class DryRunEngine implements Engine {
     };
     const run = async (params: Params, inputs: readonly Tensor[], dy?: Tensor) => {
       const measured = await measure(params, inputs, dy);
-      this.#run(measured, 'forward', params);
-      this.#run(measured, 'backward', params);
-      this.#releaseResiduals(measured);
+      if (this.#options.engine === 'tfjs') this.#runEagerly(measured, params);
+      else this.#runBoth(measured);
       const [value, ...aux] = measured.outputs.map(zerosOf) as [Tensor, ...Tensor[]];
       return { value, aux, ...zeroGradients(measured) };
     };
     const forward: CompiledVjp['forward'] = async (params, inputs) => {
       const measured = await measure(params, inputs);
-      const { residuals, kept } = this.#memory;
-      return residuals.fits(measured, measured.residualBytes, kept) ? this.#forward(measured, params) : undefined;
+      return this.#memory.canSave(measured, measured.residualBytes) ? this.#forward(measured) : undefined;
     };
     return this.#options.engine === 'tfjs' ? run : Object.assign(run, { forward });
   };
@@ -133,25 +133,42 @@ export class DryRunEngine implements Engine {
       parts.forEach((ended) => this.#sessions.delete(this.#keyOf(other, ended)));
   }
 
-  #forward(measured: FunctionMemory, params: Params): SavedForward {
-    this.#run(measured, 'forward', params);
-    let isReleased = false;
+  #forward(measured: FunctionMemory): SavedForward {
+    const saved = this.#runForward(measured);
     return {
       outputs: measured.outputs.map(zerosOf) as [Tensor],
       bytes: measured.residualBytes,
-      release: () => {
-        if (!isReleased) this.#releaseResiduals(measured);
-        isReleased = true;
-      },
-      backward: () => {
-        this.#run(measured, 'backward', params);
-        return Promise.resolve(zeroGradients(measured));
-      },
+      release: () => this.#memory.residuals.release(saved),
+      backward: () =>
+        saved.hold(() => {
+          if (saved.buffers) this.#runBackward(measured);
+          else this.#runBoth(measured);
+          return Promise.resolve(zeroGradients(measured));
+        }),
     };
   }
 
-  #releaseResiduals(measured: FunctionMemory): void {
-    this.#memory.residuals.release(measured, [], measured.residualBytes);
+  #runPlain(measured: FunctionMemory): void {
+    this.#start(measured, 'plain');
+    this.#run(measured, 'plain');
+  }
+
+  #runForward(measured: FunctionMemory): SavedActivations {
+    this.#start(measured, 'forward');
+    const saved = this.#memory.residuals.acquire(measured, measured.residualBytes, () => []);
+    this.#run(measured, 'forward');
+    return saved;
+  }
+
+  #runBackward(measured: FunctionMemory): void {
+    this.#start(measured, 'backward');
+    this.#run(measured, 'backward');
+  }
+
+  #runBoth(measured: FunctionMemory): void {
+    const saved = this.#runForward(measured);
+    this.#runBackward(measured);
+    this.#memory.residuals.release(saved);
   }
 
   /** Bytes saved for backward, by the function's name. */
@@ -164,15 +181,18 @@ export class DryRunEngine implements Engine {
     return residuals;
   }
 
-  #run(measured: FunctionMemory, part: Part, params: Params): void {
-    if (this.#options.engine === 'tfjs') return this.#runEagerly(measured, params);
+  /** Starts the sessions of a part of a function, where there is room for them. */
+  #start(measured: FunctionMemory, part: Part): void {
     this.#makeRoom(measured, part);
     const key = this.#keyOf(measured, part);
-    const running = `${measured.name}: ${part}`;
     if (!this.#sessions.has(key)) this.#sessions.set(key, measured.graphs[part]());
     this.#hasProcess ||= measured.hasProcess;
-    if (part === 'forward') this.#memory.residuals.acquire(measured, measured.residualBytes, () => []);
-    for (const { activations, outputs, held } of this.#sessions.get(key)!) {
+  }
+
+  /** Adds up the memory of a run of sessions that have started. */
+  #run(measured: FunctionMemory, part: Part): void {
+    const running = `${measured.name}: ${part}`;
+    for (const { activations, outputs, held } of this.#sessions.get(this.#keyOf(measured, part))!) {
       if (this.#copies > collectedAt) this.#copies = 0;
       this.#updatePeak(running, { activations: activations + held, copies: this.#copies });
       this.#copies += outputs;
@@ -215,12 +235,7 @@ export class DryRunEngine implements Engine {
     const name = () => this.#options.nameOf?.(params) ?? (fn.name || 'function');
     const { precision } = this;
     const limit = (weights: ReadonlyMap<object, number>) => this.#memory.running(weights);
-    const measure = async () => {
-      const measured = await measureFunction(name(), { precision, limit }, fn, params, inputs, derivative);
-      if (derivative) this.#memory.addDifferentiated(measured);
-      return measured;
-    };
-    const measured = cache.get(key) ?? measure();
+    const measured = cache.get(key) ?? measureFunction(name(), { precision, limit }, fn, params, inputs, derivative);
     cache.set(key, measured);
     return measured;
   }

@@ -10,6 +10,7 @@ import { temporaryFolder } from '../../../../fixtures/temporary-folder.js';
 import type { Finding } from './finding.js';
 import { checkHub } from './hub-checks.js';
 import { checkPackages } from './package-checks.js';
+import { largePages } from './system-checks.js';
 
 const folder = temporaryFolder();
 const secret = 'hf_secret';
@@ -74,6 +75,18 @@ describe('checkPackages', () => {
     vi.unstubAllEnvs();
     expect(findings['onnxruntime-node']!.text).toMatch(/^1\.30\.0 in .*onnxruntime-node, for the fast engine$/);
     expect(findings.telemetry).toMatchObject({ status: 'note', values: { off: false } });
+  });
+});
+
+describe('largePages', () => {
+  it.each([
+    ['always [madvise] never\n', 'ok', 'madvise'],
+    ['[always] madvise never\n', 'ok', 'always'],
+    ['always madvise [never]\n', 'note', 'never'],
+  ])('reads the setting %j', (text, status, setting) => {
+    const finding = largePages(text);
+    expect(finding).toMatchObject({ status, values: { setting } });
+    expect(finding.fix !== undefined).toBe(setting === 'never');
   });
 });
 

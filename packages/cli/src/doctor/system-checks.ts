@@ -13,7 +13,7 @@ const neededMemory = 4 * 2 ** 30;
 
 /** Tells the versions, the installation, memory and disk. */
 export async function checkSystem(): Promise<readonly Finding[]> {
-  return [checkVersions(), checkInstallation(), checkMemory(), await checkDisk()];
+  return [checkVersions(), checkInstallation(), checkMemory(), ...checkLargePages(), await checkDisk()];
 }
 
 function checkVersions(): Finding {
@@ -69,6 +69,22 @@ function checkMemory(): Finding {
   const values = { free, total };
   if (free >= neededMemory) return { name: 'memory', status: 'ok', text, values };
   return { name: 'memory', status: 'note', text: `${text}; Stable Diffusion 1.5 needs about 4 GB to draw`, values };
+}
+
+const largePagesFile = '/sys/kernel/mm/transparent_hugepage/enabled';
+
+/** Tells whether Linux hands out large pages, in which large models compute. */
+function checkLargePages(): readonly Finding[] {
+  return pathExists(largePagesFile) ? [largePages(readFileSync(largePagesFile, 'utf8'))] : [];
+}
+
+/** @param setting all choices, with that of the system in brackets */
+export function largePages(setting: string): Finding {
+  const chosen = /\[(.*)\]/.exec(setting)?.[1] ?? 'unknown';
+  const common = { name: 'large pages', values: { setting: chosen } } as const;
+  if (chosen !== 'never') return { ...common, status: 'ok', text: `Linux hands them out (${chosen})` };
+  const text = 'Linux hands out none, which makes models like Stable Diffusion slower';
+  return { ...common, status: 'note', text, fix: `echo madvise | sudo tee ${largePagesFile}` };
 }
 
 async function checkDisk(): Promise<Finding> {

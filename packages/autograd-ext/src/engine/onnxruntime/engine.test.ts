@@ -3,6 +3,7 @@ import {
   matMul,
   mul,
   ones,
+  relu,
   scalar,
   sum,
   tensor,
@@ -26,7 +27,9 @@ import type { SavedForward } from '../engine.js';
 import { processBytes } from '../memory-budget.js';
 import { OnnxRuntimeEngine } from './engine.js';
 import type { OnnxRuntimeEngineOptions } from './options.js';
+import { nodeRuntime } from './runtime/node-runtime.js';
 import type { CompileProgress } from './runtime/program.js';
+import type { OnnxRuntime } from './runtime/runtime.js';
 
 const compiled: CompileProgress[] = [];
 const engines: OnnxRuntimeEngine[] = [];
@@ -224,6 +227,32 @@ describe('OnnxRuntimeEngine', () => {
     const run = makeEngine({ maxMemory: 0 }).compileVjp(mlp);
     await run(params, [deep()]);
     expect(await run.forward!(params, [deep()])).toBeUndefined();
+  });
+
+  it.each([
+    { what: 'computes again what it gave up for a run that needs the memory', room: 2e5, forwardRuns: 2 },
+    { what: 'gives up nothing that fits beside a run', room: 2e6, forwardRuns: 1 },
+  ])('$what', async ({ room, forwardRuns }) => {
+    const runs: number[] = [];
+    const startSession: OnnxRuntime['startSession'] = async (...args) => {
+      const session = await nodeRuntime.startSession(...args);
+      const index = runs.push(0) - 1;
+      return { ...session, run: (...feeds) => (runs[index]!++, session.run(...feeds)) };
+    };
+    const engine = makeEngine({ maxMemory: processBytes + room, runtime: { ...nodeRuntime, startSession } });
+    const wide: ModelFunction = (_, column) => relu(mul(column!, ones([1, 1000])));
+    const [params, dy] = [deepTree(), ones([2, 1])];
+    const expected = vjp(mlp, params, [deep()], dy).inputs[0]!;
+    await expectNoLeaks(async () => {
+      const [input, column] = [deep(), ones([200, 1])];
+      const saved = (await engine.compileVjp(mlp, { wrt: [0] }).forward!(params, [input]))!;
+      const outputs = await engine.compile(wide)({}, column); // 0.8 MB
+      const { inputs, params: trained } = await saved.backward(dy);
+      close(inputs[0]!, expected);
+      expect(runs[0]).toBe(forwardRuns);
+      saved.release();
+      return [input, column, ...saved.outputs, ...outputs, ...inputs, ...Object.values(trained)];
+    });
   });
 
   it.each([false, true])(

@@ -133,19 +133,19 @@ export class OnnxRuntimeEngine implements Engine {
 
   async #forward(program: Program, params: Params, inputs: readonly Tensor[]): Promise<SavedForward | undefined> {
     const bytes = program.residualBytes;
-    const { residuals: memory, kept } = this.#memory;
-    if (!memory.fits(program, bytes, kept)) return undefined;
-    const run = () => program.forward(params, inputs);
-    const { outputs, residuals } = await this.#use(program, run, memory.added(program, bytes));
+    if (!this.#memory.canSave(program, bytes)) return undefined;
+    const added = () => this.#memory.residuals.added(program, bytes);
+    const { outputs, saved } = await this.#use(program, () => program.forward(params, inputs), added());
     const clones = inputs.map((x) => clone(x));
     let isReleased = false;
     const release = () => {
       if (isReleased) return;
       isReleased = true;
-      program.releaseResiduals(residuals);
+      program.releaseSaved(saved);
       dispose(clones);
     };
-    const backward = (dy: Tensor) => this.#use(program, () => program.backward(params, clones, residuals, dy));
+    const run = (dy: Tensor) => program.backward(params, clones, saved, dy);
+    const backward = (dy: Tensor) => saved.hold(() => this.#use(program, () => run(dy), saved.buffers ? 0 : added()));
     return { outputs: outputs as [Tensor], bytes, release, backward };
   }
 
@@ -183,7 +183,6 @@ export class OnnxRuntimeEngine implements Engine {
     });
     programs.set(key, program);
     this.#programs.add(program);
-    if (derivative) this.#memory.addDifferentiated(program);
     return program;
   }
 
@@ -195,7 +194,7 @@ export class OnnxRuntimeEngine implements Engine {
 
   #forget(program: Program): void {
     this.#programs.delete(program);
-    this.#memory.delete(program);
+    this.#memory.end(program);
   }
 
   /** Identifies calls that share a program: by input shapes, frozen leaves and stand-ins. */

@@ -18,7 +18,7 @@ import {
 import { isSameGraph } from '../graph/same-graph.js';
 import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
 import type { MemoryUser } from '../../memory-budget.js';
-import type { ResidualMemory } from './residual-memory.js';
+import type { ResidualMemory, SavedActivations } from './residual-memory.js';
 import { relayoutLimit, type Feeds, type OutputBuffer, type Session, type SessionOptions } from './session.js';
 import { activationsOf, fittingSplit, type FittingSplit } from './fitting-split.js';
 import { graphMemory } from './peak-memory.js';
@@ -64,8 +64,6 @@ export class Program implements MemoryUser {
   readonly #outputs: readonly Value[];
   readonly #options: ProgramOptions;
   readonly #sessions = new Map<string, Promise<Session>>();
-  /** The residuals of forward runs that are in use. */
-  readonly #kept = new Set<readonly OutputBuffer[]>();
   #isReleased = false;
   #cachedSplit: FittingSplit | undefined;
   #cachedWeights: ReadonlyMap<object, number> | undefined;
@@ -114,43 +112,48 @@ export class Program implements MemoryUser {
    * recompute.
    */
   async vjp(params: Params, inputs: readonly Tensor[], dy: Tensor): Promise<Vjp> {
-    const { outputs, residuals } = await this.forward(params, inputs);
+    const { outputs, saved } = await this.forward(params, inputs);
     const [value, ...aux] = outputs as [Tensor, ...Tensor[]];
-    const gradients = await this.backward(params, inputs, residuals, dy).finally(() =>
-      this.releaseResiduals(residuals),
-    );
+    const gradients = await saved
+      .hold(() => this.backward(params, inputs, saved, dy))
+      .finally(() => this.releaseSaved(saved));
     return { value, aux, ...gradients };
   }
 
-  /** Runs the function alone. The residuals serve any number of `backward` calls until they are released. */
+  /** Runs the function alone. What it saves serves any number of `backward` calls until it is released. */
   async forward(
     params: Params,
     inputs: readonly Tensor[],
-  ): Promise<{ outputs: readonly Tensor[]; residuals: readonly OutputBuffer[] }> {
+  ): Promise<{ outputs: readonly Tensor[]; saved: SavedActivations }> {
     const buffered = this.#split.forward.outputs.length - this.#valueCount;
     const { forward, relayout } = this.#split;
     const session = await this.#session(`${this.#name}: forward`, () => ({ ...forward, relayout, buffered }));
-    const residuals = this.#options.memory.acquire(this, this.residualBytes, () =>
+    const saved = this.#options.memory.acquire(this, this.residualBytes, () =>
       session.allocateOutputs(this.#valueCount),
     );
-    this.#kept.add(residuals);
     try {
-      return { outputs: await session.run(feedsOf(params, inputs), residuals), residuals };
+      const outputs = await saved.hold(() => session.run(feedsOf(params, inputs), saved.buffers));
+      return { outputs, saved };
     } catch (error) {
-      this.releaseResiduals(residuals);
+      this.releaseSaved(saved);
       throw error;
     }
   }
 
-  /** Computes the gradients from the weights, inputs and residuals of a forward run. */
+  /** Computes the gradients from the weights, the inputs and what a forward run saved. */
   async backward(
     params: Params,
     inputs: readonly Tensor[],
-    residuals: readonly OutputBuffer[],
+    saved: SavedActivations,
     dy: Tensor,
   ): Promise<Pick<Vjp, 'inputs' | 'params'>> {
-    const saved = residuals.map((buffer, i) => [this.#split.residuals[i]!, buffer] as const);
-    const feeds = { ...feedsOf(params, inputs), ...Object.fromEntries(saved), [gradientName]: dy };
+    if (!saved.buffers) {
+      const { value, aux, ...gradients } = await this.vjp(params, inputs, dy);
+      dispose([value, ...aux]);
+      return gradients;
+    }
+    const residuals = saved.buffers.map((buffer, i) => [this.#split.residuals[i]!, buffer] as const);
+    const feeds = { ...feedsOf(params, inputs), ...Object.fromEntries(residuals), [gradientName]: dy };
     const carried = new Map<string, OutputBuffer>();
     const gradients: Tensor[] = [];
     try {
@@ -187,14 +190,13 @@ export class Program implements MemoryUser {
     return session.run(all, buffers);
   }
 
-  /** Lets the next forward run reuse the memory of residuals. Further calls do nothing. */
-  releaseResiduals(residuals: readonly OutputBuffer[]): void {
-    if (!this.#kept.delete(residuals)) return;
-    this.#options.memory.release(this, residuals, this.residualBytes);
+  /** Lets the next forward run reuse the memory of what one saved. Further calls do nothing. */
+  releaseSaved(saved: SavedActivations): void {
+    this.#options.memory.release(saved);
     if (this.#isReleased) this.#options.memory.freeSpare(this);
   }
 
-  /** Ends all sessions until the next run. Residuals in use stay. */
+  /** Ends all sessions until the next run. What forward runs saved stays. */
   async rest(): Promise<void> {
     const sessions = [...this.#sessions.values()];
     this.#sessions.clear();
@@ -202,15 +204,15 @@ export class Program implements MemoryUser {
     for (const session of sessions) await (await session).release();
   }
 
-  /** Ends all sessions after the last forward run. Residuals in use stay until they are released. */
+  /** Ends all sessions after the last forward run. What forward runs saved stays until it is released. */
   release(): Promise<void> {
     this.#isReleased = true;
     return this.rest();
   }
 
-  /** Ends all sessions for good, and frees all residuals. */
+  /** Ends all sessions for good, and frees what forward runs saved. */
   dispose(): Promise<void> {
-    this.#kept.forEach((residuals) => this.releaseResiduals(residuals));
+    this.#options.memory.free(this);
     return this.release();
   }
 

@@ -1,10 +1,45 @@
 import { sumOf } from '../graph/graph.js';
 import type { OutputBuffer } from './session.js';
 
-/** The buffers of one forward run. */
-interface Block {
-  readonly buffers: readonly OutputBuffer[];
-  readonly bytes: number;
+/** The activations that one forward run saved for backward. */
+export class SavedActivations {
+  #users = 0;
+  #buffers: readonly OutputBuffer[] | undefined;
+
+  /** @param owner the function that saved them */
+  constructor(
+    readonly owner: object,
+    readonly bytes: number,
+    buffers: readonly OutputBuffer[],
+  ) {
+    this.#buffers = buffers;
+  }
+
+  /** Undefined once the memory was needed elsewhere: backward then runs forward again. */
+  get buffers(): readonly OutputBuffer[] | undefined {
+    return this.#buffers;
+  }
+
+  /** Whether a run reads or writes them. */
+  get isBusy(): boolean {
+    return this.#users > 0;
+  }
+
+  /** Keeps the memory while a run reads or writes it. */
+  async hold<T>(run: () => Promise<T>): Promise<T> {
+    this.#users++;
+    try {
+      return await run();
+    } finally {
+      this.#users--;
+    }
+  }
+
+  /** Frees the memory. */
+  giveUp(): void {
+    this.#buffers?.forEach((buffer) => buffer.dispose());
+    this.#buffers = undefined;
+  }
 }
 
 /**
@@ -13,27 +48,25 @@ interface Block {
  * garbage collector frees late.
  */
 export class ResidualMemory {
-  readonly #spare = new Map<object, Block[]>();
-  readonly #bytes = new Map<object, number>();
+  /** The blocks of forward runs, the oldest first. */
+  readonly #used = new Set<SavedActivations>();
+  readonly #spare = new Map<object, SavedActivations[]>();
 
   /** Bytes allocated for each owner, both in use and spare. */
   get bytesByOwner(): ReadonlyMap<object, number> {
-    return this.#bytes;
+    const bytes = new Map<object, number>();
+    for (const block of this.#blocks) bytes.set(block.owner, (bytes.get(block.owner) ?? 0) + block.bytes);
+    return bytes;
   }
 
   /** Bytes allocated, both in use and spare. */
   get bytes(): number {
-    return sumOf(this.#bytes.values());
+    return sumOf(this.#blocks.map(({ bytes }) => bytes));
   }
 
-  /**
-   * Whether a run of `owner` can get a block of `bytes` without exceeding `limit` bytes in total. Frees the spare
-   * blocks of other owners if that is necessary.
-   */
-  fits(owner: object, bytes: number, limit: number): boolean {
-    const added = this.added(owner, bytes);
-    if (this.bytes + added > limit) this.freeSpareBut(owner);
-    return this.bytes + added <= limit;
+  /** Bytes in use. */
+  get bytesInUse(): number {
+    return sumOf([...this.#used].map(({ bytes }) => bytes));
   }
 
   /** Bytes that a run of `owner` adds which saves `bytes`: none if there is a spare block. */
@@ -42,17 +75,29 @@ export class ResidualMemory {
   }
 
   /** @param allocate called if the owner has no spare block */
-  acquire(owner: object, bytes: number, allocate: () => readonly OutputBuffer[]): readonly OutputBuffer[] {
-    const spare = this.#spare.get(owner)?.pop();
-    if (spare) return spare.buffers;
-    const buffers = allocate();
-    this.#bytes.set(owner, (this.#bytes.get(owner) ?? 0) + bytes);
-    return buffers;
+  acquire(owner: object, bytes: number, allocate: () => readonly OutputBuffer[]): SavedActivations {
+    const block = this.#spare.get(owner)?.pop() ?? new SavedActivations(owner, bytes, allocate());
+    this.#used.add(block);
+    return block;
   }
 
-  /** Makes a block available to the owner's next run. */
-  release(owner: object, buffers: readonly OutputBuffer[], bytes: number): void {
-    this.#spare.set(owner, [...(this.#spare.get(owner) ?? []), { buffers, bytes }]);
+  /** Makes a block available to the owner's next run. Further calls do nothing. */
+  release(block: SavedActivations): void {
+    if (!this.#used.delete(block)) return;
+    this.#spare.set(block.owner, [...(this.#spare.get(block.owner) ?? []), block]);
+  }
+
+  /** Frees the oldest block that no run reads or writes. @returns whether there was one */
+  giveUpOldest(): boolean {
+    const oldest = [...this.#used].find(({ isBusy }) => !isBusy);
+    oldest?.giveUp();
+    return oldest !== undefined && this.#used.delete(oldest);
+  }
+
+  /** Frees all blocks of an owner. */
+  free(owner: object): void {
+    for (const block of this.#used) if (block.owner === owner) this.release(block);
+    this.freeSpare(owner);
   }
 
   /** Frees the spare blocks of all owners but one. */
@@ -62,10 +107,11 @@ export class ResidualMemory {
 
   /** Frees the spare blocks of an owner. */
   freeSpare(owner: object): void {
-    for (const { buffers, bytes } of this.#spare.get(owner) ?? []) {
-      buffers.forEach((buffer) => buffer.dispose());
-      this.#bytes.set(owner, this.#bytes.get(owner)! - bytes);
-    }
+    this.#spare.get(owner)?.forEach((block) => block.giveUp());
     this.#spare.delete(owner);
+  }
+
+  get #blocks(): readonly SavedActivations[] {
+    return [...this.#used, ...[...this.#spare.values()].flat()];
   }
 }
