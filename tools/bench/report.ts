@@ -125,8 +125,8 @@ const cases: Readonly<Record<string, Case>> = {
   features: { label: 'training step with --reuse-features 2', ours: [...step, '--reuse-features', '2'] },
   ...Object.fromEntries(estimatorNames.map((name) => [name, estimator(name)])),
   preset: {
-    label: 'training step with --estimator refl, median of five',
-    ours: ['--only', 'train', '--runs', '5', '--steps', '5', '--estimator', 'refl'],
+    label: 'training step with --estimator refl, median of three',
+    ours: ['--only', 'train', '--runs', '3', '--steps', '5', '--estimator', 'refl'],
   },
 };
 
