@@ -47,7 +47,7 @@ export async function startNodeSession(runtime, { model, outputs }, { device, th
       if (fetches.reduce((bytes, { data }) => bytes + data.byteLength, 0) >= worthCollecting) await collectGarbage();
       return returned.map(({ data }) => data);
     },
-    allocateOutputs: (first) => outputs.slice(first).map((value) => allocate(runtime, value)),
+    allocateOutputs: (first) => allocateTogether(runtime, outputs.slice(first)),
     async release() {
       if (profile) session.endProfiling();
       await session.release();
@@ -66,11 +66,26 @@ function toRuntime({ Tensor }, value) {
 export async function collectGarbage() {
   const [{ setFlagsFromString }, { runInNewContext }] = await Promise.all([import('node:v8'), import('node:vm')]);
   setFlagsFromString('--expose-gc');
+  setFlagsFromString('--no-concurrent-array-buffer-sweeping'); // freed before the next run allocates
   runInNewContext('gc')();
 }
 
-function allocate({ Tensor }, { shape, dtype }) {
-  const data = new arrays[dtype](shape.reduce((count, size) => count * size, 1));
+/**
+ * Allocates tensors that outlive a run in one block: many small ones would lie between those of the run, which malloc
+ * could then not return to the system.
+ */
+function allocateTogether(runtime, values) {
+  const starts = [0];
+  for (const { shape, dtype } of values)
+    starts.push(starts.at(-1) + Math.ceil((count(shape) * arrays[dtype].BYTES_PER_ELEMENT) / 64) * 64);
+  const memory = new ArrayBuffer(starts.at(-1));
+  return values.map((value, i) => allocate(runtime, value, memory, starts[i]));
+}
+
+const count = (shape) => shape.reduce((product, size) => product * size, 1);
+
+function allocate({ Tensor }, { shape, dtype }, memory, start) {
+  const data = memory ? new arrays[dtype](memory, start, count(shape)) : new arrays[dtype](count(shape));
   const tensor = new Tensor(dtype, data, shape);
   // From Node 24 on, the class wraps the memory in a Float16Array, which the binding rejects.
   return dtype === 'float16' ? Object.assign(tensor, { cpuData: data }) : tensor;

@@ -18,7 +18,7 @@ const kinds = {
     sessions.set(session, started);
     return started.inputNames;
   },
-  run({ session, feeds, into, first }) {
+  async run({ session, feeds, into, first }) {
     const started = sessions.get(session);
     if (!into.every((id) => buffers.has(id)))
       started.allocateOutputs(first).forEach((buffer, i) => buffers.set(into[i], buffer));
@@ -26,10 +26,13 @@ const kinds = {
       name,
       buffer === undefined ? value : buffers.get(buffer),
     ]);
-    return started.run(
+    const results = await started.run(
       Object.fromEntries(values),
       into.map((id) => buffers.get(id)),
     );
+    // A small copy of a result at the end of the heap would keep malloc from returning the rest.
+    await collectGarbage();
+    return results;
   },
   free({ buffer }) {
     buffers.delete(buffer);
