@@ -5,7 +5,7 @@ import { ResidualMemory } from './onnxruntime/runtime/residual-memory.js';
  * Bytes of a process without weights and activations: Node, tfjs, ONNX Runtime, compiled graphs, freed memory that
  * malloc does not return, and an adapter with its optimizer. Measured with the shapes of Stable Diffusion 1.5.
  */
-export const processBytes = 7.2e8;
+export const processBytes = 9e8;
 
 /** Bytes of weights from which on ending the sessions of a function frees more than starting them again costs. */
 const worthEnding = 2 ** 26;
