@@ -104,10 +104,10 @@ const cases: Readonly<Record<string, Case>> = {
     torch: ['--model', 'sd-turbo', '--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0'],
   },
   sdxl: {
-    label: 'training step of SDXL at 512×512, 1 Euler step, --max-memory 14500MB',
+    label: 'training step of SDXL at 512×512, 1 Euler step, --max-memory 11000MB',
     needs: 'sdxl',
-    ours: [...turbo, '--guidance', '0', '--size', '512', '--max-memory', '14500', '--model', flags.sdxl ?? ''],
-    dryRun: [...oneStep, '--model', flags.sdxl ?? '', '--max-memory', '14500MB', '--height', '512', '--width', '512'],
+    ours: [...turbo, '--guidance', '0', '--size', '512', '--max-memory', '11000', '--model', flags.sdxl ?? ''],
+    dryRun: [...oneStep, '--model', flags.sdxl ?? '', '--max-memory', '11000MB', '--height', '512', '--width', '512'],
     torch: ['--model', 'sdxl', '--steps', '1', '--attach', 'last:1', '--scheduler', 'euler', '--guidance', '0'],
   },
   three: {
