@@ -2,9 +2,9 @@
 //   --rounds 3 --threads 2 --only unet,step,short]
 // Measures ours and PyTorch's program alternately, one round of all cases after the other, and writes every measurement
 // to docs/benchmarks.json and the table into docs/benchmarks.md. The folders are of the shapes of Stable Diffusion 1.5,
-// of SD-Turbo, of SDXL and of a tiny decoder (random-stable-diffusion.ts writes them); cases without their folder are left out.
-// Python needs torch, diffusers, transformers and peft. A round that was stopped goes on where it was. Nothing else may
-// run on the machine.
+// of SD-Turbo, of SDXL and of a tiny decoder (random-stable-diffusion.ts writes them); cases without their folder are
+// left out. Python needs torch, diffusers, transformers and peft. A round that was stopped goes on where it was.
+// Nothing else may run on the machine.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
@@ -156,6 +156,7 @@ const names = asked.filter((name) => !cases[name]!.needs || flags[cases[name]!.n
 const measured: Measured[] = existsSync(state)
   ? (JSON.parse(readFileSync(state, 'utf8')) as { measured: Measured[] }).measured
   : [];
+write();
 for (let round = 1; round <= Number(flags.rounds); round++)
   for (const name of names) {
     const { ours, dryRun, torch } = cases[name]!;
@@ -166,7 +167,7 @@ for (let round = 1; round <= Number(flags.rounds); round++)
     if (torch) await measureOnce({ case: name, program: 'PyTorch', round }, () => measureTorch(torch));
   }
 
-/** Measures unless the page has the measurement already, and writes the page. */
+/** Measures unless the page has the measurement already, and writes the page anew. */
 async function measureOnce(
   key: Pick<Measured, 'case' | 'program' | 'round'>,
   measure: () => Promise<Omit<Measured, keyof typeof key>>,
@@ -175,6 +176,10 @@ async function measureOnce(
   if (measured.some(isKey)) return;
   measured.push({ ...key, ...(await measure()) });
   console.log(JSON.stringify(measured.at(-1)));
+  write();
+}
+
+function write(): void {
   writePage(page, { numbers: { machine: machine(), measured }, tables: table() });
 }
 

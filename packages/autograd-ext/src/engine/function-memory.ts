@@ -2,7 +2,7 @@ import { memory, profile, scalar, tensor, type Tensor } from '@tensorflow/tfjs-c
 import { elementCount, flattenTensors, type Params } from '../params.js';
 import type { ModelFunction } from '../vjp.js';
 import type { MemoryUser } from './memory-budget.js';
-import { sumOf, tensorType, weightsOf, type Graph } from './onnxruntime/graph/graph.js';
+import { relayoutLimit, sumOf, tensorType, weightsOf, type Graph } from './onnxruntime/graph/graph.js';
 import { optimize } from './onnxruntime/passes/optimize.js';
 import { activationsOf, fittingSplit } from './onnxruntime/runtime/fitting-split.js';
 import {
@@ -14,7 +14,6 @@ import {
 } from './onnxruntime/recording/record-function.js';
 import { graphMemory, type GraphMemory } from './onnxruntime/runtime/peak-memory.js';
 import { isWorthProcess } from './onnxruntime/runtime/process-runtime.js';
-import { relayoutLimit } from './onnxruntime/runtime/session.js';
 import type { Precision } from '../precision.js';
 import { peakOfKernels } from './tfjs-memory.js';
 

@@ -42,8 +42,8 @@ export interface EngineMemory {
 /** Bytes per node of a compiled graph: ONNX Runtime's own and JavaScript's for the recording. Measured. */
 const bytesOfNode = 9e3;
 /**
- * Bytes of a process for sessions beside them: Node's and ONNX Runtime's, and what malloc does not return, which was 0.2
- * to 2 GB at the shapes of Stable Diffusion 1.5. Measured.
+ * Bytes of a process for sessions beside them: Node's and ONNX Runtime's, and what malloc does not return, which was
+ * 0.2 to 2 GB at the shapes of Stable Diffusion 1.5. Measured.
  */
 const bytesOfProcess = 9e8;
 /** Added bytes outside its heap after which JavaScript collects garbage. */

@@ -1,3 +1,4 @@
+import { table } from '../../../outside/record.js';
 import { elementCount, type StoredTensor } from '../../../params.js';
 
 /**
@@ -19,6 +20,19 @@ export const elementTypes: Readonly<Record<Dtype, number>> = {
   float16: 10,
   bfloat16: 16,
 };
+
+/** The formats of files that sessions read in place, by their names in files. */
+export const storedTypes = table<Dtype>({
+  F32: 'float32',
+  float32: 'float32',
+  F16: 'float16',
+  BF16: 'bfloat16',
+  I32: 'int32',
+  int32: 'int32',
+});
+
+/** Bytes of a graph's weights up to which its sessions compute what depends on weights alone once, when they start. */
+export const relayoutLimit = 2 ** 28;
 
 /** The values of a constant in row-major order, or one number if all are equal. */
 export type ConstantData = number | Float32Array | Int32Array;

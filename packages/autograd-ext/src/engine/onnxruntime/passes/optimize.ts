@@ -1,11 +1,17 @@
 import type { Precision } from '../../../precision.js';
 import type { Value } from '../graph/graph.js';
-import type { SessionOptions } from '../runtime/session.js';
 import { gradientName, type RecordedFunction } from '../recording/record-function.js';
 import { mixPrecision, scaleGradients } from './mix-precision.js';
 import { mergeUpsampling } from './merge-upsampling.js';
 import { simplify } from './simplify.js';
 import { widenWeights } from './widen-weights.js';
+
+/** Where a graph runs. */
+export interface Target {
+  readonly device: string;
+  /** As that of a session's options; decided by the bytes of the weights by default. */
+  readonly relayout?: boolean;
+}
 
 /**
  * Runs the passes that rewrite a whole recorded graph. Constant folding comes later, when a session starts, because it
@@ -15,7 +21,7 @@ import { widenWeights } from './widen-weights.js';
 export function optimize(
   recorded: RecordedFunction,
   precision: Precision,
-  { device, relayout }: SessionOptions,
+  { device, relayout }: Target,
 ): readonly Value[] {
   const outputs = inPrecision(recorded, precision);
   return device === 'webgpu' ? outputs : widenWeights(outputs, relayout); // not every adapter has float16

@@ -1,15 +1,22 @@
 import { isStoredTensor } from '../../../params.js';
 import { cast } from '../emit/builders.js';
-import { dependencies, nodesOf, sumOf, weightsOf, type Dtype, type Value } from '../graph/graph.js';
+import {
+  dependencies,
+  nodesOf,
+  relayoutLimit,
+  storedTypes,
+  sumOf,
+  weightsOf,
+  type Dtype,
+  type Value,
+} from '../graph/graph.js';
 import { replaceValues } from '../graph/replace-values.js';
-import { relayoutLimit } from '../runtime/session.js';
-import { mappable } from '../runtime/weight-files.js';
 
 /**
  * Reads weights that files have in float16 or bfloat16 as they lie, and widens each where it is used: their memory
- * halves, and no temporary file is written. Graphs of small weights stay as they are: each of their sessions would widen
- * all weights when it starts, and keep them.
- * @param relayout as `SessionOptions.relayout`; decided by the bytes of the weights by default
+ * halves, and no temporary file is written. Graphs of small weights stay as they are: each of their sessions would
+ * widen all weights when it starts, and keep them.
+ * @param relayout as `Target.relayout`
  */
 export function widenWeights(outputs: readonly Value[], relayout?: boolean): readonly Value[] {
   const used = new Set([...nodesOf(outputs).flatMap(dependencies), ...outputs]);
@@ -26,6 +33,6 @@ export function widenWeights(outputs: readonly Value[], relayout?: boolean): rea
 /** The narrower format of a float32 weight in its file; undefined if there is none. */
 function storedType({ dtype, source }: Value): Dtype | undefined {
   if (source.kind !== 'weight' || dtype !== 'float32' || !isStoredTensor(source.leaf)) return undefined;
-  const stored = source.leaf.location && mappable[source.leaf.dtype];
+  const stored = source.leaf.location && storedTypes[source.leaf.dtype];
   return stored === 'float16' || stored === 'bfloat16' ? stored : undefined;
 }

@@ -9,6 +9,7 @@ import {
   bytesOf,
   dependencies,
   nodesOf,
+  relayoutLimit,
   sumOf,
   weightsOf,
   type Graph,
@@ -19,7 +20,7 @@ import { isSameGraph } from '../graph/same-graph.js';
 import { gradientName, inputName, leafName, type RecordedFunction } from '../recording/record-function.js';
 import type { MemoryUser } from '../../memory-budget.js';
 import type { ResidualMemory, SavedActivations } from './residual-memory.js';
-import { relayoutLimit, type Feeds, type OutputBuffer, type Session, type SessionOptions } from './session.js';
+import type { Feeds, OutputBuffer, Session, SessionOptions } from './session.js';
 import { activationsOf, fittingSplit, type FittingSplit } from './fitting-split.js';
 import { graphMemory } from './peak-memory.js';
 import type { Stage } from '../passes/stages.js';

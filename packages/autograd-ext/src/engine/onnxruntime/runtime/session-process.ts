@@ -120,9 +120,9 @@ export class SessionProcess {
 }
 
 /**
- * The environment of the process. Activations are gigabytes that are allocated again in every run, and the system clears
- * each page that it gives out. So memory comes in transparent huge pages, where Linux's setting for them is 'madvise' or
- * 'always', and freed blocks below 32 MiB stay in the process, which is the most that glibc allows.
+ * The environment of the process. Activations are gigabytes that are allocated again in every run, and the system
+ * clears each page that it gives out. So memory comes in transparent huge pages, where Linux's setting for them is
+ * 'madvise' or 'always', and freed blocks below 32 MiB stay in the process, which is the most that glibc allows.
  */
 export function environment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const given = env.GLIBC_TUNABLES ? env.GLIBC_TUNABLES.split(':') : [];

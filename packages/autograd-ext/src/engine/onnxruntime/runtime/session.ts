@@ -5,9 +5,6 @@ import { tensorType, type Value } from '../graph/graph.js';
 export const devices = ['cpu', 'webgpu', 'cuda', 'tensorrt', 'coreml', 'dml'] as const;
 export type Device = (typeof devices)[number];
 
-/** Bytes of a graph's weights up to which `relayout` is used by default. */
-export const relayoutLimit = 2 ** 28;
-
 export interface SessionOptions {
   readonly device: Device;
   /** Threads per operator; by default the environment's OMP_NUM_THREADS, or one for each physical core. */

@@ -1,9 +1,8 @@
-import { table } from '../../../outside/record.js';
 import { isStoredTensor, type StoredTensor, readValues } from '../../../params.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { toFloat16 } from '../../../weights/dtypes/float16.js';
 import type { WeightLocation } from '../graph/encode.js';
-import type { Dtype } from '../graph/graph.js';
+import { storedTypes, type Dtype } from '../graph/graph.js';
 import type { WeightRequest, WeightStore } from './runtime.js';
 import { createTemporaryFolder } from './temporary-folder.js';
 
@@ -36,7 +35,7 @@ export class WeightFiles implements WeightStore {
 
   /** Finds the weight in its own file or writes it to the temporary one. */
   async #find(leaf: Tensor | StoredTensor, dtype: Dtype): Promise<WeightLocation> {
-    if (isStoredTensor(leaf) && leaf.location && mappable[leaf.dtype] === dtype) {
+    if (isStoredTensor(leaf) && leaf.location && storedTypes[leaf.dtype] === dtype) {
       await leaf.check?.();
       return { ...leaf.location, file: await fromRoot(leaf.location.file) };
     }
@@ -45,16 +44,6 @@ export class WeightFiles implements WeightStore {
     return (await this.#spill).append(dtype === 'float16' ? toFloat16(values as Float32Array) : values);
   }
 }
-
-/** The formats of files that sessions read in place, by their names in files. */
-export const mappable = table<Dtype>({
-  F32: 'float32',
-  float32: 'float32',
-  F16: 'float16',
-  BF16: 'bfloat16',
-  I32: 'int32',
-  int32: 'int32',
-});
 
 /**
  * Resolves links and makes a path relative to the root: ONNX Runtime takes paths relative to a folder, for which the
