@@ -3,9 +3,8 @@
 // Measures how time and memory of a training step grow with steps, attached steps, batch, image size and rank: a table
 // on stdout, a plot as SVG. Measures the embedded model, or one of the shapes of Stable Diffusion 1.5 with settings
 // that fit it.
-import { spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { plot } from './plot.js';
@@ -65,12 +64,10 @@ const titles: Readonly<Record<keyof Setting, string>> = {
 
 /** The measurements by their setting: the one that all sweeps share is made once. */
 const known = new Map<string, Omit<Point, 'x'>>();
-const measured: { readonly name: keyof Setting; readonly points: readonly Point[] }[] = [];
-for (const [name, xs] of Object.entries(sweeps) as [keyof Setting, readonly number[]][]) {
-  const points: Point[] = [];
-  for (const x of xs) points.push({ x, ...(await measureOnce({ ...base, [name]: x })) });
-  measured.push({ name, points });
-}
+const measured = Object.entries(sweeps).map(([name, xs]) => ({
+  name: name as keyof Setting,
+  points: xs.map((x): Point => ({ x, ...measureOnce({ ...base, [name]: x }) })),
+}));
 for (const { name, points } of measured) {
   console.log(
     `\n| ${titles[name]} | ${points.map(({ x }) => x).join(' | ')} |\n| --- |${' ---: |'.repeat(points.length)}`,
@@ -93,13 +90,13 @@ const panels = kinds.map(([key, label, color]) =>
 );
 writeFileSync(`${flags.output}.svg`, plot(panels));
 
-async function measureOnce(setting: Setting): Promise<Omit<Point, 'x'>> {
+function measureOnce(setting: Setting): Omit<Point, 'x'> {
   const key = JSON.stringify(setting);
-  if (!known.has(key)) known.set(key, await measure(setting));
+  if (!known.has(key)) known.set(key, measure(setting));
   return known.get(key)!;
 }
 
-async function measure({ attached, ...setting }: Setting): Promise<Omit<Point, 'x'>> {
+function measure({ attached, ...setting }: Setting): Omit<Point, 'x'> {
   const main = fileURLToPath(new URL('main.ts', import.meta.url));
   const numbers = { ...setting, attached: Math.min(attached, setting.steps), runs, threads: Number(flags.threads) };
   const args = Object.entries(numbers).flatMap(([name, value]) => [`--${name}`, String(value)]);
@@ -111,10 +108,10 @@ async function measure({ attached, ...setting }: Setting): Promise<Omit<Point, '
     '--json',
     ...(flags.model ? ['--model', flags.model] : []),
   ];
-  const child = spawn(process.execPath, [...process.execArgv, main, ...common, ...args], {
+  const output = execFileSync(process.execPath, [...process.execArgv, main, ...common, ...args], {
+    encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const output = await text(child.stdout);
   const [row] = JSON.parse(output.trim().split('\n').at(-1)!) as WatchedRow[];
   return { seconds: median(row!.seconds), megabytes: row!.peakInUse! / 1e6 };
 }

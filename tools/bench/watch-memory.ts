@@ -26,10 +26,10 @@ export function watchMemory(pid: number): () => number | undefined {
   return () => (clearInterval(timer), peak);
 }
 
-function residentOf(pid: number): Resident {
-  const all = sum(pid, 'status', 'VmRSS');
-  return { all, own: all - sum(pid, 'status', 'RssFile') };
-}
+const residentOf = (pid: number): Resident => ({
+  all: sum(pid, 'status', 'VmRSS'),
+  own: sum(pid, 'status', 'RssAnon'),
+});
 
 const proportionalOf = (pid: number): number => sum(pid, 'smaps_rollup', 'Pss');
 

@@ -63,6 +63,17 @@ describe('MemoryBudget', () => {
     expect(budget.canSave(decoder, 2700 * MB)).toBe(true);
   });
 
+  it('does not let a second release reach the run that has the memory now', () => {
+    const { residuals } = budgetOf(5000);
+    const first = residuals.acquire(unetGradient, 900 * MB, () => []);
+    residuals.release(first);
+    const second = residuals.acquire(unetGradient, 900 * MB, () => {
+      throw new Error('The spare block was not reused.');
+    });
+    residuals.release(first);
+    expect([residuals.bytesInUse, second.buffers, first.buffers]).toEqual([900 * MB, [], undefined]);
+  });
+
   it('leaves a run what saved activations leave, and at least half', () => {
     const budget = budgetOf(5000);
     const saved = budget.residuals.acquire(unetGradient, 900 * MB, () => []);

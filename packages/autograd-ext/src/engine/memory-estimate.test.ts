@@ -70,6 +70,8 @@ describe('DryRunEngine', () => {
     expect(saved.length * bytes).toBeGreaterThan(room / 2);
     saved[0]!.release();
     expect((await forward(params, [x]))?.bytes).toBe(bytes);
+    saved[0]!.release(); // the memory is another run's now
+    expect(await forward(params, [x])).toBeUndefined();
     expect(dry.peak.kept).toEqual({ model: saved.length * bytes });
     expect(totalOf(dry.peak)).toBeGreaterThan(saved.length * bytes);
     expected.saved.forEach((one) => one.release());

@@ -100,7 +100,7 @@ export class DryRunEngine implements Engine {
     return async (params, ...inputs) => {
       const measured = await this.#measure(cache, fn, params, inputs.map(specOf));
       if (this.#options.engine === 'tfjs') this.#runEagerly(measured, params);
-      else this.#runPlain(measured);
+      else this.#run(measured, 'plain');
       return measured.outputs.map(zerosOf);
     };
   };
@@ -144,33 +144,23 @@ export class DryRunEngine implements Engine {
       release: () => this.#memory.residuals.release(saved),
       backward: () =>
         saved.hold(() => {
-          if (saved.buffers) this.#runBackward(measured);
+          if (saved.buffers) this.#run(measured, 'backward');
           else this.#runBoth(measured);
           return Promise.resolve(zeroGradients(measured));
         }),
     };
   }
 
-  #runPlain(measured: FunctionMemory): void {
-    this.#start(measured, 'plain');
-    this.#run(measured, 'plain');
-  }
-
   #runForward(measured: FunctionMemory): SavedActivations {
     this.#start(measured, 'forward');
     const saved = this.#memory.residuals.acquire(measured, measured.residualBytes, () => []);
-    this.#run(measured, 'forward');
+    this.#addUp(measured, 'forward');
     return saved;
-  }
-
-  #runBackward(measured: FunctionMemory): void {
-    this.#start(measured, 'backward');
-    this.#run(measured, 'backward');
   }
 
   #runBoth(measured: FunctionMemory): void {
     const saved = this.#runForward(measured);
-    this.#runBackward(measured);
+    this.#run(measured, 'backward');
     this.#memory.residuals.release(saved);
   }
 
@@ -192,8 +182,13 @@ export class DryRunEngine implements Engine {
     this.#hasProcess ||= measured.hasProcess;
   }
 
-  /** Adds up the memory of a run of sessions that have started. */
   #run(measured: FunctionMemory, part: Part): void {
+    this.#start(measured, part);
+    this.#addUp(measured, part);
+  }
+
+  /** Adds up the memory of a run of sessions that have started. */
+  #addUp(measured: FunctionMemory, part: Part): void {
     const running = `${measured.name}: ${part}`;
     for (const { activations, outputs, held } of this.#sessions.get(this.#keyOf(measured, part))!) {
       if (this.#copies > collectedAt) this.#copies = 0;

@@ -137,10 +137,7 @@ export class OnnxRuntimeEngine implements Engine {
     const added = () => this.#memory.residuals.added(program, bytes);
     const { outputs, saved } = await this.#use(program, () => program.forward(params, inputs), added());
     const clones = inputs.map((x) => clone(x));
-    let isReleased = false;
     const release = () => {
-      if (isReleased) return;
-      isReleased = true;
       program.releaseSaved(saved);
       dispose(clones);
     };

@@ -25,6 +25,7 @@ export function widenWeights(outputs: readonly Value[], relayout?: boolean): rea
     const stored = value && storedType(value);
     if (stored) wide.set(value, cast({ ...value, dtype: stored }, 'float32'));
   }
+  if (wide.size === 0) return outputs;
   const widened = replaceValues(outputs, wide);
   const computesOnce = relayout ?? sumOf(weightsOf(widened).values()) <= relayoutLimit;
   return computesOnce ? outputs : widened;

@@ -22,11 +22,15 @@ export interface NodeSession {
   release(): Promise<void>;
 }
 
-/** Starts a session of onnxruntime-node. */
+/**
+ * Starts a session of onnxruntime-node.
+ * @param worthCollecting bytes of outputs from which on a run collects garbage; 256 MiB by default
+ */
 export declare function startNodeSession(
   runtime: Runtime,
   graph: { readonly model: Uint8Array; readonly outputs: readonly Output[] },
   options: SessionOptions,
+  worthCollecting?: number,
 ): Promise<NodeSession>;
 
 /** Frees what JavaScript no longer refers to. */

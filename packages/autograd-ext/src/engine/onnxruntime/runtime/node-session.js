@@ -1,6 +1,3 @@
-/** Bytes of outputs from which on a run collects garbage. */
-const worthCollecting = 2 ** 28;
-
 const arrays = {
   float32: Float32Array,
   float16: Uint16Array,
@@ -13,7 +10,12 @@ const arrays = {
  * Plain JavaScript, so that Node runs it in a process of its own from the sources too. The types and the documentation
  * are in node-session.d.ts.
  */
-export async function startNodeSession(runtime, { model, outputs }, { device, threads, profile, relayout = false }) {
+export async function startNodeSession(
+  runtime,
+  { model, outputs },
+  { device, threads, profile, relayout = false },
+  worthCollecting = 2 ** 28,
+) {
   // ONNX Runtime ignores devices that it was not built with, and runs on the CPU.
   const supported = runtime.listSupportedBackends().map(({ name }) => name);
   if (!supported.includes(device))
@@ -66,7 +68,6 @@ function toRuntime({ Tensor }, value) {
 export async function collectGarbage() {
   const [{ setFlagsFromString }, { runInNewContext }] = await Promise.all([import('node:v8'), import('node:vm')]);
   setFlagsFromString('--expose-gc');
-  setFlagsFromString('--no-concurrent-array-buffer-sweeping'); // freed before the next run allocates
   runInNewContext('gc')();
 }
 

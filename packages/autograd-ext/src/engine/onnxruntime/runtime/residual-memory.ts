@@ -35,6 +35,13 @@ export class SavedActivations {
     }
   }
 
+  /** The same memory for another run. What is left has none, so that a second release does not reach it. */
+  handOver(): SavedActivations {
+    const next = new SavedActivations(this.owner, this.bytes, this.#buffers!);
+    this.#buffers = undefined;
+    return next;
+  }
+
   /** Frees the memory. */
   giveUp(): void {
     this.#buffers?.forEach((buffer) => buffer.dispose());
@@ -84,7 +91,7 @@ export class ResidualMemory {
   /** Makes a block available to the owner's next run. Further calls do nothing. */
   release(block: SavedActivations): void {
     if (!this.#used.delete(block)) return;
-    this.#spare.set(block.owner, [...(this.#spare.get(block.owner) ?? []), block]);
+    this.#spare.set(block.owner, [...(this.#spare.get(block.owner) ?? []), block.handOver()]);
   }
 
   /** Frees the oldest block that no run reads or writes. @returns whether there was one */

@@ -3,8 +3,13 @@
  * and sends the messages.
  */
 import { createRequire } from 'node:module';
+import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { collectGarbage, startNodeSession } from './node-session.js';
+
+// Each run collects garbage, and frees it before the next one allocates: a small copy of a result at the end of the
+// heap would keep malloc from returning the rest.
+setFlagsFromString('--no-concurrent-array-buffer-sweeping');
 
 const sessions = new Map();
 const buffers = new Map();
@@ -14,11 +19,11 @@ let collection;
 /** The answers to messages, by their kind. */
 const kinds = {
   async start({ session, graph, options }) {
-    const started = await startNodeSession(runtime, graph, options);
+    const started = await startNodeSession(runtime, graph, options, 0);
     sessions.set(session, started);
     return started.inputNames;
   },
-  async run({ session, feeds, into, first }) {
+  run({ session, feeds, into, first }) {
     const started = sessions.get(session);
     if (!into.every((id) => buffers.has(id)))
       started.allocateOutputs(first).forEach((buffer, i) => buffers.set(into[i], buffer));
@@ -26,13 +31,10 @@ const kinds = {
       name,
       buffer === undefined ? value : buffers.get(buffer),
     ]);
-    const results = await started.run(
+    return started.run(
       Object.fromEntries(values),
       into.map((id) => buffers.get(id)),
     );
-    // A small copy of a result at the end of the heap would keep malloc from returning the rest.
-    await collectGarbage();
-    return results;
   },
   free({ buffer }) {
     buffers.delete(buffer);
