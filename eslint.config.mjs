@@ -238,11 +238,12 @@ export default tseslint.config(
         'error',
         {
           // fixtures are for tests only, see below; the embedded model is no API, and benchmarks train it; the settings
-          // of the example page are compared with Node's
+          // of the example page are compared with Node's, and the cases of kernels with a browser's
           allow: [
             '^(\\.\\./)+fixtures/[a-z-]+\\.js$',
             '^(\\.\\./)+packages/cli/src/embedded-model\\.js$',
             '^(\\.\\./)+examples/browser/settings\\.js$',
+            '^(\\.\\./)+packages/autograd-ext/src/engine/onnxruntime/__fixtures__/kernel-results\\.js$',
           ],
           banTransitiveDependencies: false,
           enforceBuildableLibDependency: false,

@@ -1,12 +1,18 @@
 import { memory, type FileSource } from '@alignprop/autograd-ext/weights';
 
-/** Fetches the files of the model that `servePage` provides. */
+/** The files of the folder that `servePage` provides, fetched when they are opened. */
 export async function fetchModel(): Promise<FileSource> {
   const paths = (await (await fetch('/model.json')).json()) as string[];
-  const contents = await Promise.all(
-    paths.map(async (path) => [path, new Uint8Array(await (await fetch(`/model/${path}`)).arrayBuffer())] as const),
-  );
-  return memory(Object.fromEntries(contents));
+  const names = memory(Object.fromEntries(paths.map((path) => [path, new Uint8Array()])));
+  return {
+    location: '/model',
+    has: (path) => names.has(path),
+    list: (folder) => names.list(folder),
+    open: async (path) => {
+      const response = await fetch(`/model/${path}`);
+      return memory({ [path]: new Uint8Array(await response.arrayBuffer()) }).open(path);
+    },
+  };
 }
 
 /** Posts the result of a page, or its error, to `servePage`. */

@@ -1,10 +1,11 @@
 import { computeSoftmaxOnCpu } from './cpu/softmax.js';
+import { correctPools } from './pools.js';
+import { addResizeGradientsOnGpu } from './resize-gradients.js';
 import { correctStridedSlice } from './strided-slice.js';
 import { correctArgumentsOnTensorflow } from './tensorflow/arguments.js';
 import { convolveOnTensorflow } from './tensorflow/convolutions.js';
 import { addKernelsOnTensorflow } from './tensorflow/missing.js';
 import { multiplyOnTensorflow } from './tensorflow/mat-mul.js';
-import { padPoolsOnTensorflow } from './tensorflow/pools.js';
 import { resizeGradientsOnTensorflow } from './tensorflow/resize.js';
 import { keepNaNWhenClippingOnWasm } from './wasm/clip-by-value.js';
 import { convolveInputGradientOnWasm } from './wasm/conv-backprop.js';
@@ -12,6 +13,11 @@ import { fillEmptyReductionsOnWasm } from './wasm/empty-reductions.js';
 import { correctBatchedGatherOnWasm } from './wasm/gather.js';
 import { shareClonesOnWasm } from './wasm/identity.js';
 import { makePaddingExplicitOnWasm } from './wasm/padding.js';
+import { addInGroupsOnWebGPU } from './webgpu/add-n.js';
+import { findFirstOnWebGPU } from './webgpu/arg-max.js';
+import { cumulateOnWebGPU } from './webgpu/cumulative.js';
+import { reduceOnWebGPU } from './webgpu/reductions.js';
+import { transposeIntegersOnWebGPU } from './webgpu/transpose.js';
 
 /** Corrects the kernels of the backends that are loaded. Call it again after loading another backend. */
 export function correctKernels(): void {
@@ -21,12 +27,18 @@ export function correctKernels(): void {
   fillEmptyReductionsOnWasm();
   computeSoftmaxOnCpu();
   correctStridedSlice();
+  correctPools();
+  addResizeGradientsOnGpu();
   correctBatchedGatherOnWasm();
   convolveInputGradientOnWasm();
   convolveOnTensorflow();
   multiplyOnTensorflow();
-  padPoolsOnTensorflow();
   resizeGradientsOnTensorflow();
   correctArgumentsOnTensorflow();
   addKernelsOnTensorflow();
+  addInGroupsOnWebGPU();
+  findFirstOnWebGPU();
+  cumulateOnWebGPU();
+  reduceOnWebGPU();
+  transposeIntegersOnWebGPU();
 }

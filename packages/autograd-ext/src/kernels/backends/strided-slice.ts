@@ -12,12 +12,12 @@ import type { WasmBackend } from '../registry/wasm-backend.js';
 import { wrapKernel } from '../registry/wrap-kernel.js';
 
 /**
- * Corrects tf.stridedSlice on cpu and wasm where it drops one axis and reads another with a stride: tfjs applies the
- * begin and stride of one axis to another. Slices with all axes kept, then drops them from the shape.
+ * Corrects tf.stridedSlice where it drops one axis and reads another with a stride: tfjs applies the begin and stride
+ * of one axis to another, but for TensorFlow's backend. Slices with all axes kept, then drops them from the shape.
  * On wasm also corrects dtypes other than float32: tfjs labels their bits as float32.
  */
 export function correctStridedSlice(): void {
-  wrapKernel('StridedSlice', 'cpu', sliceKeepingAxes);
+  for (const backend of ['cpu', 'webgl', 'webgpu']) wrapKernel('StridedSlice', backend, sliceKeepingAxes);
   wrapKernel('StridedSlice', 'wasm', (call, original) => {
     const x = call.inputs['x'] as Tensor;
     if (x.dtype === 'bool')

@@ -19,7 +19,9 @@ import { wrapKernel } from '../registry/wrap-kernel.js';
  * Adds a scale of ones and an offset of zeros to a call of tf.batchNorm without them while a gradient is recorded: tfjs
  * cannot save or differentiate a missing input.
  */
-export function completeBatchNormInputs(backends: readonly string[] = ['wasm', 'cpu', 'tensorflow']): void {
+export function completeBatchNormInputs(
+  backends: readonly string[] = ['wasm', 'cpu', 'webgl', 'webgpu', 'tensorflow'],
+): void {
   for (const backend of backends) {
     wrapKernel('FusedBatchNorm', backend, (call, original) => {
       const inputs = call.inputs as Record<string, Tensor>;

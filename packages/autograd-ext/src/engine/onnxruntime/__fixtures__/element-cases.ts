@@ -154,6 +154,7 @@ const binary: KernelCase[] = [
     ],
     (...xs) => tf.addN(xs),
   ),
+  entry('addN of many', [[20, 3]], (x) => tf.addN(tf.unstack(x))),
   entry('powers of negative numbers', [[7]], (x) => tf.add(tf.pow(x, 2), tf.pow(x, tf.scalar(3, 'int32')))),
   ...named({
     add: tf.add,

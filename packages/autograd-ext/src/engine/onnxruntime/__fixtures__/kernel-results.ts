@@ -1,9 +1,10 @@
 import { tensor, tidy, transpose, type DataType, type Tensor } from '@tensorflow/tfjs-core';
-import { expect } from 'vitest';
+import { useBackend } from '../../../backend.js';
 import { elementCount } from '../../../params.js';
 import { random } from '../../../random.js';
 import type { ModelFunction } from '../../../vjp.js';
 import type { Engine } from '../../engine.js';
+import { TfjsEngine } from '../../tfjs.js';
 import { elementCases } from './element-cases.js';
 import type { CaseInput, KernelCase } from './kernel-case.js';
 import { networkCases } from './network-cases.js';
@@ -84,37 +85,53 @@ export async function run(
       ['', dy],
     );
   }
-  const results = named
-    .filter(([what]) => what)
-    .map(([what, tensor]) => ({ what, shape: tensor.shape, dtype: tensor.dtype, values: tensor.dataSync().slice() }));
+  const results: Result[] = [];
+  for (const [what, result] of named.filter(([what]) => what))
+    results.push({ what, shape: result.shape, dtype: result.dtype, values: (await result.data()).slice() });
   [...inputs, ...named.map(([, tensor]) => tensor)].forEach((tensor) => tensor.dispose());
   return results;
 }
 
-export function compare(
-  recorded: readonly Result[],
+/**
+ * Returns the first difference from expected results in shapes, types or values, '' if there is none.
+ * @param tolerance relative to the largest finite value of a result, or to `smallest` if that is larger
+ */
+export function difference(
+  actual: readonly Result[],
   expected: readonly Result[],
   tolerance: number,
-  where: string,
   smallest = 1e-6,
-): void {
-  expect(
-    recorded.map(({ what, shape, dtype }) => ({ what, shape, dtype })),
-    where,
-  ).toEqual(expected.map(({ what, shape, dtype }) => ({ what, shape, dtype })));
-  expected.forEach(({ what, values }, at) => {
-    const largest = Array.from(values).reduce(
-      (most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most),
-      0,
-    );
-    const allowed = tolerance * Math.max(largest, smallest);
-    const worst = Array.from(values).findIndex(
-      (x, i) => !(Object.is(x, recorded[at]!.values[i]) || Math.abs(x - recorded[at]!.values[i]!) <= allowed),
-    );
-    expect(
-      worst < 0
-        ? ''
-        : `${what}, entry ${worst}: ${recorded[at]!.values[worst]}, on ${where} ${values[worst]}, allowed ${allowed}`,
-    ).toBe('');
-  });
+): string {
+  const kinds = (results: readonly Result[]) =>
+    results.map(({ what, shape, dtype }) => `${what} ${dtype} [${shape}]`).join(', ');
+  if (kinds(actual) !== kinds(expected)) return `got ${kinds(actual)}, expected ${kinds(expected)}`;
+  for (const [at, { what, values }] of expected.entries()) {
+    const got = actual[at]!.values;
+    const finite = Array.from(values).filter(Number.isFinite);
+    const allowed = tolerance * finite.reduce((most, x) => Math.max(most, Math.abs(x)), smallest);
+    const isClose = (x: number, i: number) => Object.is(x, got[i]) || Math.abs(x - got[i]!) <= allowed;
+    const worst = Array.from(values).findIndex((x, i) => !isClose(x, i));
+    if (worst >= 0) return `${what}, entry ${worst}: got ${got[worst]}, expected ${values[worst]} ± ${allowed}`;
+  }
+  return '';
+}
+
+/** An engine to compare with tfjs's backend cpu. */
+export interface OtherEngine {
+  readonly engine: Engine;
+  /** Activates the tfjs backend that it needs. */
+  start(): Promise<void>;
+}
+
+/**
+ * Returns the first difference of an engine from tfjs's backend cpu, or wasm where cpu lacks the op; '' if there is
+ * none.
+ */
+export async function differenceFromCpu(kernelCase: KernelCase, { engine, start }: OtherEngine): Promise<string> {
+  const { fn, wrt, make } = prepared({ ...kernelCase, op: kernelCase.eager ?? kernelCase.op }, order);
+  await start();
+  const actual = await run(engine, fn, make(), wrt);
+  await useBackend(kernelCase.without?.includes('cpu') ? 'wasm' : 'cpu');
+  const expected = await run(new TfjsEngine(), fn, make(), wrt);
+  return difference(actual, expected, kernelCase.tolerance ?? 2e-5, 0.1);
 }

@@ -3,29 +3,29 @@ import {
   backend_util,
   div,
   engine,
-  getKernel,
   maxPool,
   ones,
   pad as padTensor,
-  registerKernel,
   slice,
   tidy,
   type NamedAttrMap,
   type Tensor,
   type Tensor4D,
 } from '@tensorflow/tfjs-core';
-import { explicitPadding } from '../../geometry/explicit-padding.js';
-import type { PoolAttrs } from '../../geometry/pool-windows.js';
-import { wrapKernel } from '../../registry/wrap-kernel.js';
+import { explicitPadding } from '../geometry/explicit-padding.js';
+import type { PoolAttrs } from '../geometry/pool-windows.js';
+import { addKernel } from '../registry/add-kernel.js';
+import { wrapKernel } from '../registry/wrap-kernel.js';
 
 type Inputs = Record<string, Tensor4D>;
 type Pads = [number, number][];
 
 /**
- * Adds explicit padding to pools, which tfjs-node refuses: pads the image, then pools without padding. Pixels of the
- * padding are no part of a mean. Adds the gradients for every padding and rounding.
+ * Adds explicit padding to pools on TensorFlow, which tfjs-node refuses: pads the image, then pools without padding.
+ * Pixels of the padding are no part of a mean. Adds the gradients for every padding and rounding on the backends that
+ * compute outside this thread's memory: tfjs's are wrong beside the border on WebGL and WebGPU.
  */
-export function padPoolsOnTensorflow(): void {
+export function correctPools(): void {
   padPool('MaxPool', ({ x }, attrs, pads) => maxPool(padTensor(x!, pads, -Infinity), ...windowsOf(attrs)));
   padPool('AvgPool', ({ x }, attrs, pads) =>
     div(avgPool(padTensor(x!, pads), ...windowsOf(attrs)), share(x!, attrs, pads)),
@@ -49,18 +49,12 @@ const padPool = (name: string, padded: Padded): void =>
     return tidy(() => padded(inputs, attrs, padsOf(name, inputs['x']!, attrs)));
   });
 
-/** Registers the kernel under the name that the corrected gradient of the pool looks for. */
+/** Adds the kernel under the name that the corrected gradient of the pool looks for. */
 function addGradient(pool: string, padded: Padded): void {
-  const kernelName = `${pool}InputGrad`;
-  if (getKernel(kernelName, 'tensorflow')) return;
-  registerKernel({
-    kernelName,
-    backendName: 'tensorflow',
-    kernelFunc: (call) => {
-      const [inputs, attrs] = [call.inputs as Inputs, call.attrs as unknown as PoolAttrs];
-      return tidy(() => padded(inputs, attrs, padsOf(pool, inputs['x']!, attrs)));
-    },
-  });
+  for (const backendName of ['tensorflow', 'webgl', 'webgpu'])
+    addKernel<PoolAttrs>(`${pool}InputGrad`, backendName, (inputs, attrs) =>
+      padded(inputs as Inputs, attrs, padsOf(pool, inputs['x'] as Tensor4D, attrs)),
+    );
 }
 
 function padsOf(name: string, { shape }: Tensor4D, { filterSize, strides, pad, dimRoundingMode }: PoolAttrs): Pads {

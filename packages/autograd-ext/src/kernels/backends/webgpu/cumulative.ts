@@ -1,0 +1,58 @@
+import {
+  concat,
+  engine,
+  fill,
+  reverse,
+  slice,
+  tidy,
+  transpose,
+  type NamedAttrMap,
+  type Tensor,
+} from '@tensorflow/tfjs-core';
+import { wrapKernel } from '../../registry/wrap-kernel.js';
+
+/**
+ * Cumulates backwards and exclusively on WebGPU by other ops, since tfjs reads beyond the rows there, and integers
+ * along the last axis, since tfjs transposes with its shader for float32.
+ */
+export function cumulateOnWebGPU(): void {
+  cumulate('Cumsum', 0);
+  cumulate('Cumprod', 1);
+}
+
+/** @param start the first value of an exclusive row */
+const cumulate = (kernelName: string, start: number): void =>
+  wrapKernel(kernelName, 'webgpu', (call, original) => {
+    const {
+      axis,
+      exclusive,
+      reverse: backwards,
+    } = call.attrs as { axis: number; exclusive: boolean; reverse: boolean };
+    const x = call.inputs['x'] as Tensor;
+    const last = x.rank - 1;
+    if (!exclusive && !backwards && (x.dtype === 'float32' || axis === last)) return original(call);
+    return tidy(() => {
+      const swap = x.shape.map((_, i) => (i === axis ? last : i === last ? axis : i));
+      const turned = (rows: Tensor) => (backwards ? reverse(rows, last) : rows);
+      const attrs: NamedAttrMap = { axis: last, exclusive: false, reverse: false };
+      const inclusive = engine().runKernel(kernelName, { x: turned(transpose(x, swap)) }, attrs) as Tensor;
+      return transpose(turned(exclusive ? shifted(inclusive, start) : inclusive), swap);
+    });
+  });
+
+/** Moves the values of each row by one, with `start` in front. */
+function shifted(x: Tensor, start: number): Tensor {
+  const rows = x.shape.slice(0, -1);
+  const front = fill([...rows, 1], start, x.dtype as 'float32' | 'int32');
+  return concat(
+    [
+      front,
+      slice(
+        x,
+        x.shape.map(() => 0),
+        [...rows, x.shape.at(-1)! - 1],
+      ),
+    ],
+    rows.length,
+  );
+}
