@@ -27,7 +27,6 @@ const trainer = new AlignPropTrainer({
     train_batch_size: 1,
     train_gradient_accumulation_steps: 1,
     sample_num_steps: steps,
-    estimator: 'full', // the plan takes its place; the default one is refused with so few steps
   },
   pipeline,
   plan: lastAndOne,

@@ -17,6 +17,7 @@ import { DDIMScheduler, type StableDiffusionPipeline } from '@alignprop/diffusio
 import { addLora, loraTensors } from '@alignprop/lora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { brightness, collect, tinyPipeline, tinyTrainer } from './__fixtures__/tiny-run.js';
+import { lastK } from './estimators/draft.js';
 import { NonFiniteError } from './optim/non-finite.js';
 import type { ImageSamples } from './step/image-samples.js';
 
@@ -105,6 +106,14 @@ describe('AlignPropTrainer', () => {
       expect(gradNorm).toBeGreaterThan(0);
     }
     expect(seen).toHaveLength(2); // the last micro-batch of each step
+    trainer.dispose();
+  });
+
+  it('takes a plan whatever the options of the plan that it replaces say', async () => {
+    const config = { sample_num_steps: 2, truncated_backprop_rand: true };
+    expect(() => tinyTrainer({ pipeline, config })).toThrow('truncated_rand_backprop_minmax: got');
+    const trainer = tinyTrainer({ pipeline, config, plan: lastK(1) });
+    for (const { gradNorm } of await collect(trainer)) expect(gradNorm).toBeGreaterThan(0);
     trainer.dispose();
   });
 

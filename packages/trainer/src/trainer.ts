@@ -75,7 +75,7 @@ export interface AlignPropTrainerOptions<M> {
   files?: Readonly<Record<string, Uint8Array>>;
   /** Names of options that a resumed run may change although that is refused otherwise, such as `lora_alpha`. */
   force?: readonly string[];
-  /** Replaces the plan that the configuration describes. */
+  /** Replaces the plan that the configuration describes, whose options then have no effect. */
   plan?: Plan;
 }
 
@@ -123,7 +123,7 @@ export class AlignPropTrainer<M = undefined> {
     checkOptions('AlignPropTrainer', options, trainerOptionNames);
     const { pipeline, promptFunction, rewardFunction, plan, collective = singleProcess } = options;
     const logger = collective.rank === 0 ? (options.logger ?? silent) : silent;
-    const config = parseAlignPropConfig(options.config, pipeline);
+    const config = parseAlignPropConfig(options.config, pipeline, plan);
     // Throws for a size that does not fit the model.
     pipeline.latentShape({ batch: config.train_batch_size, ...imageSize(config) });
     this.config = config;

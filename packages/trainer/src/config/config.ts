@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ModelConfigs } from '@alignprop/diffusion';
 import { checkBackpropPlan } from '../estimators/config-plan.js';
+import type { Plan } from '../estimators/plans.js';
 import { trackerHelp, trackerNames, trackerOptions, trackerOptionsHelp } from '../trackers/create-trackers.js';
 import { parseOptions } from './config-keys.js';
 import { asInTraining, batch, decay, factor, from0, MAX_STEPS, pixels, positive, seed } from './field-types.js';
@@ -313,12 +314,8 @@ const fields = {
     ),
 };
 
-/**
- * The options of a run, in snake case: those of TRL's `AlignPropConfig`, with TRL's names and defaults, and our own.
- * Differences from TRL: `mixed_precision` defaults to 'no', unknown keys are errors, the truncation is checked against
- * `sample_num_steps`, and options that are not implemented are refused rather than ignored.
- */
-export const alignPropConfigSchema = z.strictObject(fields).superRefine((config, context) => {
+/** The options with all checks but that of the plan, which a trainer's own plan replaces. */
+const configWithAnyPlan = z.strictObject(fields).superRefine((config, context) => {
   const refuse = (key: keyof typeof fields, message: string) =>
     context.addIssue({ code: 'custom', path: [key], message, input: config[key] });
   if (config.train_text_encoder && !config.use_lora)
@@ -348,9 +345,18 @@ export const alignPropConfigSchema = z.strictObject(fields).superRefine((config,
       `got ${config.reuse_features_block} with reuse_features 1, which reuses none. Set reuse_features to 2 or more.`,
     );
   refuseShared(config, refuse);
+});
+
+/**
+ * The options of a run, in snake case: those of TRL's `AlignPropConfig`, with TRL's names and defaults, and our own.
+ * Differences from TRL: `mixed_precision` defaults to 'no', unknown keys are errors, the truncation is checked against
+ * `sample_num_steps`, and options that are not implemented are refused rather than ignored.
+ */
+export const alignPropConfigSchema = configWithAnyPlan.superRefine((config, context) => {
   // Values out of range do not get there: it takes memory for each step.
-  if (context.issues.every(({ code }) => code === 'custom'))
-    for (const { key, message } of checkBackpropPlan(config)) refuse(key, message);
+  if (context.issues.some(({ code }) => code !== 'custom')) return;
+  for (const { key, message } of checkBackpropPlan(config))
+    context.addIssue({ code: 'custom', path: [key], message, input: config[key] });
 });
 
 /** A complete configuration, in snake case as in TRL. */
@@ -368,15 +374,18 @@ export type AlignPropConfigInput = Input & { readonly [K in keyof Input as Camel
 /**
  * Fills in the defaults and checks the configuration.
  * @param model the model to train: few-step models have defaults of their own, see `modelDefaults`
+ * @param plan replaces the plan that the options describe, which is then not checked
  * @throws one error that lists every problem: unknown keys (with the nearest known one), wrong types, values out of
  *   range, options that are not implemented, and a truncation that attaches no step in most trajectories
  */
 export function parseAlignPropConfig(
   input: AlignPropConfigInput | Readonly<Record<string, unknown>> = {},
   model?: ModelConfigs,
+  plan?: Plan,
 ): AlignPropConfig {
+  const schema = plan ? configWithAnyPlan : alignPropConfigSchema;
   const defaults = model && ((given: Readonly<Record<string, unknown>>) => modelDefaults(model, given));
-  return parseOptions('AlignPropConfig', alignPropConfigSchema, Object.keys(fields), input, defaults);
+  return parseOptions('AlignPropConfig', schema, Object.keys(fields), input, defaults);
 }
 
 /** The configuration as JSON Schema (draft 2020-12), for editors. */
