@@ -1,6 +1,6 @@
-// npm run gpu-check [-- --quick] Checks the GPU of this machine: which of TensorFlow and the devices of ONNX Runtime
-// start on it, their reference tests, and the time and memory of UNet calls and training steps. Prints a report to send
-// in. With --quick, one file of tests and one measurement.
+// npm run gpu-check [-- --quick --no-benchmark] Checks the GPU of this machine: which of TensorFlow and the devices of
+// ONNX Runtime start on it, their reference tests, and the time and memory of UNet calls and training steps. Prints a
+// report to send in. With --quick, one file of tests and one measurement; with --no-benchmark, tests alone.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -12,7 +12,10 @@ import { parseArgs } from 'node:util';
 import { devices, findRuntime, findTensorflowPackage, tensorflowDevice, useBackend } from '@alignprop/autograd-ext';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const { values: flags } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
+const { values: flags } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, benchmark: { type: 'boolean', default: true } },
+  allowNegative: true,
+});
 
 /** An engine that started here. */
 interface Found {
@@ -33,7 +36,7 @@ const found = [...(await findTensorflow()), ...(await findDevices())];
 if (!found.some(({ isGpu }) => isGpu)) console.log('\nNO GPU: THIS CHECKS THE CPU ONLY.');
 let failures = 0;
 for (const engine of found) failures += await runTests(engine);
-await runBenchmark();
+if (flags.benchmark) await runBenchmark();
 const names = found.map(({ name }) => name).join(', ');
 console.log(failures > 0 ? `\n${failures} tests FAIL.` : `\n${names ? `All tests pass on ${names}.` : 'No test ran.'}`);
 process.exit(failures === 0 ? 0 : 1);
