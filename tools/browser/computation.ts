@@ -9,8 +9,10 @@ export interface Computed {
   /** The pixels of an image, in [0, 1]. */
   readonly image: readonly number[];
   readonly reward: readonly number[];
-  /** The loss and the gradient's norm of one AlignProp step. */
-  readonly step: readonly number[];
+  /** The loss of one AlignProp step. */
+  readonly loss: readonly number[];
+  /** The norm of its gradient. */
+  readonly gradNorm: readonly number[];
   /** The adapter after that step. */
   readonly adapter: readonly number[];
 }
@@ -36,12 +38,15 @@ export async function compute(
     promptFunction: () => drawing.prompt,
     rewardFunction: jpegCompressibility(),
   });
-  const step: number[] = [];
-  for await (const { loss, gradNorm } of trainer.train()) step.push(loss, gradNorm);
+  const [loss, gradNorm]: [number[], number[]] = [[], []];
+  for await (const metrics of trainer.train()) {
+    loss.push(metrics.loss);
+    gradNorm.push(metrics.gradNorm);
+  }
   const adapter: number[] = [];
   for (const variable of Object.values(trainable(trainer.pipeline.unet.params)))
     adapter.push(...(await variable.data()));
-  return { image: [...(await images.data())], reward: [...reward], step, adapter };
+  return { image: [...(await images.data())], reward: [...reward], loss, gradNorm, adapter };
 }
 
 /** The largest differences from other values: relative to the largest value, except for pixels. */

@@ -12,7 +12,10 @@ export interface ComparedKernels {
   readonly problems: readonly string[];
 }
 
-/** Runs the cases of kernels that tests list, one after the other. @param only the names of the cases; all by default */
+/**
+ * Runs the cases of kernels that tests list, one after the other.
+ * @param only the names of the cases; all by default
+ */
 export async function compareKernels(other: OtherEngine, only = /(?:)/): Promise<ComparedKernels> {
   const problems: string[] = [];
   const cases = kernelCases.filter(({ name }) => only.test(name));

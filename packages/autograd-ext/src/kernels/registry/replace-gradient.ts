@@ -36,8 +36,9 @@ export function replaceGradient<A extends object>(
 }
 
 /**
- * Replaces the gradient of a kernel with one input by a host kernel, on cpu and wasm; other backends keep tfjs's. The
- * host kernel's name must differ from tfjs's: a backend that is loaded later would overwrite a kernel of the same name.
+ * Replaces the gradient of a kernel with one input by a host kernel, on cpu and wasm; other backends that have a kernel
+ * of its name use theirs, and the rest keeps tfjs's gradient. The host kernel's name must differ from tfjs's: a backend
+ * that is loaded later would overwrite a kernel of the same name.
  * @param saved names under which the host kernel receives the tensors saved for backward, beside `dy`
  */
 export function replaceByHostKernel<A extends object>(
