@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 
 const attached = { sample_num_steps: 4, truncated_backprop_rand: false, truncated_backprop_timestep: 2 };
-const ask = (config: AlignPropConfigInput, maxMemory = 1e9, dataset?: Dataset) =>
+const ask = (config: AlignPropConfigInput, maxMemory = 2e9, dataset?: Dataset) =>
   dryRun({
     dataset,
     config: parseAlignPropConfig({ ...attached, ...config }),
@@ -56,7 +56,7 @@ describe('dryRun', () => {
     expect((await ask({ kl_weight: 1 })).memory.sessions).toBeGreaterThan(plain.memory.sessions);
     expect((await ask({ ema_decay: 0.9 })).optimizer - plain.optimizer).toBe(4 * plain.trainableParameters);
     const data = [{ caption: 'a', image: { height: 64, width: 64, data: new Uint8Array(64 * 64 * 3) } }];
-    const withData = await ask({ data_weight: 1 }, 1e9, data);
+    const withData = await ask({ data_weight: 1 }, 2e9, data);
     expect(withData.memory.sessions).toBeGreaterThan(plain.memory.sessions);
     const whole = await ask({ use_lora: false });
     expect(whole.trainableParameters).toBeGreaterThan(10 * plain.trainableParameters);

@@ -6,6 +6,7 @@ import {
   range,
   reshape,
   tidy,
+  util,
   where,
   type NamedAttrMap,
   type Tensor,
@@ -20,7 +21,7 @@ export function findFirstOnWebGPU(): void {
 
 const first = (x: Tensor, attrs: NamedAttrMap | undefined, extreme: typeof max): Tensor =>
   tidy(() => {
-    const axis = (attrs!['axis'] as number) < 0 ? (attrs!['axis'] as number) + x.rank : (attrs!['axis'] as number);
+    const [axis] = util.parseAxisParam(attrs!['axis'] as number, x.shape) as [number];
     const size = x.shape[axis]!;
     const along = x.shape.map((_, i) => (i === axis ? size : 1));
     const positions = reshape(range(0, size, 1, 'int32'), along);

@@ -6,6 +6,7 @@ import {
   slice,
   tidy,
   transpose,
+  util,
   type NamedAttrMap,
   type Tensor,
 } from '@tensorflow/tfjs-core';
@@ -20,15 +21,18 @@ export function cumulateOnWebGPU(): void {
   cumulate('Cumprod', 1);
 }
 
+interface CumulationAttrs {
+  readonly axis: number;
+  readonly exclusive: boolean;
+  readonly reverse: boolean;
+}
+
 /** @param start the first value of an exclusive row */
 const cumulate = (kernelName: string, start: number): void =>
   wrapKernel(kernelName, 'webgpu', (call, original) => {
-    const {
-      axis,
-      exclusive,
-      reverse: backwards,
-    } = call.attrs as { axis: number; exclusive: boolean; reverse: boolean };
     const x = call.inputs['x'] as Tensor;
+    const { axis: along, exclusive, reverse: backwards } = call.attrs as unknown as CumulationAttrs;
+    const [axis] = util.parseAxisParam(along, x.shape) as [number];
     const last = x.rank - 1;
     if (!exclusive && !backwards && (x.dtype === 'float32' || axis === last)) return original(call);
     return tidy(() => {
@@ -43,16 +47,7 @@ const cumulate = (kernelName: string, start: number): void =>
 /** Moves the values of each row by one, with `start` in front. */
 function shifted(x: Tensor, start: number): Tensor {
   const rows = x.shape.slice(0, -1);
+  const origin = x.shape.map(() => 0);
   const front = fill([...rows, 1], start, x.dtype as 'float32' | 'int32');
-  return concat(
-    [
-      front,
-      slice(
-        x,
-        x.shape.map(() => 0),
-        [...rows, x.shape.at(-1)! - 1],
-      ),
-    ],
-    rows.length,
-  );
+  return concat([front, slice(x, origin, [...rows, x.shape.at(-1)! - 1])], rows.length);
 }

@@ -1,14 +1,4 @@
-import {
-  cast,
-  engine,
-  gather,
-  reshape,
-  tensor1d,
-  tidy,
-  util,
-  type NamedAttrMap,
-  type Tensor,
-} from '@tensorflow/tfjs-core';
+import { cast, gather, reshape, tensor1d, tidy, util, type Tensor } from '@tensorflow/tfjs-core';
 import { wrapKernel } from '../../registry/wrap-kernel.js';
 
 /** Transposes integers and booleans on WebGPU by gathering: tfjs's shader takes float32 only, and returns garbage. */
@@ -17,16 +7,11 @@ export const transposeIntegersOnWebGPU = (): void =>
     const x = call.inputs['x'] as Tensor;
     if (x.dtype === 'float32') return original(call);
     const { perm } = call.attrs as { perm: number[] };
-    if (x.dtype === 'bool')
-      return tidy(() =>
-        cast(engine().runKernel('Transpose', { x: cast(x, 'int32') }, { perm } as NamedAttrMap), 'bool'),
-      );
-    return tidy(() =>
-      reshape(
-        gather(reshape(x, [-1]), sources(x.shape, perm)),
-        perm.map((axis) => x.shape[axis]!),
-      ),
-    );
+    const shape = perm.map((axis) => x.shape[axis]!);
+    return tidy(() => {
+      const elements = reshape(cast(x, 'int32'), [-1]);
+      return cast(reshape(gather(elements, sources(x.shape, perm)), shape), x.dtype);
+    });
   });
 
 /** The position in x of each element of the transposed tensor. */
