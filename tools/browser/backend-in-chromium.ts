@@ -1,5 +1,4 @@
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { bundlePage } from './bundle-page.js';
 import { servePage } from './page-server.js';
 
 /** The backends of tfjs that compute in Chromium. */
@@ -7,7 +6,7 @@ export const tfjsBackends = ['wasm', 'webgl', 'webgpu'];
 /** Lets Chromium compute WebGL and WebGPU on SwiftShader where there is no GPU. */
 const softwareAdapters = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-unsafe-swiftshader'];
 
-/** What backend-page.ts computes, and on which files. */
+/** Names what backend-page.ts computes, and the files that it reads. */
 export interface Computation {
   readonly chromium: string;
   /** The page's program, by `bundleBackends`. */
@@ -22,25 +21,14 @@ export interface Computation {
 }
 
 /** Bundles the page's program with backends of tfjs, which register themselves before it computes. */
-export async function bundleBackends(names: readonly string[]): Promise<string> {
-  const contents = names
-    .filter((name) => tfjsBackends.includes(name))
-    .map((name) => `import '@tensorflow/tfjs-backend-${name}';\n`)
-    .concat("import './backend-page.ts';")
-    .join('');
-  const modulesOfNode = ['node:*', 'fs', 'path', 'os', 'util', 'crypto'];
-  const { outputFiles } = await build({
-    stdin: { contents, resolveDir: fileURLToPath(new URL('.', import.meta.url)) },
-    bundle: true,
-    write: false,
-    format: 'esm',
-    platform: 'browser',
-    conditions: ['@alignprop/source'],
-    external: ['onnxruntime-node', '@huggingface/hub', 'nsfwjs/*', 'undici', ...modulesOfNode],
-    logLevel: 'silent',
-  });
-  return outputFiles[0]!.text;
-}
+export const bundleBackends = (names: readonly string[]): Promise<string> =>
+  bundlePage(
+    names
+      .filter((name) => tfjsBackends.includes(name))
+      .map((name) => `import '@tensorflow/tfjs-backend-${name}';\n`)
+      .concat("import './backend-page.ts';")
+      .join(''),
+  );
 
 /** Opens the page in Chromium and returns what it computes. @throws what the page throws */
 export async function computeInChromium<T>({

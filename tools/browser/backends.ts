@@ -20,7 +20,9 @@ const fixtures = fileURLToPath(new URL('../../fixtures', import.meta.url));
 const { only, compare } = parseArgs({
   options: { only: { type: 'string' }, compare: { type: 'string', default: 'step' } },
 }).values;
-const names = [...tfjsBackends, 'onnxruntime-webgpu'].filter((name) => !only || name === only);
+const all = [...tfjsBackends, 'onnxruntime-webgpu'];
+const names = all.filter((name) => !only || name === only);
+if (names.length === 0) refuse('--only', only, all);
 const chromium = findChromium() ?? chromiumMissing();
 const program = await bundleBackends(names);
 await (comparisons[compare as keyof typeof comparisons] ?? unknownComparison)();
@@ -76,7 +78,9 @@ function chromiumMissing(): never {
 }
 
 function unknownComparison(): never {
-  throw new Error(
-    `browser-backends: --compare got '${compare}', expected one of ${Object.keys(comparisons).join(', ')}.`,
-  );
+  return refuse('--compare', compare, Object.keys(comparisons));
+}
+
+function refuse(flag: string, got: string | undefined, known: readonly string[]): never {
+  throw new Error(`browser-backends: ${flag} got '${got}', expected one of ${known.join(', ')}.`);
 }

@@ -38,7 +38,7 @@ export interface Compared {
   readonly tolerance: number;
 }
 
-/** What computes references: the folder of fixtures and the engine. */
+/** The folder of fixtures and the engine that is compared with them. */
 interface Setting {
   readonly fixtures: FileSource;
   readonly engine: Engine;

@@ -36,7 +36,15 @@ const reductions: KernelCase[] = [
   }),
   entry('all', [bool([3, 2, 4])], (x) => tf.all(x, 1), none),
   entry('any', [bool([3, 2, 4])], (x) => tf.any(x, [0, 2], true), none),
-  entry('argMax of many equal values', [[2, 200]], (x) => tf.argMax(tf.cast(tf.greater(x, 0), 'int32'), 1), none),
+  entry(
+    'argMax of many equal values',
+    [[2, 200]],
+    (x) => {
+      const signs = tf.cast(tf.greater(x, 0), 'int32');
+      return [tf.argMax(signs, 1), tf.argMin(signs, 1)];
+    },
+    none,
+  ),
   entry('argMax', [[3, 4, 2]], (x) => [tf.argMax(x, 1), tf.argMax(x, -1), tf.argMin(x)], none),
   entry(
     'argMax of equal values',
@@ -81,8 +89,14 @@ const shapes: KernelCase[] = [
   entry('reshape', [[2, 3, 4]], (x) => tf.reshape(x, [4, -1])),
   entry('expandDims and squeeze', [[2, 1, 4]], (x) => tf.squeeze(tf.expandDims(tf.expandDims(x, -1), 0), [2])),
   entry('transpose', [[2, 3, 4, 5]], (x) => tf.transpose(x, [2, 0, 3, 1])),
+  entry('transpose of booleans', [bool([2, 3, 4])], (x) => tf.transpose(x, [0, 2, 1]), none),
   entry('transpose of integers', [int([2, 3, 4])], (x) => tf.transpose(x, [0, 2, 1]), none),
-  entry('integers reduced to columns', [int([2, 3, 4])], (x) => [tf.max(x, 1), tf.min(x, 1), tf.sum(x, 1, true)], none),
+  entry(
+    'integers reduced to columns',
+    [int([2, 3, 4])],
+    (x) => [tf.max(x, 1), tf.min(x, 1), tf.sum(x, 1, true), tf.prod(x, 1), tf.argMax(x, 1), tf.argMin(x, 1)],
+    none,
+  ),
   entry('transpose of rank 5', [[2, 1, 3, 2, 2]], (x) => tf.transpose(x, [4, 2, 0, 1, 3])),
   entry('transposed twice, reshaped between', [[2, 3, 4]], (x) =>
     tf.transpose(tf.reshape(tf.transpose(x, [0, 2, 1]), [2, 2, 2, 3]), [3, 0, 1, 2]),
