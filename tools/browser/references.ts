@@ -27,7 +27,7 @@ import {
 } from '@alignprop/diffusion';
 import { applyLora } from '@alignprop/lora';
 import { AlignPropGradient, type StepPlan } from '@alignprop/trainer';
-import { readTensors, toNCHW, toNHWC } from '../../fixtures/tensors.js';
+import { largestDifference, readTensors, toNCHW, toNHWC } from '../../fixtures/tensors.js';
 
 /** A value that was compared with its reference. */
 export interface Compared {
@@ -207,24 +207,26 @@ async function compareGradients(
     expected.map(async ([name, gradient]) => [await actual[name.slice(5)]!.data(), await gradient.data()] as const),
   );
   const [actuals, expecteds] = [pairs.flatMap(([one]) => [...one]), pairs.flatMap(([, one]) => [...one])];
-  return [{ name: 'gradients of the adapter', difference: largest(actuals, expecteds), tolerance: backward }];
+  return [compareValues('gradients of the adapter', actuals, expecteds, backward)];
 }
 
 async function compare(name: string, actual: Tensor, expected: Tensor, tolerance: number): Promise<Compared> {
   if (String(actual.shape) !== String(expected.shape))
     throw new Error(`compare: ${name} got the shape [${actual.shape}], expected [${expected.shape}].`);
-  return { name, difference: largest([...(await actual.data())], [...(await expected.data())]), tolerance };
+  return compareValues(name, await actual.data(), await expected.data(), tolerance);
 }
 
-/** The largest difference, relative to the largest expected value; infinite where a value is NaN. */
-function largest(actual: readonly number[], expected: readonly number[]): number {
-  let [worst, scale] = [0, 0];
-  expected.forEach((value, i) => {
-    const difference = Math.abs(value - actual[i]!);
-    worst = Math.max(worst, Number.isNaN(difference) ? Infinity : difference);
-    scale = Math.max(scale, Math.abs(value));
-  });
-  return worst / scale;
+/** @throws if a value is not a number */
+function compareValues(
+  name: string,
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tolerance: number,
+): Compared {
+  const { worst, scale } = largestDifference(actual, expected);
+  const difference = worst === 0 ? 0 : worst / scale;
+  if (!Number.isFinite(difference)) throw new Error(`compareValues: ${name} has NaN, or values where 0 is expected.`);
+  return { name, difference, tolerance };
 }
 
 const row = (x: Tensor, i: number): Tensor => tidy(() => reshape(gather(x, [i]), x.shape.slice(1)));
